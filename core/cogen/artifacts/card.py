@@ -1,0 +1,201 @@
+"""``README.md`` of a composite: a model card in the Hub's format, for whoever finds the folder without us.
+
+The front matter is what the Hub reads (base models, licence, results), the text below is what people read. Manifests are
+other people's words, so every one of them is escaped: a title can't become a link, a tag or another row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.artifacts import summary
+from cogen.artifacts.names import METRICS, hub_license, hub_model
+from cogen.artifacts.origin import data_licenses
+
+if TYPE_CHECKING:
+    from cogen.artifacts.lock import Lock
+    from cogen.evals import Matrix
+    from cogen.host import Expert
+
+CARD_NAME = "README.md"
+_LOAD = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tokenizer, model = (cls.from_pretrained("composite") for cls in (AutoTokenizer, AutoModelForCausalLM))
+text = tokenizer("The voltage at the bus", return_tensors="pt")
+print(tokenizer.decode(model.generate(**text, max_new_tokens=40)[0]))
+```"""
+
+
+def write_card(folder: Path, lock: Lock, matrix: Matrix | None, experts: Sequence[Expert] = ()) -> None:
+    """Write ``folder / README.md``.
+
+    :param matrix: what was measured; ``None`` leaves results out.
+    :param experts: the experts of the plan, for the licences of the texts behind them; without them the card says
+        where those stand.
+    """
+    from cogen.checkpoints.cache import atomic_write
+
+    text = f"---\n{_metadata(lock, matrix, experts).to_yaml()}\n---\n\n" + _body(lock, matrix, experts)
+    atomic_write(folder / CARD_NAME, text.encode())
+
+
+def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> Any:
+    """A :class:`huggingface_hub.ModelCardData`."""
+    from huggingface_hub import ModelCardData
+
+    plan = lock.plan
+    license, license_name = hub_license(plan.license)
+    refs = [plan.base, *(expert.spec.model for expert in experts)]
+    models = list(dict.fromkeys(name for name in map(hub_model, refs) if name))
+    results = _eval_results(lock, matrix) if matrix is not None else []
+    extra = {"base_model_relation": "merge"} if models else {}
+    return ModelCardData(
+        language=sorted({language for expert in experts for language in expert.spec.languages}) or None,
+        license=license,
+        license_name=license_name,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["cogen", plan.strategy, plan.method, *sorted(e.id for e in plan.experts)],
+        base_model=models or None,
+        model_name=_name(lock) if results else None,
+        eval_results=results or None,
+        **extra,
+    )
+
+
+def _eval_results(lock: Lock, matrix: Matrix) -> list[Any]:
+    """The composite's row, one result a suite, values as they stand in the matrix."""
+    from huggingface_hub import EvalResult
+
+    titles = {f"{suite.owner}/{suite.id}": suite for suite in lock.plan.suites}
+    found = []
+    for column, result in matrix.cells.get(summary.COMPOSITE, {}).items():
+        suite = titles.get(column)
+        label = f"{result.metric.replace('_', ' ')}, {result.n} documents, level {result.level}"
+        arguments = {"documents": result.n, "low": result.low, "high": result.high}
+        found.append(
+            EvalResult(
+                task_type="text-generation",
+                dataset_type=f"cogen/{column}",
+                dataset_name=suite.title if suite else column,
+                dataset_split=result.part,
+                dataset_args={"digest": suite.test_digest} if suite and result.part == "test" else None,
+                metric_type=METRICS.get(result.metric, result.metric),
+                metric_value=result.value,
+                metric_name=label,
+                metric_args={key: value for key, value in arguments.items() if value is not None},
+            )
+        )
+    return found
+
+
+def _name(lock: Lock) -> str:
+    ids = sorted(expert.id for expert in lock.plan.experts)
+    return f"CoGen composite of {', '.join(ids) if len(ids) <= 8 else f'{len(ids)} experts'}"
+
+
+def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
+    parts = [
+        f"# {_name(lock)}",
+        f"One language model, built by CoGen {_md(lock.cogen)} out of "
+        f"{len(lock.plan.experts)} domain experts that descend from {_md(lock.plan.base.name)}. "
+        f"{summary.verdict(matrix)} {summary.forgetting(matrix) or ''}".strip(),
+        f"## Load it\n\n{_LOAD}",
+        f"## Experts\n\n{_experts(lock)}",
+        f"## Results\n\n{_results(matrix)}",
+        f"## Licences\n\n{_licenses(lock, experts)}",
+        f"## How it was made\n\n{_made(lock)}",
+        f"## Limits\n\n{_limits(lock, experts)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _experts(lock: Lock) -> str:
+    rows = [
+        [e.id, e.title, e.publisher, f"{e.distribution} {e.version}", e.relation, f"{e.weight:g}", e.license]
+        for e in sorted(lock.plan.experts, key=lambda e: e.id)
+    ]
+    lineage = (
+        f"Lineage: {_md(lock.plan.base.name)} → {len(rows)} experts → this model. All start from the same weights, "
+        f"`{lock.plan.base.weights_digest}`; this model's weights are `{lock.weights_digest}`."
+    )
+    heads = ["expert", "title", "publisher", "distribution", "relation", "weight", "licence"]
+    return f"{_table(heads, rows)}\n\n{lineage}"
+
+
+def _results(matrix: Matrix | None) -> str:
+    if matrix is None:
+        return "Not measured. `cogen eval` measures it."
+    gains = matrix.gains() if summary.BASE in matrix.rows else {}
+    rows = []
+    for row in matrix.rows:
+        cells = [row]
+        for column in matrix.columns:
+            result, against = matrix.get(row, column), gains.get(row, {}).get(column)
+            change = f" ({summary.percent(abs(against.gain))} {summary.better_or_worse(against.gain)})" if against else ""
+            cells.append("" if result is None else f"{result.value:.3f}{change}")
+        rows.append(cells)
+    numbers = {result.n for found in matrix.cells.values() for result in found.values()}
+    about = (
+        f"Level {matrix.level}, {matrix.part} parts, {min(numbers)} to {max(numbers)} documents a cell, change against the "
+        "base. Bits per byte: lower is better. acc and exact_match: shares, higher is better. Intervals: report.html."
+    )
+    heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
+    return f"{_table(heads, rows)}\n\n{about}"
+
+
+def _licenses(lock: Lock, experts: Sequence[Expert]) -> str:
+    said = [f"This model: **{_md(lock.plan.license)}**. The experts' licences stand in the table above."]
+    if experts:
+        rows = [[item.license, item.names, item.experts, f"{item.tokens:,}"] for item in data_licenses(experts)]
+        said.append("Texts that the experts were trained on, by licence:")
+        said.append(_table(["licence", "texts", "experts", "tokens (where known)"], rows))
+    else:
+        said.append("The texts that they were trained on, with licences, are listed by `cogen show EXPERT` and in report.html.")
+    said += [f"- {_md(note.source)}: {_md(note.message)}" for note in lock.plan.notes]
+    return "\n\n".join(said)
+
+
+def _made(lock: Lock) -> str:
+    plan = lock.plan
+    wheels = " ".join(_word(f"{e.distribution}=={e.version}") for e in sorted(plan.experts, key=lambda e: e.id))
+    settings = ", ".join([f"scale {lock.scale:g}", *(f"{key} {value:g}" for key, value in plan.parameters.items())])
+    searched = f", found among {len(lock.trials)} values on the dev parts" if lock.trials else ""
+    return (
+        f"Strategy {_md(plan.strategy)}, method {_md(plan.method)} with {settings}{searched}. The same bits again:\n\n"
+        f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\ncogen fuse --lock cogen.lock -o composite\n```"
+    )
+
+
+def _limits(lock: Lock, experts: Sequence[Expert]) -> str:
+    said = [
+        "A merge of experts knows less of each domain than the expert itself, and nothing that no expert learned. It writes "
+        "fluent text that can be wrong; no one checked its statements. What was measured is how well it predicts text, not "
+        "whether its advice is sound."
+    ]
+    for expert in sorted(experts, key=lambda e: e.id):
+        data = expert.spec.data
+        said.append(f"- **{_md(expert.spec.title)}**: {_md(data.limitations)} Not for: {_md(data.not_for)}")
+    return "\n\n".join(said[:1]) + ("\n\n" + "\n".join(said[1:]) if experts else "")
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [[_md(cell) for cell in line] for line in (heads, *rows)]
+    lines.insert(1, ["---"] * len(heads))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _md(text: str) -> str:
+    """Other people's words as one line of plain Markdown text: no markup, no link, no table cell of their own."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Addresses would become links by themselves.
+    return re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", line).replace("://", ":&#47;&#47;")
+
+
+def _word(text: str) -> str:
+    """One word of a command line: nothing in it can end the word or the block."""
+    return re.sub(r"[^\w.+!=-]", "", text, flags=re.ASCII)

@@ -1,0 +1,207 @@
+"""``cogen.lock``: everything that decided a composite, so that it can be built again and checked.
+
+The file is JSON with sorted keys. The same run writes the same bytes, but for the field ``created``: times and other
+things that change from run to run have no place in it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from cogen.errors import SpecError
+from cogen.fusion.plan import Plan
+from cogen.spec.base import Digest, Frozen, RelativePath
+from cogen.spec.expert import canonical_digest
+
+if TYPE_CHECKING:
+    from cogen.evals import Matrix
+    from cogen.fusion.measure import Trial
+
+LOCK_NAME = "cogen.lock"
+LOCK_VERSION = 1
+#: Packages whose version can change the bits of a composite or the figures of its matrix.
+_SOFTWARE = (
+    "torch", "transformers", "tokenizers", "safetensors", "gguf", "peft", "lm_eval", "numpy", "scipy",
+)  # fmt: skip
+#: What a loader would read from the folder; a file of such a kind that appears later is a change too.
+_LOADED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".bin", ".pt", ".gguf", ".py")
+_HINT = "`cogen fuse` writes one into the composite's folder"
+
+
+class LockedTrial(Frozen):
+    """One value of the scale that was tried; the fields of :class:`cogen.fusion.measure.Trial`."""
+
+    scale: float
+    objective: float
+    bits_per_byte: dict[str, float]
+
+
+class LockedCell(Frozen):
+    """A figure of the matrix with its 95 % interval (``None`` with fewer than two documents)."""
+
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+class LockedMatrix(Frozen):
+    """The matrix without the figures of single documents: ``cells[row][column]``."""
+
+    part: str
+    level: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: dict[str, dict[str, LockedCell]]
+
+    @classmethod
+    def of(cls, matrix: Matrix) -> Self:
+        cells = {
+            row: {
+                column: LockedCell(metric=r.metric, value=r.value, low=r.low, high=r.high, n=r.n)
+                for column, r in found.items()
+            }
+            for row, found in matrix.cells.items()
+        }
+        return cls(part=matrix.part, level=matrix.level, rows=matrix.rows, columns=matrix.columns, cells=cells)
+
+
+class Lock(Frozen):
+    """See the module. ``plan_digest`` is :attr:`Plan.digest`; ``files`` are relative to the composite's folder.
+
+    ``seed`` is that of the method's random numbers, ``None`` where it draws none. ``platform`` and ``threads`` say
+    where it was made; they must not change the weights, and a replay elsewhere proves that they don't.
+    """
+
+    version: Literal[1] = LOCK_VERSION
+    #: Moment of writing, ISO 8601 in UTC.
+    created: str
+    cogen: str
+    plan: Plan
+    plan_digest: Digest
+    #: The scale that was used: the best of ``trials``, or the only one.
+    scale: float
+    trials: tuple[LockedTrial, ...]
+    seed: int | None
+    software: dict[str, str]
+    platform: str
+    threads: int
+    files: dict[RelativePath, Digest] = Field(min_length=1)
+    weights_digest: Digest
+    matrix: LockedMatrix | None
+
+
+def make_lock(
+    plan: Plan,
+    scale: float,
+    trials: Sequence[Trial | LockedTrial],
+    folder: Path,
+    matrix: Matrix | None,
+    *,
+    created: str | None = None,
+) -> Lock:
+    """The lock of the composite that lies in ``folder``; reads every byte of it.
+
+    :param created: replaces the present moment.
+    :raises SourceError: the folder holds no readable checkpoint.
+    """
+    import torch
+
+    from cogen.checkpoints.model import open_folder
+
+    seed = plan.parameters.get("seed")
+    return Lock(
+        created=created or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        cogen=plan.cogen,
+        plan=plan,
+        plan_digest=plan.digest,
+        scale=scale,
+        trials=tuple(
+            LockedTrial(scale=t.scale, objective=t.objective, bits_per_byte=dict(t.bits_per_byte)) for t in trials
+        ),
+        seed=None if seed is None else int(seed),
+        software=software_versions(),
+        platform=platform.platform(),
+        threads=torch.get_num_threads(),
+        files=_digests(folder),
+        weights_digest=open_folder(folder).weights_digest,
+        matrix=None if matrix is None else LockedMatrix.of(matrix),
+    )
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of python and of the packages that can change a result, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """JSON with sorted keys, two spaces and a newline at the end; whole or not at all."""
+    from cogen.checkpoints.cache import atomic_write
+
+    text = json.dumps(lock.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    atomic_write(path, (text + "\n").encode())
+
+
+def read_lock(path: Path) -> Lock:
+    """The lock that ``path`` holds; ``path`` may also be the composite's folder.
+
+    :raises SpecError: unreadable, no lock, of a newer CoGen, or its plan is not the one that was locked.
+    """
+    if path.is_dir():
+        path = path / LOCK_NAME
+    try:
+        value: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
+    except ValueError as error:
+        raise SpecError(f"{path.name} is not a lock: {error}", hint=_HINT) from error
+    if not isinstance(value, dict) or "version" not in value:
+        raise SpecError(f"{path.name} is not a lock: it has no field `version`", hint=_HINT)
+    if value["version"] != LOCK_VERSION:
+        raise SpecError(
+            f"{path.name} is a lock of version {value['version']}, this CoGen reads version {LOCK_VERSION}",
+            hint="install the CoGen that it names in its field `cogen`, or fuse again",
+        )
+    try:
+        lock = Lock.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SpecError(f"{path.name} is not a lock: {place}: {first['msg']}", hint=_HINT) from error
+    # Of the JSON as it stands in the file, so that a field that a later CoGen adds with a default changes nothing.
+    if canonical_digest(value["plan"]) != lock.plan_digest:
+        raise SpecError(f"the plan in {path.name} is not the one that was locked", hint="it was edited; fuse again")
+    return lock
+
+
+def verify(lock: Lock, folder: Path) -> list[str]:
+    """Names of the files whose digest is not the lock's, or that are missing, or that came later; sorted."""
+    found = _digests(folder)
+    return sorted(name for name in found.keys() | lock.files.keys() if found.get(name) != lock.files.get(name))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Of every file that a loader of checkpoints would read; what the run writes beside them is left out."""
+    from cogen.checkpoints.digests import file_digest
+
+    names = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in _LOADED and path.is_file() and not path.relative_to(folder).as_posix().startswith(".")
+    ]
+    return {name: file_digest(folder / name) for name in sorted(names)}

@@ -1,0 +1,49 @@
+"""What the Hugging Face Hub calls things: licence ids, model ids, metrics.
+
+The Hub checks a model card's metadata and refuses an id that it doesn't know, so an expression that has no id of its own
+becomes ``other`` with a ``license_name``, and a base that was never on the Hub is left out rather than invented.
+Source: https://huggingface.co/docs/hub/repositories-licenses and .../model-cards.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cogen.checkpoints.bases import BASES
+from cogen.spec.model import WeightsRef
+
+#: SPDX ids whose lower-case spelling is the Hub's id.
+_SAME = frozenset(
+    (
+        "Apache-2.0", "MIT", "AFL-3.0", "Artistic-2.0", "BSL-1.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-3-Clause-Clear",
+        "CC0-1.0", "CC-BY-2.0", "CC-BY-2.5", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC-BY-NC-2.0",
+        "CC-BY-NC-3.0", "CC-BY-NC-4.0", "CC-BY-ND-4.0", "CC-BY-NC-ND-3.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-2.0",
+        "CC-BY-NC-SA-3.0", "CC-BY-NC-SA-4.0", "CDLA-Sharing-1.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "ECL-2.0",
+        "EPL-1.0", "EPL-2.0", "EUPL-1.1", "ISC", "LPPL-1.3c", "MPL-2.0", "MS-PL", "NCSA", "OFL-1.1", "OSL-3.0",
+        "PostgreSQL", "Unlicense", "WTFPL", "Zlib", "unknown",
+    )
+)  # fmt: skip
+#: The Hub doesn't tell "only" from "or later".
+_GNU = re.compile(r"^(A?GPL-3\.0|GPL-2\.0|LGPL-2\.1|LGPL-3\.0)-(?:only|or-later)$")
+#: Digest of a base's weights → the model on the Hub that it was made from.
+_UPSTREAM = {BASES["smollm2-135m-instruct"][0].weights_digest: "HuggingFaceTB/SmolLM2-135M-Instruct"}
+#: Our metric → the id of the same in the Hub's `evaluate`; bits per byte has none.
+METRICS = {"acc": "accuracy"}
+
+
+def hub_license(expression: str) -> tuple[str, str | None]:
+    """(``license``, ``license_name``) for an SPDX expression; the second only where the first is ``other``."""
+    if expression in _SAME:
+        return expression.lower(), None
+    gnu = _GNU.match(expression)
+    if gnu:
+        return gnu[1].lower(), None
+    return "other", re.sub(r"[^a-z0-9.]+", "-", expression.lower()).strip("-") or "other"
+
+
+def hub_model(ref: WeightsRef) -> str | None:
+    """``org/name`` of a set of weights: where it was fetched, or what it is known to have been made from."""
+    if ref.source.startswith("hf://"):
+        parts = ref.source.removeprefix("hf://").partition("@")[0].strip("/").split("/")
+        return "/".join(parts[:2]) if len(parts) >= 2 else None
+    return _UPSTREAM.get(ref.weights_digest)

@@ -1,0 +1,1 @@
+"""Weights and tokenizers on disk: sources, safetensors, GGUF, adapters, digests."""

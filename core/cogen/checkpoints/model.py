@@ -1,0 +1,145 @@
+"""``Checkpoint``: one view of weights on disk, whether full, dequantized or an adapter over a base."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.adapter import LoraAdapter, read_adapter
+from cogen.checkpoints.digests import check_file, weights_digest
+from cogen.checkpoints.gguf import converted
+from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes, read_folder, read_tensor
+from cogen.checkpoints.sources import Talk, fetch, silent
+from cogen.errors import CompatibilityError, DigestError, SourceError, UnsafeError
+from cogen.spec.model import ModelSpec, WeightsRef
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model on disk, read a tensor at a time.
+
+    ``folder`` holds config and tokenizer. With an ``adapter``, :meth:`read` gives base plus difference;
+    such a checkpoint is never written out, it is computed when it is read.
+    """
+
+    folder: Path
+    tensors: dict[str, TensorInfo]
+    adapter: LoraAdapter | None = None
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.json``."""
+        try:
+            value: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{self.folder} has no readable config.json", hint="a model folder needs one") from error
+        return value
+
+    def names(self) -> list[str]:
+        """Tensor names, sorted."""
+        return sorted(self.tensors)
+
+    def changed(self, name: str) -> bool:
+        """Does the adapter touch this tensor? Without an adapter always True: nothing is known."""
+        return self.adapter is None or name in self.adapter.pairs
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """The tensor in ``dtype`` (default: as stored). An adapter's difference is added in ``dtype``."""
+        tensor = read_tensor(self.tensors[name])
+        if dtype is not None:
+            tensor = tensor.to(dtype)
+        if self.adapter is not None and name in self.adapter.pairs:
+            wide = tensor if dtype is not None else tensor.to(accumulator(tensor.dtype))
+            tensor = (wide + self.adapter.delta(name, wide.dtype)).to(tensor.dtype)
+        return tensor
+
+    @functools.cached_property
+    def weights_digest(self) -> str:
+        """Lineage: digest of names, dtypes, shapes and bytes; of the adapter's own tensors if there is one."""
+        own = self.tensors if self.adapter is None else read_folder(self.adapter.folder)
+        return weights_digest(((i.name, i.dtype, i.shape) for i in own.values()), lambda name: read_bytes(own[name]))
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """float32 for bf16 and fp16 inputs, float64 for float32."""
+    import torch
+
+    return torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def open_folder(folder: Path) -> Checkpoint:
+    """A plain checkpoint folder that is here already."""
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is not a model folder", hint="name a folder with config.json and *.safetensors")
+    checkpoint = Checkpoint(folder, read_folder(folder))
+    _refuse_code(checkpoint)
+    return checkpoint
+
+
+def open_weights(ref: WeightsRef, *, talk: Talk = silent) -> Checkpoint:
+    """Fetch, convert if needed and open what a manifest declares.
+
+    :raises DigestError: either digest differs from the manifest's.
+    :raises UnsafeError: pickles, or a configuration that wants remote code.
+    """
+    if ref.format == "peft":
+        return _open_adapter(ref, talk)
+    path = fetch(ref.source, revision=ref.revision, digest=ref.file_digest, talk=talk)
+    if ref.format == "gguf":
+        if not path.is_file():
+            raise SourceError(f"{ref.source} is a folder", hint="format 'gguf' names one file")
+        path = converted(path, ref.file_digest, ref.dtype, talk)
+    elif path.is_file():
+        raise SourceError(
+            f"{ref.source} is a single file", hint="format 'safetensors' names a model folder; end it with /"
+        )
+    checkpoint = open_folder(path)
+    _check_weights(checkpoint, ref)
+    return checkpoint
+
+
+def _open_adapter(ref: WeightsRef, talk: Talk) -> Checkpoint:
+    if not isinstance(ref, ModelSpec) or ref.base is None:
+        raise CompatibilityError(f"{ref.name} is an adapter without a base", hint="declare [model.base]")
+    base = open_weights(ref.base, talk=talk)
+    folder = fetch(ref.source, revision=ref.revision, talk=talk)
+    check_file(folder, ref.file_digest, ref.source)
+    adapter = read_adapter(folder)
+    for name, (a, b, _) in adapter.pairs.items():
+        info = base.tensors.get(name)
+        if info is None or info.shape != (b.shape[0], a.shape[1]):
+            raise CompatibilityError(
+                f"the adapter of {ref.name} does not fit {ref.base.name}: {name}",
+                hint="it was trained on another base; correct [model.base]",
+            )
+    checkpoint = Checkpoint(base.folder, base.tensors, adapter)
+    _check_weights(checkpoint, ref)
+    return checkpoint
+
+
+def _check_weights(checkpoint: Checkpoint, ref: WeightsRef) -> None:
+    if checkpoint.weights_digest != ref.weights_digest:
+        raise DigestError(
+            f"the tensors of {ref.name} are not the promised ones: weights digest {checkpoint.weights_digest[:19]}… "
+            f"where {ref.weights_digest[:19]}… was promised",
+            hint="another version of gguf or transformers may dequantize otherwise; else ask the publisher",
+        )
+
+
+def _refuse_code(checkpoint: Checkpoint) -> None:
+    """A model type that transformers does not have would need the publisher's code: refused."""
+    config = checkpoint.config
+    if "auto_map" in config:
+        from transformers import CONFIG_MAPPING
+
+        if config.get("model_type") not in CONFIG_MAPPING:
+            raise UnsafeError(
+                f"{checkpoint.folder.name} asks for remote code (auto_map in config.json)",
+                hint="code that comes with weights is never run; use an architecture that transformers has",
+            )

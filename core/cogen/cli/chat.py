@@ -1,0 +1,88 @@
+"""`cogen chat`: talk to a model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cogen.cli.output import out
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A checkpoint folder, or the id of an installed expert.")] = "composite",
+    prompt: Annotated[
+        str | None, typer.Option("-p", "--prompt", help="One question; the answer goes to stdout.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")] = 256,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="0: the likeliest words, the same every time.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="For a temperature above 0.")] = 0,
+    system: Annotated[str | None, typer.Option("--system", help="What the model is told before the talk.")] = None,
+) -> None:
+    """Talk to a model. Without --prompt: a conversation; an empty line or Ctrl-D ends it."""
+    from cogen.checkpoints.load import load_model, load_tokenizer
+    from cogen.checkpoints.model import open_folder, open_weights
+    from cogen.host import Host
+
+    folder = Path(model)
+    checkpoint = (
+        open_folder(folder)
+        if folder.is_dir()
+        else open_weights(Host.discover().expert(model).spec.model, talk=out.status)
+    )
+    tokenizer = load_tokenizer(checkpoint.folder)
+    loaded = load_model(checkpoint, "bfloat16")
+    talk: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
+    options = {"max_new_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    if prompt is not None:
+        answer = reply(
+            loaded, tokenizer, [*talk, {"role": "user", "content": prompt}], streaming=out.mode == "human", **options
+        )
+        out.result({"prompt": prompt, "answer": answer})
+        return
+    while True:
+        try:
+            question = input("you: " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            break
+        if not question:
+            break
+        talk.append({"role": "user", "content": question})
+        talk.append({"role": "assistant", "content": reply(loaded, tokenizer, talk, streaming=True, **options)})
+
+
+def reply(
+    model: Any,
+    tokenizer: Any,
+    talk: list[dict[str, str]],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    streaming: bool,
+) -> str:
+    """The model's next turn, streamed to stdout word by word if asked for."""
+    import torch
+    from transformers import TextStreamer
+
+    if tokenizer.chat_template:
+        inputs = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    else:  # a base model without a template continues the text
+        inputs = tokenizer("\n".join(turn["content"] for turn in talk), return_tensors="pt")
+    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True) if streaming else None
+    torch.manual_seed(seed)
+    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    with torch.no_grad():
+        output = model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            streamer=streamer,
+            pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+            **sampling,
+        )
+    text: str = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return text.strip()

@@ -1,0 +1,47 @@
+"""`cogen check NAME`: does a plugin keep the contract?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from cogen.cli.output import out
+
+
+class Level(StrEnum):
+    """How deep to look."""
+
+    static = "static"
+    smoke = "smoke"
+    full = "full"
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Id of an installed expert, or name of its entry point.")],
+    level: Annotated[
+        Level, typer.Option(help="static: files only. smoke: opens the weights. full: measures the suites.")
+    ] = Level.static,
+) -> None:
+    """Test an expert plugin against the contract; ends with exit code 1 if a check fails."""
+    from cogen.conformance import run_checks
+
+    checks = []
+    with out.progress(None, f"checking {name}") as bar:
+        for check in run_checks(name, level.value):
+            bar.describe(check.name)
+            mark = {True: "✓", False: "✗", None: "-"}[check.ok]
+            out.text(f"{mark} {check.name}: {check.message}")
+            if check.hint and not check.ok:
+                out.text(f"    hint: {check.hint}")
+            checks.append(check)
+    failed = [check.name for check in checks if check.ok is False]
+    out.result(
+        {"expert": name, "level": level.value, "passed": not failed, "checks": [asdict(check) for check in checks]}
+    )
+    if failed:
+        out.error(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
+        raise typer.Exit(1)
+    out.success(f"{name} passes all {len(checks)} checks of level {level.value}")

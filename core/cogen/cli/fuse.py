@@ -1,0 +1,119 @@
+"""`cogen fuse`: build one model out of the installed experts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cogen.cli.output import out
+from cogen.cli.plan import Experts, LevelOption, Method, Parameter, Recipe, Scale, Strategy, read_wishes, show
+
+
+def command(
+    experts: Experts = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("composite"),
+    strategy: Strategy = None,
+    method: Method = None,
+    scale: Scale = None,
+    parameter: Parameter = None,
+    recipe: Recipe = None,
+    level: LevelOption = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", help="Build a plan that `cogen plan -o` saved; refused if a digest has moved."),
+    ] = None,
+    lock: Annotated[Path | None, typer.Option("--lock", help="Replay a cogen.lock: no search, the same bits.")] = None,
+) -> None:
+    """Build one model out of the installed experts, measure it, and write a report.
+
+    Without arguments: every installed expert, merged, into ./composite, measured at the level quick.
+    """
+    from cogen.artifacts.fuse import REPORT, fuse, refuse_foreign, wishes
+    from cogen.artifacts.lock import read_lock
+    from cogen.errors import UsageError
+    from cogen.fusion.plan import read_plan, refuse_moved
+    from cogen.fusion.planner import make_plan, resolve_method
+    from cogen.host import Host
+
+    refuse_foreign(output)
+    asked = experts or strategy or method or scale or parameter or recipe
+    if (plan or lock) and (asked or (plan and (lock or level))):
+        raise UsageError(
+            "a saved plan or lock leaves nothing else to choose", hint="name either --plan, --lock, or your wishes"
+        )
+    host = Host.discover()
+    saved = read_plan(plan) if plan else None
+    replay = read_lock(lock) if lock else None
+    if saved is not None:
+        wanted = wishes(saved)
+    elif replay is not None:
+        wanted = wishes(replay.plan, scale=replay.scale, level=level)  # type: ignore[arg-type]
+    else:
+        wanted = read_wishes(experts, strategy, method, scale, parameter, recipe, level)
+    made, inputs = make_plan(host, wanted, talk=out.status)
+    if saved is not None:
+        refuse_moved(saved, made, f"the plan {plan}")
+        made = saved
+    if replay is not None:
+        refuse_moved(replay.plan, made, f"the lock {lock}")
+    show(made)
+    function = resolve_method(host, made.method, made.parameters)
+    chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.experts]
+    with out.progress(made.cost.forward_tokens or None, "fusing", unit="tokens") as bar:
+        outcome = fuse(made, inputs, function, chosen, output, replay=replay, progress=bar)
+    _show(outcome, made)
+    took = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
+    out.status(took)
+    out.success(f"wrote {output} (scale {outcome.scale:g}); talk to it: cogen chat {output}")
+    out.text(f"report: {(output / REPORT).resolve()}")
+    out.result(_result(outcome, made))
+
+
+def _show(outcome: Any, plan: Any) -> None:
+    from cogen.artifacts.summary import verdict
+    from cogen.cli.matrix import show_matrix
+
+    if outcome.trials:
+        rows = [{"scale": f"{t.scale:g}", "mean bits per byte (log mean)": f"{2.718281828459045**t.objective:.4f}",
+                 "": "chosen" if t.scale == outcome.scale else ""} for t in outcome.trials]  # fmt: skip
+        out.table(rows, title="scale, on the dev parts")
+    if outcome.matrix is not None:
+        show_matrix(outcome.matrix)
+        out.text(verdict(outcome.matrix))
+
+
+def _result(outcome: Any, plan: Any) -> dict[str, Any]:
+    """The same figures as the tables."""
+    matrix = outcome.matrix
+    return {
+        "folder": str(outcome.folder),
+        "report": str(outcome.folder / "report.html"),
+        "plan_digest": plan.digest,
+        "weights_digest": outcome.lock.weights_digest,
+        "scale": outcome.scale,
+        "trials": [
+            {"scale": t.scale, "objective": t.objective, "bits_per_byte": t.bits_per_byte} for t in outcome.trials
+        ],
+        "matrix": None if matrix is None else matrix_json(matrix),
+        "seconds": outcome.seconds,
+    }
+
+
+def matrix_json(matrix: Any) -> dict[str, dict[str, Any]]:
+    """row → column → value, low, high, n."""
+    return {
+        row: {
+            column: {
+                "metric": cell.metric,
+                "value": cell.value,
+                "low": cell.low,
+                "high": cell.high,
+                "n": cell.n,
+                "tokens": cell.tokens,
+            }
+            for column, cell in cells.items()
+        }
+        for row, cells in matrix.cells.items()
+    }

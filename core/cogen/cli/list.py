@@ -1,0 +1,53 @@
+"""`cogen list`: what is installed, the broken too, and why they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cogen.cli.output import out
+
+
+def command() -> None:
+    """Show the installed experts, and what is wrong with those that cannot be used."""
+    from cogen.host import Host
+
+    host = Host.discover()
+    rows = [_row(plugin) for plugin in host.plugins]
+    shown = ["expert", "title", "domains", "base", "relation", "licence", "version", "state"]
+    if rows:
+        out.table([{**row, "base": _base_name(row)} for row in rows], shown)
+    for row in rows:
+        if row["state"] != "ok":
+            out.warn(f"{row['expert']} ({row['distribution']} {row['version']}) is {row['state']}: {row['reason']}")
+            if row["hint"]:
+                out.hint(row["hint"])
+    if not rows:
+        out.status("no expert is installed: pip install one that you trust, or start your own with `cogen new NAME`")
+    out.result({"experts": rows})
+
+
+def _row(plugin: Any) -> dict[str, Any]:
+    document = plugin.expert.document if plugin.expert else {}
+    model = document.get("model", {})
+    base = model.get("base") or {}
+    return {
+        "expert": plugin.name,
+        "title": document.get("title"),
+        "domains": document.get("domains", []),
+        "base": base.get("name"),
+        "lineage": (base or model).get("weights_digest"),
+        "relation": model.get("relation"),
+        "licence": document.get("license"),
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "state": plugin.state,
+        "reason": plugin.reason,
+        "hint": plugin.hint,
+    }
+
+
+def _base_name(row: dict[str, Any]) -> str:
+    """The base with the first digits of its lineage: equal digits can be merged weight by weight."""
+    if row["lineage"] is None:
+        return ""
+    return f"{row['base'] or 'none'} ({row['lineage'].removeprefix('sha256:')[:8]})"

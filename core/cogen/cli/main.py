@@ -1,0 +1,200 @@
+"""`cogen`: the table of verbs, the switches that all of them share, and the one place where errors become text.
+
+The convention for a verb: a file ``cogen/cli/VERB.py`` with one function ``command``, annotated the typer way, whose
+docstring is its help (or a function ``register(app)`` for a group of sub-commands). It is listed in :data:`VERBS`, and
+imported only when it was typed: `cogen --help` costs no verb's imports. ``--json`` and ``--quiet`` are added here.
+A verb raises :class:`~cogen.errors.CogenError`, speaks through :data:`cogen.cli.output.out`, and finds the plugins with
+``Host.discover()``. A verb that is not in the table may come from a plugin's hook ``cogen_commands``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from cogen.cli.errors import USAGE, explain
+from cogen.cli.output import Mode, out
+
+#: Verb → its line in `cogen --help`, in the order in which people meet them.
+VERBS = {
+    "list": "Show the installed experts.",
+    "show": "Show the card of one expert.",
+    "plan": "Say what a fusion would do and what it costs.",
+    "fuse": "Build one model out of the installed experts.",
+    "eval": "Measure a model on the experts' suites.",
+    "chat": "Talk to a model.",
+    "new": "Start an expert plugin of your own.",
+    "train": "Train an expert from a recipe.",
+    "check": "Test an expert plugin against the contract.",
+    "doctor": "Find out what is wrong with plugins.",
+    "schema": "Print the JSON schema of expert.toml.",
+    "cache": "Show or clear downloaded files.",
+}
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was asked for.")]
+
+
+def _help(ctx: typer.Context, value: bool) -> None:
+    if value:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+
+
+# Our own --help: typer's built-in one is parsed through pydantic, which costs 0.1 s of the 0.3 s that `cogen list` has.
+Help = Annotated[bool, typer.Option("--help", "-h", is_eager=True, callback=_help, help="Show this message and exit.")]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; never raises for a mistake of the user."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    out.mode = "human"
+    try:
+        app = _app(_verb(arguments))
+        code = app(arguments, standalone_mode=False, prog_name="cogen")
+        return code if isinstance(code, int) else 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except BaseException as error:  # noqa: BLE001 - the last resort: everything becomes a message or a reported bug
+        return _report(error, arguments)
+
+
+def _app(verb: str | None) -> typer.Typer:
+    """The command line with one real verb and, for the help text, the names of the others."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,  # plain help: rich would cost a third of the time that --help has
+        epilog="Run `cogen VERB --help` for one verb. Plugins may add verbs of their own.",
+    )
+
+    @app.callback(invoke_without_command=True, add_help_option=False)
+    def cogen(
+        ctx: typer.Context,
+        json: Json = False,
+        quiet: Quiet = False,
+        version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+        help: Help = False,
+    ) -> None:
+        """Compose one foundation model out of domain experts that are installed with pip."""
+        _set_mode(json, quiet)
+        if version:
+            from cogen import __version__
+
+            out.result({"version": __version__}, human=f"cogen {__version__}")
+        elif ctx.invoked_subcommand is None:
+            typer.echo(ctx.get_help())
+
+    for name, summary in VERBS.items():
+        if not (Path(__file__).parent / f"{name}.py").exists():
+            continue
+        if name == verb:
+            module = importlib.import_module(f"cogen.cli.{name}")
+            if hasattr(module, "register"):
+                group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+                module.register(group)
+                _shared_switches(group)
+                app.add_typer(group, name=name, help=summary)
+            else:
+                app.command(name, add_help_option=False)(_with_switches(module.command))
+        else:
+            app.command(name, help=summary)(_unused)
+    if verb and verb not in VERBS:
+        _plugin_verbs(app)
+    return app
+
+
+def _plugin_verbs(app: typer.Typer) -> None:
+    """A verb that we don't know may be a plugin's: only now is plugin code imported for it."""
+    from cogen.host import Host
+
+    Host.discover().register_commands(app)
+    _shared_switches(app)
+
+
+def _shared_switches(app: typer.Typer) -> None:
+    for info in app.registered_commands:
+        if info.callback not in (None, _unused) and not hasattr(info.callback, "_cogen_switches"):
+            info.callback, info.add_help_option = _with_switches(info.callback), False
+
+
+def _unused() -> None:
+    """Stands for a verb that was not typed."""
+
+
+def _with_switches(command: Callable[..., Any]) -> Callable[..., None]:
+    """``command`` with ``--json`` and ``--quiet`` added to its own options."""
+    signature = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
+    own = [p.replace(annotation=hints.get(p.name, p.annotation)) for p in signature.parameters.values()]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    extra = [
+        inspect.Parameter("json_", keyword, default=False, annotation=Json),
+        inspect.Parameter("quiet_", keyword, default=False, annotation=Quiet),
+        inspect.Parameter("help_", keyword, default=False, annotation=Help),
+    ]
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, json_: bool, quiet_: bool, help_: bool, **kwargs: Any) -> None:
+        _set_mode(json_, quiet_)
+        command(*args, **kwargs)
+
+    wrapper.__signature__ = signature.replace(parameters=[*own, *extra], return_annotation=None)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
+    wrapper._cogen_switches = True  # type: ignore[attr-defined]
+    del wrapper.__wrapped__  # type: ignore[attr-defined]  # so that typer reads our signature, not the one inside
+    return wrapper
+
+
+def _set_mode(json: bool, quiet: bool) -> None:
+    mode: Mode = "json" if json else "quiet" if quiet else out.mode
+    out.mode = mode
+
+
+def _verb(arguments: list[str]) -> str | None:
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
+
+
+def _report(error: BaseException, arguments: list[str]) -> int:
+    if isinstance(error, BrokenPipeError):  # `cogen list | head`: not a mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if any(kind.__name__ == "Abort" for kind in type(error).__mro__):
+        error = KeyboardInterrupt()
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if "--json" in arguments:  # also where the arguments themselves could not be read
+        out.mode = "json"
+    explanation = explain(error)
+    # typer carries its own copy of click or imports the real one, by version: both have format_message()
+    if explanation is None and hasattr(error, "format_message"):
+        if type(error).__name__ == "NoArgsIsHelpError":  # raised for a group of sub-commands
+            error.show()  # type: ignore[attr-defined]
+            return USAGE
+        verb = _verb(arguments)
+        where = f"cogen {verb} --help" if verb in VERBS else "cogen --help"
+        _say(error.format_message().strip().rstrip("."), f"see `{where}`")
+        return USAGE
+    if explanation is None:
+        import traceback
+
+        traceback.print_exception(error, file=out.stderr)
+        _say(f"this is a bug in cogen: {type(error).__name__}", "report it with the text above")
+        return 1
+    _say(explanation.message, explanation.hint)
+    return explanation.exit_code
+
+
+def _say(message: str, hint: str | None) -> None:
+    out.error(message)
+    if hint:
+        out.hint(hint)
+    if out.mode == "json":
+        out.result({"error": message, "hint": hint})

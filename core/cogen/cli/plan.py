@@ -1,0 +1,118 @@
+"""`cogen plan`: what a fusion would do, in order, with costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cogen.cli.output import out
+
+Experts = Annotated[
+    list[str] | None, typer.Argument(help="Experts to use, as ID or ID=WEIGHT; all that are installed by default.")
+]
+Strategy = Annotated[
+    str | None, typer.Option("--strategy", help="merge (auto picks it: it is the one of this version).")
+]
+Method = Annotated[str | None, typer.Option("--method", help="linear, task_arithmetic, ties, or a plugin's.")]
+Scale = Annotated[
+    list[float] | None,
+    typer.Option("--scale", help="How far to go from the base. Once: fixed. Repeated: searched on the dev parts."),
+]
+Parameter = Annotated[list[str] | None, typer.Option("--set", help="A parameter of the method, e.g. density=0.3.")]
+Recipe = Annotated[Path | None, typer.Option("--recipe", help="The same wishes as a TOML file.")]
+LevelOption = Annotated[
+    str | None, typer.Option("--level", help="quick (minutes), full (all test documents, float32), none.")
+]
+
+
+def command(
+    experts: Experts = None,
+    strategy: Strategy = None,
+    method: Method = None,
+    scale: Scale = None,
+    parameter: Parameter = None,
+    recipe: Recipe = None,
+    level: LevelOption = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Save the plan as JSON for `cogen fuse --plan`.")
+    ] = None,
+) -> None:
+    """Say what `cogen fuse` would do with the same arguments, and what it costs. Nothing is built."""
+    from cogen.checkpoints.cache import atomic_write
+    from cogen.fusion.planner import make_plan
+    from cogen.host import Host
+
+    plan, _ = make_plan(
+        Host.discover(), read_wishes(experts, strategy, method, scale, parameter, recipe, level), talk=out.status
+    )
+    show(plan)
+    if output is not None:
+        atomic_write(output, (plan.model_dump_json(indent=2) + "\n").encode())
+        out.success(f"wrote {output}; build it with `cogen fuse --plan {output}`")
+    out.result(plan.model_dump(mode="json") | {"digest": plan.digest})
+
+
+def read_wishes(
+    experts: list[str] | None, strategy: str | None, method: str | None, scale: list[float] | None,
+    parameter: list[str] | None, recipe: Path | None, level: str | None,
+) -> Any:  # fmt: skip
+    """A recipe file, overridden by what the command line says."""
+    from pydantic import ValidationError
+
+    from cogen.errors import UsageError
+    from cogen.fusion.recipe import FuseRecipe, read_fuse_recipe
+
+    wishes: dict[str, Any] = read_fuse_recipe(recipe).model_dump() if recipe else {}
+    if experts:
+        wishes["experts"] = dict(_number(item, 1.0) for item in experts)
+    if parameter:
+        wishes["parameters"] = {**wishes.get("parameters", {}), **dict(_number(item, None) for item in parameter)}
+    if scale:
+        wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
+    named = {"strategy": strategy, "method": method, "level": level}
+    wishes |= {key: value for key, value in named.items() if value is not None}
+    try:
+        return FuseRecipe.model_validate(wishes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{place}: {first['msg']}", hint="see `cogen fuse --help`") from error
+
+
+def _number(item: str, default: float | None) -> tuple[str, float]:
+    from cogen.errors import UsageError
+
+    name, equals, value = item.partition("=")
+    try:
+        return name, float(value) if equals or default is None else default
+    except ValueError as error:
+        raise UsageError(f"{item!r} is not NAME=NUMBER", hint="for example power=0.5, or --set density=0.3") from error
+
+
+def show(plan: Any) -> None:
+    """The plan for people."""
+    rows = [
+        {"expert": e.id, "weight": f"{e.weight:g}", "relation": e.relation, "licence": e.license,
+         "distribution": f"{e.distribution} {e.version}", "weights": e.weights_digest[7:19]}
+        for e in sorted(plan.experts, key=lambda e: e.id)
+    ]  # fmt: skip
+    out.table(rows, title=f"{plan.strategy} by {plan.method} onto {plan.base.name}")
+    cost = plan.cost
+    out.text(f"why: {plan.why}")
+    scales = ", ".join(f"{scale:g}" for scale in plan.scales)
+    searched = f"searched over {scales} on the dev parts" if len(plan.scales) > 1 else scales
+    out.text(f"scale: {searched}; {plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
+    out.text(f"licence of the composite: {plan.license}")
+    if plan.level != "none":
+        out.text(
+            f"evaluation: level {plan.level}, {len(plan.suites)} suites, {cost.forward_tokens:,} forward tokens "
+            f"({cost.search_tokens:,} search, {cost.matrix_tokens:,} matrix) in {plan.eval_dtype}"
+        )
+    out.text(
+        f"writes {cost.output_bytes / 1e6:,.0f} MB, scratch {cost.scratch_bytes / 1e6:,.0f} MB, "
+        f"memory about {cost.memory_bytes / 1e9:.1f} GB"
+    )
+    for note in plan.notes:
+        out.warn(f"{note.source}: {note.message}")

@@ -1,0 +1,117 @@
+"""`cogen show NAME`: the card of one expert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cogen.cli.output import Column, out
+
+if TYPE_CHECKING:
+    from cogen.spec.expert import ExpertSpec
+
+
+def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `cogen list` shows it.")]) -> None:
+    """Show the card of one expert: what it is, what it was trained on, and how it is measured."""
+    from cogen.host import Host
+
+    expert = Host.discover().expert(name)
+    spec = expert.spec
+    out.text(f"{spec.title} ({spec.id})")
+    out.text(spec.summary)
+    _facts("", {**_identity(spec), "distribution": f"{expert.distribution} {expert.version}", "digest": spec.digest})
+    _facts("Model", _model(spec))
+    _facts("Data", _data(spec))
+    if spec.data.sources != "unknown":
+        rows = [{**source.model_dump(), "share": _percent(source.share)} for source in spec.data.sources]
+        columns = ["name", "license", Column("documents", justify="right"), Column("tokens", justify="right")]
+        out.table(rows, [*columns, Column("share", justify="right"), Column("heldout", "held-out text")])
+    out.text("\nSuites")
+    out.table([_suite(suite) for suite in spec.suites], ["suite", "metric", "dev", "test", "claim", "licence"])
+    out.result(
+        {
+            **spec.model_dump(mode="json"),
+            "distribution": expert.distribution,
+            "version": expert.version,
+            "digest": spec.digest,
+        }
+    )
+
+
+def _identity(spec: ExpertSpec) -> dict[str, Any]:
+    return {
+        "publisher": spec.publisher,
+        "homepage": spec.homepage,
+        "contact": spec.contact,
+        "domains": ", ".join(spec.domains),
+        "languages": ", ".join(spec.languages),
+        "licence": f"{spec.license}, derivatives: {spec.derivatives}",
+    }
+
+
+def _model(spec: ExpertSpec) -> dict[str, Any]:
+    model, tokenizer = spec.model, spec.tokenizer
+    return {
+        "weights": f"{model.source} ({model.format}, {model.dtype}, {model.parameters:,} parameters)",
+        "relation": model.relation,
+        "base": f"{model.base.name} from {model.base.source}" if model.base else None,
+        "lineage": model.lineage,
+        "file digest": model.file_digest,
+        "architecture": f"{model.architecture}, context of {model.context_length:,} tokens",
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} entries, {tokenizer.digest}",
+    }
+
+
+def _data(spec: ExpertSpec) -> dict[str, Any]:
+    data = spec.data
+    facts: dict[str, Any] = {}
+    if data.training != "unknown":
+        training = data.training
+        facts["training"] = (
+            f"{training.mode}, {training.tokens:,} tokens in {training.steps:,} steps, seed {training.seed}"
+        )
+        for measured in training.measured:
+            change = (measured.after / measured.before - 1) * 100 if measured.before else 0.0
+            facts[f"bits per byte, {measured.part}"] = f"{measured.before:.4f} → {measured.after:.4f} ({change:+.1f} %)"
+    else:
+        facts["training"] = "unknown"
+    if data.split != "unknown":
+        split = data.split
+        parts = f"{split.train_documents:,} train, {split.dev_documents:,} dev, {split.test_documents:,} test documents"
+        facts["split"] = f"{parts}, by {split.by}; 8-gram overlap of the test part {split.test_8gram_overlap:.2%}"
+    synthetic = data.synthetic_share
+    return facts | {
+        "collected": data.collected,
+        "synthetic": synthetic if synthetic == "unknown" else _percent(synthetic),
+        "personal data": data.personal_data,
+        "decontaminated": data.decontaminated_against,
+        "biases": data.biases,
+        "limitations": data.limitations,
+        "not for": data.not_for,
+    }
+
+
+def _suite(suite: Any) -> dict[str, Any]:
+    claim = suite.claim
+    return {
+        "suite": suite.id,
+        "metric": suite.metric,
+        "dev": suite.dev.documents,
+        "test": suite.test.documents,
+        "claim": f"{claim.value:g} ({claim.date}, not verified)" if claim else "none",
+        "licence": suite.test.license,
+    }
+
+
+def _percent(share: Any) -> str:
+    return f"{share:.1%}" if isinstance(share, int | float) else str(share)
+
+
+def _facts(title: str, facts: dict[str, Any]) -> None:
+    if title:
+        out.text(f"\n{title}")
+    width = max(len(key) for key in facts)
+    for key, value in facts.items():
+        if value is not None:
+            out.text(f"  {key.ljust(width)}  {value}")

@@ -1,0 +1,87 @@
+"""The files that a plugin ships: their digests, licences and kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cogen.checkpoints.digests import file_digest
+from cogen.conformance.result import Failed
+from cogen.forge.corpus import PERMISSIVE
+from cogen.host import Expert
+from cogen.spec.suite import SAMPLES_LIMIT
+
+_PERMISSIVE = {name.lower() for name in PERMISSIVE} | {"licenseref-us-public-domain", "cc-pddc", "mit-0"}
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")
+
+
+def promised(expert: Expert) -> Iterator[tuple[str, str]]:
+    """(path inside the package, digest) of every file or folder that the manifest pins."""
+    spec = expert.spec
+    for suite in spec.suites:
+        yield from ((part.path, part.digest) for part in (suite.dev, suite.test))
+    if spec.samples:
+        yield spec.samples.path or spec.samples.embedding or "", spec.samples.digest
+    own = f"package://{expert.root.name}/"
+    for part in (spec.model, spec.router):
+        if part is not None and part.source.startswith(own):
+            yield part.source.removeprefix(own), part.file_digest
+
+
+def check_digests(expert: Expert) -> str:
+    count = 0
+    for path, digest in promised(expert):
+        found = file_digest(expert.root / path)
+        if found != digest:
+            raise Failed(
+                f"{path} has digest {found}, {digest} was promised",
+                "write the new digest into expert.toml if you changed the file on purpose",
+            )
+        count += 1
+    return f"{count} files and folders are what the manifest promises"
+
+
+def no_pickles(expert: Expert) -> str:
+    for path in sorted(expert.root.rglob("*")):
+        if path.suffix in PICKLES:
+            raise Failed(
+                f"{path.relative_to(expert.root)} can hold a pickle, which runs code when it is read",
+                "publish safetensors, or GGUF",
+            )
+    return "none"
+
+
+def check_licences(expert: Expert) -> str:
+    spec = expert.spec
+    texts = [
+        (f"{s.id}, {name}", part.license) for s in spec.suites for name, part in (("dev", s.dev), ("test", s.test))
+    ]
+    if spec.samples:
+        texts.append(("samples", spec.samples.license))
+    for what, licence in texts:
+        if not is_permissive(licence):
+            raise Failed(
+                f"the text of {what} is under {licence}, which does not let anybody redistribute it",
+                "ship text that is public domain, CC0, CC-BY, MIT, BSD or Apache-2.0",
+            )
+    return ", ".join(sorted({licence for _, licence in texts}))
+
+
+def is_permissive(expression: str) -> bool:
+    """Whether an SPDX expression allows redistribution: all of an AND, one of an OR."""
+    if "(" not in expression and " OR " in expression:
+        return any(is_permissive(part) for part in expression.split(" OR "))
+    names = re.findall(r"[A-Za-z0-9.+-]+", re.sub(r" WITH [A-Za-z0-9.-]+", "", expression))
+    return all(name.lower() in _PERMISSIVE for name in names if name not in ("AND", "OR"))
+
+
+def check_samples(expert: Expert) -> str:
+    samples = expert.spec.samples
+    if samples is None:
+        return "none; routing and calibration will have to do without"
+    path: Path = expert.root / (samples.path or samples.embedding or "")
+    size = path.stat().st_size
+    if size > SAMPLES_LIMIT:
+        raise Failed(f"{path.name} has {size:,} bytes, at most {SAMPLES_LIMIT:,} are allowed", "ship fewer documents")
+    return f"{size:,} of {SAMPLES_LIMIT:,} bytes"

@@ -1,0 +1,75 @@
+"""Every mistake that a user can mend is a :class:`CogenError` with a hint.
+
+One subclass per kind of thing to mend, so that the command line can map it to an exit code
+and a caller can catch exactly what it can handle.
+"""
+
+from __future__ import annotations
+
+
+class CogenError(Exception):
+    """Something that the user can mend.
+
+    :param message: One line, no full stop, that says what is wrong.
+    :param hint: One line that says what to do about it, or ``None`` where nothing is known to help.
+    """
+
+    #: Process exit code of the command line.
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(CogenError):
+    """The command line or a recipe asks for something that does not exist."""
+
+    exit_code = 3
+
+
+class SpecError(CogenError):
+    """A manifest (``expert.toml``), a recipe or a plan does not validate."""
+
+
+class PluginError(CogenError):
+    """An installed plugin cannot be used; ``plugin`` names the culprit."""
+
+    def __init__(self, plugin: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        #: Distribution or expert id of the plugin that failed.
+        self.plugin = plugin
+
+
+class SourceError(CogenError):
+    """Weights, tokenizers or texts could not be fetched or opened."""
+
+
+class DigestError(SourceError):
+    """Bytes are not the bytes that were promised."""
+
+
+class UnsafeError(CogenError):
+    """Something would run code that was not asked for (pickle, remote code, an unsafe task file)."""
+
+
+class CompatibilityError(CogenError):
+    """The experts cannot be fused in the way that was asked for."""
+
+
+class EvalError(CogenError):
+    """A suite cannot be run."""
+
+
+class TrainError(CogenError):
+    """A training recipe cannot be run."""
+
+
+class PlanError(CogenError):
+    """A saved plan or lock no longer agrees with what is installed."""
+
+    exit_code = 2

@@ -1,0 +1,31 @@
+"""Running suites, the expert × suite matrix, paired statistics. Importing this imports neither torch nor lm-eval."""
+
+from __future__ import annotations
+
+from cogen.evals.bound import GENERAL, BoundSuite, general_suites, hook_suites, suites_of
+from cogen.evals.check import check_suite
+from cogen.evals.identity import model_digest
+from cogen.evals.matrix import Matrix
+from cogen.evals.results import SuiteResult
+from cogen.evals.run import count_tokens, run_suites
+from cogen.evals.settings import MIN_TEST_DOCUMENTS, QUICK_TOKENS, Settings
+from cogen.evals.statistics import Comparison, compare
+
+__all__ = [
+    "GENERAL",
+    "MIN_TEST_DOCUMENTS",
+    "QUICK_TOKENS",
+    "BoundSuite",
+    "Comparison",
+    "Matrix",
+    "Settings",
+    "SuiteResult",
+    "check_suite",
+    "compare",
+    "count_tokens",
+    "general_suites",
+    "hook_suites",
+    "model_digest",
+    "run_suites",
+    "suites_of",
+]

@@ -1,0 +1,80 @@
+"""The matrix: rows are models (base, experts, composite), columns are suites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from cogen.errors import EvalError
+from cogen.evals.results import SuiteResult
+from cogen.evals.statistics import Comparison, compare
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """``cells[row][column]``; a cell may be missing. All cells are of one part and one level."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: Mapping[str, Mapping[str, SuiteResult]]
+    part: str
+    level: str
+
+    @classmethod
+    def of(cls, results: Mapping[str, Iterable[SuiteResult]]) -> Self:
+        """From the results of each model, in the order of the rows; columns in the order of their first appearance.
+
+        :raises EvalError: results of different parts or levels, or a column whose metric is not the same in all rows.
+        """
+        cells = {row: {result.column: result for result in found} for row, found in results.items()}
+        every = [result for found in cells.values() for result in found.values()]
+        kinds = {(result.part, result.level) for result in every}
+        if len(kinds) != 1:
+            raise EvalError(
+                "a matrix needs results of one part and one level" if kinds else "there are no results for a matrix",
+                hint="measure all models in the same way",
+            )
+        metrics: dict[str, str] = {}
+        for result in every:
+            if metrics.setdefault(result.column, result.metric) != result.metric:
+                raise EvalError(f"{result.column} has two metrics", hint="measure all models on the same suites")
+        ((part, level),) = kinds
+        return cls(tuple(cells), tuple(metrics), cells, part, level)
+
+    def get(self, row: str, column: str) -> SuiteResult | None:
+        """The cell, or ``None`` where nothing was measured."""
+        return self.cells.get(row, {}).get(column)
+
+    def metric(self, column: str) -> str:
+        """bits_per_byte (lower is better), acc or exact_match (higher is better)."""
+        return next(found[column].metric for found in self.cells.values() if column in found)
+
+    def gains(self, baseline: str = BASE) -> dict[str, dict[str, Comparison]]:
+        """Every other row against ``baseline``, paired by document: row → column → :class:`Comparison`."""
+        if baseline not in self.rows:
+            raise EvalError(f"the matrix has no row {baseline!r}", hint=f"it has {', '.join(self.rows)}")
+        known = self.cells[baseline]
+        return {
+            row: {name: compare(result, known[name]) for name, result in self.cells[row].items() if name in known}
+            for row in self.rows
+            if row != baseline
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, every document's figures included; :meth:`from_json` gives an equal matrix."""
+        cells = {row: [result.to_json() for result in found.values()] for row, found in self.cells.items()}
+        return {"part": self.part, "level": self.level, "columns": list(self.columns), "cells": cells}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """:raises EvalError: not what :meth:`to_json` wrote."""
+        try:
+            cells = {row: [SuiteResult.from_json(cell) for cell in found] for row, found in value["cells"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise EvalError(
+                f"not a saved matrix: {error}", hint="make it again with `cogen eval` or `cogen fuse`"
+            ) from error
+        return cls.of(cells)

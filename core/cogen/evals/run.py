@@ -1,0 +1,146 @@
+"""Measuring a model on suites."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cogen.errors import EvalError
+from cogen.evals import harness, store
+from cogen.evals.bound import BoundSuite
+from cogen.evals.documents import Row, example_rows
+from cogen.evals.results import SuiteResult
+from cogen.evals.selection import select
+from cogen.evals.settings import Level, Part, Settings, prefix_token_id
+from cogen.evals.statistics import interval, ratio_of_sums
+from cogen.evals.task import Task, load_task
+from cogen.spec.expert import canonical_digest
+
+_BITS_PER_NAT = 1.4426950408889634  # 1 / ln 2
+
+
+def run_suites(
+    model: Any | Callable[[], Any],
+    tokenizer: Any,
+    suites: Sequence[BoundSuite],
+    *,
+    model_digest: str,
+    tokenizer_digest: str,
+    part: Part,
+    level: Level,
+    dtype: str,
+    settings: Settings | None = None,
+    progress: harness.Progress | None = None,
+    use_cache: bool = True,
+) -> list[SuiteResult]:
+    """Measure a model on one part of each suite, in order; ``quick`` leaves out all but bits_per_byte.
+
+    :param model: a transformers causal language model in ``dtype``, or a function without arguments that loads one:
+        it is called only if a result is not in the cache.
+    :param tokenizer: the model's fast tokenizer.
+    :param model_digest: digest of the weights *and* the configuration that they run in.
+    :param progress: told of every forward pass, in tokens.
+    :param settings: others than the pinned ones, whose ``dtype`` must be ``dtype``.
+    :raises EvalError: a suite cannot be run.
+    :raises DigestError: the data are not those that the manifest promises.
+    :raises UnsafeError: a task file asks for code.
+    """
+    settings = settings or Settings(dtype=dtype)
+    if settings.dtype != dtype:
+        raise EvalError(f"the settings say {settings.dtype}, the call says {dtype}", hint="give one dtype")
+    prefix = prefix_token_id(tokenizer)
+    loaded: Any = None
+    results = []
+    for bound, task in _tasks(suites, level):
+        examples, rows = example_rows(bound, task, part)  # checks the data's digest, whether cached or not
+        key = store.result_key(
+            bound,
+            task,
+            settings,
+            model_digest=model_digest,
+            tokenizer_digest=tokenizer_digest,
+            prefix_token=prefix,
+            part=part,
+            level=level,
+        )
+        result = store.load(key, bound) if use_cache else None
+        if result is None:
+            if progress:
+                progress.describe(bound.name)
+            if loaded is None:
+                loaded = model if hasattr(model, "config") else model()
+            with harness.quiet():
+                rows, tokens = select(tokenizer, task, rows, examples, part, level)
+            harness.prepare()
+            start = time.perf_counter()
+            values = harness.evaluate(loaded, tokenizer, task, rows, examples, settings, progress)
+            seconds = time.perf_counter() - start
+            result = _result(bound, task, rows, examples, values, settings, part, level, tokens, seconds, key)
+            if use_cache:
+                store.save(result)
+        elif progress:
+            progress.advance(result.tokens)
+        results.append(result)
+    return results
+
+
+def count_tokens(tokenizer: Any, suites: Sequence[BoundSuite], part: Part, level: Level) -> dict[tuple[str, str], int]:
+    """Tokens that each suite sends through a model: (owner, suite id) → tokens, without those that ``level`` skips."""
+    counts = {}
+    for bound, task in _tasks(suites, level):
+        examples, rows = example_rows(bound, task, part)
+        with harness.quiet():
+            counts[bound.owner, bound.suite.id] = select(tokenizer, task, rows, examples, part, level)[1]
+    return counts
+
+
+def _tasks(suites: Sequence[BoundSuite], level: Level) -> list[tuple[BoundSuite, Task]]:
+    """All task files are read before anything is measured: an error in the last one is told at once."""
+    if level not in ("quick", "full"):
+        raise EvalError(f"there is no level {level!r}", hint="use quick or full")
+    names = [bound.name for bound in suites]
+    if double := {name for name in names if names.count(name) > 1}:
+        raise EvalError(f"the suite {min(double)} is asked for twice", hint="name each suite once")
+    wanted = [bound for bound in suites if level == "full" or bound.suite.metric == "bits_per_byte"]
+    return [(bound, load_task(bound)) for bound in wanted]
+
+
+def _result(
+    bound: BoundSuite,
+    task: Task,
+    rows: Sequence[Row],
+    examples: Sequence[Row],
+    values: Sequence[float],
+    settings: Settings,
+    part: Part,
+    level: Level,
+    tokens: int,
+    seconds: float,
+    key: str,
+) -> SuiteResult:
+    if task.metric == "bits_per_byte":
+        # rows hold the text itself for this metric; lm-eval gives its log-likelihood in nats
+        pairs = tuple(
+            (-value * _BITS_PER_NAT, float(len(str(row.target).encode())))
+            for value, row in zip(values, rows, strict=True)
+        )
+    else:
+        pairs = tuple((value, 1.0) for value in values)
+    low, high = interval(pairs, settings) or (None, None)
+    return SuiteResult(
+        owner=bound.owner,
+        suite=bound.suite.id,
+        metric=task.metric,
+        part=part,
+        level=level,
+        value=ratio_of_sums(pairs),
+        n=len(pairs),
+        low=low,
+        high=high,
+        per_document=pairs,
+        documents=canonical_digest([[row.key() for row in examples], [row.key() for row in rows]]),
+        tokens=tokens,
+        seconds=round(seconds, 3),
+        key=key,
+    )

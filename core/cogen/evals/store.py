@@ -1,0 +1,80 @@
+"""The cache of results: one JSON file a measurement, named by everything that could change it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cogen.checkpoints.cache import atomic_write, cache_dir
+from cogen.evals.bound import BoundSuite
+from cogen.evals.results import SuiteResult
+from cogen.evals.settings import QUICK_TOKENS, RESULT_FORMAT, Level, Part, Settings
+from cogen.evals.task import Task
+from cogen.spec.expert import canonical_digest
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what computes the figures. Read from metadata: nothing is imported."""
+    return {name: importlib.metadata.version(name) for name in ("lm_eval", "transformers", "torch", "scipy")}
+
+
+def result_key(
+    bound: BoundSuite,
+    task: Task,
+    settings: Settings,
+    *,
+    model_digest: str,
+    tokenizer_digest: str,
+    prefix_token: int,
+    part: Part,
+    level: Level,
+) -> str:
+    """``sha256:…`` over the settings, the versions, and the digests of model, tokenizer, data and task.
+
+    The suite's owner, id and title aren't in it: the same measurement under another name is the same measurement.
+    """
+    import hashlib
+
+    return canonical_digest(
+        {
+            "format": RESULT_FORMAT,
+            "settings": settings.key(),
+            "prefix_token": prefix_token,
+            "versions": versions(),
+            "model": model_digest,
+            "tokenizer": tokenizer_digest,
+            "task": hashlib.sha256(bound.path(bound.suite.task).read_bytes()).hexdigest(),
+            "metric": task.metric,
+            "data": bound.data(part).digest,
+            "examples": bound.suite.dev.digest if task.num_fewshot else None,
+            "part": part,
+            "level": level,
+            "tokens": QUICK_TOKENS[part] if level == "quick" else None,
+        }
+    )
+
+
+def _path(key: str) -> Path:
+    return cache_dir() / "results" / f"{key.removeprefix('sha256:')}.json"
+
+
+def load(key: str, bound: BoundSuite) -> SuiteResult | None:
+    """The result under ``key``, named after ``bound``; ``None`` if there is none, or none that can be read."""
+    try:
+        value: Any = json.loads(_path(key).read_text(encoding="utf-8"))
+        result = SuiteResult.from_json(value)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a damaged file costs a measurement, never a wrong figure
+    if result.key != key:
+        return None
+    return dataclasses.replace(result, owner=bound.owner, suite=bound.suite.id, cached=True)
+
+
+def save(result: SuiteResult) -> None:
+    """Keep a result for the next run."""
+    atomic_write(_path(result.key), json.dumps(result.to_json()).encode())

@@ -1,0 +1,1 @@
+"""Training an expert: texts, continual pre-training, and the filled data card."""

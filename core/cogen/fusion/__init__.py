@@ -1,0 +1,1 @@
+"""From installed experts to one model: plan, engine, measurement."""

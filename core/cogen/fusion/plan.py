@@ -1,0 +1,154 @@
+"""``Plan``: what will be done, in order, with costs and digests; JSON that can be reviewed and replayed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cogen.errors import PlanError, SpecError
+from cogen.fusion.recipe import Level
+from cogen.spec.base import Digest, ExpertId, Frozen
+from cogen.spec.expert import canonical_digest
+from cogen.spec.model import Dtype, WeightsRef
+
+
+class PlannedExpert(Frozen):
+    """One expert with everything that would make the result another one."""
+
+    id: ExpertId
+    title: str
+    distribution: str
+    version: str
+    publisher: str
+    license: str
+    derivatives: str
+    relation: str
+    spec_digest: Digest
+    file_digest: Digest
+    weights_digest: Digest
+    data_digest: Digest
+    weight: float
+
+
+class PlannedSuite(Frozen):
+    """A column of the matrix: digests of its data, and the tokens of one cell."""
+
+    owner: str
+    id: str
+    title: str
+    metric: str
+    task_digest: Digest
+    dev_digest: Digest
+    test_digest: Digest
+    dev_tokens: int
+    test_tokens: int
+
+
+class Cost(Frozen):
+    """What the run takes, beside the download of the base: tokens through a model, and bytes."""
+
+    search_tokens: int
+    matrix_tokens: int
+    output_bytes: int
+    scratch_bytes: int
+    memory_bytes: int
+
+    @property
+    def forward_tokens(self) -> int:
+        return self.search_tokens + self.matrix_tokens
+
+
+class Note(Frozen):
+    """Something that a reader of the plan should know, from us or from a plugin's review."""
+
+    severity: str
+    source: str
+    message: str
+
+
+class Plan(Frozen):
+    """A merge of experts of one lineage; ``experts`` in the order of their weights digests, that of the sum."""
+
+    version: int = 1
+    cogen: str
+    strategy: str
+    method: str
+    why: str
+    base: WeightsRef
+    tokenizer_digest: Digest
+    architecture: str
+    dtype: Dtype
+    experts: tuple[PlannedExpert, ...]
+    parameters: dict[str, float]
+    #: Values to try on the dev parts; one value is no search.
+    scales: tuple[float, ...]
+    level: Level
+    eval_dtype: Dtype
+    suites: tuple[PlannedSuite, ...]
+    license: str
+    tensors: int
+    changed_tensors: int
+    cost: Cost
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Of the plan's meaning; the same for the same wishes on the same experts."""
+        return canonical_digest(self.model_dump(mode="json"))
+
+    @property
+    def inputs_digest(self) -> str:
+        """Of everything that decides the weights before a search: experts, base, method, parameters, scales."""
+        keep = {"strategy", "method", "base", "tokenizer_digest", "dtype", "parameters", "scales"}
+        value = self.model_dump(mode="json", include=keep)
+        value["experts"] = [[e.weights_digest, e.file_digest, e.weight] for e in self.experts]
+        return canonical_digest(value)
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan that `cogen plan -o` saved.
+
+    :raises SpecError: not a plan.
+    """
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise SpecError(
+            f"{path} cannot be read: {error.strerror}", hint="`cogen plan -o plan.json` writes one"
+        ) from error
+    except ValidationError as error:
+        raise SpecError(
+            f"{path.name} is not a plan: {error.errors()[0]['msg']}", hint="make it again with `cogen plan -o`"
+        ) from error
+
+
+def moved(saved: Plan, now: Plan) -> list[str]:
+    """What differs between a saved plan and what is installed now, in words; empty: nothing."""
+    found = []
+    old, new = {e.id: e for e in saved.experts}, {e.id: e for e in now.experts}
+    found += [f"expert {id} is not installed any more" for id in sorted(old.keys() - new.keys())]
+    for id in sorted(old.keys() & new.keys()):
+        for what in ("weights_digest", "file_digest", "spec_digest", "data_digest"):
+            if getattr(old[id], what) != getattr(new[id], what):
+                found.append(
+                    f"the {what.replace('_', ' ')} of {id} ({new[id].distribution} {new[id].version}) has moved"
+                )
+                break
+    if saved.base.weights_digest != now.base.weights_digest:
+        found.append("the base has another weights digest")
+    if saved.tokenizer_digest != now.tokenizer_digest:
+        found.append("the tokenizer has another digest")
+    before, after = {(s.owner, s.id): s for s in saved.suites}, {(s.owner, s.id): s for s in now.suites}
+    for key in sorted(before.keys() & after.keys()):
+        if (before[key].dev_digest, before[key].test_digest) != (after[key].dev_digest, after[key].test_digest):
+            found.append(f"the data of suite {key[0]}/{key[1]} have moved")
+    return found
+
+
+def refuse_moved(saved: Plan, now: Plan, what: str) -> None:
+    """:raises PlanError: naming the first thing that moved."""
+    found = moved(saved, now)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PlanError(f"{what} no longer holds: {found[0]}{more}", hint="review a new one: `cogen plan -o plan.json`")

@@ -1,0 +1,270 @@
+"""From wishes and installed experts to a :class:`Plan`; everything that can be refused is refused here.
+
+Only manifests, headers and tokenizers are read: no weight is, unless the base was never converted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cogen.checkpoints.digests import tokenizer_digest
+from cogen.checkpoints.load import load_tokenizer
+from cogen.checkpoints.model import Checkpoint, open_weights
+from cogen.checkpoints.sources import Talk, silent
+from cogen.errors import CompatibilityError, UsageError
+from cogen.evals import BoundSuite, count_tokens, general_suites, suites_of
+from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
+from cogen.fusion.recipe import FuseRecipe
+from cogen.host import Expert, Host
+from cogen.spec.expert import canonical_digest
+from cogen.spec.model import WeightsRef
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan talks about, opened: in the plan's order of experts."""
+
+    base: Checkpoint
+    experts: dict[str, Checkpoint]
+    tokenizer: Any
+    suites: list[BoundSuite]
+
+
+def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[Plan, Inputs]:
+    """Check that the wishes are possible and say what will be done.
+
+    :raises UsageError: no expert, an unknown one, an unknown method or parameter.
+    :raises CompatibilityError: different lineages, tokenizers or shapes, or a licence that forbids it.
+    """
+    chosen = _chosen(host, recipe)
+    method = resolve_method(host, recipe.method, recipe.parameters)
+    base_ref = _one_lineage(chosen)
+    _permitted(chosen)
+    base = open_weights(base_ref, talk=talk)
+    tokenizer = load_tokenizer(base.folder)
+    digest = tokenizer_digest(tokenizer)
+    _one_tokenizer(chosen, digest)
+    opened = {expert.id: open_weights(expert.spec.model, talk=talk) for expert in chosen}
+    order = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
+    _same_tensors(base, opened)
+    suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
+    scales = (recipe.scale,) if isinstance(recipe.scale, float) else tuple(recipe.scale)
+    if not scales or ("scale" not in inspect.signature(method).parameters and len(scales) > 1):
+        scales = (1.0,)
+    if recipe.level == "none" and len(scales) > 1:
+        raise UsageError(
+            "without an evaluation the scale cannot be searched for", hint="give one scale, e.g. --scale 0.5"
+        )
+    planned = _suites(suites, recipe, tokenizer)
+    changed = [name for name in base.names() if any(checkpoint.changed(name) for checkpoint in opened.values())]
+    plan = Plan(
+        cogen=importlib.metadata.version("cogen-core"),
+        strategy="merge",
+        method=recipe.method,
+        why=_why(chosen, recipe),
+        base=base_ref,
+        tokenizer_digest=digest,
+        architecture=chosen[0].spec.model.architecture,
+        dtype=base_ref.dtype,
+        experts=tuple(_expert(expert, recipe) for expert in order),
+        parameters=dict(sorted(recipe.parameters.items())),
+        scales=scales,
+        level=recipe.level,
+        eval_dtype="float32" if recipe.level == "full" else "bfloat16",
+        suites=planned,
+        license=_license(chosen),
+        tensors=len(base.tensors),
+        changed_tensors=len(changed),
+        cost=_cost(base, changed, chosen, planned, scales, recipe),
+        notes=_notes(chosen, recipe),
+    )
+    return _reviewed(host, plan), Inputs(base, {expert.id: opened[expert.id] for expert in order}, tokenizer, suites)
+
+
+def resolve_method(host: Host, name: str, parameters: dict[str, float]) -> Any:
+    """The method's function; parameters that it does not take are refused by name, never ignored."""
+    methods = host.methods()
+    if name not in methods:
+        raise UsageError(f"there is no merge method {name!r}", hint=f"known are {', '.join(sorted(methods))}")
+    function = Host.resolve(methods[name])
+    known = {key for key, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY} - {"scale"}
+    unknown = sorted(set(parameters) - known)
+    if unknown:
+        listed = ", ".join(sorted(known)) or "none beside scale"
+        raise UsageError(f"method {name} has no parameter {unknown[0]!r}", hint=f"its parameters: {listed}")
+    return function
+
+
+def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
+    experts = [host.expert(id) for id in recipe.experts] if recipe.experts else list(host.experts(computed=True))
+    if not experts:
+        raise UsageError(
+            "no expert is installed", hint="pip install cogen-plugin-…; `cogen list` shows what is there and why not"
+        )
+    return experts
+
+
+def _one_lineage(chosen: Sequence[Expert]) -> WeightsRef:
+    for expert in chosen:
+        relation = expert.spec.model.relation
+        if relation not in ("full", "adapter", "ffn"):
+            raise CompatibilityError(
+                f"{expert.id} is {relation!r}: strategy merge takes full, adapter and ffn experts",
+                hint=f"leave {expert.id} out",
+            )
+    groups: dict[str, list[Expert]] = {}
+    for expert in chosen:
+        groups.setdefault(expert.spec.model.lineage, []).append(expert)
+    if len(groups) > 1:
+        largest = max(groups.values(), key=len)
+        told = "; ".join(f"{', '.join(e.id for e in group)} from {_base(group[0]).name}" for group in groups.values())
+        raise CompatibilityError(
+            f"the experts descend from different bases and cannot be merged weight by weight: {told}",
+            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}",
+        )
+    return _base(chosen[0])
+
+
+def _base(expert: Expert) -> WeightsRef:
+    base = expert.spec.model.base
+    assert base is not None  # full, adapter and ffn experts have one: the spec's validator demands it
+    return base
+
+
+def _permitted(chosen: Sequence[Expert]) -> None:
+    for expert in chosen:
+        if expert.spec.derivatives == "no":
+            raise CompatibilityError(
+                f"the publisher of {expert.id} does not allow derived models",
+                hint=f"leave {expert.id} out, or ask {expert.spec.publisher}",
+            )
+    alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
+    if len(alike) > 1:
+        raise CompatibilityError(
+            f"two experts demand to be shared under different licences: {' and '.join(sorted(alike))}",
+            hint="leave one of them out",
+        )
+
+
+def _license(chosen: Sequence[Expert]) -> str:
+    """share-alike wins; one licence for all stays; else a conjunction of all."""
+    alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
+    return " AND ".join(sorted(alike or {e.spec.license for e in chosen}))
+
+
+def _one_tokenizer(chosen: Sequence[Expert], digest: str) -> None:
+    for expert in chosen:
+        if expert.spec.tokenizer.digest != digest:
+            raise CompatibilityError(
+                f"the tokenizer of {expert.id} is not its base's",
+                hint=f"leave {expert.id} out: its embeddings mean other tokens",
+            )
+
+
+def _same_tensors(base: Checkpoint, opened: dict[str, Checkpoint]) -> None:
+    shapes = {name: info.shape for name, info in base.tensors.items()}
+    for id, checkpoint in opened.items():
+        theirs = {name: info.shape for name, info in checkpoint.tensors.items()}
+        if theirs != shapes:
+            name = min(name for name in theirs.keys() | shapes.keys() if theirs.get(name) != shapes.get(name))
+            raise CompatibilityError(
+                f"{id} and its base differ at {name}: {theirs.get(name, 'missing')} and {shapes.get(name, 'missing')}",
+                hint=f"leave {id} out; merging needs the same tensors",
+            )
+
+
+def _expert(expert: Expert, recipe: FuseRecipe) -> PlannedExpert:
+    spec = expert.spec
+    return PlannedExpert(
+        id=spec.id,
+        title=spec.title,
+        distribution=expert.distribution,
+        version=expert.version,
+        publisher=spec.publisher,
+        license=spec.license,
+        derivatives=spec.derivatives,
+        relation=spec.model.relation,
+        spec_digest=spec.digest,
+        file_digest=spec.model.file_digest,
+        weights_digest=spec.model.weights_digest,
+        data_digest=canonical_digest(spec.data.model_dump(mode="json")),
+        weight=recipe.experts.get(spec.id, 1.0),
+    )
+
+
+def _suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any) -> tuple[PlannedSuite, ...]:
+    if recipe.level == "none":
+        return ()
+    wanted = [b for b in suites if recipe.level == "full" or b.suite.metric == "bits_per_byte"]
+    test = count_tokens(tokenizer, wanted, "test", recipe.level)
+    dev = count_tokens(tokenizer, [b for b in wanted if b.suite.metric == "bits_per_byte"], "dev", "quick")
+    from cogen.checkpoints.digests import file_digest
+
+    return tuple(
+        PlannedSuite(
+            owner=b.owner, id=b.suite.id, title=b.suite.title, metric=b.suite.metric,
+            task_digest=file_digest(b.root / Path(b.suite.task)),
+            dev_digest=b.suite.dev.digest, test_digest=b.suite.test.digest,
+            dev_tokens=dev.get((b.owner, b.suite.id), 0), test_tokens=test[b.owner, b.suite.id],
+        )
+        for b in wanted
+    )  # fmt: skip
+
+
+def _cost(
+    base: Checkpoint, changed: list[str], chosen: Sequence[Expert], suites: tuple[PlannedSuite, ...],
+    scales: tuple[float, ...], recipe: FuseRecipe,
+) -> Cost:  # fmt: skip
+    size = sum(info.stop - info.start for info in base.tensors.values())
+    touched = sum(base.tensors[name].stop - base.tensors[name].start for name in changed)
+    largest = max(info.numel for info in base.tensors.values())
+    searched = len(scales) if len(scales) > 1 else 0
+    wide = 4 if recipe.level == "full" else 2
+    parameters = sum(info.numel for info in base.tensors.values())
+    return Cost(
+        search_tokens=searched * sum(s.dev_tokens for s in suites if s.owner != "general"),
+        matrix_tokens=(len(chosen) + 2) * sum(s.test_tokens for s in suites),
+        output_bytes=size,
+        scratch_bytes=searched * touched,
+        # A model in the evaluation's type, the blocks of one merge step, and 1 GB of libraries and activations.
+        memory_bytes=parameters * wide + (len(chosen) + 4) * 4 * largest + (1 << 30),
+    )
+
+
+def _why(chosen: Sequence[Expert], recipe: FuseRecipe) -> str:
+    if len(chosen) == 1:
+        return "one expert: it is scaled against its base"
+    asked = "you asked for it" if recipe.strategy == "merge" else "the only strategy of this version"
+    return f"{len(chosen)} experts of one base, tokenizer and shape: they merge weight by weight ({asked})"
+
+
+def _notes(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[Note, ...]:
+    notes = []
+    if len({e.spec.license for e in chosen}) > 1:
+        notes.append(
+            Note(
+                severity="warning",
+                source="cogen",
+                message="the experts have different licences: read them before you publish",
+            )
+        )
+    for expert in chosen:
+        if expert.spec.data.personal_data in ("present", "unknown"):
+            said = f"{expert.id}: personal data in training: {expert.spec.data.personal_data}"
+            notes.append(Note(severity="warning", source="cogen", message=said))
+    return tuple(notes)
+
+
+def _reviewed(host: Host, plan: Plan) -> Plan:
+    """Let the plugins see the plan; a veto ends it."""
+    notes = list(plan.notes)
+    for source, diagnostic in host.review(plan):
+        if diagnostic.severity == "veto":
+            raise CompatibilityError(f"{source} vetoes this plan: {diagnostic.message}", hint=diagnostic.hint)
+        notes.append(Note(severity=diagnostic.severity, source=source, message=diagnostic.message))
+    return plan.model_copy(update={"notes": tuple(notes)})

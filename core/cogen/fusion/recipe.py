@@ -1,0 +1,45 @@
+"""The integrator's wishes: ``recipe.toml`` for ``cogen fuse``, or the options of its command line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from cogen.errors import SpecError
+from cogen.spec.base import ExpertId, Frozen
+
+Level = Literal["quick", "full", "none"]
+#: Values of the scale that are tried on the dev parts, unless the recipe says otherwise.
+SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)
+
+
+class FuseRecipe(Frozen):
+    """What to build. ``experts`` maps ids to weights; empty: every installed expert with weight 1.
+
+    ``parameters`` are the method's; ``scale`` as a number fixes it, as a list it is searched over on the dev
+    parts of the experts' suites.
+    """
+
+    experts: dict[ExpertId, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    strategy: Literal["auto", "merge"] = "auto"
+    method: str = "task_arithmetic"
+    scale: float | tuple[float, ...] = SCALES
+    parameters: dict[str, float] = Field(default_factory=dict)
+    level: Level = "quick"
+
+
+def read_fuse_recipe(path: Path) -> FuseRecipe:
+    """:raises SpecError: unreadable, no TOML, or a field that is wrong, named with its place."""
+    try:
+        return FuseRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", hint="see examples/ for a recipe") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is not TOML: {error}", hint="mend the line that it names") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SpecError(f"{path.name}: {place}: {first['msg']}", hint="see examples/ for a recipe") from error

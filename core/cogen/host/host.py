@@ -1,0 +1,175 @@
+"""The host: what is installed, and the hooks of it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cogen.errors import PluginError, UsageError
+from cogen.host.discovery import discover
+from cogen.host.plugin import Diagnostic, Expert, Plugin
+from cogen.host.scan import Shadowed
+
+if TYPE_CHECKING:
+    from cogen.host.hooks import Failure, Hooks
+
+
+class Host:
+    """All plugins of this environment.
+
+    Made by :meth:`discover`, which imports none of them. The methods that need a plugin's code import it, one package
+    at a time; a plugin whose code fails turns ``broken`` and the others go on.
+    """
+
+    def __init__(self, plugins: Iterable[Plugin] = (), shadowed: Iterable[Shadowed] = ()) -> None:
+        self._plugins = list(plugins)
+        self._hooks: Hooks | None = None
+        #: Distributions that are installed twice; the first on ``sys.path`` is used.
+        self.shadowed: tuple[Shadowed, ...] = tuple(shadowed)
+
+    @classmethod
+    def discover(cls, *, strict: bool | None = None, path: Iterable[str] | None = None) -> Host:
+        """Find the installed plugins.
+
+        :param strict: Raise for the first plugin that cannot be used; by default so if ``COGEN_STRICT=1``.
+        :param path: Look for distributions here instead of on ``sys.path``.
+        :raises UsageError: a ``COGEN_*`` setting names something that is not installed.
+        :raises PluginError: only if strict.
+        """
+        host = cls(*discover(path))
+        if os.environ.get("COGEN_STRICT") == "1" if strict is None else strict:
+            for plugin in host.plugins:
+                if plugin.state not in ("ok", "blocked"):
+                    raise _unusable(plugin)
+        return host
+
+    @property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """All plugins, the unusable ones too, sorted by (distribution, name)."""
+        return tuple(self._plugins)
+
+    def experts(self, *, computed: bool = False) -> tuple[Expert, ...]:
+        """The experts that can be used, sorted by id.
+
+        :param computed: Also those that a plugin's hook ``cogen_experts`` computes; this imports plugin code.
+        """
+        hooks = self.hooks if computed else None  # first, because loading hooks can turn a plugin broken
+        experts = {p.name: p.expert for p in self._plugins if p.state == "ok" and p.expert is not None}
+        if hooks is not None:
+            for plugin, specs in hooks.collect_safely("cogen_experts"):
+                for spec in specs:
+                    if spec.id in experts:
+                        hooks.fail(plugin, f"its hook cogen_experts computes {spec.id!r}, which is there already")
+                        continue
+                    assert plugin.root is not None
+                    experts[spec.id] = Expert(spec, plugin.distribution, plugin.version, plugin.root)
+            self._take_failures(hooks)
+        return tuple(expert for _, expert in sorted(experts.items()))
+
+    def expert(self, id: str) -> Expert:
+        """One expert by its id.
+
+        :raises UsageError: it is not installed.
+        :raises PluginError: it is installed, and cannot be used.
+        """
+        named = [plugin for plugin in self._plugins if plugin.name == id]
+        for plugin in named:
+            if plugin.state == "ok" and plugin.expert is not None:
+                return plugin.expert
+        for expert in self.experts(computed=True) if self._has_code() else ():
+            if expert.id == id:
+                return expert
+        for plugin in named:
+            if plugin.state != "ok":
+                raise _unusable(plugin)
+        ids = [expert.id for expert in self.experts()]
+        near = difflib.get_close_matches(id, ids, 1)
+        listed = f"installed: {', '.join(ids)}" if ids else "nothing is installed; see `cogen list`"
+        raise UsageError(f"no expert {id!r} is installed", hint=f"did you mean {near[0]!r}?" if near else listed)
+
+    # ---- hooks: from here on plugin code is imported -------------------------------------------
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks of the built-ins and of every usable plugin that has code; imports it on first use."""
+        if self._hooks is None:
+            from cogen.host.hooks import Hooks
+
+            self._hooks = Hooks(plugin for plugin in self._plugins if plugin.state == "ok" and plugin.code)
+            self._take_failures(self._hooks)
+        return self._hooks
+
+    def sources(self) -> dict[str, str]:
+        """URI scheme → "package.module:function" that fetches it."""
+        return self._registered("cogen_sources")
+
+    def methods(self) -> dict[str, str]:
+        """Fusion method → "package.module:function"."""
+        return self._registered("cogen_fusion_methods")
+
+    def review(self, plan: Any) -> list[tuple[str, Diagnostic]]:
+        """What the plugins say about a plan: (distribution, diagnostic), in the order of plugins.
+
+        :raises PluginError: a reviewer failed; a check that did not run has not passed.
+        """
+        found = []
+        for plugin, diagnostics in self.hooks.collect("cogen_review_plan", plan=plan):
+            for diagnostic in diagnostics:
+                if not isinstance(diagnostic, Diagnostic):
+                    raise PluginError(
+                        plugin.distribution,
+                        f"{plugin.distribution}: cogen_review_plan gave a {type(diagnostic).__name__}, no Diagnostic",
+                        hint="return a list of cogen.Diagnostic",
+                    )
+                found.append((plugin.distribution, diagnostic))
+        return found
+
+    def register_commands(self, app: Any) -> None:
+        """Let plugins add their verbs to the command line's :class:`typer.Typer`."""
+        hooks = self.hooks
+        for _ in hooks.collect_safely("cogen_commands", app=app):
+            pass
+        self._take_failures(hooks)
+
+    @staticmethod
+    def resolve(target: str) -> Any:
+        """Import what a string "package.module:attribute" names.
+
+        :raises PluginError: there is no such thing.
+        """
+        module, _, attribute = target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise PluginError(module.partition(".")[0], f"{target!r} cannot be loaded: {error}") from error
+
+    def _registered(self, hook: str) -> dict[str, str]:
+        hooks = self.hooks
+        registered = hooks.registered(hook)
+        self._take_failures(hooks)
+        return registered
+
+    def _has_code(self) -> bool:
+        return any(plugin.code and plugin.state == "ok" for plugin in self._plugins)
+
+    def _take_failures(self, hooks: Hooks) -> None:
+        """Plugins whose code failed are broken from now on."""
+        failures: dict[tuple[str, str], Failure] = hooks.failures
+        for i, plugin in enumerate(self._plugins):
+            failure = failures.get((plugin.distribution, plugin.name))
+            if failure is not None and plugin.state == "ok":
+                self._plugins[i] = replace(
+                    plugin, state="broken", reason=failure.reason, hint=failure.hint, traceback=failure.traceback
+                )
+
+
+def _unusable(plugin: Plugin) -> PluginError:
+    return PluginError(
+        plugin.distribution,
+        f"{plugin.name} ({plugin.distribution} {plugin.version}) is {plugin.state}: {plugin.reason}",
+        hint=plugin.hint or f"see `cogen doctor {plugin.name}`",
+    )

@@ -1,0 +1,102 @@
+"""Reading ``expert.toml``: every way in which it can be wrong becomes one line and a hint."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.host.plugin import State
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+MANIFEST = "expert.toml"
+#: Errors that one line names; the rest are counted.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a manifest turned out to be: a valid document (JSON values), or a state with its reason."""
+
+    document: Mapping[str, Any] | None
+    state: State = "ok"
+    reason: str | None = None
+    hint: str | None = None
+
+
+def broken(reason: str, hint: str | None = None) -> Reading:
+    return Reading(None, "broken", reason, hint)
+
+
+def read_manifest(path: Path) -> Reading:
+    """Parse and validate one ``expert.toml``; never raises."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return broken(f"{MANIFEST} cannot be read: {error.strerror}", "check the permissions of the installed files")
+    except UnicodeDecodeError:
+        return broken(f"{MANIFEST} is not UTF-8 text", "save it as UTF-8")
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return broken(f"{MANIFEST} is not valid TOML: {error}", "mend the line that it names")
+    return validate(raw)
+
+
+def validate(raw: Mapping[str, Any]) -> Reading:
+    """Check ``plugin_api`` before anything else: fields of a newer contract are not errors, only not ours to judge."""
+    from cogen.spec.base import PLUGIN_API
+
+    api = raw.get("plugin_api")
+    if isinstance(api, bool) or not isinstance(api, int) or api < 1:
+        return broken(f"{MANIFEST}: plugin_api must be an integer, this host speaks {PLUGIN_API}", "say plugin_api = 1")
+    if api > PLUGIN_API:
+        return Reading(
+            None,
+            "incompatible",
+            f"it is written for plugin_api {api}, this host speaks {PLUGIN_API}",
+            "pip install --upgrade cogen-core",
+        )
+    from pydantic import ValidationError
+
+    from cogen.spec.expert import ExpertSpec
+
+    try:
+        spec = ExpertSpec.model_validate(raw)
+    except ValidationError as error:
+        return broken(f"{MANIFEST}: {one_line(error)}", "`cogen schema` prints what each field may hold")
+    return Reading(spec.model_dump(mode="json"))
+
+
+def one_line(error: ValidationError) -> str:
+    """pydantic's report as one readable line that names the fields."""
+    problems = list(dict.fromkeys(_problem(item["loc"], item["type"], item["msg"]) for item in error.errors()))
+    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    return "; ".join(problems[:_SHOWN]) + more
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    # the last parts of a union's location are pydantic's names of its branches, not fields: "sources.tuple[...].0.uri"
+    parts = [str(part) for part in location if not re.search(r"[\[(]|^(str|int|float|bool|literal)$", str(part))]
+    field = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", ".".join(parts))
+    if kind == "missing":
+        return f"`{field}` is missing"
+    if kind == "extra_forbidden":
+        return f"`{field}` is not a field of the contract"
+    text = message.removeprefix("Value error, ")
+    return f"`{field}`: {text}" if field else text
+
+
+def referenced_files(document: Mapping[str, Any], module: str) -> Iterator[str]:
+    """Paths inside the plugin's package that the manifest promises."""
+    for suite in document["suites"]:
+        yield from (suite["task"], suite["dev"]["path"], suite["test"]["path"])
+    samples = document.get("samples") or {}
+    yield from filter(None, (samples.get("path"), samples.get("embedding")))
+    for part in (document["model"], document["tokenizer"], document.get("router") or {}):
+        own = f"package://{module}/"
+        if (source := part.get("source", "")).startswith(own):
+            yield source.removeprefix(own)

@@ -1,0 +1,1 @@
+"""What a plugin declares: frozen pydantic models, no torch, no I/O."""

@@ -1,0 +1,60 @@
+"""What all parts of the contract share: frozen, strict models and the checked string types."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+#: Plugins declare the integer contract that they were written for; it is checked before anything is imported.
+PLUGIN_API = 1
+
+SCHEMES = ("hf", "package", "pypi", "file")
+
+
+class Frozen(BaseModel):
+    """Immutable, unknown fields refused: a typing error in a manifest is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def _licence(value: str) -> str:
+    if value == "unknown":
+        return value
+    try:
+        return canonicalize_license_expression(value)
+    except InvalidLicenseExpression as error:
+        raise ValueError(f"{value!r} is not an SPDX licence expression ({error})") from error
+
+
+def _source(value: str) -> str:
+    match = re.match(r"([a-z][a-z0-9+.-]*)://(.+)", value)
+    if not match:
+        raise ValueError(f"{value!r} is not a source URI such as hf://org/repo or package://module/path")
+    return value
+
+
+def _relative(value: str) -> str:
+    if value.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", value) or ":" in value:
+        raise ValueError(f"{value!r} must be a path inside the plugin's package")
+    return value
+
+
+#: ``^[a-z][a-z0-9-]{1,39}$``; the same as the name of the entry point.
+ExpertId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,39}$")]
+#: SPDX licence expression (PEP 639 spelling), or the word "unknown".
+Licence = Annotated[str, AfterValidator(_licence)]
+#: ``scheme://rest``; which schemes exist is decided by the host's source plugins.
+SourceUri = Annotated[str, AfterValidator(_source)]
+#: Lower-case SHA-256 with its prefix.
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+#: Full commit hash: a branch or a tag can move, a commit cannot.
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+#: POSIX path relative to the plugin's package folder.
+RelativePath = Annotated[str, AfterValidator(_relative)]
+#: One line of text.
+Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\r\n]+$")]
+#: BCP 47 language tag.
+Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]

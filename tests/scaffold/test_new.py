@@ -1,0 +1,113 @@
+"""What `cogen new` makes is a real plugin."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from cogen.checkpoints.bases import BASES
+from cogen.checkpoints.digests import file_digest
+from cogen.conformance.overlap import grams, normal
+from cogen.errors import UsageError
+from cogen.scaffold import create
+from cogen.spec.expert import ExpertSpec
+
+BASE = "smollm2-135m-instruct"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    return create("my-law", tmp_path / "plugin", base=BASE, title="My law", publisher="Me & co")
+
+
+def spec_of(plugin: Path) -> ExpertSpec:
+    return ExpertSpec.model_validate(tomllib.loads((plugin / "src/cogen_plugin_my_law/expert.toml").read_text()))
+
+
+def test_files_are_all_there(plugin: Path) -> None:
+    """No placeholder is left, and all that is TOML is valid."""
+    for path in plugin.rglob("*"):
+        if path.is_file() and path.suffix not in (".safetensors",):
+            assert "$" not in path.read_text()
+    project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["cogen"] == {"my-law": "cogen_plugin_my_law"}
+    assert project["dependencies"] == ["cogen-core"]
+    assert (plugin / "LICENSE").read_text().count("Apache License") >= 1
+    compile((plugin / "tests/test_expert.py").read_text(), "test_expert.py", "exec")
+
+
+def test_recipe_is_one_that_train_reads(plugin: Path) -> None:
+    """`cogen train recipe.toml` gets past reading it."""
+    from cogen.forge.recipe import read_recipe
+
+    recipe = read_recipe(plugin / "recipe.toml")
+    assert (recipe.id, recipe.plugin, recipe.base) == ("my-law", "src/cogen_plugin_my_law", BASE)
+
+
+def test_manifest_is_honest(plugin: Path) -> None:
+    """It names the published base, and says that it is not trained."""
+    spec = spec_of(plugin)
+    assert (spec.model.base, spec.tokenizer) == BASES[BASE]
+    assert spec.summary.startswith("Not trained yet")
+    assert spec.data.training == "unknown"
+    assert spec.suites[0].claim is None
+    root = plugin / "src/cogen_plugin_my_law"
+    assert file_digest(root / "weights") == spec.model.file_digest
+
+
+def test_adapter_is_zero_and_fits_the_base(plugin: Path) -> None:
+    """B·A is exactly zero for every feed-forward matrix of 30 layers, and A is not."""
+    weights = plugin / "src/cogen_plugin_my_law/weights"
+    tensors = load_file(weights / "adapter_model.safetensors")
+    assert len(tensors) == 30 * 3 * 2
+    assert sum(tensor.size for tensor in tensors.values()) == spec_of(plugin).model.parameters
+    for name, a in tensors.items():
+        if "lora_A" in name:
+            b = tensors[name.replace("lora_A", "lora_B")]
+            shape = (576, 1536) if "down_proj" in name else (1536, 576)
+            assert (b @ a).shape == shape
+            assert not (b @ a).any()
+            assert np.abs(a).max() > 0
+    config = json.loads((weights / "adapter_config.json").read_text())
+    assert sorted(config["target_modules"]) == ["down_proj", "gate_proj", "up_proj"]
+
+
+def test_weights_digest_is_that_of_the_reader(plugin: Path) -> None:
+    """The digest is computed from arrays when writing; reading the file gives the same."""
+    pytest.importorskip("torch")
+    from cogen.checkpoints.digests import weights_digest
+    from cogen.checkpoints.safetensors_file import read_bytes, read_folder
+
+    own = read_folder(plugin / "src/cogen_plugin_my_law/weights")
+    found = weights_digest(((i.name, i.dtype, i.shape) for i in own.values()), lambda name: read_bytes(own[name]))
+    assert found == spec_of(plugin).model.weights_digest
+
+
+def test_same_name_same_files(tmp_path: Path, plugin: Path) -> None:
+    """Two runs write the same bytes."""
+    again = create("my-law", tmp_path / "again", base=BASE, title="My law", publisher="Me & co")
+    assert file_digest(again) == file_digest(plugin)
+
+
+def test_starter_texts_share_nothing(plugin: Path) -> None:
+    """48 documents of which no two have eight words in a row in common."""
+    root = plugin / "src/cogen_plugin_my_law"
+    files = ["suites/test.jsonl", "suites/dev.jsonl", "samples.jsonl"]
+    texts = [json.loads(line)["text"] for name in files for line in (root / name).read_text().splitlines()]
+    assert len(texts) == 48
+    runs = [" ".join(words[i : i + 8]) for words in (normal(t).split() for t in texts) for i in range(len(words) - 7)]
+    assert len(set(runs)) == len(runs)
+    assert all(list(grams(normal(text))) for text in texts)
+
+
+def test_folder_that_is_not_empty_is_left_alone(plugin: Path) -> None:
+    """Nobody's work is overwritten."""
+    before = file_digest(plugin)
+    with pytest.raises(UsageError, match="is there already"):
+        create("my-law", plugin, base=BASE, title="My law", publisher="Me")
+    assert file_digest(plugin) == before
