@@ -1,7 +1,7 @@
 """``README.md`` of a composite: a model card in the Hub's format, for whoever finds the folder without us.
 
-The front matter is what the Hub reads (base models, licence, results), the text below is what people read. Manifests are
-other people's words, so every one of them is escaped: a title can't become a link, a tag or another row.
+The front matter is what the Hub reads (base models, licence, results), the text below is what people read. Manifests
+are other people's words, so every one of them is escaped: a title can't become a link, a tag or another row.
 """
 
 from __future__ import annotations
@@ -136,13 +136,14 @@ def _results(matrix: Matrix | None) -> str:
         cells = [row]
         for column in matrix.columns:
             result, against = matrix.get(row, column), gains.get(row, {}).get(column)
-            change = f" ({summary.percent(abs(against.gain))} {summary.better_or_worse(against.gain)})" if against else ""
+            change = f" ({summary.change(against.gain)})" if against else ""
             cells.append("" if result is None else f"{result.value:.3f}{change}")
         rows.append(cells)
     numbers = {result.n for found in matrix.cells.values() for result in found.values()}
     about = (
-        f"Level {matrix.level}, {matrix.part} parts, {min(numbers)} to {max(numbers)} documents a cell, change against the "
-        "base. Bits per byte: lower is better. acc and exact_match: shares, higher is better. Intervals: report.html."
+        f"Level {matrix.level}, {matrix.part} parts, {min(numbers)} to {max(numbers)} documents a cell, change against "
+        "the base. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better. The intervals stand in "
+        "report.html."
     )
     heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
     return f"{_table(heads, rows)}\n\n{about}"
@@ -155,7 +156,7 @@ def _licenses(lock: Lock, experts: Sequence[Expert]) -> str:
         said.append("Texts that the experts were trained on, by licence:")
         said.append(_table(["licence", "texts", "experts", "tokens (where known)"], rows))
     else:
-        said.append("The texts that they were trained on, with licences, are listed by `cogen show EXPERT` and in report.html.")
+        said.append("The texts that they were trained on stand with their licences in report.html.")
     said += [f"- {_md(note.source)}: {_md(note.message)}" for note in lock.plan.notes]
     return "\n\n".join(said)
 
@@ -167,19 +168,20 @@ def _made(lock: Lock) -> str:
     searched = f", found among {len(lock.trials)} values on the dev parts" if lock.trials else ""
     return (
         f"Strategy {_md(plan.strategy)}, method {_md(plan.method)} with {settings}{searched}. The same bits again:\n\n"
-        f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\ncogen fuse --lock cogen.lock -o composite\n```"
+        f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\n"
+        "cogen fuse --lock cogen.lock -o composite\n```"
     )
 
 
 def _limits(lock: Lock, experts: Sequence[Expert]) -> str:
     said = [
-        "A merge of experts knows less of each domain than the expert itself, and nothing that no expert learned. It writes "
-        "fluent text that can be wrong; no one checked its statements. What was measured is how well it predicts text, not "
-        "whether its advice is sound."
+        "A merge usually knows less of each domain than the domain's own expert, and nothing that no expert learned. It "
+        "writes fluent text that can be wrong; nobody checked its statements. What was measured is how well it predicts "
+        "text, not whether its advice is sound."
     ]
     for expert in sorted(experts, key=lambda e: e.id):
         data = expert.spec.data
-        said.append(f"- **{_md(expert.spec.title)}**: {_md(data.limitations)} Not for: {_md(data.not_for)}")
+        said.append(f"- **{_md(expert.spec.title)}**. Limits: {_md(data.limitations)} Not for: {_md(data.not_for)}")
     return "\n\n".join(said[:1]) + ("\n\n" + "\n".join(said[1:]) if experts else "")
 
 

@@ -1,7 +1,7 @@
 """What the Hugging Face Hub calls things: licence ids, model ids, metrics.
 
-The Hub checks a model card's metadata and refuses an id that it doesn't know, so an expression that has no id of its own
-becomes ``other`` with a ``license_name``, and a base that was never on the Hub is left out rather than invented.
+The Hub checks a model card's metadata and refuses an id that it doesn't know, so an expression that has no id of its
+own becomes ``other`` with a ``license_name``, and a base that was never on the Hub is left out rather than invented.
 Source: https://huggingface.co/docs/hub/repositories-licenses and .../model-cards.
 """
 
@@ -18,8 +18,8 @@ _SAME = frozenset(
         "Apache-2.0", "MIT", "AFL-3.0", "Artistic-2.0", "BSL-1.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-3-Clause-Clear",
         "CC0-1.0", "CC-BY-2.0", "CC-BY-2.5", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC-BY-NC-2.0",
         "CC-BY-NC-3.0", "CC-BY-NC-4.0", "CC-BY-ND-4.0", "CC-BY-NC-ND-3.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-2.0",
-        "CC-BY-NC-SA-3.0", "CC-BY-NC-SA-4.0", "CDLA-Sharing-1.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "ECL-2.0",
-        "EPL-1.0", "EPL-2.0", "EUPL-1.1", "ISC", "LPPL-1.3c", "MPL-2.0", "MS-PL", "NCSA", "OFL-1.1", "OSL-3.0",
+        "CC-BY-NC-SA-3.0", "CC-BY-NC-SA-4.0", "CDLA-Sharing-1.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0",
+        "ECL-2.0", "EPL-1.0", "EPL-2.0", "EUPL-1.1", "ISC", "LPPL-1.3c", "MPL-2.0", "MS-PL", "NCSA", "OFL-1.1", "OSL-3.0",
         "PostgreSQL", "Unlicense", "WTFPL", "Zlib", "unknown",
     )
 )  # fmt: skip

@@ -104,13 +104,12 @@ def verdict(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]] | Non
 
 def forgetting(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]] | None = None) -> str | None:
     """One sentence on general text, from the built-in suite; ``None`` where it was not measured."""
-    change = general_change(matrix, gains)
-    if change is None:
+    found = general_change(matrix, gains)
+    if found is None:
         return None
-    size = percent(abs(change.gain))
-    if change.verdict == "same":
-        return f"On general text it shows no clear difference from the base ({size} {better_or_worse(change.gain)})."
-    return f"On general text it is {size} {better_or_worse(change.gain)} than the base."
+    if found.verdict == "same":
+        return f"On general text it shows no clear difference from the base ({change(found.gain)})."
+    return f"On general text it is {change(found.gain)} than the base."
 
 
 def general_change(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]] | None = None) -> Comparison | None:
@@ -129,8 +128,10 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{share * 100:.{digits}f} %"
 
 
-def better_or_worse(gain: float) -> str:
-    return "better" if gain >= 0 else "worse"
+def change(gain: float) -> str:
+    """A gain in words, so that nobody needs to know which way is up: "18.3 % better", "0.4 % worse", "unchanged"."""
+    size = percent(abs(gain))
+    return "unchanged" if size == percent(0) else f"{size} {'better' if gain > 0 else 'worse'}"
 
 
 def _how_many(found: tuple[Domain, ...]) -> str:

@@ -58,6 +58,8 @@ def command(
         made = saved
     if replay is not None:
         refuse_moved(replay.plan, made, f"the lock {lock}")
+        measured = {"level": made.level, "eval_dtype": made.eval_dtype, "suites": made.suites, "cost": made.cost}
+        made = replay.plan.model_copy(update=measured)
     show(made)
     function = resolve_method(host, made.method, made.parameters)
     chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.experts]

@@ -32,7 +32,7 @@ _TASK = """\
 task: cogen_{name}_heldout
 dataset_path: json
 dataset_kwargs:
-  data_files: {{validation: dev.jsonl, test: test.jsonl}}
+  data_files: {{validation: suites/dev.jsonl, test: suites/test.jsonl}}
 validation_split: validation
 test_split: test
 output_type: loglikelihood_rolling
