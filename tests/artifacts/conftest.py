@@ -6,9 +6,12 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.manifests import make_expert
+
 from cogen.artifacts.lock import Lock, make_lock
 from cogen.evals import Matrix, Settings, SuiteResult
 from cogen.evals.statistics import interval, ratio_of_sums
@@ -16,18 +19,22 @@ from cogen.fusion.measure import Trial
 from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
 from cogen.host import Expert
 from cogen.spec.expert import canonical_digest
-from support.manifests import make_expert
 
 IDS = ("clinical", "energy", "materials", "neuro", "power")
 SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)
 
 
-def result(column: str, value: float, *, n: int = 12, metric: str = "bits_per_byte", level: str = "full") -> SuiteResult:
-    """A result of the given value. Documents differ, and each keeps its difficulty from model to model, as real ones do."""
+def result(
+    column: str, value: float, *, n: int = 12, metric: str = "bits_per_byte", level: str = "full"
+) -> SuiteResult:
+    """A result of the given value. Documents differ, and keep their difficulty from model to model, as real ones do."""
     owner, _, suite = column.partition("/")
     if metric == "bits_per_byte":
         sizes = [300.0 + 40 * (i % 5) for i in range(n)]
-        rough = [size * value * (1 + 0.2 * math.sin(7 * i + len(column)) + 0.02 * math.sin(value * 50 * i)) for i, size in enumerate(sizes)]
+        rough = [
+            size * value * (1 + 0.2 * math.sin(7 * i + len(column)) + 0.02 * math.sin(value * 50 * i))
+            for i, size in enumerate(sizes)
+        ]
         fix = value * sum(sizes) / sum(rough)
         pairs = tuple((top * fix, size) for top, size in zip(rough, sizes, strict=True))
     else:
@@ -49,7 +56,12 @@ def make_matrix(ids: Sequence[str] = IDS, *, n: int = 12, kept: float = 0.7, lev
         factor = {c: 1 - gain[id] if c.startswith(f"{id}/") else 1.012 for c in base}
         rows[id] = [result(c, v * factor[c], n=n, level=level) for c, v in base.items()]
     rows["composite"] = [
-        result(c, v * (1 - gain[c.partition("/")[0]]) ** kept if not c.startswith("general") else v * 1.004, n=n, level=level)
+        result(
+            c,
+            v * (1 - gain[c.partition("/")[0]]) ** kept if not c.startswith("general") else v * 1.004,
+            n=n,
+            level=level,
+        )
         for c, v in base.items()
     ]
     return Matrix.of(rows)
@@ -71,16 +83,23 @@ def make_plan(experts: Sequence[Expert], **changes: Any) -> Plan:
     suites = [
         PlannedSuite(
             owner=owner, id=suite, title=title, metric="bits_per_byte", task_digest=canonical_digest("task"),
-            dev_digest=canonical_digest("dev"), test_digest=canonical_digest([owner, suite]), dev_tokens=480, test_tokens=1432,
+            dev_digest=canonical_digest("dev"), test_digest=canonical_digest([owner, suite]),
+            dev_tokens=480, test_tokens=1432,
         )
-        for owner, suite, title in [*((e.id, "heldout", e.spec.suites[0].title) for e in experts), ("general", "general", "General English")]
+        for owner, suite, title in [
+            *((e.id, "heldout", e.spec.suites[0].title) for e in experts), ("general", "general", "General English")
+        ]
     ]  # fmt: skip
     values: dict[str, Any] = {
         "cogen": "0.1.0", "strategy": "merge", "method": "task_arithmetic", "why": "one base", "base": base,
         "tokenizer_digest": experts[0].spec.tokenizer.digest, "architecture": "LlamaForCausalLM", "dtype": "bfloat16",
-        "experts": tuple(sorted(planned, key=lambda e: e.weights_digest)), "parameters": {}, "scales": SCALES, "level": "full",
-        "eval_dtype": "float32", "suites": tuple(suites), "license": experts[0].spec.license, "tensors": 272, "changed_tensors": 90,
-        "cost": Cost(search_tokens=12_000, matrix_tokens=60_144, output_bytes=269_060_000, scratch_bytes=10**9, memory_bytes=2 * 10**9),
+        "experts": tuple(sorted(planned, key=lambda e: e.weights_digest)), "parameters": {}, "scales": SCALES,
+        "level": "full", "eval_dtype": "float32", "suites": tuple(suites), "license": experts[0].spec.license,
+        "tensors": 272, "changed_tensors": 90,
+        "cost": Cost(
+            search_tokens=12_000, matrix_tokens=60_144, output_bytes=269_060_000, scratch_bytes=10**9,
+            memory_bytes=2 * 10**9,
+        ),
     }  # fmt: skip
     return Plan.model_validate(values | changes)
 
@@ -147,3 +166,9 @@ def lock(plan: Plan, trials: list[Trial], folder: Path, matrix: Matrix) -> Lock:
 def figures() -> Callable[..., SuiteResult]:
     """``figures(column, value, …)``: one result."""
     return result
+
+
+@pytest.fixture
+def build() -> SimpleNamespace:
+    """``build.plan(experts)``, ``build.matrix(ids)``, ``build.checkpoint(folder)``: for a fusion of one's own."""
+    return SimpleNamespace(plan=make_plan, matrix=make_matrix, checkpoint=write_checkpoint)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts import summary
-from cogen.artifacts.names import METRICS, hub_license, hub_model
+from cogen.artifacts.names import METRICS, base_license, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock
-    from cogen.evals import Matrix
+    from cogen.evals import Comparison, Matrix
     from cogen.host import Expert
 
 CARD_NAME = "README.md"
@@ -52,7 +52,7 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> A
     refs = [plan.base, *(expert.spec.model for expert in experts)]
     models = list(dict.fromkeys(name for name in map(hub_model, refs) if name))
     results = _eval_results(lock, matrix) if matrix is not None else []
-    extra = {"base_model_relation": "merge"} if models else {}
+    extra: dict[str, Any] = {"base_model_relation": "merge"} if models else {}
     return ModelCardData(
         language=sorted({language for expert in experts for language in expert.spec.languages}) or None,
         license=license,
@@ -99,14 +99,16 @@ def _name(lock: Lock) -> str:
 
 
 def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
+    # Once for all: the intervals behind it take a second or two.
+    gains = matrix.gains() if matrix is not None and summary.BASE in matrix.rows else {}
     parts = [
         f"# {_name(lock)}",
         f"One language model, built by CoGen {_md(lock.cogen)} out of "
-        f"{len(lock.plan.experts)} domain experts that descend from {_md(lock.plan.base.name)}. "
-        f"{summary.verdict(matrix)} {summary.forgetting(matrix) or ''}".strip(),
+        f"{_count(lock.plan.experts)} that descend from {_md(lock.plan.base.name)}. "
+        f"{summary.verdict(matrix, gains)} {summary.forgetting(matrix, gains) or ''}".strip(),
         f"## Load it\n\n{_LOAD}",
         f"## Experts\n\n{_experts(lock)}",
-        f"## Results\n\n{_results(matrix)}",
+        f"## Results\n\n{_results(matrix, gains)}",
         f"## Licences\n\n{_licenses(lock, experts)}",
         f"## How it was made\n\n{_made(lock)}",
         f"## Limits\n\n{_limits(lock, experts)}",
@@ -120,17 +122,16 @@ def _experts(lock: Lock) -> str:
         for e in sorted(lock.plan.experts, key=lambda e: e.id)
     ]
     lineage = (
-        f"Lineage: {_md(lock.plan.base.name)} → {len(rows)} experts → this model. All start from the same weights, "
+        f"Lineage: {_md(lock.plan.base.name)} → {_count(rows)} → this model. All start from the same weights, "
         f"`{lock.plan.base.weights_digest}`; this model's weights are `{lock.weights_digest}`."
     )
     heads = ["expert", "title", "publisher", "distribution", "relation", "weight", "licence"]
     return f"{_table(heads, rows)}\n\n{lineage}"
 
 
-def _results(matrix: Matrix | None) -> str:
+def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> str:
     if matrix is None:
         return "Not measured. `cogen eval` measures it."
-    gains = matrix.gains() if summary.BASE in matrix.rows else {}
     rows = []
     for row in matrix.rows:
         cells = [row]
@@ -139,18 +140,21 @@ def _results(matrix: Matrix | None) -> str:
             change = f" ({summary.change(against.gain)})" if against else ""
             cells.append("" if result is None else f"{result.value:.3f}{change}")
         rows.append(cells)
-    numbers = {result.n for found in matrix.cells.values() for result in found.values()}
+    numbers = sorted({result.n for found in matrix.cells.values() for result in found.values()})
+    counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     about = (
-        f"Level {matrix.level}, {matrix.part} parts, {min(numbers)} to {max(numbers)} documents a cell, change against "
-        "the base. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better. The intervals stand in "
-        "report.html."
+        f"Level {matrix.level}, {matrix.part} parts, {counts} documents a cell, change against "
+        "the base. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better. The intervals "
+        "stand in report.html."
     )
     heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
     return f"{_table(heads, rows)}\n\n{about}"
 
 
 def _licenses(lock: Lock, experts: Sequence[Expert]) -> str:
-    said = [f"This model: **{_md(lock.plan.license)}**. The experts' licences stand in the table above."]
+    of_base = base_license(lock.plan.base) or f"see {lock.plan.base.source}"
+    own = f"This model: **{_md(lock.plan.license)}**. Its base: {_md(of_base)}."
+    said = [f"{own} The experts' licences stand in the table above."]
     if experts:
         rows = [[item.license, item.names, item.experts, f"{item.tokens:,}"] for item in data_licenses(experts)]
         said.append("Texts that the experts were trained on, by licence:")
@@ -175,14 +179,18 @@ def _made(lock: Lock) -> str:
 
 def _limits(lock: Lock, experts: Sequence[Expert]) -> str:
     said = [
-        "A merge usually knows less of each domain than the domain's own expert, and nothing that no expert learned. It "
-        "writes fluent text that can be wrong; nobody checked its statements. What was measured is how well it predicts "
-        "text, not whether its advice is sound."
+        "A merge usually knows less of each domain than the domain's own expert, and nothing that no expert learned. "
+        "It writes fluent text that can be wrong; nobody checked its statements. What was measured is how well it "
+        "predicts text, not whether its advice is sound."
     ]
     for expert in sorted(experts, key=lambda e: e.id):
         data = expert.spec.data
         said.append(f"- **{_md(expert.spec.title)}**. Limits: {_md(data.limitations)} Not for: {_md(data.not_for)}")
     return "\n\n".join(said[:1]) + ("\n\n" + "\n".join(said[1:]) if experts else "")
+
+
+def _count(experts: Sequence[object]) -> str:
+    return "one expert" if len(experts) == 1 else f"{len(experts)} experts"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -77,9 +77,9 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 def whiskers(groups: Sequence[tuple[str, str, Sequence[Point]]], unit: str = " %") -> Whiskers:
     """A dot-and-whisker chart: one group a suite with (label, note, points), better to the right."""
-    left, right, row, gap, top = 215.0, WIDTH - 96.0, 24.0, 18.0, 10.0
+    left, right, row, gap, top = 222.0, WIDTH - 126.0, 24.0, 18.0, 10.0
     ends = [end for _, _, points in groups for p in points for end in (p.gain, p.low, p.high) if end is not None]
-    values = nice_ticks(min(0.0, *ends) * 100, max(0.0, *ends) * 100) if ends else [0.0, 1.0]
+    values = nice_ticks(min(0.0, *ends) * 100, max(0.0, *ends) * 100, 8) if ends else [0.0, 1.0]
     low, high = values[0], values[-1]
 
     def x(share: float) -> float:
@@ -97,7 +97,7 @@ def whiskers(groups: Sequence[tuple[str, str, Sequence[Point]]], unit: str = " %
         )  # fmt: skip
         drawn.append(Group(label, note, y + height / 2, y, height, marks))
         y += height
-    ticks = tuple(Tick(x(value / 100), f"{value:g}{unit}") for value in values)
+    ticks = tuple(Tick(x(value / 100), f"{value:g}{unit}".replace("-", "−")) for value in values)
     return Whiskers(WIDTH, y + 30, left, right, y, x(0.0), ticks, tuple(drawn))
 
 
@@ -134,7 +134,7 @@ def curve(trials: Sequence[tuple[float, float]], chosen: float) -> Curve:
     scales, values = [s for s, _ in pairs], [v for _, v in pairs]
     # A tenth of air above and below, and never a range so narrow that rounding errors look like hills.
     spread = max(max(values) - min(values), 1e-4 * max(values))
-    ticks = nice_ticks(min(values) - spread / 10, max(values) + spread / 10, 4)
+    ticks = nice_ticks(min(values) - spread / 10, max(values) + spread / 10, 5)
     low, high = ticks[0], ticks[-1]
     decimals = max(2, -math.floor(math.log10(ticks[1] - ticks[0])))
 
@@ -159,6 +159,8 @@ class Node:
     title: str
     lines: tuple[str, ...]
     kind: str
+    #: All of the title: the tooltip.
+    full: str
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,15 @@ def lineage(
     step, box = 66.0, 54.0
     height = max(1, len(experts)) * step + 8
     middle = (height - 70) / 2
-    start = Node(2, middle, 220, 70, clip(base[0], 30), tuple(clip(t, 36) for t in base[1]), "base")
-    end = Node(WIDTH - 202, middle, 200, 70, clip(composite[0], 26), tuple(clip(t, 32) for t in composite[1]), "composite")
+    start = Node(2, middle, 220, 70, clip(base[0], 23), tuple(clip(t, 28) for t in base[1]), "base", base[0])
+    end = Node(
+        WIDTH - 202, middle, 200, 70, clip(composite[0], 20), tuple(clip(t, 25) for t in composite[1]), "composite",
+        " · ".join((composite[0], *composite[1])),
+    )  # fmt: skip
     nodes, paths = [], []
     for i, (title, lines) in enumerate(experts):
-        node = Node(308, 4 + i * step + (step - box) / 2, 262, box, clip(title, 34), tuple(clip(t, 43) for t in lines), "expert")
+        short = tuple(clip(line, 34) for line in lines)
+        node = Node(308, 4 + i * step + (step - box) / 2, 262, box, clip(title, 27), short, "expert", title)
         nodes.append(node)
         y = node.y + box / 2
         paths.append(_bend(start.x + start.width, middle + 35, node.x, y))

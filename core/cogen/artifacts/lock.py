@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cogen.fusion.measure import Trial
 
 LOCK_NAME = "cogen.lock"
-LOCK_VERSION = 1
+LOCK_VERSION: Literal[1] = 1
 #: Packages whose version can change the bits of a composite or the figures of its matrix.
 _SOFTWARE = (
     "torch", "transformers", "tokenizers", "safetensors", "gguf", "peft", "lm_eval", "numpy", "scipy",
@@ -130,7 +130,7 @@ def make_lock(
         ),
         seed=None if seed is None else int(seed),
         software=software_versions(),
-        platform=platform.platform(),
+        platform=" ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
         threads=torch.get_num_threads(),
         files=_digests(folder),
         weights_digest=open_folder(folder).weights_digest,

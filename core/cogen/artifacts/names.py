@@ -19,14 +19,14 @@ _SAME = frozenset(
         "CC0-1.0", "CC-BY-2.0", "CC-BY-2.5", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC-BY-NC-2.0",
         "CC-BY-NC-3.0", "CC-BY-NC-4.0", "CC-BY-ND-4.0", "CC-BY-NC-ND-3.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-2.0",
         "CC-BY-NC-SA-3.0", "CC-BY-NC-SA-4.0", "CDLA-Sharing-1.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0",
-        "ECL-2.0", "EPL-1.0", "EPL-2.0", "EUPL-1.1", "ISC", "LPPL-1.3c", "MPL-2.0", "MS-PL", "NCSA", "OFL-1.1", "OSL-3.0",
-        "PostgreSQL", "Unlicense", "WTFPL", "Zlib", "unknown",
+        "ECL-2.0", "EPL-1.0", "EPL-2.0", "EUPL-1.1", "ISC", "LPPL-1.3c", "MPL-2.0", "MS-PL", "NCSA", "OFL-1.1",
+        "OSL-3.0", "PostgreSQL", "Unlicense", "WTFPL", "Zlib", "unknown",
     )
 )  # fmt: skip
 #: The Hub doesn't tell "only" from "or later".
 _GNU = re.compile(r"^(A?GPL-3\.0|GPL-2\.0|LGPL-2\.1|LGPL-3\.0)-(?:only|or-later)$")
-#: Digest of a base's weights → the model on the Hub that it was made from.
-_UPSTREAM = {BASES["smollm2-135m-instruct"][0].weights_digest: "HuggingFaceTB/SmolLM2-135M-Instruct"}
+#: Digest of a base's weights → the model on the Hub that it was made from, and the SPDX licence that stands there.
+_UPSTREAM = {BASES["smollm2-135m-instruct"][0].weights_digest: ("HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0")}
 #: Our metric → the id of the same in the Hub's `evaluate`; bits per byte has none.
 METRICS = {"acc": "accuracy"}
 
@@ -46,4 +46,9 @@ def hub_model(ref: WeightsRef) -> str | None:
     if ref.source.startswith("hf://"):
         parts = ref.source.removeprefix("hf://").partition("@")[0].strip("/").split("/")
         return "/".join(parts[:2]) if len(parts) >= 2 else None
-    return _UPSTREAM.get(ref.weights_digest)
+    return _UPSTREAM.get(ref.weights_digest, (None,))[0]
+
+
+def base_license(ref: WeightsRef) -> str | None:
+    """SPDX licence of a base that we know; a manifest doesn't say it."""
+    return _UPSTREAM.get(ref.weights_digest, (None, None))[1]

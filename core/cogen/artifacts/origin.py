@@ -29,8 +29,9 @@ def data_licenses(experts: Iterable[Expert]) -> list[DataLicense]:
     tokens: dict[str, list[int | str]] = {}
     for expert in sorted(experts, key=lambda e: e.id):
         sources = expert.spec.data.sources
-        known = [("unknown", "unknown", "unknown")] if sources == "unknown" else None
-        for license, name, count in known or [(s.license, s.name, s.tokens) for s in sources]:  # type: ignore[union-attr]
+        unknown: list[tuple[str, str, int | str]] = [("unknown", "unknown", "unknown")]
+        listed = unknown if sources == "unknown" else [(s.license, s.name, s.tokens) for s in sources]
+        for license, name, count in listed:
             names.setdefault(license, {})[name] = None
             owners.setdefault(license, {})[expert.id] = None
             tokens.setdefault(license, []).append(count)

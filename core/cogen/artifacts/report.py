@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts import charts, summary, view
+from cogen.artifacts.names import base_license
 from cogen.artifacts.origin import data_licenses
 
 if TYPE_CHECKING:
@@ -64,21 +65,24 @@ def render(
     environment.filters |= {
         "thousands": thousands, "size": size, "duration": duration, "percent": summary.percent, "share": share,
     }  # fmt: skip
+    gains = _gains(matrix)
+    measured = _measured(matrix, plan, gains)
     cards = {expert.id: expert for expert in experts}
     return environment.get_template(_TEMPLATE).render(
         lock=lock,
         plan=plan,
         matrix=matrix,
         intro=_intro(lock, plan),
-        verdict=summary.verdict(matrix, gains := _gains(matrix)),
+        verdict=summary.verdict(matrix, gains),
         forgetting=summary.forgetting(matrix, gains),
-        **_measured(matrix, plan, gains),
+        **measured,
         curve=_curve(lock, trials),
         trials=sorted(trials, key=lambda trial: trial.scale),
-        lineage=_lineage(lock, plan, matrix),
+        lineage=_lineage(lock, plan, measured["domains"]),
         planned=sorted(plan.experts, key=lambda expert: expert.id),
         cards=cards,
         licenses=data_licenses(experts),
+        base_license=base_license(plan.base),
         weight_files=sorted(lock.files.items()),
     )
 
@@ -131,8 +135,8 @@ def _curve(lock: Lock, trials: Sequence[Trial | LockedTrial]) -> charts.Curve | 
     return charts.curve([(trial.scale, math.exp(trial.objective)) for trial in trials], lock.scale)
 
 
-def _lineage(lock: Lock, plan: Plan, matrix: Matrix | None) -> charts.Lineage:
-    found = {domain.owner: domain for domain in summary.domains(matrix)} if matrix is not None else {}
+def _lineage(lock: Lock, plan: Plan, domains: Sequence[summary.Domain]) -> charts.Lineage:
+    found = {domain.owner: domain for domain in domains}
 
     def lines(expert: Any) -> tuple[str, ...]:
         gain = f", {summary.change(found[expert.id].specialist_gain)}" if expert.id in found else ""
@@ -141,7 +145,7 @@ def _lineage(lock: Lock, plan: Plan, matrix: Matrix | None) -> charts.Lineage:
     return charts.lineage(
         (plan.base.name, ("base", plan.architecture, plan.base.weights_digest[7:23])),
         [(expert.title, lines(expert)) for expert in sorted(plan.experts, key=lambda e: e.id)],
-        ("Composite", (f"{plan.method}, scale {lock.scale:g}", plan.license, lock.weights_digest[7:23])),
+        ("Composite", (plan.method, f"scale {lock.scale:g}, {plan.license}", lock.weights_digest[7:23])),
     )
 
 

@@ -72,9 +72,10 @@ def heads(matrix: Matrix, plan: Plan) -> list[Head]:
     for column in matrix.columns:
         owner, _, suite = column.partition("/")
         metric = matrix.metric(column)
-        found.append(
-            Head(named.get(owner, owner), suites.get(column, suite), _UNITS.get(metric, metric), metric == "bits_per_byte")
-        )
+        title = named.get(owner, owner)
+        # "Power grid: held-out text" below "Power grid" says it twice.
+        note = suites.get(column, suite).removeprefix(title).lstrip(" :,–—-") or suite
+        found.append(Head(title, note, _UNITS.get(metric, metric), metric == "bits_per_byte"))
     return found
 
 

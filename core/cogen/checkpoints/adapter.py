@@ -17,17 +17,12 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 #: Options that change what an adapter does; with any other value the plain product B·A would be wrong.
-_PLAIN = {
-    "use_dora": False,
-    "bias": "none",
-    "modules_to_save": None,
-    "fan_in_fan_out": False,
-    "peft_type": "LORA",
-    "use_qalora": False,
-    "trainable_token_indices": None,
-    "layer_replication": None,
-    "alora_invocation_tokens": None,
-}
+_PLAIN = {"use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": False, "peft_type": "LORA",
+          "use_qalora": False, "trainable_token_indices": None, "layer_replication": None, "alora_invocation_tokens": None,
+          "lora_bias": False, "target_parameters": None, "use_bdlora": None, "arrow_config": None, "kasa_config": None,
+          "monteclora_config": None}  # fmt: skip
+#: Initialisations that leave the base's weights alone; PiSSA, OLoRA, LoftQ and CorDA change them.
+_PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 @dataclass(frozen=True)
@@ -63,18 +58,22 @@ def read_adapter(folder: Path) -> LoraAdapter:
     :raises CompatibilityError: an option (DoRA, biases, saved modules …) that is more than ``W + scale·B·A``.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
+        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise SourceError(
             f"{folder.name} is no PEFT adapter: adapter_config.json is missing or damaged",
             hint="publish the folder that peft's save_pretrained writes",
         ) from error
-    for option, plain in _PLAIN.items():
-        if config.get(option, plain) not in (plain, None, [], {}):
-            raise CompatibilityError(
-                f"the adapter in {folder.name} uses {option}={config[option]!r}, which is not a plain LoRA difference",
-                hint="merge it into its base with peft and publish it as relation 'full'",
-            )
+    odd = [option for option, plain in _PLAIN.items() if config.get(option, plain) not in (plain, None, [], {})]
+    if config.get("init_lora_weights", True) not in _PLAIN_INIT:
+        odd.append("init_lora_weights")
+    if odd:
+        raise CompatibilityError(
+            f"the adapter in {folder.name} uses {odd[0]}={config[odd[0]]!r}, which is not a plain LoRA difference",
+            hint="merge it into its base with peft and publish it as relation 'full'",
+        )
     factors: dict[str, dict[str, TensorInfo]] = {}
     for key, info in read_folder(folder).items():
         match = _KEY.fullmatch(key)
@@ -85,25 +84,32 @@ def read_adapter(folder: Path) -> LoraAdapter:
         factors.setdefault(match[1], {})[match[2]] = info
     pairs = {}
     for module, found in factors.items():
-        if set(found) != {"A", "B"} or found["A"].shape[0] != found["B"].shape[1]:
+        shapes = [info.shape for _, info in sorted(found.items())]
+        if set(found) != {"A", "B"} or [*map(len, shapes)] != [2, 2] or shapes[0][0] != shapes[1][1]:
             raise SourceError(
                 f"the adapter's factors of {module} do not fit together", hint="publish the adapter again"
             )
-        pairs[f"{module}.weight"] = (found["A"], found["B"], _scale(config, module))
+        pairs[f"{module}.weight"] = (found["A"], found["B"], _scale(config, module, shapes[0][0]))
     if not pairs:
         raise SourceError(f"the adapter in {folder.name} is empty", hint="publish the adapter again")
     return LoraAdapter(folder, pairs)
 
 
-def _scale(config: dict[str, Any], module: str) -> float:
-    """``alpha / r``, or ``alpha / sqrt(r)`` for rank-stabilised LoRA (arXiv:2312.03732), with peft's patterns."""
+def _scale(config: dict[str, Any], module: str, rank: int) -> float:
+    """``alpha / r``, or ``alpha / sqrt(r)`` for rank-stabilised LoRA (arXiv:2312.03732), with peft's patterns.
 
-    def pattern(table: dict[str, float], default: float) -> float:
-        for key, value in (table or {}).items():
+    :param rank: rows of the factor A; the configuration has to say the same.
+    """
+
+    def pattern(option: str, default: Any) -> Any:
+        for key, value in (config.get(option) or {}).items():
             if re.match(rf"(.*\.)?({key})$", module):
                 return value
         return default
 
-    rank = pattern(config.get("rank_pattern") or {}, config["r"])
-    alpha = pattern(config.get("alpha_pattern") or {}, config["lora_alpha"])
+    alpha = pattern("alpha_pattern", config.get("lora_alpha"))
+    if pattern("rank_pattern", config.get("r")) != rank or not isinstance(alpha, int | float):
+        raise SourceError(
+            f"the adapter's configuration does not fit its factors of {module}: r or lora_alpha", hint="publish the adapter again"
+        )
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

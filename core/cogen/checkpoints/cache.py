@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ def cache_dir() -> Path:
 def atomic_write(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _sweep(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -49,9 +51,10 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
     With ``replace`` an existing ``path`` is swapped out and then deleted; without it, an existing
     ``path`` wins (another process was first) and our copy is dropped. A killed process leaves at
-    most a hidden ``.NAME.*.part`` folder, which the next run for the same path removes.
+    most hidden ``.NAME.*`` folders, which the next run for the same path removes, or gives their
+    name back if the process was killed between the two renames of a swap.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".part"))
@@ -64,19 +67,35 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         if path.exists():
             old = part.with_suffix(".old")
             path.rename(old)
-        part.rename(path)
+        try:
+            part.rename(path)
+        except OSError:
+            if old is not None:
+                old.rename(path)
+            raise
         if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove(part)
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed processes left beside ``path``; a living process keeps its own."""
-    for left in path.parent.glob(f".{path.name}.*.part"):
-        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+    """Mend what killed processes left beside ``path``; a living process keeps its own."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.[^.]+\.(part|old)")
+    for left in sorted(path.parent.iterdir()):
+        match = ours.fullmatch(left.name)
+        if match and not _alive(int(match[1])):
+            if match[2] == "old" and not path.exists():
+                left.rename(path)
+            else:
+                _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.gguf import quiet_transformers
 from cogen.checkpoints.model import Checkpoint, accumulator
-from cogen.errors import SourceError
+from cogen.errors import CompatibilityError, SourceError, UnsafeError
 
 if TYPE_CHECKING:
     import torch
+
+    from cogen.host import Host
+    from cogen.spec.expert import ExpertSpec
 
 
 def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
@@ -24,17 +27,45 @@ def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
 
     try:
         with quiet_transformers():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder, dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=True
+            model: Any
+            model, info = AutoModelForCausalLM.from_pretrained(
+                checkpoint.folder,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise SourceError(
             f"{checkpoint.folder.name} cannot be loaded: {str(error).splitlines()[0]}",
             hint="is it a causal language model of an architecture that this transformers has?",
         ) from error
+    # transformers would fill what is missing with random numbers and only warn.
+    if missing := sorted(info["missing_keys"]):
+        raise SourceError(
+            f"{checkpoint.folder.name} lacks the tensor {missing[0]}", hint="the model is incomplete: fetch it again"
+        )
     if checkpoint.adapter is not None:
         assign(model, {name: applied(checkpoint, name) for name in checkpoint.adapter.pairs})
     return model.eval()
+
+
+def load_expert(host: Host, spec: ExpertSpec, checkpoint: Checkpoint, dtype: str) -> Any:
+    """An expert's model, by the hook ``cogen_load_model`` of a plugin that has a way of its own, else by ours."""
+    loaded = host.hooks.first("cogen_load_model", spec=spec, device="cpu", dtype=dtype)
+    return load_model(checkpoint, dtype) if loaded is None else loaded
+
+
+def load_expert_tokenizer(host: Host, spec: ExpertSpec, checkpoint: Checkpoint) -> Any:
+    """An expert's tokenizer, by a plugin's hook ``cogen_load_tokenizer`` or by ours."""
+    loaded = host.hooks.first("cogen_load_tokenizer", spec=spec)
+    return load_tokenizer(checkpoint.folder) if loaded is None else loaded
+
+
+def own_loaders(host: Host) -> list[str]:
+    """Distributions that may load a model in their own way: part of what a figure depends on."""
+    hooks = host.hooks
+    return [f"{p.distribution} {p.version}" for p in hooks.loaded if "cogen_load_model" in hooks.implemented(p)]
 
 
 def applied(checkpoint: Checkpoint, name: str) -> torch.Tensor:
@@ -49,9 +80,14 @@ def assign(model: Any, tensors: dict[str, torch.Tensor]) -> None:
     """Copy tensors into a model in place; names as in the checkpoint."""
     import torch
 
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, tensor in tensors.items():
+            if name not in parameters:
+                raise CompatibilityError(
+                    f"{type(model).__name__} has no parameter {name}",
+                    hint="transformers renames this architecture's tensors when it loads them; CoGen cannot merge it yet",
+                )
             parameters[name].copy_(tensor)
 
 
@@ -63,6 +99,11 @@ def load_tokenizer(folder: Path) -> Any:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise UnsafeError(
+                f"the tokenizer of {folder.name} asks for remote code (auto_map in tokenizer_config.json)",
+                hint="CoGen never runs code that comes with weights; use a model with a plain tokenizer.json",
+            ) from error
         raise SourceError(
             f"{folder.name} holds no tokenizer: {str(error).splitlines()[0]}",
             hint="a model folder needs tokenizer.json",

@@ -36,7 +36,9 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """``config.json``."""
         try:
-            value: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+            value: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            if not isinstance(value, dict):
+                raise ValueError("not an object")
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.folder} has no readable config.json", hint="a model folder needs one") from error
         return value
@@ -77,6 +79,11 @@ def open_folder(folder: Path) -> Checkpoint:
     """A plain checkpoint folder that is here already."""
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a model folder", hint="name a folder with config.json and *.safetensors")
+    if (folder / "adapter_config.json").is_file():
+        # transformers would follow its base_model_name_or_path and load something else than these tensors.
+        raise CompatibilityError(
+            f"{folder} is an adapter, not a whole model", hint="declare format 'peft' with [model.base], or remove adapter_config.json"
+        )
     checkpoint = Checkpoint(folder, read_folder(folder))
     _refuse_code(checkpoint)
     return checkpoint

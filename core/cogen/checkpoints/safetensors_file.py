@@ -57,48 +57,88 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 raise SourceError(f"{path.name} is not a whole safetensors file", hint=hint)
             header = json.loads(file.read(length))
         tensors = {}
-        end = 0
         for name, entry in header.items():
             if name == "__metadata__":
                 continue
+            if isinstance(entry["dtype"], str) and entry["dtype"] not in DTYPES:
+                raise SourceError(
+                    f"{path.name}: tensor {name} has the dtype {entry['dtype']}",
+                    hint=f"CoGen reads {', '.join(DTYPES)}; convert the model to bfloat16",
+                )
             dtype, width = DTYPES[entry["dtype"]]
             start, stop = entry["data_offsets"]
-            shape = tuple(int(n) for n in entry["shape"])
-            if stop - start != width * math.prod(shape) or start < 0:
+            shape = tuple(entry["shape"])
+            if any(type(n) is not int or n < 0 for n in (start, stop, *shape)) or stop - start != width * math.prod(
+                shape
+            ):
                 raise SourceError(f"{path.name}: tensor {name} has the wrong number of bytes", hint=hint)
             tensors[name] = TensorInfo(name, dtype, shape, path, 8 + length + start, 8 + length + stop)
-            end = max(end, 8 + length + stop)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint="check that the file exists") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SourceError(f"{path.name} has a damaged safetensors header", hint=hint) from error
+    # Every byte belongs to one tensor: no holes, nothing shared, nothing behind the last one.
+    end = 8 + length
+    for info in sorted(tensors.values(), key=lambda info: (info.start, info.stop)):
+        if info.start != end:
+            raise SourceError(f"{path.name}: the bytes of tensor {info.name} overlap others or leave a hole", hint=hint)
+        end = info.stop
     if end != size:
-        raise SourceError(f"{path.name} is truncated: {size:,} bytes of {end:,}", hint=hint)
+        raise SourceError(f"{path.name} has {size:,} bytes where its header announces {end:,}", hint=hint)
     return tensors
 
 
 def read_folder(folder: Path) -> dict[str, TensorInfo]:
-    """All tensors of a checkpoint folder, single file or sharded with an index."""
+    """All tensors of a checkpoint folder: one file, or shards with an index.
+
+    As in transformers, ``model.safetensors`` goes before an index; without either every file counts.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        pickles = [file.name for file in folder.iterdir() if file.suffix in _PICKLES]
+        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
         if pickles:
             raise UnsafeError(
                 f"{folder.name} holds {pickles[0]}, a pickle, which can run code when it is read",
                 hint="ask the publisher for safetensors; convert only in a place where running its code is safe",
             )
-        raise SourceError(f"{folder} holds no safetensors file", hint="a model folder needs at least one *.safetensors")
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        wanted = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        missing = [name for name in wanted if not (folder / name).is_file()]
+    where: dict[str, str] = {}
+    if (folder / "model.safetensors").is_file():
+        files = [folder / "model.safetensors"]
+    elif index.is_file():
+        where = _read_index(index)
+        files = [folder / name for name in sorted(set(where.values()))]
+        missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise SourceError(f"{folder.name} lacks the shard {missing[0]}", hint="fetch the model again")
-        files = [folder / name for name in wanted]
+    if not files:
+        raise SourceError(f"{folder} holds no safetensors file", hint="a model folder needs at least one *.safetensors")
     tensors: dict[str, TensorInfo] = {}
     for file in files:
-        tensors.update(read_header(file))
+        for name, info in read_header(file).items():
+            if name in tensors:
+                raise SourceError(
+                    f"{folder.name} holds the tensor {name} twice, in {tensors[name].file.name} and {file.name}",
+                    hint="fetch the model again, or remove the file that does not belong to it",
+                )
+            tensors[name] = info
+    for name, shard in where.items():
+        if name not in tensors or tensors[name].file.name != shard:
+            raise SourceError(
+                f"the shard {shard} of {folder.name} lacks the tensor {name}", hint="fetch the model again"
+            )
     return tensors
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    """Tensor name → file name, of a sharded checkpoint; names that lead out of the folder are damage."""
+    try:
+        where: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if not where or any(Path(name).name != name for name in where.values()):
+            raise ValueError(f"no shards, or shards elsewhere: {where}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SourceError(f"{index.parent.name} has a damaged {index.name}", hint="fetch the model again") from error
+    return where
 
 
 def read_bytes(info: TensorInfo) -> bytearray:

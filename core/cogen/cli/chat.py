@@ -24,18 +24,20 @@ def command(
     system: Annotated[str | None, typer.Option("--system", help="What the model is told before the talk.")] = None,
 ) -> None:
     """Talk to a model. Without --prompt: a conversation; an empty line or Ctrl-D ends it."""
-    from cogen.checkpoints.load import load_model, load_tokenizer
+    from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder, open_weights
     from cogen.host import Host
 
     folder = Path(model)
-    checkpoint = (
-        open_folder(folder)
-        if folder.is_dir()
-        else open_weights(Host.discover().expert(model).spec.model, talk=out.status)
-    )
-    tokenizer = load_tokenizer(checkpoint.folder)
-    loaded = load_model(checkpoint, "bfloat16")
+    if folder.is_dir():
+        checkpoint = open_folder(folder)
+        tokenizer, loaded = load_tokenizer(folder), load_model(checkpoint, "bfloat16")
+    else:
+        host = Host.discover()
+        spec = host.expert(model).spec
+        checkpoint = open_weights(spec.model, talk=out.status)
+        tokenizer = load_expert_tokenizer(host, spec, checkpoint)
+        loaded = load_expert(host, spec, checkpoint, "bfloat16")
     talk: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     options = {"max_new_tokens": max_tokens, "temperature": temperature, "seed": seed}
     if prompt is not None:

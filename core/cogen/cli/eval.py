@@ -92,18 +92,32 @@ def _measure(
 ) -> tuple[str | None, list[SuiteResult]]:
     """(id of the expert, if it is one; its results)."""
     from cogen.checkpoints.digests import tokenizer_digest
-    from cogen.checkpoints.load import load_model, load_tokenizer
+    from cogen.checkpoints.load import (
+        load_expert,
+        load_expert_tokenizer,
+        load_model,
+        load_tokenizer,
+        own_loaders,
+    )
     from cogen.evals import count_tokens, model_digest, run_suites
 
     name, checkpoint = _open(host, model)
-    tokenizer = load_tokenizer(checkpoint.folder)
+    if name is None:
+        tokenizer, loaders = load_tokenizer(checkpoint.folder), []
+    else:
+        spec = host.expert(name).spec
+        tokenizer, loaders = load_expert_tokenizer(host, spec, checkpoint), own_loaders(host)
     total = sum(count_tokens(tokenizer, suites, options["part"], options["level"]).values())
     with out.progress(total, f"measuring {model}", unit="tokens") as bar:
         return name, run_suites(
-            lambda: load_model(checkpoint, options["dtype"]),
+            lambda: (
+                load_model(checkpoint, options["dtype"])
+                if name is None
+                else load_expert(host, spec, checkpoint, options["dtype"])
+            ),
             tokenizer,
             suites,
-            model_digest=model_digest(checkpoint),
+            model_digest=model_digest(checkpoint, loaders),
             tokenizer_digest=tokenizer_digest(tokenizer),
             progress=bar,
             **options,

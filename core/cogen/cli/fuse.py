@@ -9,6 +9,7 @@ import typer
 
 from cogen.cli.output import out
 from cogen.cli.plan import Experts, LevelOption, Method, Parameter, Recipe, Scale, Strategy, read_wishes, show
+from cogen.cli.told import Told
 
 
 def command(
@@ -64,7 +65,7 @@ def command(
     function = resolve_method(host, made.method, made.parameters)
     chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.experts]
     with out.progress(made.cost.forward_tokens or None, "fusing", unit="tokens") as bar:
-        outcome = fuse(made, inputs, function, chosen, output, replay=replay, progress=bar)
+        outcome = fuse(made, inputs, function, chosen, output, replay=replay, progress=Told(bar, host, "fuse"))
     _show(outcome, made)
     took = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
     out.status(took)

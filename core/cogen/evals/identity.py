@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.digests import file_digest
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
 _NO_INFLUENCE = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 
 
-def model_digest(checkpoint: Checkpoint) -> str:
+def model_digest(checkpoint: Checkpoint, loaders: Sequence[str] = ()) -> str:
     """``sha256:…`` over the weights (an adapter's and its base's), the configuration and the generation settings.
 
     Two folders with equal tensors and configuration are the same model, wherever they lie.
+
+    :param loaders: plugins that load the model in their own way (:func:`cogen.checkpoints.load.own_loaders`), if any.
     """
     import dataclasses
 
@@ -29,4 +32,5 @@ def model_digest(checkpoint: Checkpoint) -> str:
             "config": {name: value for name, value in checkpoint.config.items() if name not in _NO_INFLUENCE},
             "generation": file_digest(generation) if generation.is_file() else None,
         }
+        | ({"loaders": list(loaders)} if loaders else {})
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.cache import cache_dir
-from cogen.checkpoints.load import assign, load_model
+from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_suites
-from cogen.fusion.engine import changed_names, write_candidates
+from cogen.fusion.engine import write_candidates
 from cogen.fusion.plan import Plan
 from cogen.fusion.planner import Inputs
 from cogen.spec.expert import canonical_digest
@@ -59,17 +60,21 @@ def search_scale(plan: Plan, inputs: Inputs, method: Any, progress: Any = None) 
 
 def measure_matrix(plan: Plan, inputs: Inputs, composite: Path, progress: Any = None) -> Matrix:
     """Rows base, every expert by id, composite; columns every suite of the plan, on the test parts."""
+    host, dtype = inputs.host, plan.eval_dtype
+    whole = open_folder(composite)
+    loaders = own_loaders(host)
+    models: dict[str, tuple[str, Callable[[], Any]]] = {
+        "base": (model_digest(inputs.base), lambda: load_model(inputs.base, dtype))
+    }
+    for id, checkpoint in sorted(inputs.experts.items()):
+        spec = host.expert(id).spec
+        models[id] = (model_digest(checkpoint, loaders), functools.partial(load_expert, host, spec, checkpoint, dtype))
+    models["composite"] = (model_digest(whole), lambda: load_model(whole, dtype))
     rows: dict[str, list[SuiteResult]] = {}
-    models: list[tuple[str, Checkpoint]] = [("base", inputs.base)]
-    models += sorted(inputs.experts.items())
-    models.append(("composite", open_folder(composite)))
-    for name, checkpoint in models:
+    for name, (key, load) in models.items():
         if progress:
             progress.describe(name)
-        rows[name] = _run(
-            plan, inputs, inputs.suites, lambda checkpoint=checkpoint: load_model(checkpoint, plan.eval_dtype),
-            model_digest(checkpoint), "test", plan.level, progress,
-        )  # fmt: skip
+        rows[name] = _run(plan, inputs, inputs.suites, load, key, "test", plan.level, progress)
     return Matrix.of(rows)
 
 
@@ -88,8 +93,3 @@ def _with(plan: Plan, base: Checkpoint, file: Path) -> Any:
     model = load_model(base, plan.eval_dtype)
     assign(model, {name: read_tensor(info) for name, info in read_header(file).items()})
     return model
-
-
-def touched(plan: Plan, inputs: Inputs) -> int:
-    """How many tensors a merge computes; the others are copied."""
-    return len(changed_names(inputs.base, list(inputs.experts.values())))

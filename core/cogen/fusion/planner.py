@@ -29,6 +29,7 @@ from cogen.spec.model import WeightsRef
 class Inputs:
     """What a plan talks about, opened: in the plan's order of experts."""
 
+    host: Host
     base: Checkpoint
     experts: dict[str, Checkpoint]
     tokenizer: Any
@@ -83,7 +84,9 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         cost=_cost(base, changed, chosen, planned, scales, recipe),
         notes=_notes(chosen, recipe),
     )
-    return _reviewed(host, plan), Inputs(base, {expert.id: opened[expert.id] for expert in order}, tokenizer, suites)
+    return _reviewed(host, plan), Inputs(
+        host, base, {expert.id: opened[expert.id] for expert in order}, tokenizer, suites
+    )
 
 
 def resolve_method(host: Host, name: str, parameters: dict[str, float]) -> Any:
@@ -103,6 +106,12 @@ def resolve_method(host: Host, name: str, parameters: dict[str, float]) -> Any:
 def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
     experts = [host.expert(id) for id in recipe.experts] if recipe.experts else list(host.experts(computed=True))
     if not experts:
+        unusable = [plugin.name for plugin in host.plugins if plugin.state != "ok"]
+        if unusable:
+            raise UsageError(
+                f"none of the installed plugins can be used: {', '.join(unusable[:5])}",
+                hint="`cogen doctor` says why and what mends it",
+            )
         raise UsageError(
             "no expert is installed", hint="pip install cogen-plugin-…; `cogen list` shows what is there and why not"
         )

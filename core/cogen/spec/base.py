@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 #: Plugins declare the integer contract that they were written for; it is checked before anything is imported.
 PLUGIN_API = 1
 
-SCHEMES = ("hf", "package", "pypi", "file")
+#: Names that a matrix uses for what is no expert.
+RESERVED_IDS = frozenset({"base", "composite", "general"})
 
 
 class Frozen(BaseModel):
@@ -29,6 +30,12 @@ def _licence(value: str) -> str:
         raise ValueError(f"{value!r} is not an SPDX licence expression ({error})") from error
 
 
+def _unreserved(value: str) -> str:
+    if value in RESERVED_IDS:
+        raise ValueError(f"{value!r} is taken: the rows and columns of a matrix are called so")
+    return value
+
+
 def _source(value: str) -> str:
     match = re.match(r"([a-z][a-z0-9+.-]*)://(.+)", value)
     if not match:
@@ -42,8 +49,8 @@ def _relative(value: str) -> str:
     return value
 
 
-#: ``^[a-z][a-z0-9-]{1,39}$``; the same as the name of the entry point.
-ExpertId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,39}$")]
+#: ``^[a-z][a-z0-9-]{1,39}$``; the same as the name of the entry point. The rows of a matrix have names of their own.
+ExpertId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,39}$"), AfterValidator(_unreserved)]
 #: SPDX licence expression (PEP 639 spelling), or the word "unknown".
 Licence = Annotated[str, AfterValidator(_licence)]
 #: ``scheme://rest``; which schemes exist is decided by the host's source plugins.

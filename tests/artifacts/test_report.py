@@ -1,0 +1,236 @@
+"""The report: complete, harmless, well formed."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.manifests import make_expert, manifest
+
+from cogen.artifacts import charts
+from cogen.artifacts.lock import Lock, make_lock
+from cogen.artifacts.report import duration, render, size, thousands, write_report
+from cogen.artifacts.view import bounds, figure
+from cogen.evals import Matrix, compare
+
+_VOID = {"meta", "br", "link", "img", "hr", "input", "base", "col", "embed", "source", "track", "wbr", "area"}
+#: Attributes that make a browser fetch or run something.
+_LOADING = {"src", "srcset", "data", "poster", "background", "action", "formaction", "xlink:href", "ping"}
+
+
+class Page(HTMLParser):
+    """Checks the nesting of tags while it collects what a browser would do with the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.source = text
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._seen(tag, attrs)
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._seen(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def _seen(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        assert len({name for name, _ in attrs}) == len(attrs), f"<{tag}> has an attribute twice"
+        for name, value in attrs:
+            self.attributes.append((tag, name, value or ""))
+            if name == "id":
+                self.ids.append(value or "")
+            if (tag, name) == ("a", "href"):
+                self.links.append(value or "")
+
+
+@pytest.fixture
+def page(lock: Lock, plan: Any, matrix: Matrix, trials: Any, experts: Any) -> Page:
+    return Page(render(lock, plan, matrix, trials, experts))
+
+
+def harmless(page: Page) -> None:
+    """Nothing is loaded, nothing runs, and links are plain ones to a section or to https."""
+    assert not page.tags & {
+        "script",
+        "iframe",
+        "object",
+        "embed",
+        "link",
+        "img",
+        "base",
+        "form",
+        "foreignobject",
+        "use",
+    }
+    for tag, name, value in page.attributes:
+        assert name not in _LOADING, (tag, name, value)
+        assert not name.startswith("on"), (tag, name, value)
+        assert name != "href" or tag == "a", (tag, name, value)
+        assert "url(" not in value
+    for link in page.links:
+        assert link.startswith(("#", "https://")), link
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def test_the_page_loads_nothing(page: Page) -> None:
+    """Self-contained: no address but in links, nothing in the styles either, and a policy that forbids the rest."""
+    harmless(page)
+    style = page.source[page.source.index("<style>") : page.source.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in page.attributes
+
+
+def test_the_page_holds_every_figure(page: Page, matrix: Matrix, lock: Lock, trials: Any) -> None:
+    """Value, interval and n of each cell, change against the base, trials, digests."""
+    text = " ".join(page.text)
+    for cells in matrix.cells.values():
+        for result in cells.values():
+            assert f"{result.value:.3f}" in text
+            assert result.low is not None
+            assert f"{result.low:.3f} to {result.high:.3f}" in text
+            assert f"n = {result.n}" in text
+    for found in matrix.gains().values():
+        for change in found.values():
+            assert f"{abs(change.gain) * 100:.1f} %" in text
+    for trial in trials:
+        for value in trial.bits_per_byte.values():
+            assert f"{value:.4f}" in text
+    for digest in (lock.weights_digest, lock.plan_digest, *lock.files.values()):
+        assert digest in text
+    assert "The composite reads all 5 domains better than the base; it keeps 70 % of the specialists' gain" in text
+    for part in ("Invented words", "CC0-1.0", "Apache-2.0", "269.1 MB", "read the licences before you publish"):
+        assert part in text
+
+
+def test_hostile_manifests_stay_text(tmp_path: Path, folder: Path, build: Any, trials: Any) -> None:
+    """Whatever a publisher writes is shown as written and does nothing."""
+    evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7 * 7 }} </style></svg>"
+    data = manifest("power")["data"]
+    source = data["sources"][0] | {"name": evil, "uri": "javascript://%0aalert(1)", "license_evidence": evil}
+    expert = make_expert(
+        tmp_path, "power", title=evil, summary=evil, publisher=evil, homepage="javascript:alert(1)",
+        license="LicenseRef-x",
+        data=data | {"sources": [source, source | {"uri": 'https://evil.example/"onmouseover="x'}], "limitations": evil,
+                     "collected": evil, "not_for": evil},
+    )  # fmt: skip
+    plan = build.plan([expert], why=evil, license=evil, method=evil)
+    matrix = build.matrix(["power"])
+    text = render(make_lock(plan, 0.6, [], folder, matrix), plan, matrix, trials[:0], [expert])
+    page = Page(text)
+    harmless(page)
+    assert html.escape("<script>alert(1)</script>", quote=True) in text
+    assert evil in " ".join(page.text)
+    assert "49" not in text.partition("{{ 7 * 7 }}")[2][:20]
+
+
+def test_a_report_without_figures(lock: Lock, plan: Any, experts: Any, tmp_path: Path) -> None:
+    """The level none: everything else is still there."""
+    path = tmp_path / "report.html"
+    write_report(path, lock, plan, None, [], experts)
+    page = Page(path.read_text(encoding="utf-8"))
+    harmless(page)
+    text = " ".join(page.text)
+    assert "The composite was not evaluated." in text
+    assert "Nothing was measured" in text
+    assert "was given, not searched for" in text
+    assert lock.weights_digest in text
+
+
+def test_a_report_without_data_cards_and_cells(folder: Path, plan: Any, figures: Any) -> None:
+    """Experts that are gone, cells that are missing, one document, and accuracy in points."""
+    rows = {
+        "base": [("power/quiz", 0.25), ("power/heldout", 1.0)],
+        "power": [("power/quiz", 0.5)],
+        "composite": [("power/quiz", 0.5)],
+    }
+    metric = {"power/quiz": "acc", "power/heldout": "bits_per_byte"}
+    matrix = Matrix.of(
+        {
+            row: [figures(c, v, metric=metric[c], n=40 if metric[c] == "acc" else 1) for c, v in cells]
+            for row, cells in rows.items()
+        }
+    )
+    page = Page(render(make_lock(plan, 0.6, [], folder, matrix), plan, matrix, [], []))
+    harmless(page)
+    text = " ".join(page.text)
+    assert "25.0 points better" in text
+    assert "50.0 %" in text
+    assert "no interval" in text
+    assert "Its data card is not at hand" in text
+
+
+def test_bounds_follow_the_gain(figures: Any) -> None:
+    """For bits per byte and for answers alike: low ≤ gain ≤ high."""
+    for metric, better, worse in (("bits_per_byte", 0.8, 1.0), ("acc", 0.75, 0.25)):
+        found = compare(figures("a/b", better, metric=metric), figures("a/b", worse, metric=metric))
+        ends = bounds(found)
+        assert ends is not None
+        assert 0 < ends[0] <= found.gain <= ends[1]
+
+
+def test_figures_for_people() -> None:
+    """Units that people know."""
+    assert figure("bits_per_byte", 0.81234) == "0.812"
+    assert figure("acc", 0.41234) == "41.2 %"
+    assert (thousands(12345), thousands("unknown")) == ("12,345", "unknown")
+    assert (size(269_060_000), size(900), size(2e9), size("unknown")) == ("269.1 MB", "900 bytes", "2.0 GB", "unknown")
+    assert (duration(63), duration(812), duration(9000)) == ("63 s", "14 min", "2 h 30 min")
+
+
+@settings(deadline=None)
+@given(st.floats(-100, 100), st.floats(0.001, 200), st.integers(2, 9))
+def test_ticks_cover_the_range(low: float, span: float, count: int) -> None:
+    """Evenly spaced, first ≤ low, last ≥ high, and not many more than asked for."""
+    ticks = charts.nice_ticks(low, low + span, count)
+    steps = [b - a for a, b in itertools.pairwise(ticks)]
+    assert ticks[0] <= low + 1e-6 * span
+    assert ticks[-1] >= low + span * (1 - 1e-6)
+    assert max(steps) == pytest.approx(min(steps), rel=1e-6)
+    assert len(ticks) <= count + 2
+
+
+def test_charts_keep_order_and_bounds() -> None:
+    """Better lies further right; all marks lie inside; the chosen trial is marked and the lowest lies lowest."""
+    points = [charts.Point("specialist", 0.3, 0.2, 0.4, "", ""), charts.Point("composite", 0.1, None, None, "", "")]
+    chart = charts.whiskers([("a", "b", points)])
+    specialist, composite = chart.groups[0].marks
+    assert chart.left <= chart.zero < composite.x < specialist.low < specialist.x < specialist.high <= chart.right
+    assert composite.low is None
+    curve = charts.curve([(1.0, 0.9), (0.3, 0.8), (0.6, 0.7)], 0.6)
+    assert [p.scale for p in curve.points] == ["0.3", "0.6", "1"]
+    assert [p.chosen for p in curve.points] == [False, True, False]
+    assert max(curve.points, key=lambda p: p.y).chosen
+    flat = charts.curve([(0.3, 0.8), (0.6, 0.8)], 0.3)
+    assert all(flat.top <= p.y <= flat.bottom for p in flat.points)
+    drawing = charts.lineage(("base", ["x"]), [("e" * 99, ["y"])] * 3, ("composite", []))
+    assert len(drawing.paths) == 6
+    assert all(
+        node.x + node.width <= drawing.width and node.y + node.height <= drawing.height for node in drawing.nodes
+    )
+    assert max(len(node.title) for node in drawing.nodes) <= 27
