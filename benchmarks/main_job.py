@@ -1,4 +1,4 @@
-"""Time and memory of the main job: `cogen fuse` with every installed expert, base already downloaded, nothing measured before.
+"""Time and memory of the main job: `cogen fuse` with every installed expert, base already downloaded.
 
     python benchmarks/main_job.py --runs 3 --json main_job.json
 
@@ -28,10 +28,17 @@ def run(level: str, cache: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "cogen", "fuse", "--json", "--level", level, "-o", f"{folder}/composite"]
         began = time.perf_counter()
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"COGEN_CACHE": str(cache)})
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ | {"COGEN_CACHE": str(cache)}
+        )
         seconds = time.perf_counter() - began
     result = json.loads(done.stdout)
-    return {"seconds": round(seconds, 1), "stages": result["seconds"], "scale": result["scale"], "matrix": result["matrix"]}
+    return {
+        "seconds": round(seconds, 1),
+        "stages": result["seconds"],
+        "scale": result["scale"],
+        "matrix": result["matrix"],
+    }
 
 
 def main() -> None:
@@ -46,13 +53,17 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "cogen", "plan"], check=True, stdout=subprocess.DEVNULL)  # fetches the base
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
-        shutil.copytree(cache_dir(), cache, ignore=shutil.ignore_patterns("results", "corpora", "train", ".candidates*"))
+        shutil.copytree(
+            cache_dir(), cache, ignore=shutil.ignore_patterns("results", "corpora", "train", ".candidates*")
+        )
         runs = [run(arguments.level, cache) for _ in range(arguments.runs)]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     seconds = [float(str(found["seconds"])) for found in runs]
     for found in runs:
         print(f"{found['seconds']} s  {found['stages']}")
-    print(f"median {statistics.median(seconds):.0f} s (min {min(seconds):.0f}, max {max(seconds):.0f}, n {len(seconds)})")
+    print(
+        f"median {statistics.median(seconds):.0f} s (min {min(seconds):.0f}, max {max(seconds):.0f}, n {len(seconds)})"
+    )
     print(f"peak memory {peak / 1e9:.2f} GB; {os.cpu_count()} cores, {platform.machine()}")
     if arguments.json:
         facts = {"runs": runs, "peak_bytes": peak, "cores": os.cpu_count(), "machine": platform.machine()}

@@ -12,10 +12,10 @@ from support.manifests import ZERO, make_expert, manifest
 
 from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import Lock, make_lock
-from cogen.artifacts.names import base_license, hub_license, hub_model
+from cogen.artifacts.names import hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 from cogen.checkpoints.bases import BASES
-from cogen.spec.model import WeightsRef
+from cogen.spec.model import BaseRef
 
 
 def test_the_hub_reads_base_licence_and_results(lock: Lock, matrix: Any, experts: Any, folder: Path) -> None:
@@ -117,11 +117,9 @@ def test_names_of_bases() -> None:
     """Where it was fetched from, what it is known to come from, or nothing: never an invented id."""
     ref = BASES["smollm2-135m-instruct"][0]
     assert hub_model(ref) == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert base_license(ref) == "Apache-2.0"
-    other = {"name": "x", "file_digest": ZERO, "weights_digest": ZERO}
-    assert hub_model(WeightsRef(source=f"hf://org/name@{'0' * 40}/model.gguf", **other)) == "org/name"
-    assert hub_model(WeightsRef(source="file:///data/model", **other)) is None
-    assert base_license(WeightsRef(source="file:///data/model", **other)) is None
+    other = {"name": "x", "license": "MIT", "file_digest": ZERO, "weights_digest": ZERO}
+    assert hub_model(BaseRef(source=f"hf://org/name@{'0' * 40}/model.gguf", **other)) == "org/name"
+    assert hub_model(BaseRef(source="file:///data/model", **other)) is None
 
 
 def test_licences_of_the_texts_are_added_up(tmp_path: Path) -> None:

@@ -14,21 +14,21 @@ from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.load import assign, load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, accumulator, open_folder, open_weights
 from cogen.errors import CogenError, CompatibilityError, DigestError, SourceError, UnsafeError
-from cogen.spec.model import ModelSpec, WeightsRef
+from cogen.spec.model import ModelSpec, BaseRef
 from support.tiny import FFN, llama, logits, save_adapter, save_model, tokenizer
 
 ZERO = "sha256:" + "0" * 64
 
 
-def ref_of(folder: Path, **changes: Any) -> WeightsRef:
+def ref_of(folder: Path, **changes: Any) -> BaseRef:
     fields: dict[str, Any] = {
-        "name": "A base", "source": f"file://{folder}", "dtype": "float32",
+        "name": "A base", "license": "MIT", "source": f"file://{folder}", "dtype": "float32",
         "file_digest": file_digest(folder), "weights_digest": open_folder(folder).weights_digest,
     }  # fmt: skip
-    return WeightsRef(**(fields | changes))
+    return BaseRef(**(fields | changes))
 
 
-def adapter_ref(folder: Path, base: WeightsRef, **changes: Any) -> ModelSpec:
+def adapter_ref(folder: Path, base: BaseRef, **changes: Any) -> ModelSpec:
     fields: dict[str, Any] = {
         "name": "An adapter", "source": f"file://{folder}", "format": "peft", "dtype": "float32", "relation": "ffn",
         "file_digest": file_digest(folder), "weights_digest": Checkpoint(folder, _tensors(folder)).weights_digest,
@@ -91,7 +91,7 @@ class TestOpenWeights:
     def test_an_adapter_without_a_base(self, tmp_path: Path) -> None:
         """A `[model.base]` that is itself an adapter has nothing below it."""
         adapter = save_adapter(tmp_path / "a")
-        ref = WeightsRef(name="x", source=f"file://{adapter}", format="peft", file_digest=ZERO, weights_digest=ZERO)
+        ref = BaseRef(name="x", license="MIT", source=f"file://{adapter}", format="peft", file_digest=ZERO, weights_digest=ZERO)
         with pytest.raises(CompatibilityError, match="without a base") as caught:
             open_weights(ref)
         assert caught.value.hint

@@ -71,6 +71,7 @@ def manifest(id: str = "power", **changes: Any) -> dict[str, Any]:
     module = module_of(id)
     weights = {
         "name": "A base",
+        "license": "Apache-2.0",
         "source": "hf://org/base",
         "revision": "0" * 40,
         "file_digest": ZERO,

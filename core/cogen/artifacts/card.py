@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts import summary
-from cogen.artifacts.names import METRICS, base_license, hub_license, hub_model
+from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
 
 
 def _licenses(lock: Lock, experts: Sequence[Expert]) -> str:
-    of_base = base_license(lock.plan.base) or f"see {lock.plan.base.source}"
+    of_base = lock.plan.base.license
     own = f"This model: **{_md(lock.plan.license)}**. Its base: {_md(of_base)}."
     said = [f"{own} The experts' licences stand in the table above."]
     if experts:

@@ -77,7 +77,7 @@ def fuse(
         lap("measure")
         lock = make_lock(plan, scale, trials, part, matrix)
         write_lock(lock, part / LOCK)
-        write_card(part, lock, matrix)
+        write_card(part, lock, matrix, list(experts))
         write_report(part / REPORT, lock, plan, matrix, trials, list(experts))
     return Outcome(output, scale, trials, matrix, lock, seconds)
 

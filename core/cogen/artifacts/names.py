@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 
-from cogen.checkpoints.bases import BASES
-from cogen.spec.model import WeightsRef
+from cogen.spec.model import BaseRef, WeightsRef
 
 #: SPDX ids whose lower-case spelling is the Hub's id.
 _SAME = frozenset(
@@ -25,8 +24,6 @@ _SAME = frozenset(
 )  # fmt: skip
 #: The Hub doesn't tell "only" from "or later".
 _GNU = re.compile(r"^(A?GPL-3\.0|GPL-2\.0|LGPL-2\.1|LGPL-3\.0)-(?:only|or-later)$")
-#: Digest of a base's weights → the model on the Hub that it was made from, and the SPDX licence that stands there.
-_UPSTREAM = {BASES["smollm2-135m-instruct"][0].weights_digest: ("HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0")}
 #: Our metric → the id of the same in the Hub's `evaluate`; bits per byte has none.
 METRICS = {"acc": "accuracy"}
 
@@ -42,13 +39,8 @@ def hub_license(expression: str) -> tuple[str, str | None]:
 
 
 def hub_model(ref: WeightsRef) -> str | None:
-    """``org/name`` of a set of weights: where it was fetched, or what it is known to have been made from."""
+    """``org/name`` of weights on the Hub: where they are fetched from, or what a base is said to be made from."""
     if ref.source.startswith("hf://"):
         parts = ref.source.removeprefix("hf://").partition("@")[0].strip("/").split("/")
         return "/".join(parts[:2]) if len(parts) >= 2 else None
-    return _UPSTREAM.get(ref.weights_digest, (None,))[0]
-
-
-def base_license(ref: WeightsRef) -> str | None:
-    """SPDX licence of a base that we know; a manifest doesn't say it."""
-    return _UPSTREAM.get(ref.weights_digest, (None, None))[1]
+    return ref.upstream if isinstance(ref, BaseRef) else None

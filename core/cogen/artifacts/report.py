@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts import charts, summary, view
-from cogen.artifacts.names import base_license
 from cogen.artifacts.origin import data_licenses
 
 if TYPE_CHECKING:
@@ -82,7 +81,6 @@ def render(
         planned=sorted(plan.experts, key=lambda expert: expert.id),
         cards=cards,
         licenses=data_licenses(experts),
-        base_license=base_license(plan.base),
         weight_files=sorted(lock.files.items()),
     )
 

@@ -17,10 +17,23 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 #: Options that change what an adapter does; with any other value the plain product B·A would be wrong.
-_PLAIN = {"use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": False, "peft_type": "LORA",
-          "use_qalora": False, "trainable_token_indices": None, "layer_replication": None, "alora_invocation_tokens": None,
-          "lora_bias": False, "target_parameters": None, "use_bdlora": None, "arrow_config": None, "kasa_config": None,
-          "monteclora_config": None}  # fmt: skip
+_PLAIN = {
+    "use_dora": False,
+    "bias": "none",
+    "modules_to_save": None,
+    "fan_in_fan_out": False,
+    "peft_type": "LORA",
+    "use_qalora": False,
+    "trainable_token_indices": None,
+    "layer_replication": None,
+    "alora_invocation_tokens": None,
+    "lora_bias": False,
+    "target_parameters": None,
+    "use_bdlora": None,
+    "arrow_config": None,
+    "kasa_config": None,
+    "monteclora_config": None,
+}
 #: Initialisations that leave the base's weights alone; PiSSA, OLoRA, LoftQ and CorDA change them.
 _PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
 
@@ -110,6 +123,7 @@ def _scale(config: dict[str, Any], module: str, rank: int) -> float:
     alpha = pattern("alpha_pattern", config.get("lora_alpha"))
     if pattern("rank_pattern", config.get("r")) != rank or not isinstance(alpha, int | float):
         raise SourceError(
-            f"the adapter's configuration does not fit its factors of {module}: r or lora_alpha", hint="publish the adapter again"
+            f"the adapter's configuration does not fit its factors of {module}: r or lora_alpha",
+            hint="publish the adapter again",
         )
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

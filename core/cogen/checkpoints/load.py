@@ -86,7 +86,7 @@ def assign(model: Any, tensors: dict[str, torch.Tensor]) -> None:
             if name not in parameters:
                 raise CompatibilityError(
                     f"{type(model).__name__} has no parameter {name}",
-                    hint="transformers renames this architecture's tensors when it loads them; CoGen cannot merge it yet",
+                    hint="transformers renames the tensors of this architecture on loading; it cannot be merged yet",
                 )
             parameters[name].copy_(tensor)
 

@@ -82,7 +82,8 @@ def open_folder(folder: Path) -> Checkpoint:
     if (folder / "adapter_config.json").is_file():
         # transformers would follow its base_model_name_or_path and load something else than these tensors.
         raise CompatibilityError(
-            f"{folder} is an adapter, not a whole model", hint="declare format 'peft' with [model.base], or remove adapter_config.json"
+            f"{folder} is an adapter, not a whole model",
+            hint="declare format 'peft' with [model.base], or remove adapter_config.json",
         )
     checkpoint = Checkpoint(folder, read_folder(folder))
     _refuse_code(checkpoint)

@@ -75,7 +75,7 @@ def command(
 
 
 def _show(outcome: Any, plan: Any) -> None:
-    from cogen.artifacts.summary import verdict
+    from cogen.artifacts.summary import forgetting, verdict
     from cogen.cli.matrix import show_matrix
 
     if outcome.trials:
@@ -84,24 +84,34 @@ def _show(outcome: Any, plan: Any) -> None:
         out.table(rows, title="scale, on the dev parts")
     if outcome.matrix is not None:
         show_matrix(outcome.matrix)
-        out.text(verdict(outcome.matrix))
+        gains = outcome.matrix.gains()
+        out.text(verdict(outcome.matrix, gains))
+        if general := forgetting(outcome.matrix, gains):
+            out.text(general)
 
 
 def _result(outcome: Any, plan: Any) -> dict[str, Any]:
-    """The same figures as the tables."""
+    """The same figures as the tables and the sentences below them."""
+    from cogen.artifacts.summary import domains, verdict
+
     matrix = outcome.matrix
-    return {
+    found: dict[str, Any] = {
         "folder": str(outcome.folder),
         "report": str(outcome.folder / "report.html"),
         "plan_digest": plan.digest,
         "weights_digest": outcome.lock.weights_digest,
         "scale": outcome.scale,
-        "trials": [
-            {"scale": t.scale, "objective": t.objective, "bits_per_byte": t.bits_per_byte} for t in outcome.trials
-        ],
-        "matrix": None if matrix is None else matrix_json(matrix),
+        "trials": [vars(trial) for trial in outcome.trials],
         "seconds": outcome.seconds,
+        "matrix": None,
     }
+    if matrix is not None:
+        gains = matrix.gains()
+        found["matrix"] = matrix_json(matrix)
+        found["gains"] = {row: {name: vars(gain) for name, gain in cells.items()} for row, cells in gains.items()}
+        found["kept"] = {domain.column: domain.kept for domain in domains(matrix, gains)}
+        found["verdict"] = verdict(matrix, gains)
+    return found
 
 
 def matrix_json(matrix: Any) -> dict[str, dict[str, Any]]:

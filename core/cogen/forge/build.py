@@ -22,7 +22,7 @@ from cogen.forge.corpus import CorpusParts, build_corpus
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
 from cogen.forge.train import Report, quiet_trainer, threads, train, trainable
-from cogen.spec.model import WeightsRef
+from cogen.spec.model import BaseRef
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prepared:
 
     recipe: TrainRecipe
     home: Path
-    base_ref: WeightsRef
+    base_ref: BaseRef
     base: Checkpoint
     tokenizer: Any
     corpus: CorpusParts
@@ -71,9 +71,9 @@ def prepare(path: Path, talk: Talk = silent) -> Prepared:
     return Prepared(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
 
 
-def resolve_base(base: str | WeightsRef) -> WeightsRef:
+def resolve_base(base: str | BaseRef) -> BaseRef:
     """A base by its short name, or as the recipe spells it out."""
-    if isinstance(base, WeightsRef):
+    if isinstance(base, BaseRef):
         return base
     if base not in BASES:
         raise TrainError(f"no base is called {base!r}", hint=f"known are {', '.join(BASES)}; or write a [base] table")

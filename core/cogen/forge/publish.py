@@ -167,7 +167,7 @@ def _spec(
             vocab_size=len(prepared.tokenizer),
         ),
         samples=_samples(package, samples),
-        data=_data(prepared, before, after, facts),
+        data=_data(prepared, expert, before, after, facts),
         suites=(suite.model_copy(update={"claim": claim}),),
     )  # fmt: skip
 
@@ -185,7 +185,11 @@ def _kind(tokenizer: Any) -> Any:
 
 
 def _data(
-    prepared: Prepared, before: dict[str, SuiteResult], after: dict[str, SuiteResult], facts: dict[str, Any]
+    prepared: Prepared,
+    expert: Checkpoint,
+    before: dict[str, SuiteResult],
+    after: dict[str, SuiteResult],
+    facts: dict[str, Any],
 ) -> DataCard:
     recipe, corpus, card = prepared.recipe, prepared.corpus, prepared.recipe.card
     tokens = prepared.source_tokens
@@ -208,6 +212,9 @@ def _data(
     if recipe.training.mode == "full":
         hyper = {k: v for k, v in hyper.items() if k not in ("rank", "alpha", "dropout")}
     hyper |= {"optimizer": "adamw_torch (betas 0.9, 0.999; eps 1e-8)", "precision": "bfloat16 autocast"}
+    if expert.adapter is not None:
+        adapter = json.loads((expert.adapter.folder / "adapter_config.json").read_text())
+        hyper |= {"target_modules": adapter["target_modules"], "published_as": "factors rounded to bfloat16"}
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
     return DataCard(
         sources=sources,

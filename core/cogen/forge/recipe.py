@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from cogen.errors import SpecError
 from cogen.spec.base import Digest, ExpertId, Frozen, Language, Licence, Line
 from cogen.spec.expert import canonical_digest
-from cogen.spec.model import WeightsRef
+from cogen.spec.model import BaseRef
 
 Extractor = Literal["rst", "markdown", "docstrings", "text", "html", "json", "obo", "icd10", "idd"]
 
@@ -128,7 +128,7 @@ class TrainRecipe(Frozen):
 
     id: ExpertId
     plugin: Line
-    base: Line | WeightsRef
+    base: Line | BaseRef
     corpus: Corpus
     training: Training = Training()
     card: Card

@@ -10,7 +10,7 @@ from cogen.errors import PlanError, SpecError
 from cogen.fusion.recipe import Level
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
-from cogen.spec.model import Dtype, WeightsRef
+from cogen.spec.model import BaseRef, Dtype
 
 
 class PlannedExpert(Frozen):
@@ -75,7 +75,7 @@ class Plan(Frozen):
     strategy: str
     method: str
     why: str
-    base: WeightsRef
+    base: BaseRef
     tokenizer_digest: Digest
     architecture: str
     dtype: Dtype

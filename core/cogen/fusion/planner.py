@@ -22,7 +22,7 @@ from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert, Host
 from cogen.spec.expert import canonical_digest
-from cogen.spec.model import WeightsRef
+from cogen.spec.model import BaseRef
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
     return experts
 
 
-def _one_lineage(chosen: Sequence[Expert]) -> WeightsRef:
+def _one_lineage(chosen: Sequence[Expert]) -> BaseRef:
     for expert in chosen:
         relation = expert.spec.model.relation
         if relation not in ("full", "adapter", "ffn"):
@@ -139,7 +139,7 @@ def _one_lineage(chosen: Sequence[Expert]) -> WeightsRef:
     return _base(chosen[0])
 
 
-def _base(expert: Expert) -> WeightsRef:
+def _base(expert: Expert) -> BaseRef:
     base = expert.spec.model.base
     assert base is not None  # full, adapter and ffn experts have one: the spec's validator demands it
     return base

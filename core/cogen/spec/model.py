@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cogen.spec.base import Digest, Frozen, Line, Revision, SourceUri
+from cogen.spec.base import Digest, Frozen, Licence, Line, Revision, SourceUri
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 #: full: all weights trained. adapter: LoRA on any layers. ffn: LoRA on feed-forward layers only.
@@ -38,6 +38,17 @@ class WeightsRef(Frozen):
         return self
 
 
+class BaseRef(WeightsRef):
+    """The public model that an expert was trained from.
+
+    ``upstream`` is the ``org/name`` on the Hugging Face Hub that these weights were made from, where they were:
+    a quantized copy is another lineage, yet its users want to know.
+    """
+
+    license: Licence
+    upstream: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+
+
 class ModelSpec(WeightsRef):
     """The weights of an expert.
 
@@ -48,7 +59,7 @@ class ModelSpec(WeightsRef):
     parameters: int = Field(gt=0)
     context_length: int = Field(gt=0)
     relation: Relation
-    base: WeightsRef | None = None
+    base: BaseRef | None = None
     trust_remote_code: Literal[False] = False
 
     @model_validator(mode="after")

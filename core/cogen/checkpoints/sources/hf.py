@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
+from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
 from cogen.checkpoints.sources._fetch import Request
 from cogen.errors import SourceError
 
@@ -49,7 +52,7 @@ def fetch(request: Request) -> Path:
     try:
         if file:
             return Path(hf_hub_download(repo, file, revision=revision))
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=_PATTERNS))
+        return _view(Path(snapshot_download(repo, revision=revision, allow_patterns=_PATTERNS)), repo, revision)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise SourceError(
             f"{repo} is not in the Hub's cache and the Hub cannot be reached",
@@ -69,3 +72,22 @@ def fetch(request: Request) -> Path:
         raise SourceError(
             f"fetching {repo} failed: {error}", hint="check the network and the free disk space"
         ) from error
+
+
+def _view(snapshot: Path, repo: str, revision: str) -> Path:
+    """The snapshot without what other programs fetched into it (pickles, code), which would change its digest."""
+    files = [file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()]
+    wanted = sorted(file for file in files if any(fnmatch(file, pattern) for pattern in _PATTERNS))
+    if len(wanted) == len(files):
+        return snapshot
+    home = cache_dir() / "hf" / f"{repo.replace('/', '--')}-{revision}"
+    with locked(home):
+        if sorted(file.relative_to(home).as_posix() for file in home.rglob("*") if file.is_file()) != wanted:
+            with atomic_folder(home, replace=True) as part:
+                for file in wanted:
+                    (part / file).parent.mkdir(parents=True, exist_ok=True)
+                    try:
+                        (part / file).symlink_to((snapshot / file).resolve())
+                    except OSError:  # no symbolic links here
+                        shutil.copyfile(snapshot / file, part / file)
+    return home

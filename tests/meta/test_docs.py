@@ -1,0 +1,63 @@
+"""The documents say what is so: verbs, options, settings and files that they name exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cogen.cli.main import VERBS, main
+
+_ROOT = Path(__file__).parents[2]
+_DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+
+
+def _commands() -> list[str]:
+    """Every `cogen …` line of the README's code blocks, without comments."""
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.S)
+    lines = [part.strip() for block in blocks for line in block.splitlines() for part in line.split("#")[0].split("&&")]
+    return [line for line in lines if line.startswith("cogen ")]
+
+
+@pytest.mark.parametrize("line", _commands())
+def test_commands_of_the_readme_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The verb is one of ours and takes every option that the line gives it."""
+    _, verb, *arguments = shlex.split(line)
+    assert verb in VERBS
+    assert main([verb, "--help"]) == 0
+    told = capsys.readouterr().out
+    for option in (argument for argument in arguments if argument.startswith("-")):
+        assert re.search(rf"(^|[\s,]){re.escape(option)}\b", told), f"cogen {verb} has no {option}"
+
+
+def test_every_verb_stands_in_the_readme() -> None:
+    """A verb that nobody is told of is not there."""
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    assert [verb for verb in VERBS if f"cogen {verb}" not in text] == []
+
+
+def test_every_setting_is_documented() -> None:
+    """Each COGEN_ variable that the code reads stands in the README."""
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in (_ROOT / "core").rglob("*.py"))
+    read = set(re.findall(r"environ(?:\.get\(|\[)\"(COGEN_[A-Z]+)\"", sources))
+    assert read, "the pattern finds nothing any more"
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    assert sorted(name for name in read if name not in text) == []
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS)
+def test_files_that_documents_name_exist(document: str) -> None:
+    """Links, and paths in code marks that look like files of this repository."""
+    text = (_ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    paths = re.findall(r"`((?:core|examples|benchmarks|tests|plugins|registry)/[\w./-]*)`", text)
+    assert [path for path in (*links, *paths) if not (_ROOT / path).exists()] == []
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    """No Python file of ours is over 500 lines."""
+    files = [f for folder in ("core", "tests", "benchmarks", "examples") for f in (_ROOT / folder).rglob("*.py")]
+    assert [str(f) for f in files if len(f.read_text(encoding="utf-8").splitlines()) > 500] == []
