@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,9 @@ from cogen.checkpoints.safetensors_file import (
     write_safetensors,
 )
 from cogen.errors import CogenError, SourceError, UnsafeError
+
+#: No test is timed.
+SETTINGS = settings(deadline=None)
 
 
 def tensor_of(dtype: str, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
@@ -85,6 +88,7 @@ TENSORS = st.dictionaries(
 class TestRoundTrip:
     """"… the byte buffer needs to be entirely indexed, and cannot contain holes" (safetensors, README)."""
 
+    @SETTINGS
     @given(spec=TENSORS)
     def test_any_names_and_shapes(self, spec: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
         """Any names, dtypes and shapes: written by us, read by the library and by us, the same bits."""

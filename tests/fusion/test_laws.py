@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cogen.checkpoints.model import Checkpoint, open_folder
@@ -30,6 +30,9 @@ AWKWARD = {
     "float16": [0.0, -0.0, 1.0, -1.0, 1.0009765625, 6e-8, -6e-8, 65504.0, -65504.0, 0.1, 1000.0],
     "float32": [0.0, -0.0, 1.0, -1.0, 1.0000001192092896, 1e-45, -1e-45, 3.4e38, -3.4e38, 1e-30, 1e30, 0.1],
 }
+
+#: No test is timed.
+SETTINGS = settings(deadline=None)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -127,6 +130,7 @@ WEIGHTS = st.floats(0.01, 10)
 class TestReferences:
     """Each method against its formula, written again in numpy with float64."""
 
+    @SETTINGS
     @given(data=st.data(), count=st.integers(1, 4), scale=st.floats(0, 2))
     def test_task_arithmetic(self, data: st.DataObject, count: int, scale: float) -> None:
         """base + s·Σ wᵢ (Eᵢ - base), to one rounding of the output dtype."""
@@ -149,6 +153,7 @@ class TestReferences:
         size = exact.abs().maximum(torch.tensor(1.0, dtype=torch.float64))
         assert torch.all((found.double() - exact).abs() <= size * torch.finfo(kind).eps)
 
+    @SETTINGS
     @given(data=st.data(), count=st.integers(1, 4), factor=st.floats(0.01, 100))
     def test_linear(self, data: st.DataObject, count: int, factor: float) -> None:
         """Σ wᵢ Eᵢ / Σ wᵢ; all weights times a factor change nothing (powers of two: not a bit)."""
@@ -160,6 +165,7 @@ class TestReferences:
         np.testing.assert_allclose(linear(base, experts, [w * factor for w in weights]).numpy(), expected, rtol=1e-13, atol=1e-11)
         assert torch.equal(linear(base, experts, [w * 8 for w in weights]), found)
 
+    @SETTINGS
     @given(data=st.data(), count=st.integers(1, 5), density=st.floats(0.01, 1), scale=st.sampled_from([0.3, 1.0]))
     def test_ties(self, data: st.DataObject, count: int, density: float, scale: float) -> None:
         """Trim, elect, merge disjointly: the paper's three steps, one position after the other."""
@@ -193,6 +199,7 @@ class TestReferences:
         assert kept <= round(density * base.numel())
 
 
+@SETTINGS
 @given(values=st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, math.inf]), min_size=1, max_size=30), density=st.floats(-0.5, 1.5))
 def test_trimming_keeps_exactly_the_largest(values: list[float], density: float) -> None:
     """``round(density·n)`` entries, none smaller than one that was dropped; among equals the first."""
@@ -238,6 +245,7 @@ def test_only_floating_point_tensors_are_merged(tmp_path: Path) -> None:
     assert changed_names(base, []) == []
 
 
+@SETTINGS
 @given(weights=st.lists(WEIGHTS, min_size=2, max_size=5))
 def test_weights_scale_out_of_linear_on_the_stored_bits(weights: list[float]) -> None:
     """Doubling every weight changes no bit of what is written."""

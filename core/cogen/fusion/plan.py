@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -70,7 +71,7 @@ class Note(Frozen):
 class Plan(Frozen):
     """A merge of experts of one lineage; ``experts`` in the order of their weights digests, that of the sum."""
 
-    version: int = 1
+    version: Literal[1] = 1
     cogen: str
     strategy: str
     method: str
@@ -118,9 +119,10 @@ def read_plan(path: Path) -> Plan:
             f"{path} cannot be read: {error.strerror}", hint="`cogen plan -o plan.json` writes one"
         ) from error
     except ValidationError as error:
-        raise SpecError(
-            f"{path.name} is not a plan: {error.errors()[0]['msg']}", hint="make it again with `cogen plan -o`"
-        ) from error
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        told = f"{place}: {first['msg']}" if place else first["msg"]
+        raise SpecError(f"{path.name} is not a plan: {told}", hint="make it again with `cogen plan -o`") from error
 
 
 def moved(saved: Plan, now: Plan) -> list[str]:
@@ -135,14 +137,21 @@ def moved(saved: Plan, now: Plan) -> list[str]:
                     f"the {what.replace('_', ' ')} of {id} ({new[id].distribution} {new[id].version}) has moved"
                 )
                 break
-    if saved.base.weights_digest != now.base.weights_digest:
-        found.append("the base has another weights digest")
+    if not found and list(old) != list(new):
+        found.append("the experts are not in the order of their digests")
+    for what in ("weights_digest", "file_digest"):
+        if getattr(saved.base, what) != getattr(now.base, what):
+            found.append(f"the base has another {what.replace('_', ' ')}")
     if saved.tokenizer_digest != now.tokenizer_digest:
         found.append("the tokenizer has another digest")
     before, after = {(s.owner, s.id): s for s in saved.suites}, {(s.owner, s.id): s for s in now.suites}
     for key in sorted(before.keys() & after.keys()):
         if (before[key].dev_digest, before[key].test_digest) != (after[key].dev_digest, after[key].test_digest):
             found.append(f"the data of suite {key[0]}/{key[1]} have moved")
+        elif before[key].task_digest != after[key].task_digest:
+            found.append(f"the task of suite {key[0]}/{key[1]} has moved")
+    if saved.level == now.level:
+        found += [f"suite {owner}/{id} came or went" for owner, id in sorted(before.keys() ^ after.keys())]
     return found
 
 

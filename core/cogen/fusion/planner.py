@@ -17,7 +17,7 @@ from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
-from cogen.evals import BoundSuite, count_tokens, general_suites, suites_of
+from cogen.evals import GENERAL, BoundSuite, count_tokens, general_suites, suites_of
 from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert, Host
@@ -46,20 +46,28 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     method = resolve_method(host, recipe.method, recipe.parameters)
     base_ref = _one_lineage(chosen)
     _permitted(chosen)
+    _one_tokenizer(chosen, chosen[0].spec.tokenizer.digest, f"that of {chosen[0].id}")
     base = open_weights(base_ref, talk=talk)
     tokenizer = load_tokenizer(base.folder)
     digest = tokenizer_digest(tokenizer)
-    _one_tokenizer(chosen, digest)
+    _one_tokenizer(chosen, digest, "its base's")
     opened = {expert.id: open_weights(expert.spec.model, talk=talk) for expert in chosen}
     order = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
     _same_tensors(base, opened)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
     scales = (recipe.scale,) if isinstance(recipe.scale, float) else tuple(recipe.scale)
-    if not scales or ("scale" not in inspect.signature(method).parameters and len(scales) > 1):
+    if "scale" not in inspect.signature(method).parameters:
+        if len(scales) == 1 and scales != (1.0,):
+            raise UsageError(f"method {recipe.method} takes no scale", hint="leave --scale out")
         scales = (1.0,)
+    scales = scales or (1.0,)
     if recipe.level == "none" and len(scales) > 1:
         raise UsageError(
             "without an evaluation the scale cannot be searched for", hint="give one scale, e.g. --scale 0.5"
+        )
+    if len(scales) > 1 and not any(b.owner != GENERAL and b.suite.metric == "bits_per_byte" for b in suites):
+        raise UsageError(
+            "no expert has a bits-per-byte suite to search the scale on", hint="give one scale, e.g. --scale 0.5"
         )
     planned = _suites(suites, recipe, tokenizer)
     changed = [name for name in base.names() if any(checkpoint.changed(name) for checkpoint in opened.values())]
@@ -78,7 +86,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         level=recipe.level,
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=planned,
-        license=_license(chosen),
+        license=_license(chosen, base_ref),
         tensors=len(base.tensors),
         changed_tensors=len(changed),
         cost=_cost(base, changed, chosen, planned, scales, recipe),
@@ -91,6 +99,8 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
 
 def resolve_method(host: Host, name: str, parameters: dict[str, float]) -> Any:
     """The method's function; parameters that it does not take are refused by name, never ignored."""
+    import torch
+
     methods = host.methods()
     if name not in methods:
         raise UsageError(f"there is no merge method {name!r}", hint=f"known are {', '.join(sorted(methods))}")
@@ -100,6 +110,11 @@ def resolve_method(host: Host, name: str, parameters: dict[str, float]) -> Any:
     if unknown:
         listed = ", ".join(sorted(known)) or "none beside scale"
         raise UsageError(f"method {name} has no parameter {unknown[0]!r}", hint=f"its parameters: {listed}")
+    one = torch.ones(1)
+    try:  # on one number, so that a value which the method refuses is refused before anything is fetched
+        function(one, [one], [1.0], **parameters)
+    except TypeError as error:
+        raise UsageError(f"method {name} cannot be called: {error}", hint="give what it needs with --set") from error
     return function
 
 
@@ -136,7 +151,8 @@ def _one_lineage(chosen: Sequence[Expert]) -> BaseRef:
             f"the experts descend from different bases and cannot be merged weight by weight: {told}",
             hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}",
         )
-    return _base(chosen[0])
+    # Equal lineage may be packaged in several ways; which one is used must not depend on the order of the wishes.
+    return _base(min(chosen, key=lambda e: (e.spec.model.weights_digest, e.id)))
 
 
 def _base(expert: Expert) -> BaseRef:
@@ -160,17 +176,20 @@ def _permitted(chosen: Sequence[Expert]) -> None:
         )
 
 
-def _license(chosen: Sequence[Expert]) -> str:
-    """share-alike wins; one licence for all stays; else a conjunction of all."""
+def _license(chosen: Sequence[Expert], base: WeightsRef) -> str:
+    """share-alike wins; one licence for all stays; else a conjunction of all and the base's, in which nothing unknown is hidden."""
     alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
-    return " AND ".join(sorted(alike or {e.spec.license for e in chosen}))
+    licences = sorted(alike or {base.license, *(e.spec.license for e in chosen)})
+    if "unknown" in licences or len(licences) == 1:
+        return "unknown" if "unknown" in licences else licences[0]
+    return " AND ".join(f"({text})" if " OR " in text else text for text in licences)
 
 
-def _one_tokenizer(chosen: Sequence[Expert], digest: str) -> None:
+def _one_tokenizer(chosen: Sequence[Expert], digest: str, whose: str) -> None:
     for expert in chosen:
         if expert.spec.tokenizer.digest != digest:
             raise CompatibilityError(
-                f"the tokenizer of {expert.id} is not its base's",
+                f"the tokenizer of {expert.id} is not {whose}",
                 hint=f"leave {expert.id} out: its embeddings mean other tokens",
             )
 

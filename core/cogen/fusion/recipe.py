@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from cogen.errors import SpecError
 from cogen.spec.base import ExpertId, Frozen
@@ -22,6 +22,8 @@ class FuseRecipe(Frozen):
     ``parameters`` are the method's; ``scale`` as a number fixes it, as a list it is searched over on the dev
     parts of the experts' suites.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     experts: dict[ExpertId, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     strategy: Literal["auto", "merge"] = "auto"

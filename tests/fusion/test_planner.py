@@ -1,0 +1,344 @@
+"""What a plan says, and what it refuses before any weight is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cogen.artifacts.fuse import wishes
+from cogen.errors import CogenError, CompatibilityError, PlanError, SpecError, UsageError
+from cogen.fusion.plan import Plan, moved, read_plan, refuse_moved
+from cogen.fusion.planner import make_plan, resolve_method
+from cogen.fusion.recipe import SCALES, FuseRecipe, read_fuse_recipe
+
+NONE = FuseRecipe(level="none", scale=0.5)
+ZERO = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every tensor whose bytes were read, by name."""
+    import cogen.checkpoints.adapter as adapter
+    import cogen.checkpoints.model as model
+
+    names: list[str] = []
+    for module, name in ((model, "read_tensor"), (model, "read_bytes"), (adapter, "read_tensor")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda info, real=real: names.append(info.name) or real(info))
+    return names
+
+
+class TestPlan:
+    """The same wishes on the same experts give the same plan."""
+
+    def test_what_it_says(self, world: Any, host: Any) -> None:
+        """Experts in the order of their weights digests, with the recipe's weights; costs add up."""
+        experts = [world.expert(f"e{i}", i) for i in (1, 2, 3)]
+        recipe = FuseRecipe(experts={"e3": 0.5, "e1": 1.0, "e2": 2.0}, level="quick", method="linear")
+        plan, inputs = make_plan(host(*experts), recipe)
+        assert [e.weights_digest for e in plan.experts] == sorted(e.spec.model.weights_digest for e in experts)
+        assert list(inputs.experts) == [e.id for e in plan.experts]
+        assert {e.id: e.weight for e in plan.experts} == {"e1": 1.0, "e2": 2.0, "e3": 0.5}
+        assert (plan.scales, plan.method, plan.strategy, plan.dtype) == (SCALES, "linear", "merge", "bfloat16")
+        assert (plan.tensors, plan.changed_tensors) == (len(inputs.base.tensors), 6)
+        size = sum(info.stop - info.start for info in inputs.base.tensors.values())
+        touched = sum(i.stop - i.start for n, i in inputs.base.tensors.items() if ".mlp." in n)
+        assert (plan.cost.output_bytes, plan.cost.scratch_bytes) == (size, touched * len(SCALES))
+        assert [(s.owner, s.id) for s in plan.suites] == [("e1", "heldout"), ("e2", "heldout"), ("e3", "heldout")]
+        assert plan.cost.search_tokens == len(SCALES) * sum(s.dev_tokens for s in plan.suites)
+        assert plan.cost.matrix_tokens == 5 * sum(s.test_tokens for s in plan.suites)
+        assert plan.cost.forward_tokens == plan.cost.search_tokens + plan.cost.matrix_tokens
+        assert all(0 < s.dev_tokens <= 500 < s.test_tokens <= 1500 for s in plan.suites)
+        assert plan.license == "Apache-2.0"
+
+    def test_is_independent_of_the_order_of_wishes(self, world: Any, host: Any) -> None:
+        """Also where two experts name the same lineage in another packaging."""
+        import shutil
+
+        base = world.base()
+        shutil.copytree(world.folder / "base", world.folder / "again")
+        again = base | {"source": f"file://{world.folder / 'again'}", "name": "The same again"}
+        experts = [world.expert("e1", 1), world.expert("e2", 2, base=again), world.expert("e3", 3)]
+        plans = {
+            make_plan(host(*experts), NONE.model_copy(update={"experts": dict.fromkeys(order, 1.0)}))[0].digest
+            for order in (["e1", "e2", "e3"], ["e3", "e2", "e1"], ["e2", "e3", "e1"])
+        }
+        assert len(plans) == 1
+
+    def test_round_trip(self, world: Any, host: Any, tmp_path: Path) -> None:
+        """plan → JSON → plan; and the wishes of a plan give the plan again."""
+        machine = host(world.expert("e1", 1), world.expert("e2", 2))
+        for recipe in (
+            NONE, FuseRecipe(level="quick"), FuseRecipe(level="full", method="ties", parameters={"density": 0.3}, scale=(0.3, 0.7)),
+        ):  # fmt: skip
+            plan, _ = make_plan(machine, recipe)
+            (tmp_path / "plan.json").write_text(plan.model_dump_json(indent=2))
+            read = read_plan(tmp_path / "plan.json")
+            assert (read, read.digest, read.inputs_digest) == (plan, plan.digest, plan.inputs_digest)
+            assert make_plan(machine, wishes(read))[0] == plan
+            assert moved(read, plan) == []
+            refuse_moved(read, plan, "it")
+
+    def test_the_inputs_digest_changes_with_what_decides_the_weights(self, world: Any, host: Any) -> None:
+        """Weights, method, parameters and scales; not the evaluation."""
+        machine = host(world.expert("e1", 1), world.expert("e2", 2))
+        base = FuseRecipe(level="quick", method="ties", scale=(0.3, 0.6))
+        changes: list[dict[str, Any]] = [
+            {}, {"experts": {"e1": 1.0, "e2": 0.5}}, {"experts": {"e1": 1.0}}, {"method": "linear"}, {"scale": (0.3, 0.7)},
+            {"parameters": {"density": 0.3}},
+        ]  # fmt: skip
+        digests = [make_plan(machine, base.model_copy(update=c))[0].inputs_digest for c in changes]
+        assert len(set(digests)) == len(digests)
+        assert make_plan(machine, base.model_copy(update={"level": "full"}))[0].inputs_digest == digests[0]
+
+
+def _anchored(world: Any) -> list[Any]:
+    return [world.expert("e1", 1), world.expert("e2", 2, full=True, model={"relation": "anchored"})]
+
+
+def _lineages(world: Any) -> list[Any]:
+    other = world.base(seed=8, name="other")
+    return [world.expert("e1", 1), world.expert("e2", 2, base=other), world.expert("e3", 3)]
+
+
+def _tokenizers(world: Any) -> list[Any]:
+    return [world.expert("e1", 1), world.expert("e2", 2, tokenizer_is=ZERO)]
+
+
+def _forbidden(world: Any) -> list[Any]:
+    return [world.expert("e1", 1), world.expert("e2", 2, derivatives="no")]
+
+
+def _two_share_alike(world: Any) -> list[Any]:
+    return [
+        world.expert("e1", 1, derivatives="share-alike", license="GPL-3.0-only"),
+        world.expert("e2", 2, derivatives="share-alike", license="CC-BY-SA-4.0"),
+    ]
+
+
+def _none(world: Any) -> list[Any]:
+    return []
+
+
+def _two(world: Any) -> list[Any]:
+    return [world.expert("e1", 1), world.expert("e2", 2)]
+
+
+REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
+    "anchored": (_anchored, {}, CompatibilityError, "e2 is 'anchored'", "leave e2 out"),
+    "lineages": (_lineages, {}, CompatibilityError, "e1, e3 from The base; e2 from The other", "cogen fuse e1 e3"),
+    "tokenizers": (_tokenizers, {}, CompatibilityError, "the tokenizer of e2", "leave e2 out"),
+    "no derivatives": (_forbidden, {}, CompatibilityError, "of e2 does not allow", "leave e2 out"),
+    "share-alike": (_two_share_alike, {}, CompatibilityError, "CC-BY-SA-4.0 and GPL-3.0-only", "leave one"),
+    "no expert": (_none, {}, UsageError, "no expert is installed", "pip install"),
+    "method": (_two, {"method": "blend"}, UsageError, "no merge method 'blend'", "known are linear, task_arithmetic, ties"),
+    "parameter": (_two, {"parameters": {"k": 1.0}}, UsageError, "no parameter 'k'", "none beside scale"),
+    "another's parameter": (_two, {"method": "ties", "parameters": {"top": 1.0}}, UsageError, "'top'", "density"),
+    "density of nothing": (_two, {"method": "ties", "parameters": {"density": 0.0}}, UsageError, "density 0", "above 0"),
+    "density above all": (_two, {"method": "ties", "parameters": {"density": 1.5}}, UsageError, "density 1.5", "at most 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_refused_before_any_weight_is_read(world: Any, host: Any, unread: list[str], name: str) -> None:
+    """Manifests alone decide; the message names the culprit, the hint what would work."""
+    make, changes, kind, message, hint = REFUSED[name]
+    experts = make(world)
+    unread.clear()
+    with pytest.raises(kind) as caught:
+        make_plan(host(*experts), NONE.model_copy(update=changes))
+    assert message in caught.value.message
+    assert hint in str(caught.value.hint)
+    assert unread == []
+
+
+class TestRefusedLater:
+    """What only the base's own files can tell."""
+
+    def test_the_tokenizer_of_a_single_expert(self, world: Any, host: Any) -> None:
+        """Compared with the base's."""
+        with pytest.raises(CompatibilityError, match="the tokenizer of e1 is not its base's") as caught:
+            make_plan(host(world.expert("e1", 1, tokenizer_is=ZERO)), NONE)
+        assert caught.value.hint
+
+    def test_other_tensors(self, world: Any, host: Any) -> None:
+        """A whole checkpoint with another shape."""
+        from support.tiny import save_model
+
+        base = world.base()
+        save_model(world.folder / "weights-e1", dtype="bfloat16", intermediate_size=48)
+        with pytest.raises(CompatibilityError, match=r"differ at model\.layers\.0\.mlp\.down_proj") as caught:
+            make_plan(host(world.expert("e1", base=base, full=True)), NONE)
+        assert "leave e1 out" in str(caught.value.hint)
+
+    def test_a_search_needs_something_to_measure(self, world: Any, host: Any) -> None:
+        """Without an evaluation, or without a bits-per-byte suite, the scale is the user's to give."""
+        expert = world.expert("e1", 1)
+        with pytest.raises(UsageError, match="without an evaluation") as caught:
+            make_plan(host(expert), FuseRecipe(level="none"))
+        assert "--scale" in str(caught.value.hint)
+        suites = [s.model_dump(mode="json") | {"metric": "acc"} for s in expert.spec.suites]
+        with pytest.raises(UsageError, match="no expert has a bits-per-byte suite") as caught:
+            make_plan(host(world.expert("e1", 1, suites=suites)), FuseRecipe(level="quick"))
+        assert "--scale" in str(caught.value.hint)
+
+    def test_a_method_without_a_scale(self, world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A scale that would be ignored is refused; the default search is simply left out."""
+        monkeypatch.setattr(host, "methods", lambda self: {"mean": f"{__name__}:mean"})
+        monkeypatch.setattr("cogen.fusion.planner.Host.resolve", staticmethod(lambda target: mean))
+        machine = host(world.expert("e1", 1))
+        with pytest.raises(UsageError, match="takes no scale") as caught:
+            make_plan(machine, NONE.model_copy(update={"method": "mean"}))
+        assert caught.value.hint
+        plan, _ = make_plan(machine, FuseRecipe(method="mean", level="none"))
+        assert plan.scales == (1.0,)
+        assert make_plan(machine, wishes(plan))[0] == plan
+
+
+def mean(base: Any, experts: Any, weights: Any) -> Any:
+    """A method of a plugin that knows no scale."""
+    return sum(experts) / len(experts)
+
+
+def test_a_method_that_needs_a_parameter(monkeypatch: pytest.MonkeyPatch, host: Any) -> None:
+    """Named before anything is fetched."""
+
+    def needy(base: Any, experts: Any, weights: Any, *, k: float) -> Any:
+        return base
+
+    monkeypatch.setattr(host, "methods", lambda self: {"needy": "x:y"})
+    monkeypatch.setattr("cogen.fusion.planner.Host.resolve", staticmethod(lambda target: needy))
+    with pytest.raises(UsageError, match="'k'") as caught:
+        resolve_method(host(), "needy", {})
+    assert "--set" in str(caught.value.hint)
+    assert resolve_method(host(), "needy", {"k": 1.0}) is needy
+
+
+@pytest.mark.parametrize(
+    ("licences", "expected"),
+    [
+        (["Apache-2.0"], "Apache-2.0"),
+        (["MIT"], "Apache-2.0 AND MIT"),
+        (["MIT", "MIT", "Apache-2.0"], "Apache-2.0 AND MIT"),
+        (["MIT OR Apache-2.0", "BSD-3-Clause"], "Apache-2.0 AND BSD-3-Clause AND (MIT OR Apache-2.0)"),
+        (["MIT", "unknown"], "unknown"),
+        (["MIT", "*GPL-3.0-only"], "GPL-3.0-only"),
+    ],
+)
+def test_the_licence_of_the_composite(world: Any, host: Any, licences: list[str], expected: str) -> None:
+    """All of them and the base's (Apache-2.0) together, one that must be kept (marked *) before the others, and nothing unknown hidden."""
+    experts = [
+        world.expert(f"e{i}", i, license=text.lstrip("*"), derivatives="share-alike" if text[0] == "*" else "allowed")
+        for i, text in enumerate(licences)
+    ]
+    plan, _ = make_plan(host(*experts), NONE)
+    assert plan.license == expected
+    different = len({text.lstrip("*") for text in licences}) > 1
+    assert [n.message for n in plan.notes if "licences" in n.message] == (
+        ["the experts have different licences: read them before you publish"] if different else []
+    )
+
+
+class TestMoved:
+    """`cogen fuse --plan` refuses when a digest has moved, and says whose."""
+
+    @pytest.fixture
+    def plan(self, world: Any, host: Any) -> Plan:
+        return make_plan(host(world.expert("e1", 1), world.expert("e2", 2)), FuseRecipe(level="quick"))[0]
+
+    def changed(self, plan: Plan, path: str, value: Any) -> Plan:
+        document = json.loads(plan.model_dump_json())
+        place: Any = document
+        *parts, last = path.split(".")
+        for part in parts:
+            place = place[int(part) if part.isdigit() else part]
+        place[int(last) if last.isdigit() else last] = value
+        return Plan.model_validate(document)
+
+    @pytest.mark.parametrize(
+        ("path", "text"),
+        [
+            ("experts.0.weights_digest", "the weights digest of"),
+            ("experts.1.file_digest", "the file digest of"),
+            ("experts.0.spec_digest", "the spec digest of"),
+            ("experts.0.data_digest", "the data digest of"),
+            ("base.weights_digest", "the base has another weights digest"),
+            ("base.file_digest", "the base has another file digest"),
+            ("tokenizer_digest", "the tokenizer has another digest"),
+            ("suites.0.dev_digest", "the data of suite e1/heldout have moved"),
+            ("suites.1.test_digest", "the data of suite e2/heldout have moved"),
+            ("suites.0.task_digest", "the task of suite e1/heldout has moved"),
+        ],
+    )
+    def test_digests(self, plan: Plan, path: str, text: str) -> None:
+        """Each kind, in either direction."""
+        other = self.changed(plan, path, ZERO)
+        for saved, now in ((plan, other), (other, plan)):
+            with pytest.raises(PlanError, match=text) as caught:
+                refuse_moved(saved, now, "the plan")
+            assert "cogen plan -o" in str(caught.value.hint)
+
+    def test_an_expert_that_is_gone(self, plan: Plan) -> None:
+        """Named; several movements are counted."""
+        now = plan.model_copy(update={"experts": ()})
+        with pytest.raises(PlanError, match=r"expert e1 is not installed any more \(and 1 more\)"):
+            refuse_moved(plan, now, "the plan")
+
+    def test_a_suite_that_came_or_went(self, plan: Plan) -> None:
+        """Unless the level is another one, which a replay may choose."""
+        fewer = plan.model_copy(update={"suites": plan.suites[1:]})
+        for saved, now in ((plan, fewer), (fewer, plan)):
+            with pytest.raises(PlanError, match="suite e1/heldout came or went"):
+                refuse_moved(saved, now, "the plan")
+        refuse_moved(plan, fewer.model_copy(update={"level": "none"}), "the lock")
+
+    def test_experts_in_another_order(self, plan: Plan) -> None:
+        """Weights belong to experts by their place: a plan that was reordered by hand would give them to others."""
+        turned = plan.model_copy(update={"experts": plan.experts[::-1]})
+        with pytest.raises(PlanError, match="order"):
+            refuse_moved(turned, plan, "the plan")
+
+    def test_what_is_no_plan(self, plan: Plan, tmp_path: Path) -> None:
+        """Missing, not JSON, another version, an unknown field: each with its place and a hint."""
+        document = json.loads(plan.model_dump_json())
+        for text, told in {
+            "{": "JSON", "[]": "object", json.dumps(document | {"version": 2}): "version", json.dumps(document | {"extra": 1}): "extra",
+            json.dumps({k: v for k, v in document.items() if k != "base"}): "base",
+        }.items():  # fmt: skip
+            (tmp_path / "plan.json").write_text(text)
+            with pytest.raises(SpecError, match=told) as caught:
+                read_plan(tmp_path / "plan.json")
+            assert caught.value.hint
+        with pytest.raises(SpecError, match="cannot be read"):
+            read_plan(tmp_path / "nothing.json")
+
+
+class TestRecipe:
+    """``recipe.toml`` of an integrator."""
+
+    def test_a_whole_one(self, tmp_path: Path) -> None:
+        """Values, whole numbers too."""
+        (tmp_path / "r.toml").write_text('method = "ties"\nscale = 1\nlevel = "none"\n[experts]\ne1 = 2\n[parameters]\ndensity = 0.5')
+        recipe = read_fuse_recipe(tmp_path / "r.toml")
+        assert recipe == FuseRecipe(method="ties", scale=1.0, level="none", experts={"e1": 2.0}, parameters={"density": 0.5})
+        assert isinstance(recipe.scale, float)
+
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("scales = [1]", "scales"), ("scale = 'x'", "scale"), ("scale = nan", "scale"), ("scale = [0.1, inf]", "scale"),
+            ("level = 'fast'", "level"), ("[experts]\ne1 = 0", "experts.e1"), ("[experts]\ne1 = -1", "experts.e1"),
+            ("[experts]\ne1 = inf", "experts.e1"), ("[experts]\n'E 1' = 1", "experts.E 1"), ("[parameters]\nk = nan", "parameters.k"),
+            ("strategy = 'stack'", "strategy"), ("x", "TOML"),
+        ],
+    )  # fmt: skip
+    def test_mistakes_name_their_field(self, tmp_path: Path, text: str, place: str) -> None:
+        """One line with the place, and a hint."""
+        (tmp_path / "r.toml").write_text(text)
+        with pytest.raises(SpecError) as caught:
+            read_fuse_recipe(tmp_path / "r.toml")
+        assert place in caught.value.message
+        assert caught.value.hint
