@@ -136,7 +136,7 @@ def test_open_weights_of_a_gguf(tmp_path: Path) -> None:
     write_gguf(path, llama(), "Q4_1")
     expected = open_folder(converted(path, file_digest(path), "bfloat16")).weights_digest
     ref = WeightsRef(
-        name="tiny", license="MIT", source=f"file://{path}", format="gguf", file_digest=file_digest(path), weights_digest=expected
+        name="tiny", source=f"file://{path}", format="gguf", file_digest=file_digest(path), weights_digest=expected
     )
     assert open_weights(ref).weights_digest == expected
 

@@ -80,8 +80,12 @@ def test_what_else_lies_in_the_cache_changes_nothing(tmp_path: Path) -> None:
     assert file_digest(Path(path)) == file_digest(folder)
 
 
+#: Nobody answers there; the client tries for 20 seconds.
+SILENT = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
 @pytest.mark.parametrize("file", ["", "/config.json"])
-@pytest.mark.parametrize("settings", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+@pytest.mark.parametrize("settings", [{"HF_HUB_OFFLINE": "1"}, pytest.param(SILENT, marks=pytest.mark.slow)])
 def test_no_network(tmp_path: Path, settings: dict[str, str], file: str) -> None:
     """Told to be offline, or nobody answers: one line and what to do."""
     kind, message, hint = ask(tmp_path, f"hf://org/model@{COMMIT}{file}", **settings)

@@ -30,7 +30,7 @@ def ref_of(folder: Path, **changes: Any) -> BaseRef:
 
 def adapter_ref(folder: Path, base: BaseRef, **changes: Any) -> ModelSpec:
     fields: dict[str, Any] = {
-        "name": "An adapter", "license": "MIT", "source": f"file://{folder}", "format": "peft", "dtype": "float32", "relation": "ffn",
+        "name": "An adapter", "source": f"file://{folder}", "format": "peft", "dtype": "float32", "relation": "ffn",
         "file_digest": file_digest(folder), "weights_digest": Checkpoint(folder, _tensors(folder)).weights_digest,
         "architecture": "LlamaForCausalLM", "parameters": 1, "context_length": 1024, "base": base,
     }  # fmt: skip

@@ -12,7 +12,8 @@ from cogen.artifacts.fuse import wishes
 from cogen.errors import CogenError, CompatibilityError, PlanError, SpecError, UsageError
 from cogen.fusion.plan import Plan, moved, read_plan, refuse_moved
 from cogen.fusion.planner import make_plan, resolve_method
-from cogen.fusion.recipe import SCALES, FuseRecipe, read_fuse_recipe
+from cogen.fusion.recipe import TOTALS, FuseRecipe, read_fuse_recipe
+from cogen.host import Host
 
 NONE = FuseRecipe(level="none", scale=0.5)
 ZERO = "sha256:" + "0" * 64
@@ -42,13 +43,13 @@ class TestPlan:
         assert [e.weights_digest for e in plan.experts] == sorted(e.spec.model.weights_digest for e in experts)
         assert list(inputs.experts) == [e.id for e in plan.experts]
         assert {e.id: e.weight for e in plan.experts} == {"e1": 1.0, "e2": 2.0, "e3": 0.5}
-        assert (plan.scales, plan.method, plan.strategy, plan.dtype) == (SCALES, "linear", "merge", "bfloat16")
+        assert (plan.scales, plan.method, plan.strategy, plan.dtype) == (TOTALS, "linear", "merge", "bfloat16")
         assert (plan.tensors, plan.changed_tensors) == (len(inputs.base.tensors), 6)
         size = sum(info.stop - info.start for info in inputs.base.tensors.values())
         touched = sum(i.stop - i.start for n, i in inputs.base.tensors.items() if ".mlp." in n)
-        assert (plan.cost.output_bytes, plan.cost.scratch_bytes) == (size, touched * len(SCALES))
+        assert (plan.cost.output_bytes, plan.cost.scratch_bytes) == (size, touched * len(TOTALS))
         assert [(s.owner, s.id) for s in plan.suites] == [("e1", "heldout"), ("e2", "heldout"), ("e3", "heldout")]
-        assert plan.cost.search_tokens == len(SCALES) * sum(s.dev_tokens for s in plan.suites)
+        assert plan.cost.search_tokens == len(TOTALS) * sum(s.dev_tokens for s in plan.suites)
         assert plan.cost.matrix_tokens == 5 * sum(s.test_tokens for s in plan.suites)
         assert plan.cost.forward_tokens == plan.cost.search_tokens + plan.cost.matrix_tokens
         assert all(0 < s.dev_tokens <= 500 < s.test_tokens <= 1500 for s in plan.suites)
@@ -187,8 +188,9 @@ class TestRefusedLater:
 
     def test_a_method_without_a_scale(self, world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """A scale that would be ignored is refused; the default search is simply left out."""
-        monkeypatch.setattr(host, "methods", lambda self: {"mean": f"{__name__}:mean"})
-        monkeypatch.setattr("cogen.fusion.planner.Host.resolve", staticmethod(lambda target: mean))
+        monkeypatch.setattr(host, "methods", lambda self: {"mean": "plugin:mean"})
+        real = Host.resolve
+        monkeypatch.setattr(Host, "resolve", staticmethod(lambda t: mean if t == "plugin:mean" else real(t)))
         machine = host(world.expert("e1", 1))
         with pytest.raises(UsageError, match="takes no scale") as caught:
             make_plan(machine, NONE.model_copy(update={"method": "mean"}))
@@ -210,7 +212,7 @@ def test_a_method_that_needs_a_parameter(monkeypatch: pytest.MonkeyPatch, host: 
         return base
 
     monkeypatch.setattr(host, "methods", lambda self: {"needy": "x:y"})
-    monkeypatch.setattr("cogen.fusion.planner.Host.resolve", staticmethod(lambda target: needy))
+    monkeypatch.setattr(Host, "resolve", staticmethod(lambda target: needy))
     with pytest.raises(UsageError, match="'k'") as caught:
         resolve_method(host(), "needy", {})
     assert "--set" in str(caught.value.hint)

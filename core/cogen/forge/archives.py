@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,7 @@ def members(source: CorpusSource, home: Path, talk: Talk) -> Iterator[tuple[str,
         root = (home / location).resolve()
         if not root.exists():
             raise SourceError(f"{source.name}: {location} does not exist", hint="file:// is relative to the recipe")
+        check_file(root, source.digest, source.uri)
         names = (
             [root.name] if root.is_file() else [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
         )
@@ -43,6 +45,13 @@ def members(source: CorpusSource, home: Path, talk: Talk) -> Iterator[tuple[str,
         yield from ((name, (base / name).read_bytes()) for name in sorted(names) if _wanted(name, source))
         return
     archive = _fetch(scheme, location, source, talk)
+    try:
+        yield from _members(scheme, archive, source)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise SourceError(f"{source.uri} cannot be unpacked: {error}", hint="is it an archive of the kind that its scheme says?") from error
+
+
+def _members(scheme: str, archive: Path, source: CorpusSource) -> Iterator[tuple[str, bytes]]:
     if scheme == "deb":
         yield from _tar_members(_deb_tar(archive), source, strip=0)
     elif archive.suffix in (".whl", ".zip"):

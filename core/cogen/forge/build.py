@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -12,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.bases import BASES
-from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir
+from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir, locked
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import TrainError
 from cogen.forge.blocks import encode, pack
-from cogen.forge.corpus import CorpusParts, build_corpus
+from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
-from cogen.forge.train import Report, quiet_trainer, threads, train, trainable
+from cogen.forge.train import Progress, Report, quiet_trainer, threads, train, trainable
 from cogen.spec.model import BaseRef
 
 
@@ -100,18 +101,43 @@ def run_training(prepared: Prepared, report: Report) -> Path:
     """
     import torch
 
-    result = prepared.run / "result"
-    if result.is_dir():
-        return result
-    began = time.time()
-    model = train(_fresh(prepared), prepared.blocks(), prepared.recipe.training, prepared.run / "steps", report)
+    with locked(prepared.run):
+        _same_inputs(prepared)
+        result = prepared.run / "result"
+        if not result.is_dir():
+            _train_into(prepared, result, report)
+    return result
+
+
+def _same_inputs(prepared: Prepared) -> None:
+    """Drop a run of the same recipe on other texts (``file://`` sources can change) or another base."""
+    note = prepared.run / "inputs.json"
+    inputs = {
+        "base": prepared.base_ref.weights_digest,
+        "train": "sha256:" + hashlib.sha256(json_lines(prepared.corpus.train)).hexdigest(),
+    }
+    if note.is_file() and json.loads(note.read_text()) != inputs:
+        shutil.rmtree(prepared.run)
+    atomic_write(note, json.dumps(inputs).encode())
+
+
+def _train_into(prepared: Prepared, result: Path, report: Report) -> None:
+    import torch
+
+    clock = Stopwatch(prepared.run / "seconds")
+
+    def timed(step: Progress) -> None:
+        clock.lap()
+        report(step)
+
+    training = prepared.recipe.training
+    model = train(_fresh(prepared), prepared.blocks(), training, prepared.run / "steps", timed)
     facts = {
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
         if not torch.cuda.is_available()
         else torch.cuda.get_device_name(),
         "threads": torch.get_num_threads(),
-        # Of this process: a resumed run reports the time since it was resumed, and says so.
-        "seconds": round(time.time() - began, 1),
+        "seconds": round(clock.lap(), 1),
         "software": {
             name: importlib.metadata.version(name)
             for name in ("cogen-core", "torch", "transformers", "peft")
@@ -119,15 +145,30 @@ def run_training(prepared: Prepared, report: Report) -> Path:
         },
     }
     with atomic_folder(result) as part, quiet_trainer():
-        model.save_pretrained(part)
-        if prepared.recipe.training.mode == "full":
+        if training.mode == "full":
+            # Rounded once to the base's dtype: the manifest says so, and a merge is written in it.
+            model.to(getattr(torch, prepared.base_ref.dtype)).save_pretrained(part)
             prepared.tokenizer.save_pretrained(part)
         else:
+            model.save_pretrained(part)
             _round_adapter(part)
         (part / "README.md").unlink(missing_ok=True)
         atomic_write(part / "run.json", json.dumps(facts).encode())
     shutil.rmtree(prepared.run / "steps", ignore_errors=True)
-    return result
+
+
+class Stopwatch:
+    """Seconds that a run took in all its processes, kept in a file: a resumed run must not look cheaper."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.began = file, time.monotonic()
+        self.before = float(file.read_text()) if file.is_file() else 0.0
+
+    def lap(self) -> float:
+        """The seconds so far, also written down."""
+        total = self.before + time.monotonic() - self.began
+        atomic_write(self.file, str(total).encode())
+        return total
 
 
 def _has(name: str) -> bool:

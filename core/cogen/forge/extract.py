@@ -11,6 +11,7 @@ import html.parser
 import inspect
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 from xml.etree import ElementTree
@@ -24,10 +25,16 @@ Pieces = Iterator[tuple[str, str]]
 def extract(source: CorpusSource, name: str, data: bytes) -> Pieces:
     """(group, text) of everything that is prose in one member of a source."""
     text = data.decode("utf-8", errors="replace")
-    for group, piece in _EXTRACTORS[source.extract](source, name, text):
-        clean = tidy(piece)
-        if clean:
-            yield f"{source.name}:{group}", clean
+    try:
+        for group, piece in _EXTRACTORS[source.extract](source, name, text):
+            clean = tidy(piece)
+            if clean:
+                yield f"{source.name}:{group}", clean
+    except (ValueError, ElementTree.ParseError) as error:
+        raise TrainError(
+            f"{name} of source {source.name!r} is not what extract = {source.extract!r} reads: {error}",
+            hint="correct extract or members in the recipe",
+        ) from error
 
 
 def tidy(text: str) -> str:
@@ -104,7 +111,8 @@ def _markdown(source: CorpusSource, name: str, text: str) -> Pieces:
 def _docstrings(source: CorpusSource, name: str, text: str) -> Pieces:
     """Docstrings of at least 200 characters: modules, classes, functions."""
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings(action="ignore"):  # of other people's escapes
+            tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return
     for node in ast.walk(tree):

@@ -6,12 +6,13 @@ import datetime
 import importlib.metadata
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.adapter import read_adapter
-from cogen.checkpoints.cache import atomic_folder, atomic_write
+from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
@@ -51,24 +52,27 @@ _RELATION = {"full": "full", "lora": "adapter", "ffn": "ffn"}
 def publish(prepared: Prepared, result: Path, progress: Any = None) -> ExpertSpec:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
-    ``expert.toml`` is written last: until then the plugin is the old one, or none.
+    Everything is made and measured in a scratch folder and moved at the end, ``expert.toml`` last: a run that is
+    killed while it measures leaves the old plugin as it was.
 
     :param result: the folder that :func:`cogen.forge.build.run_training` returned.
     """
     package = prepared.home / prepared.recipe.plugin
-    package.mkdir(parents=True, exist_ok=True)
-    if not (package / "__init__.py").exists():
-        atomic_write(package / "__init__.py", b"")
     facts = json.loads((result / "run.json").read_text())
-    with atomic_folder(package / "weights", replace=True) as part:
-        for file in result.iterdir():
-            if file.name != "run.json":
-                shutil.copyfile(file, part / file.name)
-    suite = _write_suite(prepared, package)
-    atomic_write(package / "samples.jsonl", json_lines(prepared.corpus.samples))
-    expert = _expert(prepared, package / "weights")
-    before, after = _measure(prepared, expert, suite, package, progress)
-    spec = _spec(prepared, package, expert, suite, before, after, facts)
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".publish.") as scratch:
+        stage = Path(scratch) / package.name
+        shutil.copytree(result, stage / "weights", ignore=shutil.ignore_patterns("run.json"))
+        suite = _write_suite(prepared, stage)
+        atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
+        expert = _expert(prepared, stage / "weights")
+        before, after = _measure(prepared, expert, suite, stage, progress)
+        spec = _spec(prepared, stage, expert, suite, before, after, facts)
+        if not (package / "__init__.py").exists():
+            atomic_write(package / "__init__.py", b"")
+        for name in ("weights", "suites"):
+            with atomic_folder(package / name, replace=True) as part:
+                shutil.copytree(stage / name, part, dirs_exist_ok=True)
+        atomic_write(package / "samples.jsonl", (stage / "samples.jsonl").read_bytes())
     atomic_write(package / "expert.toml", to_toml(spec).encode())
     return spec
 

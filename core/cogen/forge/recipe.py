@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -40,6 +41,11 @@ class CorpusSource(Frozen):
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
+        for pattern in self.drop:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"drop: {pattern!r} is not a regular expression ({error})") from error
         if self.digest is None and not self.uri.startswith("file://"):
             raise ValueError(f"source {self.name!r} needs `digest`: what is downloaded is pinned")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 import warnings
@@ -82,7 +83,6 @@ def train(model: Any, blocks: torch.Tensor, training: Training, run: Path, repor
     """
     import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
-    from transformers.trainer_utils import get_last_checkpoint
 
     threads(training.threads)
     torch.manual_seed(training.seed)
@@ -135,9 +135,18 @@ def train(model: Any, blocks: torch.Tensor, training: Training, run: Path, repor
         trainer = Trainer(
             model=model, args=arguments, train_dataset=data, data_collator=default_data_collator, callbacks=[Talker()]
         )
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(run)) if run.is_dir() else None)
+        trainer.train(resume_from_checkpoint=_last_checkpoint(run))
     model.config.use_cache = True
     return model.eval()
+
+
+def _last_checkpoint(run: Path) -> str | None:
+    """The newest checkpoint that is whole; the Trainer writes trainer_state.json last, so a killed save lacks it."""
+    for folder in sorted(run.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2])):
+        with contextlib.suppress(OSError, ValueError):
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            return str(folder)
+    return None
 
 
 def threads(count: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import GENERAL, BoundSuite, count_tokens, general_suites, suites_of
 from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
-from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.recipe import TOTALS, FuseRecipe
 from cogen.host import Expert, Host
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
@@ -55,16 +56,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     order = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
     _same_tensors(base, opened)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
-    scales = (recipe.scale,) if isinstance(recipe.scale, float) else tuple(recipe.scale)
-    if "scale" not in inspect.signature(method).parameters:
-        if len(scales) == 1 and scales != (1.0,):
-            raise UsageError(f"method {recipe.method} takes no scale", hint="leave --scale out")
-        scales = (1.0,)
-    scales = scales or (1.0,)
-    if recipe.level == "none" and len(scales) > 1:
-        raise UsageError(
-            "without an evaluation the scale cannot be searched for", hint="give one scale, e.g. --scale 0.5"
-        )
+    scales = _scales(chosen, recipe, method)
     if len(scales) > 1 and not any(b.owner != GENERAL and b.suite.metric == "bits_per_byte" for b in suites):
         raise UsageError(
             "no expert has a bits-per-byte suite to search the scale on", hint="give one scale, e.g. --scale 0.5"
@@ -116,6 +108,31 @@ def resolve_method(host: Host, name: str, parameters: dict[str, float]) -> Any:
     except TypeError as error:
         raise UsageError(f"method {name} cannot be called: {error}", hint="give what it needs with --set") from error
     return function
+
+
+def _scales(chosen: Sequence[Expert], recipe: FuseRecipe, method: Any) -> tuple[float, ...]:
+    """The values of the scale to try, smallest first; one value is no search.
+
+    ``task_arithmetic`` adds differences up, so its scale is the wanted sum divided by the sum of the weights; the
+    other methods average them and take the sum as it is.
+    """
+    if "scale" not in inspect.signature(method).parameters:
+        if recipe.scale not in (None, 1.0):
+            raise UsageError(f"method {recipe.method} takes no scale", hint="leave --scale out")
+        return (1.0,)
+    if recipe.scale is None:
+        weights = math.fsum(recipe.experts.get(expert.id, 1.0) for expert in chosen)
+        share = weights if recipe.method == "task_arithmetic" else 1.0
+        scales = (1.0 / share,) if len(chosen) == 1 else tuple(float(f"{total / share:.3g}") for total in TOTALS)
+    else:
+        scales = (recipe.scale,) if isinstance(recipe.scale, float) else tuple(sorted(set(recipe.scale)))
+    if not scales:
+        raise UsageError("the list of scales is empty", hint="leave it out, or name at least one")
+    if recipe.level == "none" and len(scales) > 1:
+        raise UsageError(
+            "without an evaluation the scale cannot be searched for", hint="give one scale, e.g. --scale 0.3"
+        )
+    return scales
 
 
 def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
@@ -176,8 +193,8 @@ def _permitted(chosen: Sequence[Expert]) -> None:
         )
 
 
-def _license(chosen: Sequence[Expert], base: WeightsRef) -> str:
-    """share-alike wins; one licence for all stays; else a conjunction of all and the base's, in which nothing unknown is hidden."""
+def _license(chosen: Sequence[Expert], base: BaseRef) -> str:
+    """share-alike wins, one licence for all stays, else all and the base's together; nothing unknown is hidden."""
     alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
     licences = sorted(alike or {base.license, *(e.spec.license for e in chosen)})
     if "unknown" in licences or len(licences) == 1:

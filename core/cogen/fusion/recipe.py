@@ -12,15 +12,17 @@ from cogen.errors import SpecError
 from cogen.spec.base import ExpertId, Frozen
 
 Level = Literal["quick", "full", "none"]
-#: Values of the scale that are tried on the dev parts, unless the recipe says otherwise.
-SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)
+#: Where the search for the scale looks, unless the recipe says otherwise: the sum of all experts' shares. At 1 the
+#: composite is their average; differences of several experts add up where they agree and blur each other, so the
+#: best sum lies above 1 and falls behind N.
+TOTALS = (0.8, 1.1, 1.4, 1.8, 2.4)
 
 
 class FuseRecipe(Frozen):
     """What to build. ``experts`` maps ids to weights; empty: every installed expert with weight 1.
 
     ``parameters`` are the method's; ``scale`` as a number fixes it, as a list it is searched over on the dev
-    parts of the experts' suites.
+    parts of the experts' suites. Left out, the planner makes the list; one expert alone is taken as it is.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -28,7 +30,7 @@ class FuseRecipe(Frozen):
     experts: dict[ExpertId, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     strategy: Literal["auto", "merge"] = "auto"
     method: str = "task_arithmetic"
-    scale: float | tuple[float, ...] = SCALES
+    scale: float | tuple[float, ...] | None = None
     parameters: dict[str, float] = Field(default_factory=dict)
     level: Level = "quick"
 
