@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cogen.errors import CogenError
+from cogen.host.index import cache_dir as where
 
 
 def cache_dir() -> Path:
-    """``$COGEN_CACHE``, or the platform's cache folder. Created when missing."""
-    import platformdirs
+    """The folder of :func:`cogen.host.index.cache_dir`, made when missing.
 
-    path = Path(os.environ.get("COGEN_CACHE") or platformdirs.user_cache_dir("cogen"))
+    :raises CogenError: it cannot be made.
+    """
+    path = where()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

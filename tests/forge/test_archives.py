@@ -1,0 +1,240 @@
+"""Text out of archives: the same members from every kind, nothing built, nothing executed, pinned."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import shutil
+import subprocess
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cogen.checkpoints.cache import cache_dir
+from cogen.checkpoints.digests import file_digest
+from cogen.checkpoints.sources import silent
+from cogen.errors import CogenError, DigestError, SourceError
+from cogen.forge.archives import _glob, members
+from cogen.forge.recipe import CorpusSource
+
+FILES = {"docs/b.txt": b"b", "docs/a.txt": b"a", "docs/sub/c.txt": b"c", "docs/sub/d.bin": b"d", "top.txt": b"t"}
+ZERO = "sha256:" + "0" * 64
+
+
+def source(uri: str, digest: str | None, *globs: str, exclude: tuple[str, ...] = ()) -> CorpusSource:
+    return CorpusSource(
+        name="s", uri=uri, digest=digest, members=globs or ("**/*.txt",), exclude=exclude, extract="text",
+        license="CC0-1.0", license_evidence="none",
+    )  # fmt: skip
+
+
+def read(what: CorpusSource, home: Path = Path()) -> dict[str, bytes]:
+    found = list(members(what, home, silent))
+    assert [name for name, _ in found] == sorted(name for name, _ in found)
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "other"),
+    [
+        ("*.txt", ["a.txt", ".txt"], ["a/b.txt", "a.txt.gz"]),
+        ("**/*.txt", ["a.txt", "a/b.txt", "a/b/c.txt"], ["a.md"]),
+        ("a/**", ["a/b", "a/b/c", "a"], ["ab/c", "b/a"]),
+        ("a/*/c", ["a/b/c"], ["a/c", "a/b/b/c"]),
+        ("a/**/c", ["a/c", "a/b/c", "a/b/b/c"], ["a/b/cd", "c"]),
+        ("**", ["a", "a/b"], []),
+        ("a?.[ch]", ["ab.c", "ax.h"], ["a.c", "ab.o", "A/b.c"]),
+        ("A.txt", ["A.txt"], ["a.txt"]),
+    ],
+)
+def test_globs(pattern: str, matching: list[str], other: list[str]) -> None:
+    """``**`` is any number of folders, also none; ``*`` stays inside one; letter case counts."""
+    assert [name for name in matching + other if _glob(name, pattern)] == matching
+
+
+class TestFolders:
+    """``file://`` is relative to the recipe."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        for name, data in FILES.items():
+            path = tmp_path / "texts" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return tmp_path
+
+    def test_globs_and_order(self, home: Path) -> None:
+        """Names are relative to the folder, sorted; ``exclude`` takes away."""
+        assert list(read(source("file://texts", None), home)) == ["docs/a.txt", "docs/b.txt", "docs/sub/c.txt", "top.txt"]
+        assert read(source("file://texts", None, "docs/*", exclude=("**/b.*",)), home) == {"docs/a.txt": b"a"}
+        assert read(source("file://texts/top.txt", None, "*"), home) == {"top.txt": b"t"}
+
+    def test_a_digest_is_checked(self, home: Path) -> None:
+        """A folder may be pinned too, and then it holds."""
+        assert read(source("file://texts", file_digest(home / "texts")), home)
+        with pytest.raises(DigestError) as caught:
+            read(source("file://texts", ZERO), home)
+        assert caught.value.hint
+
+    def test_nothing_there(self, home: Path) -> None:
+        """One line and a hint."""
+        with pytest.raises(SourceError, match="nowhere does not exist") as caught:
+            read(source("file://nowhere", None), home)
+        assert caught.value.hint
+
+
+def sdist(path: Path, name: str, marker: Path) -> Path:
+    """A source archive whose build would write ``marker``."""
+    code = f"open({str(marker)!r}, 'w')\n".encode()
+    inside = {f"{name}-1.0/{k}": v for k, v in (FILES | {"setup.py": code, "PKG-INFO": b"Name: x\nVersion: 1.0\n"}).items()}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for inner, data in inside.items():
+                archive.writestr(inner, data)
+    else:
+        with tarfile.open(path, "w:gz") as tar:
+            for inner, data in inside.items():
+                info = tarfile.TarInfo(inner)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+            link = tarfile.TarInfo(f"{name}-1.0/link.txt")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            tar.addfile(link)
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A package index on this machine: wheels for pip's --find-links, sdists on its page."""
+    root = tmp_path / "index"
+    (root / "simple" / "texty").mkdir(parents=True)
+    sdist(root / "simple" / "texty" / "texty-1.0.tar.gz", "texty", tmp_path / "ran")
+    links = "".join(f'<a href="{p.name}">{p.name}</a>' for p in (root / "simple" / "texty").iterdir())
+    (root / "simple" / "texty" / "index.html").write_text(f"<html><body>{links}</body></html>")
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, directory=str(root), **kwargs)
+
+        def log_message(self, *args: Any) -> None:
+            asked.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    for name in ("HF_HUB_OFFLINE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple/")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield type("Index", (), {"folder": root / "simple" / "texty", "asked": asked})
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def left() -> list[Path]:
+    return [path for path in (cache_dir() / "corpora").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+class TestSdist:
+    """Read as an archive; building it would run its code."""
+
+    def test_is_never_executed(self, index: Any, tmp_path: Path) -> None:
+        """Its leading folder is not part of a name, links are no files, and setup.py is only text. Fetched once."""
+        what = source("sdist://texty==1.0", file_digest(index.folder / "texty-1.0.tar.gz"), "**/*.txt", "setup.py")
+        found = read(what)
+        assert sorted(found) == ["docs/a.txt", "docs/b.txt", "docs/sub/c.txt", "setup.py", "top.txt"]
+        assert found["docs/a.txt"] == b"a"
+        assert not (tmp_path / "ran").exists()
+        count = len(index.asked)
+        assert read(what) == found
+        assert len(index.asked) == count
+
+    @pytest.mark.parametrize(
+        ("uri", "digest", "kind", "text"),
+        [
+            ("sdist://texty==1.0", ZERO, DigestError, "not the file that was published"),
+            ("sdist://texty==2.0", ZERO, SourceError, "no sdist of texty 2.0"),
+            ("sdist://absent==1.0", ZERO, SourceError, "has no absent"),
+            ("sdist://texty", ZERO, SourceError, "is not sdist://name==version"),
+        ],
+    )
+    def test_refused_with_nothing_left(self, index: Any, uri: str, digest: str, kind: type[CogenError], text: str) -> None:
+        """One line, a hint, and an empty cache."""
+        with pytest.raises(kind, match=text) as caught:
+            read(source(uri, digest))
+        assert caught.value.hint
+        assert left() == []
+
+    def test_offline(self, index: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is asked for."""
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        with pytest.raises(SourceError, match="HF_HUB_OFFLINE") as caught:
+            read(source("sdist://texty==1.0", ZERO))
+        assert caught.value.hint
+        assert index.asked == []
+
+    def test_no_archive(self, index: Any) -> None:
+        """A file that was pinned but cannot be unpacked: one line."""
+        path = index.folder / "texty-1.0.tar.gz"
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(SourceError, match="cannot be unpacked") as caught:
+            read(source("sdist://texty==1.0", file_digest(path)))
+        assert caught.value.hint
+
+
+def test_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the user's own pip, without its dependencies; the second time from the cache."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    path = folder / "texty-1.0-py3-none-any.whl"
+    info = {
+        "METADATA": b"Metadata-Version: 2.1\nName: texty\nVersion: 1.0\nRequires-Dist: nobody-has-this\n",
+        "WHEEL": b"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n", "RECORD": b"",
+    }  # fmt: skip
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (FILES | {f"texty-1.0.dist-info/{k}": v for k, v in info.items()}).items():
+            archive.writestr(name, data)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    what = source("wheel://texty==1.0", "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(), "docs/**/*.txt")
+    found = read(what)
+    assert found == {"docs/a.txt": b"a", "docs/b.txt": b"b", "docs/sub/c.txt": b"c"}
+    monkeypatch.setattr(subprocess, "run", None)
+    assert read(what) == found
+    (stored,) = left()
+    stored.write_bytes(b"damaged")
+    with pytest.raises(DigestError, match="wheel://texty==1.0") as caught:
+        read(what)
+    assert "cogen cache clear" in str(caught.value.hint)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="not a Debian system")
+def test_a_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacked without being installed: its maintainer scripts don't run."""
+    tree = tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN" / "control").write_text(
+        "Package: texty\nVersion: 1.0\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: texts\n"
+    )
+    (tree / "DEBIAN" / "preinst").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (tree / "DEBIAN" / "preinst").chmod(0o755)
+    for name, data in FILES.items():
+        path = tree / "usr" / "share" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    built = tmp_path / "texty_1.0_all.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(tree), str(built)], check=True, capture_output=True)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("cogen.forge.archives._deb", lambda name, version, folder: shutil.copy(built, folder) and folder / built.name)
+    found = read(source("deb://texty==1.0", file_digest(built), "usr/share/docs/*.txt"))
+    assert found == {"usr/share/docs/a.txt": b"a", "usr/share/docs/b.txt": b"b"}
+    assert not (tmp_path / "ran").exists()

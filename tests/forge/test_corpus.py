@@ -1,0 +1,166 @@
+"""The split: whole groups, no overlap, the same documents from the same recipe on every machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cogen.errors import SpecError, TrainError
+from cogen.forge.corpus import CorpusParts, build_corpus, json_lines, ngrams, overlap
+from cogen.forge.recipe import read_recipe
+
+
+def split(path: Path) -> CorpusParts:
+    return build_corpus(read_recipe(path).corpus, path.parent)
+
+
+class TestSplit:
+    """Random splits leak, so whole groups are held out."""
+
+    def test_no_group_on_both_sides(self, recipe: Any) -> None:
+        """Train, dev and test share no file; the counts are the recipe's; at most two documents of a group."""
+        parts = split(recipe())
+        groups = [{d.group for d in part} for part in (parts.train, parts.dev, parts.test)]
+        assert not groups[0] & groups[1]
+        assert not groups[0] & groups[2]
+        assert not groups[1] & groups[2]
+        assert (len(parts.dev), len(parts.test)) == (5, 30)
+        for part in (parts.dev, parts.test):
+            assert max(sum(d.group == g for d in part) for g in {d.group for d in part}) <= 2
+        assert all(60 <= len(d.text) <= 110 for d in parts.train + parts.dev + parts.test)
+        assert parts.by_source == {"invented": sum(d.bytes for d in parts.train)}
+
+    def test_deterministic_in_any_order_of_the_file_system(
+        self, recipe: Any, texts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same documents in the same order; another seed, another split."""
+        path = recipe()
+        first = asdict(split(path))
+        real = Path.rglob
+        monkeypatch.setattr(Path, "rglob", lambda self, pattern: reversed(sorted(real(self, pattern))))
+        assert asdict(split(path)) == first
+        assert [d.text for d in split(recipe(corpus={"seed": 6})).train] != [d["text"] for d in first["train"]]
+
+    def test_what_overlaps_is_removed(self, recipe: Any) -> None:
+        """A training document that repeats a held-out one is dropped; no pair is above the limit."""
+        path = recipe()
+        before = split(path)
+        leaked = before.test[0].text.split()
+        # 12 of 16 words: above the limit of 20 %, below the half at which it would count as a duplicate
+        (path.parent / "texts" / "zz.txt").write_text(" ".join(leaked[:11]) + " " + " ".join(f"quux{i}" for i in range(6)) + ".")
+        parts = split(path)
+        assert parts.removed_overlapping + parts.removed_duplicates >= 1
+        held = set().union(*(ngrams(d.text) for d in parts.test + parts.dev))
+        known = set().union(*(ngrams(d.text) for d in parts.train))
+        assert all(overlap(d.text, held) <= 0.2 for d in parts.train)
+        assert all(overlap(d.text, known) <= 0.2 for d in parts.test + parts.dev)
+        assert parts.test_overlap == sum(overlap(d.text, known) for d in parts.test) / 30
+
+    def test_copies_are_removed(self, recipe: Any) -> None:
+        """Near-copies count once, and are counted."""
+        path = recipe()
+        for name in ("t003.txt", "t004.txt"):
+            text = (path.parent / "texts" / name).read_text()
+            (path.parent / "texts" / f"copy-{name}").write_text(text)
+        parts = split(path)
+        assert parts.removed_duplicates == 6
+        everything = [d.text for d in parts.train + parts.dev + parts.test]
+        assert len(set(everything)) == len(everything)
+
+    def test_samples_are_training_text_that_may_be_shipped(self, recipe: Any, texts: Any) -> None:
+        """Of sources whose text we may hold out, within the limit, and never a suite's."""
+        path = recipe()
+        texts(path.parent / "closed", 20, "closed")
+        document = read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0]
+        closed = {k: v for k, v in document.items() if v is not None} | {
+            "name": "closed", "uri": "file://closed", "license": "GPL-3.0-only", "heldout": False,
+        }  # fmt: skip
+        parts = split(recipe(corpus={"sources": [{k: v for k, v in document.items() if v is not None}, closed]}))
+        assert {d.source for d in parts.train} == {"invented", "closed"}
+        assert {d.source for d in parts.test + parts.dev + parts.samples} == {"invented"}
+        assert 0 < len(json_lines(parts.samples)) <= 2000
+        assert {d.text for d in parts.samples} <= {d.text for d in parts.train}
+        assert all(json.loads(line)["text"] for line in json_lines(parts.samples).splitlines())
+
+    def test_a_source_gives_at_most_its_share(self, recipe: Any) -> None:
+        """``max_bytes`` of it, a random part; ``drop`` leaves documents out."""
+        path = recipe()
+        one = {k: v for k, v in read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0].items() if v is not None}
+        every = len(split(path).train)
+        parts = split(recipe(corpus={"sources": [one | {"max_bytes": 16_000}]}))
+        assert sum(d.bytes for d in parts.train + parts.dev + parts.test) <= 16_000
+        assert len(parts.train) < every
+        parts = split(recipe(corpus={"sources": [one | {"drop": ["^[a-m]"]}], "test_documents": 30}))
+        assert all(d.text[0] > "m" for d in parts.train + parts.dev + parts.test)
+
+
+@pytest.mark.parametrize("licence", ["GPL-3.0-only", "CC-BY-SA-4.0", "unknown", "LicenseRef-other"])
+def test_copyleft_text_is_never_held_out(recipe: Any, licence: str) -> None:
+    """Held-out text ships, so only licences that allow it; the message names the source."""
+    path = recipe()
+    one = read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0] | {"license": licence}
+    with pytest.raises(TrainError, match="'invented' may not be held out") as caught:
+        split(recipe(corpus={"sources": [{k: v for k, v in one.items() if v is not None}]}))
+    assert "CC0-1.0" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "text"),
+    [
+        ({"test_documents": 80}, "could be held out where 80 and 5 are wanted"),
+        ({"min_characters": 2000}, "min_characters is larger than max_characters"),
+        ({"members": ["*.md"]}, "source 'invented' gave no text"),
+        ({"heldout": False}, "only 0 test and 0 dev documents"),
+    ],
+)
+def test_too_little_text(recipe: Any, corpus: dict[str, Any], text: str) -> None:
+    """Said before anything is trained, with a hint."""
+    path = recipe()
+    one = {k: v for k, v in read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0].items() if v is not None}
+    of_source = {k: v for k, v in corpus.items() if k in one}
+    rest = {k: v for k, v in corpus.items() if k not in one}
+    with pytest.raises(TrainError, match=text) as caught:
+        split(recipe(corpus=rest | {"sources": [one | of_source]}))
+    assert caught.value.hint
+
+
+MISTAKES: dict[str, tuple[str, str, str]] = {
+    "unknown field": ('id = "tiny"', 'id = "tiny"\nspeed = 1', "speed"),
+    "unknown mode": ("rank = 2", 'rank = 2\nmode = "dora"', "training.mode"),
+    "rank of zero": ("rank = 2", "rank = 0", "training.rank"),
+    "too few tests": ("test_documents = 30", "test_documents = 10", "corpus.test_documents"),
+    "no licence": ('license = "CC0-1.0"', 'license = "free"', "corpus.sources.0.license"),
+    "unpinned": ('uri = "file://texts"', 'uri = "wheel://x==1"', "needs `digest`"),
+    "another scheme": ('uri = "file://texts"', 'uri = "ftp://x"', "corpus.sources.0.uri"),
+    "bad pattern": ("heldout = true", 'heldout = true\ndrop = ["("]', "drop: '('"),
+    "no extractor": ('extract = "text"', 'extract = "pdf"', "corpus.sources.0.extract"),
+    "id": ('id = "tiny"', 'id = "Tiny!"', "id"),
+    "no TOML": ('id = "tiny"', "id = ", "is not TOML"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_in_a_recipe_name_their_field(recipe: Any, name: str) -> None:
+    """One line with the place, and a hint."""
+    old, new, place = MISTAKES[name]
+    path = recipe()
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(SpecError) as caught:
+        read_recipe(path)
+    assert place in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_recipes_digest_is_of_its_meaning(recipe: Any) -> None:
+    """Comments and the order of keys are nothing; a value is."""
+    path = recipe()
+    digest = read_recipe(path).digest
+    path.write_text("# a comment\n" + path.read_text())
+    assert read_recipe(path).digest == digest
+    assert read_recipe(recipe(training={"seed": 4})).digest != digest
