@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.tiny import FFN, llama, save_adapter, save_model
 
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.errors import CogenError, CompatibilityError, SourceError
-from support.tiny import FFN, llama, save_adapter, save_model
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "plain": {"r": 4, "lora_alpha": 8},
@@ -48,7 +48,9 @@ class TestAgainstPeft:
         with torch.no_grad():
             for key, parameter in model.named_parameters():
                 if "lora_" in key:
-                    parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(key))) * 0.3)
+                    parameter.copy_(
+                        torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(key))) * 0.3
+                    )
         model.save_pretrained(tmp_path / "adapter")
         # loaded again, because peft sorts the patterns when it saves them
         with warnings.catch_warnings(action="ignore"):
@@ -70,7 +72,10 @@ class TestAgainstPeft:
 def test_the_delta_by_its_definition(tmp_path: Path) -> None:
     """``alpha / r · B·A``, in float64 by numpy."""
     adapter = read_adapter(save_adapter(tmp_path / "a", rank=4, alpha=6, dtype="float32"))
-    raw = {name: tensor.double().numpy() for name, tensor in load_file(tmp_path / "a" / "adapter_model.safetensors").items()}
+    raw = {
+        name: tensor.double().numpy()
+        for name, tensor in load_file(tmp_path / "a" / "adapter_model.safetensors").items()
+    }
     for module in FFN:
         a, b = (raw[f"base_model.model.{module}.lora_{letter}.weight"] for letter in "AB")
         found = adapter.delta(f"{module}.weight", torch.float64)
@@ -85,7 +90,9 @@ def test_the_same_bits_with_any_number_of_threads(tmp_path: Path, dtype: torch.d
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"r": 16, "lora_alpha": 3, "peft_type": "LORA"}))
     factors = {"A": torch.randn(16, 384, generator=generator), "B": torch.randn(512, 16, generator=generator)}
-    save_file({f"base_model.model.m.lora_{k}.weight": v for k, v in factors.items()}, folder / "adapter_model.safetensors")
+    save_file(
+        {f"base_model.model.m.lora_{k}.weight": v for k, v in factors.items()}, folder / "adapter_model.safetensors"
+    )
     adapter, threads = read_adapter(folder), torch.get_num_threads()
     found = []
     try:
@@ -126,7 +133,9 @@ def test_more_than_a_product_is_refused_by_name(tmp_path: Path, option: str) -> 
     assert "peft" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("init", [True, False, "gaussian", "orthogonal", "eva", "pissa_niter_4", "olora", "loftq", "corda"])
+@pytest.mark.parametrize(
+    "init", [True, False, "gaussian", "orthogonal", "eva", "pissa_niter_4", "olora", "loftq", "corda"]
+)
 def test_initialisations_that_change_the_base(tmp_path: Path, init: Any) -> None:
     """Only an initialisation that leaves the base's weights alone gives a plain difference."""
     folder = save_adapter(tmp_path / "a", init_lora_weights=init)

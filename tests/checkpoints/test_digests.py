@@ -8,15 +8,16 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.tiny import tokenizer
 
 from cogen.checkpoints.digests import check_file, file_digest, tokenizer_digest
 from cogen.checkpoints.model import open_folder
 from cogen.errors import DigestError, SourceError
-from support.tiny import tokenizer
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="coreutils are not installed")
@@ -75,7 +76,7 @@ def reference(tensors: dict[str, torch.Tensor]) -> str:
 class TestWeightsDigest:
     """Two packagings of the same weights are the same lineage."""
 
-    TENSORS = {
+    TENSORS: ClassVar = {
         "z.weight": torch.randn(3, 4),
         "a.weight": torch.randn(5).bfloat16(),
         "scalar": torch.tensor(2.5),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.tiny import llama, logits, tokenizer
 
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.cache import cache_dir
@@ -18,13 +19,21 @@ from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder, open_weights
 from cogen.errors import SourceError
 from cogen.spec.model import WeightsRef
-from support.tiny import llama, logits, tokenizer
 
 _NAMES = {
-    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "model.layers.": "blk.", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}  # fmt: skip
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "model.layers.": "blk.",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
 
 
 def write_gguf(path: Path, model: Any, kind: str, leave_out: str = "") -> dict[str, np.ndarray]:
@@ -112,8 +121,11 @@ def test_what_cannot_be_read(tmp_path: Path, damage: str) -> None:
     write_gguf(path, llama(), "F32")
     data = path.read_bytes()
     changed = {
-        "cut off": data[: len(data) // 2], "no GGUF": b"x" * 1000, "empty": b"", "another architecture": data.replace(b"llama", b"lemma"),
-    }  # fmt: skip
+        "cut off": data[: len(data) // 2],
+        "no GGUF": b"x" * 1000,
+        "empty": b"",
+        "another architecture": data.replace(b"llama", b"lemma"),
+    }
     path.write_bytes(changed[damage])
     with pytest.raises(SourceError, match=r"tiny\.gguf cannot be read as GGUF") as caught:
         converted(path, file_digest(path), "float32")

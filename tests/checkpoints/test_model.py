@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.tiny import FFN, llama, logits, save_adapter, save_model, tokenizer
 
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.load import assign, load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, accumulator, open_folder, open_weights
 from cogen.errors import CogenError, CompatibilityError, DigestError, SourceError, UnsafeError
-from cogen.spec.model import ModelSpec, BaseRef
-from support.tiny import FFN, llama, logits, save_adapter, save_model, tokenizer
+from cogen.spec.model import BaseRef, ModelSpec
 
 ZERO = "sha256:" + "0" * 64
 
@@ -91,7 +91,9 @@ class TestOpenWeights:
     def test_an_adapter_without_a_base(self, tmp_path: Path) -> None:
         """A `[model.base]` that is itself an adapter has nothing below it."""
         adapter = save_adapter(tmp_path / "a")
-        ref = BaseRef(name="x", license="MIT", source=f"file://{adapter}", format="peft", file_digest=ZERO, weights_digest=ZERO)
+        ref = BaseRef(
+            name="x", license="MIT", source=f"file://{adapter}", format="peft", file_digest=ZERO, weights_digest=ZERO
+        )
         with pytest.raises(CompatibilityError, match="without a base") as caught:
             open_weights(ref)
         assert caught.value.hint

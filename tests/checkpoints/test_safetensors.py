@@ -78,24 +78,20 @@ def test_what_we_write_the_library_reads(tmp_path: Path) -> None:
 
 TENSORS = st.dictionaries(
     st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__"),
-    st.tuples(
-        st.sampled_from(sorted(dtype for dtype, _ in DTYPES.values())), st.lists(st.integers(0, 4), max_size=3)
-    ),
+    st.tuples(st.sampled_from(sorted(dtype for dtype, _ in DTYPES.values())), st.lists(st.integers(0, 4), max_size=3)),
     max_size=6,
 )
 
 
 class TestRoundTrip:
-    """"… the byte buffer needs to be entirely indexed, and cannot contain holes" (safetensors, README)."""
+    """“The byte buffer needs to be entirely indexed, and cannot contain holes” (safetensors, README)."""
 
     @SETTINGS
     @given(spec=TENSORS)
     def test_any_names_and_shapes(self, spec: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
         """Any names, dtypes and shapes: written by us, read by the library and by us, the same bits."""
         path = tmp_path_factory.mktemp("law") / "x.safetensors"
-        tensors = {
-            name: tensor_of(dtype, tuple(shape), i) for i, (name, (dtype, shape)) in enumerate(spec.items())
-        }
+        tensors = {name: tensor_of(dtype, tuple(shape), i) for i, (name, (dtype, shape)) in enumerate(spec.items())}
         write_safetensors(path, tensors)
         theirs, ours = load_file(path), read_header(path)
         assert theirs.keys() == ours.keys() == tensors.keys()

@@ -89,9 +89,18 @@ class TestPackage:
 
     @pytest.mark.parametrize(
         "location",
-        ["explosive_package/nothing", "not_installed_at_all/x", "explosive_package/../x", "explosive_package.weights/x",
-         "explosive_package//etc/passwd", "/x", "__main__/x", "json.decoder/x", "token/x"],
-    )  # fmt: skip
+        [
+            "explosive_package/nothing",
+            "not_installed_at_all/x",
+            "explosive_package/../x",
+            "explosive_package.weights/x",
+            "explosive_package//etc/passwd",
+            "/x",
+            "__main__/x",
+            "json.decoder/x",
+            "token/x",
+        ],
+    )
     def test_refused(self, package: Path, location: str) -> None:
         """Not there, not installed, not inside the package, not a package."""
         with pytest.raises(SourceError) as caught:
@@ -105,7 +114,9 @@ def wheel(folder: Path, name: str, files: dict[str, bytes], version: str = "1.0"
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
     files = files | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: nobody-has-this\n".encode(),
+        f"{info}/METADATA": (
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: nobody-has-this\n".encode()
+        ),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(

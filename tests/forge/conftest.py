@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import tomlkit
+from support.tiny import save_model
 
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.model import open_folder
-from support.tiny import save_model
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +42,14 @@ def texts() -> Callable[..., Path]:
 
 def source(**changes: Any) -> dict[str, Any]:
     return {
-        "name": "invented", "uri": "file://texts", "members": ["**/*.txt"], "extract": "text", "license": "CC0-1.0",
-        "license_evidence": "written for the tests", "heldout": True,
-    } | changes  # fmt: skip
+        "name": "invented",
+        "uri": "file://texts",
+        "members": ["**/*.txt"],
+        "extract": "text",
+        "license": "CC0-1.0",
+        "license_evidence": "written for the tests",
+        "heldout": True,
+    } | changes
 
 
 @pytest.fixture
@@ -57,25 +62,53 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
             write_texts(home / "texts", 90)
             base = save_model(tmp_path / "base", dtype="bfloat16")
             make.base = {  # type: ignore[attr-defined]
-                "name": "Tiny", "source": f"file://{base}", "file_digest": file_digest(base), "license": "MIT",
+                "name": "Tiny",
+                "source": f"file://{base}",
+                "file_digest": file_digest(base),
+                "license": "MIT",
                 "weights_digest": open_folder(base).weights_digest,
-            }  # fmt: skip
+            }
         document: dict[str, Any] = {
-            "id": "tiny", "plugin": "src/cogen_plugin_tiny", "base": make.base,  # type: ignore[attr-defined]
+            "id": "tiny",
+            "plugin": "src/cogen_plugin_tiny",
+            "base": make.base,  # type: ignore[attr-defined]
             "corpus": {
-                "seed": 5, "min_characters": 60, "max_characters": 110, "dev_documents": 5, "test_documents": 30, "sample_bytes": 2000,
+                "seed": 5,
+                "min_characters": 60,
+                "max_characters": 110,
+                "dev_documents": 5,
+                "test_documents": 30,
+                "sample_bytes": 2000,
                 "sources": [source()],
-            } | (corpus or {}),
+            }
+            | (corpus or {}),
             "training": {
-                "rank": 2, "alpha": 4, "learning_rate": 0.01, "sequence_length": 16, "batch_size": 2, "tokens": 16 * 2 * 6,
-                "threads": 1, "save_every": 2, "seed": 3,
-            } | (training or {}),
+                "rank": 2,
+                "alpha": 4,
+                "learning_rate": 0.01,
+                "sequence_length": 16,
+                "batch_size": 2,
+                "tokens": 16 * 2 * 6,
+                "threads": 1,
+                "save_every": 2,
+                "seed": 3,
+            }
+            | (training or {}),
             "card": {
-                "title": "Tiny", "summary": "Invented words", "publisher": "The tests", "domains": ["testing"], "languages": ["en"],
-                "license": "Apache-2.0", "collected": "2026", "synthetic_share": 1.0, "personal_data": "none",
-                "biases": "unknown", "limitations": "for tests only", "not_for": "anything else",
+                "title": "Tiny",
+                "summary": "Invented words",
+                "publisher": "The tests",
+                "domains": ["testing"],
+                "languages": ["en"],
+                "license": "Apache-2.0",
+                "collected": "2026",
+                "synthetic_share": 1.0,
+                "personal_data": "none",
+                "biases": "unknown",
+                "limitations": "for tests only",
+                "not_for": "anything else",
             },
-        } | changes  # fmt: skip
+        } | changes
         path = home / "recipe.toml"
         path.write_text(tomlkit.dumps(document), encoding="utf-8")
         return path

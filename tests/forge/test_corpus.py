@@ -41,7 +41,7 @@ class TestSplit:
         path = recipe()
         first = asdict(split(path))
         real = Path.rglob
-        monkeypatch.setattr(Path, "rglob", lambda self, pattern: reversed(sorted(real(self, pattern))))
+        monkeypatch.setattr(Path, "rglob", lambda self, pattern: sorted(real(self, pattern), reverse=True))
         assert asdict(split(path)) == first
         assert [d.text for d in split(recipe(corpus={"seed": 6})).train] != [d["text"] for d in first["train"]]
 
@@ -51,7 +51,9 @@ class TestSplit:
         before = split(path)
         leaked = before.test[0].text.split()
         # 12 of 16 words: above the limit of 20 %, below the half at which it would count as a duplicate
-        (path.parent / "texts" / "zz.txt").write_text(" ".join(leaked[:11]) + " " + " ".join(f"quux{i}" for i in range(6)) + ".")
+        (path.parent / "texts" / "zz.txt").write_text(
+            " ".join(leaked[:11]) + " " + " ".join(f"quux{i}" for i in range(6)) + "."
+        )
         parts = split(path)
         assert parts.removed_overlapping + parts.removed_duplicates >= 1
         held = set().union(*(ngrams(d.text) for d in parts.test + parts.dev))
@@ -89,7 +91,9 @@ class TestSplit:
     def test_a_source_gives_at_most_its_share(self, recipe: Any) -> None:
         """``max_bytes`` of it, a random part; ``drop`` leaves documents out."""
         path = recipe()
-        one = {k: v for k, v in read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0].items() if v is not None}
+        one = {
+            k: v for k, v in read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0].items() if v is not None
+        }
         every = len(split(path).train)
         parts = split(recipe(corpus={"sources": [one | {"max_bytes": 16_000}]}))
         assert sum(d.bytes for d in parts.train + parts.dev + parts.test) <= 16_000

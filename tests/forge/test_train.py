@@ -13,6 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from support.manifests import manifest
+from support.tiny import llama, tokenizer
 
 from cogen.checkpoints.cache import cache_dir
 from cogen.checkpoints.digests import file_digest
@@ -21,18 +23,24 @@ from cogen.cli.main import main
 from cogen.errors import TrainError
 from cogen.forge import publish as publishing
 from cogen.forge.blocks import encode, pack, separator_id
-from cogen.forge.build import plan, prepare, run_training
+from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import Document
 from cogen.forge.publish import publish, to_toml
 from cogen.forge.recipe import Training
 from cogen.forge.train import train, trainable
 from cogen.spec.expert import ExpertSpec
-from support.manifests import manifest
-from support.tiny import llama, tokenizer
 
 SMALL = Training(
-    rank=2, alpha=4, learning_rate=0.01, sequence_length=16, batch_size=2, tokens=16 * 2 * 6, threads=1, save_every=2, seed=3
-)  # fmt: skip
+    rank=2,
+    alpha=4,
+    learning_rate=0.01,
+    sequence_length=16,
+    batch_size=2,
+    tokens=16 * 2 * 6,
+    threads=1,
+    save_every=2,
+    seed=3,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +56,9 @@ def blocks(training: Training) -> torch.Tensor:
     return torch.randint(0, 300, (count, training.sequence_length), generator=torch.Generator().manual_seed(0))
 
 
-def run(folder: Path, training: Training, *, stop_at: int = 0, dtype: str = "bfloat16") -> tuple[dict[str, torch.Tensor], list[int]]:
+def run(
+    folder: Path, training: Training, *, stop_at: int = 0, dtype: str = "bfloat16"
+) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Trained tensors and the steps that were reported; ``stop_at`` dies after that step."""
     steps: list[int] = []
 
@@ -58,7 +68,9 @@ def run(folder: Path, training: Training, *, stop_at: int = 0, dtype: str = "bfl
         if progress.step == stop_at:
             raise KeyboardInterrupt
 
-    model = train(llama(dtype="float32" if training.mode == "full" else dtype), blocks(training), training, folder, report)
+    model = train(
+        llama(dtype="float32" if training.mode == "full" else dtype), blocks(training), training, folder, report
+    )
     return {name: p.detach().clone() for name, p in model.named_parameters()}, steps
 
 
@@ -84,8 +96,10 @@ class TestRepeatable:
     @pytest.mark.parametrize(("mode", "dropout"), [("ffn", 0.0), ("ffn", 0.1), ("full", 0.0)])
     @pytest.mark.parametrize("stop_at", [3, 4, 6])
     def test_killed_and_resumed(self, tmp_path: Path, mode: Any, dropout: float, stop_at: int) -> None:
-        """Equals the uninterrupted run, bit for bit, wherever it was killed; steps since the last save are run again."""
-        training = SMALL.model_copy(update={"mode": mode, "dropout": dropout, "gradient_accumulation": 2, "tokens": 16 * 2 * 2 * 6})
+        """Equals the uninterrupted run, bit for bit, wherever it was killed; steps since the last save run again."""
+        training = SMALL.model_copy(
+            update={"mode": mode, "dropout": dropout, "gradient_accumulation": 2, "tokens": 16 * 2 * 2 * 6}
+        )
         whole, _ = run(tmp_path / "whole", training)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "killed", training, stop_at=stop_at)
@@ -247,8 +261,18 @@ class TestBuild:
         names = sorted(p.relative_to(package).as_posix() for p in package.rglob("*") if p.is_file())
         weights = ["adapter_config.json", "adapter_model.safetensors"]
         if mode == "full":
-            weights = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-            assert {i.dtype for i in open_folder(package / "weights").tensors.values()} == {spec.model.dtype} == {"bfloat16"}
+            weights = [
+                "config.json",
+                "generation_config.json",
+                "model.safetensors",
+                "tokenizer.json",
+                "tokenizer_config.json",
+            ]
+            assert (
+                {i.dtype for i in open_folder(package / "weights").tensors.values()}
+                == {spec.model.dtype}
+                == {"bfloat16"}
+            )
             assert spec.model.weights_digest == open_folder(package / "weights").weights_digest
         else:
             tensors = load_file(package / "weights" / "adapter_model.safetensors")
@@ -256,7 +280,14 @@ class TestBuild:
             assert spec.model.parameters == sum(t.numel() for t in tensors.values())
             assert str(path.parent.parent) not in (package / "weights" / "adapter_config.json").read_text()
         assert names == sorted(
-            ["__init__.py", "expert.toml", "samples.jsonl", "suites/dev.jsonl", "suites/heldout.yaml", "suites/test.jsonl"]
+            [
+                "__init__.py",
+                "expert.toml",
+                "samples.jsonl",
+                "suites/dev.jsonl",
+                "suites/heldout.yaml",
+                "suites/test.jsonl",
+            ]
             + [f"weights/{name}" for name in weights]
         )
         assert spec.model.relation == ("ffn" if mode == "ffn" else "full")
@@ -268,7 +299,9 @@ class TestBuild:
         test = next(m for m in spec.data.training.measured if m.part == "test")
         assert suite.claim is not None
         assert suite.claim.value == test.after
-        assert test.bytes == sum(len(json.loads(line)["text"].encode()) for line in (package / suite.test.path).read_text().splitlines())
+        assert test.bytes == sum(
+            len(json.loads(line)["text"].encode()) for line in (package / suite.test.path).read_text().splitlines()
+        )
 
     def test_killed_while_it_measures(self, recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """The old plugin stays whole: weights, suites and manifest still belong together."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.tiny import logits
 
 from cogen.artifacts.fuse import fuse, wishes
 from cogen.artifacts.lock import read_lock
@@ -26,7 +27,6 @@ from cogen.fusion.merge.task_arithmetic import task_arithmetic
 from cogen.fusion.plan import refuse_moved
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
-from support.tiny import logits
 
 NONE = FuseRecipe(level="none", scale=0.6)
 
@@ -53,7 +53,9 @@ class TestComposite:
         plan, inputs, folder = build(tmp_path / "out", host(world.expert("e1", 1), world.expert("e2", 2)))
         found, base = load_file(folder / "model.safetensors"), load_file(world.folder / "base" / "model.safetensors")
         assert found.keys() == base.keys()
-        changed = [name for name in base if not torch.equal(found[name].view(torch.int16), base[name].view(torch.int16))]
+        changed = [
+            name for name in base if not torch.equal(found[name].view(torch.int16), base[name].view(torch.int16))
+        ]
         assert sorted(changed) == sorted(name for name in base if ".mlp." in name)
         assert len(changed) == plan.changed_tensors
         for name in changed:
@@ -66,7 +68,9 @@ class TestComposite:
         (world.folder / "base" / "LICENSE.exe").write_text("x")
         _, _, folder = build(tmp_path / "out", host(world.expert("e1", 1)))
         names = sorted(path.name for path in folder.iterdir())
-        assert names == sorted({"model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
+        assert names == sorted(
+            {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+        )
         for name in names:
             if name != "model.safetensors":
                 assert (folder / name).read_bytes() == (world.folder / "base" / name).read_bytes()
@@ -135,7 +139,9 @@ class TestComposite:
         assert open_folder(many).weights_digest == open_folder(one).weights_digest
         index = json.loads((many / "model.safetensors.index.json").read_text())
         assert sorted(set(index["weight_map"].values())) == names
-        assert torch.equal(logits(load_model(open_folder(many), "float32")), logits(load_model(open_folder(one), "float32")))
+        assert torch.equal(
+            logits(load_model(open_folder(many), "float32")), logits(load_model(open_folder(one), "float32"))
+        )
 
     def test_candidates_are_what_would_be_written(self, world: Any, host: Any, tmp_path: Path) -> None:
         """The search measures exactly the composite's tensors, for every scale."""
@@ -203,7 +209,7 @@ class TestFuse:
         self.run(machine, NONE, tmp_path / "out")
         lock = read_lock(tmp_path / "out" / "cogen.lock")
         wrong = lock.model_copy(update={"files": lock.files | {"model.safetensors": "sha256:" + "0" * 64}})
-        with pytest.raises(PlanError, match="other bits in model.safetensors") as caught:
+        with pytest.raises(PlanError, match=r"other bits in model\.safetensors") as caught:
             self.run(machine, NONE, tmp_path / "again", replay=wrong)
         assert caught.value.hint
         assert not (tmp_path / "again").exists()

@@ -22,8 +22,10 @@ from cogen.fusion.merge.ties import largest, ties
 
 DTYPES = ("bfloat16", "float16", "float32")
 METHODS: dict[str, tuple[Any, dict[str, float]]] = {
-    "linear": (linear, {}), "task_arithmetic": (task_arithmetic, {}), "ties": (ties, {"density": 1.0}),
-}  # fmt: skip
+    "linear": (linear, {}),
+    "task_arithmetic": (task_arithmetic, {}),
+    "ties": (ties, {"density": 1.0}),
+}
 #: Values that break sloppy arithmetic: signed zeros, the smallest and largest numbers, one next to one.
 AWKWARD = {
     "bfloat16": [0.0, -0.0, 1.0, -1.0, 1.0078125, 9.2e-41, -9.2e-41, 3.3895e38, -3.3895e38, 1e-30, 1e30, 0.1],
@@ -57,8 +59,13 @@ def checkpoint(folder: Path, tensors: dict[str, torch.Tensor]) -> Checkpoint:
 
 
 def merge(
-    folder: Path, base: torch.Tensor, experts: Sequence[torch.Tensor], weights: Sequence[float], method: Any, **parameters: float
-) -> torch.Tensor:  # fmt: skip
+    folder: Path,
+    base: torch.Tensor,
+    experts: Sequence[torch.Tensor],
+    weights: Sequence[float],
+    method: Any,
+    **parameters: float,
+) -> torch.Tensor:
     """Through the engine: files in, the stored tensor out."""
     opened = [checkpoint(folder / f"{i}", {"w": tensor}) for i, tensor in enumerate([base, *experts])]
     (found,) = merged("w", opened[0], opened[1:], weights, method, [parameters])
@@ -68,7 +75,7 @@ def merge(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", METHODS)
 class TestLaws:
-    """"Laws, bitwise on the output (accumulate in float32 for bf16 and fp16 inputs, float64 for fp32)"."""
+    """Laws, bitwise on the output: accumulate in float32 for bf16 and fp16 inputs, float64 for fp32 (issue 2)."""
 
     def test_one_expert_at_weight_one_is_that_expert(self, tmp_path: Path, name: str, dtype: str) -> None:
         """Every bit of it, signed zeros and numbers below the normal range too."""
@@ -77,7 +84,9 @@ class TestLaws:
         found = merge(tmp_path, base, [expert], [1.0], method, **parameters)
         assert torch.equal(bits(found), bits(expert))
 
-    @pytest.mark.parametrize("weights", [[0.5, 0.5], [1 / 3] * 3, [0.2] * 5, [1 / 7] * 7, [0.1, 0.2, 0.7], [0.123, 0.877]])
+    @pytest.mark.parametrize(
+        "weights", [[0.5, 0.5], [1 / 3] * 3, [0.2] * 5, [1 / 7] * 7, [0.1, 0.2, 0.7], [0.123, 0.877]]
+    )
     def test_identical_experts_give_it(self, tmp_path: Path, name: str, dtype: str, weights: list[float]) -> None:
         """N copies with weights that sum to one, which no binary number can be divided into."""
         method, parameters = METHODS[name]
@@ -111,7 +120,9 @@ class TestLaws:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("weights", [[1.0], [2.5], [0.3], [1.00000005], [3.0, 3.0], [7.0, 0.1, 0.2], [1.00000005, 3e-5]])
+@pytest.mark.parametrize(
+    "weights", [[1.0], [2.5], [0.3], [1.00000005], [3.0, 3.0], [7.0, 0.1, 0.2], [1.00000005, 3e-5]]
+)
 @pytest.mark.parametrize("name", ["linear", "ties"])
 def test_methods_that_normalise_give_identical_experts_at_any_weight(
     tmp_path: Path, name: str, dtype: str, weights: list[float]
@@ -149,7 +160,9 @@ class TestReferences:
         base, *experts = (torch.randn(4000, generator=generator).to(kind) for _ in range(4))
         weights = [0.3, 1.0, 0.45]
         found = merge(tmp_path, base, experts, weights, task_arithmetic, scale=0.6)
-        exact = base.double() + 0.6 * sum(w * (e.double() - base.double()) for w, e in zip(weights, experts, strict=True))
+        exact = base.double() + 0.6 * sum(
+            w * (e.double() - base.double()) for w, e in zip(weights, experts, strict=True)
+        )
         size = exact.abs().maximum(torch.tensor(1.0, dtype=torch.float64))
         assert torch.all((found.double() - exact).abs() <= size * torch.finfo(kind).eps)
 
@@ -157,12 +170,17 @@ class TestReferences:
     @given(data=st.data(), count=st.integers(1, 4), factor=st.floats(0.01, 100))
     def test_linear(self, data: st.DataObject, count: int, factor: float) -> None:
         """Σ wᵢ Eᵢ / Σ wᵢ; all weights times a factor change nothing (powers of two: not a bit)."""
-        base, *experts = (torch.tensor(data.draw(st.lists(FLOATS, min_size=8, max_size=8)), dtype=torch.float64) for _ in range(count + 1))
+        base, *experts = (
+            torch.tensor(data.draw(st.lists(FLOATS, min_size=8, max_size=8)), dtype=torch.float64)
+            for _ in range(count + 1)
+        )
         weights = data.draw(st.lists(WEIGHTS, min_size=count, max_size=count))
         found = linear(base, experts, weights)
         expected = np.average([e.numpy() for e in experts], axis=0, weights=weights)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-13, atol=1e-11)
-        np.testing.assert_allclose(linear(base, experts, [w * factor for w in weights]).numpy(), expected, rtol=1e-13, atol=1e-11)
+        np.testing.assert_allclose(
+            linear(base, experts, [w * factor for w in weights]).numpy(), expected, rtol=1e-13, atol=1e-11
+        )
         assert torch.equal(linear(base, experts, [w * 8 for w in weights]), found)
 
     @SETTINGS
@@ -185,7 +203,9 @@ class TestReferences:
             voters = [(w, t[i]) for w, t in zip(weights, trimmed, strict=True) if t[i] != 0 and np.sign(t[i]) == sign]
             if voters:
                 expected[i] += scale * sum(w * d for w, d in voters) / sum(w for w, _ in voters)
-        found = ties(torch.from_numpy(base), [torch.from_numpy(e) for e in experts], weights, density=density, scale=scale)
+        found = ties(
+            torch.from_numpy(base), [torch.from_numpy(e) for e in experts], weights, density=density, scale=scale
+        )
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12)
 
     @pytest.mark.parametrize("density", [0.5, 0.2])
@@ -200,7 +220,10 @@ class TestReferences:
 
 
 @SETTINGS
-@given(values=st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, math.inf]), min_size=1, max_size=30), density=st.floats(-0.5, 1.5))
+@given(
+    values=st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, math.inf]), min_size=1, max_size=30),
+    density=st.floats(-0.5, 1.5),
+)
 def test_trimming_keeps_exactly_the_largest(values: list[float], density: float) -> None:
     """``round(density·n)`` entries, none smaller than one that was dropped; among equals the first."""
     magnitude = torch.tensor(values)

@@ -73,8 +73,10 @@ class TestPlan:
         """plan → JSON → plan; and the wishes of a plan give the plan again."""
         machine = host(world.expert("e1", 1), world.expert("e2", 2))
         for recipe in (
-            NONE, FuseRecipe(level="quick"), FuseRecipe(level="full", method="ties", parameters={"density": 0.3}, scale=(0.3, 0.7)),
-        ):  # fmt: skip
+            NONE,
+            FuseRecipe(level="quick"),
+            FuseRecipe(level="full", method="ties", parameters={"density": 0.3}, scale=(0.3, 0.7)),
+        ):
             plan, _ = make_plan(machine, recipe)
             (tmp_path / "plan.json").write_text(plan.model_dump_json(indent=2))
             read = read_plan(tmp_path / "plan.json")
@@ -88,9 +90,13 @@ class TestPlan:
         machine = host(world.expert("e1", 1), world.expert("e2", 2))
         base = FuseRecipe(level="quick", method="ties", scale=(0.3, 0.6))
         changes: list[dict[str, Any]] = [
-            {}, {"experts": {"e1": 1.0, "e2": 0.5}}, {"experts": {"e1": 1.0}}, {"method": "linear"}, {"scale": (0.3, 0.7)},
+            {},
+            {"experts": {"e1": 1.0, "e2": 0.5}},
+            {"experts": {"e1": 1.0}},
+            {"method": "linear"},
+            {"scale": (0.3, 0.7)},
             {"parameters": {"density": 0.3}},
-        ]  # fmt: skip
+        ]
         digests = [make_plan(machine, base.model_copy(update=c))[0].inputs_digest for c in changes]
         assert len(set(digests)) == len(digests)
         assert make_plan(machine, base.model_copy(update={"level": "full"}))[0].inputs_digest == digests[0]
@@ -135,12 +141,30 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
     "no derivatives": (_forbidden, {}, CompatibilityError, "of e2 does not allow", "leave e2 out"),
     "share-alike": (_two_share_alike, {}, CompatibilityError, "CC-BY-SA-4.0 and GPL-3.0-only", "leave one"),
     "no expert": (_none, {}, UsageError, "no expert is installed", "pip install"),
-    "method": (_two, {"method": "blend"}, UsageError, "no merge method 'blend'", "known are linear, task_arithmetic, ties"),
+    "method": (
+        _two,
+        {"method": "blend"},
+        UsageError,
+        "no merge method 'blend'",
+        "known are linear, task_arithmetic, ties",
+    ),
     "parameter": (_two, {"parameters": {"k": 1.0}}, UsageError, "no parameter 'k'", "none beside scale"),
     "another's parameter": (_two, {"method": "ties", "parameters": {"top": 1.0}}, UsageError, "'top'", "density"),
-    "density of nothing": (_two, {"method": "ties", "parameters": {"density": 0.0}}, UsageError, "density 0", "above 0"),
-    "density above all": (_two, {"method": "ties", "parameters": {"density": 1.5}}, UsageError, "density 1.5", "at most 1"),
-}  # fmt: skip
+    "density of nothing": (
+        _two,
+        {"method": "ties", "parameters": {"density": 0.0}},
+        UsageError,
+        "density 0",
+        "above 0",
+    ),
+    "density above all": (
+        _two,
+        {"method": "ties", "parameters": {"density": 1.5}},
+        UsageError,
+        "density 1.5",
+        "at most 1",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -231,7 +255,7 @@ def test_a_method_that_needs_a_parameter(monkeypatch: pytest.MonkeyPatch, host: 
     ],
 )
 def test_the_licence_of_the_composite(world: Any, host: Any, licences: list[str], expected: str) -> None:
-    """All of them and the base's (Apache-2.0) together, one that must be kept (marked *) before the others, and nothing unknown hidden."""
+    """All and the base's (Apache-2.0); one that must be kept (marked *) before the others; nothing unknown hidden."""
     experts = [
         world.expert(f"e{i}", i, license=text.lstrip("*"), derivatives="share-alike" if text[0] == "*" else "allowed")
         for i, text in enumerate(licences)
@@ -307,9 +331,12 @@ class TestMoved:
         """Missing, not JSON, another version, an unknown field: each with its place and a hint."""
         document = json.loads(plan.model_dump_json())
         for text, told in {
-            "{": "JSON", "[]": "object", json.dumps(document | {"version": 2}): "version", json.dumps(document | {"extra": 1}): "extra",
+            "{": "JSON",
+            "[]": "object",
+            json.dumps(document | {"version": 2}): "version",
+            json.dumps(document | {"extra": 1}): "extra",
             json.dumps({k: v for k, v in document.items() if k != "base"}): "base",
-        }.items():  # fmt: skip
+        }.items():
             (tmp_path / "plan.json").write_text(text)
             with pytest.raises(SpecError, match=told) as caught:
                 read_plan(tmp_path / "plan.json")
@@ -323,20 +350,32 @@ class TestRecipe:
 
     def test_a_whole_one(self, tmp_path: Path) -> None:
         """Values, whole numbers too."""
-        (tmp_path / "r.toml").write_text('method = "ties"\nscale = 1\nlevel = "none"\n[experts]\ne1 = 2\n[parameters]\ndensity = 0.5')
+        (tmp_path / "r.toml").write_text(
+            'method = "ties"\nscale = 1\nlevel = "none"\n[experts]\ne1 = 2\n[parameters]\ndensity = 0.5'
+        )
         recipe = read_fuse_recipe(tmp_path / "r.toml")
-        assert recipe == FuseRecipe(method="ties", scale=1.0, level="none", experts={"e1": 2.0}, parameters={"density": 0.5})
+        assert recipe == FuseRecipe(
+            method="ties", scale=1.0, level="none", experts={"e1": 2.0}, parameters={"density": 0.5}
+        )
         assert isinstance(recipe.scale, float)
 
     @pytest.mark.parametrize(
         ("text", "place"),
         [
-            ("scales = [1]", "scales"), ("scale = 'x'", "scale"), ("scale = nan", "scale"), ("scale = [0.1, inf]", "scale"),
-            ("level = 'fast'", "level"), ("[experts]\ne1 = 0", "experts.e1"), ("[experts]\ne1 = -1", "experts.e1"),
-            ("[experts]\ne1 = inf", "experts.e1"), ("[experts]\n'E 1' = 1", "experts.E 1"), ("[parameters]\nk = nan", "parameters.k"),
-            ("strategy = 'stack'", "strategy"), ("x", "TOML"),
+            ("scales = [1]", "scales"),
+            ("scale = 'x'", "scale"),
+            ("scale = nan", "scale"),
+            ("scale = [0.1, inf]", "scale"),
+            ("level = 'fast'", "level"),
+            ("[experts]\ne1 = 0", "experts.e1"),
+            ("[experts]\ne1 = -1", "experts.e1"),
+            ("[experts]\ne1 = inf", "experts.e1"),
+            ("[experts]\n'E 1' = 1", "experts.E 1"),
+            ("[parameters]\nk = nan", "parameters.k"),
+            ("strategy = 'stack'", "strategy"),
+            ("x", "TOML"),
         ],
-    )  # fmt: skip
+    )
     def test_mistakes_name_their_field(self, tmp_path: Path, text: str, place: str) -> None:
         """One line with the place, and a hint."""
         (tmp_path / "r.toml").write_text(text)

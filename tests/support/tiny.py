@@ -81,9 +81,16 @@ def save_adapter(
     folder.mkdir(parents=True)
     save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
     options: dict[str, Any] = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none",
-        "target_modules": ["down_proj", "gate_proj", "up_proj"], "base_model_name_or_path": None, "inference_mode": True,
-    }  # fmt: skip
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": ["down_proj", "gate_proj", "up_proj"],
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+    }
     (folder / "adapter_config.json").write_text(json.dumps(options | config))
     return folder
 

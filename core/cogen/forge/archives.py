@@ -48,7 +48,9 @@ def members(source: CorpusSource, home: Path, talk: Talk) -> Iterator[tuple[str,
     try:
         yield from _members(scheme, archive, source)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise SourceError(f"{source.uri} cannot be unpacked: {error}", hint="is it an archive of the kind that its scheme says?") from error
+        raise SourceError(
+            f"{source.uri} cannot be unpacked: {error}", hint="is it an archive of the kind that its scheme says?"
+        ) from error
 
 
 def _members(scheme: str, archive: Path, source: CorpusSource) -> Iterator[tuple[str, bytes]]:

@@ -99,7 +99,6 @@ def run_training(prepared: Prepared, report: Report) -> Path:
 
     The folder holds a PEFT adapter (modes lora, ffn) or a whole checkpoint (full), and ``run.json``.
     """
-    import torch
 
     with locked(prepared.run):
         _same_inputs(prepared)
