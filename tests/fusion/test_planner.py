@@ -207,7 +207,7 @@ class TestRefusedLater:
         assert "--scale" in str(caught.value.hint)
         suites = [s.model_dump(mode="json") | {"metric": "acc"} for s in expert.spec.suites]
         with pytest.raises(UsageError, match="no expert has a bits-per-byte suite") as caught:
-            make_plan(host(world.expert("e1", 1, suites=suites)), FuseRecipe(level="quick"))
+            make_plan(host(world.expert("e1", 1, suites=suites)), FuseRecipe(level="quick", scale=(0.3, 1.0)))
         assert "--scale" in str(caught.value.hint)
 
     def test_a_method_without_a_scale(self, world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
