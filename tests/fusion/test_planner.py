@@ -203,12 +203,25 @@ class TestRefusedLater:
         """Without an evaluation, or without a bits-per-byte suite, the scale is the user's to give."""
         expert = world.expert("e1", 1)
         with pytest.raises(UsageError, match="without an evaluation") as caught:
-            make_plan(host(expert), FuseRecipe(level="none"))
+            make_plan(host(expert), FuseRecipe(level="none", scale=(0.3, 0.6)))
         assert "--scale" in str(caught.value.hint)
         suites = [s.model_dump(mode="json") | {"metric": "acc"} for s in expert.spec.suites]
         with pytest.raises(UsageError, match="no expert has a bits-per-byte suite") as caught:
             make_plan(host(world.expert("e1", 1, suites=suites)), FuseRecipe(level="quick", scale=(0.3, 1.0)))
         assert "--scale" in str(caught.value.hint)
+
+    def test_which_scales_are_tried(self, world: Any, host: Any) -> None:
+        """A method that adds differences up shares the wanted sums; one expert alone is taken as it is."""
+        one, two = world.expert("e1", 1), world.expert("e2", 2)
+
+        def scales(*experts: Any, **wishes: Any) -> tuple[float, ...]:
+            return make_plan(host(*experts), FuseRecipe(level="quick", **wishes))[0].scales
+
+        assert scales(one, two, method="linear") == TOTALS
+        assert scales(one, two) == tuple(total / 2 for total in TOTALS)
+        assert scales(one, two, experts={"e1": 1.0, "e2": 3.0}) == tuple(float(f"{t / 4:.3g}") for t in TOTALS)
+        assert scales(one) == (1.0,)
+        assert scales(one, two, scale=(0.6, 0.3, 0.6)) == (0.3, 0.6)
 
     def test_a_method_without_a_scale(self, world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """A scale that would be ignored is refused; the default search is simply left out."""
