@@ -1,6 +1,6 @@
 """The same as `cogen fuse power materials --scale 0.6 --level none`, from Python.
 
-    python examples/compose.py composite
+python examples/compose.py composite
 """
 
 from __future__ import annotations
