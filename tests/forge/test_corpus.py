@@ -88,6 +88,21 @@ class TestSplit:
         assert {d.text for d in parts.samples} <= {d.text for d in parts.train}
         assert all(json.loads(line)["text"] for line in json_lines(parts.samples).splitlines())
 
+    def test_samples_quote_no_held_out_text(self, recipe: Any) -> None:
+        """Training text may share a little with held-out text; a sample that ships shares not one word 8-gram."""
+        path = recipe()
+        folder = path.parent / "texts"
+        for file in sorted(folder.glob("*.txt")):  # for every document another one that quotes nine words of it
+            quotes = [" ".join(p.split()[:9]) for p in file.read_text().split("\n\n")]
+            own = [" ".join(f"own{file.stem}x{i}y{j}" for j in range(4)) for i in range(len(quotes))]
+            text = "\n\n".join(f"{quote} {rest}." for quote, rest in zip(quotes, own, strict=True))
+            (folder / f"quote-{file.name}").write_text(text)
+        parts = split(recipe(corpus={"overlap_limit": 0.5, "sample_bytes": 60_000}))
+        held = set().union(*(ngrams(d.text) for d in parts.test + parts.dev))
+        assert any(overlap(d.text, held) > 0 for d in parts.train)
+        assert parts.samples
+        assert all(overlap(d.text, held) == 0 for d in parts.samples)
+
     def test_a_source_gives_at_most_its_share(self, recipe: Any) -> None:
         """``max_bytes`` of it, a random part; ``drop`` leaves documents out."""
         path = recipe()

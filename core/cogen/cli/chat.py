@@ -26,8 +26,11 @@ def command(
     """Talk to a model. Without --prompt: a conversation; an empty line or Ctrl-D ends it."""
     from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder, open_weights
+    from cogen.errors import UsageError
     from cogen.host import Host
 
+    if prompt is None and out.mode != "human":
+        raise UsageError("a conversation has no JSON and nothing to be quiet about", hint="ask one question: --prompt")
     folder = Path(model)
     if folder.is_dir():
         checkpoint = open_folder(folder)

@@ -106,7 +106,7 @@ def build_corpus(recipe: CorpusRecipe, home: Path, talk: Talk = silent) -> Corpu
     rng.shuffle(kept)
     if not kept:
         raise TrainError("no training text is left after the split", hint="add sources, or raise overlap_limit")
-    parts = CorpusParts(kept, dev, test, _samples(kept, recipe), duplicates, overlapping, similar)
+    parts = CorpusParts(kept, dev, test, _samples(kept, test + dev, recipe), duplicates, overlapping, similar)
     parts.test_overlap = sum(overlap(document.text, known) for document in test) / len(test)
     for document in kept:
         parts.by_source[document.source] = parts.by_source.get(document.source, 0) + document.bytes
@@ -204,14 +204,18 @@ def _part(held: list[Document], recipe: CorpusRecipe) -> tuple[list[Document], l
     return test, dev
 
 
-def _samples(train: list[Document], recipe: CorpusRecipe) -> list[Document]:
-    """Training documents that may be shipped, as many as fit into ``sample_bytes`` of JSON Lines."""
+def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) -> list[Document]:
+    """Training documents that may be shipped, as many as fit into ``sample_bytes`` of JSON Lines.
+
+    A training document may share a phrase with a held-out one; samples, which calibrate and route, may not.
+    """
     allowed = {source.name for source in recipe.sources if source.heldout}
+    secret: set[int] = set().union(*(ngrams(document.text) for document in held))
     taken: list[Document] = []
     room = recipe.sample_bytes
     for document in train:
         size = len(json_line(document))
-        if document.source in allowed and size <= room:
+        if document.source in allowed and size <= room and not ngrams(document.text) & secret:
             taken.append(document)
             room -= size
     return taken
