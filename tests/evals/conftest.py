@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tiny import WORDS
+from support.tiny import tokenizer as tiny_tokenizer
 
 from cogen.evals import BoundSuite
 from cogen.spec.suite import DataFile, Suite
-
-WORDS = [
-    *("the", "grid", "operator", "measures", "voltage", "and", "current", "at", "every"),
-    *("node", "of", "the", "power", "network", "—", "Größe", "電力", "😀"),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -28,20 +25,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """Byte-level BPE of 300 entries: a character may span several tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator([" ".join(WORDS)] * 3, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
+    return tiny_tokenizer()
 
 
 @pytest.fixture(scope="session")
