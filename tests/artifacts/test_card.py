@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,22 @@ def test_people_read_the_same_figures(lock: Lock, matrix: Any, experts: Any, fol
     assert lock.weights_digest in text
     assert "CC0-1.0" in text
     assert "Invented words" in text
+
+
+def test_the_card_says_what_was_tuned(plan: Any, folder: Path, trials: Any) -> None:
+    """The weights that were used, the settings and the sentence, not what the plan began with."""
+    space = {"density": (0.1, 1.0), "weight.power": (0.0, 2.0)}
+    tuned = plan.model_copy(update={"method": "ties", "search": 5, "space": space, "parameters": {"density": 0.5}})
+    points = [
+        dataclasses.replace(t, parameters={"density": 0.2, "weight.power": 1.25 + i}) for i, t in enumerate(trials)
+    ]
+    lock = make_lock(tuned, 0.6, points, folder, None, parameters=points[2].parameters)
+    write_card(folder, lock, None)
+    text = ModelCard.load(folder / "README.md").text
+    assert "method ties with scale 0.6, density 0.2, weight of power 3.25, found among 5 candidates" in text
+    assert "Of 5 candidates measured on development texts, scale 0.6, density 0.2 and weight of power 3.25 did" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| power |"))
+    assert "| 3.25 |" in row
 
 
 def test_a_card_without_figures_or_experts(lock: Lock, folder: Path) -> None:

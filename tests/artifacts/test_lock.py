@@ -54,6 +54,31 @@ def test_a_lock_says_what_was_used(lock: Lock, plan: Any, trials: list[Trial], m
     assert make_lock(plan.model_copy(update={"parameters": {"seed": 7.0}}), 0.6, [], folder, None).seed == 7
 
 
+def test_a_lock_says_what_was_tuned(plan: Any, folder: Path) -> None:
+    """Parameters and weights of the choice and of every candidate, and why one could not be measured."""
+    chosen = {"density": 0.31, "weight.power": 1.25}
+    trials = [Trial(1.4, -0.3, {"power/heldout": 0.74}, chosen), Trial(1.4, None, {}, {"density": 0.0}, "too thin")]
+    write_lock(make_lock(plan, 1.4, trials, folder, None, parameters=chosen), folder / "cogen.lock")
+    lock = read_lock(folder)
+    assert (lock.scale, lock.parameters) == (1.4, chosen)
+    assert [Trial(**trial.model_dump()) for trial in lock.trials] == trials
+
+
+def test_a_lock_of_before_there_was_tuning(lock: Lock, tmp_path: Path) -> None:
+    """Without the fields that came later: read, with nothing tuned."""
+    value = lock.model_dump(mode="json")
+    del value["parameters"], value["plan"]["search"], value["plan"]["space"]
+    for trial in value["trials"]:
+        del trial["parameters"], trial["failure"]
+    for expert in value["plan"]["experts"]:
+        del expert["parameters"]
+    value["plan_digest"] = canonical_digest(value["plan"])
+    (tmp_path / "cogen.lock").write_text(json.dumps(value))
+    read = read_lock(tmp_path)
+    assert (read.parameters, read.plan.search, read.plan.space) == ({}, 0, {})
+    assert (read.scale, read.trials, read.plan) == (lock.scale, lock.trials, lock.plan)
+
+
 def test_verify_finds_what_differs(lock: Lock, folder: Path) -> None:
     """A changed byte, a missing file and one that came later are named; what is not loaded is not."""
     assert verify(lock, folder) == []

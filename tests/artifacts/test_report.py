@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import itertools
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.manifests import make_expert, manifest
 
-from cogen.artifacts import charts
+from cogen.artifacts import charts, search_view
 from cogen.artifacts.lock import Lock, make_lock
 from cogen.artifacts.report import duration, render, size, thousands, write_report
 from cogen.artifacts.view import bounds, figure
 from cogen.evals import Matrix, compare
+from cogen.fusion.measure import Trial
 
 _VOID = {"meta", "br", "link", "img", "hr", "input", "base", "col", "embed", "source", "track", "wbr", "area"}
 #: Attributes that make a browser fetch or run something.
@@ -128,6 +131,70 @@ def test_the_page_holds_every_figure(page: Page, matrix: Matrix, lock: Lock, tri
         assert part in text
 
 
+def _tuned(trials: Any, folder: Path, plan: Any, matrix: Any) -> tuple[Any, Lock, list[Trial]]:
+    """Scale and density tuned together; the third candidate is chosen, a sixth one failed."""
+    tuned = plan.model_copy(update={"search": 6, "space": {"density": (0.0, 1.0), "scale": (0.0, 1.0)}})
+    points = [dataclasses.replace(t, parameters={"density": 0.123 + 0.1 * i}) for i, t in enumerate(trials)]
+    points.append(Trial(0.99, None, {}, {"density": 0.0}, "<b>too thin</b>"))
+    return tuned, make_lock(tuned, 0.6, points, folder, matrix, parameters=points[2].parameters), points
+
+
+def test_a_report_of_several_tuned_parameters(
+    trials: Any, folder: Path, plan: Any, matrix: Matrix, experts: Any
+) -> None:
+    """Every value of every candidate, the chosen one marked once, the reason of a failure, and the course as a chart."""
+    tuned, lock, points = _tuned(trials, folder, plan, matrix)
+    page = Page(render(lock, tuned, matrix, points, experts))
+    harmless(page)
+    text = " ".join(" ".join(page.text).split())
+    for point in points:
+        assert f"{point.parameters['density']:g}" in text
+        for value in point.bits_per_byte.values():
+            assert f"{value:.4f}" in text
+    assert "Of 6 candidates measured on development texts, scale 0.6 and density 0.323 did best" in text
+    assert "2 settings were tuned together. 6 candidates were measured" in text
+    assert "<b>too thin</b>" in text
+    cells = re.findall(r"<tr><td class=\"num\">(\d)</td>.*<td>(.*)</td></tr>", page.source)
+    assert cells == [
+        *((str(i + 1), "chosen" if i == 2 else "") for i in range(5)),
+        ("6", "&lt;b&gt;too thin&lt;/b&gt;"),
+    ]
+    labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
+    assert "Mean bits per byte of every candidate, and the best so far" in labels
+    assert not any(label.startswith("Mean bits per byte by") for label in labels)
+    assert "candidate 6 could not be measured" in text
+
+
+def test_a_report_of_one_tuned_parameter(trials: Any, folder: Path, plan: Any, matrix: Matrix, experts: Any) -> None:
+    """A curve over that parameter, under its own name."""
+    points = [dataclasses.replace(t, scale=1.4, parameters={"weight.power": t.scale}) for t in trials]
+    tuned = plan.model_copy(update={"search": 5, "space": {"weight.power": (0.0, 2.0)}})
+    lock = make_lock(tuned, 1.4, points, folder, matrix, parameters={"weight.power": 0.6})
+    page = Page(render(lock, tuned, matrix, points, experts))
+    harmless(page)
+    assert ("svg", "aria-label", "Mean bits per byte by weight of power") in page.attributes
+    text = " ".join(" ".join(page.text).split())
+    assert "Only the weight of power was tuned." in text
+    assert "0.6, chosen" in text
+
+
+def test_a_report_of_a_greedy_soup(trials: Any, folder: Path, plan: Any, matrix: Matrix, experts: Any) -> None:
+    """Which experts were kept; the others have the weight 0 in the lineage."""
+    weights = [{f"weight.{e.id}": float(e.id in kept) for e in experts} for kept in (["power"], ["power", "neuro"])]
+    points = [dataclasses.replace(t, scale=1.0, parameters=w) for t, w in zip(trials[:2], weights, strict=True)]
+    soup = plan.model_copy(update={"method": "greedy_soup", "scales": (1.0,), "search": 9})
+    page = Page(
+        render(make_lock(soup, 1.0, points, folder, matrix, parameters=weights[1]), soup, matrix, points, experts)
+    )
+    harmless(page)
+    text = " ".join(" ".join(page.text).split())
+    assert "the method greedy_soup (neuro and power out of 5 experts)" in text
+    assert "the average of neuro and power did best" in text
+    assert "Each expert was measured alone" in text
+    assert len(re.findall("ffn, weight 0", text)) == 3
+    assert len(re.findall("ffn, weight 1", text)) == 2
+
+
 def test_hostile_manifests_stay_text(tmp_path: Path, folder: Path, build: Any, trials: Any) -> None:
     """Whatever a publisher writes is shown as written and does nothing."""
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7 * 7 }} </style></svg>"
@@ -158,7 +225,7 @@ def test_a_report_without_figures(lock: Lock, plan: Any, experts: Any, tmp_path:
     text = " ".join(page.text)
     assert "The composite was not evaluated." in text
     assert "Nothing was measured" in text
-    assert "was given, not searched for" in text
+    assert "Scale 0.6: given, not searched for." in text
     assert lock.weights_digest in text
 
 
@@ -222,11 +289,11 @@ def test_charts_keep_order_and_bounds() -> None:
     specialist, composite = chart.groups[0].marks
     assert chart.left <= chart.zero < composite.x < specialist.low < specialist.x < specialist.high <= chart.right
     assert composite.low is None
-    curve = charts.curve([(1.0, 0.9), (0.3, 0.8), (0.6, 0.7)], 0.6)
+    curve = search_view.curve([(1.0, 0.9), (0.3, 0.8), (0.6, 0.7)], 0.6)
     assert [p.scale for p in curve.points] == ["0.3", "0.6", "1"]
     assert [p.chosen for p in curve.points] == [False, True, False]
     assert max(curve.points, key=lambda p: p.y).chosen
-    flat = charts.curve([(0.3, 0.8), (0.6, 0.8)], 0.3)
+    flat = search_view.curve([(0.3, 0.8), (0.6, 0.8)], 0.3)
     assert all(flat.top <= p.y <= flat.bottom for p in flat.points)
     drawing = charts.lineage(("base", ["x"]), [("e" * 99, ["y"])] * 3, ("composite", []))
     assert len(drawing.paths) == 6
@@ -234,3 +301,37 @@ def test_charts_keep_order_and_bounds() -> None:
         node.x + node.width <= drawing.width and node.y + node.height <= drawing.height for node in drawing.nodes
     )
     assert max(len(node.title) for node in drawing.nodes) <= 27
+
+
+def test_a_curve_labels_what_there_is_room_for() -> None:
+    """Twenty points: the chosen one always, no two labels nearer than their width; all points are drawn."""
+    trials = [(0.05 * i, 0.8 + (0.05 * i - 0.6) ** 2) for i in range(21)]
+    drawn = search_view.curve(trials, trials[12][0]).points
+    assert len(drawn) == 21
+    assert [p.labelled for p in drawn if p.chosen] == [True]
+    labelled = sorted(p.x for p in drawn if p.labelled)
+    assert len(labelled) > 5
+    assert min(b - a for a, b in itertools.pairwise(labelled)) >= 60
+
+
+def test_the_course_of_a_search() -> None:
+    """In order, the best so far never rises and ends at the chosen one; one bad candidate does not flatten the rest."""
+    values = [0.80, 0.79, None, 9.0, 0.78, 0.81, 0.77, 0.775]
+    course = search_view.course(values, 6)
+    assert [step.number for step in course.steps] == list(range(1, 9))
+    assert [step.kind for step in course.steps] == [
+        "specialist", "specialist", "failed", "beyond", "specialist", "specialist", "composite", "specialist",
+    ]  # fmt: skip
+    assert all(course.top <= step.y <= course.bottom for step in course.steps)
+    assert all(course.left < a.x < b.x < course.right for a, b in itertools.pairwise(course.steps))
+    lowest = max(course.steps, key=lambda step: step.y)
+    assert lowest.kind == "composite"
+    assert course.steps[0].y < course.steps[4].y - 20  # 0.80 and 0.78 can be told apart
+    corners = [tuple(map(float, corner.split(","))) for corner in course.line.split()]
+    assert [y for _, y in corners] == sorted(y for _, y in corners)
+    assert corners[0] == (course.steps[0].x, course.steps[0].y)
+    assert corners[-1] == (course.steps[-1].x, lowest.y)
+    assert [tick.label for tick in course.numbers][0] == "1"
+    flat = search_view.course([0.8, 0.8], 0)
+    assert all(flat.top <= step.y <= flat.bottom for step in flat.steps)
+    assert search_view.course([None, 0.8, 0.9], 1).steps[1].kind == "composite"

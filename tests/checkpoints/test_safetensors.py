@@ -119,10 +119,10 @@ def test_the_writer_demands_every_tensor_once_and_whole(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="4 bytes where 8 were announced"):
             writer.write("a", torch.ones(1))
         writer.write("a", torch.ones(2))
-        with pytest.raises(KeyError):
+        with pytest.raises(ValueError, match="more bytes than were announced"):
             writer.write("a", torch.ones(2))
         writer.write("b", torch.ones(1))
-    with pytest.raises(ValueError, match="never written"), SafetensorsWriter(tmp_path / "y.safetensors", shapes):
+    with pytest.raises(ValueError, match="not written"), SafetensorsWriter(tmp_path / "y.safetensors", shapes):
         pass
 
 
@@ -192,8 +192,8 @@ def test_no_safetensors_at_all(tmp_path: Path, data: bytes) -> None:
 
 def test_a_dtype_that_we_lack_is_named(tmp_path: Path) -> None:
     """A good file of a dtype that CoGen cannot merge is not called damaged."""
-    path = raw(tmp_path / "x.safetensors", {"a": entry(0, 2, dtype="F8_E4M3")}, b"xx")
-    with pytest.raises(SourceError, match="F8_E4M3"):
+    path = raw(tmp_path / "x.safetensors", {"a": entry(0, 2, dtype="F4_E2M1")}, b"xx")
+    with pytest.raises(SourceError, match="F4_E2M1"):
         read_header(path)
 
 

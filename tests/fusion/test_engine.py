@@ -19,14 +19,16 @@ from cogen.artifacts.fuse import fuse, wishes
 from cogen.artifacts.lock import read_lock
 from cogen.checkpoints.load import applied, load_model
 from cogen.checkpoints.model import open_folder
-from cogen.errors import PlanError, UsageError
+from cogen.checkpoints.safetensors_file import SafetensorsWriter
+from cogen.errors import CogenError, PlanError, UsageError
 from cogen.fusion import engine
-from cogen.fusion.engine import write_candidates, write_composite
+from cogen.fusion.engine import planned_outputs, write_candidate, write_composite
 from cogen.fusion.measure import _with
 from cogen.fusion.merge.task_arithmetic import task_arithmetic
 from cogen.fusion.plan import refuse_moved
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.stream import Engine
 
 NONE = FuseRecipe(level="none", scale=0.6)
 
@@ -36,8 +38,16 @@ def build(folder: Path, host: Any, recipe: FuseRecipe = NONE) -> tuple[Any, Any,
     plan, inputs = make_plan(host, recipe)
     folder.mkdir(parents=True)
     method = resolve_method(host, plan.method, plan.parameters)
-    write_composite(plan, inputs.base, list(inputs.experts.values()), method, plan.scales[0], folder)
+    write_composite(plan, inputs.base, list(inputs.experts.values()), method, {"scale": plan.scales[0]}, folder)
     return plan, inputs, folder
+
+
+def candidate(file: Path, plan: Any, inputs: Any, method: Any, scale: float) -> Path:
+    """The merged tensors alone, as a search writes them."""
+    with Engine() as running:
+        experts = list(inputs.experts.values())
+        write_candidate(planned_outputs(plan, inputs.base, experts, method, running, {"scale": scale}), running, file)
+    return file
 
 
 def weights_of(folder: Path) -> dict[str, str]:
@@ -120,9 +130,7 @@ class TestComposite:
         env = {**os.environ, "HF_HUB_OFFLINE": "1"}
         run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, env=env, check=False)
         assert run.returncode == 0, run.stderr
-        (tmp_path / "scratch").mkdir()
-        method = resolve_method(host(), plan.method, {})
-        (file,) = write_candidates(plan, inputs.base, list(inputs.experts.values()), method, tmp_path / "scratch")
+        file = candidate(tmp_path / "c.safetensors", plan, inputs, resolve_method(host(), plan.method, {}), 0.6)
         measured = _with(plan.model_copy(update={"eval_dtype": "bfloat16"}), inputs.base, file)
         theirs = torch.load(tmp_path / "logits.pt", weights_only=True)
         torch.testing.assert_close(theirs, logits(measured), rtol=0, atol=0)
@@ -149,15 +157,14 @@ class TestComposite:
         machine = host(world.expert("e1", 1), world.expert("e2", 2))
         plan, inputs = make_plan(machine, recipe)
         method, experts = resolve_method(machine, plan.method, {}), list(inputs.experts.values())
-        files = write_candidates(plan, inputs.base, experts, method, tmp_path)
-        for scale, file in zip(plan.scales, files, strict=True):
+        for scale in plan.scales:
+            file = candidate(tmp_path / f"{scale}.safetensors", plan, inputs, method, scale)
             folder = tmp_path / f"{scale}"
             folder.mkdir()
-            write_composite(plan, inputs.base, experts, method, scale, folder)
-            written = load_file(folder / "model.safetensors")
-            candidate = load_file(file)
-            assert len(candidate) == plan.changed_tensors
-            assert all(torch.equal(written[name], tensor) for name, tensor in candidate.items())
+            write_composite(plan, inputs.base, experts, method, {"scale": scale}, folder)
+            written, tried = load_file(folder / "model.safetensors"), load_file(file)
+            assert len(tried) == plan.changed_tensors
+            assert all(torch.equal(written[name], tensor) for name, tensor in tried.items())
 
 
 class TestFuse:
@@ -223,21 +230,21 @@ class TestFuse:
         if old:
             self.run(machine, FuseRecipe(level="none", scale=0.1), tmp_path / "out")
         before = weights_of(tmp_path / "out")
-        real, calls = engine.merged, []
+        real, calls = SafetensorsWriter.write_part, []
 
-        def failing(name: str, *rest: Any) -> Any:
+        def failing(self: Any, name: str, *rest: Any) -> None:
             calls.append(name)
             if len(calls) == 4:
                 raise OSError(28, "No space left on device")
-            return real(name, *rest)
+            real(self, name, *rest)
 
-        monkeypatch.setattr(engine, "merged", failing)
-        with pytest.raises(OSError, match="No space left"):
+        monkeypatch.setattr(SafetensorsWriter, "write_part", failing)
+        with pytest.raises(CogenError, match="the disk is full: 1 MB are needed"):
             self.run(machine, NONE, tmp_path / "out")
         assert (tmp_path / "out").exists() == old
         assert weights_of(tmp_path / "out") == before
         assert not list(tmp_path.glob(".out*"))
-        monkeypatch.setattr(engine, "merged", real)
+        monkeypatch.setattr(SafetensorsWriter, "write_part", real)
         self.run(machine, NONE, tmp_path / "out")
         assert weights_of(tmp_path / "out") != before
 
@@ -251,3 +258,38 @@ class TestFuse:
                 self.run(machine, NONE, tmp_path / name)
             assert caught.value.hint
         assert (tmp_path / "out" / "thesis.tex").read_text() == "x"
+
+
+class TestMethodsOfTwo:
+    """slerp and its kin: from the first expert to the second, or from the base to the only one."""
+
+    def weights(self, folder: Path, machine: Any, **wishes: Any) -> dict[str, torch.Tensor]:
+        _, _, folder = build(folder, machine, FuseRecipe(level="none", **wishes))
+        return load_file(folder / "model.safetensors")
+
+    def test_the_order_of_the_wishes_is_kept(self, world: Any, host: Any, tmp_path: Path) -> None:
+        """t = 0 is the first named, t = 1 the second, whatever their digests are."""
+        machine = host(world.expert("e1", 1), world.expert("e2", 2))
+        for i, order in enumerate((("e1", "e2"), ("e2", "e1"))):
+            for t, wanted in zip((0.0, 1.0), order, strict=True):
+                alone = self.weights(
+                    tmp_path / f"{wanted}{i}", machine, experts={wanted: 1.0}, method="linear", scale=1.0
+                )
+                wishes = {"experts": dict.fromkeys(order, 1.0), "method": "slerp", "parameters": {"t": t}}
+                found = self.weights(tmp_path / f"{i}{t}", machine, **wishes)
+                assert all(torch.equal(found[n].view(torch.int16), alone[n].view(torch.int16)) for n in found)
+
+    def test_one_expert_is_paired_with_its_base(self, world: Any, host: Any, tmp_path: Path) -> None:
+        """t = 0 is the base; the plan says so."""
+        machine = host(world.expert("e1", 1))
+        found = self.weights(tmp_path / "out", machine, method="slerp", parameters={"t": 0.0})
+        base = load_file(world.folder / "base" / "model.safetensors")
+        assert all(torch.equal(found[n].view(torch.int16), base[n].view(torch.int16)) for n in base)
+        plan, _ = make_plan(machine, FuseRecipe(level="none", method="nearswap", parameters={"t": 0.1}))
+        assert plan.why == "one expert: nearswap goes from its base to it"
+
+    def test_three_are_refused(self, world: Any, host: Any) -> None:
+        """By name, before anything is read."""
+        machine = host(*(world.expert(f"e{i}", i) for i in (1, 2, 3)))
+        with pytest.raises(UsageError, match="slerp merges 2 models, not 3"):
+            make_plan(machine, FuseRecipe(level="none", method="slerp", parameters={"t": 0.5}))

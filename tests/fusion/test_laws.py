@@ -12,13 +12,19 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import write_safetensors
-from cogen.fusion.engine import changed_names, merged
+from cogen.fusion.engine import changed_names
 from cogen.fusion.merge.linear import linear
+from cogen.fusion.merge.memory import InMemory
+from cogen.fusion.merge.method import Stack
+from cogen.fusion.merge.statistics import largest
 from cogen.fusion.merge.task_arithmetic import task_arithmetic
-from cogen.fusion.merge.ties import largest, ties
+from cogen.fusion.merge.ties import ties
+from cogen.fusion.operands import Stored
+from cogen.fusion.stream import Engine, Merge, Output
 
 DTYPES = ("bfloat16", "float16", "float32")
 METHODS: dict[str, tuple[Any, dict[str, float]]] = {
@@ -68,8 +74,12 @@ def merge(
 ) -> torch.Tensor:
     """Through the engine: files in, the stored tensor out."""
     opened = [checkpoint(folder / f"{i}", {"w": tensor}) for i, tensor in enumerate([base, *experts])]
-    (found,) = merged("w", opened[0], opened[1:], weights, method, [parameters])
-    return found
+    info = opened[0].tensors["w"]
+    with Engine(2) as engine:
+        own, *others = (Stored(engine.files, c, "w", f"{i:03d}") for i, c in enumerate(opened))
+        work = Merge(method, own, tuple(others), tuple(weights), parameters)
+        engine.write([Output("w", info.dtype, info.shape, work)], folder / "out.safetensors")
+    return load_file(folder / "out.safetensors")["w"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -195,7 +205,7 @@ class TestReferences:
         for expert in experts:
             difference = expert - base
             order = sorted(range(size), key=lambda i: (-abs(difference[i]), i))
-            keep = set(order[: round(density * size)])
+            keep = set(order[: max(1, int(density * size))])
             trimmed.append([difference[i] if i in keep else 0.0 for i in range(size)])
         expected = base.copy()
         for i in range(size):
@@ -221,17 +231,21 @@ class TestReferences:
 
 @SETTINGS
 @given(
-    values=st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, math.inf]), min_size=1, max_size=30),
-    density=st.floats(-0.5, 1.5),
+    values=st.lists(st.sampled_from([0.0, 1.0, -2.0, 2.0, 3.0, math.inf, 1e-45, 1.0000001]), min_size=1, max_size=60),
+    counts=st.lists(st.integers(0, 130), min_size=1, max_size=3),
+    block=st.integers(1, 9),
+    split=st.integers(1, 60),
 )
-def test_trimming_keeps_exactly_the_largest(values: list[float], density: float) -> None:
-    """``round(density·n)`` entries, none smaller than one that was dropped; among equals the first."""
-    magnitude = torch.tensor(values)
-    mask = largest(magnitude, density)
-    count = min(max(round(density * len(values)), 0), len(values))
-    assert int(mask.sum()) == count
-    order = sorted(range(len(values)), key=lambda i: (-values[i], i))
-    assert sorted(order[:count]) == mask.nonzero().reshape(-1).tolist()
+def test_trimming_keeps_exactly_the_largest(values: list[float], counts: list[int], block: int, split: int) -> None:
+    """Over one or several tensors: none smaller than one that was dropped; among equals the first ones."""
+    tensors = [t for t in (torch.tensor(values[:split]), torch.tensor(values[split:])) if t.numel()]
+    stacks = [Stack("x", None, [InMemory(t)], torch.float32, block=block) for t in tensors]
+    cuts = largest(stacks, lambda found: found.experts * len(counts), counts)
+    order = sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))
+    for k, count in enumerate(counts):
+        masks = [c[k].mask(b.expert(0), b.start) for s, c in zip(stacks, cuts, strict=True) for b in s.blocks()]
+        kept = torch.cat(masks).nonzero().reshape(-1).tolist()
+        assert kept == sorted(order[:count])
 
 
 def test_infinities_of_an_expert_without_weight_do_no_harm() -> None:

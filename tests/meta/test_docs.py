@@ -29,6 +29,9 @@ def test_commands_of_the_readme_exist(line: str, capsys: pytest.CaptureFixture[s
     assert verb in VERBS
     assert main([verb, "--help"]) == 0
     told = capsys.readouterr().out
+    if "Commands:" in told:  # a group: the options are those of its sub-command
+        assert main([verb, arguments[0], "--help"]) == 0
+        told = capsys.readouterr().out
     for option in (argument for argument in arguments if argument.startswith("-")):
         assert re.search(rf"(^|[\s,]){re.escape(option)}\b", told), f"cogen {verb} has no {option}"
 

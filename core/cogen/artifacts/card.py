@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import summary
+from cogen.artifacts import choice, summary
 from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 
@@ -105,7 +105,7 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
         f"# {_name(lock)}",
         f"One language model, built by CoGen {_md(lock.cogen)} out of "
         f"{_count(lock.plan.experts)} that descend from {_md(lock.plan.base.name)}. "
-        f"{summary.verdict(matrix, gains)} {summary.forgetting(matrix, gains) or ''}".strip(),
+        + " ".join(filter(None, (summary.verdict(matrix, gains), summary.forgetting(matrix, gains), _chosen(lock)))),
         f"## Load it\n\n{_LOAD}",
         f"## Experts\n\n{_experts(lock)}",
         f"## Results\n\n{_results(matrix, gains)}",
@@ -116,11 +116,19 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _chosen(lock: Lock) -> str | None:
+    said = choice.sentence(lock.plan, lock.scale, lock.parameters, lock.trials)
+    return None if said is None else _md(said)
+
+
 def _experts(lock: Lock) -> str:
     rows = [
-        [e.id, e.title, e.publisher, f"{e.distribution} {e.version}", e.relation, f"{e.weight:g}", e.license]
+        [
+            e.id, e.title, e.publisher, f"{e.distribution} {e.version}", e.relation,
+            choice.weight(e, lock.parameters), e.license,
+        ]
         for e in sorted(lock.plan.experts, key=lambda e: e.id)
-    ]
+    ]  # fmt: skip
     lineage = (
         f"Lineage: {_md(lock.plan.base.name)} → {_count(rows)} → this model. All start from the same weights, "
         f"`{lock.plan.base.weights_digest}`; this model's weights are `{lock.weights_digest}`."
@@ -168,8 +176,8 @@ def _licenses(lock: Lock, experts: Sequence[Expert]) -> str:
 def _made(lock: Lock) -> str:
     plan = lock.plan
     wheels = " ".join(_word(f"{e.distribution}=={e.version}") for e in sorted(plan.experts, key=lambda e: e.id))
-    settings = ", ".join([f"scale {lock.scale:g}", *(f"{key} {value:g}" for key, value in plan.parameters.items())])
-    searched = f", found among {len(lock.trials)} values on the dev parts" if lock.trials else ""
+    settings = _md(choice.settings(plan, lock.scale, lock.parameters))
+    searched = f", found among {len(lock.trials)} candidates on the dev parts" if lock.trials else ""
     return (
         f"Strategy {_md(plan.strategy)}, method {_md(plan.method)} with {settings}{searched}. The same bits again:\n\n"
         f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\n"

@@ -102,55 +102,6 @@ def whiskers(groups: Sequence[tuple[str, str, Sequence[Point]]], unit: str = " %
 
 
 @dataclass(frozen=True)
-class CurvePoint:
-    x: float
-    y: float
-    scale: str
-    value: str
-    chosen: bool
-
-
-@dataclass(frozen=True)
-class Curve:
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    points: tuple[CurvePoint, ...]
-    ticks: tuple[Tick, ...]
-
-    @property
-    def line(self) -> str:
-        """For ``<polyline points=…>``."""
-        return " ".join(f"{p.x},{p.y}" for p in self.points)
-
-
-def curve(trials: Sequence[tuple[float, float]], chosen: float) -> Curve:
-    """(scale, mean bits per byte) of every trial, in the order of the scales."""
-    left, right, top, bottom = 70.0, WIDTH - 40.0, 34.0, 200.0
-    pairs = sorted(trials)
-    scales, values = [s for s, _ in pairs], [v for _, v in pairs]
-    # A tenth of air above and below, and never a range so narrow that rounding errors look like hills.
-    spread = max(max(values) - min(values), 1e-4 * max(values))
-    ticks = nice_ticks(min(values) - spread / 10, max(values) + spread / 10, 5)
-    low, high = ticks[0], ticks[-1]
-    decimals = max(2, -math.floor(math.log10(ticks[1] - ticks[0])))
-
-    def x(scale: float) -> float:
-        width = (scales[-1] - scales[0]) or 1.0
-        return round(left + 30 + (scale - scales[0]) / width * (right - left - 60), 2)
-
-    def y(value: float) -> float:
-        return round(bottom - (value - low) / (high - low) * (bottom - top), 2)
-
-    points = tuple(CurvePoint(x(s), y(v), f"{s:g}", f"{v:.4f}", s == chosen) for s, v in pairs)
-    marks = tuple(Tick(y(value), f"{value:.{decimals}f}") for value in ticks)
-    return Curve(WIDTH, 250, left, right, top, bottom, points, marks)
-
-
-@dataclass(frozen=True)
 class Node:
     x: float
     y: float

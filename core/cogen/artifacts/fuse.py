@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import Lock, make_lock, verify, write_lock
 from cogen.artifacts.report import write_report
 from cogen.checkpoints.cache import atomic_folder
-from cogen.errors import PlanError, UsageError
+from cogen.errors import PlanError
 from cogen.evals import Matrix
+from cogen.fusion.calibration import calibrated
 from cogen.fusion.engine import write_composite
-from cogen.fusion.measure import Trial, measure_matrix, search_scale
+from cogen.fusion.folder import refuse_foreign
+from cogen.fusion.measure import Trial, measure_matrix
 from cogen.fusion.plan import Plan
 from cogen.fusion.planner import Inputs
-from cogen.fusion.recipe import FuseRecipe, Level
+from cogen.fusion.recipe import FuseRecipe, Level, Wish
+from cogen.fusion.search import Choice, search
 from cogen.host import Expert
 
 LOCK = "cogen.lock"
@@ -31,6 +34,8 @@ class Outcome:
 
     folder: Path
     scale: float
+    #: What was chosen beside the scale; a weight is called ``weight.ID``.
+    parameters: dict[str, float]
     trials: list[Trial]
     matrix: Matrix | None
     lock: Lock
@@ -43,7 +48,7 @@ def fuse(
 ) -> Outcome:  # fmt: skip
     """Build ``output`` whole, or leave what was there.
 
-    :param replay: a lock whose scale is used without searching and whose digests the weights must have.
+    :param replay: a lock whose scale and parameters are used without searching and whose digests the weights must have.
     :raises UsageError: ``output`` holds something that is not ours.
     :raises PlanError: a replay did not give the lock's bits; nothing is written.
     """
@@ -56,15 +61,20 @@ def fuse(
         seconds[stage] = round(time.monotonic() - clock, 1)
         clock = time.monotonic()
 
+    inputs = calibrated(plan, inputs, method, progress)
     if replay is None:
-        scale, trials = search_scale(plan, inputs, method, progress)
+        choice, trials = search(plan, inputs, method, progress)
     else:
-        scale, trials = replay.scale, [Trial(**trial.model_dump()) for trial in replay.trials]
+        choice = Choice(replay.scale, dict(replay.parameters))
+        trials = [Trial(**trial.model_dump()) for trial in replay.trials]
     lap("search")
     with atomic_folder(output, replace=True) as part:
         if progress:
             progress.describe("writing the composite")
-        write_composite(plan, inputs.base, list(inputs.experts.values()), method, scale, part)
+        write_composite(
+            plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters},
+            part, grams=inputs.grams,
+        )  # fmt: skip
         # Configuration files name the version of transformers that wrote them; the promise is about weights.
         wrong = [name for name in verify(replay, part) if name.endswith(".safetensors")] if replay else []
         if wrong:
@@ -75,31 +85,37 @@ def fuse(
         lap("merge")
         matrix = measure_matrix(plan, inputs, part, progress) if plan.level != "none" else None
         lap("measure")
-        lock = make_lock(plan, scale, trials, part, matrix)
+        lock = make_lock(plan, choice.scale, trials, part, matrix, parameters=choice.parameters)
         write_lock(lock, part / LOCK)
         write_card(part, lock, matrix, list(experts))
         write_report(part / REPORT, lock, plan, matrix, trials, list(experts))
-    return Outcome(output, scale, trials, matrix, lock, seconds)
+    return Outcome(output, choice.scale, choice.parameters, trials, matrix, lock, seconds)
 
 
-def refuse_foreign(output: Path) -> None:
-    """Only a folder that we wrote, an empty one or none is replaced."""
-    if output.is_file():
-        raise UsageError(f"{output} is a file", hint="name a folder with -o")
-    if output.is_dir() and any(output.iterdir()) and not (output / LOCK).is_file():
-        raise UsageError(
-            f"{output} exists and is not a composite of ours", hint="name another folder with -o, or move it away"
-        )
+def wishes(
+    plan: Plan, *, scale: float | None = None, parameters: Mapping[str, float] | None = None, level: Level | None = None
+) -> FuseRecipe:
+    """The recipe that gives ``plan`` again, so that a saved one can be compared with what is installed.
 
-
-def wishes(plan: Plan, *, scale: float | None = None, level: Level | None = None) -> FuseRecipe:
-    """The recipe that gives ``plan`` again, so that a saved one can be compared with what is installed."""
-    fixed = scale if scale is not None else (plan.scales[0] if len(plan.scales) == 1 else plan.scales)
+    :param scale: that of a lock. The recipe is then one of the locked composite: nothing is left to search.
+    :param parameters: what the lock has beside the scale.
+    """
+    chosen = dict(parameters or {})
+    experts = {
+        expert.id: Wish(weight=chosen.pop(f"weight.{expert.id}", expert.weight), parameters=expert.parameters)
+        for expert in plan.experts
+    }
+    if scale is not None:
+        # What a search among the experts ended in is their plain average.
+        method = "linear" if plan.search and not plan.space else plan.method
+        given = {**plan.parameters, **chosen}
+        return FuseRecipe(experts=experts, method=method, scale=scale, parameters=given, level=level or plan.level)
     return FuseRecipe(
-        experts={expert.id: expert.weight for expert in plan.experts},
-        strategy="auto",
+        experts=experts,
         method=plan.method,
-        scale=fixed,
+        scale=plan.scales[0] if len(plan.scales) == 1 else plan.scales,
         parameters=plan.parameters,
+        search=plan.search if plan.space else 0,  # without a space the method itself asks for it
+        space=plan.space,
         level=level or plan.level,
     )

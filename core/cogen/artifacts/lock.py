@@ -10,7 +10,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -29,7 +29,7 @@ LOCK_NAME = "cogen.lock"
 LOCK_VERSION: Literal[1] = 1
 #: Packages whose version can change the bits of a composite or the figures of its matrix.
 _SOFTWARE = (
-    "torch", "transformers", "tokenizers", "safetensors", "gguf", "peft", "lm_eval", "numpy", "scipy",
+    "torch", "transformers", "tokenizers", "safetensors", "gguf", "peft", "lm_eval", "numpy", "scipy", "optuna",
 )  # fmt: skip
 #: What a loader would read from the folder; a file of such a kind that appears later is a change too.
 _LOADED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".bin", ".pt", ".gguf", ".py")
@@ -37,11 +37,13 @@ _HINT = "`cogen fuse` writes one into the composite's folder"
 
 
 class LockedTrial(Frozen):
-    """One value of the scale that was tried; the fields of :class:`cogen.fusion.measure.Trial`."""
+    """One candidate that was measured; the fields of :class:`cogen.fusion.measure.Trial`."""
 
     scale: float
-    objective: float
+    objective: float | None
     bits_per_byte: dict[str, float]
+    parameters: dict[str, float] = Field(default_factory=dict)
+    failure: str = ""
 
 
 class LockedCell(Frozen):
@@ -88,8 +90,10 @@ class Lock(Frozen):
     cogen: str
     plan: Plan
     plan_digest: Digest
-    #: The scale that was used: the best of ``trials``, or the only one.
+    #: The scale that was used: that of the best of ``trials``, or the only one.
     scale: float
+    #: What else the best of ``trials`` has; wins over the plan's. A weight is called ``weight.ID``.
+    parameters: dict[str, float] = Field(default_factory=dict)
     trials: tuple[LockedTrial, ...]
     seed: int | None
     software: dict[str, str]
@@ -107,10 +111,12 @@ def make_lock(
     folder: Path,
     matrix: Matrix | None,
     *,
+    parameters: Mapping[str, float] | None = None,
     created: str | None = None,
 ) -> Lock:
     """The lock of the composite that lies in ``folder``; reads every byte of it.
 
+    :param parameters: what was chosen beside the scale.
     :param created: replaces the present moment.
     :raises SourceError: the folder holds no readable checkpoint.
     """
@@ -125,9 +131,8 @@ def make_lock(
         plan=plan,
         plan_digest=plan.digest,
         scale=scale,
-        trials=tuple(
-            LockedTrial(scale=t.scale, objective=t.objective, bits_per_byte=dict(t.bits_per_byte)) for t in trials
-        ),
+        parameters=dict(parameters or {}),
+        trials=tuple(LockedTrial.model_validate(trial, from_attributes=True) for trial in trials),
         seed=None if seed is None else int(seed),
         software=software_versions(),
         platform=" ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import charts, summary, view
+from cogen.artifacts import charts, choice, search_view, summary, view
 from cogen.artifacts.origin import data_licenses
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def write_report(
     """Write the report of the composite that ``lock`` describes; whole or not at all.
 
     :param matrix: ``None`` where nothing was measured: the report then says so.
-    :param trials: values of the scale that were tried; empty where it was given.
+    :param trials: candidates that were measured; empty where nothing was searched for.
     :param experts: the plan's experts, for their data cards.
     """
     from cogen.checkpoints.cache import atomic_write
@@ -75,8 +75,9 @@ def render(
         verdict=summary.verdict(matrix, gains),
         forgetting=summary.forgetting(matrix, gains),
         **measured,
-        curve=_curve(lock, trials),
-        trials=sorted(trials, key=lambda trial: trial.scale),
+        found=choice.sentence(plan, lock.scale, lock.parameters, trials),
+        search=search_view.search(lock, plan, trials),
+        settings=choice.settings(plan, lock.scale, lock.parameters),
         lineage=_lineage(lock, plan, measured["domains"]),
         planned=sorted(plan.experts, key=lambda expert: expert.id),
         cards=cards,
@@ -118,19 +119,13 @@ def _intro(lock: Lock, plan: Plan) -> list[str]:
     width = 4 if plan.dtype == "float32" else 2
     who = "one publisher" if publishers == 1 else f"{publishers} publishers"
     what = "a domain expert" if count == 1 else f"{count} domain experts"
+    how = choice.settings(plan, lock.scale, lock.parameters)
     return [
         f"This is one language model of about {plan.cost.output_bytes / width / 1e6:,.0f} million parameters, "
         f"made from {what} of {who}.",
-        f"CoGen combined their weights with the method {plan.method} at scale {lock.scale:g}, starting from the model "
-        f"that all of them descend from, {plan.base.name}; their training data were not needed for it.",
+        f"CoGen combined their weights with the method {plan.method} ({how}), starting from the model that all of them "
+        f"descend from, {plan.base.name}; their training data were not needed for it.",
     ]
-
-
-def _curve(lock: Lock, trials: Sequence[Trial | LockedTrial]) -> charts.Curve | None:
-    """Geometric mean of bits per byte over the dev parts, by scale."""
-    if len(trials) < 2:
-        return None
-    return charts.curve([(trial.scale, math.exp(trial.objective)) for trial in trials], lock.scale)
 
 
 def _lineage(lock: Lock, plan: Plan, domains: Sequence[summary.Domain]) -> charts.Lineage:
@@ -138,7 +133,8 @@ def _lineage(lock: Lock, plan: Plan, domains: Sequence[summary.Domain]) -> chart
 
     def lines(expert: Any) -> tuple[str, ...]:
         gain = f", {summary.change(found[expert.id].specialist_gain)}" if expert.id in found else ""
-        return f"{expert.distribution} {expert.version}", f"{expert.relation}, weight {expert.weight:g}{gain}"
+        weight = choice.weight(expert, lock.parameters)
+        return f"{expert.distribution} {expert.version}", f"{expert.relation}, weight {weight}{gain}"
 
     return charts.lineage(
         (plan.base.name, ("base", plan.architecture, plan.base.weights_digest[7:23])),

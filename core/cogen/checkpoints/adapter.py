@@ -45,8 +45,8 @@ class LoraAdapter:
     folder: Path
     pairs: dict[str, tuple[TensorInfo, TensorInfo, float]]
 
-    def delta(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        """``scale · B·A`` of shape (out, in) in ``dtype``.
+    def delta(self, name: str, dtype: torch.dtype, first: int = 0, last: int | None = None) -> torch.Tensor:
+        """``scale · B·A`` of shape (out, in) in ``dtype``; only the rows [first, last) if they are given.
 
         Summed rank by rank with separate multiplications and additions: a matrix product may use another
         order or fused operations on another processor or thread count, and the composite's digest would change.
@@ -55,7 +55,7 @@ class LoraAdapter:
         import torch
 
         info_a, info_b, scale = self.pairs[name]
-        a, b = read_tensor(info_a).to(dtype), read_tensor(info_b).to(dtype)
+        a, b = read_tensor(info_a).to(dtype), read_tensor(info_b).to(dtype)[first:last]
         total = torch.zeros(b.shape[0], a.shape[1], dtype=dtype)
         product = torch.empty_like(total)
         columns = b.T.contiguous()

@@ -6,9 +6,11 @@ header ``{name: {dtype, shape, data_offsets}}``, then the bytes of the tensors.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,14 @@ from cogen.errors import SourceError, UnsafeError
 if TYPE_CHECKING:
     import torch
 
+    from cogen.checkpoints.files import OpenFiles
+
 #: safetensors name → (torch name, bytes an element).
 DTYPES = {
     "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
     "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
+    "BOOL": ("bool", 1), "U16": ("uint16", 2), "U32": ("uint32", 4), "U64": ("uint64", 8),
+    "F8_E4M3": ("float8_e4m3fn", 1), "F8_E5M2": ("float8_e5m2", 1),
 }  # fmt: skip
 _NAMES = {torch_name: name for name, (torch_name, _) in DTYPES.items()}
 _MAX_HEADER = 100 << 20
@@ -175,9 +180,11 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
 
 
 class SafetensorsWriter:
-    """One file, written a tensor at a time: sizes are known beforehand, so the header goes first.
+    """One file, written in any order by any thread: sizes are known beforehand, so the header goes first.
 
-    :param shapes: name → (torch dtype name, shape); names are laid out in sorted order.
+    The whole file is allocated at once, so that a full disk is found out before any work is done.
+
+    :param shapes: name → (torch dtype name, shape); laid out by element size, then by name.
     """
 
     def __init__(
@@ -185,7 +192,8 @@ class SafetensorsWriter:
     ) -> None:
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
         offset = 0
-        for name in sorted(shapes):
+        # Wide types first: a reader that maps the file wants each tensor at a multiple of its element's size.
+        for name in sorted(shapes, key=lambda name: (-DTYPES[_NAMES[shapes[name][0]]][1], name)):
             dtype, shape = shapes[name]
             kind = _NAMES[dtype]
             size = DTYPES[kind][1] * math.prod(shape)
@@ -193,20 +201,47 @@ class SafetensorsWriter:
             offset += size
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        self._header, self._start, self._left = header, 8 + len(text), set(shapes)
+        self._places = {
+            name: (8 + len(text) + entry["data_offsets"][0], 8 + len(text) + entry["data_offsets"][1])
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+        self._left = {name: stop - start for name, (start, stop) in self._places.items()}
+        self._lock = threading.Lock()
         self._file = path.open("wb")
-        self._file.write(len(text).to_bytes(8, "little") + text)
-        self._file.truncate(self._start + offset)
+        try:
+            self._file.write(len(text).to_bytes(8, "little") + text)
+            self._file.flush()
+            _allocate(self._file.fileno(), 8 + len(text) + offset)
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, name: str, tensor: torch.Tensor | bytes | bytearray) -> None:
         """Put a tensor, or its raw bytes, at its final place; each exactly once, in any order."""
-        data = tensor if isinstance(tensor, (bytes, bytearray)) else tensor_bytes(tensor)
-        start, stop = self._header[name]["data_offsets"]
+        data = memoryview(tensor) if isinstance(tensor, (bytes, bytearray)) else tensor_bytes(tensor)
+        start, stop = self._places[name]
         if len(data) != stop - start:
             raise ValueError(f"{name}: {len(data)} bytes where {stop - start} were announced")
-        self._file.seek(self._start + start)
-        self._file.write(data)
-        self._left.remove(name)
+        self.write_part(name, 0, data)
+
+    def write_part(self, name: str, offset: int, data: memoryview) -> None:
+        """Put ``data`` at ``offset`` bytes from the tensor's start; every byte exactly once."""
+        from cogen.checkpoints.files import write_all
+
+        self._count(name, len(data))
+        write_all(self._file.fileno(), data, self._places[name][0] + offset)
+
+    def copy(self, name: str, files: OpenFiles, source: TensorInfo) -> None:
+        """The bytes of a tensor of another file, unread."""
+        self._count(name, source.stop - source.start)
+        files.copy(source, self._file.fileno(), self._places[name][0])
+
+    def _count(self, name: str, size: int) -> None:
+        with self._lock:
+            if size > self._left[name]:
+                raise ValueError(f"{name}: more bytes than were announced")
+            self._left[name] -= size
 
     def __enter__(self) -> Self:
         return self
@@ -214,12 +249,22 @@ class SafetensorsWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                if self._left:
-                    raise ValueError(f"tensors never written: {sorted(self._left)[:3]}")
+                if missing := sorted(name for name, left in self._left.items() if left):
+                    raise ValueError(f"tensors not written: {missing[:3]}")
                 self._file.flush()
                 os.fsync(self._file.fileno())
         finally:
             self._file.close()
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Reserve the space; where the file system or the system can't, only set the size."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        os.ftruncate(descriptor, size)
 
 
 def write_safetensors(

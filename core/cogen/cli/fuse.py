@@ -7,8 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
+from cogen.cli import from_mergekit as mergekit
 from cogen.cli.output import out
-from cogen.cli.plan import Experts, LevelOption, Method, Parameter, Recipe, Scale, Strategy, read_wishes, show
+from cogen.cli.plan import (
+    Experts,
+    LevelOption,
+    Method,
+    Parameter,
+    Recipe,
+    Scale,
+    Search,
+    Strategy,
+    Tune,
+    read_wishes,
+    show,
+)
 from cogen.cli.told import Told
 
 
@@ -21,16 +34,32 @@ def command(
     parameter: Parameter = None,
     recipe: Recipe = None,
     level: LevelOption = None,
+    search: Search = None,
+    tune: Tune = None,
     plan: Annotated[
         Path | None,
         typer.Option("--plan", help="Build a plan that `cogen plan -o` saved; refused if a digest has moved."),
     ] = None,
     lock: Annotated[Path | None, typer.Option("--lock", help="Replay a cogen.lock: no search, the same bits.")] = None,
+    from_mergekit: mergekit.Recipe = None,
+    threads: mergekit.Threads = None,
+    shard_size: mergekit.ShardSize = None,
+    seed: mergekit.Seed = None,
 ) -> None:
     """Build one model out of the installed experts, measure it, and write a report.
 
     Without arguments: every installed expert, merged, into ./composite, measured at the level quick.
     """
+    mergekit.refuse_others(
+        from_mergekit,
+        {"EXPERT": experts, "--strategy": strategy, "--method": method, "--scale": scale, "--set": parameter,
+         "--recipe": recipe, "--level": level, "--search": search, "--tune": tune, "--plan": plan, "--lock": lock},
+        {"--threads": threads, "--shard-size": shard_size, "--seed": seed},
+    )  # fmt: skip
+    if from_mergekit is not None:
+        mergekit.run(from_mergekit, output, threads, shard_size, seed)
+        return
+    from cogen.artifacts import choice
     from cogen.artifacts.fuse import REPORT, fuse, refuse_foreign, wishes
     from cogen.artifacts.lock import read_lock
     from cogen.errors import UsageError
@@ -39,7 +68,7 @@ def command(
     from cogen.host import Host
 
     refuse_foreign(output)
-    asked = experts or strategy or method or scale or parameter or recipe
+    asked = experts or strategy or method or scale or parameter or recipe or search is not None or tune
     if (plan or lock) and (asked or (plan and (lock or level))):
         raise UsageError(
             "a saved plan or lock leaves nothing else to choose", hint="name either --plan, --lock, or your wishes"
@@ -50,9 +79,9 @@ def command(
     if saved is not None:
         wanted = wishes(saved)
     elif replay is not None:
-        wanted = wishes(replay.plan, scale=replay.scale, level=level)  # type: ignore[arg-type]
+        wanted = wishes(replay.plan, scale=replay.scale, parameters=replay.parameters, level=level)  # type: ignore[arg-type]
     else:
-        wanted = read_wishes(experts, strategy, method, scale, parameter, recipe, level)
+        wanted = read_wishes(experts, strategy, method, scale, parameter, recipe, level, search, tune)
     made, inputs = make_plan(host, wanted, talk=out.status)
     if saved is not None:
         refuse_moved(saved, made, f"the plan {plan}")
@@ -61,27 +90,33 @@ def command(
         refuse_moved(replay.plan, made, f"the lock {lock}")
         measured = {"level": made.level, "eval_dtype": made.eval_dtype, "suites": made.suites, "cost": made.cost}
         made = replay.plan.model_copy(update=measured)
-    show(made)
-    function = resolve_method(host, made.method, made.parameters)
+    show(made, replay)
+    function = resolve_method(host, made.method, made.parameters, made.space)
     chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.experts]
     with out.progress(made.cost.forward_tokens or None, "fusing", unit="tokens") as bar:
         outcome = fuse(made, inputs, function, chosen, output, replay=replay, progress=Told(bar, host, "fuse"))
     _show(outcome, made)
     took = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
     out.status(took)
-    out.success(f"wrote {output} (scale {outcome.scale:g}); talk to it: cogen chat {output}")
+    built = choice.settings(made, outcome.scale, outcome.parameters)
+    out.success(f"wrote {output} ({built}); talk to it: cogen chat {output}")
     out.text(f"report: {(output / REPORT).resolve()}")
     out.result(_result(outcome, made))
 
 
 def _show(outcome: Any, plan: Any) -> None:
+    from cogen.artifacts import choice
     from cogen.artifacts.summary import forgetting, verdict
     from cogen.cli.matrix import show_matrix
 
     if outcome.trials:
-        rows = [{"scale": f"{t.scale:g}", "mean bits per byte (log mean)": f"{2.718281828459045**t.objective:.4f}",
-                 "": "chosen" if t.scale == outcome.scale else ""} for t in outcome.trials]  # fmt: skip
-        out.table(rows, title="scale, on the dev parts")
+        heads = ["candidate", *map(choice.label, choice.columns(outcome.trials)), "mean bits per byte (log mean)", ""]
+        rows = [
+            [row.number, *row.values, row.mean and f"{row.mean:.4f}", "chosen" if row.chosen else row.failure]
+            for row in choice.candidates(outcome.trials, outcome.scale, outcome.parameters)
+        ]
+        out.table(rows, heads, title="candidates, on the dev parts")
+        out.text(choice.sentence(plan, outcome.scale, outcome.parameters, outcome.trials) or "")
     if outcome.matrix is not None:
         show_matrix(outcome.matrix)
         gains = outcome.matrix.gains()
@@ -101,6 +136,7 @@ def _result(outcome: Any, plan: Any) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "weights_digest": outcome.lock.weights_digest,
         "scale": outcome.scale,
+        "parameters": outcome.parameters,
         "trials": [vars(trial) for trial in outcome.trials],
         "seconds": outcome.seconds,
         "matrix": None,

@@ -31,6 +31,8 @@ VERBS = {
     "fuse": "Build one model out of the installed experts.",
     "eval": "Measure a model on the experts' suites.",
     "chat": "Talk to a model.",
+    "methods": "List the merge methods and what they take.",
+    "adapter": "Concatenate, merge or extract LoRA adapters.",
     "new": "Start an expert plugin of your own.",
     "train": "Train an expert from a recipe.",
     "check": "Test an expert plugin against the contract.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +22,17 @@ Scale = Annotated[
     list[float] | None,
     typer.Option("--scale", help="How far to go from the base. Once: fixed. Repeated: searched on the dev parts."),
 ]
-Parameter = Annotated[list[str] | None, typer.Option("--set", help="A parameter of the method, e.g. density=0.3.")]
+Parameter = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A parameter of the method: density=0.3, normalize=false, by layer density=[0.3,0.7]."),
+]
+Search = Annotated[
+    int | None, typer.Option("--search", help="Tune the method's parameters on the dev parts in so many evaluations.")
+]
+Tune = Annotated[
+    list[str] | None,
+    typer.Option("--tune", help="What --search tunes, and where: density=0.2:0.9, weight.power=0:2. Repeatable."),
+]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="The same wishes as a TOML file.")]
 LevelOption = Annotated[
     str | None, typer.Option("--level", help="quick (minutes), full (all test documents, float32), none.")
@@ -35,6 +47,8 @@ def command(
     parameter: Parameter = None,
     recipe: Recipe = None,
     level: LevelOption = None,
+    search: Search = None,
+    tune: Tune = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Save the plan as JSON for `cogen fuse --plan`.")
     ] = None,
@@ -44,9 +58,8 @@ def command(
     from cogen.fusion.planner import make_plan
     from cogen.host import Host
 
-    plan, _ = make_plan(
-        Host.discover(), read_wishes(experts, strategy, method, scale, parameter, recipe, level), talk=out.status
-    )
+    wishes = read_wishes(experts, strategy, method, scale, parameter, recipe, level, search, tune)
+    plan, _ = make_plan(Host.discover(), wishes, talk=out.status)
     show(plan)
     if output is not None:
         atomic_write(output, (plan.model_dump_json(indent=2) + "\n").encode())
@@ -56,54 +69,91 @@ def command(
 
 def read_wishes(
     experts: list[str] | None, strategy: str | None, method: str | None, scale: list[float] | None,
-    parameter: list[str] | None, recipe: Path | None, level: str | None,
+    parameter: list[str] | None, recipe: Path | None, level: str | None, search: int | None = None,
+    tune: list[str] | None = None,
 ) -> Any:  # fmt: skip
     """A recipe file, overridden by what the command line says."""
     from pydantic import ValidationError
 
     from cogen.errors import UsageError
-    from cogen.fusion.recipe import FuseRecipe, read_fuse_recipe
+    from cogen.fusion.recipe import FuseRecipe, mistake, read_fuse_recipe
 
     wishes: dict[str, Any] = read_fuse_recipe(recipe).model_dump() if recipe else {}
     if experts:
         wishes["experts"] = dict(_number(item, 1.0) for item in experts)
     if parameter:
-        wishes["parameters"] = {**wishes.get("parameters", {}), **dict(_number(item, None) for item in parameter)}
+        wishes["parameters"] = {**wishes.get("parameters", {}), **dict(map(_setting, parameter))}
+    if tune:
+        wishes["space"] = {**wishes.get("space", {}), **dict(map(_bounds, tune))}
     if scale:
         wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
-    named = {"strategy": strategy, "method": method, "level": level}
+    named = {"strategy": strategy, "method": method, "level": level, "search": search}
     wishes |= {key: value for key, value in named.items() if value is not None}
     try:
         return FuseRecipe.model_validate(wishes)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{place}: {first['msg']}", hint="see `cogen fuse --help`") from error
+        raise UsageError(mistake(error), hint="see `cogen fuse --help`") from error
 
 
-def _number(item: str, default: float | None) -> tuple[str, float]:
+def _number(item: str, default: float) -> tuple[str, float]:
     from cogen.errors import UsageError
 
     name, equals, value = item.partition("=")
     try:
-        return name, float(value) if equals or default is None else default
+        return name, float(value) if equals else default
     except ValueError as error:
-        raise UsageError(f"{item!r} is not NAME=NUMBER", hint="for example power=0.5, or --set density=0.3") from error
+        raise UsageError(f"{item!r} is not ID=WEIGHT", hint="for example power=0.5") from error
 
 
-def show(plan: Any) -> None:
-    """The plan for people."""
+def _setting(item: str) -> tuple[str, Any]:
+    """NAME=VALUE as in a recipe: a TOML value, or a word without its quotes, which a shell would take away."""
+    import tomllib
+
+    from cogen.errors import UsageError
+
+    name, equals, text = item.partition("=")
+    with contextlib.suppress(ValueError):
+        return name, float(text)
+    try:
+        value = tomllib.loads(f"value = {text}") if equals else {}
+    except tomllib.TOMLDecodeError:
+        value = {"value": text} if re.fullmatch(r"[A-Za-z_][\w.-]*", text) else {}
+    if list(value) != ["value"] or not name:
+        raise UsageError(
+            f"{item!r} is not NAME=VALUE",
+            hint='for example --set density=0.3, --set normalize=false or --set "density=[0.3, 0.7]"',
+        )
+    return name, value["value"]
+
+
+def _bounds(item: str) -> tuple[str, tuple[float, float]]:
+    from cogen.errors import UsageError
+
+    name, _, value = item.partition("=")
+    low, _, high = value.partition(":")
+    try:
+        return name, (float(low), float(high))
+    except ValueError as error:
+        hint = "for example --tune density=0.2:0.9, or --tune weight.power=0:2"
+        raise UsageError(f"{item!r} is not NAME=LOW:HIGH", hint=hint) from error
+
+
+def show(plan: Any, lock: Any = None) -> None:
+    """The plan for people; with a lock, as it will be replayed."""
+    from cogen.artifacts import choice
+
+    locked = lock.parameters if lock else {}
     rows = [
-        {"expert": e.id, "weight": f"{e.weight:g}", "relation": e.relation, "licence": e.license,
+        {"expert": e.id, "weight": choice.weight(e, locked), "relation": e.relation, "licence": e.license,
          "distribution": f"{e.distribution} {e.version}", "weights": e.weights_digest[7:19]}
         for e in sorted(plan.experts, key=lambda e: e.id)
     ]  # fmt: skip
     out.table(rows, title=f"{plan.strategy} by {plan.method} onto {plan.base.name}")
     cost = plan.cost
     out.text(f"why: {plan.why}")
-    scales = ", ".join(f"{scale:g}" for scale in plan.scales)
-    searched = f"searched over {scales} on the dev parts" if len(plan.scales) > 1 else scales
-    out.text(f"scale: {searched}; {plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
+    for line in choice.planned(plan) if lock is None else [choice.settings(plan, lock.scale, lock.parameters)]:
+        out.text(line)
+    out.text(f"{plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
     out.text(f"licence of the composite: {plan.license}")
     if plan.level != "none":
         out.text(

@@ -24,7 +24,7 @@ def ratio_of_sums(pairs: Pairs) -> float:
 
 
 def interval(pairs: Pairs, settings: Settings) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of :func:`ratio_of_sums`; ``None`` for fewer than two documents.
+    """Percentile bootstrap interval of :func:`ratio_of_sums`; ``None`` for fewer than two documents, or no numbers.
 
     :param pairs: (numerator, denominator) of each document.
     """
@@ -112,8 +112,8 @@ def _bootstrap(
     import scipy.stats
 
     arrays = [np.asarray(column, dtype=np.float64) for column in columns]
-    if len(arrays[0]) < 2:
-        return None
+    if len(arrays[0]) < 2 or not all(np.isfinite(array).all() for array in arrays):
+        return None  # a broken model's figures are not numbers: nothing to draw from
     found = scipy.stats.bootstrap(
         arrays,
         statistic,

@@ -1,143 +1,148 @@
-"""Carrying out a plan: one tensor at a time, in one fixed order, into one folder that appears whole or not at all.
-
-``merged`` is the arithmetic, ``write_candidates`` and ``write_composite`` decide where it goes. Memory
-depends on the largest tensor and the number of experts, never on the size of the model.
-"""
+"""Carrying out a plan: which tensor is made how, and one folder that appears whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
+import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cogen.checkpoints.model import Checkpoint, accumulator
-from cogen.checkpoints.safetensors_file import SafetensorsWriter, read_bytes
+from cogen.checkpoints.model import Checkpoint
+from cogen.errors import CogenError, CompatibilityError
+from cogen.fusion.merge.method import Method
+from cogen.fusion.merge.parameters import Layers, for_tensor, resolve
+from cogen.fusion.operands import Stored
 from cogen.fusion.plan import Plan
-
-if TYPE_CHECKING:
-    import torch
+from cogen.fusion.stream import FLOATS, Copy, Engine, Merge, Output
 
 #: A composite larger than this is written in shards; the Hub's own limit.
 SHARD_BYTES = 5_000_000_000
 #: What a checkpoint folder holds beside weights, as far as the base has it.
-_COMPANIONS = (
+COMPANIONS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
 )  # fmt: skip
 
 
-def merged(
-    name: str,
-    base: Checkpoint,
-    experts: Sequence[Checkpoint],
-    weights: Sequence[float],
-    method: Any,
-    variants: Sequence[dict[str, float]],
-) -> Iterator[torch.Tensor]:
-    """The merged tensor for every set of parameters, in the base's stored dtype.
-
-    Inputs are read once, in the order given (the plan's: by digest), and widened to the accumulator: float32
-    for bf16 and fp16, float64 where any input is float32. One rounding, at the end.
-    """
-    import torch
-
-    stored = getattr(torch, base.tensors[name].dtype)
-    wide = max(
-        (accumulator(getattr(torch, checkpoint.tensors[name].dtype)) for checkpoint in (base, *experts)),
-        key=lambda dtype: torch.finfo(dtype).bits,
-    )
-    anchor = base.read(name, wide)
-    tensors = [expert.read(name, wide) for expert in experts]
-    for parameters in variants:
-        yield method(anchor, tensors, weights, **parameters).to(stored)
-
-
-def changed_names(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[str]:
+def changed_names(base: Checkpoint, experts: Iterable[Checkpoint]) -> list[str]:
     """Floating-point tensors that at least one expert may have changed; the others are the base's bytes."""
-    floats = ("float16", "bfloat16", "float32", "float64")
-    return [n for n in base.names() if base.tensors[n].dtype in floats and any(e.changed(n) for e in experts)]
+    listed = list(experts)
+    return [n for n in base.names() if base.tensors[n].dtype in FLOATS and any(e.changed(n) for e in listed)]
 
 
-def parameters_of(plan: Plan, method: Any, scale: float) -> dict[str, float]:
-    """Keyword arguments of the method for one value of the scale."""
-    import inspect
+def planned_outputs(
+    plan: Plan, base: Checkpoint, experts: Sequence[Checkpoint], method: Method, engine: Engine,
+    parameters: Mapping[str, Any] | None = None, grams: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Output]:  # fmt: skip
+    """Every tensor of the composite in the base's stored dtype: merged, or the base's bytes.
 
-    taken = {"scale": scale} if "scale" in inspect.signature(method).parameters else {}
-    return {**plan.parameters, **taken}
+    :param parameters: wins over the plan's: one point of a search.
+    :param grams: of :func:`cogen.fusion.calibration.calibrated`, for a method that needs them.
+    """
+    common = {**plan.parameters, **(parameters or {})}
+    if "scale" not in method.parameters:
+        common.pop("scale", None)
+    weights = {expert.id: common.pop(f"weight.{expert.id}", expert.weight) for expert in plan.experts}
+    layers = Layers(base.names())
+    changed = set(changed_names(base, experts))
+    outputs = []
+    for name, info in sorted(base.tensors.items()):
+        work: Copy | Merge = Copy(info)
+        if name in changed:
+            position = layers.position(name)
+            own = [expert.parameters for expert in plan.experts]
+            settings = for_tensor(name, position, common, own, method.per_expert)
+            if grams is not None:
+                settings["grams"] = tuple(grams[expert.id].get(name) for expert in plan.experts)
+            root = Stored(engine.files, base, name, "base")
+            operands = [
+                Stored(engine.files, checkpoint, name, expert.weights_digest)
+                for expert, checkpoint in zip(plan.experts, experts, strict=True)
+            ]
+            shares = [_weight(expert.id, weights[expert.id], name, position) for expert in plan.experts]
+            if method.pairs_with_base(len(operands)):
+                operands, shares = [root, *operands], [1.0, *shares]
+            work = Merge(method, None if method.base == "unused" else root, tuple(operands), tuple(shares), settings)
+        outputs.append(Output(name, info.dtype, info.shape, work))
+    return outputs
 
 
-def write_candidates(
-    plan: Plan, base: Checkpoint, experts: Sequence[Checkpoint], method: Any, folder: Path, progress: Any = None
-) -> list[Path]:
-    """The changed tensors for every scale of the plan, one file each; inputs are read once for all of them."""
-    names = changed_names(base, experts)
-    shapes = {name: (base.tensors[name].dtype, base.tensors[name].shape) for name in names}
-    files = [folder / f"candidate-{i}.safetensors" for i in range(len(plan.scales))]
-    variants = [parameters_of(plan, method, scale) for scale in plan.scales]
-    weights = [expert.weight for expert in plan.experts]
-    with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(SafetensorsWriter(file, shapes)) for file in files]
-        for name in names:
-            for writer, tensor in zip(writers, merged(name, base, experts, weights, method, variants), strict=True):
-                writer.write(name, tensor)
-            if progress:
-                progress.advance(1)
-    return files
+def _weight(id: str, setting: Any, name: str, position: float) -> float:
+    found = resolve(setting, name, position)
+    if found is None:
+        raise CompatibilityError(f"no condition gives {id} a weight for {name}", hint="add one without a filter")
+    return float(found)
+
+
+def write_candidate(outputs: Sequence[Output], engine: Engine, file: Path) -> None:
+    """Only the merged tensors, in one file."""
+    engine.write([output for output in outputs if isinstance(output.work, Merge)], file)
+
+
+def write_outputs(outputs: Sequence[Output], engine: Engine, folder: Path, shard_bytes: int | None = None) -> None:
+    """The weights of a checkpoint folder: one file, or shards with an index.
+
+    :raises CogenError: the disk is full, or cannot be written to.
+    """
+    needed = sum(output.nbytes for output in outputs)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise _full(folder, needed)
+    shards = _shards(outputs, shard_bytes or SHARD_BYTES)
+    names = [
+        "model.safetensors" if len(shards) == 1 else f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
+        for i in range(len(shards))
+    ]
+    try:
+        for file, members in zip(names, shards, strict=True):
+            engine.write(members, folder / file, {"format": "pt"})
+        if len(shards) > 1:
+            where = {output.name: file for file, members in zip(names, shards, strict=True) for output in members}
+            index = {"metadata": {"total_size": needed}, "weight_map": dict(sorted(where.items()))}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(folder, needed) from error
+        raise CogenError(f"{folder.parent} cannot be written: {error.strerror}", hint="name another folder") from error
 
 
 def write_composite(
-    plan: Plan,
-    base: Checkpoint,
-    experts: Sequence[Checkpoint],
-    method: Any,
-    scale: float,
-    folder: Path,
+    plan: Plan, base: Checkpoint, experts: Sequence[Checkpoint], method: Method, parameters: Mapping[str, Any],
+    folder: Path, *, grams: Mapping[str, Mapping[str, Any]] | None = None, threads: int | None = None,
     progress: Any = None,
-) -> None:
+) -> None:  # fmt: skip
     """A plain checkpoint: weights, config, tokenizer. ``folder`` exists and is empty."""
-    changed = set(changed_names(base, experts))
-    variant = [parameters_of(plan, method, scale)]
-    weights = [expert.weight for expert in plan.experts]
-    shards = _shards(base)
-    for index, names in enumerate(shards):
-        file = "model.safetensors" if len(shards) == 1 else f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors"
-        shapes = {name: (base.tensors[name].dtype, base.tensors[name].shape) for name in names}
-        with SafetensorsWriter(folder / file, shapes, {"format": "pt"}) as writer:
-            for name in names:
-                if name in changed:
-                    (tensor,) = merged(name, base, experts, weights, method, variant)
-                    writer.write(name, tensor)
-                else:
-                    writer.write(name, read_bytes(base.tensors[name]))
-                if progress:
-                    progress.advance(1)
-    if len(shards) > 1:
-        _write_index(base, shards, folder)
-    for name in _COMPANIONS:
-        if (base.folder / name).is_file():
-            shutil.copyfile(base.folder / name, folder / name)
+    with Engine(threads, progress) as engine:
+        write_outputs(planned_outputs(plan, base, experts, method, engine, parameters, grams), engine, folder)
+    copy_companions(base.folder, folder)
 
 
-def _shards(base: Checkpoint) -> list[list[str]]:
-    shards: list[list[str]] = [[]]
-    room = SHARD_BYTES
-    for name in base.names():
-        size = base.tensors[name].stop - base.tensors[name].start
-        if shards[-1] and size > room:
+def copy_companions(source: Path, folder: Path) -> None:
+    """Configuration and tokenizer of a model folder, as far as it has them."""
+    for name in COMPANIONS:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _full(folder: Path, needed: int) -> CogenError:
+    free = shutil.disk_usage(folder).free
+    return CogenError(
+        f"the disk is full: {math.ceil(needed / 1e6):,} MB are needed and {free // 1_000_000:,} MB are free",
+        hint="make room, or name a folder on another disk with -o",
+    )
+
+
+def _shards(outputs: Sequence[Output], limit: int) -> list[list[Output]]:
+    """In the order of names; a tensor larger than the limit has a shard to itself."""
+    shards: list[list[Output]] = [[]]
+    room = limit
+    for output in sorted(outputs, key=lambda output: output.name):
+        if shards[-1] and output.nbytes > room:
             shards.append([])
-            room = SHARD_BYTES
-        shards[-1].append(name)
-        room -= size
+            room = limit
+        shards[-1].append(output)
+        room -= output.nbytes
     return shards
-
-
-def _write_index(base: Checkpoint, shards: list[list[str]], folder: Path) -> None:
-    where = {
-        name: f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i, names in enumerate(shards) for name in names
-    }
-    size = sum(info.stop - info.start for info in base.tensors.values())
-    index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -1,12 +1,12 @@
-"""Models of a plan on its suites: the search for the scale, and the matrix."""
+"""Models of a plan on its suites: one candidate on the dev parts, and the matrix on the test parts."""
 
 from __future__ import annotations
 
 import functools
 import math
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +15,54 @@ from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_suites
-from cogen.fusion.engine import write_candidates
+from cogen.fusion.engine import planned_outputs, write_candidate
+from cogen.fusion.merge.method import Method
 from cogen.fusion.plan import Plan
 from cogen.fusion.planner import Inputs
+from cogen.fusion.stream import Engine
 from cogen.spec.expert import canonical_digest
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One value of the scale: bits per byte on every expert's dev part, and the mean of their logarithms."""
+    """One point of a search: bits per byte on every expert's dev part, and the mean of their logarithms.
+
+    ``parameters`` holds what was tuned beside the scale; a weight is called ``weight.ID``. A candidate that could not
+    be measured has no objective, no figures, and in ``failure`` the reason.
+    """
 
     scale: float
-    objective: float
+    objective: float | None
     bits_per_byte: dict[str, float]
+    parameters: dict[str, float] = field(default_factory=dict)
+    failure: str = ""
 
 
-def search_scale(plan: Plan, inputs: Inputs, method: Any, progress: Any = None) -> tuple[float, list[Trial]]:
-    """The scale with the lowest mean log bits per byte over the experts' dev parts; the smallest one among equals.
+def mean_log(values: Mapping[str, float]) -> float:
+    """Of bits per byte: the objective of every search."""
+    return math.fsum(map(math.log, values.values())) / len(values)
 
-    A mean of logarithms weighs a saving of one percent the same in every domain. Test parts and the general suite
-    play no part. One value is no search.
-    """
-    if len(plan.scales) == 1:
-        return plan.scales[0], []
-    experts = list(inputs.experts.values())
+
+def measure_candidate(
+    plan: Plan, inputs: Inputs, method: Method, parameters: Mapping[str, float], progress: Any = None
+) -> dict[str, float]:
+    """Bits per byte on every expert's dev part of the composite with these parameters, which win over the plan's."""
     suites = [b for b in inputs.suites if b.owner != GENERAL and b.suite.metric == "bits_per_byte"]
-    trials = []
+    # Neither the other candidates nor the budget make this one another: what an earlier search measured is known.
+    alone = plan.model_copy(update={"scales": (), "search": 0, "space": {}})
+    digest = canonical_digest({"inputs": alone.inputs_digest, "parameters": dict(parameters)})
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".candidates.") as scratch:
-        if progress:
-            progress.describe("merging")
-        files = write_candidates(plan, inputs.base, experts, method, Path(scratch))
-        for scale, file in zip(plan.scales, files, strict=True):
-            digest = canonical_digest({"inputs": plan.inputs_digest, "scale": scale})
-            if progress:
-                progress.describe(f"scale {scale:g}")
-            found = _run(
-                plan, inputs, suites, lambda file=file: _with(plan, inputs.base, file), digest, "dev", "quick", progress
-            )
-            values = {result.column: result.value for result in found}
-            trials.append(Trial(scale, math.fsum(map(math.log, values.values())) / len(values), values))
-    best = min(trials, key=lambda trial: (trial.objective, trial.scale))
-    return best.scale, trials
+        file = Path(scratch) / "candidate.safetensors"
+
+        def load() -> Any:
+            with Engine() as engine:
+                experts = list(inputs.experts.values())
+                made = planned_outputs(plan, inputs.base, experts, method, engine, parameters, inputs.grams)
+                write_candidate(made, engine, file)
+            return _with(plan, inputs.base, file)
+
+        found = _run(plan, inputs, suites, load, digest, "dev", "quick", progress)
+    return {result.column: result.value for result in found}
 
 
 def measure_matrix(plan: Plan, inputs: Inputs, composite: Path, progress: Any = None) -> Matrix:

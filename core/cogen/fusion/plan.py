@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from cogen.errors import PlanError, SpecError
+from cogen.fusion.merge.parameters import Setting
 from cogen.fusion.recipe import Level
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
@@ -29,7 +30,9 @@ class PlannedExpert(Frozen):
     file_digest: Digest
     weights_digest: Digest
     data_digest: Digest
-    weight: float
+    weight: Setting
+    #: The method's parameters that are its own.
+    parameters: dict[str, Setting] = Field(default_factory=dict)
 
 
 class PlannedSuite(Frozen):
@@ -69,7 +72,10 @@ class Note(Frozen):
 
 
 class Plan(Frozen):
-    """A merge of experts of one lineage; ``experts`` in the order of their weights digests, that of the sum."""
+    """A merge of experts of one lineage; ``experts`` in the order of their weights digests, that of the sum.
+
+    Where the method gives the order a meaning (t = 0 is the first) it is that of the wishes.
+    """
 
     version: Literal[1] = 1
     cogen: str
@@ -81,9 +87,13 @@ class Plan(Frozen):
     architecture: str
     dtype: Dtype
     experts: tuple[PlannedExpert, ...]
-    parameters: dict[str, float]
+    parameters: dict[str, Setting]
     #: Values to try on the dev parts; one value is no search.
     scales: tuple[float, ...]
+    #: Evaluations that tuning may take, and what is tuned; 0: only the scales are tried. A search without a space
+    #: chooses among the experts.
+    search: int = 0
+    space: dict[str, tuple[float, float]] = Field(default_factory=dict)
     level: Level
     eval_dtype: Dtype
     suites: tuple[PlannedSuite, ...]
@@ -94,6 +104,11 @@ class Plan(Frozen):
     notes: tuple[Note, ...] = ()
 
     @property
+    def evaluations(self) -> int:
+        """Candidates that are measured on the dev parts before one is built; 0: there is nothing to choose."""
+        return self.search or (len(self.scales) if len(self.scales) > 1 else 0)
+
+    @property
     def digest(self) -> str:
         """Of the plan's meaning; the same for the same wishes on the same experts."""
         return canonical_digest(self.model_dump(mode="json"))
@@ -101,9 +116,12 @@ class Plan(Frozen):
     @property
     def inputs_digest(self) -> str:
         """Of everything that decides the weights before a search: experts, base, method, parameters, scales."""
-        keep = {"strategy", "method", "base", "tokenizer_digest", "dtype", "parameters", "scales"}
+        keep = {"strategy", "method", "base", "tokenizer_digest", "dtype", "parameters", "scales", "search", "space"}
         value = self.model_dump(mode="json", include=keep)
-        value["experts"] = [[e.weights_digest, e.file_digest, e.weight] for e in self.experts]
+        value["experts"] = [
+            [e["weights_digest"], e["file_digest"], e["weight"], e["parameters"]]
+            for e in self.model_dump(mode="json", include={"experts"})["experts"]
+        ]
         return canonical_digest(value)
 
 

@@ -6,9 +6,7 @@ Only manifests, headers and tokenizers are read: no weight is, unless the base w
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,13 @@ from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import GENERAL, BoundSuite, count_tokens, general_suites, suites_of
+from cogen.fusion.calibration import sample_texts
+from cogen.fusion.merge.method import BLOCK, Method, whole_tensor
+from cogen.fusion.merge.parameters import for_tensor
 from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
-from cogen.fusion.recipe import TOTALS, FuseRecipe
+from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.space import Sought, sought
+from cogen.fusion.stream import usable_cores
 from cogen.host import Expert, Host
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
@@ -35,6 +38,8 @@ class Inputs:
     experts: dict[str, Checkpoint]
     tokenizer: Any
     suites: list[BoundSuite]
+    #: Expert's id → tensor name → Gram matrix of what goes into it; for methods that need it.
+    grams: Mapping[str, Mapping[str, Any]] | None = None
 
 
 def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[Plan, Inputs]:
@@ -44,7 +49,9 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     :raises CompatibilityError: different lineages, tokenizers or shapes, or a licence that forbids it.
     """
     chosen = _chosen(host, recipe)
-    method = resolve_method(host, recipe.method, recipe.parameters)
+    method = find_method(host, recipe.method)
+    search = sought(chosen, recipe, method)
+    _refuse_parameters(method, recipe, search, chosen)
     base_ref = _one_lineage(chosen)
     _permitted(chosen)
     _one_tokenizer(chosen, chosen[0].spec.tokenizer.digest, f"that of {chosen[0].id}")
@@ -53,13 +60,14 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     digest = tokenizer_digest(tokenizer)
     _one_tokenizer(chosen, digest, "its base's")
     opened = {expert.id: open_weights(expert.spec.model, talk=talk) for expert in chosen}
-    order = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
+    # Sums are made in an order that doesn't depend on that of the wishes; where the order has a meaning it is kept.
+    by_digest = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
+    order = chosen if method.ordered else by_digest
     _same_tensors(base, opened)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
-    scales = _scales(chosen, recipe, method)
-    if len(scales) > 1 and not any(b.owner != GENERAL and b.suite.metric == "bits_per_byte" for b in suites):
+    if search.evaluations and not any(b.owner != GENERAL and b.suite.metric == "bits_per_byte" for b in suites):
         raise UsageError(
-            "no expert has a bits-per-byte suite to search the scale on", hint="give one scale, e.g. --scale 0.5"
+            "no expert has a bits-per-byte suite to search on", hint="give one scale and no search, e.g. --scale 0.5"
         )
     planned = _suites(suites, recipe, tokenizer)
     changed = [name for name in base.names() if any(checkpoint.changed(name) for checkpoint in opened.values())]
@@ -67,21 +75,23 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         cogen=importlib.metadata.version("cogen-core"),
         strategy="merge",
         method=recipe.method,
-        why=_why(chosen, recipe),
+        why=_why(chosen, recipe, method),
         base=base_ref,
         tokenizer_digest=digest,
         architecture=chosen[0].spec.model.architecture,
         dtype=base_ref.dtype,
         experts=tuple(_expert(expert, recipe) for expert in order),
         parameters=dict(sorted(recipe.parameters.items())),
-        scales=scales,
+        scales=search.scales,
+        search=search.search,
+        space=search.space,
         level=recipe.level,
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=planned,
         license=_license(chosen, base_ref),
         tensors=len(base.tensors),
         changed_tensors=len(changed),
-        cost=_cost(base, changed, chosen, planned, scales, recipe),
+        cost=_cost(base, changed, chosen, planned, search, recipe),
         notes=_notes(chosen, recipe),
     )
     return _reviewed(host, plan), Inputs(
@@ -89,50 +99,37 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     )
 
 
-def resolve_method(host: Host, name: str, parameters: dict[str, float]) -> Any:
-    """The method's function; parameters that it does not take are refused by name, never ignored."""
-    import torch
+def find_method(host: Host, name: str) -> Method:
+    """A method by its name.
 
+    A plugin may register a :class:`Method`, or a plain function ``f(base, experts, weights, *, …)`` on whole tensors.
+    """
     methods = host.methods()
     if name not in methods:
         raise UsageError(f"there is no merge method {name!r}", hint=f"known are {', '.join(sorted(methods))}")
-    function = Host.resolve(methods[name])
-    known = {key for key, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY} - {"scale"}
-    unknown = sorted(set(parameters) - known)
-    if unknown:
-        listed = ", ".join(sorted(known)) or "none beside scale"
-        raise UsageError(f"method {name} has no parameter {unknown[0]!r}", hint=f"its parameters: {listed}")
-    one = torch.ones(1)
-    try:  # on one number, so that a value which the method refuses is refused before anything is fetched
-        function(one, [one], [1.0], **parameters)
-    except TypeError as error:
-        raise UsageError(f"method {name} cannot be called: {error}", hint="give what it needs with --set") from error
-    return function
+    found = Host.resolve(methods[name])
+    return found if isinstance(found, Method) else whole_tensor(name, found)
 
 
-def _scales(chosen: Sequence[Expert], recipe: FuseRecipe, method: Any) -> tuple[float, ...]:
-    """The values of the scale to try, smallest first; one value is no search.
+def resolve_method(host: Host, name: str, parameters: Mapping[str, Any], others: Iterable[str] = ()) -> Method:
+    """The method; parameters that it does not take are refused by name, never ignored.
 
-    ``task_arithmetic`` adds differences up, so its scale is the wanted sum divided by the sum of the weights; the
-    other methods average them and take the sum as it is.
+    :param others: parameters that will be given elsewhere, for example those that are tuned.
     """
-    if "scale" not in inspect.signature(method).parameters:
-        if recipe.scale not in (None, 1.0):
-            raise UsageError(f"method {recipe.method} takes no scale", hint="leave --scale out")
-        return (1.0,)
-    if recipe.scale is None:
-        weights = math.fsum(recipe.experts.get(expert.id, 1.0) for expert in chosen)
-        share = weights if recipe.method == "task_arithmetic" else 1.0
-        scales = (1.0 / share,) if len(chosen) == 1 else tuple(float(f"{total / share:.3g}") for total in TOTALS)
-    else:
-        scales = (recipe.scale,) if isinstance(recipe.scale, float) else tuple(sorted(set(recipe.scale)))
-    if not scales:
-        raise UsageError("the list of scales is empty", hint="leave it out, or name at least one")
-    if recipe.level == "none" and len(scales) > 1:
-        raise UsageError(
-            "without an evaluation the scale cannot be searched for", hint="give one scale, e.g. --scale 0.3"
-        )
-    return scales
+    method = find_method(host, name)
+    method.refuse_parameters({**dict.fromkeys(n for n in others if n in method.parameters), **parameters})
+    return method
+
+
+def _refuse_parameters(method: Method, recipe: FuseRecipe, search: Sought, chosen: Sequence[Expert]) -> None:
+    """Try the recipe's parameters on single numbers, so that a wrong value is refused before anything is fetched."""
+    own = [recipe.wish(expert.id).parameters for expert in chosen]
+    middle = {name: (low + high) / 2 for name, (low, high) in search.space.items() if name in method.parameters}
+    parameters = for_tensor("", 0.0, {**middle, **recipe.parameters}, own, method.per_expert)
+    method.refuse(parameters, 2 if method.pairs_with_base(len(chosen)) else len(chosen))
+    if method.calibrated:
+        for expert in chosen:
+            sample_texts(expert)
 
 
 def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
@@ -238,7 +235,8 @@ def _expert(expert: Expert, recipe: FuseRecipe) -> PlannedExpert:
         file_digest=spec.model.file_digest,
         weights_digest=spec.model.weights_digest,
         data_digest=canonical_digest(spec.data.model_dump(mode="json")),
-        weight=recipe.experts.get(spec.id, 1.0),
+        weight=recipe.wish(spec.id).weight,
+        parameters=dict(sorted(recipe.wish(spec.id).parameters.items())),
     )
 
 
@@ -263,25 +261,27 @@ def _suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any) -> tup
 
 def _cost(
     base: Checkpoint, changed: list[str], chosen: Sequence[Expert], suites: tuple[PlannedSuite, ...],
-    scales: tuple[float, ...], recipe: FuseRecipe,
+    search: Sought, recipe: FuseRecipe,
 ) -> Cost:  # fmt: skip
     size = sum(info.stop - info.start for info in base.tensors.values())
     touched = sum(base.tensors[name].stop - base.tensors[name].start for name in changed)
-    largest = max(info.numel for info in base.tensors.values())
-    searched = len(scales) if len(scales) > 1 else 0
     wide = 4 if recipe.level == "full" else 2
     parameters = sum(info.numel for info in base.tensors.values())
     return Cost(
-        search_tokens=searched * sum(s.dev_tokens for s in suites if s.owner != "general"),
+        search_tokens=search.evaluations * sum(s.dev_tokens for s in suites if s.owner != "general"),
         matrix_tokens=(len(chosen) + 2) * sum(s.test_tokens for s in suites),
         output_bytes=size,
-        scratch_bytes=searched * touched,
-        # A model in the evaluation's type, the blocks of one merge step, and 1 GB of libraries and activations.
-        memory_bytes=parameters * wide + (len(chosen) + 4) * 4 * largest + (1 << 30),
+        scratch_bytes=touched if search.evaluations else 0,
+        # A model in the evaluation's type, the blocks under way, and 1 GB of libraries and activations.
+        memory_bytes=(parameters * wide if recipe.level != "none" else 0)
+        + usable_cores() * 4 * (len(chosen) + 4) * 4 * BLOCK
+        + (1 << 30),
     )
 
 
-def _why(chosen: Sequence[Expert], recipe: FuseRecipe) -> str:
+def _why(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> str:
+    if method.pairs_with_base(len(chosen)):
+        return f"one expert: {method.name} goes from its base to it"
     if len(chosen) == 1:
         return "one expert: it is scaled against its base"
     asked = "you asked for it" if recipe.strategy == "merge" else "the only strategy of this version"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator
 
 from cogen.errors import SpecError
+from cogen.fusion.merge.parameters import Conditional, Setting
 from cogen.spec.base import ExpertId, Frozen
 
+#: What pydantic calls the possible types of a field in the place of an error.
+_TYPE = re.compile(r"(bool|float|str|constrained-float|Wish|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
 #: Where the search for the scale looks, unless the recipe says otherwise: the sum of all experts' shares. At 1 the
 #: composite is their average; differences of several experts add up where they agree and blur each other, so the
@@ -18,21 +23,71 @@ Level = Literal["quick", "full", "none"]
 TOTALS = (0.8, 1.1, 1.4, 1.8, 2.4)
 
 
+def _scalars(setting: Setting) -> list[Any]:
+    """Every single value of a setting."""
+    if isinstance(setting, Conditional):
+        return _scalars(setting.value)
+    return [one for part in setting for one in _scalars(part)] if isinstance(setting, tuple) else [setting]
+
+
+def _some(setting: Setting) -> Setting:
+    if not _scalars(setting):
+        raise ValueError("an empty list gives no value")
+    return setting
+
+
+def _numbers(setting: Setting) -> Setting:
+    if any(isinstance(value, bool | str) for value in _scalars(_some(setting))):
+        raise ValueError("a weight is a number")
+    return setting
+
+
+Parameters = dict[str, Annotated[Setting, AfterValidator(_some)]]
+
+
+class Wish(Frozen):
+    """What an expert has for itself: its weight, and parameters that the method takes for each expert."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    weight: Annotated[Setting, AfterValidator(_numbers)] = 1.0
+    parameters: Parameters = Field(default_factory=dict)
+
+
 class FuseRecipe(Frozen):
     """What to build. ``experts`` maps ids to weights; empty: every installed expert with weight 1.
 
     ``parameters`` are the method's; ``scale`` as a number fixes it, as a list it is searched over on the dev
     parts of the experts' suites. Left out, the planner makes the list; one expert alone is taken as it is.
+    ``search`` is a budget of evaluations: the method's parameters are tuned on the dev parts, within ``space``
+    (parameter, or ``weight.ID`` → lowest and highest value; default: the method's own, for all that is not given).
+    Tuning starts at what is given, or at the method's defaults.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    experts: dict[ExpertId, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    experts: dict[ExpertId, Annotated[float, Field(gt=0)] | Wish] = Field(default_factory=dict)
     strategy: Literal["auto", "merge"] = "auto"
     method: str = "task_arithmetic"
     scale: float | tuple[float, ...] | None = None
-    parameters: dict[str, float] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
+    search: Annotated[int, Field(ge=0)] = 0
+    space: dict[str, tuple[float, float]] = Field(default_factory=dict)
     level: Level = "quick"
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _dotted(cls, space: Any) -> Any:
+        """In TOML, an unquoted ``weight.power = [0, 2]`` is a table in a table."""
+        if isinstance(space, Mapping) and isinstance(weights := space.get("weight"), Mapping):
+            rest = {name: bounds for name, bounds in space.items() if name != "weight"}
+            return rest | {f"weight.{id}": bounds for id, bounds in weights.items()}
+        return space
+
+    def wish(self, id: str) -> Wish:
+        """What the recipe says of one expert; weight 1 where it says nothing."""
+        found = self.experts.get(id, 1.0)
+        return found if isinstance(found, Wish) else Wish(weight=found)
 
 
 def read_fuse_recipe(path: Path) -> FuseRecipe:
@@ -44,6 +99,19 @@ def read_fuse_recipe(path: Path) -> FuseRecipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} is not TOML: {error}", hint="mend the line that it names") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise SpecError(f"{path.name}: {place}: {first['msg']}", hint="see examples/ for a recipe") from error
+        raise SpecError(f"{path.name}: {mistake(error)}", hint="see examples/ for a recipe") from error
+
+
+def mistake(error: ValidationError) -> str:
+    """The place in the recipe and what is wrong there, in one line.
+
+    Where several types are possible, pydantic tells for each why it is not that one. What is wrong is what it says of
+    the type that was meant: not that the type is another one, and as deep in the value as it came.
+    """
+    every = error.errors()
+    meant = [one for one in every if not one["type"].endswith("_type")]
+    found = max(meant or every[:1], key=lambda one: len(one["loc"]))
+    told = found["msg"] if meant or len(every) == 1 else "a value of this type is not possible here"
+    # Parts such as `float` name a possible type, not a place.
+    place = [part for part in found["loc"] if isinstance(part, int) or not _TYPE.match(part)]
+    return f"{'.'.join(map(str, place))}: {told.removeprefix('Value error, ')}"

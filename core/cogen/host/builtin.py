@@ -6,6 +6,35 @@ from collections.abc import Callable
 
 from cogen.host.hookspecs import hookimpl
 
+#: Methods of the strategy ``merge``; each lies in the file of its name.
+METHODS = (
+    "arcee_fusion",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "dare_linear",
+    "dare_ties",
+    "della",
+    "della_linear",
+    "greedy_soup",
+    "karcher",
+    "linear",
+    "localize_and_stitch",
+    "model_stock",
+    "multislerp",
+    "nearswap",
+    "nuslerp",
+    "passthrough",
+    "ram",
+    "ramplus_tl",
+    "regmean",
+    "sce",
+    "slerp",
+    "task_arithmetic",
+    "ties",
+    "ties_global",
+    "ties_peft",
+)
+
 
 @hookimpl
 def cogen_sources(register: Callable[[str, str], None]) -> None:
@@ -19,6 +48,5 @@ def cogen_sources(register: Callable[[str, str], None]) -> None:
 @hookimpl
 def cogen_fusion_methods(register: Callable[[str, str], None]) -> None:
     """The methods of the strategy ``merge``."""
-    register("linear", "cogen.fusion.merge.linear:linear")
-    register("task_arithmetic", "cogen.fusion.merge.task_arithmetic:task_arithmetic")
-    register("ties", "cogen.fusion.merge.ties:ties")
+    for name in METHODS:
+        register(name, f"cogen.fusion.merge.{name}:{name}")

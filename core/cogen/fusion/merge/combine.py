@@ -1,27 +1,60 @@
-"""The one sum that every method ends in."""
+"""The one sum that many methods end in, and methods that are nothing but its coefficients."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cogen.fusion.merge.method import Block, Method, Stack
 
 if TYPE_CHECKING:
     import torch
 
+#: What multiplies the base, and what multiplies each expert: numbers, or columns with one number a row.
+Coefficients = tuple[Any, Sequence[Any]]
 
-def combine(base: torch.Tensor, experts: Sequence[torch.Tensor], own: float, parts: Sequence[float]) -> torch.Tensor:
-    """``own·base + Σ partsᵢ·Eᵢ`` in the tensors' dtype, in the order given.
+
+def combine(block: Block, own: Any, parts: Sequence[Any]) -> torch.Tensor:
+    """``own·base + Σ partsᵢ·Eᵢ`` in the block's dtype, in the order given.
 
     Why coefficients and not differences: ``base + (E - base)`` is not E when base is much larger than E,
-    ``0·base + 1·E`` is. A coefficient 0 leaves its tensor out, so that infinities in it do no harm.
-    Multiplication and addition are separate operations, so no processor fuses them into another rounding.
+    ``0·base + 1·E`` is. A coefficient 0 leaves its tensor out (it isn't even read), so that infinities in it do no
+    harm. Multiplication and addition are separate operations, so no processor fuses them into another rounding.
     """
     import torch
 
-    total = base * own if own != 0.0 else None
-    for expert, part in zip(experts, parts, strict=True):
-        if part == 0.0:
+    total = None
+    for index, part in [(-1, own), *enumerate(parts)]:
+        if isinstance(part, float) and part == 0.0:
             continue
-        term = expert if part == 1.0 else expert * part
-        total = term.clone() if total is None else total.add_(term)
-    return torch.zeros_like(base) if total is None else total
+        tensor = block.base if index < 0 else block.expert(index)
+        assert tensor is not None  # a merge without a base gives it the coefficient 0
+        term = tensor if isinstance(part, float) and part == 1.0 else tensor * part
+        total = term if total is None else total + term
+    return torch.zeros_like(block.expert(0)) if total is None else total
+
+
+def by_coefficients(
+    name: str,
+    coefficients: Callable[..., Coefficients],
+    measure: Callable[[Stack], Any] | None = None,
+    **facts: Any,
+) -> Method:
+    """A method that only has to find the coefficients of :func:`combine`.
+
+    :param coefficients: ``f(weights, **parameters)``, or with ``measure`` ``f(measured, weights, **parameters)``.
+    :param measure: what has to be known of a tensor, for example its Gram matrix.
+    """
+
+    def survey(stack: Stack, weights: Sequence[float], **parameters: Any) -> Coefficients:
+        measured = () if measure is None else (measure(stack),)
+        return coefficients(*measured, weights, **parameters)
+
+    def apply(block: Block, weights: Sequence[float], state: Coefficients) -> torch.Tensor:
+        return combine(block, *state)
+
+    keyword = [p for p in inspect.signature(coefficients).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    own = [p for p in inspect.signature(survey).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    survey.__signature__ = inspect.Signature([*own, *keyword])  # type: ignore[attr-defined]
+    return Method(name, apply, survey, __doc__=coefficients.__doc__, **facts)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+from cogen.fusion.merge.combine import Coefficients, by_coefficients
 
 
-def linear(
-    base: torch.Tensor, experts: Sequence[torch.Tensor], weights: Sequence[float], *, scale: float = 1.0
-) -> torch.Tensor:
+def coefficients(weights: Sequence[float], *, scale: float = 1.0, normalize: bool = True) -> Coefficients:
     """``(1 - s)·base + s·Σ wᵢ Eᵢ / Σ wᵢ``; with the default scale 1 the base plays no part.
 
-    All tensors have one shape and the accumulator's dtype. The same as mergekit's ``linear`` with
-    ``normalize: true`` at scale 1; the scale interpolates towards the base (WiSE-FT, arXiv:2109.01903).
+    The same as mergekit's ``linear`` at scale 1; without ``normalize`` the sum is not divided. The scale
+    interpolates towards the base (WiSE-FT, arXiv:2109.01903).
     """
-    from cogen.fusion.merge.combine import combine
+    total = math.fsum(weights) if normalize else 1.0
+    return 1.0 - scale, [scale * weight / total for weight in weights]
 
-    total = math.fsum(weights)
-    return combine(base, experts, 1.0 - scale, [scale * weight / total for weight in weights])
+
+linear = by_coefficients(
+    "linear", coefficients, base="optional", space={"scale": (0.0, 2.0)}, source="arXiv:2203.05482"
+)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+from cogen.fusion.merge.combine import Coefficients, by_coefficients
 
 
-def task_arithmetic(
-    base: torch.Tensor, experts: Sequence[torch.Tensor], weights: Sequence[float], *, scale: float = 1.0
-) -> torch.Tensor:
+def coefficients(weights: Sequence[float], *, scale: float = 1.0, normalize: bool = False) -> Coefficients:
     """``base + s·Σ wᵢ (Eᵢ - base)``, computed as ``(1 - s·Σ wᵢ)·base + Σ s·wᵢ·Eᵢ``.
 
-    All tensors have one shape and the accumulator's dtype. The same as mergekit's ``task_arithmetic``
-    with ``normalize: false`` and ``lambda: s``.
+    The same as mergekit's ``task_arithmetic`` with ``lambda: s``; with ``normalize`` the weights are divided by
+    their sum.
     """
-    from cogen.fusion.merge.combine import combine
+    total = math.fsum(weights) if normalize else 1.0
+    return 1.0 - scale * (math.fsum(weights) / total), [scale * weight / total for weight in weights]
 
-    return combine(base, experts, 1.0 - scale * math.fsum(weights), [scale * weight for weight in weights])
+
+task_arithmetic = by_coefficients(
+    "task_arithmetic", coefficients, adds=True, space={"scale": (0.0, 2.0)}, source="arXiv:2212.04089"
+)

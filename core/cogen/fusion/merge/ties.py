@@ -1,74 +1,62 @@
-"""TIES: trim, elect signs, merge what agrees (arXiv:2306.01708)."""
+"""TIES: trim, elect signs, merge what agrees (arXiv:2306.01708), as mergekit does it: tensor by tensor."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cogen.errors import UsageError
+from cogen.fusion.merge.consensus import agreed
+from cogen.fusion.merge.method import method
+from cogen.fusion.merge.sparse import l1_factors, largest_of_tensor, masks, one_of
+from cogen.fusion.merge.statistics import Cut
 
 if TYPE_CHECKING:
     import torch
 
+    from cogen.fusion.merge.method import Block, Stack
 
+#: For each expert the elements that are kept, and what they are multiplied by.
+State = tuple[list[Cut], list[float]]
+
+
+def trimmed(
+    stack: Stack, weights: Sequence[float], *, density: float | Sequence[float] = 0.5, rescale: str = "none"
+) -> State:
+    one_of("rescale", rescale, ("none", "l1"))
+    cuts = largest_of_tensor(stack, weights, density=density)
+    if rescale == "none":
+        return cuts, [1.0] * len(cuts)
+    return cuts, l1_factors(stack, lambda block: masks(block, cuts))
+
+
+@method(
+    survey=trimmed,
+    per_expert=("density",),
+    space={"scale": (0.0, 2.0), "density": (0.05, 1.0)},
+    source="arXiv:2306.01708",
+)
 def ties(
-    base: torch.Tensor,
-    experts: Sequence[torch.Tensor],
+    block: Block,
     weights: Sequence[float],
+    state: State,
     *,
     scale: float = 1.0,
-    density: float = 0.5,
+    normalize: bool = True,
+    undecided: str = "base",
 ) -> torch.Tensor:
     """``base + s·m`` where m is the weighted mean of the differences whose sign was elected.
 
-    Each difference keeps its ``round(density·n)`` largest entries by magnitude, per tensor; the sign of every
-    position is that of the weighted sum; entries of the other sign are left out; the rest is divided by the sum of its
-    weights. That is mergekit's variant (trimmed per tensor, signs elected on weighted differences,
-    ``normalize: true``); the paper trims over the whole model. All tensors have one shape and the accumulator's dtype.
+    Each difference keeps its ``int(density·n)`` largest entries by magnitude, one at least, per tensor; the sign of
+    every position is that of the weighted sum; entries of the other sign are left out; the rest is divided by the sum
+    of its weights (``normalize``). The same as mergekit's ``ties`` with ``lambda: s``.
+
+    ``rescale="l1"`` gives a trimmed difference the L1 norm back that it had, mergekit's ``rescale: true``.
+    ``undecided="plus"`` takes the positive entries where the weighted sum is exactly 0, as mergekit's code does; the
+    paper's formula (sgn 0 = 0) keeps the base.
+
+    :raises UsageError: a density is not above 0 and at most 1, or an option is not known.
     """
-    import torch
-
-    if not 0 < density <= 1:
-        raise UsageError(f"ties: density {density:g} is not a share", hint="give a density above 0, at most 1")
-    if scale == 0.0:
-        return base.clone()
-    whole = math.fsum(weights)
-    parts = [weight / whole for weight in weights]  # so that no sum of large numbers overflows
-    elected = torch.zeros_like(base)
-    votes = []
-    for expert, part in zip(experts, parts, strict=True):
-        difference = expert - base
-        mask = largest(difference.abs(), density)
-        votes.append((mask, difference.sign()))
-        elected += torch.where(mask, difference * part, 0.0)
-    sign = elected.sign()
-    # -0.0 is the neutral element of addition: x + -0.0 has the bits of x, also where x is a zero.
-    total = torch.full_like(base, -0.0)
-    share = torch.zeros_like(base)
-    for expert, part, (mask, vote) in zip(experts, parts, votes, strict=True):
-        agrees = mask & (vote == sign)
-        total += torch.where(agrees, expert * part, -0.0)
-        share += agrees.to(base.dtype) * part
-    # A mean of experts, not base plus a mean of differences: where all agree on one value that value comes out.
-    mean = total / torch.where(share == 0, 1.0, share)
-    merged = mean if scale == 1.0 else base * (1.0 - scale) + mean * scale
-    return torch.where(share == 0, base, merged)
-
-
-def largest(magnitude: torch.Tensor, density: float) -> torch.Tensor:
-    """Mask of exactly ``round(density·n)`` entries: the largest, and among equal ones the first."""
-    import torch
-
-    count = round(density * magnitude.numel())
-    flat = magnitude.reshape(-1)
-    if count >= flat.numel():
-        return torch.ones_like(magnitude, dtype=torch.bool)
-    if count <= 0:
-        return torch.zeros_like(magnitude, dtype=torch.bool)
-    threshold = flat.kthvalue(flat.numel() - count + 1).values
-    mask = flat > threshold
-    missing = count - int(mask.sum())
-    ties_at = (flat == threshold).nonzero().reshape(-1)[:missing]
-    mask[ties_at] = True
-    return mask.reshape(magnitude.shape)
+    cuts, factors = state
+    parts = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
+    divisors = weights if normalize else None
+    return agreed(block, masks(block, cuts), parts, divisors=divisors, scale=scale, undecided=undecided)

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/merge.py`: checkpoints, both tools, references, and the five measurements."""

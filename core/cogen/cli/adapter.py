@@ -1,0 +1,165 @@
+"""`cogen adapter`: LoRA adapters put together, merged into their base, or extracted from a whole model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cogen.cli.output import Column, out
+
+if TYPE_CHECKING:
+    from cogen.checkpoints.adapter import LoraAdapter
+    from cogen.checkpoints.model import Checkpoint
+
+Adapters = Annotated[
+    list[str], typer.Argument(metavar="ADAPTER[=WEIGHT]…", help="PEFT folders or sources, each with its weight (1).")
+]
+Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write; it must not exist yet.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("concat")(concat)
+    app.command("merge")(merge)
+    app.command("extract")(extract)
+
+
+def concat(
+    adapters: Adapters,
+    output: Folder,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Their base, if they give it different names; it is looked into.")
+    ] = None,
+) -> None:
+    """Put LoRA adapters of one base together into one, exactly.
+
+    Its difference is the weighted sum of theirs, to float32 rounding, and its rank the sum of theirs.
+    """
+    from cogen.fusion.adapters.concat import refuse_misfit, write_concatenated
+    from cogen.fusion.adapters.write import new_folder
+
+    found, weights = _adapters(adapters)
+    if base is not None:
+        root = _model(base)
+        for adapter in found:
+            refuse_misfit(root, adapter)
+    with new_folder(output) as part:
+        factors = write_concatenated(found, weights, part, base=None if base is None else _name(base))
+    ranks = {module: a.shape[0] for module, (a, _) in factors.items()}
+    dtype = str(next(iter(factors.values()))[0].dtype).removeprefix("torch.")
+    low, high = min(ranks.values()), max(ranks.values())
+    spread = f"{low}" if low == high else f"{low} to {high}"
+    out.success(f"wrote {output}: {len(ranks)} modules of rank {spread}, {dtype}")
+    out.result({"folder": str(output), "weights": weights, "dtype": dtype, "ranks": ranks})
+
+
+def merge(
+    base: Annotated[str, typer.Argument(help="The model that the adapters were trained on: a folder or a source.")],
+    adapters: Adapters,
+    output: Folder,
+) -> None:
+    """Merge LoRA adapters into their base: one plain checkpoint, base plus the weighted sum of their differences."""
+    from cogen.fusion.adapters.merge import write_merged
+    from cogen.fusion.adapters.write import new_folder
+
+    found, weights = _adapters(adapters)
+    root = _model(base)
+    with new_folder(output) as part, out.progress(len(root.tensors), "merging", unit="tensors") as bar:
+        changed = write_merged(root, found, weights, part, progress=bar)
+    out.success(f"wrote {output}: {len(changed)} of {len(root.tensors)} tensors changed")
+    out.result({"folder": str(output), "weights": weights, "tensors": len(root.tensors), "changed": changed})
+
+
+def extract(
+    model: Annotated[str, typer.Argument(help="The whole model: a folder or a source.")],
+    base: Annotated[str, typer.Argument(help="The model that it was trained from: a folder or a source.")],
+    output: Folder,
+    rank: Annotated[int | None, typer.Option("--rank", min=1, help="Rank of every module.")] = None,
+    energy: Annotated[
+        float | None, typer.Option("--energy", help="Instead: the share of each difference's squared norm to keep.")
+    ] = None,
+    skip_others: Annotated[
+        bool, typer.Option("--skip-others", help="Drop what a LoRA cannot hold: norms, embeddings, biases.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random sketch for large matrices.")] = 0,
+) -> None:
+    """Extract a LoRA adapter from a model that was trained as a whole, by truncated SVD.
+
+    kept is the share of a difference's squared Frobenius norm that its factors hold: 1 is a lossless adapter.
+    """
+    from cogen.fusion.adapters.extract import extract as extracted
+    from cogen.fusion.adapters.extract import listed
+    from cogen.fusion.adapters.write import new_folder, write_adapter
+
+    whole, root = _model(model), _model(base)
+    names = whole.tensors.keys() | root.tensors.keys()
+    with new_folder(output) as part:
+        with out.progress(len(names), "extracting", unit="tensors") as bar:
+            found = extracted(whole, root, rank=rank, energy=energy, skip_others=skip_others, seed=seed, progress=bar)
+        write_adapter(part, found.factors, base=_name(base), task_type=found.task_type)
+    if found.dropped:
+        out.warn(f"dropped the differences of {len(found.dropped)} tensors: {listed(found.dropped)}")
+    right = [Column(key, justify="right") for key in ("shape", "rank", "kept")]
+    rows = [
+        {"module": m.name, "shape": f"{m.shape[0]} × {m.shape[1]}", "rank": m.rank, "kept": f"{m.kept:.2%}"}
+        for m in found.modules
+    ]
+    out.table(rows, ["module", *right], title=f"{model} - {base}")
+    out.text(f"kept over all modules: {found.kept:.2%}")
+    out.success(f"wrote {output}")
+    out.result(
+        {
+            "folder": str(output),
+            "kept": found.kept,
+            "dropped": found.dropped,
+            "modules": [
+                {"module": m.name, "shape": m.shape, "rank": m.rank, "kept": m.kept, "energy": m.energy}
+                for m in found.modules
+            ],
+        }
+    )
+
+
+def _adapters(named: list[str]) -> tuple[list[LoraAdapter], list[float]]:
+    from cogen.checkpoints.adapter import read_adapter
+
+    parsed = [_weighted(item) for item in named]
+    return [read_adapter(_path(where)) for where, _ in parsed], [weight for _, weight in parsed]
+
+
+def _weighted(item: str) -> tuple[str, float]:
+    """``ADAPTER=WEIGHT``; a path may hold an = itself, so the last one counts, and only before a number."""
+    where, equals, value = item.rpartition("=")
+    try:
+        return (where, float(value)) if equals and where else (item, 1.0)
+    except ValueError:
+        return item, 1.0
+
+
+def _path(where: str) -> Path:
+    """A folder or file that is here, or what a source URI brings."""
+    from cogen.checkpoints.sources import fetch
+    from cogen.errors import SourceError
+
+    if "://" in where:
+        return fetch(where, talk=out.status)
+    if not Path(where).exists():
+        raise SourceError(f"{where} does not exist", hint="name a folder, or a source such as hf://org/repo@commit")
+    return Path(where)
+
+
+def _model(where: str) -> Checkpoint:
+    from cogen.checkpoints.digests import file_digest
+    from cogen.checkpoints.gguf import converted
+    from cogen.checkpoints.model import open_folder
+
+    path = _path(where)
+    if path.is_file() and path.suffix == ".gguf":
+        path = converted(path, file_digest(path), "bfloat16", out.status)
+    return open_folder(path)
+
+
+def _name(where: str) -> str:
+    """What ``base_model_name_or_path`` calls it: a repository of the Hub by its name, anything else as it was given."""
+    return where.removeprefix("hf://").partition("@")[0] if where.startswith("hf://") else where

@@ -1,0 +1,51 @@
+"""Sums without rounding: the same whatever the blocks, the threads and the order of the elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cogen.fusion.merge.bits import magnitude
+from cogen.fusion.merge.floats import INFINITY
+
+if TYPE_CHECKING:
+    import torch
+
+    from cogen.fusion.merge.method import Block, Stack
+
+
+def exact_sums(stack: Stack, values: Callable[[Block], Sequence[torch.Tensor]]) -> list[float]:
+    """For each of the tensors that ``values`` gives for a block their sum over the whole tensor.
+
+    The numbers are not negative. Each is rounded to float32, an integer times a power of two; integers with the same
+    power are added as integers, so the sum is exact and rounded once, at the end. NaN, the difference of two
+    infinities, is left out. An empty list if there are no blocks.
+    """
+    totals: list[np.ndarray] = []
+    for found in stack.map(lambda block: [_by_exponent(tensor) for tensor in values(block)]):
+        totals = found if not totals else [total + part for total, part in zip(totals, found, strict=True)]
+    return [_value(total.tolist()) for total in totals]
+
+
+def _by_exponent(x: torch.Tensor) -> np.ndarray:
+    """For each of the 256 exponents of float32 the sum of the integers, int64."""
+    import torch
+
+    bits = magnitude(x.reshape(-1))
+    bits = bits & (bits - (INFINITY[4] + 1)).bitwise_right_shift_(31)
+    # Exponents 0 and 1 have the same unit; only a number with exponent 0 lacks the leading one.
+    exponent = (bits >> 23).clamp_min_(1)
+    whole = bits - ((exponent - 1) << 23)
+    # bincount adds in float64: exact, as 2²⁹ integers of 24 bits are below 2⁵³.
+    found = torch.bincount(exponent, weights=whole.to(torch.float64), minlength=256)
+    return found.to(torch.int64).numpy()
+
+
+def _value(integers: list[int]) -> float:
+    if integers[255]:
+        return math.inf
+    total = sum(integer << (exponent - 1) for exponent, integer in enumerate(integers) if integer)
+    return total / (1 << 149)  # the smallest float32 is 2⁻¹⁴⁹; a quotient of integers is rounded correctly

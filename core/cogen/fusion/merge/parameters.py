@@ -1,0 +1,99 @@
+"""Parameters that differ by tensor: layer gradients and name filters, as in mergekit's recipes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ConfigDict
+
+from cogen.errors import UsageError
+from cogen.spec.base import Frozen
+
+Scalar = bool | float | str
+_NUMBER = re.compile(r"\.(\d+)\.")
+
+
+class Conditional(Frozen):
+    """A value for tensors whose name contains ``filter``; without a filter, or with ``*``, for all."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    value: Scalar | tuple[Scalar, ...]
+    filter: str | None = None
+
+
+#: A number; a gradient over the layers, first to last, interpolated; or the first of several conditions that fits.
+Setting = Scalar | tuple[Scalar, ...] | tuple[Conditional, ...]
+
+
+class Layers:
+    """Where in the model a tensor stands, from the names of all tensors; no table of architectures.
+
+    A tensor with a number in its name (``model.layers.7.mlp…``) belongs to a layer; its position runs from 0 at the
+    first to 1 at the last of those with the same prefix, and is 1 where there is only one. Everything outside the
+    layers stands at 0. That is what mergekit does, so that a recipe means the same here.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._last: dict[str, int] = {}
+        for name in names:
+            if match := _NUMBER.search(name):
+                prefix = name[: match.start()]
+                self._last[prefix] = max(self._last.get(prefix, 0), int(match[1]))
+
+    def position(self, name: str) -> float:
+        """0 to 1."""
+        match = _NUMBER.search(name)
+        if not match:
+            return 0.0
+        last = self._last.get(name[: match.start()], 0)
+        return int(match[1]) / last if last else 1.0
+
+
+def resolve(setting: Setting, name: str, position: float) -> Scalar | None:
+    """The value for one tensor; ``None`` where no condition fits."""
+    if not isinstance(setting, (list, tuple)):
+        return setting
+    if setting and isinstance(setting[0], Conditional):
+        for condition in setting:
+            if condition.filter in (None, "*") or condition.filter in name:
+                return resolve(condition.value, name, position)
+        return None
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in setting):
+        return setting[int(position * (len(setting) - 1))]
+    place = position * (len(setting) - 1)
+    low = int(place)
+    high = min(low + 1, len(setting) - 1)
+    share = place - low
+    return setting[low] if share == 0 else (1 - share) * setting[low] + share * setting[high]
+
+
+def for_tensor(
+    name: str,
+    position: float,
+    common: Mapping[str, Setting],
+    own: Iterable[Mapping[str, Setting]],
+    per_expert: Iterable[str],
+) -> dict[str, Any]:
+    """A method's keyword arguments for one tensor.
+
+    :param common: settings of the whole merge; a parameter for which no condition fits keeps the method's default.
+    :param own: settings of each expert; they win over the common ones, for parameters that may differ by expert.
+    :raises UsageError: an expert has a setting of its own for something that is one for all, or only some have one.
+    """
+    shared = {key: found for key, value in common.items() if (found := resolve(value, name, position)) is not None}
+    owners = list(own)
+    several = set(per_expert)
+    for key in sorted({key for settings in owners for key in settings}):
+        if key not in several:
+            raise UsageError(f"{key} is one for all experts", hint="move it out of the expert's own settings")
+        values = [
+            shared.get(key) if (setting := settings.get(key)) is None else resolve(setting, name, position)
+            for settings in owners
+        ]
+        if any(value is None for value in values):
+            raise UsageError(f"only some experts have a {key} for {name}", hint=f"give {key} to all, or a common one")
+        shared[key] = tuple(values)
+    return shared

@@ -1,0 +1,88 @@
+"""What a recipe calls a model: ``folder`` or ``organisation/name``, with a revision and an adapter."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, or a repository of the Hub with a revision."""
+
+    path: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}@{self.revision}" if self.revision else self.path
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path).expanduser()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model, or a model with a LoRA adapter over it."""
+
+    model: Place
+    lora: Place | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model}+{self.lora}" if self.lora else str(self.model)
+
+
+def parse_reference(value: Any) -> Reference:
+    """``model[@revision][+adapter[@revision]]``, or the same as a mapping of ``model`` and ``lora``.
+
+    :raises ValueError: it is neither, or asks for something that we don't do.
+    """
+    if isinstance(value, Reference):
+        return value
+    if isinstance(value, dict):
+        if "override_architecture" in value:
+            raise ValueError("override_architecture is not supported: tensors are matched by name and shape")
+        if unknown := sorted(map(str, value.keys() - {"model", "lora"})):
+            raise ValueError(f"unknown key {unknown[0]!r} of a model")
+        if "model" not in value:
+            raise ValueError("a model without its place: the key 'model' is missing")
+        lora = value.get("lora")
+        return Reference(_place(value["model"]), None if lora is None else _place(lora))
+    if isinstance(value, str) and Path(value).expanduser().is_dir():
+        return Reference(Place(value))  # a folder may have + and @ in its name
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{value!r} is not a model: write a folder, or organisation/name")
+    parts = value.split("+")
+    if len(parts) > 2:
+        raise ValueError(f"{value!r} has more than one +: write model+adapter")
+    return Reference(_place(parts[0]), _place(parts[1]) if len(parts) == 2 else None)
+
+
+def _place(value: Any) -> Place:
+    if isinstance(value, dict):
+        if unknown := sorted(map(str, value.keys() - {"path", "revision"})):
+            raise ValueError(f"unknown key {unknown[0]!r} of a model's place")
+        path, revision = value.get("path"), value.get("revision")
+        if not isinstance(path, str) or not isinstance(revision, str | None):
+            raise ValueError("path and revision of a model are texts")
+        return _checked(Place(path, revision))
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a model: write a folder, or organisation/name")
+    if Path(value).expanduser().is_dir():
+        return Place(value)
+    path, at, revision = value.partition("@")
+    if "@" in revision:
+        raise ValueError(f"{value!r} has more than one @: write model@revision")
+    if at and not revision:
+        raise ValueError(f"{value!r} names no revision behind the @")
+    return _checked(Place(path, revision or None))
+
+
+def _checked(place: Place) -> Place:
+    if not place.path.strip():
+        raise ValueError("a model without a name")
+    if re.search(r"[\r\n\0]", place.path):
+        raise ValueError("the name of a model is one line")
+    return place
