@@ -104,8 +104,13 @@ def main() -> int:
         print(f"\n{part}: {'all as it must be' if passed else 'NOT as it must be'}", flush=True)
         good &= passed
     if arguments.json:
-        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(facts, indent=2, default=plain) + "\n")
     return 0 if good else 1
+
+
+def plain(value: Any) -> Any:
+    """numpy's numbers as Python's."""
+    return value.item()
 
 
 def default_environment() -> Path:

@@ -40,7 +40,7 @@ def compare(folder: Path) -> list[dict[str, Any]]:
 def _ways(recipe: Recipe, models: Mapping[str, Path], split: Mapping[str, Path], folder: Path) -> dict[str, str]:
     found = {f"{count} threads": _digest(recipe, models, folder, threads=count) for count in THREADS}
     found["inputs in shards"] = _digest(recipe, split, folder)
-    found["output in shards"] = _digest(recipe, models, folder, max_shard_size="40KB")
+    found["output in shards"] = _digest(recipe, models, folder, shard_size="40KB")
     if recipe.method not in ORDERED:
         turned = replace(recipe, models=dict(reversed(recipe.models.items())))
         found["models in another order"] = _digest(turned, models, folder)

@@ -78,9 +78,10 @@ def cases() -> Iterator[Case]:
     whole = {"normalize_weights": False}
     yield Case("multislerp sum", Recipe("multislerp", _models("abc", **WEIGHTS), common=whole), away)
 
-    yield Case("karcher", Recipe("karcher", _models("abc")), basic=True)
-    yield Case("karcher two", Recipe("karcher", _models("ab"), common={"max_iter": 20, "tol": 1e-6}))
-    yield Case("karcher one step", Recipe("karcher", _models("abc"), common={"max_iter": 1}))
+    wide = ("widened",)
+    yield Case("karcher", Recipe("karcher", _models("abc")), wide, basic=True)
+    yield Case("karcher two", Recipe("karcher", _models("ab"), common={"max_iter": 20, "tol": 1e-6}), wide)
+    yield Case("karcher one step", Recipe("karcher", _models("abc"), common={"max_iter": 1}), wide)
 
     yield Case("task_arithmetic", _on_base("task_arithmetic", "abc", **WEIGHTS), basic=True)
     scaled = {"normalize": True, "lambda": 0.6}
@@ -114,10 +115,10 @@ def cases() -> Iterator[Case]:
     yield Case("sce select", _on_base("sce", "abc", {"select_topk": 0.3}))
     yield Case("ram", _on_base("ram", "abc"), basic=True)
     yield Case("ram epsilon", _on_base("ram", "abc", {"epsilon": 0.005}))
-    yield Case("ramplus_tl", _on_base("ramplus_tl", "abc"), basic=True)
-    yield Case("ramplus_tl epsilon", _on_base("ramplus_tl", "abc", {"epsilon": 0.005, "r": 0.3, "alpha": 0.4}))
+    yield Case("ramplus_tl", _on_base("ramplus_tl", "abc"), wide, basic=True)
+    yield Case("ramplus_tl epsilon", _on_base("ramplus_tl", "abc", {"epsilon": 0.005, "r": 0.3, "alpha": 0.4}), wide)
     yield Case("model_stock", _on_base("model_stock", "abc"), basic=True)
     yield Case("model_stock two", _on_base("model_stock", "ab"))
     yield Case("model_stock rows", _on_base("model_stock", "abc", {"filter_wise": True}))
     yield Case("nearswap", Recipe("nearswap", _models("ab"), "a", {"t": 0.002}), basic=True)
-    yield Case("arcee_fusion", Recipe("arcee_fusion", _models("ab"), "a"), basic=True)
+    yield Case("arcee_fusion", Recipe("arcee_fusion", _models("ab"), "a"), wide, basic=True)

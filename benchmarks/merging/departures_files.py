@@ -99,6 +99,12 @@ def _other_type(runs: Sequence[Run]) -> Verdict:
     return held != {told}, f"config: {told}, files: {', '.join(held)}"
 
 
+def _widened(runs: Sequence[Run]) -> Verdict:
+    types = [str(found.stored()[checkpoints.PROBED].dtype) for found in runs]
+    told = ", ".join(f"{found.trial.recipe.method} {kind}" for found, kind in zip(runs, types, strict=True))
+    return all(kind == "torch.float32" for kind in types), f"from bfloat16, with bfloat16 in the config: {told}"
+
+
 def _left_out(runs: Sequence[Run]) -> Verdict:
     return "model.extra.weight" not in runs[0].tensors(), "a tensor of both models is missing in the result"
 
@@ -111,6 +117,7 @@ def _two_layers(value: float) -> dict[str, Any]:
 
 _EACH = {"a": {"weight": 1}, "b": {"weight": 1}}
 _PLAIN = {"base": np.ones((4, 4)), "a": np.full((4, 4), 2.0), "b": np.full((4, 4), 4.0)}
+_NUMBERS = {"a": np.array(2.0), "b": np.array(4.0)}
 _ONE = {"weight": 1}
 _SLICES = (Slice([Source("a", 0, 1, _ONE)]), Slice([Source("a", 1, 2, _ONE), Source("b", 1, 2, _ONE)]))
 _TIED = {"weights": {HEAD: None}, "tie_word_embeddings": True}
@@ -197,6 +204,18 @@ FILES = (
         _other_type,
     ),
     Departure(
+        "widened",
+        "ramplus_tl, arcee_fusion; karcher with 0-d tensors",
+        "matching bfloat16 weights stay bfloat16",
+        "the result is float32, twice as large, and the config says bfloat16",
+        (
+            Trial(Recipe("ramplus_tl", {"a": {}, "b": {}}, "base"), _PLAIN, "bfloat16"),
+            Trial(Recipe("arcee_fusion", {"b": {}}, "base"), _PLAIN, "bfloat16"),
+            Trial(Recipe("karcher", {"a": {}, "b": {}}), _NUMBERS, "bfloat16"),
+        ),
+        _widened,
+    ),
+    Departure(
         "extra",
         "all",
         "(nothing)",
@@ -230,7 +249,7 @@ FILES = (
         "stops at a token whose number is not less than the vocabulary size of its model's config",
         (
             Trial(
-                Recipe("linear", _EACH, top={"tokenizer": {"source": "union"}}),
+                Recipe("task_arithmetic", {"b": {"weight": 1}}, "a", top={"tokenizer": {"source": "union"}}),
                 make=probes(a=_rows(7, ["<x>"]), b=_rows(6, ["<x>"])),
             ),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,21 +22,21 @@ class Measured:
 
 
 def timed(command: Sequence[str], environment: dict[str, str] | None = None) -> Measured:
-    """Run a command to its end.
+    """Run a command to its end, through `launcher.py`.
 
     :raises SystemExit: it failed.
     """
-    began = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    told = process.stderr.read()  # to its end; what is left is to wait
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{told.decode()[-2000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Measured(seconds, usage.ru_maxrss * unit)
+    launcher = Path(__file__).with_name("launcher.py")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(launcher), *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return Measured(**json.loads(done.stdout))
 
 
 def read_all(files: Iterable[Path]) -> int:
@@ -69,8 +70,8 @@ def copy_time(inputs: Sequence[Path], output: Path, size: int, sync: bool) -> fl
 
 def touch_memory(size: int) -> None:
     """Have the machine give this much memory once: some virtual machines are slow to give a page for the first time."""
-    block = bytearray(size)
-    block[::4096] = b"\1" * len(range(0, size, 4096))
+    touch = "import sys; size = int(sys.argv[1]); bytearray(size)[::4096] = bytes(len(range(0, size, 4096)))"
+    subprocess.run([sys.executable, "-I", "-S", "-c", touch, str(size)], check=True)
 
 
 def weights(folder: Path) -> list[Path]:

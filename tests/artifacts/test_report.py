@@ -142,7 +142,7 @@ def _tuned(trials: Any, folder: Path, plan: Any, matrix: Any) -> tuple[Any, Lock
 def test_a_report_of_several_tuned_parameters(
     trials: Any, folder: Path, plan: Any, matrix: Matrix, experts: Any
 ) -> None:
-    """Every value of every candidate, the chosen one marked once, the reason of a failure, and the course as a chart."""
+    """Every value of every candidate, the chosen one marked once, why one failed, and the course as a chart."""
     tuned, lock, points = _tuned(trials, folder, plan, matrix)
     page = Page(render(lock, tuned, matrix, points, experts))
     harmless(page)
@@ -331,7 +331,7 @@ def test_the_course_of_a_search() -> None:
     assert [y for _, y in corners] == sorted(y for _, y in corners)
     assert corners[0] == (course.steps[0].x, course.steps[0].y)
     assert corners[-1] == (course.steps[-1].x, lowest.y)
-    assert [tick.label for tick in course.numbers][0] == "1"
+    assert course.numbers[0].label == "1"
     flat = search_view.course([0.8, 0.8], 0)
     assert all(flat.top <= step.y <= flat.bottom for step in flat.steps)
     assert search_view.course([None, 0.8, 0.9], 1).steps[1].kind == "composite"

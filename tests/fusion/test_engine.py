@@ -288,6 +288,13 @@ class TestMethodsOfTwo:
         plan, _ = make_plan(machine, FuseRecipe(level="none", method="nearswap", parameters={"t": 0.1}))
         assert plan.why == "one expert: nearswap goes from its base to it"
 
+    def test_weights_that_would_be_ignored_are_refused(self, world: Any, host: Any) -> None:
+        """The arc between two models is t's alone."""
+        machine = host(world.expert("e1", 1), world.expert("e2", 2))
+        recipe = FuseRecipe(level="none", method="slerp", parameters={"t": 0.5}, experts={"e1": 1.0, "e2": 2.0})
+        with pytest.raises(UsageError, match="slerp takes no weights"):
+            make_plan(machine, recipe)
+
     def test_three_are_refused(self, world: Any, host: Any) -> None:
         """By name, before anything is read."""
         machine = host(*(world.expert(f"e{i}", i) for i in (1, 2, 3)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,13 +110,14 @@ def _setting(item: str) -> tuple[str, Any]:
 
     from cogen.errors import UsageError
 
-    name, equals, text = item.partition("=")
-    with contextlib.suppress(ValueError):
-        return name, float(text)
+    name, _, text = item.partition("=")
     try:
-        value = tomllib.loads(f"value = {text}") if equals else {}
-    except tomllib.TOMLDecodeError:
-        value = {"value": text} if re.fullmatch(r"[A-Za-z_][\w.-]*", text) else {}
+        value = {"value": float(text)}
+    except ValueError:
+        try:
+            value = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            value = {"value": text} if re.fullmatch(r"[A-Za-z_][\w.-]*", text) else {}
     if list(value) != ["value"] or not name:
         raise UsageError(
             f"{item!r} is not NAME=VALUE",

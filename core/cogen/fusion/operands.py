@@ -39,14 +39,15 @@ class Stored:
         return self.checkpoint.adapter is None or not self.checkpoint.changed(self.name)
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.fusion.merge.method.Operand`; with an adapter, whole rows."""
+        """See :class:`cogen.fusion.merge.method.Operand`."""
         found = self.files.read(self.checkpoint.tensors[self.name], start, stop).to(dtype)
         adapter = self.checkpoint.adapter
         if adapter is None or self.plain:
             return found
         columns = self.shape[1]
-        difference = adapter.delta(self.name, dtype, start // columns, stop // columns)
-        return found + difference.reshape(-1)
+        first = start // columns
+        difference = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
+        return found + difference[start - first * columns : stop - first * columns]
 
 
 @dataclass(frozen=True)

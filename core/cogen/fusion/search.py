@@ -102,7 +102,7 @@ def _tuned(trials: _Trials) -> Choice | None:
 
 
 def first_point(plan: Plan, method: Method) -> dict[str, float]:
-    """Where tuning starts, within the space: what the plan says, the middle of its scales, else the method's default."""
+    """Where tuning starts, in the space: what the plan says, the middle of its scales, else the method's default."""
     weights = {f"weight.{expert.id}": expert.weight for expert in plan.experts}
     said = {**method.parameters, **plan.parameters, **weights, "scale": plan.scales[len(plan.scales) // 2]}
     found = {}

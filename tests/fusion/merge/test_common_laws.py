@@ -51,7 +51,7 @@ CASES = {
 WEIGHTS = {
     1: [[1.0]],
     2: [[0.5, 0.5], [0.3, 0.7], [0.2, 49.0]],
-    3: [[1 / 3] * 3, [0.123, 0.5, 0.377], [7.0, 0.1, 49.0]],
+    3: [[1 / 3] * 3, [0.123, 0.5, 0.377], [0.1, 1.1, 1.9]],
 }
 
 
@@ -173,11 +173,10 @@ class TestStructure:
         assert torch.equal(bits(found), bits(merge(case.method, plain[0], plain[1:], **case.parameters)))
 
     def test_three_dimensions(self, case: Case, dtype: torch.dtype) -> None:
-        """Rows are the vectors along the last axis, columns those along the first."""
+        """Rows are the vectors along the last axis, columns those along all the others."""
         base, experts = inputs(case, dtype, 12, (4, 5, 6))
         found = merge(case.method, base, experts, **case.parameters)
-        shape = (4, 30) if case.parameters == COLUMNS else (20, 6)
-        flat = [None if tensor is None else tensor.reshape(shape) for tensor in (base, *experts)]
+        flat = [None if tensor is None else tensor.reshape(20, 6) for tensor in (base, *experts)]
         assert found.shape == (4, 5, 6)
         assert torch.equal(bits(found), bits(merge(case.method, flat[0], flat[1:], **case.parameters)))
 

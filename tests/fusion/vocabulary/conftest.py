@@ -11,6 +11,7 @@ import pytest
 import torch
 from support.tiny import llama
 
+from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.fusion.engine import write_outputs
 from cogen.fusion.merge.linear import linear
@@ -53,11 +54,11 @@ def compose(tmp_path: Path) -> Compose:
 
     def make(
         checkpoints: Sequence[Checkpoint], wish: VocabularyWish, *, base: int | None = None,
-        weights: Sequence[float] | None = None, name: str = "out",
+        weights: Sequence[float] | None = None, name: str = "out", threads: int = 2,
     ) -> Path:  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()
-        with Engine(2) as engine:
+        with Engine(threads) as engine:
             vocabulary = plan_vocabulary(checkpoints, wish, engine.files, base)
             shares = tuple(weights or [1.0] * len(checkpoints))
             write_outputs(_outputs(checkpoints, vocabulary, shares, engine), engine, folder)
@@ -113,3 +114,20 @@ def rows_of() -> Callable[..., torch.Tensor]:
             return operand.read(0, size, torch.float64).reshape(operand.shape)
 
     return read
+
+
+@pytest.fixture
+def agrees() -> Callable[[Path], int]:
+    """Tensors, configurations and tokenizer of a composite agree with each other; gives its number of rows."""
+
+    def check(folder: Path) -> int:
+        checkpoint, tokenizer = open_folder(folder), load_tokenizer(folder)
+        size = int(checkpoint.config["vocab_size"])
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            if name in checkpoint.tensors:
+                assert checkpoint.tensors[name].shape[0] == size
+        assert max(tokenizer.get_vocab().values()) < size
+        assert ("lm_head.weight" in checkpoint.tensors) is (checkpoint.config["tie_word_embeddings"] is False)
+        return size
+
+    return check

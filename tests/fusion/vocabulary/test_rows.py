@@ -41,10 +41,10 @@ def test_take_is_indexing(rows: list[int], columns: int | None) -> None:
 
 
 def test_take_reads_neighbours_together() -> None:
-    """A run of rows is one read; rows that are far apart are not read over."""
-    operand = Counting(random(1000, 2, 0))
-    take(operand, np.array([5, 3, 4, 900, 6]), torch.float32)
-    assert (operand.reads, operand.elements) == (2, 10)
+    """A run of rows is one read, small gaps included; rows that are far apart are not read over."""
+    operand = Counting(random(100, 1 << 14, 0))
+    take(operand, np.array([5, 3, 4, 90, 6, 92]), torch.float32)
+    assert (operand.reads, operand.elements) == (2, (4 + 3) << 14)
 
 
 def assembled(columns: int | None, dtype: torch.dtype = torch.float32) -> tuple[Assembled, torch.Tensor]:

@@ -119,6 +119,7 @@ def test_settings_declare_the_new_tokens(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "own" / "tokenizer_config.json").read_text())
     flags = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
     settings["added_tokens_decoder"] = {"0": {"content": "<|endoftext|>", **flags}, "300": {"content": "[A]", **flags}}
+    settings["tokenizer_class"] = "GPT2Tokenizer"  # made anew from its vocabulary and this list
     (tmp_path / "own" / "tokenizer_config.json").write_text(json.dumps(settings))
     tokens = read_tokens(tmp_path / "own")
     second = bytewise(added=CHAT)

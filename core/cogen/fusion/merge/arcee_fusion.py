@@ -104,6 +104,7 @@ arcee_fusion = Method(
     base="unused",
     experts=(2, 2),
     ordered=True,
+    weighted=False,
     source="https://www.arcee.ai/blog/meet-mergekit-v0-1-arcee-fusion-expanded-model-support-multi-gpu-acceleration",
     __doc__=apply.__doc__,
 )

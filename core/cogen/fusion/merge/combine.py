@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cogen.fusion.merge.bits import keep_term, mask_of
 from cogen.fusion.merge.method import Block, Method, Stack
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def combine(block: Block, own: Any, parts: Sequence[Any]) -> torch.Tensor:
         tensor = block.base if index < 0 else block.expert(index)
         assert tensor is not None  # a merge without a base gives it the coefficient 0
         term = tensor if isinstance(part, float) and part == 1.0 else tensor * part
+        if not isinstance(part, float):  # the same rule row by row
+            term = keep_term(term, mask_of(part != 0, term.dtype))
         total = term if total is None else total + term
     return torch.zeros_like(block.expert(0)) if total is None else total
 

@@ -116,23 +116,24 @@ class Stack:
 
     @property
     def columns(self) -> int:
-        """Elements of a row: the product of all extents but the first; a vector is one row, so is a number."""
-        if len(self.shape) < 2:
-            return max(1, self.numel)
-        return self.numel // self.shape[0] if self.shape[0] else 0
+        """Elements of a row: the last extent; a vector is one row, so is a number."""
+        return self.shape[-1] if len(self.shape) > 1 else max(1, self.numel)
 
     @property
     def rows(self) -> int:
         return self.numel // self.columns if self.columns else 0
 
     def bounds(self) -> list[tuple[int, int]]:
-        """First and last element (exclusive) of every block; whole rows wherever a row fits into a block."""
+        """First and last element (exclusive) of every block; whole rows wherever a row fits into a block.
+
+        Where the method's unit is the row a longer row is a block of its own.
+        """
         if not self.numel:
             return []
         if self.unit == "tensor":
             return [(0, self.numel)]
         step = self.columns * max(1, self.block // self.columns)
-        if self.unit == "element" and self.columns > self.block and len(self.shape) < 2:
+        if self.unit == "element" and self.columns > self.block:
             step = self.block
         return [(start, min(start + step, self.numel)) for start in range(0, self.numel, step)]
 
@@ -165,6 +166,8 @@ class Method:
     ordered: bool = False
     #: The survey looks at all tensors of the model together.
     whole_model: bool = False
+    #: Weights play a part; otherwise they must be equal.
+    weighted: bool = True
     #: It needs the parameter ``grams``: what goes into each linear layer of every expert on its own text.
     calibrated: bool = False
     #: The search chooses which of the experts take part, by weights of 1 and 0.

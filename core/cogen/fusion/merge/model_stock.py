@@ -64,6 +64,7 @@ model_stock = Method(
     survey,
     unit="row",
     experts=(2, None),
+    weighted=False,
     source="arXiv:2403.19522",
     __doc__=apply.__doc__,
 )

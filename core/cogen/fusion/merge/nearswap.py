@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     experts=(2, 2),
     ordered=True,
     space={"t": (0.0, 0.01)},
+    weighted=False,
     source="https://huggingface.co/alchemonaut/QuartetAnemoi-70B-t0.0001",
 )
 def nearswap(block: Block, weights: Sequence[float], state: None, *, t: float) -> torch.Tensor:

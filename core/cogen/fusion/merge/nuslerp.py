@@ -55,7 +55,7 @@ def survey(
 def apply(block: Block, weights: Sequence[float], state: Coefficients | Rows) -> torch.Tensor:
     """``sin(s₀θ)/sin θ·E₀ + sin(s₁θ)/sin θ·E₁`` with ``sᵢ = wᵢ/(w₀ + w₁)``, of the differences where there is a base.
 
-    θ is the angle between the flattened tensors; without ``flatten`` every column ``W[:, j]`` is interpolated by
+    θ is the angle between the flattened tensors; without ``flatten`` every column ``W[…, j]`` is interpolated by
     itself, or with ``row_wise`` every row (the vectors along the last axis). The vectors themselves are interpolated,
     not unit vectors, as in :mod:`~cogen.fusion.merge.slerp`; parallel and opposite ones (``1 - cos²θ ≤ 1e-16``), zeros
     and those with an infinity linearly.

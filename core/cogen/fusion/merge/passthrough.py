@@ -19,5 +19,6 @@ passthrough = by_coefficients(
     base="unused",
     experts=(1, 1),
     per_expert=frozenset({"scale"}),
+    weighted=False,
     source="https://github.com/arcee-ai/mergekit/blob/main/docs/merge_methods.md#passthrough-passthrough",
 )

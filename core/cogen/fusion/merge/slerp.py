@@ -36,5 +36,6 @@ slerp = by_coefficients(
     experts=(2, 2),
     ordered=True,
     space={"t": (0.0, 1.0)},
+    weighted=False,
     source="https://doi.org/10.1145/325165.325242",
 )

@@ -28,10 +28,11 @@ def ties_global(block: Block, weights: Sequence[float], cuts: list[Cut], *, scal
 
     Each difference keeps its ``int(density·n)`` largest entries by magnitude out of all n that are merged; the sign of
     a position is that of the plain sum; the entries of that sign are averaged. With equal weights that is the paper
-    (with density 0.2, s = 1); other weights count in the average only. Where the sum is exactly 0 the base stays, as
-    in the paper's formula; the authors' code takes the sign that most positions of the model have.
+    (with density 0.2, s = 1); other weights count in the average only, and an expert of weight 0 has no vote. Where
+    the sum is exactly 0 the base stays, as in the paper's formula; the authors' code takes the sign that most positions
+    of the model have.
 
     :raises UsageError: a density is not above 0 and at most 1.
     """
-    plain = [1.0] * len(cuts)
+    plain = [float(weight != 0.0) for weight in weights]
     return agreed(block, masks(block, cuts), weights, ballots=plain, divisors=weights, scale=scale)

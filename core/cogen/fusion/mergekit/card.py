@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from cogen.fusion.mergekit.models import Model
 from cogen.fusion.mergekit.provenance import MERGE, Record
@@ -20,7 +21,7 @@ def _metadata(record: Record) -> str:
     from huggingface_hub import ModelCardData
 
     bases = list(dict.fromkeys(name for model in record.models for name in _repositories(model)))
-    extra = {"base_model_relation": "merge"} if bases else {}
+    extra: dict[str, Any] = {"base_model_relation": "merge"} if bases else {}
     data = ModelCardData(
         library_name="transformers", tags=["cogen", "merge", record.method], base_model=bases or None, **extra
     )

@@ -75,7 +75,7 @@ def write_companions(
         _put_over(folder / "generation_config.json", vocabulary.generation_changes)
     else:
         copy_tokenizer(source, folder)
-    if not has_tokenizer(folder):
+    if not has_tokenizer(folder) and any(has_tokenizer(model.checkpoint.folder) for model in models):
         notes.append(f"{models[donor].title} has no tokenizer, so the result has none")
     if recipe.chat_template:
         if not has_tokenizer(folder):

@@ -80,8 +80,8 @@ def _renumbered(config: dict[str, Any], models: Sequence[Model], donor: int, ori
             inner[key] = [layer for layer, found in enumerate(inside) if found]
         elif _by_layer(key, value, count):
             each = {model: theirs[model].get(key) for layers in origins for model, _ in layers}
-            for model, listed in each.items():
-                if not _by_layer(key, listed, depths[model]):
+            for model, own in each.items():
+                if not _by_layer(key, own, depths[model]):
                     raise _refusal(models[model], key, "is no list of its layers")
             found = _agreed(models, origins, key, lambda model, layer, each=each: each[model][layer])
             inner[key] = "".join(found) if isinstance(value, str) else found

@@ -10,7 +10,7 @@ from pathlib import Path
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.sources import Talk, fetch, silent
-from cogen.errors import SourceError, UnsafeError
+from cogen.errors import CompatibilityError, SourceError, UnsafeError
 from cogen.fusion.adapters.concat import refuse_misfit
 from cogen.fusion.mergekit.reference import Place, Reference
 
@@ -50,7 +50,9 @@ class Models:
         """Its number."""
         if reference not in self._index:
             folder, commit = locate(reference.model, talk)
-            lora, lora_commit = locate(reference.lora, talk) if reference.lora else (None, None)
+            lora, lora_commit = None, None
+            if reference.lora:
+                lora, lora_commit = locate(reference.lora, talk, "adapter_config.json")
             place = folder.resolve(), lora.resolve() if lora else None
             if place not in self._places:
                 self._places[place] = len(self.all)
@@ -71,6 +73,8 @@ def open_models(references: Iterable[Reference], talk: Talk = silent) -> Models:
 
 
 def _opened(folder: Path, lora: Path | None) -> Checkpoint:
+    if (folder / "adapter_config.json").is_file():
+        raise CompatibilityError(f"{folder.name} is an adapter, not a model", hint=f"write its model+{folder.name}")
     checkpoint = open_folder(folder)
     if lora is None:
         return checkpoint
@@ -79,10 +83,12 @@ def _opened(folder: Path, lora: Path | None) -> Checkpoint:
     return Checkpoint(checkpoint.folder, checkpoint.tensors, adapter)
 
 
-def locate(place: Place, talk: Talk = silent) -> tuple[Path, str | None]:
+def locate(place: Place, talk: Talk = silent, file: str = "config.json") -> tuple[Path, str | None]:
     """The folder of a model and, if it comes from the Hub, its commit.
 
+    :param file: one that the repository has in any case.
     :raises SourceError: no such folder; a repository that is unknown, or neither cached nor reachable.
+    :raises UnsafeError: the repository has no safetensors.
     """
     if place.folder.exists():
         if place.revision:
@@ -92,25 +98,38 @@ def locate(place: Place, talk: Talk = silent) -> tuple[Path, str | None]:
         raise SourceError(
             f"{place.path} does not exist", hint="name a folder, relative to this one, or organisation/name on the Hub"
         )
-    commit = _commit(place)
-    return fetch(f"hf://{place.path}@{commit}", talk=talk), commit
+    commit = _commit(place, file)
+    folder = fetch(f"hf://{place.path}@{commit}", talk=talk)
+    if not any(folder.glob("*.safetensors")):
+        raise UnsafeError(
+            f"{place.path} has no safetensors; pickles such as pytorch_model.bin are not read, they can run code",
+            hint="ask the publisher for safetensors",
+        )
+    return folder, commit
 
 
-def _commit(place: Place) -> str:
-    """What a branch or tag points to now, or did when it was last fetched."""
+def _commit(place: Place, file: str) -> str:
+    """What a branch or tag points to now or, without a network, did when it was last fetched."""
     if place.revision and _COMMIT.fullmatch(place.revision):
         return place.revision
-    from huggingface_hub import HfApi
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
+        EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
-        OfflineModeIsEnabled,
+        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
-    )
+    )  # fmt: skip
 
     try:
-        found = HfApi().model_info(place.path, revision=place.revision)
+        # The client notes in its cache which commit the branch was, and the cache's folder is called by the commit.
+        found = Path(hf_hub_download(place.path, file, revision=place.revision)).parent.name
+    except LocalEntryNotFoundError as error:
+        raise SourceError(
+            f"{place} is not a folder here, not in the Hub's cache, and the Hub cannot be reached",
+            hint="check the spelling; else go online once, or unset HF_HUB_OFFLINE",
+        ) from error
     except GatedRepoError as error:
         raise SourceError(
             f"{place.path} is gated", hint="accept its terms on the Hub, then run `hf auth login`"
@@ -121,35 +140,10 @@ def _commit(place: Place) -> str:
         raise SourceError(
             f"{place.path} is neither a folder here nor a model on the Hub", hint="check the spelling, or log in"
         ) from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        return _cached_commit(place, error)
-    except Exception as error:  # the transport's own errors; which library it is changes
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests", "urllib3"):
-            raise
-        return _cached_commit(place, error)
-    files = [file.rfilename for file in found.siblings or ()]
-    if files and not any(file.endswith(".safetensors") for file in files):
-        pickle = next((file for file in files if file.endswith((".bin", ".pt", ".pth"))), None)
-        if pickle:
-            raise UnsafeError(
-                f"{place.path} holds {pickle}, a pickle, which can run code when it is read, and no safetensors",
-                hint="ask the publisher for safetensors",
-            )
-    if not found.sha:
-        raise SourceError(f"the Hub names no commit of {place.path}", hint="name one: model@commit")
-    return found.sha
-
-
-def _cached_commit(place: Place, error: Exception) -> str:
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    home = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=place.path, repo_type="model")
-    note = home / "refs" / (place.revision or "main")
-    found = note.read_text().strip() if note.is_file() else ""
+    except EntryNotFoundError as error:
+        raise SourceError(f"{place} has no {file}", hint="name a model, and an adapter behind a +") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise SourceError(f"fetching {place} failed: {error}", hint="check the network and the free disk") from error
     if not _COMMIT.fullmatch(found):
-        raise SourceError(
-            f"{place} is not a folder here, not in the Hub's cache, and the Hub cannot be reached",
-            hint="check the spelling; else go online once, or unset HF_HUB_OFFLINE",
-        ) from error
+        raise SourceError(f"the Hub's cache names no commit of {place}", hint="name one: model@commit")
     return found

@@ -69,6 +69,8 @@ def make_merge_plan(recipe: MergekitRecipe, files: OpenFiles, *, seed: int = 0, 
     tensors = Tensors(models, used, vocabulary)
     slots = make_slots(tensors, sections)
     works = make_works(peer, slots, tensors, dtype=out_dtype or dtype, seed=seed)
+    if donor not in used:
+        _refuse_donor(models[donor], works, tensors, whole=sections[0].length is None)
     if vocabulary is None:
         notes += compare_tokenizers(models, _token_models(slots, tensors), donor)
     config = output_config(
@@ -99,6 +101,22 @@ def _one_architecture(models: Sequence[Model], numbers: Sequence[int]) -> None:
             raise CompatibilityError(
                 f"{first.title} is a {one} model and {models[number].title} a {other} model",
                 hint="the same weights compute other things in another architecture: leave one out",
+            )
+
+
+def _refuse_donor(donor: Model, works: Sequence[Work], tensors: Tensors, *, whole: bool) -> None:
+    """Refuse a configuration, of a model that is not merged, that says something else than the tensors."""
+    for work in works:
+        (entry, *_) = work.experts
+        by_token = tensors.vocabulary is not None and tensors.vocabulary.is_vocabulary_tensor(entry.model, entry.name)
+        if by_token or work.name in tensors.heads:
+            continue
+        info = donor.checkpoint.tensors.get(work.name)
+        if (info is None and whole) or (info is not None and info.shape != work.shape):
+            raise CompatibilityError(
+                f"the configuration of {donor.title} doesn't fit the models that are merged: its {work.name} is "
+                f"{'missing' if info is None else 'of another shape'}",
+                hint="name one of them as base_model",
             )
 
 
@@ -139,7 +157,5 @@ def _differences(models: Sequence[Model], used: Sequence[int], donor: int) -> li
         keys = [key for key in _MEANING if key in own and key in theirs and own[key] != theirs[key]]
         if keys:
             listed = ", ".join(f"{key} {theirs[key]!r}" for key in keys)
-            notes.append(
-                f"{models[number].title} was made with {listed}; the result has what {models[donor].title} has"
-            )
+            notes.append(f"{models[number].title} has {listed}; the result has what {models[donor].title} has")
     return notes

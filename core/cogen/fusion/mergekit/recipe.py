@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -170,7 +171,7 @@ def _refusal(document: Document, error: ValidationError) -> SpecError:
     if found["type"] == "extra_forbidden":
         hint = _ELSEWHERE.get(key, "remove it, or correct its spelling: nothing in a recipe is ignored")
         return SpecError(f"{at}: unknown key {where}", hint=hint)
-    message = str(found["msg"]).removeprefix("Value error, ")
+    message = re.sub(r"^Value error, | or instance of \w+", "", str(found["msg"]))
     if found["type"] == "missing":
         message = f"{key} is missing"
         where = ".".join(str(part) for part in place if part != key)

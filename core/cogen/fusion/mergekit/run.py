@@ -56,9 +56,9 @@ def merge_recipe(
         for note in plan.notes:
             talk(f"note: {note}")
         with atomic_folder(output, replace=True) as part:
-            notes = write_companions(recipe, plan.models, plan.donor, plan.vocabulary, part)
+            more = write_companions(recipe, plan.models, plan.donor, plan.vocabulary, part)
             _write_json(part / "config.json", plan.config)
-            for note in notes:
+            for note in more:
                 talk(f"note: {note}")
             # Only now are weights read: the first 4 KB of every tensor.
             keys = tuple(fingerprint(model.checkpoint, engine.files) for model in plan.models)
@@ -66,7 +66,7 @@ def merge_recipe(
             if progress is not None:
                 progress.total = len(outputs)
             write_outputs(outputs, engine, part, shard_bytes)
-            notes = (*plan.notes, *notes)
+            notes = (*plan.notes, *more)
             record = Record(recipe.merge_method, text, seed, plan.models, keys, plan.donor, plan.works, notes)
             write_record(record, part)
             write_card(record, part)

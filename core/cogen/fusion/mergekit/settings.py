@@ -75,8 +75,8 @@ def _mapped(setting: Setting, convert: Callable[[Scalar], Scalar]) -> Setting:
     if not isinstance(setting, tuple):
         return convert(setting)
     if setting and isinstance(setting[0], Conditional):
-        return tuple(c.model_copy(update={"value": _mapped(c.value, convert)}) for c in setting)  # type: ignore[return-value, union-attr]
-    return tuple(convert(value) for value in setting)  # type: ignore[arg-type]
+        return tuple(c.model_copy(update={"value": _mapped(c.value, convert)}) for c in setting)
+    return tuple(convert(value) for value in setting)
 
 
 def scalars(setting: Setting) -> list[Scalar]:

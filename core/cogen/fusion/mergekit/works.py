@@ -8,11 +8,11 @@ from typing import Any
 
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.merge.method import Method
-from cogen.fusion.mergekit.methods import PEERS, REQUIRED, Parameter, Peer
+from cogen.fusion.mergekit.methods import PEERS, Peer
 from cogen.fusion.mergekit.models import Model
-from cogen.fusion.mergekit.settings import value_of
 from cogen.fusion.mergekit.slots import Slot
 from cogen.fusion.mergekit.tensors import Input, Tensors
+from cogen.fusion.mergekit.values import not_silent, parameters_of
 from cogen.fusion.stream import FLOATS
 
 _SIXTEEN, _EIGHT = ("float16", "bfloat16"), ("float8_e4m3fn", "float8_e5m2")
@@ -65,8 +65,8 @@ def _work(peer: Peer, slot: Slot, tensors: Tensors, dtype: str | None, seed: int
 def _merge(peer: Peer, slot: Slot, shape: tuple[int, ...], dtype: str, seed: int) -> Work:
     section, method = slot.section, peer.method
     base = None if section.base is None else slot.inputs[section.base]
-    weights, parameters = _parameters(peer, slot)
-    chosen = _not_silent(peer, slot, parameters)
+    weights, parameters = parameters_of(peer, slot)
+    chosen = not_silent(peer, slot, parameters)
     experts = tuple(slot.inputs[section.experts[i]] for i in chosen)
     if not experts:
         assert base is not None  # only methods with a base merge nothing else
@@ -80,56 +80,6 @@ def _merge(peer: Peer, slot: Slot, shape: tuple[int, ...], dtype: str, seed: int
         assert base is not None  # the section was refused otherwise
         experts, weights, base = (base, *experts), (1.0, *weights), None
     return Work(slot.name, dtype, shape, experts, base, method, weights, parameters)
-
-
-def _parameters(peer: Peer, slot: Slot) -> tuple[tuple[float, ...], dict[str, Any]]:
-    """Weights, and our keyword arguments: numbers, or one an expert."""
-    levels, found = slot.section.levels, {}
-    weights = (1.0,) * len(slot.section.experts)
-    for key, parameter in peer.parameters.items():
-        if parameter.ours is None:
-            continue
-        if not parameter.own:
-            value = value_of(levels, key, slot.name, slot.position, parameter.kind)
-            found[parameter.ours] = _or_default(peer, key, parameter, value, slot.name)
-            continue
-        values = []
-        for place in slot.section.experts:
-            # A model's parameters are looked up by the name that the tensor has there: layers may be numbered anew.
-            entry = slot.inputs[place]
-            nearest = (slot.section.sources[place].settings, *levels)
-            value = value_of(nearest, key, entry.name, slot.position, parameter.kind)
-            values.append(_or_default(peer, key, parameter, value, entry.name))
-        if parameter.ours == "weight":
-            weights = tuple(values)
-        else:
-            found[parameter.ours] = tuple(values)
-    return weights, found
-
-
-def _or_default(peer: Peer, key: str, parameter: Parameter, value: Any, name: str) -> Any:
-    if value is None:
-        if parameter.default is REQUIRED:
-            raise UsageError(
-                f"{peer.name} needs a {key} for {name}",
-                hint=f"add {key} to parameters, or a condition without a filter",
-            )
-        value = parameter.default
-    return value if parameter.values is None else parameter.values[value]
-
-
-def _not_silent(peer: Peer, slot: Slot, parameters: Mapping[str, Any]) -> list[int]:
-    """Experts of which anything is kept: a density of 0 leaves one out, which ours don't know."""
-    densities = parameters.get("density")
-    everyone = range(len(slot.section.experts))
-    if densities is None or min(densities, default=1.0) > 0.0:
-        return list(everyone)
-    if parameters.get("normalize") and "undecided" not in peer.method.parameters:
-        raise UsageError(
-            f"{peer.name} with normalize cannot divide by the weight of a model of density 0, in {slot.name}",
-            hint="leave that model out, or give it a density above 0",
-        )
-    return [i for i in everyone if densities[i] > 0.0]
 
 
 def _pure(work: Work, tensors: Tensors) -> Work:

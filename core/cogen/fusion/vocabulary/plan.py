@@ -21,7 +21,7 @@ from cogen.fusion.vocabulary.rows import Assembled, columns_of
 from cogen.fusion.vocabulary.rules import Facts, Rules, make_rules
 from cogen.fusion.vocabulary.tensors import Layout, layout
 from cogen.fusion.vocabulary.tokenizer import copy_tokenizer, refuse_appending, write_appended
-from cogen.fusion.vocabulary.tokens import Tokens, has_tokenizer, read_tokens
+from cogen.fusion.vocabulary.tokens import tokens_of
 from cogen.fusion.vocabulary.transplant import Donor, Pursuits
 from cogen.fusion.vocabulary.wish import VocabularyWish
 
@@ -43,7 +43,7 @@ def plan_vocabulary(
     anchor = 0 if base is None else base
     layouts = tuple(layout(checkpoint) for checkpoint in checkpoints)
     rows = tuple(found.rows for found in layouts)
-    tokens = _tokens(checkpoints, layouts, [anchor, *([wish.source] if isinstance(wish.source, int) else [])])
+    tokens = tokens_of(checkpoints, rows, [anchor, *([wish.source] if isinstance(wish.source, int) else [])])
     target = make_target(wish, tokens, rows, anchor)
     refuse_appending(tokens[target.source], target.appended)
     own = np.stack([own_rows(target, of_it, count) for of_it, count in zip(tokens, rows, strict=True)])
@@ -189,26 +189,3 @@ def _count(names: Sequence[str]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join([*map(repr, names[:3]), *(["…"] if len(names) > 3 else [])])
-
-
-def _tokens(
-    checkpoints: Sequence[Checkpoint], layouts: Sequence[Layout], preferred: Sequence[int]
-) -> tuple[Tokens, ...]:  # fmt: skip
-    """A model without a tokenizer has that of the first preferred one that has one, if it has as many rows."""
-    has = [has_tokenizer(checkpoint.folder) for checkpoint in checkpoints]
-    usual = next((model for model in preferred if has[model]), None)
-    if usual is None:
-        raise CompatibilityError(
-            f"{checkpoints[preferred[0]].folder.name} has no tokenizer", hint="leave the tokenizer out of the recipe"
-        )
-    read = functools.cache(read_tokens)
-    found = []
-    for model, checkpoint in enumerate(checkpoints):
-        if not has[model] and layouts[model].rows != layouts[usual].rows:
-            raise CompatibilityError(
-                f"{checkpoint.folder.name} has no tokenizer, and other {layouts[model].rows:,} rows than "
-                f"{checkpoints[usual].folder.name}",
-                hint="put its tokenizer into its folder",
-            )
-        found.append(read(checkpoint.folder if has[model] else checkpoints[usual].folder))
-    return tuple(found)

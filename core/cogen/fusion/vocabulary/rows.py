@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: Instead of the number of a source: a row of zeros; the mean of the own rows; -3 - i is the i-th list of sums.
 ZERO, MEAN, SUMS = -1, -2, -3
-#: Rows between two wanted ones that are rather read too than jumped over.
-_GAP = 4
+#: Elements between two wanted rows that are rather read too than jumped over.
+_GAP = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def take(operand: Operand, rows: np.ndarray, dtype: torch.dtype) -> torch.Tensor
         return torch.empty(len(rows), columns, dtype=dtype)
     order = np.argsort(rows, kind="stable")
     ascending = rows[order]
-    bounds = [0, *(np.flatnonzero(np.diff(ascending) > _GAP) + 1), len(rows)]
+    bounds = [0, *(np.flatnonzero(np.diff(ascending) > 1 + _GAP // columns) + 1), len(rows)]
     parts = []
     for begin, end in itertools.pairwise(bounds):
         low, high = int(ascending[begin]), int(ascending[end - 1]) + 1

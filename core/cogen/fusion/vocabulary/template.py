@@ -26,7 +26,9 @@ def chat_template(folder: Path) -> str | None:
             return (folder / FILE).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise SourceError(f"{folder.name} has a damaged {FILE}", hint="fetch the model again") from error
-    return _default(read_settings(folder).get("chat_template")) or _default(read_settings(folder, OLD))
+    return _default(read_settings(folder).get("chat_template")) or _default(
+        read_settings(folder, OLD).get("chat_template")
+    )
 
 
 def _default(found: Any) -> str | None:
@@ -34,9 +36,10 @@ def _default(found: Any) -> str | None:
     if isinstance(found, str):
         return found
     if isinstance(found, dict):
-        return _default(found.get("chat_template") or found.get("default"))
-    named = {e.get("name"): e.get("template") for e in found or () if isinstance(e, dict)}
-    return _default(named.get("default"))
+        return _default(found.get("default"))
+    if isinstance(found, list):
+        return next((str(e["template"]) for e in found if isinstance(e, dict) and e.get("name") == "default"), None)
+    return None
 
 
 def usual_chat_template(checkpoints: Iterable[Checkpoint]) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, SourceError
 from cogen.fusion.vocabulary.alphabet import Alphabet, alphabet_of, spelled
 
@@ -84,6 +86,29 @@ def read_tokens(folder: Path) -> Tokens:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder) from error
     return Tokens(folder, ids, added, alphabet_of(backend))
+
+
+def tokens_of(
+    checkpoints: Sequence[Checkpoint], rows: Sequence[int], preferred: Sequence[int]
+) -> tuple[Tokens, ...]:  # fmt: skip
+    """A model without a tokenizer has that of the first preferred one that has one, if it has as many rows."""
+    has = [has_tokenizer(checkpoint.folder) for checkpoint in checkpoints]
+    usual = next((model for model in preferred if has[model]), None)
+    if usual is None:
+        raise CompatibilityError(
+            f"{checkpoints[preferred[0]].folder.name} has no tokenizer", hint="leave the tokenizer out of the recipe"
+        )
+    read = functools.cache(read_tokens)
+    found = []
+    for model, checkpoint in enumerate(checkpoints):
+        if not has[model] and rows[model] != rows[usual]:
+            raise CompatibilityError(
+                f"{checkpoint.folder.name} has no tokenizer, and other {rows[model]:,} rows than "
+                f"{checkpoints[usual].folder.name}",
+                hint="put its tokenizer into its folder",
+            )
+        found.append(read(checkpoint.folder if has[model] else checkpoints[usual].folder))
+    return tuple(found)
 
 
 def read_backend(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Sums without rounding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cogen.fusion.merge.exact import exact_sums
+from cogen.fusion.merge.memory import InMemory
+from cogen.fusion.merge.method import Stack
+
+
+def sums(values: torch.Tensor, block: int) -> list[float]:
+    """Of the numbers, and of their halves."""
+    stack = Stack("w", None, [InMemory(values)], values.dtype, block=block)
+    return exact_sums(stack, lambda part: [part.expert(0), part.expert(0) / 2])
+
+
+@settings(deadline=None)
+@given(
+    values=st.lists(st.floats(0, width=32, allow_infinity=False), min_size=1, max_size=40),
+    block=st.integers(1, 40),
+    order=st.randoms(),
+)
+def test_exact_whatever_the_order(values: list[float], block: int, order: object) -> None:
+    """The same as Python's exact sum, from the smallest denormal number to the largest."""
+    shuffled = list(values)
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    found, halves = sums(torch.tensor(shuffled, dtype=torch.float32), block)
+    assert found == math.fsum(values)
+    assert halves == math.fsum(np.float32(v) / np.float32(2) for v in values)
+    assert sums(torch.tensor(shuffled, dtype=torch.float64), block)[0] == found
+
+
+def test_many_numbers() -> None:
+    """More than one block, more than a float32 could count."""
+    values = torch.rand(1 << 20, generator=torch.Generator().manual_seed(1))
+    expected = math.fsum(values.tolist())
+    assert sums(values, 1 << 18)[0] == sums(values, 12345)[0] == expected
+    assert float(values.sum()) != expected
+
+
+def test_float64_is_rounded_term_by_term() -> None:
+    """Each number to float32, not the sum."""
+    values = torch.full((1000,), 0.1, dtype=torch.float64)
+    assert sums(values, 100)[0] == math.fsum([float(np.float32(0.1))] * 1000)
+
+
+def test_infinity_and_what_is_no_number() -> None:
+    """One infinity makes the sum infinite; NaN counts for nothing."""
+    assert sums(torch.tensor([1.0, math.inf]), 1)[0] == math.inf
+    assert sums(torch.tensor([1.0, math.nan, 2.0, -math.nan]), 3)[0] == 3.0
+
+
+def test_nothing() -> None:
+    """No blocks, no sums."""
+    assert sums(torch.empty(0), 8) == []

@@ -1,0 +1,96 @@
+"""A merge that is killed at any moment leaves nothing that looks finished, and the next run cleans up and succeeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cogen.checkpoints.safetensors_file import SafetensorsWriter
+
+SHAPES = {f"model.layers.{i}.mlp.up_proj.weight": (1024, 2048) for i in range(12)}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four models of 50 MB: enough work that a kill can land in the middle of it."""
+    folder = tmp_path_factory.mktemp("models")
+    generator = torch.Generator().manual_seed(0)
+    base = {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
+    for model in ("base", "one", "two", "three"):
+        (folder / model).mkdir()
+        (folder / model / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 12}))
+        shapes = {name: ("bfloat16", shape) for name, shape in SHAPES.items()}
+        with SafetensorsWriter(folder / model / "model.safetensors", shapes) as writer:
+            for name, tensor in base.items():
+                noise = torch.randn(tensor.shape, generator=generator) * (0.0 if model == "base" else 0.1)
+                writer.write(name, (tensor + noise).bfloat16())
+    models = "".join(
+        f"  - model: {folder / name}\n    parameters: {{weight: 1.0, density: 0.5}}\n"
+        for name in ("one", "two", "three")
+    )
+    text = f"merge_method: ties\nbase_model: {folder / 'base'}\nmodels:\n{models}dtype: bfloat16\n"
+    (folder / "recipe.yml").write_text(text)
+    return folder / "recipe.yml"
+
+
+def start(recipe: Path, output: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cogen", "fuse", "--from-mergekit", str(recipe), "-o", str(output)]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.glob("*.safetensors"))}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_killed_at_random_points(recipe: Path, tmp_path: Path, old: bool) -> None:
+    """SIGKILL while it writes: the folder is missing (or the old one), and a rerun gives the same bytes as ever."""
+    output, moments = tmp_path / "out", random.Random(17)
+    assert start(recipe, tmp_path / "whole").wait() == 0
+    whole = digests(tmp_path / "whole")
+    assert whole
+    if old:
+        assert start(recipe, output).wait() == 0
+        (output / "mark").write_text("the old one")
+    killed = 0
+    for _ in range(5):
+        process = start(recipe, output)
+        while process.poll() is None and not list(tmp_path.glob(".out.*.part/*.safetensors")):
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0.0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:  # it was done before the signal came: a whole folder, and the next round replaces it
+            assert digests(output) == whole
+            if old:
+                (output / "mark").write_text("the old one")
+            continue
+        killed += 1
+        if output.exists():
+            assert digests(output) == whole
+    assert killed
+    assert start(recipe, output).wait() == 0
+    assert digests(output) == whole
+    assert not (output / "mark").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_interrupted_by_hand(recipe: Path, tmp_path: Path) -> None:
+    """Ctrl-C cleans up at once."""
+    process = start(recipe, tmp_path / "out")
+    while process.poll() is None and not list(tmp_path.glob(".out.*.part/*.safetensors")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert list(tmp_path.iterdir()) == []
