@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from merging import checkpoints, ours, references
+from merging import checkpoints, differences, ours, references
 from merging.departures import ROUNDED_ONCE
 from merging.recipes import Recipe
 from merging.trials import units
@@ -46,7 +46,7 @@ def _row(method: str, dtype: str, models: Any, inputs: Any, folder: Path) -> dic
         kept, probability = {}, {}
         for name, setting in settings.items():
             change = inputs[name][tensor] - base
-            p = references.keep_probability(change, setting["density"], EPSILON) if own else setting["density"]
+            p = differences.keep_probability(change, setting["density"], EPSILON) if own else setting["density"]
             probability[name] = np.broadcast_to(p, change.shape)
             kept[name] = (alone[name][tensor] != base) & (change != 0)
             shares.append(_deviations(kept[name][change != 0], probability[name][change != 0]))

@@ -27,6 +27,8 @@ _COMMON = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
     "tie_word_embeddings": False,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
 }
 #: Of each expert: the size of its changes relative to the weights, the share of weights that it changes, and the factor
 #: of its norm. Far larger changes than fine-tuning makes, so that angles, signs and thresholds matter in every tensor.
@@ -42,7 +44,9 @@ def small(architecture: str, dtype: str, folder: Path, seed: int = 0, buffers: b
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     config = AutoConfig.for_model(architecture, **(_COMMON | ARCHITECTURES[architecture]))
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config).to(torch.float32)
@@ -111,7 +115,7 @@ def large(folder: Path, layers: int, seed: int = 0, models: tuple[str, ...] = MO
             noise = torch.Generator().manual_seed(seed + index + 100_000 * own)
             yield name, (common + torch.randn(shape, generator=noise) * 0.002 if own else common).to(torch.bfloat16)
 
-    config = _llama(hidden, inner, vocabulary, layers)
+    config = llama_config(hidden, inner, vocabulary, layers)
     for own, model in enumerate(models):
         if not (folder / model / "config.json").exists():  # written last, so a folder that has it is whole
             write(folder / model, tensors(own), config, shard=10**9)
@@ -131,7 +135,7 @@ def huge_tensor(folder: Path, rows: int = 128_256, columns: int = 4096, models: 
         yield "model.embed_tokens.weight", matrix
         yield "model.norm.weight", torch.ones(columns, dtype=torch.bfloat16)
 
-    config = _llama(columns, 4 * columns, rows, 0) | {"tie_word_embeddings": True}
+    config = llama_config(columns, 4 * columns, rows, 0) | {"tie_word_embeddings": True}
     names = MODELS[:models]
     for own, model in enumerate(names):
         if not (folder / model / "config.json").exists():
@@ -139,38 +143,8 @@ def huge_tensor(folder: Path, rows: int = 128_256, columns: int = 4096, models: 
     return {model: folder / model for model in names}
 
 
-def probe(folder: Path, tensor: torch.Tensor, **settings: Any) -> Path:
-    """A Llama of one layer whose weights are ones but for ``tensor``, its ``mlp.up_proj``."""
-    import torch
-
-    weights = [(name, torch.ones(2, 2, dtype=tensor.dtype)) for name in probe_names()]
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    write(folder, [*weights, (PROBED, tensor)], _llama(2, 2, 2, 1) | {"dtype": dtype} | settings, shard=10**9)
-    return folder
-
-
-def probe_names() -> list[str]:
-    """What a probe has besides the one tensor."""
-    layer = "model.layers.0."
-    names = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"]
-    names += [f"{layer}self_attn.{part}_proj.weight" for part in "qkvo"]
-    names += [f"{layer}mlp.{part}_proj.weight" for part in ("gate", "down")]
-    return names + [f"{layer}{part}_layernorm.weight" for part in ("input", "post_attention")]
-
-
-def edited(folder: Path, weights: Mapping[str, torch.Tensor | None], **settings: Any) -> Path:
-    """Change a checkpoint of one file: put these tensors in (``None``: take them out), and these settings."""
-    held = read(folder) | weights
-    config = json.loads((folder / "config.json").read_text()) | settings
-    write(folder, [(name, value) for name, value in held.items() if value is not None], config, shard=10**9)
-    return folder
-
-
-#: The tensor of a :func:`probe` that counts.
-PROBED = "model.layers.0.mlp.up_proj.weight"
-
-
-def _llama(hidden: int, inner: int, vocabulary: int, layers: int) -> dict[str, Any]:
+def llama_config(hidden: int, inner: int, vocabulary: int, layers: int) -> dict[str, Any]:
+    """config.json of a Llama in bfloat16."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

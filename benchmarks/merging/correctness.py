@@ -171,7 +171,7 @@ def _same_bits(left: Any, right: Any) -> bool:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print a table, and what failed."""
+    """Print a table, and how many rows ended how."""
     heads = f"{'ours':>7}{'mergekit':>10}{'nearer':>9}{'farther':>9}{'unsure':>9}"
     print(f"\n{'recipe':32}{'model':10}{'type':10}{heads}  verdict")
     for row in rows:
@@ -180,6 +180,8 @@ def show(rows: Sequence[Row]) -> None:
             f"{row.ours_nearer:9.2%}{row.peer_nearer:9.2%}{row.unsure:9.2%}  {row.verdict}"
             + ("" if row.repeats else "; mergekit differs by PYTHONHASHSEED")
         )
+    ends = [row.verdict.partition(":")[0] for row in rows]
+    print(", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends)))
 
 
 def facts(rows: Sequence[Row]) -> list[dict[str, Any]]:

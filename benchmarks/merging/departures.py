@@ -42,9 +42,10 @@ def table() -> list[Departure]:
     """All entries."""
     from merging.departures_files import FILES
     from merging.departures_random import RANDOM
+    from merging.departures_types import TYPES
     from merging.departures_values import VALUES
 
-    return [*VALUES, *RANDOM, *FILES]
+    return [*TYPES, *VALUES, *RANDOM, *FILES]
 
 
 def check(peer: Mergekit, folder: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -133,6 +134,16 @@ def fails(text: str) -> Callable[[Sequence[Run]], Verdict]:
 def seed(number: int) -> np.random.Generator:
     """Inputs are drawn with numpy, so that they are the same whatever torch is installed."""
     return np.random.default_rng(number)
+
+
+def models_around(number: int, shape: tuple[int, ...], sizes: Sequence[float]) -> dict[str, Array]:
+    """A base of size 0.05 and models a, b, … that differ from it by the given sizes."""
+    generator = seed(number)
+    base = 0.05 * generator.standard_normal(shape)
+    found = {"base": base}
+    for name, size in zip("abcdef", sizes, strict=False):
+        found[name] = base + size * generator.standard_normal(shape)
+    return found
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:

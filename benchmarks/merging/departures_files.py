@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from merging import checkpoints
+from merging import checkpoints, probes
 from merging.departures import Departure, Verdict, exact, fails, merged
 from merging.recipes import Recipe, Slice, Source
 from merging.trials import Run, Trial
 
 NORM, EMBEDDING, HEAD = "model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"
-
-
-def probes(**models: dict[str, Any]) -> Callable[[Path], dict[str, Path]]:
-    """Models of ones, by name, with what differs: ``weights``, ``dtype``, ``tokens`` and settings of the config."""
-
-    def make(folder: Path) -> dict[str, Path]:
-        return {name: _probe(folder / name, **own) for name, own in models.items()}
-
-    return make
-
-
-def _probe(folder: Path, weights: Any = None, dtype: str = "float32", tokens: Any = None, **settings: Any) -> Path:
-    import torch
-
-    kind = getattr(torch, dtype)
-    checkpoints.probe(folder, torch.ones(2, 2, dtype=kind))
-    given = {k: None if v is None else torch.as_tensor(v, dtype=kind) for k, v in (weights or {}).items()}
-    if tokens is not None:
-        _tokenizer(folder, tokens)
-    return checkpoints.edited(folder, given, **settings)
-
-
-def _tokenizer(folder: Path, added: Sequence[str]) -> None:
-    """Six tokens of a byte-pair encoding, and special ones after them."""
-    from tokenizers import AddedToken, Tokenizer, models
-
-    vocabulary = {token: index for index, token in enumerate(("a", "b", "c", "d", "ab", "cd"))}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [("a", "b"), ("c", "d")]))
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in added])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def _rows(count: int, tokens: Sequence[str]) -> dict[str, Any]:
@@ -93,33 +59,21 @@ def _contradictory(runs: Sequence[Run]) -> Verdict:
     return departs, "an output matrix of its own in the files, tie_word_embeddings: true in the config"
 
 
-def _other_type(runs: Sequence[Run]) -> Verdict:
-    held = {str(value.dtype).removeprefix("torch.") for value in runs[0].stored().values()}
-    told = runs[0].config["dtype"]
-    return held != {told}, f"config: {told}, files: {', '.join(held)}"
-
-
-def _widened(runs: Sequence[Run]) -> Verdict:
-    types = [str(found.stored()[checkpoints.PROBED].dtype) for found in runs]
-    told = ", ".join(f"{found.trial.recipe.method} {kind}" for found, kind in zip(runs, types, strict=True))
-    return all(kind == "torch.float32" for kind in types), f"from bfloat16, with bfloat16 in the config: {told}"
-
-
 def _left_out(runs: Sequence[Run]) -> Verdict:
     return "model.extra.weight" not in runs[0].tensors(), "a tensor of both models is missing in the result"
 
 
 def _two_layers(value: float) -> dict[str, Any]:
-    names = [name for name in (*checkpoints.probe_names(), checkpoints.PROBED) if ".0." in name]
+    names = [name for name in (*probes.probe_names(), probes.PROBED) if ".0." in name]
     second = {name.replace(".0.", ".1."): np.ones((2, 2)) for name in names}
     return {"weights": second | {NORM: [value, value]}, "num_hidden_layers": 2}
 
 
 _EACH = {"a": {"weight": 1}, "b": {"weight": 1}}
 _PLAIN = {"base": np.ones((4, 4)), "a": np.full((4, 4), 2.0), "b": np.full((4, 4), 4.0)}
-_NUMBERS = {"a": np.array(2.0), "b": np.array(4.0)}
 _ONE = {"weight": 1}
 _SLICES = (Slice([Source("a", 0, 1, _ONE)]), Slice([Source("a", 1, 2, _ONE), Source("b", 1, 2, _ONE)]))
+_LENGTHS = {name: {"max_position_embeddings": 64 * n} for n, name in enumerate("abc", start=1)}
 _TIED = {"weights": {HEAD: None}, "tie_word_embeddings": True}
 _EXTRA = {"weights": {"model.extra.weight": [1.0, 2]}}
 _NEW = {"tokens": {"<z>": {"source": {"kind": "zero"}}}}
@@ -160,7 +114,9 @@ FILES = (
         tuple(
             Trial(
                 Recipe("linear", _EACH | {"c": {"weight": 1}}),
-                make=probes(**{name: {"max_position_embeddings": 64 * n} for n, name in enumerate("abc", start=1)}),
+                make=probes.several(
+                    **{name: {"max_position_embeddings": 64 * n} for n, name in enumerate("abc", start=1)}
+                ),
                 process=process,
             )
             for process in range(8)
@@ -173,7 +129,7 @@ FILES = (
         "all, with slices",
         "(the embeddings are those of the first slice's sources, final norm and output matrix those of the last's)",
         "only as many of the last slice's sources count as the first slice has",
-        (Trial(Recipe("linear", slices=_SLICES), make=probes(a=_two_layers(1.0), b=_two_layers(2.0))),),
+        (Trial(Recipe("linear", slices=_SLICES), make=probes.several(a=_two_layers(1.0), b=_two_layers(2.0))),),
         _one_source,
         _two_sources,
     ),
@@ -185,35 +141,10 @@ FILES = (
         (
             Trial(
                 Recipe("slerp", {"a": {}, "b": {}}, "a", {"t": 0.5}),
-                make=probes(a=_TIED, b={"weights": {HEAD: [[3.0, 1], [1, 2]]}}),
+                make=probes.several(a=_TIED, b={"weights": {HEAD: [[3.0, 1], [1, 2]]}}),
             ),
         ),
         _contradictory,
-    ),
-    Departure(
-        "types",
-        "all",
-        "weights of different types are promoted to their common type",
-        "the config keeps the base's type",
-        (
-            Trial(
-                Recipe("task_arithmetic", {"b": {"weight": 1}}, "base"),
-                make=probes(base={"dtype": "bfloat16"}, b={"dtype": "float32"}),
-            ),
-        ),
-        _other_type,
-    ),
-    Departure(
-        "widened",
-        "ramplus_tl, arcee_fusion; karcher with 0-d tensors",
-        "matching bfloat16 weights stay bfloat16",
-        "the result is float32, twice as large, and the config says bfloat16",
-        (
-            Trial(Recipe("ramplus_tl", {"a": {}, "b": {}}, "base"), _PLAIN, "bfloat16"),
-            Trial(Recipe("arcee_fusion", {"b": {}}, "base"), _PLAIN, "bfloat16"),
-            Trial(Recipe("karcher", {"a": {}, "b": {}}), _NUMBERS, "bfloat16"),
-        ),
-        _widened,
     ),
     Departure(
         "extra",
@@ -223,7 +154,7 @@ FILES = (
         (
             Trial(
                 Recipe("linear", _EACH),
-                make=probes(a=_EXTRA, b=_EXTRA),
+                make=probes.several(a=_EXTRA, b=_EXTRA),
             ),
         ),
         _left_out,
@@ -250,7 +181,7 @@ FILES = (
         (
             Trial(
                 Recipe("task_arithmetic", {"b": {"weight": 1}}, "a", top={"tokenizer": {"source": "union"}}),
-                make=probes(a=_rows(7, ["<x>"]), b=_rows(6, ["<x>"])),
+                make=probes.several(a=_rows(7, ["<x>"]), b=_rows(6, ["<x>"])),
             ),
         ),
         fails("KeyError"),
@@ -264,7 +195,7 @@ FILES = (
         (
             Trial(
                 Recipe("task_arithmetic", {"b": {"weight": 1}}, "a", top={"tokenizer": {"source": "base"} | _NEW}),
-                make=probes(a=_rows(7, ["<x>"]), b=_rows(7, ["<x>"])),
+                make=probes.several(a=_rows(7, ["<x>"]), b=_rows(7, ["<x>"])),
             ),
         ),
         fails("KeyError"),

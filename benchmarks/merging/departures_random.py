@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from merging.departures import Departure, Verdict, fails, merged, seed
+from merging.differences import keep_probability
 from merging.recipes import Recipe
-from merging.references import Array, keep_probability
+from merging.references import Array
 from merging.trials import Run, Trial
 
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from merging import references, spheres
-from merging.departures import Departure, Verdict, exact, exact_everywhere, fails, instead, seed
+from merging import formulas
+from merging.departures import Departure, Verdict, exact, exact_everywhere, fails, instead, models_around, seed
 from merging.recipes import Recipe
 from merging.references import Array
 from merging.trials import Run, Trial
-
-
-def _models(number: int, shape: tuple[int, ...], sizes: Sequence[float]) -> dict[str, Array]:
-    """A base of size 0.05 and models a, b, … that differ from it by the given sizes."""
-    generator = seed(number)
-    base = 0.05 * generator.standard_normal(shape)
-    found = {"base": base}
-    for name, size in zip("abcdef", sizes, strict=False):
-        found[name] = base + size * generator.standard_normal(shape)
-    return found
 
 
 def _two(left: Sequence[float], right: Sequence[float]) -> dict[str, Array]:
@@ -29,71 +19,6 @@ def _two(left: Sequence[float], right: Sequence[float]) -> dict[str, Array]:
 
 def _weighted(names: str, weights: Sequence[float]) -> dict[str, dict[str, float]]:
     return {name: {"weight": weight} for name, weight in zip(names, weights, strict=True)}
-
-
-def _chord(given: Mapping[str, Array], trial: Trial) -> Array:
-    t = trial.recipe.common["t"]
-    return (1 - t) * given["a"] + t * given["b"]
-
-
-def _other_axis(given: Mapping[str, Array], trial: Trial) -> Array:
-    swapped = not trial.recipe.common.get("nuslerp_row_wise", False)
-    kept = {"nuslerp_flatten": False, "nuslerp_row_wise": swapped}
-    return spheres.nuslerp(None, [given["a"], given["b"]], weight=[0.4, 0.6], **kept).value
-
-
-def _normalised_mean(given: Mapping[str, Array], trial: Trial) -> Array:
-    weights = np.array([own["weight"] for own in trial.recipe.models.values()])
-    vectors = [given[name] for name in trial.recipe.models]
-    lengths, units = spheres.directions([v.reshape(-1) for v in vectors])
-    mean = sum(w * u for w, u in zip(weights / weights.sum(), units, strict=True))
-    return (mean / np.linalg.norm(mean) * (weights @ lengths) / weights.sum()).reshape(vectors[0].shape)
-
-
-def _with_base(given: Mapping[str, Array], trial: Trial) -> Array:
-    return spheres.karcher(None, list(given.values())).value
-
-
-def _equal_weights(given: Mapping[str, Array], trial: Trial) -> Array:
-    changes = np.stack([given[name] - given["base"] for name in "ab"])
-    agrees = (np.sign(changes) == np.sign(changes.sum(axis=0))) & (changes != 0)
-    return given["base"] + np.where(agrees, changes, 0).sum(axis=0) / np.maximum(agrees.sum(axis=0), 1)
-
-
-def _share_of_nonzero(given: Mapping[str, Array], trial: Trial) -> Array:
-    changed = np.mean(np.var([given["a"], given["b"]], axis=0) > 0)
-    share = trial.recipe.common["select_topk"] * changed
-    return references.sce(given["base"], [given["a"], given["b"]], select_topk=share + 1e-9).value
-
-
-def _clamped_divisor(given: Mapping[str, Array], trial: Trial) -> Array:
-    squares = np.array([np.mean(given[name] ** 2) for name in "ab"])
-    weights = squares / squares.sum()
-    changes = np.stack([given["a"], given["b"]])
-    shares = ((np.sign(changes) == np.sign(changes.sum(axis=0))) & (changes != 0)) * weights[:, None]
-    return (changes * shares).sum(axis=0) / np.maximum(shares.sum(axis=0), 1e-6)
-
-
-def _clamped_lengths(given: Mapping[str, Array], trial: Trial) -> Array:
-    left, right = (given[name] - given["base"] for name in "ab")
-    cosine = np.sum(left * right) / max(1e-6, float(np.linalg.norm(left) * np.linalg.norm(right)))
-    t = 2 * cosine / (1 + cosine)
-    return given["base"] + t * (left + right) / 2
-
-
-def _extrapolated(given: Mapping[str, Array], trial: Trial) -> Array:
-    left, right = (given[name] - given["base"] for name in "ab")
-    cosine = np.sum(left * right) / (np.linalg.norm(left) * np.linalg.norm(right))
-    return given["base"] + 2 * cosine / (1 + cosine) * (left + right) / 2
-
-
-def _clamped_difference(given: Mapping[str, Array], trial: Trial) -> Array:
-    w = np.clip(trial.recipe.common["t"] / np.maximum(np.abs(given["a"] - given["b"]), 1e-6), 0, 1)
-    return w * given["b"] + (1 - w) * given["a"]
-
-
-def _positive_side(given: Mapping[str, Array], trial: Trial) -> Array:
-    return np.maximum(given["a"], given["b"])
 
 
 def _noise(runs: Sequence[Run]) -> Verdict:
@@ -109,56 +34,23 @@ def _noise(runs: Sequence[Run]) -> Verdict:
     )
 
 
-def _changed(runs: Sequence[Run]) -> Verdict:
-    """Identical models do not merge to themselves."""
-    shares = {found.trial.recipe.method: np.mean(found.tensor() != found.trial.inputs()["a"]) for found in runs}
-    told = ", ".join(f"{method} {share:.0%}" for method, share in shares.items())
-    return all(share > 0.01 for share in shares.values()), f"weights changed by merging three identical models: {told}"
-
-
-def _unchanged(runs: Sequence[Run]) -> bool:
-    return all(np.array_equal(found.tensor(), found.trial.inputs()["a"]) for found in runs)
-
-
-def _identical(method: str) -> Trial:
-    """Three identical models, with weights of 1/3 where the method has weights."""
-    weights = {} if method in ("karcher", "sce", "model_stock") else {"weight": 1 / 3}
-    base = None if method in ("karcher", "multislerp") else "base"
-    given = _models(20, (64, 64), (0.01,))
-    tensors = {"base": given["base"], "a": given["a"], "b": given["a"], "c": given["a"]}
-    return Trial(Recipe(method, dict.fromkeys("abc", weights), base), tensors, "bfloat16")
-
-
 def _opposed() -> dict[str, Array]:
-    given = _models(9, (16, 16), (0.01, 0.0))
+    given = models_around(9, (16, 16), (0.01, 0.0))
     return given | {"b": given["base"] - 0.5 * (given["a"] - given["base"]) + 0.001}
 
 
-ROUNDING = (
-    *("task_arithmetic", "ties", "dare_ties", "della", "breadcrumbs"),
-    *("sce", "model_stock", "karcher", "multislerp"),
-)
 _PAIR = {"a": {}, "b": {}}
-_NEAR = _models(1, (64, 48), (0.0, 0.0015))
-_FUSED = [_models(8, (64, 256), (0.0, size)) for size in (5e-4, 2.5e-3)]
+_NEAR = models_around(1, (64, 48), (0.0, 0.0015))
+_FUSED = [models_around(8, (64, 256), (0.0, size)) for size in (5e-4, 2.5e-3)]
 
 VALUES = (
-    Departure(
-        "rounding",
-        "all but linear, slerp and passthrough, in bfloat16 and float16",
-        "(linear and slerp compute in float32; nothing of the others)",
-        "every step is rounded to the type of the inputs, so identical models do not merge to themselves",
-        tuple(_identical(method) for method in ROUNDING),
-        _changed,
-        _unchanged,
-    ),
     Departure(
         "slerp-chord",
         "slerp",
         "spherical interpolation",
         "the chord instead of the arc where |cos θ| > 0.9995, as with almost all fine-tuned models",
         (Trial(Recipe("slerp", _PAIR, "a", {"t": 0.4}), {k: _NEAR[k] for k in "ab"}),),
-        instead(_chord),
+        instead(formulas.chord),
         exact,
     ),
     Departure(
@@ -169,11 +61,11 @@ VALUES = (
         tuple(
             Trial(
                 Recipe("nuslerp", _weighted("ab", (0.4, 0.6)), None, {"nuslerp_flatten": False} | own),
-                {k: v for k, v in _models(2, (12, 8), (0.04, 0.05)).items() if k != "base"},
+                {k: v for k, v in models_around(2, (12, 8), (0.04, 0.05)).items() if k != "base"},
             )
             for own in ({}, {"nuslerp_row_wise": True})
         ),
-        instead(_other_axis),
+        instead(formulas.other_axis),
         exact,
     ),
     Departure(
@@ -184,10 +76,10 @@ VALUES = (
         (
             Trial(
                 Recipe("multislerp", _weighted("abc", (0.2, 0.5, 0.3))),
-                {k: v for k, v in _models(3, (24, 16), (0.05, 0.08, 0.03)).items() if k != "base"},
+                {k: v for k, v in models_around(3, (24, 16), (0.05, 0.08, 0.03)).items() if k != "base"},
             ),
         ),
-        instead(_normalised_mean),
+        instead(formulas.normalised_mean),
         exact,
     ),
     Departure(
@@ -209,8 +101,8 @@ VALUES = (
         "karcher with base_model",
         "no base_model is used",
         "the base is averaged in as one more model",
-        (Trial(Recipe("karcher", _PAIR, "base"), _models(4, (16, 16), (0.05, 0.03))),),
-        instead(_with_base),
+        (Trial(Recipe("karcher", _PAIR, "base"), models_around(4, (16, 16), (0.05, 0.03))),),
+        instead(formulas.with_base),
         exact,
     ),
     Departure(
@@ -218,8 +110,8 @@ VALUES = (
         "sce",
         "weights from the mean squares of the differences",
         "equal weights where the mean squares sum to less than 1e-6, as with almost all fine-tuned models",
-        (Trial(Recipe("sce", _PAIR, "base"), _models(5, (32, 32), (4e-4, 2e-4))),),
-        instead(_equal_weights),
+        (Trial(Recipe("sce", _PAIR, "base"), models_around(5, (32, 32), (4e-4, 2e-4))),),
+        instead(formulas.equal_weights),
         exact,
     ),
     Departure(
@@ -230,10 +122,10 @@ VALUES = (
         (
             Trial(
                 Recipe("sce", _PAIR, "base", {"select_topk": 0.1}),
-                {k: np.pad(v, (0, 900)) for k, v in _models(6, (100,), (0.1, 0.2)).items()},
+                {k: np.pad(v, (0, 900)) for k, v in models_around(6, (100,), (0.1, 0.2)).items()},
             ),
         ),
-        instead(_share_of_nonzero),
+        instead(formulas.share_of_nonzero),
         exact,
     ),
     Departure(
@@ -242,7 +134,7 @@ VALUES = (
         "divided by the sum of the weights that apply",
         "a sum below 1e-6 counts as 1e-6, so changes of a model of small weight shrink",
         (Trial(Recipe("sce", _PAIR, "base"), _two([1, -1, 0, 0, 2], [1e-5, 1e-5, -1e-5, 1e-5, -1e-5])),),
-        instead(_clamped_divisor),
+        instead(formulas.clamped_divisor),
         exact,
     ),
     Departure(
@@ -256,7 +148,7 @@ VALUES = (
                 {"base": np.zeros(64)} | {k: 1e-5 + 1e-6 * seed(7).standard_normal(64) * (k == "b") for k in "ab"},
             ),
         ),
-        instead(_clamped_lengths),
+        instead(formulas.clamped_lengths),
         exact,
     ),
     Departure(
@@ -265,7 +157,7 @@ VALUES = (
         "linear interpolation between the base and the mean of the others",
         "extrapolation away from the others where their differences have a negative mean cosine",
         (Trial(Recipe("model_stock", _PAIR, "base"), _opposed()),),
-        instead(_extrapolated),
+        instead(formulas.extrapolated),
         exact_everywhere,
     ),
     Departure(
@@ -279,7 +171,7 @@ VALUES = (
                 {"a": np.zeros(4), "b": np.array([1e-8, 1e-7, 1e-6, 1e-5])},
             ),
         ),
-        instead(_clamped_difference),
+        instead(formulas.clamped_difference),
         exact,
     ),
     Departure(
@@ -300,7 +192,7 @@ VALUES = (
         "the sign of the sum; of a sum of 0 there is none (the paper's sgn)",
         "a sum of 0 counts as positive",
         (Trial(Recipe("ties", _weighted("ab", (1, 1)), "base"), _two([1, -2, 3], [-1, 2, -3])),),
-        instead(_positive_side),
+        instead(formulas.positive_side),
         exact_everywhere,
     ),
 )

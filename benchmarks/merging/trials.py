@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from merging import checkpoints, ours, references
+from merging import checkpoints, ours, probes, references
 from merging.peer import Job, Mergekit
 from merging.recipes import Recipe
 from merging.references import Array, Merged
@@ -19,7 +19,7 @@ from merging.references import Array, Merged
 
 @dataclass(frozen=True)
 class Trial:
-    """A merge of :func:`checkpoints.probe` models, one a name in ``tensors``, or of what ``make`` writes."""
+    """A merge of :func:`probes.probe` models, one a name in ``tensors``, or of what ``make`` writes."""
 
     recipe: Recipe
     tensors: Mapping[str, Array] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Trial:
             return self.make(folder)
         dtype = getattr(torch, self.dtype)
         return {
-            name: checkpoints.probe(folder / name, torch.from_numpy(np.asarray(value)).to(dtype))
+            name: probes.probe(folder / name, torch.from_numpy(np.asarray(value)).to(dtype))
             for name, value in self.tensors.items()
         }
 
@@ -50,7 +50,7 @@ class Trial:
         """What the method should give."""
         found, recipe = self.inputs(), self.recipe
         base = found[recipe.base] if recipe.base is not None else None
-        inputs = recipe.inputs(checkpoints.PROBED, layers=1)
+        inputs = recipe.inputs(probes.PROBED, layers=1)
         return references.merge(recipe.method, base, [found[name] for name, _ in inputs.tensors], **inputs.parameters)
 
 
@@ -62,7 +62,7 @@ class Run:
     folder: Path
     error: str | None
 
-    def tensor(self, name: str = checkpoints.PROBED) -> Array:
+    def tensor(self, name: str = probes.PROBED) -> Array:
         return self.tensors()[name]
 
     def tensors(self) -> dict[str, Array]:

@@ -246,10 +246,10 @@ class TestStructure:
         assert torch.equal(bits(found), bits(expected))
 
     def test_three_dimensions(self, case: Case, dtype: torch.dtype) -> None:
-        """A row is what the first axis counts."""
+        """A row is a vector along the last axis."""
         inputs = related((4, 5, 6), 3, 20, dtype)
         found = merge(case.method, inputs[0], inputs[1:], [0.5, 0.3, 0.7], **case.sparse)
-        flat = [tensor.reshape(4, 30) for tensor in inputs]
+        flat = [tensor.reshape(20, 6) for tensor in inputs]
         expected = merge(case.method, flat[0], flat[1:], [0.5, 0.3, 0.7], **case.sparse)
         assert found.shape == (4, 5, 6)
         assert torch.equal(bits(found), bits(expected))

@@ -165,6 +165,15 @@ class TestPeft:
         )
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12)
 
+    def test_a_sum_of_zero_counts_as_plus(self) -> None:
+        """Of two opposite differences the positive one stays, here as in peft."""
+        merge_utils = pytest.importorskip("peft.utils.merge_utils")
+        base, one = torch.zeros(2), torch.tensor([3.0, -5.0])
+        assert ties_peft(base, [one, -one], [0.5, 2.0], density=1.0).tolist() == [1.5, 10.0]
+        assert merge_utils.disjoint_merge(
+            torch.stack([one * 0.5, -one * 2.0]), merge_utils.calculate_majority_sign_mask(torch.stack([one, -one]))
+        ).tolist() == [1.5, 10.0]
+
     @pytest.mark.parametrize("density", [0.2, 0.5, 0.9])
     def test_the_same_as_peft(self, density: float) -> None:
         """On differences that are all distinct, so that no choice is left open."""

@@ -168,6 +168,20 @@ def test_what_is_refused_by_name(tmp_path: Path, text: str, message: str) -> Non
     assert caught.value.hint
 
 
+def test_old_keys_say_what_to_write(tmp_path: Path) -> None:
+    """Keys of older recipes and of other tools."""
+    hints = {"out_path: x\n": "-o", "experts: []\n": "mixture", "name: x\n": "chains", "genome: {}\n": "--search"}
+    for text, hint in hints.items():
+        with pytest.raises(SpecError) as caught:
+            read(tmp_path, "merge_method: linear\n" + MODELS + text)
+        assert hint in str(caught.value.hint)
+    with pytest.raises(SpecError) as caught:
+        read(tmp_path, "merge_method: linear\nmodels: [{model: a/b, revision: c}]\n")
+    assert caught.value.hint == "write model@revision"
+    with pytest.raises(SpecError, match="unknown key 'pattern' of a condition: it has a filter and a value"):
+        read(tmp_path, "merge_method: linear\nparameters: {t: [{pattern: x, value: 1}]}\n" + MODELS)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -38,6 +38,7 @@ WEIGHT = "parameters: {weight: 1}\n"
         ("merge_method: karcher\nmodels: [{model: a}, {model: ./a}]\n", "models names a twice"),
         ("merge_method: ties\nparameters: {weight: 1, desnity: 0.5}\n" + ON_BASE, "ties has no parameter 'desnity'"),
         ("merge_method: linear\nparameters: {weight: 1, t: 1}\n" + AB, "linear has no parameter 't'"),
+        ("merge_method: linear\nparameters: {weight: 1, dtype: float16}\n" + AB, "linear has no parameter 'dtype'"),
         (
             "merge_method: ties\nbase_model: base\nmodels: [{model: a, parameters: {weight: 1, lambda: 5}}]\n",
             r"models\[0\]\.parameters: lambda is one for all models",

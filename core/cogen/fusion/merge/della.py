@@ -40,7 +40,7 @@ def della(
     ``density - ε`` for the smallest to ``density + ε`` for the largest. Signs are elected as in ``ties``.
     ``rescale="inverse"`` multiplies by each element's own 1/p, as the paper and its code do and mergekit documents;
     ``"l1"`` restores the tensor's L1 norm, what mergekit's code does; ``"none"`` is mergekit's ``rescale: false``. A
-    row is what the first axis counts; a vector is one row. At density 1 the same bits as ``ties`` at density 1.
+    row is a vector along the last axis. At density 1 the same bits as ``ties`` at density 1.
 
     :raises UsageError: density ± epsilon is not between 0 and 1, or an option is not known.
     """

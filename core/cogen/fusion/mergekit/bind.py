@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from cogen.errors import UsageError
 from cogen.fusion.merge.parameters import Setting
 from cogen.fusion.mergekit.methods import MASK, Parameter, Peer
+from cogen.fusion.mergekit.recipe import MergekitRecipe
 from cogen.fusion.mergekit.settings import scalars, typed
 
 
@@ -20,10 +21,10 @@ def bind(peer: Peer, parameters: Mapping[str, Setting], place: str, own: bool = 
     found = {}
     for name, setting in parameters.items():
         if name not in known:
-            raise UsageError(
-                f"{place}: {peer.name} has no parameter {name!r}",
-                hint=f"remove it, or correct its spelling; it has {', '.join(peer.parameters) or 'none'}",
-            )
+            hint = f"remove it, or correct its spelling; it has {', '.join(peer.parameters) or 'none'}"
+            if name in MergekitRecipe.model_fields:
+                hint = "it belongs to the top of the recipe, not below parameters"
+            raise UsageError(f"{place}: {peer.name} has no parameter {name!r}", hint=hint)
         parameter = known[name]
         if own and not parameter.own:
             raise UsageError(

@@ -22,6 +22,8 @@ _ELSEWHERE = {
     "genome": "that is a recipe of mergekit-evolve: `cogen fuse --search` tunes a merge",
     "residual_weight": "mergekit reads it and does nothing with it: remove it",
     "name": "names belong to chains of mergekit-multi: carry them out one by one",
+    "out_path": "name the folder with -o",
+    "revision": "write model@revision",
     "input_model_parameters": "mergekit's guide names it but its code doesn't read it: use models.*.parameters",
 }
 
