@@ -111,7 +111,8 @@ def _measure(row: Row, case: Case, inputs: dict[str, Any], theirs: dict[str, Any
     count, unsure, nearer, farther, explained = 0, 0, 0, 0, True
     for name, value in own.items():
         if not value.is_floating_point():
-            if not _same_bits(value, inputs["a"][name]):
+            model, source = case.recipe.inputs(name, LAYERS).tensors[0]
+            if not _same_bits(value, inputs[model][source]):
                 row.verdict = f"FAIL: {name} was not copied"
                 return
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from cogen.cli.main import VERBS, main
+from cogen.host.builtin import METHODS
 
 _ROOT = Path(__file__).parents[2]
-_DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/merging.md")
 
 
 def _commands() -> list[str]:
@@ -64,3 +66,22 @@ def test_no_file_is_too_long_to_read() -> None:
     """No Python file of ours is over 500 lines."""
     files = [f for folder in ("core", "tests", "benchmarks", "examples") for f in (_ROOT / folder).rglob("*.py")]
     assert [str(f) for f in files if len(f.read_text(encoding="utf-8").splitlines()) > 500] == []
+
+
+def test_the_departures_from_mergekit_are_those_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/merging.md has the table that `benchmarks/merge.py correctness` checks, line by line."""
+    monkeypatch.syspath_prepend(str(_ROOT / "benchmarks"))
+    departures = importlib.import_module("merging.departures")
+    text = (_ROOT / "docs" / "merging.md").read_text(encoding="utf-8")
+    lines = [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in (entry.methods, entry.documented, entry.does)) + " |"
+        for entry in departures.table()
+    ]
+    assert len(lines) > 20
+    assert [line for line in lines if line not in text] == []
+
+
+def test_every_method_stands_in_the_documents() -> None:
+    """With the paper or library that it equals."""
+    text = (_ROOT / "docs" / "merging.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f"`{name}`" not in text] == []

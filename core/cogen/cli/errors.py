@@ -81,6 +81,7 @@ TABLE: dict[str, Callable[[BaseException], Explanation | None]] = {
     "huggingface_hub.RevisionNotFoundError": _missing,
     "huggingface_hub.EntryNotFoundError": _missing,
     "httpx.TransportError": _connection,
+    "httpx2.TransportError": _connection,
     "requests.ConnectionError": _connection,
     "builtins.MemoryError": _memory,
     "builtins.UnicodeDecodeError": _encoding,

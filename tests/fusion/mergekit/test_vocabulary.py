@@ -71,6 +71,18 @@ def test_union(models: tuple[Kitchen, torch.Tensor, torch.Tensor]) -> None:
     assert torch.isfinite(logits(model)).all()
 
 
+def test_a_model_that_only_lends_its_tokenizer_lends_no_rows_that_others_have(kitchen: Kitchen) -> None:
+    """A token that a merged model has is that model's, whatever the tokenizer's model holds for it."""
+    save(kitchen.folder / "a", 1)
+    b = save(kitchen.folder / "b", 2, "<|x|>")
+    c = save(kitchen.folder / "c", 3, "<|x|>", "<|y|>")
+    kitchen.merge(HALVES + "tokenizer: {source: c}\n")
+    found, size = kitchen.tensors()[EMBED], len(tokenizer())
+    assert found.shape[0] == size + 2
+    assert torch.equal(found[size], b[size])
+    assert torch.equal(found[size + 1], c[size + 1])
+
+
 def test_base_and_single_tokens(models: tuple[Kitchen, torch.Tensor, torch.Tensor]) -> None:
     """The first model's tokens; one of them forced to be another model's, one new one made of an old one, one zero."""
     kitchen, a, b = models

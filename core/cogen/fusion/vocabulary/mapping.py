@@ -98,19 +98,25 @@ class Fallback:
     means: Sums
 
 
-def fallback(own: np.ndarray, base: int | None) -> Fallback:
+def fallback(own: np.ndarray, base: int | None, merged: Sequence[int]) -> Fallback:
     """The base's row, else the only owner's, else the mean of the owners' rows, else the mean of the own rows.
 
     :param own: of every model, shape (models, size).
+    :param merged: a model that only lends tokens is an owner where none of these is.
     """
     have = own >= 0
+    lent = np.ones(len(own), dtype=bool)
+    lent[list(merged)] = False
+    have[np.ix_(lent, have[~lent].any(axis=0))] = False
+    if base is not None:
+        have[base] = own[base] >= 0
     count = have.sum(axis=0)
     which = np.where(count == 0, MEAN, np.where(count == 1, have.argmax(axis=0), SUMS))
     if base is not None:
         which[have[base]] = base
     places = np.arange(own.shape[1])
     row = np.where(which >= 0, own[np.maximum(which, 0), places], 0)
-    needed = places[(which == SUMS) & (count < len(own))]
+    needed = places[(which == SUMS) & (own[list(merged)] < 0).any(axis=0)]
     row[needed] = np.arange(len(needed))
     models = [np.flatnonzero(have[:, id]) for id in needed]
     terms = [

@@ -47,8 +47,8 @@ def plan_vocabulary(
     target = make_target(wish, tokens, rows, anchor)
     refuse_appending(tokens[target.source], target.appended)
     own = np.stack([own_rows(target, of_it, count) for of_it, count in zip(tokens, rows, strict=True)])
-    facts = Facts(wish, base, tokens, rows, target, own, fallback(own, base))
     among = tuple(range(len(checkpoints)) if merged is None else merged)
+    facts = Facts(wish, base, tokens, rows, target, own, fallback(own, base, among))
     rules = {model: make_rules(facts, model) for model in sorted(set(among))}
     return Vocabulary(tuple(checkpoints), files, layouts, facts, rules, anchor)
 
