@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import write_safetensors
 from cogen.fusion.engine import changed_names
+from cogen.fusion.merge import order
 from cogen.fusion.merge.linear import linear
 from cogen.fusion.merge.memory import InMemory
 from cogen.fusion.merge.method import Stack
-from cogen.fusion.merge.statistics import largest
+from cogen.fusion.merge.order import largest
 from cogen.fusion.merge.task_arithmetic import task_arithmetic
 from cogen.fusion.merge.ties import ties
 from cogen.fusion.operands import Stored
@@ -229,6 +230,7 @@ class TestReferences:
         assert kept <= round(density * base.numel())
 
 
+@pytest.mark.parametrize("held", [order.HELD, 0])
 @SETTINGS
 @given(
     values=st.lists(st.sampled_from([0.0, 1.0, -2.0, 2.0, 3.0, math.inf, 1e-45, 1.0000001]), min_size=1, max_size=60),
@@ -236,16 +238,23 @@ class TestReferences:
     block=st.integers(1, 9),
     split=st.integers(1, 60),
 )
-def test_trimming_keeps_exactly_the_largest(values: list[float], counts: list[int], block: int, split: int) -> None:
-    """Over one or several tensors: none smaller than one that was dropped; among equals the first ones."""
+def test_trimming_keeps_exactly_the_largest(
+    held: int, values: list[float], counts: list[int], block: int, split: int
+) -> None:
+    """Over one or several tensors: none smaller than one that was dropped; among equals the first ones.
+
+    Whether the elements near the threshold fit into memory or not.
+    """
     tensors = [t for t in (torch.tensor(values[:split]), torch.tensor(values[split:])) if t.numel()]
     stacks = [Stack("x", None, [InMemory(t)], torch.float32, block=block) for t in tensors]
-    cuts = largest(stacks, lambda found: found.experts * len(counts), counts)
-    order = sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "HELD", held)
+        cuts = largest(stacks, lambda found: found.experts * len(counts), counts)
+    ranked = sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))
     for k, count in enumerate(counts):
         masks = [c[k].mask(b.expert(0), b.start) for s, c in zip(stacks, cuts, strict=True) for b in s.blocks()]
         kept = torch.cat(masks).nonzero().reshape(-1).tolist()
-        assert kept == sorted(order[:count])
+        assert kept == sorted(ranked[:count])
 
 
 def test_infinities_of_an_expert_without_weight_do_no_harm() -> None:

@@ -237,6 +237,10 @@ class SafetensorsWriter:
         self._count(name, source.stop - source.start)
         files.copy(source, self._file.fileno(), self._places[name][0])
 
+    def sync(self) -> None:
+        """Have what was written so far put on the disk; from another thread, so that the end need not wait for it."""
+        os.fdatasync(self._file.fileno())
+
     def _count(self, name: str, size: int) -> None:
         with self._lock:
             if size > self._left[name]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.files import OpenFiles
@@ -48,6 +48,37 @@ class Stored:
         first = start // columns
         difference = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
         return found + difference[start - first * columns : stop - first * columns]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A stored tensor of which every block is read from the file once, however often it is looked at.
+
+    Parts are kept in their stored type; threads that ask for one part at the same time may both read it.
+    """
+
+    operand: Stored
+    parts: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.operand.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.operand.dtype
+
+    @property
+    def key(self) -> str:
+        return self.operand.key
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.fusion.merge.method.Operand`."""
+        part = self.parts.get((start, stop))
+        if part is None:
+            info = self.operand.checkpoint.tensors[self.operand.name]
+            part = self.parts[start, stop] = self.operand.files.read(info, start, stop)
+        return part.to(dtype, copy=True)
 
 
 @dataclass(frozen=True)
@@ -94,7 +125,7 @@ class Rows:
                 parts.append(torch.zeros(columns, dtype=dtype))
             else:
                 assert self.extra is not None  # an index below -1 is made together with its rows
-                parts.append(self.extra[-2 - origin].reshape(-1).to(dtype))
+                parts.append(self.extra[-2 - origin].reshape(-1).to(dtype, copy=True))
             row = end
         found = torch.cat(parts) if len(parts) != 1 else parts[0]
         return found[start - first * columns : stop - first * columns]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +23,14 @@ from typing import Any
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import accumulator
 from cogen.checkpoints.safetensors_file import DTYPES, SafetensorsWriter, TensorInfo, tensor_bytes
+from cogen.fusion.allocator import keep_freed_memory
 from cogen.fusion.merge.method import Block, Method, Operand, Stack
+from cogen.fusion.operands import Remembered, Stored
 
 #: Floating-point types that a merge can compute with; others are copied.
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
+#: What all threads together may keep of tensors that they have read once and will look at again.
+REMEMBERED_BYTES = 256 << 20
 _WIDTHS = dict(DTYPES.values())
 
 
@@ -70,10 +76,7 @@ class Output:
 
     @property
     def nbytes(self) -> int:
-        size = _WIDTHS[self.dtype]
-        for extent in self.shape:
-            size *= extent
-        return size
+        return _WIDTHS[self.dtype] * math.prod(self.shape)
 
 
 def usable_cores() -> int:
@@ -100,6 +103,7 @@ class Engine:
     def __enter__(self) -> Engine:
         import torch
 
+        keep_freed_memory()
         self._torch_threads = torch.get_num_threads()
         one = {"initializer": torch.set_num_threads, "initargs": (1,)}
         self._workers = concurrent.futures.ThreadPoolExecutor(self.threads, "block", **one)
@@ -123,7 +127,7 @@ class Engine:
         """
         shapes = {output.name: (output.dtype, output.shape) for output in outputs}
         states = self._model_wide(outputs)
-        with SafetensorsWriter(path, shapes, metadata) as writer:
+        with SafetensorsWriter(path, shapes, metadata) as writer, _flushed(writer):
             # The largest first, so that no thread begins a huge one when the others are done.
             queue = sorted(outputs, key=lambda output: (-output.nbytes, output.name))
             tasks = [self._drivers.submit(self._one, output, writer, states) for output in queue]
@@ -178,7 +182,7 @@ class Engine:
         import torch
 
         method, dtype, width = merge.method, getattr(torch, output.dtype), _WIDTHS[output.dtype]
-        stack = self.stack(output, merge)
+        stack = self.stack(output, self._remembering(merge))
         if method.whole_model:
             state = states[output.name]
         else:
@@ -190,6 +194,18 @@ class Engine:
             writer.write_part(output.name, block.start * width, tensor_bytes(found.to(dtype)))
 
         collections.deque(stack.map(work), maxlen=0)
+
+    def _remembering(self, merge: Merge) -> Merge:
+        """The same, but a tensor that is small enough is read from its file once, not once for each look at it."""
+        if merge.method.survey is None or not merge.method.looks or merge.method.whole_model:
+            return merge
+        inputs = {id(o): o for o in (merge.base, *merge.experts) if isinstance(o, Stored) and o.plain}
+        size = sum(math.prod(o.shape) * _WIDTHS[o.dtype] for o in inputs.values())
+        if size > REMEMBERED_BYTES // self.threads:
+            return merge
+        kept = {key: Remembered(operand) for key, operand in inputs.items()}
+        base, *experts = (kept.get(id(operand), operand) for operand in (merge.base, *merge.experts))
+        return dataclasses.replace(merge, base=base, experts=tuple(experts))
 
     def _map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Results in order. Few are under way at a time: a result may be large, and there may be thousands."""
@@ -207,3 +223,22 @@ class Engine:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def _flushed(writer: SafetensorsWriter) -> Iterator[None]:
+    """The disk is kept busy from the start: at the end only the last moments' bytes are left to wait for."""
+    done = threading.Event()
+
+    def flush() -> None:
+        while not done.wait(0.25):
+            with contextlib.suppress(OSError):  # the last flush, which counts, will tell
+                writer.sync()
+
+    thread = threading.Thread(target=flush, name="flush", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

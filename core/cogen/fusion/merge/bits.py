@@ -70,8 +70,5 @@ def magnitude(x: torch.Tensor) -> torch.Tensor:
 
 def at_least(codes: torch.Tensor, threshold: int, dtype: torch.dtype) -> torch.Tensor:
     """Mask of ``codes >= threshold`` for the codes of :func:`magnitude`, as wide as ``dtype``."""
-    import torch
-
     # The sign of the difference; codes are not negative, so it cannot overflow.
-    below = torch.bitwise_right_shift(codes - min(threshold, 0x7FFFFFFF), 31)
-    return (~below).to(integers(dtype))
+    return (min(threshold - 1, 0x7FFFFFFF) - codes).bitwise_right_shift_(31).to(integers(dtype))

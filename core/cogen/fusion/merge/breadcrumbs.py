@@ -9,8 +9,8 @@ from cogen.errors import UsageError
 from cogen.fusion.merge.combine import combine
 from cogen.fusion.merge.consensus import added
 from cogen.fusion.merge.method import each, method
+from cogen.fusion.merge.order import Cut, largest
 from cogen.fusion.merge.sparse import kept, l1_factors, one_of, shares, voting
-from cogen.fusion.merge.statistics import Cut, largest
 from cogen.fusion.merge.task_arithmetic import coefficients
 
 if TYPE_CHECKING:

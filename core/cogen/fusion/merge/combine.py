@@ -27,14 +27,17 @@ def combine(block: Block, own: Any, parts: Sequence[Any]) -> torch.Tensor:
 
     total = None
     for index, part in [(-1, own), *enumerate(parts)]:
-        if isinstance(part, float) and part == 0.0:
+        if not isinstance(part, float):  # the same rules row by row: what a 0 multiplies is left out
+            tensor = block.base if index < 0 else block.expert(index)
+            term = keep_term(tensor * part, mask_of(part != 0, tensor.dtype))
+        elif part == 0.0:
             continue
-        tensor = block.base if index < 0 else block.expert(index)
-        assert tensor is not None  # a merge without a base gives it the coefficient 0
-        term = tensor if isinstance(part, float) and part == 1.0 else tensor * part
-        if not isinstance(part, float):  # the same rule row by row
-            term = keep_term(term, mask_of(part != 0, term.dtype))
-        total = term if total is None else total + term
+        elif index >= 0:
+            term = block.scaled_expert(index, part)
+        else:
+            assert block.base is not None  # a merge without a base gives it the coefficient 0
+            term = block.base.clone() if part == 1.0 else block.base * part
+        total = term if total is None else total.add_(term)
     return torch.zeros_like(block.expert(0)) if total is None else total
 
 
@@ -60,4 +63,4 @@ def by_coefficients(
     keyword = [p for p in inspect.signature(coefficients).parameters.values() if p.kind is p.KEYWORD_ONLY]
     own = [p for p in inspect.signature(survey).parameters.values() if p.kind is not p.VAR_KEYWORD]
     survey.__signature__ = inspect.Signature([*own, *keyword])  # type: ignore[attr-defined]
-    return Method(name, apply, survey, __doc__=coefficients.__doc__, **facts)
+    return Method(name, apply, survey, looks=measure is not None, __doc__=coefficients.__doc__, **facts)

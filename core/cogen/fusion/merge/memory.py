@@ -26,4 +26,4 @@ class InMemory:
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`cogen.fusion.merge.method.Operand`."""
-        return self.tensor.reshape(-1)[start:stop].to(dtype)
+        return self.tensor.reshape(-1)[start:stop].to(dtype, copy=True)

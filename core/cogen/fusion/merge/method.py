@@ -42,7 +42,10 @@ class Operand(Protocol):
         ...
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """The elements [start, stop) of the flattened tensor, shape (stop - start,), widened to ``dtype``."""
+        """The elements [start, stop) of the flattened tensor, shape (stop - start,), widened to ``dtype``.
+
+        In memory of their own: the caller may work on them in place.
+        """
         ...
 
 
@@ -70,6 +73,13 @@ class Block:
         if "experts" in self.__dict__:
             return self.experts[index]
         return self._read(self._stack.experts[index])
+
+    def scaled_expert(self, index: int, factor: float) -> torch.Tensor:
+        """``factor·Eᵢ`` in memory of its own; in place of what is read, where nobody else has it."""
+        if "experts" in self.__dict__:
+            return self.experts[index] * factor
+        found = self._read(self._stack.experts[index])
+        return found if factor == 1.0 else found.mul_(factor)
 
     @functools.cached_property
     def differences(self) -> list[torch.Tensor]:
@@ -166,6 +176,8 @@ class Method:
     ordered: bool = False
     #: The survey looks at all tensors of the model together.
     whole_model: bool = False
+    #: The survey reads the tensors; otherwise it only computes with weights and parameters.
+    looks: bool = True
     #: Weights play a part; otherwise they must be equal.
     weighted: bool = True
     #: It needs the parameter ``grams``: what goes into each linear layer of every expert on its own text.

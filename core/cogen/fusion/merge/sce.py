@@ -11,8 +11,8 @@ from cogen.fusion.merge.consensus import agreed
 from cogen.fusion.merge.exact import exact_sums
 from cogen.fusion.merge.floats import nonzero
 from cogen.fusion.merge.method import method
+from cogen.fusion.merge.order import NONE, Cut, largest
 from cogen.fusion.merge.sparse import shares
-from cogen.fusion.merge.statistics import NONE, Cut, largest
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from cogen.errors import UsageError
 from cogen.fusion.merge.bits import keep
 from cogen.fusion.merge.exact import exact_sums
 from cogen.fusion.merge.method import each
-from cogen.fusion.merge.statistics import Cut, largest
+from cogen.fusion.merge.order import Cut, largest
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cogen.fusion.merge.consensus import agreed
 from cogen.fusion.merge.method import method
+from cogen.fusion.merge.order import Cut
 from cogen.fusion.merge.sparse import l1_factors, largest_of_tensor, masks, one_of
-from cogen.fusion.merge.statistics import Cut
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cogen.fusion.merge.consensus import agreed
 from cogen.fusion.merge.method import method
+from cogen.fusion.merge.order import Cut
 from cogen.fusion.merge.sparse import largest_of_tensor, masks
-from cogen.fusion.merge.statistics import Cut
 
 if TYPE_CHECKING:
     import torch
