@@ -42,10 +42,15 @@ def cases() -> Iterator[Case]:
     yield Case("linear filters", Recipe("linear", _models("ab", weight=[FILTERED, 0.4])))
     own = {"a": {"weight": [{"filter": "mlp", "value": 3}]}, "b": {}}
     yield Case("linear fall-through", Recipe("linear", own, common={"weight": 0.5}))
+    cast = ("buffers",)
     for dtype in ("float32", "bfloat16", "float16"):
-        yield Case(f"linear dtype {dtype}", Recipe("linear", _models("ab", weight=[0.7, 0.2]), top={"dtype": dtype}))
+        yield Case(
+            f"linear dtype {dtype}", Recipe("linear", _models("ab", weight=[0.7, 0.2]), top={"dtype": dtype}), cast
+        )
     both = {"dtype": "float32", "out_dtype": "bfloat16"}
-    yield Case("ties float32, out bfloat16", Recipe("ties", _models("abc", **WEIGHTS), "base", {"density": 0.5}, both))
+    yield Case(
+        "ties float32, out bfloat16", Recipe("ties", _models("abc", **WEIGHTS), "base", {"density": 0.5}, both), cast
+    )
 
     yield Case("passthrough", Recipe("passthrough", {"a": {}}), basic=True)
     yield Case("passthrough scale", Recipe("passthrough", {"a": {"scale": [{"filter": "down_proj", "value": 0.3}]}}))

@@ -18,6 +18,8 @@ from merging.trials import rounded, units
 LAYERS = 3
 #: mergekit's own rounding in float32, of the largest input of an element. What exceeds it is another formula.
 FLOAT32 = 64 * 2.0**-23
+#: Departures in the type of a result, not in its value.
+OF_TYPES = {"widened", "buffers"}
 
 
 @dataclass
@@ -101,7 +103,7 @@ def _misfit(case: Case, dtype: str, theirs: dict[str, Any] | None, own: dict[str
     if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in theirs.items()}:
         return "other names or shapes than mergekit's"
     for name, value in theirs.items():
-        if value.dtype != own[name].dtype and "widened" not in case.departs:
+        if value.dtype != own[name].dtype and not OF_TYPES & set(case.departs):
             return f"mergekit has {name} as {value.dtype}, which is not in the table"
     return None
 
@@ -139,7 +141,7 @@ def _verdict(row: Row, case: Case, explained: bool, stopped: bool) -> str:
         return f"FAIL: ours is {row.ours:.3g} units from the reference"
     if row.peer_nearer > 0:
         return "FAIL: mergekit is nearer somewhere"
-    formulas = [key for key in case.departs if key != "widened"]  # that one is of types, and of bfloat16 only
+    formulas = [key for key in case.departs if key not in OF_TYPES]
     if not explained and not formulas:
         return "FAIL: mergekit differs by more than rounding, which is not in the table"
     if explained and formulas and row.dtype == "float32" and not stopped:

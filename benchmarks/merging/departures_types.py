@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from merging import probes
+from merging import checkpoints, probes
 from merging.departures import Departure, Verdict, models_around
 from merging.recipes import Recipe
 from merging.trials import Run, Trial
@@ -52,6 +52,11 @@ def _widened(runs: Sequence[Run]) -> Verdict:
     return all(kind == "torch.float32" for kind in types), f"from bfloat16, with bfloat16 in the config: {told}"
 
 
+def _cast(runs: Sequence[Run]) -> Verdict:
+    kind = str(runs[0].stored()["gpt_neox.layers.0.attention.bias"].dtype).removeprefix("torch.")
+    return kind != "bool", f"the causal mask of a GPT-NeoX, stored as bool, is {kind}"
+
+
 TYPES = (
     Departure(
         "rounding",
@@ -86,5 +91,18 @@ TYPES = (
             Trial(Recipe("karcher", _PAIR), _NUMBERS, "bfloat16"),
         ),
         _widened,
+    ),
+    Departure(
+        "buffers",
+        "all, with dtype",
+        "buffers that are no floating-point numbers are copied",
+        "they are cast as well",
+        (
+            Trial(
+                Recipe("linear", {name: {"weight": 1} for name in "ab"}, top={"dtype": "bfloat16"}),
+                make=lambda folder: checkpoints.small("gpt_neox", "float32", folder),
+            ),
+        ),
+        _cast,
     ),
 )

@@ -68,6 +68,11 @@ def copy_time(inputs: Sequence[Path], output: Path, size: int, sync: bool) -> fl
     return seconds
 
 
+def settle() -> None:
+    """Have the disk finish what was written before, so that no run pays for another's."""
+    os.sync()
+
+
 def touch_memory(size: int) -> None:
     """Have the machine give this much memory once: some virtual machines are slow to give a page for the first time."""
     touch = "import sys; size = int(sys.argv[1]); bytearray(size)[::4096] = bytes(len(range(0, size, 4096)))"

@@ -59,11 +59,14 @@ def _row(
     processes.copy_time(inputs, folder / "copy", size, sync=False)  # the first write of a file is the slowest
     ours_runs, peer_runs, copies, synced = [], [], [], []
     for _ in range(runs):
+        processes.settle()
         copies.append(processes.copy_time(inputs, folder / "copy", size, sync=False))
         ours_runs.append(processes.timed(ours.command(recipe, processes.fresh(out), **own_options)))
         if peer is not None:
             command = peer.command(recipe, processes.fresh(out))
+            processes.settle()
             peer_runs.append(processes.timed(command, peer.environment()))
+        processes.settle()
         synced.append(processes.copy_time(inputs, folder / "copy", size, sync=True))
     processes.fresh(out)
     found: dict[str, Any] = {

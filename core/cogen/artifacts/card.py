@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import choice, summary
+from cogen.artifacts import choice, summary, words
 from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 
@@ -179,7 +179,8 @@ def _made(lock: Lock) -> str:
     settings = _md(choice.settings(plan, lock.scale, lock.parameters))
     searched = f", found among {len(lock.trials)} candidates on the dev parts" if lock.trials else ""
     return (
-        f"Strategy {_md(plan.strategy)}, method {_md(plan.method)} with {settings}{searched}. The same bits again:\n\n"
+        f"Strategy {_md(plan.strategy)}, method {_md(plan.method)} with {settings}{searched}; "
+        f"{_md(words.tokenizer(plan))}. The same bits again:\n\n"
         f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\n"
         "cogen fuse --lock cogen.lock -o composite\n```"
     )

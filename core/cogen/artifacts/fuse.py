@@ -73,7 +73,7 @@ def fuse(
             progress.describe("writing the composite")
         write_composite(
             plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters},
-            part, grams=inputs.grams,
+            part, grams=inputs.grams, lexicon=inputs.lexicon,
         )  # fmt: skip
         # Configuration files name the version of transformers that wrote them; the promise is about weights.
         wrong = [name for name in verify(replay, part) if name.endswith(".safetensors")] if replay else []
@@ -105,11 +105,14 @@ def wishes(
         expert.id: Wish(weight=chosen.pop(f"weight.{expert.id}", expert.weight), parameters=expert.parameters)
         for expert in plan.experts
     }
+    vocabulary: Any = {name: getattr(plan, name) for name in ("tokenizer", "transplant", "chat_template")}
     if scale is not None:
         # What a search among the experts ended in is their plain average.
         method = "linear" if plan.search and not plan.space else plan.method
         given = {**plan.parameters, **chosen}
-        return FuseRecipe(experts=experts, method=method, scale=scale, parameters=given, level=level or plan.level)
+        return FuseRecipe(
+            experts=experts, method=method, scale=scale, parameters=given, level=level or plan.level, **vocabulary
+        )
     return FuseRecipe(
         experts=experts,
         method=plan.method,
@@ -118,4 +121,5 @@ def wishes(
         search=plan.search if plan.space else 0,  # without a space the method itself asks for it
         space=plan.space,
         level=level or plan.level,
+        **vocabulary,
     )

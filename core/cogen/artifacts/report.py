@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import charts, choice, search_view, summary, view
+from cogen.artifacts import charts, choice, search_view, summary, view, words
 from cogen.artifacts.origin import data_licenses
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def render(
         found=choice.sentence(plan, lock.scale, lock.parameters, trials),
         search=search_view.search(lock, plan, trials),
         settings=choice.settings(plan, lock.scale, lock.parameters),
+        vocabulary=words.tokenizer(plan),
         lineage=_lineage(lock, plan, measured["domains"]),
         planned=sorted(plan.experts, key=lambda expert: expert.id),
         cards=cards,

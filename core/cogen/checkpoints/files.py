@@ -29,14 +29,14 @@ class OpenFiles:
         self._open: dict[Path, tuple[int, tuple[int, ...]]] = {}
         self._lock = threading.Lock()
 
-    def read(self, info: TensorInfo, start: int, stop: int) -> torch.Tensor:
-        """The elements [start, stop) of the flattened tensor in its stored dtype.
+    def read(self, info: TensorInfo, start: int, stop: int, into: torch.Tensor | None = None) -> torch.Tensor:
+        """The elements [start, stop) of the flattened tensor in its stored dtype; ``into`` memory that is there.
 
         :raises SourceError: the file ended before them.
         """
         import torch
 
-        found = torch.empty(stop - start, dtype=getattr(torch, info.dtype))
+        found = torch.empty(stop - start, dtype=getattr(torch, info.dtype)) if into is None else into
         if stop > start:
             width = _WIDTHS[info.dtype]
             self._fill(info, memoryview(found.view(torch.uint8).numpy()), info.start + start * width)

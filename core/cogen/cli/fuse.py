@@ -10,6 +10,7 @@ import typer
 from cogen.cli import from_mergekit as mergekit
 from cogen.cli.output import out
 from cogen.cli.plan import (
+    ChatTemplate,
     Experts,
     LevelOption,
     Method,
@@ -18,6 +19,8 @@ from cogen.cli.plan import (
     Scale,
     Search,
     Strategy,
+    Tokenizer,
+    Transplant,
     Tune,
     read_wishes,
     show,
@@ -36,6 +39,9 @@ def command(
     level: LevelOption = None,
     search: Search = None,
     tune: Tune = None,
+    tokenizer: Tokenizer = None,
+    transplant: Transplant = None,
+    chat_template: ChatTemplate = None,
     plan: Annotated[
         Path | None,
         typer.Option("--plan", help="Build a plan that `cogen plan -o` saved; refused if a digest has moved."),
@@ -53,7 +59,8 @@ def command(
     mergekit.refuse_others(
         from_mergekit,
         {"EXPERT": experts, "--strategy": strategy, "--method": method, "--scale": scale, "--set": parameter,
-         "--recipe": recipe, "--level": level, "--search": search, "--tune": tune, "--plan": plan, "--lock": lock},
+         "--recipe": recipe, "--level": level, "--search": search, "--tune": tune, "--tokenizer": tokenizer,
+         "--transplant": transplant, "--chat-template": chat_template, "--plan": plan, "--lock": lock},
         {"--threads": threads, "--shard-size": shard_size, "--seed": seed},
     )  # fmt: skip
     if from_mergekit is not None:
@@ -69,6 +76,7 @@ def command(
 
     refuse_foreign(output)
     asked = experts or strategy or method or scale or parameter or recipe or search is not None or tune
+    asked = asked or tokenizer or transplant or chat_template
     if (plan or lock) and (asked or (plan and (lock or level))):
         raise UsageError(
             "a saved plan or lock leaves nothing else to choose", hint="name either --plan, --lock, or your wishes"
@@ -81,7 +89,10 @@ def command(
     elif replay is not None:
         wanted = wishes(replay.plan, scale=replay.scale, parameters=replay.parameters, level=level)  # type: ignore[arg-type]
     else:
-        wanted = read_wishes(experts, strategy, method, scale, parameter, recipe, level, search, tune)
+        wanted = read_wishes(
+            experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant,
+            chat_template,
+        )  # fmt: skip
     made, inputs = make_plan(host, wanted, talk=out.status)
     if saved is not None:
         refuse_moved(saved, made, f"the plan {plan}")

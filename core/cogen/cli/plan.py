@@ -32,6 +32,17 @@ Tune = Annotated[
     list[str] | None,
     typer.Option("--tune", help="What --search tunes, and where: density=0.2:0.9, weight.power=0:2. Repeatable."),
 ]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option("--tokenizer", help="Whose tokens the composite has, where they differ: union, base or an expert."),
+]
+Transplant = Annotated[
+    str | None,
+    typer.Option("--transplant", help="How a model gets embeddings for tokens that it lacks: mean, subword or omp."),
+]
+ChatTemplate = Annotated[
+    str | None, typer.Option("--chat-template", help="The expert whose chat template the composite has.")
+]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="The same wishes as a TOML file.")]
 LevelOption = Annotated[
     str | None, typer.Option("--level", help="quick (minutes), full (all test documents, float32), none.")
@@ -48,6 +59,9 @@ def command(
     level: LevelOption = None,
     search: Search = None,
     tune: Tune = None,
+    tokenizer: Tokenizer = None,
+    transplant: Transplant = None,
+    chat_template: ChatTemplate = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Save the plan as JSON for `cogen fuse --plan`.")
     ] = None,
@@ -57,7 +71,9 @@ def command(
     from cogen.fusion.planner import make_plan
     from cogen.host import Host
 
-    wishes = read_wishes(experts, strategy, method, scale, parameter, recipe, level, search, tune)
+    wishes = read_wishes(
+        experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant, chat_template
+    )
     plan, _ = make_plan(Host.discover(), wishes, talk=out.status)
     show(plan)
     if output is not None:
@@ -69,7 +85,8 @@ def command(
 def read_wishes(
     experts: list[str] | None, strategy: str | None, method: str | None, scale: list[float] | None,
     parameter: list[str] | None, recipe: Path | None, level: str | None, search: int | None = None,
-    tune: list[str] | None = None,
+    tune: list[str] | None = None, tokenizer: str | None = None, transplant: str | None = None,
+    chat_template: str | None = None,
 ) -> Any:  # fmt: skip
     """A recipe file, overridden by what the command line says."""
     from pydantic import ValidationError
@@ -86,7 +103,10 @@ def read_wishes(
         wishes["space"] = {**wishes.get("space", {}), **dict(map(_bounds, tune))}
     if scale:
         wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
-    named = {"strategy": strategy, "method": method, "level": level, "search": search}
+    named = {
+        "strategy": strategy, "method": method, "level": level, "search": search, "tokenizer": tokenizer,
+        "transplant": transplant, "chat_template": chat_template,
+    }  # fmt: skip
     wishes |= {key: value for key, value in named.items() if value is not None}
     try:
         return FuseRecipe.model_validate(wishes)
@@ -140,7 +160,7 @@ def _bounds(item: str) -> tuple[str, tuple[float, float]]:
 
 def show(plan: Any, lock: Any = None) -> None:
     """The plan for people; with a lock, as it will be replayed."""
-    from cogen.artifacts import choice
+    from cogen.artifacts import choice, words
 
     locked = lock.parameters if lock else {}
     rows = [
@@ -154,6 +174,9 @@ def show(plan: Any, lock: Any = None) -> None:
     for line in choice.planned(plan) if lock is None else [choice.settings(plan, lock.scale, lock.parameters)]:
         out.text(line)
     out.text(f"{plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
+    out.text(words.tokenizer(plan))
+    for note in plan.vocabulary.notes if plan.vocabulary else ():
+        out.text(note)
     out.text(f"licence of the composite: {plan.license}")
     if plan.level != "none":
         out.text(

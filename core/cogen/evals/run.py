@@ -33,6 +33,7 @@ def run_suites(
     settings: Settings | None = None,
     progress: harness.Progress | None = None,
     use_cache: bool = True,
+    chooser: tuple[Any, str] | None = None,
 ) -> list[SuiteResult]:
     """Measure a model on one part of each suite, in order; ``quick`` leaves out all but bits_per_byte.
 
@@ -42,6 +43,8 @@ def run_suites(
     :param model_digest: digest of the weights *and* the configuration that they run in.
     :param progress: told of every forward pass, in tokens.
     :param settings: others than the pinned ones, whose ``dtype`` must be ``dtype``.
+    :param chooser: tokenizer, and its digest, that counts the tokens of documents where a level takes some of them:
+        models with different tokenizers are compared on the documents that one of them chooses. Default: the model's.
     :raises EvalError: a suite cannot be run.
     :raises DigestError: the data are not those that the manifest promises.
     :raises UnsafeError: a task file asks for code.
@@ -50,6 +53,7 @@ def run_suites(
     if settings.dtype != dtype:
         raise EvalError(f"the settings say {settings.dtype}, the call says {dtype}", hint="give one dtype")
     prefix = prefix_token_id(tokenizer)
+    counting, chosen_by = chooser or (tokenizer, tokenizer_digest)
     loaded: Any = None
     results = []
     for bound, task in _tasks(suites, level):
@@ -63,6 +67,7 @@ def run_suites(
             prefix_token=prefix,
             part=part,
             level=level,
+            chosen_by=chosen_by,
         )
         result = store.load(key, bound) if use_cache else None
         if result is None:
@@ -71,7 +76,7 @@ def run_suites(
             if loaded is None:
                 loaded = model if hasattr(model, "config") else model()
             with harness.quiet():
-                rows, tokens = select(tokenizer, task, rows, examples, part, level)
+                rows, tokens = select(counting, task, rows, examples, part, level)
             harness.prepare()
             start = time.perf_counter()
             values = harness.evaluate(loaded, tokenizer, task, rows, examples, settings, progress)

@@ -33,8 +33,11 @@ def result_key(
     prefix_token: int,
     part: Part,
     level: Level,
+    chosen_by: str | None = None,
 ) -> str:
     """``sha256:…`` over the settings, the versions, and the digests of model, tokenizer, data and task.
+
+    :param chosen_by: digest of the tokenizer that counted the tokens of documents.
 
     The suite's owner, id and title aren't in it: the same measurement under another name is the same measurement.
     """
@@ -56,6 +59,7 @@ def result_key(
             "level": level,
             "tokens": QUICK_TOKENS[part] if level == "quick" else None,
         }
+        | ({"chosen_by": chosen_by} if level == "quick" and chosen_by not in (None, tokenizer_digest) else {})
     )
 
 

@@ -13,6 +13,7 @@ from cogen.checkpoints.load import load_expert, own_loaders
 from cogen.checkpoints.safetensors_file import TensorInfo, read_header, write_safetensors
 from cogen.errors import CompatibilityError
 from cogen.evals import model_digest
+from cogen.fusion.lexicon import tokenizer_of
 from cogen.fusion.merge.method import Method
 from cogen.fusion.plan import Plan
 from cogen.spec.expert import canonical_digest
@@ -35,14 +36,15 @@ def calibrated(plan: Plan, inputs: Inputs, method: Method, progress: Any = None)
     for id, checkpoint in inputs.experts.items():
         expert = host.expert(id)
         texts = sample_texts(expert)
-        key = canonical_digest(["grams", model_digest(checkpoint, loaders), plan.tokenizer_digest, texts, WINDOW])
+        tokenizer, digest = tokenizer_of(plan, inputs, id)
+        key = canonical_digest(["grams", model_digest(checkpoint, loaders), digest, texts, WINDOW])
         folder = cache_dir() / "grams" / key.removeprefix("sha256:")[:32]
         if not folder.is_dir():
             if progress:
                 progress.describe(f"inputs of {id}")
             model = load_expert(host, expert.spec, checkpoint, "float32")
             with atomic_folder(folder) as part:
-                write_grams(model, inputs.tokenizer, texts, part)
+                write_grams(model, tokenizer, texts, part)
         found[id] = read_grams(folder)
     return dataclasses.replace(inputs, grams=found)
 

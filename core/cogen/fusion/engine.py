@@ -6,17 +6,22 @@ import errno
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CogenError, CompatibilityError
-from cogen.fusion.merge.method import Method
+from cogen.fusion.composite import changed_names, extents
+from cogen.fusion.merge.method import Method, Operand
 from cogen.fusion.merge.parameters import Layers, for_tensor, resolve
 from cogen.fusion.operands import Stored
 from cogen.fusion.plan import Plan
-from cogen.fusion.stream import FLOATS, Copy, Engine, Merge, Output
+from cogen.fusion.stream import Copy, Engine, Merge, Output
+
+if TYPE_CHECKING:
+    from cogen.fusion.lexicon import Lexicon
+    from cogen.fusion.vocabulary import Vocabulary
 
 #: A composite larger than this is written in shards; the Hub's own limit.
 SHARD_BYTES = 5_000_000_000
@@ -27,46 +32,52 @@ COMPANIONS = (
 )  # fmt: skip
 
 
-def changed_names(base: Checkpoint, experts: Iterable[Checkpoint]) -> list[str]:
-    """Floating-point tensors that at least one expert may have changed; the others are the base's bytes."""
-    listed = list(experts)
-    return [n for n in base.names() if base.tensors[n].dtype in FLOATS and any(e.changed(n) for e in listed)]
-
-
 def planned_outputs(
     plan: Plan, base: Checkpoint, experts: Sequence[Checkpoint], method: Method, engine: Engine,
     parameters: Mapping[str, Any] | None = None, grams: Mapping[str, Mapping[str, Any]] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[Output]:  # fmt: skip
     """Every tensor of the composite in the base's stored dtype: merged, or the base's bytes.
 
     :param parameters: wins over the plan's: one point of a search.
     :param grams: of :func:`cogen.fusion.calibration.calibrated`, for a method that needs them.
+    :param vocabulary: of the base (0) and ``experts`` (1, 2 …), where they differ in it.
     """
+    vocabulary = vocabulary and vocabulary.reading(engine.files)
+
+    def operand(model: int, checkpoint: Checkpoint, name: str, key: str) -> Operand:
+        if vocabulary is None or not vocabulary.is_vocabulary_tensor(model, name):
+            return Stored(engine.files, checkpoint, name, key)
+        stored = Stored(engine.files, checkpoint, vocabulary.stored_name(model, name), key)
+        return vocabulary.operand(model, name, stored)
+
     common = {**plan.parameters, **(parameters or {})}
     if "scale" not in method.parameters:
         common.pop("scale", None)
     weights = {expert.id: common.pop(f"weight.{expert.id}", expert.weight) for expert in plan.experts}
     layers = Layers(base.names())
-    changed = set(changed_names(base, experts))
+    changed = set(changed_names(base, experts, vocabulary))
     outputs = []
-    for name, info in sorted(base.tensors.items()):
-        work: Copy | Merge = Copy(info)
-        if name in changed:
+    for name, (dtype, shape) in extents(base, vocabulary).items():
+        work: Copy | Merge
+        if name not in changed:
+            work = Copy(base.tensors[name])
+        else:
             position = layers.position(name)
             own = [expert.parameters for expert in plan.experts]
             settings = for_tensor(name, position, common, own, method.per_expert)
             if grams is not None:
                 settings["grams"] = tuple(grams[expert.id].get(name) for expert in plan.experts)
-            root = Stored(engine.files, base, name, "base")
+            root = operand(0, base, name, "base")
             operands = [
-                Stored(engine.files, checkpoint, name, expert.weights_digest)
-                for expert, checkpoint in zip(plan.experts, experts, strict=True)
+                operand(model, checkpoint, name, expert.weights_digest)
+                for model, (expert, checkpoint) in enumerate(zip(plan.experts, experts, strict=True), 1)
             ]
             shares = [_weight(expert.id, weights[expert.id], name, position) for expert in plan.experts]
             if method.pairs_with_base(len(operands)):
                 operands, shares = [root, *operands], [1.0, *shares]
             work = Merge(method, None if method.base == "unused" else root, tuple(operands), tuple(shares), settings)
-        outputs.append(Output(name, info.dtype, info.shape, work))
+        outputs.append(Output(name, dtype, shape, work))
     return outputs
 
 
@@ -112,12 +123,20 @@ def write_outputs(outputs: Sequence[Output], engine: Engine, folder: Path, shard
 def write_composite(
     plan: Plan, base: Checkpoint, experts: Sequence[Checkpoint], method: Method, parameters: Mapping[str, Any],
     folder: Path, *, grams: Mapping[str, Mapping[str, Any]] | None = None, threads: int | None = None,
-    progress: Any = None,
+    progress: Any = None, lexicon: Lexicon | None = None,
 ) -> None:  # fmt: skip
-    """A plain checkpoint: weights, config, tokenizer. ``folder`` exists and is empty."""
+    """A plain checkpoint: weights, config, tokenizer. ``folder`` exists and is empty.
+
+    :param lexicon: of the plan's inputs; None: vocabulary and chat template are the base's.
+    """
+    vocabulary = lexicon.vocabulary if lexicon is not None else None
     with Engine(threads, progress) as engine:
-        write_outputs(planned_outputs(plan, base, experts, method, engine, parameters, grams), engine, folder)
-    copy_companions(base.folder, folder)
+        made = planned_outputs(plan, base, experts, method, engine, parameters, grams, vocabulary)
+        write_outputs(made, engine, folder)
+    if lexicon is None:
+        copy_companions(base.folder, folder)
+    else:
+        lexicon.write(base.folder, folder)
 
 
 def copy_companions(source: Path, folder: Path) -> None:

@@ -15,7 +15,8 @@ from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_suites
-from cogen.fusion.engine import planned_outputs, write_candidate
+from cogen.fusion.engine import planned_outputs, write_candidate, write_composite
+from cogen.fusion.lexicon import tokenizer_of
 from cogen.fusion.merge.method import Method
 from cogen.fusion.plan import Plan
 from cogen.fusion.planner import Inputs
@@ -53,15 +54,22 @@ def measure_candidate(
     digest = canonical_digest({"inputs": alone.inputs_digest, "parameters": dict(parameters)})
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".candidates.") as scratch:
         file = Path(scratch) / "candidate.safetensors"
+        experts = list(inputs.experts.values())
 
         def load() -> Any:
+            if plan.vocabulary is not None:  # it doesn't fit into the base
+                whole = Path(scratch) / "candidate"
+                whole.mkdir()
+                write_composite(
+                    plan, inputs.base, experts, method, parameters, whole, grams=inputs.grams, lexicon=inputs.lexicon
+                )
+                return load_model(open_folder(whole), plan.eval_dtype)
             with Engine() as engine:
-                experts = list(inputs.experts.values())
                 made = planned_outputs(plan, inputs.base, experts, method, engine, parameters, inputs.grams)
                 write_candidate(made, engine, file)
             return _with(plan, inputs.base, file)
 
-        found = _run(plan, inputs, suites, load, digest, "dev", "quick", progress)
+        found = _run(plan, inputs, "composite", suites, load, digest, "dev", "quick", progress)
     return {result.column: result.value for result in found}
 
 
@@ -81,17 +89,19 @@ def measure_matrix(plan: Plan, inputs: Inputs, composite: Path, progress: Any = 
     for name, (key, load) in models.items():
         if progress:
             progress.describe(name)
-        rows[name] = _run(plan, inputs, inputs.suites, load, key, "test", plan.level, progress)
+        rows[name] = _run(plan, inputs, name, inputs.suites, load, key, "test", plan.level, progress)
     return Matrix.of(rows)
 
 
 def _run(
-    plan: Plan, inputs: Inputs, suites: Sequence[BoundSuite], load: Callable[[], Any], digest: str, part: Any,
-    level: Any, progress: Any,
+    plan: Plan, inputs: Inputs, row: str, suites: Sequence[BoundSuite], load: Callable[[], Any], digest: str,
+    part: Any, level: Any, progress: Any,
 ) -> list[SuiteResult]:  # fmt: skip
+    """Every model reads with its own tokenizer, and all read the documents that the base's would take."""
+    tokenizer, own = tokenizer_of(plan, inputs, row)
     return run_suites(
-        load, inputs.tokenizer, suites, model_digest=digest, tokenizer_digest=plan.tokenizer_digest,
-        part=part, level=level, dtype=plan.eval_dtype, progress=progress,
+        load, tokenizer, suites, model_digest=digest, tokenizer_digest=own, part=part, level=level,
+        dtype=plan.eval_dtype, progress=progress, chooser=(inputs.tokenizer, plan.tokenizer_digest),
     )  # fmt: skip
 
 

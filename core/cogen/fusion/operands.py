@@ -54,11 +54,13 @@ class Stored:
 class Remembered:
     """A stored tensor of which every block is read from the file once, however often it is looked at.
 
-    Parts are kept in their stored type; threads that ask for one part at the same time may both read it.
+    It is kept in its stored type, in one piece of memory. Threads that ask for one part at the same time may both
+    read it.
     """
 
     operand: Stored
-    parts: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+    whole: torch.Tensor
+    known: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,10 +76,10 @@ class Remembered:
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`cogen.fusion.merge.method.Operand`."""
-        part = self.parts.get((start, stop))
-        if part is None:
-            info = self.operand.checkpoint.tensors[self.operand.name]
-            part = self.parts[start, stop] = self.operand.files.read(info, start, stop)
+        part = self.whole[start:stop]
+        if (start, stop) not in self.known:
+            self.operand.files.read(self.operand.checkpoint.tensors[self.operand.name], start, stop, part)
+            self.known.add((start, stop))
         return part.to(dtype, copy=True)
 
 

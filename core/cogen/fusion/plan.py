@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from cogen.errors import PlanError, SpecError
 from cogen.fusion.merge.parameters import Setting
-from cogen.fusion.recipe import Level
+from cogen.fusion.recipe import Level, Transplant
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef, Dtype
@@ -33,6 +33,8 @@ class PlannedExpert(Frozen):
     weight: Setting
     #: The method's parameters that are its own.
     parameters: dict[str, Setting] = Field(default_factory=dict)
+    #: Empty in plans of before it was written down.
+    tokenizer_digest: Digest | Literal[""] = ""
 
 
 class PlannedSuite(Frozen):
@@ -47,6 +49,22 @@ class PlannedSuite(Frozen):
     test_digest: Digest
     dev_tokens: int
     test_tokens: int
+
+
+class PlannedVocabulary(Frozen):
+    """What was decided about the composite's tokens; ``tokenizer_digest`` is of its tokenizer.
+
+    :param size: rows of its embedding.
+    :param added: tokens that the base lacks; ``dropped``: those of base and experts that the composite lacks.
+    :param digest: of every token, the row that each model takes for it, and what changes in the configuration.
+    """
+
+    tokenizer_digest: Digest
+    size: int
+    added: int
+    dropped: int
+    digest: Digest
+    notes: tuple[str, ...] = ()
 
 
 class Cost(Frozen):
@@ -102,6 +120,11 @@ class Plan(Frozen):
     changed_tensors: int
     cost: Cost
     notes: tuple[Note, ...] = ()
+    #: The recipe's wishes, and what they came to; None: the base's tokens.
+    tokenizer: str | None = None
+    transplant: Transplant = "mean"
+    chat_template: str | None = None
+    vocabulary: PlannedVocabulary | None = None
 
     @property
     def evaluations(self) -> int:
@@ -122,6 +145,11 @@ class Plan(Frozen):
             [e["weights_digest"], e["file_digest"], e["weight"], e["parameters"]]
             for e in self.model_dump(mode="json", include={"experts"})["experts"]
         ]
+        if self.vocabulary is not None:
+            value["vocabulary"] = [
+                self.tokenizer, self.transplant, self.vocabulary.digest, self.vocabulary.tokenizer_digest,
+                *(expert.tokenizer_digest for expert in self.experts),
+            ]  # fmt: skip
         return canonical_digest(value)
 
 
@@ -149,8 +177,9 @@ def moved(saved: Plan, now: Plan) -> list[str]:
     old, new = {e.id: e for e in saved.experts}, {e.id: e for e in now.experts}
     found += [f"expert {id} is not installed any more" for id in sorted(old.keys() - new.keys())]
     for id in sorted(old.keys() & new.keys()):
-        for what in ("weights_digest", "file_digest", "spec_digest", "data_digest"):
-            if getattr(old[id], what) != getattr(new[id], what):
+        for what in ("weights_digest", "file_digest", "spec_digest", "data_digest", "tokenizer_digest"):
+            before, after = getattr(old[id], what), getattr(new[id], what)
+            if before and after and before != after:
                 found.append(
                     f"the {what.replace('_', ' ')} of {id} ({new[id].distribution} {new[id].version}) has moved"
                 )
@@ -162,15 +191,21 @@ def moved(saved: Plan, now: Plan) -> list[str]:
             found.append(f"the base has another {what.replace('_', ' ')}")
     if saved.tokenizer_digest != now.tokenizer_digest:
         found.append("the tokenizer has another digest")
-    before, after = {(s.owner, s.id): s for s in saved.suites}, {(s.owner, s.id): s for s in now.suites}
-    for key in sorted(before.keys() & after.keys()):
-        if (before[key].dev_digest, before[key].test_digest) != (after[key].dev_digest, after[key].test_digest):
+    if _decided(saved) != _decided(now):
+        found.append("the composite would have another vocabulary")
+    had, has = {(s.owner, s.id): s for s in saved.suites}, {(s.owner, s.id): s for s in now.suites}
+    for key in sorted(had.keys() & has.keys()):
+        if (had[key].dev_digest, had[key].test_digest) != (has[key].dev_digest, has[key].test_digest):
             found.append(f"the data of suite {key[0]}/{key[1]} have moved")
-        elif before[key].task_digest != after[key].task_digest:
+        elif had[key].task_digest != has[key].task_digest:
             found.append(f"the task of suite {key[0]}/{key[1]} has moved")
     if saved.level == now.level:
-        found += [f"suite {owner}/{id} came or went" for owner, id in sorted(before.keys() ^ after.keys())]
+        found += [f"suite {owner}/{id} came or went" for owner, id in sorted(had.keys() ^ has.keys())]
     return found
+
+
+def _decided(plan: Plan) -> tuple[str, str] | None:
+    return None if plan.vocabulary is None else (plan.vocabulary.digest, plan.vocabulary.tokenizer_digest)
 
 
 def refuse_moved(saved: Plan, now: Plan, what: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.digests import tokenizer_digest
@@ -16,17 +15,20 @@ from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
-from cogen.evals import GENERAL, BoundSuite, count_tokens, general_suites, suites_of
+from cogen.evals import GENERAL, BoundSuite, general_suites, suites_of
 from cogen.fusion.calibration import sample_texts
-from cogen.fusion.merge.method import BLOCK, Method, whole_tensor
+from cogen.fusion.compatible import license_of, one_lineage, one_tokenizer, refuse_forbidden, same_tensors
+from cogen.fusion.composite import changed_names, extents
+from cogen.fusion.costs import planned_cost, planned_suites
+from cogen.fusion.decision import planned_vocabulary
+from cogen.fusion.lexicon import Lexicon, make_lexicon, refuse_lexicon
+from cogen.fusion.merge.method import Method, whole_tensor
 from cogen.fusion.merge.parameters import for_tensor
-from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
+from cogen.fusion.plan import Note, Plan, PlannedExpert
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.space import Sought, sought
-from cogen.fusion.stream import usable_cores
 from cogen.host import Expert, Host
 from cogen.spec.expert import canonical_digest
-from cogen.spec.model import BaseRef
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Inputs:
     suites: list[BoundSuite]
     #: Expert's id → tensor name → Gram matrix of what goes into it; for methods that need it.
     grams: Mapping[str, Mapping[str, Any]] | None = None
+    #: Vocabulary and chat template, where the recipe says something about them.
+    lexicon: Lexicon | None = None
 
 
 def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[Plan, Inputs]:
@@ -52,25 +56,32 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     method = find_method(host, recipe.method)
     search = sought(chosen, recipe, method)
     _refuse_parameters(method, recipe, search, chosen)
-    base_ref = _one_lineage(chosen)
-    _permitted(chosen)
-    _one_tokenizer(chosen, chosen[0].spec.tokenizer.digest, f"that of {chosen[0].id}")
+    base_ref = one_lineage(chosen)
+    refuse_forbidden(chosen)
+    refuse_lexicon(recipe, chosen)
+    if recipe.tokenizer is None:
+        one_tokenizer(chosen, chosen[0].spec.tokenizer.digest, f"that of {chosen[0].id}")
     base = open_weights(base_ref, talk=talk)
     tokenizer = load_tokenizer(base.folder)
     digest = tokenizer_digest(tokenizer)
-    _one_tokenizer(chosen, digest, "its base's")
+    if recipe.tokenizer is None:
+        one_tokenizer(chosen, digest, "its base's")
     opened = {expert.id: open_weights(expert.spec.model, talk=talk) for expert in chosen}
     # Sums are made in an order that doesn't depend on that of the wishes; where the order has a meaning it is kept.
     by_digest = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
     order = chosen if method.ordered else by_digest
-    _same_tensors(base, opened)
+    inputs = {expert.id: opened[expert.id] for expert in order}
+    lexicon = make_lexicon(recipe, base, inputs, chosen, tokenizer, digest)
+    vocabulary = lexicon.vocabulary if lexicon is not None else None
+    same_tensors(base, inputs, vocabulary)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
     if search.evaluations and not any(b.owner != GENERAL and b.suite.metric == "bits_per_byte" for b in suites):
         raise UsageError(
             "no expert has a bits-per-byte suite to search on", hint="give one scale and no search, e.g. --scale 0.5"
         )
-    planned = _suites(suites, recipe, tokenizer)
-    changed = [name for name in base.names() if any(checkpoint.changed(name) for checkpoint in opened.values())]
+    planned = planned_suites(suites, recipe, tokenizer)
+    found = extents(base, vocabulary)
+    changed = changed_names(base, opened.values(), vocabulary)
     plan = Plan(
         cogen=importlib.metadata.version("cogen-core"),
         strategy="merge",
@@ -88,15 +99,17 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         level=recipe.level,
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=planned,
-        license=_license(chosen, base_ref),
-        tensors=len(base.tensors),
+        license=license_of(chosen, base_ref),
+        tensors=len(found),
         changed_tensors=len(changed),
-        cost=_cost(base, changed, chosen, planned, search, recipe),
+        cost=planned_cost(found, changed if vocabulary is None else list(found), chosen, planned, search, recipe),
         notes=_notes(chosen, recipe),
+        tokenizer=recipe.tokenizer,
+        transplant=recipe.transplant,
+        chat_template=recipe.chat_template,
+        vocabulary=None if lexicon is None or vocabulary is None else planned_vocabulary(vocabulary, lexicon.digest),
     )
-    return _reviewed(host, plan), Inputs(
-        host, base, {expert.id: opened[expert.id] for expert in order}, tokenizer, suites
-    )
+    return _reviewed(host, plan), Inputs(host, base, inputs, tokenizer, suites, lexicon=lexicon)
 
 
 def find_method(host: Host, name: str) -> Method:
@@ -150,79 +163,6 @@ def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
     return experts
 
 
-def _one_lineage(chosen: Sequence[Expert]) -> BaseRef:
-    for expert in chosen:
-        relation = expert.spec.model.relation
-        if relation not in ("full", "adapter", "ffn"):
-            raise CompatibilityError(
-                f"{expert.id} is {relation!r}: strategy merge takes full, adapter and ffn experts",
-                hint=f"leave {expert.id} out",
-            )
-    groups: dict[str, list[Expert]] = {}
-    for expert in chosen:
-        groups.setdefault(expert.spec.model.lineage, []).append(expert)
-    if len(groups) > 1:
-        largest = max(groups.values(), key=len)
-        told = "; ".join(f"{', '.join(e.id for e in group)} from {_base(group[0]).name}" for group in groups.values())
-        raise CompatibilityError(
-            f"the experts descend from different bases and cannot be merged weight by weight: {told}",
-            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}",
-        )
-    # Equal lineage may be packaged in several ways; which one is used must not depend on the order of the wishes.
-    return _base(min(chosen, key=lambda e: (e.spec.model.weights_digest, e.id)))
-
-
-def _base(expert: Expert) -> BaseRef:
-    base = expert.spec.model.base
-    assert base is not None  # full, adapter and ffn experts have one: the spec's validator demands it
-    return base
-
-
-def _permitted(chosen: Sequence[Expert]) -> None:
-    for expert in chosen:
-        if expert.spec.derivatives == "no":
-            raise CompatibilityError(
-                f"the publisher of {expert.id} does not allow derived models",
-                hint=f"leave {expert.id} out, or ask {expert.spec.publisher}",
-            )
-    alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
-    if len(alike) > 1:
-        raise CompatibilityError(
-            f"two experts demand to be shared under different licences: {' and '.join(sorted(alike))}",
-            hint="leave one of them out",
-        )
-
-
-def _license(chosen: Sequence[Expert], base: BaseRef) -> str:
-    """share-alike wins, one licence for all stays, else all and the base's together; nothing unknown is hidden."""
-    alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
-    licences = sorted(alike or {base.license, *(e.spec.license for e in chosen)})
-    if "unknown" in licences or len(licences) == 1:
-        return "unknown" if "unknown" in licences else licences[0]
-    return " AND ".join(f"({text})" if " OR " in text else text for text in licences)
-
-
-def _one_tokenizer(chosen: Sequence[Expert], digest: str, whose: str) -> None:
-    for expert in chosen:
-        if expert.spec.tokenizer.digest != digest:
-            raise CompatibilityError(
-                f"the tokenizer of {expert.id} is not {whose}",
-                hint=f"leave {expert.id} out: its embeddings mean other tokens",
-            )
-
-
-def _same_tensors(base: Checkpoint, opened: dict[str, Checkpoint]) -> None:
-    shapes = {name: info.shape for name, info in base.tensors.items()}
-    for id, checkpoint in opened.items():
-        theirs = {name: info.shape for name, info in checkpoint.tensors.items()}
-        if theirs != shapes:
-            name = min(name for name in theirs.keys() | shapes.keys() if theirs.get(name) != shapes.get(name))
-            raise CompatibilityError(
-                f"{id} and its base differ at {name}: {theirs.get(name, 'missing')} and {shapes.get(name, 'missing')}",
-                hint=f"leave {id} out; merging needs the same tensors",
-            )
-
-
 def _expert(expert: Expert, recipe: FuseRecipe) -> PlannedExpert:
     spec = expert.spec
     return PlannedExpert(
@@ -240,45 +180,7 @@ def _expert(expert: Expert, recipe: FuseRecipe) -> PlannedExpert:
         data_digest=canonical_digest(spec.data.model_dump(mode="json")),
         weight=recipe.wish(spec.id).weight,
         parameters=dict(sorted(recipe.wish(spec.id).parameters.items())),
-    )
-
-
-def _suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any) -> tuple[PlannedSuite, ...]:
-    if recipe.level == "none":
-        return ()
-    wanted = [b for b in suites if recipe.level == "full" or b.suite.metric == "bits_per_byte"]
-    test = count_tokens(tokenizer, wanted, "test", recipe.level)
-    dev = count_tokens(tokenizer, [b for b in wanted if b.suite.metric == "bits_per_byte"], "dev", "quick")
-    from cogen.checkpoints.digests import file_digest
-
-    return tuple(
-        PlannedSuite(
-            owner=b.owner, id=b.suite.id, title=b.suite.title, metric=b.suite.metric,
-            task_digest=file_digest(b.root / Path(b.suite.task)),
-            dev_digest=b.suite.dev.digest, test_digest=b.suite.test.digest,
-            dev_tokens=dev.get((b.owner, b.suite.id), 0), test_tokens=test[b.owner, b.suite.id],
-        )
-        for b in wanted
-    )  # fmt: skip
-
-
-def _cost(
-    base: Checkpoint, changed: list[str], chosen: Sequence[Expert], suites: tuple[PlannedSuite, ...],
-    search: Sought, recipe: FuseRecipe,
-) -> Cost:  # fmt: skip
-    size = sum(info.stop - info.start for info in base.tensors.values())
-    touched = sum(base.tensors[name].stop - base.tensors[name].start for name in changed)
-    wide = 4 if recipe.level == "full" else 2
-    parameters = sum(info.numel for info in base.tensors.values())
-    return Cost(
-        search_tokens=search.evaluations * sum(s.dev_tokens for s in suites if s.owner != "general"),
-        matrix_tokens=(len(chosen) + 2) * sum(s.test_tokens for s in suites),
-        output_bytes=size,
-        scratch_bytes=touched if search.evaluations else 0,
-        # A model in the evaluation's type, the blocks under way, and 1 GB of libraries and activations.
-        memory_bytes=(parameters * wide if recipe.level != "none" else 0)
-        + usable_cores() * 4 * (len(chosen) + 4) * 4 * BLOCK
-        + (1 << 30),
+        tokenizer_digest=spec.tokenizer.digest,
     )
 
 
@@ -288,7 +190,8 @@ def _why(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> str:
     if len(chosen) == 1:
         return "one expert: it is scaled against its base"
     asked = "you asked for it" if recipe.strategy == "merge" else "the only strategy of this version"
-    return f"{len(chosen)} experts of one base, tokenizer and shape: they merge weight by weight ({asked})"
+    alike = "base, tokenizer and shape" if recipe.tokenizer is None else "base"
+    return f"{len(chosen)} experts of one {alike}: they merge weight by weight ({asked})"
 
 
 def _notes(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[Note, ...]:

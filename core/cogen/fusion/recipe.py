@@ -17,6 +17,7 @@ from cogen.spec.base import ExpertId, Frozen
 #: What pydantic calls the possible types of a field in the place of an error.
 _TYPE = re.compile(r"(bool|float|str|constrained-float|Wish|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
+Transplant = Literal["mean", "subword", "omp"]
 #: Where the search for the scale looks, unless the recipe says otherwise: the sum of all experts' shares. At 1 the
 #: composite is their average; differences of several experts add up where they agree and blur each other, so the
 #: best sum lies above 1 and falls behind N.
@@ -62,6 +63,11 @@ class FuseRecipe(Frozen):
     ``search`` is a budget of evaluations: the method's parameters are tuned on the dev parts, within ``space``
     (parameter, or ``weight.ID`` → lowest and highest value; default: the method's own, for all that is not given).
     Tuning starts at what is given, or at the method's defaults.
+    ``tokenizer`` says whose tokens the composite has, where those of the experts differ: every model's ("union"), the
+    base's ("base") or those of an expert, by its id. Left out, all must have the base's. ``transplant`` is how a model
+    gets an embedding for a token that it lacks: the mean of its own, the mean of those of the token's "subword"
+    pieces, or a sparse combination ("omp", arXiv:2506.06607). ``chat_template``: the expert whose template is taken;
+    left out, the one that comes with the tokenizer.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -74,6 +80,9 @@ class FuseRecipe(Frozen):
     search: Annotated[int, Field(ge=0)] = 0
     space: dict[str, tuple[float, float]] = Field(default_factory=dict)
     level: Level = "quick"
+    tokenizer: Literal["base", "union"] | ExpertId | None = None
+    transplant: Transplant = "mean"
+    chat_template: ExpertId | None = None
 
     @field_validator("space", mode="before")
     @classmethod

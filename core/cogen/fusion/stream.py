@@ -99,6 +99,7 @@ class Engine:
         self._progress = progress
         self._told = threading.Lock()
         self._stop = threading.Event()
+        self._own = threading.local()
 
     def __enter__(self) -> Engine:
         import torch
@@ -197,13 +198,23 @@ class Engine:
 
     def _remembering(self, merge: Merge) -> Merge:
         """The same, but a tensor that is small enough is read from its file once, not once for each look at it."""
+        import torch
+
         if merge.method.survey is None or not merge.method.looks or merge.method.whole_model:
             return merge
         inputs = {id(o): o for o in (merge.base, *merge.experts) if isinstance(o, Stored) and o.plain}
-        size = sum(math.prod(o.shape) * _WIDTHS[o.dtype] for o in inputs.values())
-        if size > REMEMBERED_BYTES // self.threads:
+        sizes = {key: math.prod(o.shape) * _WIDTHS[o.dtype] for key, o in inputs.items()}
+        limit = REMEMBERED_BYTES // self.threads
+        if sum(-(-size // 64) * 64 for size in sizes.values()) > limit:
             return merge
-        kept = {key: Remembered(operand) for key, operand in inputs.items()}
+        # A driver has one tensor at a time, and the same memory for each.
+        if not hasattr(self._own, "memory"):
+            self._own.memory = torch.empty(limit, dtype=torch.uint8)
+        kept, start = {}, 0
+        for key, operand in inputs.items():
+            memory = self._own.memory[start : start + sizes[key]].view(getattr(torch, operand.dtype))
+            kept[key] = Remembered(operand, memory)
+            start += -(-sizes[key] // 64) * 64
         base, *experts = (kept.get(id(operand), operand) for operand in (merge.base, *merge.experts))
         return dataclasses.replace(merge, base=base, experts=tuple(experts))
 

@@ -20,7 +20,7 @@ def reference(base: np.ndarray, experts: list[np.ndarray], weights: list[float],
     deltas = np.array([expert - base for expert in experts])
     if topk < 1:
         spread = deltas.var(axis=0)
-        count = int(topk * np.count_nonzero(spread))
+        count = min(int(topk * spread.size), np.count_nonzero(spread))
         chosen = sorted(range(base.size), key=lambda i: (-spread[i], i))[:count]
         mask = np.zeros(base.size)
         mask[chosen] = 1

@@ -21,13 +21,28 @@ def exact_sums(stack: Stack, values: Callable[[Block], Sequence[torch.Tensor]]) 
     """For each of the tensors that ``values`` gives for a block their sum over the whole tensor.
 
     The numbers are not negative. Each is rounded to float32, an integer times a power of two; integers with the same
-    power are added as integers, so the sum is exact and rounded once, at the end. NaN, the difference of two
-    infinities, is left out. An empty list if there are no blocks.
+    power are added as integers, so the sum is exact and rounded once, at the end. Where float64 is the accumulator a
+    number is the sum of two of float32: its leading 24 bits and the rest. NaN, the difference of two infinities, is
+    left out. An empty list if there are no blocks.
     """
+    import torch
+
+    twice = stack.dtype == torch.float64
     totals: list[np.ndarray] = []
-    for found in stack.map(lambda block: [_by_exponent(tensor) for tensor in values(block)]):
+    for found in stack.map(lambda block: [_by_exponent(part) for x in values(block) for part in _parts(x, twice)]):
         totals = found if not totals else [total + part for total, part in zip(totals, found, strict=True)]
-    return [_value(total.tolist()) for total in totals]
+    sums = [_value(total.tolist()) for total in totals]
+    return [first + rest for first, rest in zip(sums[::2], sums[1::2], strict=True)] if twice else sums
+
+
+def _parts(x: torch.Tensor, twice: bool) -> list[torch.Tensor]:
+    import torch
+
+    if not twice:
+        return [x]
+    wide = x.to(torch.float64)
+    leading = (wide.view(torch.int64) & ~((1 << 29) - 1)).view(torch.float64)
+    return [leading, wide - leading]
 
 
 def _by_exponent(x: torch.Tensor) -> np.ndarray:

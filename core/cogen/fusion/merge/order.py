@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.method import Block, Stack
 
 #: Elements of all bins together that may be held in memory, at 12 bytes each.
-HELD = 1 << 22
+HELD = 1 << 21
 _FOREVER = 1 << 62
 _HIGH, _LOW = 1 << 15, 1 << 16
 

@@ -46,8 +46,8 @@ def selected(stack: Stack, weights: Sequence[float], *, select_topk: float = 1.0
     cut = None
     if share < 1.0:
         varied = sum(stack.map(lambda block: int(nonzero(variance(block)).count_nonzero())))
-        # Of the positions that vary at all: the others would be tied.
-        count = int(share * varied)
+        # Positions at which nothing varies are tied; which of them came first would be chance.
+        count = min(int(share * stack.numel), varied)
         cut = largest([stack], lambda block: [variance(block)], [count])[0][0] if count else NONE
 
     def squares(block: Block) -> list[torch.Tensor]:
@@ -76,8 +76,8 @@ def sce(
 ) -> torch.Tensor:
     """``base + s·m`` where m is the mean of the differences whose sign was elected, at the positions selected.
 
-    Select: of the positions at which the experts vary, the share ``select_topk`` with the largest variance. Calculate:
-    an expert's weight is the mean of the squares of its selected differences in this tensor. Erase: at every position
+    Select: of all positions the share ``select_topk`` with the largest variance, but none without any. Calculate: an
+    expert's weight is the mean of the squares of its selected differences in this tensor. Erase: at every position
     the differences whose sign is not that of their plain sum. As in the paper and in mergekit's ``sce`` as
     documented; the weights given multiply the calculated ones (equal weights: the paper). Experts that are all alike
     vary nowhere: below ``select_topk`` 1 they leave the base.

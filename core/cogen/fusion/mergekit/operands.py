@@ -38,6 +38,29 @@ class Widened:
         return self.operand.read(start, stop, dtype)
 
 
+@dataclass(frozen=True)
+class Cast:
+    """The numbers rounded to another type first, as a recipe's ``dtype`` wants it."""
+
+    operand: Operand
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.operand.shape
+
+    @property
+    def key(self) -> str:
+        return self.operand.key
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.fusion.merge.method.Operand`."""
+        import torch
+
+        exact = self.operand.read(start, stop, torch.promote_types(dtype, getattr(torch, self.operand.dtype)))
+        return exact.to(getattr(torch, self.dtype)).to(dtype, copy=True)
+
+
 def make_outputs(plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> list[Output]:
     """
     :param keys: of the models, by number: what random numbers and the order of the experts hang on.
@@ -53,15 +76,27 @@ def _output(work: Work, plan: MergePlan, keys: Sequence[str], files: OpenFiles) 
     # float32 results, and recipes that ask for float64, are computed in float64 whatever the inputs are.
     wide = work.dtype in ("float32", "float64") or plan.recipe.dtype in ("float64", "torch.float64")
 
+    cast = None if plan.recipe.dtype is None else plan.recipe.dtype.removeprefix("torch.")
+
     def operand(entry: Input) -> Operand:
         stored = Stored(files, plan.models[entry.model].checkpoint, entry.stored, keys[entry.model])
         vocabulary = plan.vocabulary
         found: Operand = stored
         if vocabulary is not None and vocabulary.is_vocabulary_tensor(entry.model, entry.name):
             found = vocabulary.operand(entry.model, entry.name, stored)
+        if cast is not None and narrower(cast, found.dtype):
+            found = Cast(found, cast)
         return Widened(found) if wide else found
 
     base = None if work.base is None else operand(work.base)
     experts = tuple(operand(entry) for entry in work.experts)
     merge = Merge(work.method, base, experts, work.weights, dict(work.parameters or {}))
     return Output(work.name, work.dtype, work.shape, merge)
+
+
+def narrower(to: str, stored: str) -> bool:
+    """Does the one type lack numbers that the other has?"""
+    import torch
+
+    kinds = getattr(torch, to), getattr(torch, stored)
+    return torch.promote_types(*kinds) != kinds[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,10 @@ class Vocabulary:
     rules: dict[int, Rules]
     anchor: int
     _pursuits: dict[tuple[int, str], Pursuits] = field(default_factory=dict, compare=False)
+
+    def reading(self, files: OpenFiles) -> Vocabulary:
+        """The same for the files of another engine."""
+        return dataclasses.replace(self, files=files, _pursuits={})
 
     @property
     def size(self) -> int:

@@ -51,8 +51,19 @@ def usual_chat_template(checkpoints: Iterable[Checkpoint]) -> str | None:
 def set_chat_template(folder: Path, template: str) -> None:
     """Put ``template`` in the place of the one that a written folder has.
 
-    :raises UsageError: it is no Jinja template.
+    :raises UsageError: see :func:`check_template`.
     """
+    check_template(template)
+    (folder / FILE).write_text(template, encoding="utf-8")
+    (folder / OLD).unlink(missing_ok=True)
+    settings = read_settings(folder)
+    if settings.pop("chat_template", None) is not None:
+        text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def check_template(template: str) -> None:
+    """:raises UsageError: it is no Jinja template."""
     import jinja2
 
     plain = _GENERATION.sub("", template)
@@ -60,9 +71,3 @@ def set_chat_template(folder: Path, template: str) -> None:
         jinja2.Environment(extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]).parse(plain)
     except jinja2.TemplateSyntaxError as error:
         raise UsageError(f"the chat template is no Jinja template: {error.message}", hint="correct it") from error
-    (folder / FILE).write_text(template, encoding="utf-8")
-    (folder / OLD).unlink(missing_ok=True)
-    settings = read_settings(folder)
-    if settings.pop("chat_template", None) is not None:
-        text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,58 @@
+"""What a run takes: the suites that are measured with their tokens, and bytes on disk and in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cogen.checkpoints.digests import file_digest
+from cogen.evals import BoundSuite, count_tokens
+from cogen.fusion.composite import nbytes
+from cogen.fusion.merge.method import BLOCK
+from cogen.fusion.plan import Cost, PlannedSuite
+from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.space import Sought
+from cogen.fusion.stream import usable_cores
+from cogen.host import Expert
+
+
+def planned_suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any) -> tuple[PlannedSuite, ...]:
+    """Those that the recipe's level measures, with digests and tokens; ``tokenizer``: the base's."""
+    if recipe.level == "none":
+        return ()
+    wanted = [b for b in suites if recipe.level == "full" or b.suite.metric == "bits_per_byte"]
+    test = count_tokens(tokenizer, wanted, "test", recipe.level)
+    dev = count_tokens(tokenizer, [b for b in wanted if b.suite.metric == "bits_per_byte"], "dev", "quick")
+    return tuple(
+        PlannedSuite(
+            owner=b.owner, id=b.suite.id, title=b.suite.title, metric=b.suite.metric,
+            task_digest=file_digest(b.root / Path(b.suite.task)),
+            dev_digest=b.suite.dev.digest, test_digest=b.suite.test.digest,
+            dev_tokens=dev.get((b.owner, b.suite.id), 0), test_tokens=test[b.owner, b.suite.id],
+        )
+        for b in wanted
+    )  # fmt: skip
+
+
+def planned_cost(
+    found: Mapping[str, tuple[str, tuple[int, ...]]], scratch: Sequence[str], chosen: Sequence[Expert],
+    suites: tuple[PlannedSuite, ...], search: Sought, recipe: FuseRecipe,
+) -> Cost:  # fmt: skip
+    """
+    :param found: type and shape of the composite's tensors; ``scratch``: those that a candidate is written with.
+    """
+    sizes = {name: nbytes(dtype, shape) for name, (dtype, shape) in found.items()}
+    wide = 4 if recipe.level == "full" else 2
+    parameters = sum(math.prod(shape) for _, shape in found.values())
+    return Cost(
+        search_tokens=search.evaluations * sum(s.dev_tokens for s in suites if s.owner != "general"),
+        matrix_tokens=(len(chosen) + 2) * sum(s.test_tokens for s in suites),
+        output_bytes=sum(sizes.values()),
+        scratch_bytes=sum(sizes[name] for name in scratch) if search.evaluations else 0,
+        # A model in the evaluation's type, the blocks under way, and 1 GB of libraries and activations.
+        memory_bytes=(parameters * wide if recipe.level != "none" else 0)
+        + usable_cores() * 4 * (len(chosen) + 4) * 4 * BLOCK
+        + (1 << 30),
+    )
