@@ -183,11 +183,14 @@ class Engine:
         import torch
 
         method, dtype, width = merge.method, getattr(torch, output.dtype), _WIDTHS[output.dtype]
-        stack = self.stack(output, self._remembering(merge))
+        remembering = self._remembering(merge)
+        stack = self.stack(output, remembering)
         if method.whole_model:
             state = states[output.name]
         else:
             state = method.state(stack, merge.weights, merge.parameters)
+        if not any(o.known for o in (remembering.base, *remembering.experts) if isinstance(o, Remembered)):
+            stack = self.stack(output, merge)  # the survey had no need to look: nothing is read twice
         parameters = method.taken(method.apply, merge.parameters)
 
         def work(block: Block) -> None:
