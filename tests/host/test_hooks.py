@@ -9,6 +9,7 @@ from support.manifests import install
 
 from cogen.errors import PluginError
 from cogen.host import Diagnostic, Host, ProgressEvent
+from cogen.host.builtin import METHODS
 from cogen.host.probe import probe
 
 GOOD = """
@@ -25,10 +26,11 @@ def cogen_fusion_methods(register):
 
 
 def test_builtins_register_through_the_same_hooks(site: Path) -> None:
-    """The four schemes and three methods of the host, with no plugin installed."""
+    """The four schemes and the merge methods of the host, with no plugin installed; each name leads to its method."""
     host = Host.discover()
     assert list(host.sources()) == ["file", "hf", "package", "pypi"]
-    assert list(host.methods()) == ["linear", "task_arithmetic", "ties"]
+    assert sorted(host.methods()) == sorted(METHODS)
+    assert all(Host.resolve(target).name == name for name, target in host.methods().items())
     assert host.sources()["hf"] == "cogen.checkpoints.sources.hf:fetch"
 
 
