@@ -3,7 +3,7 @@
 Two kinds of threads. A *driver* has one tensor: it runs the method's survey, then its blocks. The blocks go to
 *workers*, each of which reads, computes and writes one block at a time, so that reading, arithmetic and writing of
 different blocks overlap and all cores are busy, whether a model has many small tensors or one huge one. Memory: a few
-blocks for each worker and input, whatever the size of tensors and models.
+blocks for each worker and input, and :data:`REMEMBERED_BYTES`, whatever the size of tensors and models.
 """
 
 from __future__ import annotations

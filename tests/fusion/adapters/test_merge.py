@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.tiny import FFN, llama, logits, save_model
+from support.tiny import FFN, llama, logits, save_adapter, save_model
 
 from cogen.checkpoints.adapter import LoraAdapter, read_adapter
 from cogen.checkpoints.load import applied, load_model, load_tokenizer
@@ -19,7 +19,7 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.cli.output import Progress
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.adapters.concat import write_concatenated
-from cogen.fusion.adapters.merge import write_merged
+from cogen.fusion.adapters.merge import Difference, write_merged
 
 Q = "model.layers.0.self_attn.q_proj"
 DTYPES = ["bfloat16", "float16", "float32"]
@@ -148,3 +148,14 @@ def test_refusals(tmp_path: Path, two: list[LoraAdapter]) -> None:
         write_merged(open_folder(tmp_path / "quantized"), two, [1.0, 1.0], out)
     assert list(out.iterdir()) == []
     assert json.loads((base / "config.json").read_text())["model_type"] == "llama"
+
+
+def test_a_difference_is_the_same_at_any_cut(tmp_path: Path) -> None:
+    """Blocks need not end where a row does."""
+    base = open_folder(save_model(tmp_path / "base"))
+    adapter = read_adapter(save_adapter(tmp_path / "adapter"))
+    info = base.tensors[min(adapter.pairs)]
+    operand = Difference(adapter, info, "k")
+    whole = adapter.delta(info.name, torch.float32).reshape(-1)
+    for start, stop in ((0, info.numel), (5, 71), (64, 128), (33, 34)):
+        assert torch.equal(operand.read(start, stop, torch.float32), whole[start:stop])

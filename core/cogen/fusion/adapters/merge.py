@@ -44,9 +44,11 @@ class Difference:
         return self.info.dtype
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.fusion.merge.method.Operand`; whole rows."""
+        """See :class:`cogen.fusion.merge.method.Operand`."""
         columns = self.shape[1]
-        return self.adapter.delta(self.info.name, dtype, start // columns, stop // columns).reshape(-1)
+        first = start // columns
+        rows = self.adapter.delta(self.info.name, dtype, first, -(-stop // columns)).reshape(-1)
+        return rows[start - first * columns : stop - first * columns]
 
 
 def coefficients(weights: Sequence[float]) -> Coefficients:

@@ -1,7 +1,7 @@
 """Choosing between floating-point numbers by their bits.
 
-``torch.where`` and boolean masks branch on every element: on random masks ten to thirty times slower than the
-bitwise operations here (benchmarks/README.md). A mask is an integer tensor of -1 (yes) and 0 (no), as wide as the
+``torch.where`` and boolean masks branch on every element: on random masks many times slower than the bitwise
+operations here. A mask is an integer tensor of -1 (yes) and 0 (no), as wide as the
 floating-point type; selecting by bits also keeps NaN and infinities of the other side out, which ``0 * x`` does not.
 """
 
