@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cogen.evals.bound import GENERAL, BoundSuite, general_suites, hook_suites, suites_of
+from cogen.evals.bound import GENERAL, BoundSuite, calibration_texts, general_suites, hook_suites, suites_of
 from cogen.evals.check import check_suite
 from cogen.evals.identity import model_digest
 from cogen.evals.matrix import Matrix
@@ -20,6 +20,7 @@ __all__ = [
     "Matrix",
     "Settings",
     "SuiteResult",
+    "calibration_texts",
     "check_suite",
     "compare",
     "count_tokens",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -65,6 +66,15 @@ def hook_suites(host: Host, expert: Expert) -> list[BoundSuite]:
 def general_suites() -> list[BoundSuite]:
     """The built-in suites of general text, which show what a model forgot; the same form as a plugin's."""
     return list(_general(Path(__file__).parent / "general"))
+
+
+def calibration_texts() -> list[str]:
+    """A fixed general text of 64 KB, from the sources of the general suite and sharing no eight words with it.
+
+    What routers take for "no domain": nobody is measured on it.
+    """
+    path = Path(__file__).parent / "general" / "calibration.jsonl"
+    return [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @cache

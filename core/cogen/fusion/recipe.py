@@ -12,12 +12,16 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_v
 
 from cogen.errors import SpecError
 from cogen.fusion.merge.parameters import Conditional, Setting
-from cogen.spec.base import ExpertId, Frozen
+from cogen.spec.base import Digest, ExpertId, Frozen
 
 #: What pydantic calls the possible types of a field in the place of an error.
 _TYPE = re.compile(r"(bool|float|str|constrained-float|Wish|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
 Transplant = Literal["mean", "subword", "omp"]
+Strategy = Literal["merge", "moe", "route"]
+#: How a mixture's routers are made: from states of the base on the experts' samples, from sentence embeddings of these
+#: samples, as the experts ship them, or by a short training.
+Routing = Literal["hidden", "embedding", "anchored", "trained"]
 #: Where the search for the scale looks, unless the recipe says otherwise: the sum of all experts' shares. At 1 the
 #: composite is their average; differences of several experts add up where they agree and blur each other, so the
 #: best sum lies above 1 and falls behind N.
@@ -68,12 +72,17 @@ class FuseRecipe(Frozen):
     gets an embedding for a token that it lacks: the mean of its own, the mean of those of the token's "subword"
     pieces, or a sparse combination ("omp", arXiv:2506.06607). ``chat_template``: the expert whose template is taken;
     left out, the one that comes with the tokenizer.
+
+    ``routing``, ``top_k`` and ``public`` are for the strategy moe: how its routers are made, how many experts work on a
+    token, and whether the base's own feed-forward blocks are one of them. There ``method`` and ``scale`` are for what
+    is no feed-forward block, and default to the plain average. ``embedder`` is the sentence-embedding model of
+    strategy route and of routing "embedding", a source and its file digest.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     experts: dict[ExpertId, Annotated[float, Field(gt=0)] | Wish] = Field(default_factory=dict)
-    strategy: Literal["auto", "merge"] = "auto"
+    strategy: Literal["auto"] | Strategy = "auto"
     method: str = "task_arithmetic"
     scale: float | tuple[float, ...] | None = None
     parameters: Parameters = Field(default_factory=dict)
@@ -83,6 +92,11 @@ class FuseRecipe(Frozen):
     tokenizer: Literal["base", "union"] | ExpertId | None = None
     transplant: Transplant = "mean"
     chat_template: ExpertId | None = None
+    routing: Routing | None = None
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    public: bool = True
+    embedder: str | None = None
+    embedder_digest: Digest | None = None
 
     @field_validator("space", mode="before")
     @classmethod

@@ -61,7 +61,7 @@ class Training(Frozen):
     """Every hyper-parameter, and what the run took."""
 
     recipe_digest: Digest
-    mode: Literal["full", "lora", "ffn"]
+    mode: Literal["full", "lora", "ffn", "anchored"]
     order: Line
     seed: int
     tokens: int

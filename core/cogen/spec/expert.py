@@ -38,6 +38,12 @@ class ExpertSpec(Frozen):
     suites: Annotated[tuple[Suite, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
+    def _has_router(self) -> Self:
+        if (self.router is not None) != (self.model.relation == "anchored"):
+            raise ValueError("an expert of relation 'anchored' ships `router`, and no other does")
+        return self
+
+    @model_validator(mode="after")
     def _suite_ids(self) -> Self:
         ids = [suite.id for suite in self.suites]
         if len(set(ids)) != len(ids):

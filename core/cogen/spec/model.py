@@ -10,7 +10,8 @@ from cogen.spec.base import Digest, Frozen, Licence, Line, Revision, SourceUri
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 #: full: all weights trained. adapter: LoRA on any layers. ffn: LoRA on feed-forward layers only.
-#: anchored: trained beside a frozen base with its own router row. scratch: no base.
+#: anchored: LoRA on feed-forward layers that was trained as one half of a mixture beside the frozen base, with a router
+#: row of its own. scratch: no base.
 Relation = Literal["full", "adapter", "ffn", "anchored", "scratch"]
 Format = Literal["safetensors", "gguf", "peft"]
 
@@ -66,8 +67,10 @@ class ModelSpec(WeightsRef):
     def _has_base(self) -> Self:
         if (self.base is None) != (self.relation == "scratch"):
             raise ValueError("`model.base` is required unless relation is 'scratch', and refused if it is")
-        if (self.format == "peft") != (self.relation in ("adapter", "ffn")):
-            raise ValueError("relations 'adapter' and 'ffn' are published as format 'peft', the others are not")
+        if (self.format == "peft") != (self.relation in ("adapter", "ffn", "anchored")):
+            raise ValueError(
+                "relations 'adapter', 'ffn' and 'anchored' are published as format 'peft', the others are not"
+            )
         return self
 
     @property
@@ -87,7 +90,11 @@ class TokenizerSpec(Frozen):
 
 
 class RouterSpec(Frozen):
-    """A router row per layer, trained in the mode ``anchored``; tensors of shape (layers, hidden)."""
+    """A router row a layer, trained in the mode ``anchored``: one safetensors file inside the package.
+
+    It holds one tensor, ``rows``, of shape (layers, hidden). The base's own row is zero everywhere, so that rows of
+    different experts can be put together as they are.
+    """
 
     source: SourceUri
     file_digest: Digest

@@ -1,0 +1,171 @@
+"""Every tensor of a mixture, and where it comes from: copied, computed block by block, or the same as in another one.
+
+A mixture has the base's own feed-forward blocks in slot 0 (the public expert) and behind it one slot an expert, in the
+order of their weights digests. All that is no feed-forward block is the base's, or merged where experts changed it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.model import Checkpoint
+from cogen.errors import CompatibilityError
+from cogen.fusion.merge.method import Method, Operand
+from cogen.fusion.moe.operands import Folded, Given, Padded
+from cogen.fusion.moe.targets import PARTS, SHARED_WIDTH, Target, ffn_tensor
+from cogen.fusion.operands import Stored
+from cogen.fusion.stream import Copy, Engine, Merge, Output
+
+if TYPE_CHECKING:
+    import torch
+
+    from cogen.fusion.plan import Plan
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One expert of the mixture: a model whose feed-forward blocks are taken. ``id`` is "base" or an expert's."""
+
+    id: str
+    checkpoint: Checkpoint
+    key: str
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What is assembled.
+
+    :param slots: in their order; ``layers``, ``hidden``: of the base; ``width``: of every expert, after padding.
+    :param rows: the routers, shape (layers, slots, hidden).
+    :param kept: expert's id → its slot in ``of``, an earlier mixture that holds the same expert's tensors.
+    """
+
+    target: Target
+    slots: tuple[Slot, ...]
+    layers: int
+    hidden: int
+    width: int
+    rows: torch.Tensor
+    of: Checkpoint | None = None
+    kept: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def layers_of(base: Checkpoint) -> int:
+    """Number of layers, by the names of the feed-forward tensors.
+
+    :raises CompatibilityError: a layer lacks one of its three projections.
+    """
+    found = {place for name in base.tensors if (place := ffn_tensor(name))}
+    layers = 1 + max((layer for layer, _ in found), default=-1)
+    if not layers or len(found) != layers * len(PARTS):
+        raise CompatibilityError(
+            "the base's feed-forward blocks are not gate_proj, up_proj and down_proj in every layer",
+            hint="merge its experts instead: --strategy merge",
+        )
+    return layers
+
+
+def width_of(checkpoint: Checkpoint) -> int:
+    """Intermediate size: rows of the gate projections, the largest of all layers."""
+    return max(i.shape[0] for n, i in checkpoint.tensors.items() if (place := ffn_tensor(n)) and place[1] == "gate_proj")
+
+
+def shared_outputs(outputs: Sequence[Output], target: Target, layers: int) -> list[Output]:
+    """Of the outputs of a merge, those that a mixture has too; folded norms are left out."""
+    norms = {target.norm.format(layer=layer) for layer in range(layers)} if target.norm else set()
+    return [output for output in outputs if ffn_tensor(output.name) is None and output.name not in norms]
+
+
+def mixture_outputs(plan: Plan, base: Checkpoint, mixture: Mixture, shared: Sequence[Output], engine: Engine,
+                    identity: Method) -> list[Output]:  # fmt: skip
+    """All tensors of the checkpoint.
+
+    :param shared: of :func:`shared_outputs`.
+    :param identity: a method that gives its only operand.
+    """
+    import torch
+
+    target, dtype = mixture.target, getattr(torch, plan.dtype)
+    outputs = list(shared)
+
+    def small(name: str, tensor: torch.Tensor) -> None:
+        work = Merge(identity, None, (Given(tensor),), (1.0,))
+        outputs.append(Output(name, plan.dtype, tuple(tensor.shape), work))
+
+    for layer in range(mixture.layers):
+        norm = target.norm.format(layer=layer) if target.norm else None
+        if norm is not None:
+            info = base.tensors[norm]
+            outputs.append(Output(norm, info.dtype, info.shape, Copy(info)))
+        small(target.gate(layer), mixture.rows[layer].to(dtype))
+        extents = {"shared": SHARED_WIDTH, "hidden": mixture.hidden, "one": 1}
+        for name, shape in target.shared.items():
+            small(name.format(layer=layer), torch.zeros([extents[extent] for extent in shape], dtype=dtype))
+        for number, slot in enumerate(mixture.slots):
+            for part in PARTS:
+                name = target.tensor(layer, number, part)
+                outputs.append(_expert(name, layer, part, slot, base, mixture, engine, identity))
+    return outputs
+
+
+def _expert(
+    name: str, layer: int, part: str, slot: Slot, base: Checkpoint, mixture: Mixture, engine: Engine, identity: Method
+) -> Output:
+    source = f"model.layers.{layer}.mlp.{part}.weight"
+    info = base.tensors[source]
+    shape = (mixture.hidden, mixture.width) if part == "down_proj" else (mixture.width, mixture.hidden)
+    if mixture.of is not None and slot.id in mixture.kept:
+        old = mixture.of.tensors[mixture.target.tensor(layer, mixture.kept[slot.id], part)]
+        return Output(name, info.dtype, shape, Copy(old))
+    operand: Operand = Stored(engine.files, slot.checkpoint, source, slot.key)
+    ratio = None if part == "down_proj" else gain_ratio(base, slot.checkpoint, mixture.target, layer)
+    if ratio is not None:
+        operand = Folded(operand, ratio)
+    if operand.shape != shape:
+        operand = Padded(operand, shape)
+    plain = isinstance(operand, Stored) and operand.plain and operand.dtype == info.dtype
+    work = Copy(slot.checkpoint.tensors[source]) if plain else Merge(identity, None, (operand,), (1.0,))
+    return Output(name, info.dtype, shape, work)
+
+
+def gain_ratio(base: Checkpoint, expert: Checkpoint, target: Target, layer: int) -> torch.Tensor | None:
+    """``own / common`` gain of the norm before the experts in float64; ``None`` where they are equal.
+
+    :raises CompatibilityError: the base's gain is zero where the expert's is not, which cannot be folded.
+    """
+    import torch
+
+    if target.norm is None:
+        return None
+    name = target.norm.format(layer=layer)
+    if expert.adapter is not None and not expert.changed(name):
+        return None
+    common, own = base.read(name, torch.float64), expert.read(name, torch.float64)
+    if torch.equal(common, own):
+        return None
+    if bool(((common == 0) & (own != 0)).any()):
+        raise CompatibilityError(
+            f"the gain {name} is zero in the base and not in the expert, so it cannot be folded",
+            hint="merge the experts instead: --strategy merge",
+        )
+    return torch.where(common == 0, torch.ones_like(own), own / common)
+
+
+def parameters(outputs: Sequence[Output], target: Target, layers: int, slots: int, top_k: int) -> tuple[int, int]:
+    """(all, active for one token): a token goes through ``top_k`` of the experts and everything else."""
+    import math
+
+    sizes = {output.name: math.prod(output.shape) for output in outputs}
+    one = sum(sizes[target.tensor(layer, 0, part)] for layer in range(layers) for part in PARTS)
+    total = sum(sizes.values())
+    return total, total - (slots - top_k) * one
+
+
+def identity_method(host: Any) -> Method:
+    """The method that gives its one operand bit for bit."""
+    from cogen.fusion.planner import find_method
+
+    return find_method(host, "passthrough")

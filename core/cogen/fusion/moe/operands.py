@@ -1,0 +1,93 @@
+"""What a mixture is made of beside stored tensors: folded gains, padding, and small tensors that were computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cogen.fusion.merge.method import Operand
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Given:
+    """A tensor that is in memory."""
+
+    tensor: torch.Tensor
+    key: str = "given"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def dtype(self) -> str:
+        return str(self.tensor.dtype).removeprefix("torch.")
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.fusion.merge.method.Operand`."""
+        return self.tensor.reshape(-1)[start:stop].to(dtype, copy=True)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """``W · diag(own / common)``: reads states that carry the common gain as if they carried the expert's own.
+
+    Exact but for one rounding: ``W (own ⊙ x) = (W diag(own / common)) (common ⊙ x)``.
+
+    :param ratio: ``own / common`` in float64, shape (columns,).
+    """
+
+    source: Operand
+    ratio: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.source.dtype
+
+    @property
+    def key(self) -> str:
+        return self.source.key
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.fusion.merge.method.Operand`."""
+        import torch
+
+        columns = torch.arange(start, stop) % self.shape[1]
+        return self.source.read(start, stop, dtype).mul_(self.ratio.to(dtype)[columns])
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A matrix with zeros below and to the right: neurons that give nothing, and that nobody reads."""
+
+    source: Operand
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> str:
+        return self.source.dtype
+
+    @property
+    def key(self) -> str:
+        return self.source.key
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.fusion.merge.method.Operand`."""
+        import torch
+
+        rows, columns = self.source.shape
+        width = self.shape[1]
+        first, last = start // width, -(-stop // width)
+        found = torch.zeros(last - first, width, dtype=dtype)
+        held = min(last, rows)
+        if held > first:
+            part = self.source.read(first * columns, held * columns, dtype)
+            found[: held - first, :columns] = part.reshape(-1, columns)
+        return found.reshape(-1)[start - first * width : stop - first * width]

@@ -1,0 +1,69 @@
+"""The base on the fixed general text, and experts' samples in the base: computed once, kept in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.cache import atomic_folder, cache_dir
+from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
+from cogen.evals import calibration_texts
+from cogen.routing.states import WINDOW, Moments, mean_states, moments
+from cogen.spec.expert import canonical_digest
+
+if TYPE_CHECKING:
+    import torch
+
+#: Raised when the computation changes, so that what an older version kept is not used.
+_VERSION = 1
+
+
+class Anchor:
+    """States of one base, from the cache or by running it.
+
+    :param load: gives the base's model in float32; called only when something is not known yet.
+    :param key: digest of the base and of its tokenizer.
+    """
+
+    def __init__(self, load: Callable[[], Any], tokenizer: Any, key: Sequence[str], progress: Any = None) -> None:
+        self._load, self._tokenizer, self._key, self._progress = load, tokenizer, list(key), progress
+        self._model: Any = None
+
+    @property
+    def general(self) -> Moments:
+        """On the fixed general text."""
+        texts = calibration_texts()
+
+        def compute() -> dict[str, torch.Tensor]:
+            found = moments(self.model, self._tokenizer, texts, self._progress)
+            return {"mean": found.mean, "covariance": found.covariance.float()}
+
+        kept = self._kept(["general", texts], compute)
+        return Moments(kept["mean"], kept["covariance"])
+
+    def mean(self, texts: Sequence[str]) -> torch.Tensor:
+        """Mean state on these texts, shape (layers, hidden), float64."""
+        found = self._kept(
+            ["mean", list(texts)], lambda: {"mean": mean_states(self.model, self._tokenizer, texts, self._progress)}
+        )
+        return found["mean"]
+
+    @property
+    def model(self) -> Any:
+        """The base, loaded when it is first needed."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self._model = None
+
+    def _kept(self, what: Any, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        key = canonical_digest([_VERSION, WINDOW, self._key, what]).removeprefix("sha256:")[:32]
+        folder = cache_dir() / "states" / key
+        if not folder.is_dir():
+            found = compute()
+            with atomic_folder(folder) as part:
+                write_safetensors(part / "states.safetensors", found)
+        return {name: read_tensor(info) for name, info in read_header(folder / "states.safetensors").items()}

@@ -1,0 +1,112 @@
+"""What a router sees: the states that go into each layer's feed-forward block, on texts.
+
+In the dense base this is the input of ``mlp``: behind the post-attention norm in Llama, Mistral, Qwen2 and Qwen3, the
+residual stream itself in OLMo-2. That is where the mixtures of transformers have their router. Texts are read one by one,
+so there is no padding; the prefix token in front of each window is no text and is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cogen.errors import CompatibilityError
+from cogen.evals.settings import prefix_token_id
+
+if TYPE_CHECKING:
+    import torch
+
+#: Tokens of a window behind its prefix token.
+WINDOW = 512
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of the states: ``mean`` (layers, hidden), ``covariance`` (layers, hidden, hidden)."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+
+
+def feed_forwards(model: Any) -> list[Any]:
+    """The modules whose input a router reads, one a layer.
+
+    :raises CompatibilityError: the model's layers have no ``mlp``.
+    """
+    layers = getattr(model.get_decoder(), "layers", None)
+    if not layers or not all(hasattr(layer, "mlp") for layer in layers):
+        raise CompatibilityError(
+            f"{type(model).__name__} has no layers with a feed-forward block called mlp",
+            hint="choose experts of a Llama, Mistral, Qwen2, Qwen3 or OLMo-2",
+        )
+    return [layer.mlp for layer in layers]
+
+
+def windows(tokenizer: Any, texts: Sequence[str], length: int = WINDOW) -> list[list[int]]:
+    """Token ids of each text in windows of at most ``length`` tokens, each led by the prefix token."""
+    prefix = prefix_token_id(tokenizer)
+    found = []
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        found += [[prefix, *ids[start : start + length]] for start in range(0, len(ids), length)]
+    return found
+
+
+def states(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any = None) -> Iterator[list[torch.Tensor]]:
+    """For every window, the router's input of each layer, shape (tokens, hidden), float32."""
+    import torch
+
+    seen: list[torch.Tensor] = []
+    handles = [
+        module.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()[0, 1:].float()))
+        for module in feed_forwards(model)
+    ]
+    decoder = model.get_decoder()
+    try:
+        for ids in windows(tokenizer, texts):
+            seen.clear()
+            with torch.no_grad():
+                decoder(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+            if progress:
+                progress.advance(len(ids))
+            yield list(seen)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def mean_states(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any = None) -> torch.Tensor:
+    """Mean over all tokens, shape (layers, hidden), float64."""
+    import torch
+
+    total: torch.Tensor | None = None
+    count = 0
+    for layers in states(model, tokenizer, texts, progress):
+        part = torch.stack([layer.double().sum(0) for layer in layers])
+        total = part if total is None else total + part
+        count += len(layers[0])
+    if total is None:
+        raise CompatibilityError("there is no text to take states from", hint="samples need at least one line of text")
+    return total / count
+
+
+def moments(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any = None) -> Moments:
+    """Mean and covariance over all tokens, accumulated in float64."""
+    import torch
+
+    sums: list[torch.Tensor] = []
+    squares: list[torch.Tensor] = []
+    count = 0
+    for layers in states(model, tokenizer, texts, progress):
+        wide = [layer.double() for layer in layers]
+        if not sums:
+            sums = [torch.zeros_like(x[0]) for x in wide]
+            squares = [torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype) for x in wide]
+        for i, x in enumerate(wide):
+            sums[i] += x.sum(0)
+            squares[i] += x.T @ x
+        count += len(wide[0])
+    mean = torch.stack(sums) / count
+    covariance = torch.stack(squares) / count - mean[:, :, None] * mean[:, None, :]
+    return Moments(mean, covariance)
