@@ -59,7 +59,12 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> A
         license_name=license_name,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["cogen", plan.strategy, plan.method, *sorted(e.id for e in plan.experts)],
+        tags=[
+            "cogen",
+            plan.strategy,
+            plan.mixture.routing if plan.mixture else plan.method,
+            *sorted(e.id for e in plan.experts),
+        ],
         base_model=models or None,
         model_name=_name(lock) if results else None,
         eval_results=results or None,
@@ -177,6 +182,17 @@ def _made(lock: Lock) -> str:
     plan = lock.plan
     wheels = " ".join(_word(f"{e.distribution}=={e.version}") for e in sorted(plan.experts, key=lambda e: e.id))
     settings = _md(choice.settings(plan, lock.scale, lock.parameters))
+    if plan.mixture is not None:
+        merged = f"; the {plan.mixture.merged} other tensors that experts changed: {_md(plan.method)}"
+        return (
+            f"Strategy moe, {_md(plan.mixture.architecture)}: {_md(words.mixture(plan))}"
+            f"{merged if plan.mixture.merged else ''}; {_md(words.tokenizer(plan))}. The same bits again, with "
+            "`router.safetensors` beside the lock:\n\n"
+            f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\n"
+            "cogen fuse --lock cogen.lock -o composite\n```\n\n"
+            f"Without one of its experts: `cogen fuse --onto composite --remove EXPERT -o smaller`"
+            f"{', which leaves the bits of a build without it' if plan.mixture.exact else ''}."
+        )
     searched = f", found among {len(lock.trials)} candidates on the dev parts" if lock.trials else ""
     return (
         f"Strategy {_md(plan.strategy)}, method {_md(plan.method)} with {settings}{searched}; "
@@ -188,7 +204,8 @@ def _made(lock: Lock) -> str:
 
 def _limits(lock: Lock, experts: Sequence[Expert]) -> str:
     said = [
-        "A merge usually knows less of each domain than the domain's own expert, and nothing that no expert learned. "
+        f"A {'mixture' if lock.plan.mixture else 'merge'} usually knows less of each domain than the domain's own "
+        "expert, and nothing that no expert learned. "
         "It writes fluent text that can be wrong; nobody checked its statements. What was measured is how well it "
         "predicts text, not whether its advice is sound."
     ]

@@ -18,6 +18,10 @@ from cogen.fusion.calibration import calibrated
 from cogen.fusion.engine import write_composite
 from cogen.fusion.folder import refuse_foreign
 from cogen.fusion.measure import Trial, measure_matrix
+from cogen.fusion.moe.insight import Insight, measure_insight
+from cogen.fusion.moe.routers import ROUTER, read_rows, untrained_rows, write_rows
+from cogen.fusion.moe.tuning import trained_rows
+from cogen.fusion.moe.write import Reuse, write_mixture
 from cogen.fusion.plan import Plan
 from cogen.fusion.planner import Inputs
 from cogen.fusion.recipe import FuseRecipe, Level, Wish
@@ -40,15 +44,19 @@ class Outcome:
     matrix: Matrix | None
     lock: Lock
     seconds: dict[str, float]
+    #: Of a mixture that was measured.
+    insight: Insight | None = None
 
 
 def fuse(
     plan: Plan, inputs: Inputs, method: Any, experts: Sequence[Expert], output: Path, *,
-    replay: Lock | None = None, progress: Any = None,
+    replay: Lock | None = None, reuse: Reuse | None = None, routers: Path | None = None, progress: Any = None,
 ) -> Outcome:  # fmt: skip
     """Build ``output`` whole, or leave what was there.
 
     :param replay: a lock whose scale and parameters are used without searching and whose digests the weights must have.
+    :param reuse: of an earlier mixture, what needs not be made again.
+    :param routers: the file ``router.safetensors`` that belongs to ``replay``: its rows are taken as they are.
     :raises UsageError: ``output`` holds something that is not ours.
     :raises PlanError: a replay did not give the lock's bits; nothing is written.
     """
@@ -68,28 +76,48 @@ def fuse(
         choice = Choice(replay.scale, dict(replay.parameters))
         trials = [Trial(**trial.model_dump()) for trial in replay.trials]
     lap("search")
+    rows = None
+    if plan.mixture is not None:
+        rows = read_rows(routers) if routers else _rows(plan, inputs, method, reuse, progress)
+        lap("routing")
     with atomic_folder(output, replace=True) as part:
         if progress:
             progress.describe("writing the composite")
-        write_composite(
-            plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters},
-            part, grams=inputs.grams, lexicon=inputs.lexicon,
-        )  # fmt: skip
+        if rows is not None:
+            write_mixture(plan, inputs, method, rows, part, reuse=reuse)
+            write_rows(rows, part)
+        else:
+            write_composite(
+                plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters},
+                part, grams=inputs.grams, lexicon=inputs.lexicon,
+            )  # fmt: skip
         # Configuration files name the version of transformers that wrote them; the promise is about weights.
         wrong = [name for name in verify(replay, part) if name.endswith(".safetensors")] if replay else []
         if wrong:
             raise PlanError(
                 f"the replay gave other bits in {wrong[0]}",
-                hint="the experts are as locked, so please report this: it is a bug",
+                hint="the experts are as locked, so please report this: it is a bug"
+                if rows is None or routers
+                else f"routers are made on this machine's arithmetic: put the composite's {ROUTER} beside its lock",
             )
-        lap("merge")
+        lap("merge" if rows is None else "assembly")
         matrix = measure_matrix(plan, inputs, part, progress) if plan.level != "none" else None
         lap("measure")
+        insight = measure_insight(plan, inputs, part, progress) if matrix is not None and rows is not None else None
+        if insight is not None:
+            lap("insight")
         lock = make_lock(plan, choice.scale, trials, part, matrix, parameters=choice.parameters)
         write_lock(lock, part / LOCK)
         write_card(part, lock, matrix, list(experts))
-        write_report(part / REPORT, lock, plan, matrix, trials, list(experts))
-    return Outcome(output, choice.scale, choice.parameters, trials, matrix, lock, seconds)
+        write_report(part / REPORT, lock, plan, matrix, trials, list(experts), insight)
+    return Outcome(output, choice.scale, choice.parameters, trials, matrix, lock, seconds, insight)
+
+
+def _rows(plan: Plan, inputs: Inputs, method: Any, reuse: Reuse | None, progress: Any) -> dict[str, Any]:
+    """The routers' rows by slot."""
+    assert plan.mixture is not None
+    rows = untrained_rows(plan, inputs, reuse.rows if reuse else None, progress)
+    return trained_rows(plan, inputs, method, rows, progress) if plan.mixture.routing == "trained" else rows
 
 
 def wishes(
@@ -106,6 +134,13 @@ def wishes(
         for expert in plan.experts
     }
     vocabulary: Any = {name: getattr(plan, name) for name in ("tokenizer", "transplant", "chat_template")}
+    if (mixture := plan.mixture) is not None:
+        embedder, digest = mixture.embedder or (None, None)
+        return FuseRecipe(
+            experts=experts, strategy="moe", method=plan.method, scale=plan.scales[0], parameters=plan.parameters,
+            level=level or plan.level, routing=mixture.routing, top_k=mixture.top_k, public=mixture.public,
+            embedder=embedder, embedder_digest=digest or None, **vocabulary,
+        )  # fmt: skip
     if scale is not None:
         # What a search among the experts ended in is their plain average.
         method = "linear" if plan.search and not plan.space else plan.method

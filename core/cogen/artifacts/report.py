@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import charts, choice, search_view, summary, view, words
+from cogen.artifacts import charts, choice, mixture_view, search_view, summary, view, words
 from cogen.artifacts.origin import data_licenses
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock, LockedTrial
     from cogen.evals import Matrix
     from cogen.fusion.measure import Trial
+    from cogen.fusion.moe.insight import Insight
     from cogen.fusion.plan import Plan
     from cogen.host import Expert
 
@@ -32,16 +33,18 @@ def write_report(
     matrix: Matrix | None,
     trials: Sequence[Trial | LockedTrial],
     experts: Sequence[Expert],
+    insight: Insight | None = None,
 ) -> None:
     """Write the report of the composite that ``lock`` describes; whole or not at all.
 
     :param matrix: ``None`` where nothing was measured: the report then says so.
     :param trials: candidates that were measured; empty where nothing was searched for.
     :param experts: the plan's experts, for their data cards.
+    :param insight: of a mixture: who works where.
     """
     from cogen.checkpoints.cache import atomic_write
 
-    atomic_write(path, render(lock, plan, matrix, trials, experts).encode())
+    atomic_write(path, render(lock, plan, matrix, trials, experts, insight).encode())
 
 
 def render(
@@ -50,6 +53,7 @@ def render(
     matrix: Matrix | None,
     trials: Sequence[Trial | LockedTrial],
     experts: Sequence[Expert],
+    insight: Insight | None = None,
 ) -> str:
     """The report as HTML text; see :func:`write_report`."""
     import jinja2
@@ -84,6 +88,7 @@ def render(
         cards=cards,
         licenses=data_licenses(experts),
         weight_files=sorted(lock.files.items()),
+        mixture=mixture_view.mixture(plan, insight),
     )
 
 
@@ -121,9 +126,18 @@ def _intro(lock: Lock, plan: Plan) -> list[str]:
     who = "one publisher" if publishers == 1 else f"{publishers} publishers"
     what = "a domain expert" if count == 1 else f"{count} domain experts"
     how = choice.settings(plan, lock.scale, lock.parameters)
-    return [
+    first = (
         f"This is one language model of about {plan.cost.output_bytes / width / 1e6:,.0f} million parameters, "
-        f"made from {what} of {who}.",
+        f"made from {what} of {who}."
+    )
+    if plan.mixture is not None:
+        return [
+            first,
+            f"CoGen stacked them into a mixture of experts ({words.mixture(plan)}) on the model that all of them "
+            f"descend from, {plan.base.name}; their training data were not needed for it.",
+        ]
+    return [
+        first,
         f"CoGen combined their weights with the method {plan.method} ({how}), starting from the model that all of them "
         f"descend from, {plan.base.name}; their training data were not needed for it.",
     ]
@@ -134,14 +148,20 @@ def _lineage(lock: Lock, plan: Plan, domains: Sequence[summary.Domain]) -> chart
 
     def lines(expert: Any) -> tuple[str, ...]:
         gain = f", {summary.change(found[expert.id].specialist_gain)}" if expert.id in found else ""
-        weight = choice.weight(expert, lock.parameters)
-        return f"{expert.distribution} {expert.version}", f"{expert.relation}, weight {weight}{gain}"
+        weight = f", weight {choice.weight(expert, lock.parameters)}" if plan.mixture is None else ""
+        return f"{expert.distribution} {expert.version}", f"{expert.relation}{weight}{gain}"
 
     return charts.lineage(
         (plan.base.name, ("base", plan.architecture, plan.base.weights_digest[7:23])),
         [(expert.title, lines(expert)) for expert in sorted(plan.experts, key=lambda e: e.id)],
-        ("Composite", (plan.method, f"scale {lock.scale:g}, {plan.license}", lock.weights_digest[7:23])),
+        ("Composite", (*_built(lock, plan), lock.weights_digest[7:23])),
     )
+
+
+def _built(lock: Lock, plan: Plan) -> tuple[str, str]:
+    if plan.mixture is not None:
+        return plan.mixture.architecture, f"{len(plan.mixture.slots)} experts, {plan.license}"
+    return plan.method, f"scale {lock.scale:g}, {plan.license}"
 
 
 def thousands(value: Any) -> str:

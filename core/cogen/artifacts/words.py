@@ -8,6 +8,26 @@ if TYPE_CHECKING:
     from cogen.fusion.plan import Plan
 
 
+#: How a mixture's routers came about, in half a sentence.
+ROUTING = {
+    "hidden": "from the base's states on the experts' samples, without training",
+    "embedding": "from sentence embeddings of the experts' samples, without training",
+    "anchored": "as each expert's publisher trained them beside the frozen base",
+    "trained": "trained for this set of experts on their samples, everything else frozen",
+}
+
+
+def mixture(plan: Plan) -> str:
+    """ "6 experts (the base's own feed-forward blocks are one), 2 on a token, …": one line, no stop."""
+    planned = plan.mixture
+    assert planned is not None  # only plans of strategy moe have words for it
+    own = " (the base's own feed-forward blocks are one)" if planned.public else ""
+    return (
+        f"{len(planned.slots)} experts{own}, {planned.top_k} on a token; {planned.parameters / 1e6:,.0f} million "
+        f"parameters, {planned.active / 1e6:,.0f} million active; routers {ROUTING[planned.routing]}"
+    )
+
+
 def tokenizer(plan: Plan) -> str:
     """ "its tokenizer is that of its base with 2 tokens added, its chat template that of chat": one line, no stop."""
     found = plan.vocabulary

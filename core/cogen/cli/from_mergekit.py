@@ -30,7 +30,11 @@ def refuse_others(recipe: Path | None, others: dict[str, Any], own: dict[str, An
     """:raises UsageError: options of the two ways to fuse are mixed; ``others`` and ``own`` are what was given."""
     from cogen.errors import UsageError
 
-    given = [option for option, value in (others if recipe else own).items() if value not in (None, [], ())]
+    given = [
+        option
+        for option, value in (others if recipe else own).items()
+        if value not in (None, [], ()) and value is not False
+    ]
     if given and recipe:
         raise UsageError(f"{given[0]} does not go with --from-mergekit", hint="the recipe says what is merged and how")
     if given:

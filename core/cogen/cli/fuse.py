@@ -11,15 +11,20 @@ from cogen.cli import from_mergekit as mergekit
 from cogen.cli.output import out
 from cogen.cli.plan import (
     ChatTemplate,
+    Embedder,
     Experts,
     LevelOption,
     Method,
     Parameter,
+    Public,
     Recipe,
+    Routing,
+    SameSize,
     Scale,
     Search,
     Strategy,
     Tokenizer,
+    TopK,
     Transplant,
     Tune,
     read_wishes,
@@ -42,6 +47,14 @@ def command(
     tokenizer: Tokenizer = None,
     transplant: Transplant = None,
     chat_template: ChatTemplate = None,
+    routing: Routing = None,
+    top_k: TopK = None,
+    public: Public = True,
+    embedder: Embedder = None,
+    same_size: SameSize = False,
+    onto: Annotated[Path | None, typer.Option("--onto", help="A composite to change: with --add or --remove.")] = None,
+    add: Annotated[list[str] | None, typer.Option("--add", help="Expert that --onto gets. Repeatable.")] = None,
+    remove: Annotated[list[str] | None, typer.Option("--remove", help="Expert that --onto loses. Repeatable.")] = None,
     plan: Annotated[
         Path | None,
         typer.Option("--plan", help="Build a plan that `cogen plan -o` saved; refused if a digest has moved."),
@@ -54,20 +67,23 @@ def command(
 ) -> None:
     """Build one model out of the installed experts, measure it, and write a report.
 
-    Without arguments: every installed expert, merged, into ./composite, measured at the level quick.
+    Without arguments: every installed expert, into ./composite, measured at the level quick.
     """
     mergekit.refuse_others(
         from_mergekit,
         {"EXPERT": experts, "--strategy": strategy, "--method": method, "--scale": scale, "--set": parameter,
          "--recipe": recipe, "--level": level, "--search": search, "--tune": tune, "--tokenizer": tokenizer,
-         "--transplant": transplant, "--chat-template": chat_template, "--plan": plan, "--lock": lock},
+         "--transplant": transplant, "--chat-template": chat_template, "--routing": routing, "--top-k": top_k,
+         "--no-public": not public, "--embedder": embedder, "--same-size": same_size, "--onto": onto, "--add": add,
+         "--remove": remove, "--plan": plan, "--lock": lock},
         {"--threads": threads, "--shard-size": shard_size, "--seed": seed},
     )  # fmt: skip
     if from_mergekit is not None:
         mergekit.run(from_mergekit, output, threads, shard_size, seed)
         return
-    from cogen.artifacts import choice
-    from cogen.artifacts.fuse import REPORT, fuse, refuse_foreign, wishes
+    from cogen.artifacts import choice, words
+    from cogen.artifacts.evolve import evolved, reusable
+    from cogen.artifacts.fuse import REPORT, ROUTER, fuse, refuse_foreign, wishes
     from cogen.artifacts.lock import read_lock
     from cogen.errors import UsageError
     from cogen.fusion.plan import read_plan, refuse_moved
@@ -76,7 +92,14 @@ def command(
 
     refuse_foreign(output)
     asked = experts or strategy or method or scale or parameter or recipe or search is not None or tune
-    asked = asked or tokenizer or transplant or chat_template
+    asked = asked or tokenizer or transplant or chat_template or routing or top_k or not public or embedder or same_size
+    if onto is None and (add or remove):
+        raise UsageError("--add and --remove change a composite", hint="name it: --onto composite")
+    if onto is not None and (not (add or remove) or asked or plan or lock):
+        raise UsageError(
+            "--onto goes with --add and --remove alone: all else is as its lock says",
+            hint="name an expert to add or remove, or fuse anew without --onto",
+        )
     if (plan or lock) and (asked or (plan and (lock or level))):
         raise UsageError(
             "a saved plan or lock leaves nothing else to choose", hint="name either --plan, --lock, or your wishes"
@@ -84,15 +107,24 @@ def command(
     host = Host.discover()
     saved = read_plan(plan) if plan else None
     replay = read_lock(lock) if lock else None
-    if saved is not None:
+    former = None
+    if onto is not None:
+        out.status(f"checking {onto}")
+        former, wanted = evolved(onto, add or [], remove or [], level)  # type: ignore[arg-type]
+    elif saved is not None:
         wanted = wishes(saved)
     elif replay is not None:
         wanted = wishes(replay.plan, scale=replay.scale, parameters=replay.parameters, level=level)  # type: ignore[arg-type]
     else:
         wanted = read_wishes(
             experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant,
-            chat_template,
+            chat_template, routing, top_k, public, embedder, same_size,
         )  # fmt: skip
+        if wanted.strategy == "route":
+            from cogen.cli.route import run
+
+            run(host, wanted, output)
+            return
     made, inputs = make_plan(host, wanted, talk=out.status)
     if saved is not None:
         refuse_moved(saved, made, f"the plan {plan}")
@@ -101,15 +133,25 @@ def command(
         refuse_moved(replay.plan, made, f"the lock {lock}")
         measured = {"level": made.level, "eval_dtype": made.eval_dtype, "suites": made.suites, "cost": made.cost}
         made = replay.plan.model_copy(update=measured)
+    reuse = None
+    if former is not None and onto is not None:
+        reuse, said = reusable(former, made, onto)
+        out.text(said)
+    # Routers are made on a machine's arithmetic: with their file a replay elsewhere has the same bits.
+    routers = None
+    if replay is not None and lock is not None and made.mixture is not None:
+        routers = (lock if lock.is_dir() else lock.parent) / ROUTER
+        routers = routers if routers.is_file() else None
     show(made, replay)
     function = resolve_method(host, made.method, made.parameters, made.space)
     chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.experts]
     with out.progress(made.cost.forward_tokens or None, "fusing", unit="tokens") as bar:
-        outcome = fuse(made, inputs, function, chosen, output, replay=replay, progress=Told(bar, host, "fuse"))
+        outcome = fuse(made, inputs, function, chosen, output, replay=replay, reuse=reuse, routers=routers,
+                       progress=Told(bar, host, "fuse"))  # fmt: skip
     _show(outcome, made)
     took = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
     out.status(took)
-    built = choice.settings(made, outcome.scale, outcome.parameters)
+    built = words.mixture(made) if made.mixture else choice.settings(made, outcome.scale, outcome.parameters)
     out.success(f"wrote {output} ({built}); talk to it: cogen chat {output}")
     out.text(f"report: {(output / REPORT).resolve()}")
     out.result(_result(outcome, made))
@@ -134,6 +176,28 @@ def _show(outcome: Any, plan: Any) -> None:
         out.text(verdict(outcome.matrix, gains))
         if general := forgetting(outcome.matrix, gains):
             out.text(general)
+    if outcome.insight is not None:
+        _show_insight(outcome.insight)
+
+
+def _show_insight(insight: Any) -> None:
+    from cogen.fusion.moe.insight import mean_weights
+
+    rows = [
+        {
+            "text": used.column,
+            **{id: f"{share:.0%}" for id, share in zip(insight.slots, mean_weights(used), strict=True)},
+        }
+        for used in insight.usage
+    ]
+    out.table(rows, title="shares of the experts in the result, mean of all layers")
+    if insight.contributions is not None:
+        gains = insight.contributions.gains("composite")
+        rows = [
+            {"": row, **{column: f"{-100 * gain.gain:+.1f} %" for column, gain in found.items()}}
+            for row, found in gains.items()
+        ]
+        out.table(rows, title="change of bits per byte when an expert is left out, level quick")
 
 
 def _result(outcome: Any, plan: Any) -> dict[str, Any]:
@@ -158,6 +222,16 @@ def _result(outcome: Any, plan: Any) -> dict[str, Any]:
         found["gains"] = {row: {name: vars(gain) for name, gain in cells.items()} for row, cells in gains.items()}
         found["kept"] = {domain.column: domain.kept for domain in domains(matrix, gains)}
         found["verdict"] = verdict(matrix, gains)
+        found["domains"] = [vars(domain) for domain in domains(matrix, gains)]
+    found["strategy"] = plan.strategy
+    if plan.mixture is not None:
+        found["mixture"] = plan.mixture.model_dump(mode="json") | {"bytes": plan.cost.output_bytes}
+    if outcome.insight is not None:
+        found["insight"] = {
+            "slots": outcome.insight.slots,
+            "usage": [vars(used) for used in outcome.insight.usage],
+            "contributions": outcome.insight.contributions and matrix_json(outcome.insight.contributions),
+        }
     return found
 
 

@@ -14,7 +14,8 @@ Experts = Annotated[
     list[str] | None, typer.Argument(help="Experts to use, as ID or ID=WEIGHT; all that are installed by default.")
 ]
 Strategy = Annotated[
-    str | None, typer.Option("--strategy", help="merge (auto picks it: it is the one of this version).")
+    str | None,
+    typer.Option("--strategy", help="merge (one dense model), moe (a sparse mixture), route (kept apart); auto picks."),
 ]
 Method = Annotated[str | None, typer.Option("--method", help="linear, task_arithmetic, ties, or a plugin's.")]
 Scale = Annotated[
@@ -43,6 +44,20 @@ Transplant = Annotated[
 ChatTemplate = Annotated[
     str | None, typer.Option("--chat-template", help="The expert whose chat template the composite has.")
 ]
+Routing = Annotated[
+    str | None,
+    typer.Option("--routing", help="How a mixture chooses experts: hidden, embedding, anchored or trained."),
+]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Experts of a mixture that work on one token.")]
+Public = Annotated[
+    bool, typer.Option("--public/--no-public", help="A mixture's base is one of its experts, or is not.")
+]
+Embedder = Annotated[
+    str | None, typer.Option("--embedder", help="Sentence-embedding model of route and of --routing embedding.")
+]
+SameSize = Annotated[
+    bool, typer.Option("--same-size", help="A composite as large as the base: the same as --strategy merge.")
+]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="The same wishes as a TOML file.")]
 LevelOption = Annotated[
     str | None, typer.Option("--level", help="quick (minutes), full (all test documents, float32), none.")
@@ -62,6 +77,11 @@ def command(
     tokenizer: Tokenizer = None,
     transplant: Transplant = None,
     chat_template: ChatTemplate = None,
+    routing: Routing = None,
+    top_k: TopK = None,
+    public: Public = True,
+    embedder: Embedder = None,
+    same_size: SameSize = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Save the plan as JSON for `cogen fuse --plan`.")
     ] = None,
@@ -72,9 +92,16 @@ def command(
     from cogen.host import Host
 
     wishes = read_wishes(
-        experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant, chat_template
-    )
-    plan, _ = make_plan(Host.discover(), wishes, talk=out.status)
+        experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant, chat_template,
+        routing, top_k, public, embedder, same_size,
+    )  # fmt: skip
+    host = Host.discover()
+    if wishes.strategy == "route":
+        from cogen.cli.route import show_plan
+
+        show_plan(host, wishes)
+        return
+    plan, _ = make_plan(host, wishes, talk=out.status)
     show(plan)
     if output is not None:
         atomic_write(output, (plan.model_dump_json(indent=2) + "\n").encode())
@@ -86,7 +113,8 @@ def read_wishes(
     experts: list[str] | None, strategy: str | None, method: str | None, scale: list[float] | None,
     parameter: list[str] | None, recipe: Path | None, level: str | None, search: int | None = None,
     tune: list[str] | None = None, tokenizer: str | None = None, transplant: str | None = None,
-    chat_template: str | None = None,
+    chat_template: str | None = None, routing: str | None = None, top_k: int | None = None, public: bool = True,
+    embedder: str | None = None, same_size: bool = False,
 ) -> Any:  # fmt: skip
     """A recipe file, overridden by what the command line says."""
     from pydantic import ValidationError
@@ -94,7 +122,11 @@ def read_wishes(
     from cogen.errors import UsageError
     from cogen.fusion.recipe import FuseRecipe, mistake, read_fuse_recipe
 
-    wishes: dict[str, Any] = read_fuse_recipe(recipe).model_dump() if recipe else {}
+    wishes: dict[str, Any] = read_fuse_recipe(recipe).model_dump(exclude_unset=True) if recipe else {}
+    if same_size:
+        if strategy not in (None, "merge"):
+            raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
+        strategy = "merge"
     if experts:
         wishes["experts"] = dict(_number(item, 1.0) for item in experts)
     if parameter:
@@ -105,7 +137,8 @@ def read_wishes(
         wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
     named = {
         "strategy": strategy, "method": method, "level": level, "search": search, "tokenizer": tokenizer,
-        "transplant": transplant, "chat_template": chat_template,
+        "transplant": transplant, "chat_template": chat_template, "routing": routing, "top_k": top_k,
+        "public": None if public else False, "embedder": embedder,
     }  # fmt: skip
     wishes |= {key: value for key, value in named.items() if value is not None}
     try:
@@ -158,6 +191,14 @@ def _bounds(item: str) -> tuple[str, tuple[float, float]]:
         raise UsageError(f"{item!r} is not NAME=LOW:HIGH", hint=hint) from error
 
 
+def _passes(cost: Any) -> str:
+    parts = {
+        "search": cost.search_tokens, "routing": cost.routing_tokens, "matrix": cost.matrix_tokens,
+        "insight": cost.insight_tokens,
+    }  # fmt: skip
+    return ", ".join(f"{tokens:,} {name}" for name, tokens in parts.items() if tokens or name == "matrix")
+
+
 def show(plan: Any, lock: Any = None) -> None:
     """The plan for people; with a lock, as it will be replayed."""
     from cogen.artifacts import choice, words
@@ -168,12 +209,20 @@ def show(plan: Any, lock: Any = None) -> None:
          "distribution": f"{e.distribution} {e.version}", "weights": e.weights_digest[7:19]}
         for e in sorted(plan.experts, key=lambda e: e.id)
     ]  # fmt: skip
-    out.table(rows, title=f"{plan.strategy} by {plan.method} onto {plan.base.name}")
+    how = plan.method if plan.mixture is None else f"{plan.mixture.routing} routing"
+    out.table(rows, title=f"{plan.strategy} by {how} onto {plan.base.name}")
     cost = plan.cost
     out.text(f"why: {plan.why}")
-    for line in choice.planned(plan) if lock is None else [choice.settings(plan, lock.scale, lock.parameters)]:
-        out.text(line)
-    out.text(f"{plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
+    if plan.mixture is not None:
+        out.text(words.mixture(plan))
+        if plan.mixture.merged:
+            out.text(f"{plan.mixture.merged} tensors outside feed-forward blocks are merged by {plan.method}")
+        if not plan.mixture.exact:
+            out.text("taking an expert out later builds the mixture anew")
+    else:
+        for line in choice.planned(plan) if lock is None else [choice.settings(plan, lock.scale, lock.parameters)]:
+            out.text(line)
+        out.text(f"{plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
     out.text(words.tokenizer(plan))
     for note in plan.vocabulary.notes if plan.vocabulary else ():
         out.text(note)
@@ -181,7 +230,7 @@ def show(plan: Any, lock: Any = None) -> None:
     if plan.level != "none":
         out.text(
             f"evaluation: level {plan.level}, {len(plan.suites)} suites, {cost.forward_tokens:,} forward tokens "
-            f"({cost.search_tokens:,} search, {cost.matrix_tokens:,} matrix) in {plan.eval_dtype}"
+            f"({_passes(cost)}) in {plan.eval_dtype}"
         )
     out.text(
         f"writes {cost.output_bytes / 1e6:,.0f} MB, scratch {cost.scratch_bytes / 1e6:,.0f} MB, "

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cogen.checkpoints.digests import file_digest
+from cogen.checkpoints.safetensors_file import TensorInfo, read_header
 from cogen.conformance.result import Failed
 from cogen.forge.corpus import PERMISSIVE
 from cogen.host import Expert
 from cogen.spec.suite import SAMPLES_LIMIT
 
 _PERMISSIVE = {name.lower() for name in PERMISSIVE} | {"licenseref-us-public-domain", "cc-pddc", "mit-0"}
+_RETRAIN = "publish the file that `cogen train` writes in mode anchored"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")
 
 
@@ -40,6 +42,32 @@ def check_digests(expert: Expert) -> str:
             )
         count += 1
     return f"{count} files and folders are what the manifest promises"
+
+
+def router_rows(expert: Expert) -> TensorInfo:
+    """The one tensor of the router's file: floating point, two axes.
+
+    :raises Failed: the file holds something else. :raises SourceError: it is damaged.
+    """
+    router = expert.spec.router
+    assert router is not None
+    own = f"package://{expert.root.name}/"
+    if not router.source.startswith(own):
+        raise Failed(
+            f"[router] source is {router.source}, not a file of this package", f"write {own}router.safetensors"
+        )
+    tensors = read_header(expert.root / router.source.removeprefix(own))
+    if list(tensors) != ["rows"]:
+        raise Failed(f"it holds {', '.join(sorted(tensors)) or 'nothing'}, not one tensor `rows`", _RETRAIN)
+    rows = tensors["rows"]
+    if rows.dtype not in ("float32", "float16", "bfloat16", "float64") or len(rows.shape) != 2:
+        raise Failed(f"`rows` is {rows.dtype} of shape {rows.shape}, not floats of shape (layers, hidden)", _RETRAIN)
+    return rows
+
+
+def check_router(expert: Expert) -> str:
+    layers, hidden = router_rows(expert).shape
+    return f"{layers} rows of {hidden} elements"
 
 
 def no_pickles(expert: Expert) -> str:

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from cogen.conformance.overlap import compare_texts
 from cogen.conformance.result import Check, Failed, attempt
-from cogen.conformance.shipped import check_digests, check_licences, check_samples, no_pickles
+from cogen.conformance.shipped import check_digests, check_licences, check_router, check_samples, no_pickles
 from cogen.host import Expert, Plugin
 
 
@@ -29,6 +29,8 @@ def checks(plugin: Plugin) -> Iterator[Check]:
     yield from attempt("licences", partial(check_licences, expert))
     yield from attempt("data card", partial(_data_card, expert))
     yield from attempt("samples", partial(check_samples, expert))
+    if expert.spec.router:
+        yield from attempt("router", partial(check_router, expert))
     for suite in expert.spec.suites:
         yield from attempt(f"suite {suite.id}", partial(_suite, expert, suite.id))
     yield from attempt("overlap", partial(compare_texts, expert))

@@ -15,9 +15,11 @@ TOLERANCE = 0.02
 
 
 def smoke(expert: Expert) -> Iterator[Check]:
-    """Fetch and open the weights: both digests, the base's shapes, the number of parameters, the tokenizer."""
+    """Fetch and open the weights: both digests, the base's shapes, the number of parameters, tokenizer, router rows."""
     yield from attempt("weights", partial(_weights, expert))
     yield from attempt("tokenizer", partial(_tokenizer, expert))
+    if expert.spec.router:
+        yield from attempt("router rows", partial(_router, expert))
 
 
 def full(expert: Expert) -> Iterator[Check]:
@@ -72,6 +74,21 @@ def _tokenizer(expert: Expert) -> str:
     if len(tokenizer) != promised.vocab_size:
         raise Failed(f"the tokenizer has {len(tokenizer):,} entries, not {promised.vocab_size:,}", "correct vocab_size")
     return f"digest as promised, {promised.vocab_size:,} entries"
+
+
+def _router(expert: Expert) -> str:
+    from cogen.checkpoints.model import open_weights
+    from cogen.checkpoints.safetensors_file import read_tensor
+    from cogen.conformance.shipped import router_rows
+
+    rows = router_rows(expert)
+    config = open_weights(expert.spec.model).config
+    shape = config["num_hidden_layers"], config["hidden_size"]
+    if rows.shape != shape:
+        raise Failed(f"`rows` has shape {rows.shape}, the base {shape}", "train the expert again on this base")
+    if not read_tensor(rows).isfinite().all():
+        raise Failed("`rows` holds values that are not finite", "train again with a smaller `router_learning_rate`")
+    return f"one row for each of {shape[0]} layers"
 
 
 def _claim(claim: Any, result: Any) -> str:

@@ -7,7 +7,7 @@ from cogen.evals.check import check_suite
 from cogen.evals.identity import model_digest
 from cogen.evals.matrix import Matrix
 from cogen.evals.results import SuiteResult
-from cogen.evals.run import count_tokens, run_suites
+from cogen.evals.run import count_tokens, quick_texts, run_suites
 from cogen.evals.settings import MIN_TEST_DOCUMENTS, QUICK_TOKENS, Settings
 from cogen.evals.statistics import Comparison, compare
 
@@ -27,6 +27,7 @@ __all__ = [
     "general_suites",
     "hook_suites",
     "model_digest",
+    "quick_texts",
     "run_suites",
     "suites_of",
 ]

@@ -100,6 +100,15 @@ def count_tokens(tokenizer: Any, suites: Sequence[BoundSuite], part: Part, level
     return counts
 
 
+def quick_texts(bound: BoundSuite, tokenizer: Any, part: Part = "test") -> list[str]:
+    """The texts of a bits_per_byte suite that the level quick takes, rendered."""
+    ((bound, task),) = _tasks([bound], "quick")
+    examples, rows = example_rows(bound, task, part)
+    with harness.quiet():
+        chosen, _ = select(tokenizer, task, rows, examples, part, "quick")
+    return [str(row.target) for row in chosen]
+
+
 def _tasks(suites: Sequence[BoundSuite], level: Level) -> list[tuple[BoundSuite, Task]]:
     """All task files are read before anything is measured: an error in the last one is told at once."""
     if level not in ("quick", "full"):

@@ -14,16 +14,23 @@ from typing import Any
 
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir, locked
+from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
+from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import TrainError
 from cogen.forge.blocks import encode, pack
 from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
+from cogen.forge.start import Start, begin, general_blocks, some_texts
 from cogen.forge.train import Progress, Report, quiet_trainer, threads, train, trainable
+from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
+
+#: The rows of an anchored expert: one tensor ``rows``, shape (layers, hidden), float32.
+ROUTER = "router.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,10 @@ class Prepared:
         count = training.steps * training.batch_size * training.gradient_accumulation
         return pack(self.encoded, training.sequence_length, count, training.seed)
 
+    def general(self) -> Any:
+        """Blocks of general text for the router of mode anchored, shape (steps · accumulation, sequence_length)."""
+        return general_blocks(self.tokenizer, self.recipe.training)
+
 
 def prepare(path: Path, talk: Talk = silent) -> Prepared:
     """Read the recipe, fetch base and texts, split and tokenize.
@@ -87,7 +98,16 @@ def plan(prepared: Prepared) -> Estimate:
     threads(training.threads)
     with quiet_trainer():
         model = trainable(_fresh(prepared), training)
-        return estimate(model, prepared.blocks(), training, sum(map(len, prepared.encoded)))
+        general = None
+        if training.mode == "anchored":
+            import torch
+
+            from cogen.forge.pair import pair_up
+
+            # The rows' values cost nothing; reading some text for them, before the first step, is not counted.
+            shape = len(model.get_decoder().layers), model.config.hidden_size
+            model, general = pair_up(model, torch.zeros(shape), torch.ones(shape)), prepared.general()
+        return estimate(model, prepared.blocks(), training, sum(map(len, prepared.encoded)), general)
 
 
 def _fresh(prepared: Prepared) -> Any:
@@ -97,7 +117,8 @@ def _fresh(prepared: Prepared) -> Any:
 def run_training(prepared: Prepared, report: Report) -> Path:
     """Train, or resume, or do nothing when this recipe was trained before; the folder with the weights.
 
-    The folder holds a PEFT adapter (modes lora, ffn) or a whole checkpoint (full), and ``run.json``.
+    The folder holds a PEFT adapter (modes lora, ffn, anchored) or a whole checkpoint (full), the router rows (anchored)
+    and ``run.json``.
     """
 
     with locked(prepared.run):
@@ -130,7 +151,8 @@ def _train_into(prepared: Prepared, result: Path, report: Report) -> None:
         report(step)
 
     training = prepared.recipe.training
-    model = train(_fresh(prepared), prepared.blocks(), training, prepared.run / "steps", timed)
+    start = _start(prepared)
+    model = train(_fresh(prepared), prepared.blocks(), training, prepared.run / "steps", timed, start)
     facts = {
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
         if not torch.cuda.is_available()
@@ -151,9 +173,25 @@ def _train_into(prepared: Prepared, result: Path, report: Report) -> None:
         else:
             model.save_pretrained(part)
             _round_adapter(part)
+        if start is not None:
+            from cogen.forge.pair import rows
+
+            # Not rounded: a mixture rounds them to its own dtype.
+            write_safetensors(part / ROUTER, {"rows": rows(model)})
         (part / "README.md").unlink(missing_ok=True)
         atomic_write(part / "run.json", json.dumps(facts).encode())
     shutil.rmtree(prepared.run / "steps", ignore_errors=True)
+
+
+def _start(prepared: Prepared) -> Start | None:
+    """In mode anchored, what the router begins with: the base in float32 reads general text and some of the corpus."""
+    recipe = prepared.recipe
+    if recipe.training.mode != "anchored":
+        return None
+    threads(recipe.training.threads)  # part of what makes a run repeatable, here too
+    key = [prepared.base_ref.weights_digest, tokenizer_digest(prepared.tokenizer)]
+    anchor = Anchor(lambda: load_model(prepared.base, "float32"), prepared.tokenizer, key)
+    return begin(anchor, some_texts(prepared.corpus.train, recipe.corpus.sample_bytes), prepared.general())
 
 
 class Stopwatch:
@@ -181,8 +219,6 @@ def _has(name: str) -> bool:
 def _round_adapter(folder: Path) -> None:
     """Store the factors in bfloat16: half the size, and products of them are exact in float32."""
     import torch
-
-    from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
 
     file = folder / "adapter_model.safetensors"
     tensors = {name: read_tensor(info).to(torch.bfloat16) for name, info in read_folder(folder).items()}

@@ -26,11 +26,14 @@ class Estimate:
     threads: int
 
 
-def estimate(model: Any, blocks: torch.Tensor, training: Training, corpus_tokens: int) -> Estimate:
+def estimate(
+    model: Any, blocks: torch.Tensor, training: Training, corpus_tokens: int, general: torch.Tensor | None = None
+) -> Estimate:
     """Time one forward and backward pass of one real batch and scale it up.
 
     :param model: already in its training shape; its weights are not changed.
     :param blocks: token ids, shape (blocks, sequence_length).
+    :param general: in mode anchored, blocks of general text of the same length; a micro-batch reads one of them.
     """
     import psutil
     import torch
@@ -41,7 +44,12 @@ def estimate(model: Any, blocks: torch.Tensor, training: Training, corpus_tokens
     for _ in range(2):  # the first pass warms up and is not counted
         began = time.perf_counter()
         with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16):
-            model(input_ids=batch.to(model.device), labels=batch.to(model.device)).loss.backward()
+            loss = model(input_ids=batch.to(model.device), labels=batch.to(model.device)).loss
+            if general is not None:
+                from cogen.forge.anchored import router_loss
+
+                loss = loss + router_loss(model, general[:1].to(model.device))
+            loss.backward()
         seconds.append(time.perf_counter() - began)
         model.zero_grad(set_to_none=True)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)

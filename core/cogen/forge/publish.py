@@ -16,13 +16,13 @@ from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.evals import BoundSuite, SuiteResult, model_digest, run_suites
-from cogen.forge.build import Prepared
+from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest, run_suites
+from cogen.forge.build import ROUTER, Prepared
 from cogen.forge.corpus import Document, json_lines
 from cogen.spec.base import PLUGIN_API
 from cogen.spec.data import DataCard, DataSource, Measured, Split, Training
-from cogen.spec.expert import ExpertSpec
-from cogen.spec.model import ModelSpec, TokenizerSpec
+from cogen.spec.expert import ExpertSpec, canonical_digest
+from cogen.spec.model import ModelSpec, RouterSpec, TokenizerSpec
 from cogen.spec.suite import Claim, DataFile, Samples, Suite
 
 #: The dtype that claims are measured in: what `cogen fuse --level full` uses too.
@@ -46,7 +46,13 @@ metric_list:
 metadata:
   version: 1.0
 """
-_RELATION = {"full": "full", "lora": "adapter", "ffn": "ffn"}
+_RELATION = {"full": "full", "lora": "adapter", "ffn": "ffn", "anchored": "anchored"}
+_WHAT = {
+    "full": "full fine-tune",
+    "lora": "LoRA",
+    "ffn": "LoRA on the feed-forward layers",
+    "anchored": "LoRA on the feed-forward layers with a router row a layer",
+}
 
 
 def publish(prepared: Prepared, result: Path, progress: Any = None) -> ExpertSpec:
@@ -61,7 +67,9 @@ def publish(prepared: Prepared, result: Path, progress: Any = None) -> ExpertSpe
     facts = json.loads((result / "run.json").read_text())
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".publish.") as scratch:
         stage = Path(scratch) / package.name
-        shutil.copytree(result, stage / "weights", ignore=shutil.ignore_patterns("run.json"))
+        shutil.copytree(result, stage / "weights", ignore=shutil.ignore_patterns("run.json", ROUTER))
+        if (result / ROUTER).is_file():
+            shutil.copyfile(result / ROUTER, stage / ROUTER)
         suite = _write_suite(prepared, stage)
         atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
         expert = _expert(prepared, stage / "weights")
@@ -73,7 +81,11 @@ def publish(prepared: Prepared, result: Path, progress: Any = None) -> ExpertSpe
             with atomic_folder(package / name, replace=True) as part:
                 shutil.copytree(stage / name, part, dirs_exist_ok=True)
         atomic_write(package / "samples.jsonl", (stage / "samples.jsonl").read_bytes())
+        if spec.router:
+            atomic_write(package / ROUTER, (stage / ROUTER).read_bytes())
     atomic_write(package / "expert.toml", to_toml(spec).encode())
+    if spec.router is None:  # the expert may have been trained in mode anchored before
+        (package / ROUTER).unlink(missing_ok=True)
     return spec
 
 
@@ -144,14 +156,13 @@ def _spec(
     samples = prepared.corpus.samples
     own = expert.adapter.pairs if expert.adapter else None
     count = sum(a.numel + b.numel for a, b, _ in own.values()) if own else sum(i.numel for i in expert.tensors.values())
-    what = {"full": "full fine-tune", "lora": "LoRA", "ffn": "LoRA on the feed-forward layers"}[recipe.training.mode]
     return ExpertSpec(
         plugin_api=PLUGIN_API,
         id=recipe.id, title=card.title, summary=card.summary, publisher=card.publisher, homepage=card.homepage,
         contact=card.contact, domains=card.domains, languages=card.languages, license=card.license,
         derivatives=card.derivatives,
         model=ModelSpec(
-            name=f"{card.title}: {what} of {prepared.base_ref.name}",
+            name=f"{card.title}: {_WHAT[recipe.training.mode]} of {prepared.base_ref.name}",
             source=f"package://{package.name}/weights",
             format="safetensors" if own is None else "peft",
             dtype=prepared.base_ref.dtype,
@@ -171,6 +182,7 @@ def _spec(
             vocab_size=len(prepared.tokenizer),
         ),
         samples=_samples(package, samples),
+        router=_router(package),
         data=_data(prepared, expert, before, after, facts),
         suites=(suite.model_copy(update={"claim": claim}),),
     )  # fmt: skip
@@ -181,6 +193,13 @@ def _samples(package: Path, documents: Sequence[Document]) -> Samples | None:
         return None
     path = "samples.jsonl"
     return Samples(path=path, digest=file_digest(package / path), license=_licenses(documents))
+
+
+def _router(package: Path) -> RouterSpec | None:
+    file = package / ROUTER
+    if not file.is_file():
+        return None
+    return RouterSpec(source=f"package://{package.name}/{ROUTER}", file_digest=file_digest(file))
 
 
 def _kind(tokenizer: Any) -> Any:
@@ -219,6 +238,12 @@ def _data(
     if expert.adapter is not None:
         adapter = json.loads((expert.adapter.folder / "adapter_config.json").read_text())
         hyper |= {"target_modules": adapter["target_modules"], "published_as": "factors rounded to bfloat16"}
+    if recipe.training.mode == "anchored":
+        hyper |= {
+            "router_start": "linear discriminant of training text against general text in the base's states",
+            "router_general_text": f"CoGen's calibration text, {canonical_digest(calibration_texts())}",
+            "router_published_as": "float32",
+        }
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
     return DataCard(
         sources=sources,

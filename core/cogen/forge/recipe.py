@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.errors import SpecError
 from cogen.spec.base import Digest, ExpertId, Frozen, Language, Licence, Line
@@ -74,7 +74,9 @@ class Corpus(Frozen):
 class Training(Frozen):
     """Hyper-parameters of the continual pre-training; defaults suit a small base on a CPU."""
 
-    mode: Literal["full", "lora", "ffn"] = "ffn"
+    #: full: all weights. lora: LoRA on all linear layers. ffn: LoRA on the feed-forward layers. anchored: the same,
+    #: trained in a mixture beside the frozen base, with a router row a layer (see ``cogen.forge.anchored``).
+    mode: Literal["full", "lora", "ffn", "anchored"] = "ffn"
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -92,6 +94,19 @@ class Training(Frozen):
     #: CPU threads; part of what makes a run repeatable. 0: as many as torch picks.
     threads: int = Field(default=0, ge=0)
     save_every: int = Field(default=50, ge=1)
+    #: Mode anchored: learning rate of the router rows, in deviations of each element of a state. Follows ``schedule``;
+    #: ``weight_decay`` does not touch the rows.
+    router_learning_rate: float = Field(default=0.01, gt=0)
+    #: Mode anchored: weight of the router's loss beside the language model's.
+    router_loss: float = Field(default=1.0, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _without_router(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields of the router only where there is one: recipes written before the mode keep their digest."""
+        found: dict[str, Any] = handler(self)
+        if self.mode == "anchored":
+            return found
+        return {name: value for name, value in found.items() if name not in ("router_learning_rate", "router_loss")}
 
     @property
     def steps(self) -> int:

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from cogen.forge.recipe import Training
 
 if TYPE_CHECKING:
     import torch
+
+    from cogen.forge.start import Start
 
 #: Feed-forward projections by the names that transformers' dense architectures use.
 FFN_MODULES = (
@@ -37,7 +40,10 @@ FFN_MODULES = (
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step: cross-entropy in nats a token, tokens a second, seconds left."""
+    """One optimiser step: loss, tokens a second, seconds left.
+
+    The loss is the cross-entropy in nats a token; in mode anchored the router's is added.
+    """
 
     step: int
     steps: int
@@ -53,19 +59,20 @@ def trainable(model: Any, training: Training) -> Any:
     """The model with only the mode's weights trainable.
 
     full: everything. lora: LoRA on every linear layer but the head. ffn: LoRA on the feed-forward
-    layers alone, everything else frozen — what stacking experts into a sparse model needs.
+    layers alone, everything else frozen — what stacking experts into a sparse model needs. anchored: as ffn;
+    :func:`cogen.forge.pair.pair_up` adds the router rows.
     """
     if training.mode == "full":
         return model.requires_grad_(True)
     from peft import LoraConfig, get_peft_model
 
     targets: str | list[str] = "all-linear"
-    if training.mode == "ffn":
+    if training.mode in ("ffn", "anchored"):
         leaves = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
         targets = sorted(leaves & set(FFN_MODULES))
         if not targets:
             raise TrainError(
-                f"{type(model).__name__} has no feed-forward layers that mode 'ffn' knows",
+                f"{type(model).__name__} has no feed-forward layers that mode '{training.mode}' knows",
                 hint="use mode 'lora' for this base",
             )
     config = LoraConfig(
@@ -75,11 +82,14 @@ def trainable(model: Any, training: Training) -> Any:
     return get_peft_model(model, config)
 
 
-def train(model: Any, blocks: torch.Tensor, training: Training, run: Path, report: Report) -> Any:
+def train(
+    model: Any, blocks: torch.Tensor, training: Training, run: Path, report: Report, start: Start | None = None
+) -> Any:
     """Train in ``run`` (checkpoints live there; a killed run resumes from the last) and return the model.
 
     :param model: a model in float32 or bfloat16; in bfloat16 frozen weights stay so, trained ones are float32.
     :param blocks: token ids, shape (steps · batch · accumulation, sequence_length).
+    :param start: in mode anchored, what its router begins with; the model that is returned then holds the rows too.
     """
     import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
@@ -89,6 +99,10 @@ def train(model: Any, blocks: torch.Tensor, training: Training, run: Path, repor
     model.config.use_cache = False
     with quiet_trainer():
         model = trainable(model, training)
+    if start is not None:
+        from cogen.forge.pair import pair_up
+
+        model = pair_up(model, start.rows, start.scale)
 
     class Talker(TrainerCallback):  # type: ignore[misc]
         began = 0.0
@@ -131,8 +145,15 @@ def train(model: Any, blocks: torch.Tensor, training: Training, run: Path, repor
         dataloader_pin_memory=False,
     )
     data = [{"input_ids": block, "labels": block} for block in blocks]
+    kind: Any = Trainer
+    if start is not None:
+        from cogen.forge.anchored import AnchoredTrainer
+
+        kind = partial(AnchoredTrainer, recipe=training)
+        for index, item in enumerate(data):
+            item["general"] = start.general[index // training.batch_size]
     with quiet_trainer():
-        trainer = Trainer(
+        trainer = kind(
             model=model, args=arguments, train_dataset=data, data_collator=default_data_collator, callbacks=[Talker()]
         )
         trainer.train(resume_from_checkpoint=_last_checkpoint(run))

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.cache import atomic_folder, cache_dir
 from cogen.checkpoints.load import load_expert, own_loaders
 from cogen.checkpoints.safetensors_file import TensorInfo, read_header, write_safetensors
-from cogen.errors import CompatibilityError
 from cogen.evals import model_digest
 from cogen.fusion.lexicon import tokenizer_of
 from cogen.fusion.merge.method import Method
 from cogen.fusion.plan import Plan
+from cogen.fusion.samples import sample_texts
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
     from cogen.fusion.planner import Inputs
-    from cogen.host import Expert
 
 #: Tokens of one forward pass.
 WINDOW = 512
@@ -47,24 +46,6 @@ def calibrated(plan: Plan, inputs: Inputs, method: Method, progress: Any = None)
                 write_grams(model, tokenizer, texts, part)
         found[id] = read_grams(folder)
     return dataclasses.replace(inputs, grams=found)
-
-
-def sample_texts(expert: Expert) -> list[str]:
-    """The expert's samples.
-
-    :raises CompatibilityError: it ships none, or only their embedding.
-    """
-    samples = expert.spec.samples
-    if samples is None or samples.path is None:
-        raise CompatibilityError(
-            f"{expert.id} ships no sample text, which this method measures layer inputs on",
-            hint="choose a method that needs no data, e.g. task_arithmetic",
-        )
-    from cogen.checkpoints.digests import check_file
-
-    path = expert.root / samples.path
-    check_file(path, samples.digest, f"the samples of {expert.id}")
-    return [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def write_grams(model: Any, tokenizer: Any, texts: Sequence[str], folder: Path) -> None:

@@ -15,14 +15,15 @@ from cogen.spec.model import BaseRef
 def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
     """The base of all.
 
-    :raises CompatibilityError: they have several, or an expert's relation to it is none that can be merged.
+    :raises CompatibilityError: they have several, or an expert has none.
     """
     for expert in chosen:
         relation = expert.spec.model.relation
-        if relation not in ("full", "adapter", "ffn"):
+        if relation == "scratch":
             raise CompatibilityError(
-                f"{expert.id} is {relation!r}: strategy merge takes full, adapter and ffn experts",
-                hint=f"leave {expert.id} out",
+                f"{expert.id} is 'scratch': it has no base that it could share with others",
+                hint=f"leave {expert.id} out, keep it apart (--strategy route), or let it teach one model (strategy "
+                "distill)",
             )
     groups: dict[str, list[Expert]] = {}
     for expert in chosen:
@@ -32,7 +33,8 @@ def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
         told = "; ".join(f"{', '.join(e.id for e in group)} from {_base(group[0]).name}" for group in groups.values())
         raise CompatibilityError(
             f"the experts descend from different bases and cannot be merged weight by weight: {told}",
-            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}",
+            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}; or keep them apart "
+            "(--strategy route), or let them teach one model (strategy distill)",
         )
     # Equal lineage may be packaged in several ways; which one is used must not depend on the order of the wishes.
     return _base(min(chosen, key=lambda e: (e.spec.model.weights_digest, e.id)))
@@ -40,7 +42,7 @@ def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
 
 def _base(expert: Expert) -> BaseRef:
     base = expert.spec.model.base
-    assert base is not None  # full, adapter and ffn experts have one: the spec's validator demands it
+    assert base is not None  # all but scratch have one: the spec's validator demands it
     return base
 
 

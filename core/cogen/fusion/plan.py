@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from cogen.errors import PlanError, SpecError
 from cogen.fusion.merge.parameters import Setting
-from cogen.fusion.recipe import Level, Transplant
+from cogen.fusion.recipe import Level, Routing, Transplant
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef, Dtype
@@ -67,18 +67,55 @@ class PlannedVocabulary(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class PlannedMixture(Frozen):
+    """What a plan of strategy moe builds beside the weights of its experts.
+
+    :param model_type, architecture: of the mixture, as transformers calls it.
+    :param slots: "base" or experts' ids, in the order of the routers' rows.
+    :param width: intermediate size of every expert; narrower ones are padded with zeros.
+    :param merged: tensors that are no feed-forward block and that experts changed: the plan's method merges them.
+    :param parameters, active: all, and those that work on one token.
+    :param exact: taking an expert out leaves bit for bit what would have been built without it.
+    :param embedder: of routing "embedding": its source and digest.
+    """
+
+    model_type: str
+    architecture: str
+    routing: Routing
+    top_k: int
+    slots: tuple[str, ...]
+    layers: int
+    hidden: int
+    width: int
+    merged: int
+    parameters: int
+    active: int
+    exact: bool
+    embedder: tuple[str, str] | None = None
+
+    @property
+    def public(self) -> bool:
+        """Are the base's own feed-forward blocks one of the experts?"""
+        return "base" in self.slots
+
+
 class Cost(Frozen):
-    """What the run takes, beside the download of the base: tokens through a model, and bytes."""
+    """What the run takes, beside the download of the base: tokens through a model, and bytes.
+
+    ``routing_tokens`` go through the model to make routers, ``insight_tokens`` to show what each expert contributes.
+    """
 
     search_tokens: int
     matrix_tokens: int
     output_bytes: int
     scratch_bytes: int
     memory_bytes: int
+    routing_tokens: int = 0
+    insight_tokens: int = 0
 
     @property
     def forward_tokens(self) -> int:
-        return self.search_tokens + self.matrix_tokens
+        return self.search_tokens + self.matrix_tokens + self.routing_tokens + self.insight_tokens
 
 
 class Note(Frozen):
@@ -90,7 +127,7 @@ class Note(Frozen):
 
 
 class Plan(Frozen):
-    """A merge of experts of one lineage; ``experts`` in the order of their weights digests, that of the sum.
+    """A merge or mixture of experts of one lineage; ``experts`` in the order of their weights digests, that of the sum.
 
     Where the method gives the order a meaning (t = 0 is the first) it is that of the wishes.
     """
@@ -125,6 +162,8 @@ class Plan(Frozen):
     transplant: Transplant = "mean"
     chat_template: str | None = None
     vocabulary: PlannedVocabulary | None = None
+    #: Of strategy moe.
+    mixture: PlannedMixture | None = None
 
     @property
     def evaluations(self) -> int:
@@ -150,6 +189,9 @@ class Plan(Frozen):
                 self.tokenizer, self.transplant, self.vocabulary.digest, self.vocabulary.tokenizer_digest,
                 *(expert.tokenizer_digest for expert in self.experts),
             ]  # fmt: skip
+        if self.mixture is not None:
+            value["mixture"] = self.mixture.model_dump(mode="json")
+            value["spec_digests"] = [expert.spec_digest for expert in self.experts]  # samples and router rows
         return canonical_digest(value)
 
 

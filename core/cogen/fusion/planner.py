@@ -16,7 +16,6 @@ from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import GENERAL, BoundSuite, general_suites, suites_of
-from cogen.fusion.calibration import sample_texts
 from cogen.fusion.compatible import license_of, one_lineage, one_tokenizer, refuse_forbidden, same_tensors
 from cogen.fusion.composite import changed_names, extents
 from cogen.fusion.costs import planned_cost, planned_suites
@@ -24,8 +23,11 @@ from cogen.fusion.decision import planned_vocabulary
 from cogen.fusion.lexicon import Lexicon, make_lexicon, refuse_lexicon
 from cogen.fusion.merge.method import Method, whole_tensor
 from cogen.fusion.merge.parameters import for_tensor
+from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
+from cogen.fusion.moe.wish import pick_strategy, refuse_mixture
 from cogen.fusion.plan import Note, Plan, PlannedExpert
 from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.samples import sample_texts
 from cogen.fusion.space import Sought, sought
 from cogen.host import Expert, Host
 from cogen.spec.expert import canonical_digest
@@ -53,11 +55,19 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     :raises CompatibilityError: different lineages, tokenizers or shapes, or a licence that forbids it.
     """
     chosen = _chosen(host, recipe)
+    strategy = pick_strategy(chosen, recipe)
+    if strategy == "route":
+        raise UsageError(
+            "strategy route fuses nothing, so it has no plan of a fusion", hint="`cogen fuse` carries it out"
+        )
+    base_ref = one_lineage(chosen)
+    refuse_forbidden(chosen)
+    if strategy == "moe":
+        refuse_mixture(chosen, recipe)
+        recipe = averaged(recipe)
     method = find_method(host, recipe.method)
     search = sought(chosen, recipe, method)
     _refuse_parameters(method, recipe, search, chosen)
-    base_ref = one_lineage(chosen)
-    refuse_forbidden(chosen)
     refuse_lexicon(recipe, chosen)
     if recipe.tokenizer is None:
         one_tokenizer(chosen, chosen[0].spec.tokenizer.digest, f"that of {chosen[0].id}")
@@ -73,20 +83,23 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     inputs = {expert.id: opened[expert.id] for expert in order}
     lexicon = make_lexicon(recipe, base, inputs, chosen, tokenizer, digest)
     vocabulary = lexicon.vocabulary if lexicon is not None else None
-    same_tensors(base, inputs, vocabulary)
+    mixture = plan_mixture(base, inputs, chosen, recipe) if strategy == "moe" else None
+    if mixture is None:
+        same_tensors(base, inputs, vocabulary)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
     if search.evaluations and not any(b.owner != GENERAL and b.suite.metric == "bits_per_byte" for b in suites):
         raise UsageError(
             "no expert has a bits-per-byte suite to search on", hint="give one scale and no search, e.g. --scale 0.5"
         )
     planned = planned_suites(suites, recipe, tokenizer)
-    found = extents(base, vocabulary)
+    found = extents(base, vocabulary) if mixture is None else extents_of(base, mixture)
     changed = changed_names(base, opened.values(), vocabulary)
+    cost = planned_cost(found, changed if vocabulary is None else list(found), chosen, planned, search, recipe)
     plan = Plan(
         cogen=importlib.metadata.version("cogen-core"),
-        strategy="merge",
+        strategy=strategy,
         method=recipe.method,
-        why=_why(chosen, recipe, method),
+        why=_why(chosen, recipe, method) if mixture is None else why(mixture, chosen, recipe),
         base=base_ref,
         tokenizer_digest=digest,
         architecture=chosen[0].spec.model.architecture,
@@ -101,13 +114,14 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         suites=planned,
         license=license_of(chosen, base_ref),
         tensors=len(found),
-        changed_tensors=len(changed),
-        cost=planned_cost(found, changed if vocabulary is None else list(found), chosen, planned, search, recipe),
+        changed_tensors=len(changed) if mixture is None else mixture.merged,
+        cost=cost if mixture is None else mixture_cost(cost, mixture, chosen, planned, tokenizer),
         notes=_notes(chosen, recipe),
         tokenizer=recipe.tokenizer,
         transplant=recipe.transplant,
         chat_template=recipe.chat_template,
         vocabulary=None if lexicon is None or vocabulary is None else planned_vocabulary(vocabulary, lexicon.digest),
+        mixture=mixture,
     )
     return _reviewed(host, plan), Inputs(host, base, inputs, tokenizer, suites, lexicon=lexicon)
 
@@ -189,7 +203,7 @@ def _why(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> str:
         return f"one expert: {method.name} goes from its base to it"
     if len(chosen) == 1:
         return "one expert: it is scaled against its base"
-    asked = "you asked for it" if recipe.strategy == "merge" else "the only strategy of this version"
+    asked = "you asked for it" if recipe.strategy == "merge" else "--strategy moe stacks them instead"
     alike = "base, tokenizer and shape" if recipe.tokenizer is None else "base"
     return f"{len(chosen)} experts of one {alike}: they merge weight by weight ({asked})"
 

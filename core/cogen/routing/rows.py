@@ -6,7 +6,7 @@ With general text ``N(μ, Σ)`` and an expert's text ``N(m, Σ)``, the log-odds 
 
 which is linear in x. μ and Σ are those of the base on a fixed general text, so an expert's row depends on the base and
 on its own samples alone: other experts come and go without touching it. The base's own row is zero (its odds against
-itself), and the softmax over rows is the posterior of the domain. FlexOlmo (arXiv:2507.07024) takes the bare mean as row,
+itself), and the softmax over rows is the posterior of the domain. FlexOlmo (arXiv:2507.07024) takes the bare mean,
 mergekit's ``hidden`` the normalised state of the last token; neither has a zero point nor a scale.
 """
 

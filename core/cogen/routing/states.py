@@ -1,8 +1,8 @@
 """What a router sees: the states that go into each layer's feed-forward block, on texts.
 
 In the dense base this is the input of ``mlp``: behind the post-attention norm in Llama, Mistral, Qwen2 and Qwen3, the
-residual stream itself in OLMo-2. That is where the mixtures of transformers have their router. Texts are read one by one,
-so there is no padding; the prefix token in front of each window is no text and is not counted.
+residual stream itself in OLMo-2. That is where the mixtures of transformers have their router. Texts are read one by
+one, so there is no padding; the prefix token in front of each window is no text and is not counted.
 """
 
 from __future__ import annotations

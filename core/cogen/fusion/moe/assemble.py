@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
@@ -21,8 +21,6 @@ from cogen.fusion.stream import Copy, Engine, Merge, Output
 
 if TYPE_CHECKING:
     import torch
-
-    from cogen.fusion.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,9 @@ def layers_of(base: Checkpoint) -> int:
 
 def width_of(checkpoint: Checkpoint) -> int:
     """Intermediate size: rows of the gate projections, the largest of all layers."""
-    return max(i.shape[0] for n, i in checkpoint.tensors.items() if (place := ffn_tensor(n)) and place[1] == "gate_proj")
+    return max(
+        i.shape[0] for n, i in checkpoint.tensors.items() if (place := ffn_tensor(n)) and place[1] == "gate_proj"
+    )
 
 
 def shared_outputs(outputs: Sequence[Output], target: Target, layers: int) -> list[Output]:
@@ -79,8 +79,27 @@ def shared_outputs(outputs: Sequence[Output], target: Target, layers: int) -> li
     return [output for output in outputs if ffn_tensor(output.name) is None and output.name not in norms]
 
 
-def mixture_outputs(plan: Plan, base: Checkpoint, mixture: Mixture, shared: Sequence[Output], engine: Engine,
-                    identity: Method) -> list[Output]:  # fmt: skip
+def mixture_extents(
+    base: Checkpoint, target: Target, layers: int, hidden: int, width: int, slots: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of every tensor of the mixture, by name."""
+    found = {name: (info.dtype, info.shape) for name, info in base.tensors.items() if ffn_tensor(name) is None}
+    extents = {"shared": SHARED_WIDTH, "hidden": hidden, "one": 1}
+    for layer in range(layers):
+        kind = base.tensors[f"model.layers.{layer}.mlp.gate_proj.weight"].dtype
+        found[target.gate(layer)] = kind, (slots, hidden)
+        for name, shape in target.shared.items():
+            found[name.format(layer=layer)] = kind, tuple(extents[extent] for extent in shape)
+        for slot in range(slots):
+            for part in PARTS:
+                shape = (hidden, width) if part == "down_proj" else (width, hidden)
+                found[target.tensor(layer, slot, part)] = kind, shape
+    return dict(sorted(found.items()))
+
+
+def mixture_outputs(
+    base: Checkpoint, mixture: Mixture, shared: Sequence[Output], engine: Engine, identity: Method
+) -> list[Output]:
     """All tensors of the checkpoint.
 
     :param shared: of :func:`shared_outputs`.
@@ -88,47 +107,45 @@ def mixture_outputs(plan: Plan, base: Checkpoint, mixture: Mixture, shared: Sequ
     """
     import torch
 
-    target, dtype = mixture.target, getattr(torch, plan.dtype)
-    outputs = list(shared)
+    target, outputs = mixture.target, list(shared)
+    extents = mixture_extents(base, target, mixture.layers, mixture.hidden, mixture.width, len(mixture.slots))
 
     def small(name: str, tensor: torch.Tensor) -> None:
-        work = Merge(identity, None, (Given(tensor),), (1.0,))
-        outputs.append(Output(name, plan.dtype, tuple(tensor.shape), work))
+        dtype, shape = extents[name]
+        work = Merge(identity, None, (Given(tensor.to(getattr(torch, dtype))),), (1.0,))
+        outputs.append(Output(name, dtype, shape, work))
 
     for layer in range(mixture.layers):
-        norm = target.norm.format(layer=layer) if target.norm else None
-        if norm is not None:
-            info = base.tensors[norm]
-            outputs.append(Output(norm, info.dtype, info.shape, Copy(info)))
-        small(target.gate(layer), mixture.rows[layer].to(dtype))
-        extents = {"shared": SHARED_WIDTH, "hidden": mixture.hidden, "one": 1}
-        for name, shape in target.shared.items():
-            small(name.format(layer=layer), torch.zeros([extents[extent] for extent in shape], dtype=dtype))
+        if target.norm is not None:
+            info = base.tensors[target.norm.format(layer=layer)]
+            outputs.append(Output(info.name, info.dtype, info.shape, Copy(info)))
+        small(target.gate(layer), mixture.rows[layer])
+        for name in (name.format(layer=layer) for name in target.shared):
+            small(name, torch.zeros(extents[name][1]))
         for number, slot in enumerate(mixture.slots):
             for part in PARTS:
                 name = target.tensor(layer, number, part)
-                outputs.append(_expert(name, layer, part, slot, base, mixture, engine, identity))
+                outputs.append(_expert(name, *extents[name], layer, part, slot, base, mixture, engine, identity))
     return outputs
 
 
 def _expert(
-    name: str, layer: int, part: str, slot: Slot, base: Checkpoint, mixture: Mixture, engine: Engine, identity: Method
-) -> Output:
+    name: str, dtype: str, shape: tuple[int, ...], layer: int, part: str, slot: Slot, base: Checkpoint,
+    mixture: Mixture, engine: Engine, identity: Method,
+) -> Output:  # fmt: skip
     source = f"model.layers.{layer}.mlp.{part}.weight"
-    info = base.tensors[source]
-    shape = (mixture.hidden, mixture.width) if part == "down_proj" else (mixture.width, mixture.hidden)
     if mixture.of is not None and slot.id in mixture.kept:
         old = mixture.of.tensors[mixture.target.tensor(layer, mixture.kept[slot.id], part)]
-        return Output(name, info.dtype, shape, Copy(old))
+        return Output(name, dtype, shape, Copy(old))
     operand: Operand = Stored(engine.files, slot.checkpoint, source, slot.key)
     ratio = None if part == "down_proj" else gain_ratio(base, slot.checkpoint, mixture.target, layer)
     if ratio is not None:
         operand = Folded(operand, ratio)
     if operand.shape != shape:
         operand = Padded(operand, shape)
-    plain = isinstance(operand, Stored) and operand.plain and operand.dtype == info.dtype
+    plain = isinstance(operand, Stored) and operand.plain and operand.dtype == dtype
     work = Copy(slot.checkpoint.tensors[source]) if plain else Merge(identity, None, (operand,), (1.0,))
-    return Output(name, info.dtype, shape, work)
+    return Output(name, dtype, shape, work)
 
 
 def gain_ratio(base: Checkpoint, expert: Checkpoint, target: Target, layer: int) -> torch.Tensor | None:
@@ -152,20 +169,3 @@ def gain_ratio(base: Checkpoint, expert: Checkpoint, target: Target, layer: int)
             hint="merge the experts instead: --strategy merge",
         )
     return torch.where(common == 0, torch.ones_like(own), own / common)
-
-
-def parameters(outputs: Sequence[Output], target: Target, layers: int, slots: int, top_k: int) -> tuple[int, int]:
-    """(all, active for one token): a token goes through ``top_k`` of the experts and everything else."""
-    import math
-
-    sizes = {output.name: math.prod(output.shape) for output in outputs}
-    one = sum(sizes[target.tensor(layer, 0, part)] for layer in range(layers) for part in PARTS)
-    total = sum(sizes.values())
-    return total, total - (slots - top_k) * one
-
-
-def identity_method(host: Any) -> Method:
-    """The method that gives its one operand bit for bit."""
-    from cogen.fusion.planner import find_method
-
-    return find_method(host, "passthrough")

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
+
+if TYPE_CHECKING:
+    from cogen.checkpoints.model import Checkpoint
 
 #: Projections of a dense feed-forward block: ``down(act(gate(x)) * up(x))``.
 PARTS = ("gate_proj", "up_proj", "down_proj")
@@ -99,7 +102,7 @@ DENSE = {
 }  # fmt: skip
 #: Why not, for families that people will try.
 _REASONS = {
-    "Gemma": "no mixture in transformers has its norms before and behind the feed-forward block and its embedding scale",
+    "Gemma": "no mixture in transformers has its norms before and behind the feed-forward block",
     "Phi3": "its gate and up projections are one tensor, and no mixture in transformers has its attention",
     "Phi": "its attention and feed-forward block run side by side, with biases, as in no mixture",
     "GPTNeoX": "its attention and feed-forward block run side by side, as in no mixture",
@@ -137,10 +140,11 @@ def target_of(config: Mapping[str, Any]) -> Target:
         raise CompatibilityError(
             f"the base has {wrong[0]}, which {TARGETS[kind].architecture} does not have", hint=_HINT
         )
-    if kind != "mistral" and (config.get("use_sliding_window") or config.get("sliding_window")):
-        if kind not in ("qwen2", "qwen3") or config.get("use_sliding_window"):
-            raise CompatibilityError(f"the base attends in a sliding window, which was not proved equal in "
-                                     f"{TARGETS[kind].architecture}", hint=_HINT)  # fmt: skip
+    if kind in ("qwen2", "qwen3") and config.get("use_sliding_window"):
+        raise CompatibilityError(
+            f"the base attends in a sliding window, which was not proved equal in {TARGETS[kind].architecture}",
+            hint=_HINT,
+        )
     return TARGETS[kind]
 
 
@@ -189,6 +193,17 @@ def mixture_config(config: Mapping[str, Any], target: Target, slots: int, top_k:
             f"{target.architecture} reads {odd[0]} as {read[odd[0]]!r} where the base has {same[odd[0]]!r}", hint=_HINT
         )
     return dict(sorted(made.items()))
+
+
+def full_config(base: Checkpoint) -> dict[str, Any]:
+    """Every field of the base's configuration, those that its file leaves out too."""
+    from transformers import CONFIG_MAPPING
+
+    kind = base.config.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise CompatibilityError(f"transformers knows no model type {kind!r}", hint="choose experts of another base")
+    known: dict[str, Any] = CONFIG_MAPPING[kind].from_dict(base.config).to_dict()
+    return known
 
 
 def ffn_tensor(name: str) -> tuple[int, str] | None:

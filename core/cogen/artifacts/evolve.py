@@ -1,0 +1,71 @@
+"""A composite with one expert more or less: what can be kept of it, and what has to be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cogen.artifacts.fuse import wishes
+from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock, verify
+from cogen.checkpoints.model import open_folder
+from cogen.errors import PlanError, UsageError
+from cogen.fusion.moe.routers import ROUTER, read_rows
+from cogen.fusion.moe.write import Reuse
+from cogen.fusion.plan import Plan
+from cogen.fusion.recipe import FuseRecipe, Level
+
+
+def evolved(
+    composite: Path, add: Sequence[str], remove: Sequence[str], level: Level | None = None
+) -> tuple[Lock, FuseRecipe]:
+    """The lock of ``composite``, and the recipe of the composite with other experts.
+
+    :raises UsageError: an expert that is there already, one that isn't, or nobody left.
+    :raises PlanError: the files are not the lock's any more.
+    """
+    if not (composite / LOCK_NAME).is_file():
+        raise UsageError(
+            f"{composite} is no composite with a {LOCK_NAME}", hint="name a folder that `cogen fuse` wrote"
+        )
+    lock = read_lock(composite)
+    before = wishes(lock.plan, level=level)
+    present = {expert.id for expert in lock.plan.experts}
+    for id in remove:
+        if id not in present:
+            raise UsageError(f"{id} is not in {composite}", hint=f"its experts: {', '.join(sorted(present))}")
+    for id in add:
+        if id in present:
+            raise UsageError(f"{id} is in {composite} already", hint=f"its experts: {', '.join(sorted(present))}")
+    experts = {id: wish for id, wish in before.experts.items() if id not in remove} | dict.fromkeys(add, 1.0)
+    if not experts:
+        raise UsageError("no expert would be left", hint="that is the base itself: take it from where it came from")
+    changes: dict[str, object] = {"experts": experts, "level": level or lock.plan.level}
+    if before.top_k is not None:
+        changes["top_k"] = min(before.top_k, len(experts) + before.public)
+    if wrong := verify(lock, composite):
+        raise PlanError(f"{composite / wrong[0]} is not what its lock says", hint="build the composite again")
+    return lock, before.model_copy(update=changes)
+
+
+def reusable(lock: Lock, plan: Plan, composite: Path) -> tuple[Reuse | None, str]:
+    """What ``plan`` can take from ``composite`` as it is, and in words what is made again and why."""
+    old, new = lock.plan.mixture, plan.mixture
+    ids = ", ".join(sorted(expert.id for expert in plan.experts))
+    if old is None or new is None:
+        return None, f"a {lock.plan.strategy} has no experts to take out or put in: it is rebuilt from {ids}"
+    if not (old.exact and new.exact):
+        reason = (
+            "its routers were trained with all of its experts"
+            if old.routing == "trained"
+            else "experts share what is no feed-forward block"
+        )
+        return None, f"rebuilt from {ids}: {reason}"
+    if (old.architecture, old.width, lock.plan.base) != (new.architecture, new.width, plan.base):
+        return None, f"rebuilt from {ids}: base or widths are others"
+    had = {expert.id: (expert.spec_digest, expert.file_digest, expert.weights_digest) for expert in lock.plan.experts}
+    same = {e.id for e in plan.experts if had.get(e.id) == (e.spec_digest, e.file_digest, e.weights_digest)}
+    kept = {id: slot for slot, id in enumerate(old.slots) if id in same or id == "base"}
+    rows = {id: row for id, row in read_rows(composite / ROUTER).items() if id in same}
+    fresh = sorted({expert.id for expert in plan.experts} - same)
+    said = f"made anew: {', '.join(fresh)}" if fresh else "nothing is made anew"
+    return Reuse(open_folder(composite), kept, rows), f"kept as they are: {', '.join(sorted(same)) or 'none'}; {said}"

@@ -1,0 +1,67 @@
+"""What the router of an anchored expert begins with: rows, the size of their steps, and general text to tell it from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cogen.evals import calibration_texts
+from cogen.forge.blocks import encode, pack
+from cogen.forge.corpus import Document
+from cogen.forge.recipe import Training
+from cogen.routing.anchors import Anchor
+from cogen.routing.rows import discriminant_rows
+
+if TYPE_CHECKING:
+    import torch
+
+#: An element that hardly moves on general text takes no larger steps than one of this share of its layer's deviation.
+_LEAST = 0.01
+
+
+@dataclass(frozen=True)
+class Start:
+    """``rows`` and ``scale`` have shape (layers, hidden), float32.
+
+    ``general`` holds a block of general text for every micro-batch of the run: token ids, shape
+    (steps · accumulation, sequence_length), int64.
+    """
+
+    rows: torch.Tensor
+    scale: torch.Tensor
+    general: torch.Tensor
+
+
+def begin(anchor: Anchor, texts: Sequence[str], general: torch.Tensor) -> Start:
+    """Start at the linear discriminant of the domain's text against general text, in the states of the untrained base.
+
+    :param texts: some of the training text; only the mean of its states is used.
+    """
+    import torch
+
+    moments = anchor.general
+    deviation = torch.diagonal(moments.covariance, dim1=-2, dim2=-1).double().clamp_min(0).sqrt()
+    floor = _LEAST * deviation.square().mean(-1, keepdim=True).sqrt()
+    # A layer that is constant on general text gets no steps at all.
+    scale = torch.where(floor > 0, 1 / torch.maximum(deviation, floor), 0.0)
+    return Start(discriminant_rows(moments, anchor.mean(texts)).float(), scale.float(), general)
+
+
+def general_blocks(tokenizer: Any, training: Training) -> torch.Tensor:
+    """The fixed general text in blocks, one a micro-batch, in an order that the seed alone decides; see :class:`Start`."""
+    documents = [Document(text, "general", "general", "unknown") for text in calibration_texts()]
+    count = training.steps * training.gradient_accumulation
+    return pack(encode(documents, tokenizer), training.sequence_length, count, training.seed)
+
+
+def some_texts(documents: Sequence[Document], limit: int) -> list[str]:
+    """The first documents that have at most ``limit`` bytes together, and at least one."""
+    found: list[str] = []
+    size = 0
+    for document in documents:
+        size += document.bytes
+        if found and size > limit:
+            break
+        found.append(document.text)
+    return found

@@ -1,0 +1,141 @@
+"""The part of a plan that says how a mixture looks: from configuration and headers, no weight is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cogen.errors import CompatibilityError
+from cogen.evals import QUICK_TOKENS, calibration_texts
+from cogen.fusion.composite import changed_names
+from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
+from cogen.fusion.moe.targets import PARTS, Target, ffn_tensor, full_config, mixture_config, target_of
+from cogen.fusion.moe.tuning import training_tokens
+from cogen.fusion.moe.wish import FROZEN, TOP_K, pick_routing
+from cogen.fusion.plan import Cost, PlannedMixture, PlannedSuite
+from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.samples import sample_texts
+
+if TYPE_CHECKING:
+    from cogen.checkpoints.model import Checkpoint
+    from cogen.host import Expert
+
+
+def plan_mixture(
+    base: Checkpoint, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert], recipe: FuseRecipe
+) -> PlannedMixture:
+    """
+    :param experts: by id, in the plan's order.
+    :raises CompatibilityError: the base's architecture has no mixture, or an expert's shapes don't fit.
+    """
+    config = full_config(base)
+    target = target_of(config)
+    layers = layers_of(base)
+    for id, checkpoint in experts.items():
+        _same_but_widths(base, id, checkpoint)
+    slots = (*(("base",) if recipe.public else ()), *experts)
+    width = max(width_of(checkpoint) for checkpoint in (base, *experts.values()))
+    top_k = min(recipe.top_k or TOP_K, len(slots))
+    routing = pick_routing(chosen, recipe)
+    hidden = int(config["hidden_size"])
+    mixture_config(config, target, len(slots), top_k, width)  # what its class would read otherwise is refused here
+    extents = mixture_extents(base, target, layers, hidden, width, len(slots))
+    total = sum(math.prod(shape) for _, shape in extents.values())
+    frozen = all(expert.spec.model.relation in FROZEN for expert in chosen)
+    return PlannedMixture(
+        model_type=target.model_type,
+        architecture=target.architecture,
+        routing=routing,
+        top_k=top_k,
+        slots=slots,
+        layers=layers,
+        hidden=hidden,
+        width=width,
+        merged=len(merged_names(base, list(experts.values()), target, layers)),
+        parameters=total,
+        active=total - (len(slots) - top_k) * layers * len(PARTS) * hidden * width,
+        exact=frozen and routing != "trained",
+        embedder=_embedder(recipe) if routing == "embedding" else None,
+    )
+
+
+def merged_names(base: Checkpoint, experts: Sequence[Checkpoint], target: Target, layers: int) -> list[str]:
+    """Tensors that experts changed, and that are neither feed-forward block nor folded norm."""
+    norms = {target.norm.format(layer=layer) for layer in range(layers)} if target.norm else set()
+    return [name for name in changed_names(base, experts) if ffn_tensor(name) is None and name not in norms]
+
+
+def _same_but_widths(base: Checkpoint, id: str, expert: Checkpoint) -> None:
+    """Names agree, and shapes but for the intermediate size."""
+
+    def shapes(checkpoint: Checkpoint) -> dict[str, tuple[int | None, ...]]:
+        found: dict[str, tuple[int | None, ...]] = {}
+        for name, info in checkpoint.tensors.items():
+            place = ffn_tensor(name)
+            rows, *columns = info.shape or (0,)
+            if place is None:
+                found[name] = info.shape
+            else:
+                found[name] = (rows, None) if place[1] == "down_proj" else (None, *columns)
+        return found
+
+    own, common = shapes(expert), shapes(base)
+    if own != common:
+        name = min(n for n in own.keys() | common.keys() if own.get(n) != common.get(n))
+        raise CompatibilityError(
+            f"{id} and its base differ at {name}: {own.get(name, 'missing')} and {common.get(name, 'missing')}",
+            hint=f"leave {id} out: a mixture shares all but feed-forward blocks; `--strategy route` shares nothing",
+        )
+
+
+def _embedder(recipe: FuseRecipe) -> tuple[str, str]:
+    from cogen.routing.embedder import Embedder
+
+    found = Embedder(recipe.embedder, recipe.embedder_digest) if recipe.embedder else Embedder()
+    return found.source, found.digest or ""
+
+
+def averaged(recipe: FuseRecipe) -> FuseRecipe:
+    """The recipe for what is no feed-forward block: the plain average, unless it says otherwise."""
+    default = type(recipe).model_fields["method"].default
+    said = recipe.method if "method" in recipe.model_fields_set and recipe.method != default else None
+    return recipe.model_copy(
+        update={"method": said or "linear", "scale": 1.0 if recipe.scale is None else recipe.scale}
+    )
+
+
+def extents_of(base: Checkpoint, mixture: PlannedMixture) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """See :func:`~cogen.fusion.moe.assemble.mixture_extents`."""
+    target = target_of(full_config(base))
+    return mixture_extents(base, target, mixture.layers, mixture.hidden, mixture.width, len(mixture.slots))
+
+
+def mixture_cost(
+    cost: Cost, mixture: PlannedMixture, chosen: Sequence[Expert], suites: Sequence[PlannedSuite], tokenizer: Any
+) -> Cost:
+    """With the tokens that make the routers, and those that show what each expert contributes."""
+    samples = 0
+    if mixture.routing in ("hidden", "trained"):
+        texts = [*calibration_texts(), *(text for expert in chosen for text in sample_texts(expert))]
+        samples = sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+    elif mixture.routing == "embedding":
+        samples = sum(len(ids) for ids in tokenizer(calibration_texts(), add_special_tokens=False)["input_ids"])
+    quick = sum(min(suite.test_tokens, QUICK_TOKENS["test"]) for suite in suites if suite.metric == "bits_per_byte")
+    trained = training_tokens(len(chosen)) if mixture.routing == "trained" else 0
+    return cost.model_copy(
+        update={
+            "routing_tokens": samples + 3 * trained,  # a step forward and back is three passes forward
+            "insight_tokens": quick * (1 + (len(chosen) if len(mixture.slots) > 1 else 0)) if suites else 0,
+            "scratch_bytes": cost.output_bytes if mixture.routing == "trained" else 0,
+        }
+    )
+
+
+def why(mixture: PlannedMixture, chosen: Sequence[Expert], recipe: FuseRecipe) -> str:
+    """Why these experts are stacked."""
+    count = "one expert" if len(chosen) == 1 else f"{len(chosen)} experts of one base and tokenizer"
+    reason = "you asked for it" if recipe.strategy == "moe" else "all ship a router row that was trained for it"
+    if recipe.strategy == "auto" and reason.startswith("all") and any(e.spec.router is None for e in chosen):
+        reason = "what you asked for is of strategy moe"
+    return f"{count} become one {mixture.architecture} ({reason})"

@@ -1,0 +1,151 @@
+"""The routers of a mixture: one row a slot and layer, by one of four ways.
+
+In three of them an expert's row depends on the base and on that expert alone, so experts come and go without touching
+the rows of others. The base's own row is zero: what it is compared with is general text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.load import load_model
+from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
+from cogen.checkpoints.sources import fetch
+from cogen.errors import CompatibilityError, SourceError
+from cogen.evals import calibration_texts, model_digest
+from cogen.fusion.samples import sample_texts
+from cogen.routing.anchors import Anchor
+from cogen.routing.embedder import Embedder
+from cogen.routing.rows import discriminant_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from cogen.fusion.plan import Plan
+    from cogen.fusion.planner import Inputs
+    from cogen.host import Expert
+
+#: File in the composite's folder that holds the rows: one tensor a slot, shape (layers, hidden), float32.
+ROUTER = "router.safetensors"
+#: Penalty of the map from sentence embeddings to states, as a share of the embeddings' mean variance: the general text
+#: has fewer documents than embeddings have dimensions.
+RIDGE = 1.0
+
+
+def untrained_rows(
+    plan: Plan, inputs: Inputs, known: Mapping[str, torch.Tensor] | None = None, progress: Any = None
+) -> dict[str, torch.Tensor]:
+    """Row of every slot, shape (layers, hidden), float32; for routing "trained" where the training starts.
+
+    :param known: rows that another composite has already; only the others are made.
+    """
+    import torch
+
+    mixture = plan.mixture
+    assert mixture is not None  # only plans of strategy moe come here
+    found = dict(known or {})
+    found["base"] = torch.zeros(mixture.layers, mixture.hidden)
+    wanted = [id for id in mixture.slots if id not in found]
+    if wanted and progress:
+        progress.describe("router rows")
+    experts = [inputs.host.expert(id) for id in wanted]
+    if mixture.routing == "anchored":
+        rows: Sequence[torch.Tensor] = [shipped_rows(expert, mixture.layers, mixture.hidden) for expert in experts]
+    elif wanted:
+        anchor = anchor_of(plan, inputs, progress)
+        if mixture.routing == "embedding":
+            means = embedded_means(anchor, experts, Embedder(*(mixture.embedder or ())), progress)
+        else:
+            means = [anchor.mean(sample_texts(expert)) for expert in experts]
+        general = anchor.general
+        anchor.release()
+        rows = [discriminant_rows(general, mean) for mean in means]
+    else:
+        rows = []
+    found |= {id: row.float() for id, row in zip(wanted, rows, strict=True)}
+    return {id: found[id] for id in mixture.slots}
+
+
+def anchor_of(plan: Plan, inputs: Inputs, progress: Any = None) -> Anchor:
+    """The plan's base on general text and on samples, in float32."""
+    key = [model_digest(inputs.base), plan.tokenizer_digest]
+    return Anchor(lambda: load_model(inputs.base, "float32"), inputs.tokenizer, key, progress)
+
+
+def shipped_rows(expert: Expert, layers: int, hidden: int) -> torch.Tensor:
+    """The rows of an anchored expert, as its publisher trained them.
+
+    :raises SourceError: the file holds something else.
+    :raises CompatibilityError: they are of another shape.
+    """
+    router = expert.spec.router
+    assert router is not None  # the spec's validator demands it of anchored experts
+    tensors = read_header(fetch(router.source, digest=router.file_digest))
+    if set(tensors) != {"rows"}:
+        raise SourceError(
+            f"the router file of {expert.id} holds {', '.join(sorted(tensors)) or 'nothing'}, not one tensor `rows`",
+            hint=f"tell {expert.spec.publisher}; or choose --routing trained",
+        )
+    if tensors["rows"].shape != (layers, hidden):
+        raise CompatibilityError(
+            f"the router rows of {expert.id} have the shape {tensors['rows'].shape}, its base has {(layers, hidden)}",
+            hint=f"tell {expert.spec.publisher}; or choose --routing trained",
+        )
+    return read_tensor(tensors["rows"]).float()
+
+
+def embedded_means(
+    anchor: Anchor, experts: Sequence[Expert], embedder: Embedder, progress: Any = None
+) -> list[torch.Tensor]:
+    """Mean states that experts' samples would have, told from sentence embeddings: shape (layers, hidden) each.
+
+    A ridge regression from embedding to mean state is fitted on the documents of the general text alone, in the dual
+    form: it has far fewer documents than states have dimensions.
+    """
+    import torch
+
+    texts = calibration_texts()
+    embedded = embedder.encode(texts).double()
+    targets = torch.stack([anchor.mean([text]) for text in texts])  # (documents, layers, hidden)
+    centre, mean = embedded.mean(0), targets.mean(0)
+    x, y = embedded - centre, (targets - mean).flatten(1)
+    penalty = RIDGE * (x * x).sum() / len(x)
+    dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype), y)
+    general = anchor.general.mean
+    found = []
+    for expert in experts:
+        own = sample_embedding(expert, embedder)
+        shift = ((own - centre) @ x.T @ dual).reshape(mean.shape)
+        found.append(general + shift)
+    return found
+
+
+def sample_embedding(expert: Expert, embedder: Embedder) -> torch.Tensor:
+    """Mean sentence embedding of an expert's samples, computed or as shipped; shape (dimensions,), float64."""
+    samples = expert.spec.samples
+    if samples is None or samples.embedding is None:
+        return embedder.encode(sample_texts(expert)).double().mean(0)
+    from cogen.checkpoints.digests import check_file
+
+    path = expert.root / samples.embedding
+    check_file(path, samples.digest, f"the samples of {expert.id}")
+    tensors = read_header(path)
+    wide = embedder.encode(["one text"]).shape[1]
+    if len(tensors) != 1 or next(iter(tensors.values())).shape != (wide,):
+        raise CompatibilityError(
+            f"the embedding that {expert.id} ships is not one vector of {wide} numbers, as {embedder.source} makes",
+            hint="name the embedder that its publisher used: --embedder",
+        )
+    return read_tensor(next(iter(tensors.values()))).double()
+
+
+def write_rows(rows: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """``router.safetensors``: with the lock, all that is needed for the same bits again."""
+    write_safetensors(folder / ROUTER, {id: row.float().contiguous() for id, row in rows.items()})
+
+
+def read_rows(path: Path) -> dict[str, torch.Tensor]:
+    """Rows by slot, as :func:`write_rows` wrote them."""
+    return {id: read_tensor(info) for id, info in read_header(path).items()}

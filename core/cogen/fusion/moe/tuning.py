@@ -1,0 +1,146 @@
+"""Routing "trained": a short calibration in which nothing but the routers learns.
+
+It starts from the discriminant rows and minimises the language-model loss of the finished mixture on the experts'
+samples and on the general text, in equal parts, with the load-balancing loss of Switch Transformers (arXiv:2101.03961)
+so that no expert starves. All experts are seen together, so these routers belong to just this set: with another set
+they are trained again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.cache import atomic_folder, cache_dir
+from cogen.checkpoints.load import load_model
+from cogen.checkpoints.model import open_folder
+from cogen.evals import calibration_texts
+from cogen.fusion.merge.method import Method
+from cogen.fusion.moe.write import write_mixture
+from cogen.fusion.samples import sample_texts
+from cogen.routing.states import windows
+from cogen.spec.expert import canonical_digest
+
+if TYPE_CHECKING:
+    import torch
+
+    from cogen.fusion.plan import Plan
+    from cogen.fusion.planner import Inputs
+
+#: Optimiser steps; in each, one window of every expert's samples and one of the general text.
+STEPS = 60
+#: Tokens of a window.
+LENGTH = 256
+#: Adam's step in units of a state's standard deviation: rows differ by orders of magnitude between dimensions.
+LEARNING_RATE = 0.02
+#: Weight of the load-balancing loss.
+BALANCE = 0.001
+SEED = 0
+_VERSION = 1
+
+
+def training_tokens(experts: int) -> int:
+    """Tokens that the training reads at most."""
+    return STEPS * (experts + 1) * LENGTH
+
+
+def trained_rows(
+    plan: Plan, inputs: Inputs, method: Method, rows: Mapping[str, torch.Tensor], progress: Any = None
+) -> dict[str, torch.Tensor]:
+    """Rows by slot, shape (layers, hidden), float32; kept in the cache for the same plan and texts.
+
+    :param rows: where it starts: those of routing "hidden".
+    """
+    from cogen.fusion.moe.routers import ROUTER, anchor_of, read_rows, write_rows
+
+    assert plan.mixture is not None  # only plans of strategy moe come here
+    slots = plan.mixture.slots
+    texts = [calibration_texts(), *(sample_texts(inputs.host.expert(id)) for id in slots if id != "base")]
+    settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED]
+    key = canonical_digest([plan.inputs_digest, texts, settings]).removeprefix("sha256:")[:32]
+    folder = cache_dir() / "routers" / key
+    if not folder.is_dir():
+        anchor = anchor_of(plan, inputs)
+        spread = anchor.general.covariance.diagonal(dim1=1, dim2=2).float()
+        anchor.release()
+        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".mixture.") as scratch:
+            whole = Path(scratch) / "mixture"
+            whole.mkdir()
+            write_mixture(plan, inputs, method, rows, whole)
+            model = load_model(open_folder(whole), "bfloat16")
+        start = _stacked(rows, slots)
+        pools = [windows(inputs.tokenizer, pool, LENGTH) for pool in texts]
+        found = tune(model, start, spread.clamp_min(1e-8).rsqrt(), pools, progress)
+        with atomic_folder(folder) as part:
+            write_rows({id: found[:, slot] for slot, id in enumerate(slots)}, part)
+    return read_rows(folder / ROUTER)
+
+
+def tune(
+    model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[list[list[int]]], progress: Any = None
+) -> torch.Tensor:
+    """Train the routers of a transformers mixture.
+
+    :param model: its routers are replaced by what is trained.
+    :param start: rows, shape (layers, slots, hidden).
+    :param scale: of a step in every dimension, shape (layers, hidden).
+    :param pools: windows of token ids, a pool for every text; in a step each pool gives one window.
+    :returns: rows, shape (layers, slots, hidden), float32.
+    """
+    import torch
+    from torch.nn.utils import parametrize
+
+    from cogen.fusion.moe.insight import gates
+
+    class Row(torch.nn.Module):
+        """Weight of a router: where it started plus a scaled float32 change, rounded as the mixture will store it."""
+
+        def __init__(self, start: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> None:
+            super().__init__()
+            self.start, self.scale, self.dtype = start, scale, dtype
+
+        def forward(self, change: torch.Tensor) -> torch.Tensor:
+            return (self.start + change * self.scale).to(self.dtype)
+
+    model.requires_grad_(False)
+    changes = []
+    routers = gates(model)
+    for layer, gate in enumerate(routers):
+        kind = gate.weight.dtype
+        change = torch.nn.Parameter(torch.zeros_like(start[layer]))
+        gate.weight = change
+        parametrize.register_parametrization(gate, "weight", Row(start[layer], scale[layer], kind), unsafe=True)
+        changes.append(gate.parametrizations.weight.original)
+    optimiser = torch.optim.Adam(changes, lr=LEARNING_RATE)
+    order = random.Random(SEED)
+    queues: list[list[list[int]]] = [[] for _ in pools]
+    model.train()
+    for step in range(STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 5) * (0.5 + 0.5 * math.cos(math.pi * step / STEPS))
+        optimiser.zero_grad()
+        for pool, queue in zip(pools, queues, strict=True):
+            if not queue:
+                queue += order.sample(pool, len(pool))
+            ids = torch.tensor([queue.pop()], device=model.device)
+            output = model(input_ids=ids, labels=ids, use_cache=False, output_router_logits=True)
+            loss = output.loss if model.config.router_aux_loss_coef else output.loss + BALANCE * output.aux_loss
+            (loss / len(pools)).backward()
+            if progress:
+                progress.advance(3 * ids.numel())
+        if progress:
+            progress.describe(f"training routers, step {step + 1} of {STEPS}")
+        optimiser.step()
+    model.eval()
+    with torch.no_grad():
+        return torch.stack([start[i] + change * scale[i] for i, change in enumerate(changes)])
+
+
+def _stacked(rows: Mapping[str, torch.Tensor], slots: tuple[str, ...]) -> torch.Tensor:
+    import torch
+
+    return torch.stack([rows[id] for id in slots], dim=1)

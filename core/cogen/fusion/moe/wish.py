@@ -1,0 +1,103 @@
+"""What a wish for a mixture comes to, and why one can't be granted: from manifests, before anything is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cogen.errors import CompatibilityError, UsageError
+from cogen.fusion.moe.targets import DENSE, refuse_architecture
+from cogen.fusion.recipe import FuseRecipe, Routing, Strategy
+
+if TYPE_CHECKING:
+    from cogen.host import Expert
+
+#: Relations whose experts differ from the base in nothing but feed-forward blocks.
+FROZEN = ("ffn", "anchored")
+#: Experts that work on one token, unless the recipe says otherwise: what anchored experts are trained with.
+TOP_K = 2
+#: Wishes that are for one strategy only; setting one says which strategy is meant.
+_OF_MOE = ("routing", "top_k", "public")
+_OF_MERGE = (
+    "method", "scale", "parameters", "search", "space", "tokenizer", "transplant", "chat_template",
+)  # fmt: skip
+
+
+def pick_strategy(chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy:
+    """What "auto" means: a mixture where all experts ship a router row that was trained for it, else a merge."""
+    if recipe.strategy != "auto":
+        return recipe.strategy
+    fields = type(recipe).model_fields
+    said = {name for name in recipe.model_fields_set if getattr(recipe, name) != fields[name].default}
+    if said & set(_OF_MOE):
+        return "moe"
+    anchored = len(chosen) > 1 and all(expert.spec.model.relation == "anchored" for expert in chosen)
+    one = len({expert.spec.model.lineage for expert in chosen}) == 1
+    fits = all(expert.spec.model.architecture in DENSE for expert in chosen)
+    return "moe" if anchored and one and fits and not said & set(_OF_MERGE) else "merge"
+
+
+def pick_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> Routing:
+    """The recipe's, or the best that these experts allow."""
+    if recipe.routing is not None:
+        return recipe.routing
+    return "anchored" if all(expert.spec.router is not None for expert in chosen) else "trained"
+
+
+def refuse_mixture(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
+    """:raises CompatibilityError, UsageError: naming the first thing that makes a mixture impossible."""
+    for expert in chosen:
+        if expert.spec.model.relation == "scratch":
+            raise CompatibilityError(
+                f"{expert.id} has no base: it can't be stacked onto one",
+                hint="keep it apart (--strategy route), or let it teach one model (strategy distill)",
+            )
+        refuse_architecture(expert.spec.model.architecture, expert.id)
+    tokenizers = {expert.spec.tokenizer.digest for expert in chosen}
+    if len(tokenizers) > 1 or recipe.tokenizer is not None:
+        raise CompatibilityError(
+            "a mixture has one tokenizer, that of its base"
+            + (f", and {chosen[1].id} brings another one" if len(tokenizers) > 1 else ""),
+            hint="leave it out, keep the experts apart (--strategy route), or teach one model (strategy distill)",
+        )
+    if recipe.search or recipe.space or isinstance(recipe.scale, tuple):
+        raise UsageError(
+            "strategy moe tunes no merge parameters", hint="leave --search, --tune and lists of scales out"
+        )
+    _refuse_routing(chosen, recipe)
+    slots = len(chosen) + recipe.public
+    if recipe.top_k is not None and recipe.top_k > slots:
+        raise UsageError(
+            f"top_k {recipe.top_k} is more than the {slots} experts of this mixture", hint=f"at most --top-k {slots}"
+        )
+
+
+def _refuse_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
+    routing = pick_routing(chosen, recipe)
+    for expert in chosen:
+        samples = expert.spec.samples
+        if routing == "anchored" and expert.spec.router is None:
+            raise CompatibilityError(
+                f"{expert.id} ships no router row, so it cannot be routed as anchored",
+                hint='choose --routing trained or hidden, or train it again with mode = "anchored"',
+            )
+        if routing != "anchored" and samples is None:
+            raise CompatibilityError(
+                f"{expert.id} ships no samples to make a router of", hint=f"leave {expert.id} out, or ask its publisher"
+            )
+        if routing in ("hidden", "trained") and samples is not None and samples.path is None:
+            raise CompatibilityError(
+                f"{expert.id} ships only the embedding of its samples", hint="choose --routing embedding"
+            )
+    if routing == "trained" and (recipe.top_k == 1 or len(chosen) + recipe.public == 1):
+        raise UsageError(
+            "with one expert a token no gradient reaches the router", hint="choose --top-k 2, or --routing hidden"
+        )
+    if recipe.embedder is not None and routing != "embedding":
+        raise UsageError("an embedder is for routing embedding", hint="add --routing embedding, or leave it out")
+    if all(expert.spec.model.relation in FROZEN for expert in chosen):
+        weighted = [expert.id for expert in chosen if recipe.wish(expert.id).weight != 1.0]
+        if weighted:
+            raise UsageError(
+                f"a mixture weighs its experts token by token: {weighted[0]} can't have a weight", hint="leave it out"
+            )

@@ -1,0 +1,66 @@
+"""A mixture on disk: a plain checkpoint folder, streamed tensor by tensor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.model import Checkpoint
+from cogen.fusion.engine import planned_outputs, write_outputs
+from cogen.fusion.lexicon import Lexicon
+from cogen.fusion.merge.method import Method
+from cogen.fusion.merge.passthrough import passthrough
+from cogen.fusion.moe.assemble import Mixture, Slot, mixture_outputs, shared_outputs
+from cogen.fusion.moe.targets import full_config, mixture_config, target_of
+from cogen.fusion.stream import Engine
+
+if TYPE_CHECKING:
+    import torch
+
+    from cogen.fusion.plan import Plan
+    from cogen.fusion.planner import Inputs
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """An earlier composite, and the slots of the experts in it that are still the same."""
+
+    checkpoint: Checkpoint
+    slots: Mapping[str, int]
+    rows: Mapping[str, torch.Tensor]
+
+
+def write_mixture(
+    plan: Plan, inputs: Inputs, method: Method, rows: Mapping[str, torch.Tensor], folder: Path, *,
+    reuse: Reuse | None = None, threads: int | None = None, progress: Any = None,
+) -> None:  # fmt: skip
+    """Weights, configuration and tokenizer. ``folder`` exists and is empty.
+
+    :param rows: of every slot, shape (layers, hidden).
+    :param reuse: where tensors of unchanged experts are copied from.
+    """
+    import torch
+
+    planned = plan.mixture
+    assert planned is not None  # only plans of strategy moe come here
+    base, config = inputs.base, full_config(inputs.base)
+    target = target_of(config)
+    keys = {expert.id: expert.weights_digest for expert in plan.experts}
+    slots = tuple(Slot(id, base if id == "base" else inputs.experts[id], keys.get(id, "base")) for id in planned.slots)
+    mixture = Mixture(
+        target, slots, planned.layers, planned.hidden, planned.width,
+        torch.stack([rows[id] for id in planned.slots], dim=1),
+        reuse.checkpoint if reuse else None, reuse.slots if reuse else {},
+    )  # fmt: skip
+    with Engine(threads, progress) as engine:
+        merged = planned_outputs(
+            plan, base, list(inputs.experts.values()), method, engine, {"scale": plan.scales[0]}, inputs.grams
+        )
+        shared = shared_outputs(merged, target, planned.layers)
+        write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
+    (inputs.lexicon or Lexicon(None, inputs.tokenizer, plan.tokenizer_digest)).write(base.folder, folder)
+    made = mixture_config(config, target, len(slots), planned.top_k, planned.width)
+    (folder / "config.json").write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
