@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import tomlkit
+from support.sites import site
 from support.tiny import save_model
 
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.model import open_folder
+
+__all__ = ["site"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
-"""The mode ``anchored``: an expert learns beside the frozen base, in a mixture of the two, with a router row of its own.
+"""The mode ``anchored``: an expert learns beside the frozen base, in a mixture of the two, with its own router rows.
 
-As FlexOlmo (arXiv:2507.07024) trains its experts: apart from one another, each against the same public model, so that they
-can be put into one mixture afterwards. Two losses are summed.
+As FlexOlmo (arXiv:2507.07024) trains its experts: apart from one another, each against the same public model, so that
+they can be put into one mixture afterwards. Two losses are summed.
 
 - The language model's, on the domain's text. It reaches the LoRA factors and the rows.
 - The router's: in every layer r·x tells text of the domain (label 1) from general text (label 0), by binary

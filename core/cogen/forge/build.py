@@ -20,6 +20,7 @@ from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import TrainError
+from cogen.evals import model_digest
 from cogen.forge.blocks import encode, pack
 from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
@@ -188,8 +189,9 @@ def _start(prepared: Prepared) -> Start | None:
     recipe = prepared.recipe
     if recipe.training.mode != "anchored":
         return None
-    threads(recipe.training.threads)  # part of what makes a run repeatable, here too
-    key = [prepared.base_ref.weights_digest, tokenizer_digest(prepared.tokenizer)]
+    # Threads are part of what makes a run repeatable, here too: states from another number of them are not taken.
+    count = threads(recipe.training.threads)
+    key = [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), f"{count} threads"]
     anchor = Anchor(lambda: load_model(prepared.base, "float32"), prepared.tokenizer, key)
     return begin(anchor, some_texts(prepared.corpus.train, recipe.corpus.sample_bytes), prepared.general())
 

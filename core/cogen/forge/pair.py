@@ -1,9 +1,9 @@
 """A feed-forward block and its trained twin, mixed by a router row: the two-expert mixture of the mode ``anchored``.
 
-Slot 0 is the frozen base with a router row of zeros, slot 1 is the base plus LoRA with the row r. For the state x that goes
-into the block their weights are ``softmax([0, r·x])`` in float32: what transformers' mixtures (Mixtral, Qwen2-MoE, FlexOlmo …)
-compute for two experts of which the top two are taken and normalised. FlexOlmo (arXiv:2507.07024) trains its experts in
-such pairs.
+Slot 0 is the frozen base with a router row of zeros, slot 1 is the base plus LoRA with the row r. For the state x that
+goes into the block their weights are ``softmax([0, r·x])`` in float32: what transformers' mixtures (Mixtral, Qwen2-MoE,
+FlexOlmo …) compute for two experts of which the top two are taken and normalised. FlexOlmo (arXiv:2507.07024) trains
+its experts in such pairs.
 
 This module imports torch; import it where a model is trained.
 """
@@ -63,7 +63,7 @@ class Pair(nn.Module):
         own = self.act_fn(_adapted(self.gate_proj, gate, x)) * _adapted(self.up_proj, up, x)
         weights = weights.to(own.dtype)
         own = weights[..., 1:] * own
-        # down(w0·h0 + w1·h1) + BA(w1·h1) = w0·down(h0) + w1·(down + BA)(h1): one product with the base's matrix, not two
+        # down(w0·h0 + w1·h1) + BA(w1·h1) = w0·down(h0) + w1·(down + BA)(h1): the base's matrix is used once, not twice
         return _adapted(self.down_proj, self.down_proj.base_layer(weights[..., :1] * base + own), own)
 
 

@@ -1,4 +1,4 @@
-"""What the router of an anchored expert begins with: rows, the size of their steps, and general text to tell it from."""
+"""What the router of an anchored expert begins with: rows, the size of their steps, and general text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def begin(anchor: Anchor, texts: Sequence[str], general: torch.Tensor) -> Start:
 
 
 def general_blocks(tokenizer: Any, training: Training) -> torch.Tensor:
-    """The fixed general text in blocks, one a micro-batch, in an order that the seed alone decides; see :class:`Start`."""
+    """The fixed general text as in :class:`Start`: one block a micro-batch, in an order that the seed alone decides."""
     documents = [Document(text, "general", "general", "unknown") for text in calibration_texts()]
     count = training.steps * training.gradient_accumulation
     return pack(encode(documents, tokenizer), training.sequence_length, count, training.seed)
