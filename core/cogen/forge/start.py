@@ -11,13 +11,10 @@ from cogen.forge.blocks import encode, pack
 from cogen.forge.corpus import Document
 from cogen.forge.recipe import Training
 from cogen.routing.anchors import Anchor
-from cogen.routing.rows import discriminant_rows
+from cogen.routing.rows import discriminant_rows, step_sizes
 
 if TYPE_CHECKING:
     import torch
-
-#: An element that hardly moves on general text takes no larger steps than one of this share of its layer's deviation.
-_LEAST = 0.01
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,8 @@ def begin(anchor: Anchor, texts: Sequence[str], general: torch.Tensor) -> Start:
 
     :param texts: some of the training text; only the mean of its states is used.
     """
-    import torch
-
     moments = anchor.general
-    deviation = torch.diagonal(moments.covariance, dim1=-2, dim2=-1).double().clamp_min(0).sqrt()
-    floor = _LEAST * deviation.square().mean(-1, keepdim=True).sqrt()
-    # A layer that is constant on general text gets no steps at all.
-    scale = torch.where(floor > 0, 1 / torch.maximum(deviation, floor), 0.0)
-    return Start(discriminant_rows(moments, anchor.mean(texts)).float(), scale.float(), general)
+    return Start(discriminant_rows(moments, anchor.mean(texts)).float(), step_sizes(moments).float(), general)
 
 
 def general_blocks(tokenizer: Any, training: Training) -> torch.Tensor:

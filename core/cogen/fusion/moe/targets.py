@@ -163,11 +163,16 @@ def mixture_config(config: Mapping[str, Any], target: Target, slots: int, top_k:
     :param config: every field of the base's configuration.
     :raises CompatibilityError: the mixture's class would read one of them otherwise.
     """
-    from transformers import CONFIG_MAPPING
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
 
     kind: Callable[..., Any] = CONFIG_MAPPING[target.model_type]
-    known = set(kind().to_dict())
-    same = {name: value for name, value in config.items() if name in known and name not in _OWN}
+    known = kind().to_dict()
+    common = PreTrainedConfig().to_dict()  # what every class has, and nobody sets, would only be noise
+    same = {
+        name: value
+        for name, value in config.items()
+        if name in known and name not in _OWN and not (name in common and common[name] == value == known[name])
+    }
     if "sliding_window" in known:
         same["sliding_window"] = config.get("sliding_window") if config["model_type"] == "mistral" else None
     if "use_sliding_window" in known:

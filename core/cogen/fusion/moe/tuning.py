@@ -22,6 +22,7 @@ from cogen.evals import calibration_texts
 from cogen.fusion.merge.method import Method
 from cogen.fusion.moe.write import write_mixture
 from cogen.fusion.samples import sample_texts
+from cogen.routing.rows import step_sizes
 from cogen.routing.states import windows
 from cogen.spec.expert import canonical_digest
 
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from cogen.fusion.planner import Inputs
 
 #: Optimiser steps; in each, one window of every expert's samples and one of the general text.
-STEPS = 60
+STEPS = 40
 #: Tokens of a window.
-LENGTH = 256
-#: Adam's step in units of a state's standard deviation: rows differ by orders of magnitude between dimensions.
-LEARNING_RATE = 0.02
+LENGTH = 192
+#: Adam's step; see :func:`cogen.routing.rows.step_sizes`.
+LEARNING_RATE = 0.01
 #: Weight of the load-balancing loss.
 BALANCE = 0.001
 SEED = 0
@@ -65,7 +66,7 @@ def trained_rows(
     folder = cache_dir() / "routers" / key
     if not folder.is_dir():
         anchor = anchor_of(plan, inputs)
-        spread = anchor.general.covariance.diagonal(dim1=1, dim2=2).float()
+        sizes = step_sizes(anchor.general).float()
         anchor.release()
         with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".mixture.") as scratch:
             whole = Path(scratch) / "mixture"
@@ -74,7 +75,7 @@ def trained_rows(
             model = load_model(open_folder(whole), "bfloat16")
         start = _stacked(rows, slots)
         pools = [windows(inputs.tokenizer, pool, LENGTH) for pool in texts]
-        found = tune(model, start, spread.clamp_min(1e-8).rsqrt(), pools, progress)
+        found = tune(model, start, sizes, pools, progress)
         with atomic_folder(folder) as part:
             write_rows({id: found[:, slot] for slot, id in enumerate(slots)}, part)
     return read_rows(folder / ROUTER)
