@@ -103,8 +103,8 @@ class TestPlan:
         assert make_plan(machine, base.model_copy(update={"level": "full"}))[0].inputs_digest == digests[0]
 
 
-def _anchored(world: Any) -> list[Any]:
-    return [world.expert("e1", 1), world.expert("e2", 2, full=True, model={"relation": "anchored"})]
+def _scratch(world: Any) -> list[Any]:
+    return [world.expert("e1", 1), world.expert("e2", 2, full=True, model={"relation": "scratch", "base": None})]
 
 
 def _lineages(world: Any) -> list[Any]:
@@ -136,7 +136,7 @@ def _two(world: Any) -> list[Any]:
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
-    "anchored": (_anchored, {}, CompatibilityError, "e2 is 'anchored'", "leave e2 out"),
+    "scratch": (_scratch, {}, CompatibilityError, "e2 is 'scratch'", "leave e2 out"),
     "lineages": (_lineages, {}, CompatibilityError, "e1, e3 from The base; e2 from The other", "cogen fuse e1 e3"),
     "tokenizers": (_tokenizers, {}, CompatibilityError, "the tokenizer of e2", "leave e2 out"),
     "no derivatives": (_forbidden, {}, CompatibilityError, "of e2 does not allow", "leave e2 out"),

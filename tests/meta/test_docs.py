@@ -13,7 +13,7 @@ from cogen.cli.main import VERBS, main
 from cogen.host.builtin import METHODS
 
 _ROOT = Path(__file__).parents[2]
-_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/merging.md")
+_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/merging.md", "docs/mixtures.md")
 
 
 def _commands() -> list[str]:

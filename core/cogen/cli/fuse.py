@@ -35,7 +35,7 @@ from cogen.cli.told import Told
 
 def command(
     experts: Experts = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("composite"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write (default: composite).")] = None,
     strategy: Strategy = None,
     method: Method = None,
     scale: Scale = None,
@@ -78,6 +78,12 @@ def command(
          "--remove": remove, "--plan": plan, "--lock": lock},
         {"--threads": threads, "--shard-size": shard_size, "--seed": seed},
     )  # fmt: skip
+    if output is None:
+        if onto is not None:
+            from cogen.errors import UsageError
+
+            raise UsageError("--onto needs a folder for the new composite", hint="name it: -o smaller")
+        output = Path("composite")
     if from_mergekit is not None:
         mergekit.run(from_mergekit, output, threads, shard_size, seed)
         return

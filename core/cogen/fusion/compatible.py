@@ -12,6 +12,10 @@ from cogen.host import Expert
 from cogen.spec.model import BaseRef
 
 
+#: What works for experts that share nothing.
+_TEACH = "keep them apart (--strategy route), or let them teach one model (strategy distill)"
+
+
 def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
     """The base of all.
 
@@ -22,8 +26,7 @@ def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
         if relation == "scratch":
             raise CompatibilityError(
                 f"{expert.id} is 'scratch': it has no base that it could share with others",
-                hint=f"leave {expert.id} out, keep it apart (--strategy route), or let it teach one model (strategy "
-                "distill)",
+                hint=f"leave {expert.id} out; or {_TEACH}",
             )
     groups: dict[str, list[Expert]] = {}
     for expert in chosen:
@@ -33,8 +36,7 @@ def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
         told = "; ".join(f"{', '.join(e.id for e in group)} from {_base(group[0]).name}" for group in groups.values())
         raise CompatibilityError(
             f"the experts descend from different bases and cannot be merged weight by weight: {told}",
-            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}; or keep them apart "
-            "(--strategy route), or let them teach one model (strategy distill)",
+            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}; or {_TEACH}",
         )
     # Equal lineage may be packaged in several ways; which one is used must not depend on the order of the wishes.
     return _base(min(chosen, key=lambda e: (e.spec.model.weights_digest, e.id)))
@@ -71,14 +73,16 @@ def license_of(chosen: Sequence[Expert], base: BaseRef) -> str:
     return " AND ".join(f"({text})" if " OR " in text else text for text in licences)
 
 
-def one_tokenizer(chosen: Sequence[Expert], digest: str, whose: str) -> None:
-    """:raises CompatibilityError: an expert's tokenizer has another digest."""
+def one_tokenizer(chosen: Sequence[Expert], digest: str, whose: str, *, united: bool = True) -> None:
+    """
+    :param united: the strategy can put vocabularies together.
+    :raises CompatibilityError: an expert's tokenizer has another digest."""
     for expert in chosen:
         if expert.spec.tokenizer.digest != digest:
             raise CompatibilityError(
                 f"the tokenizer of {expert.id} is not {whose}",
-                hint=f"leave {expert.id} out: its embeddings mean other tokens; or put the vocabularies together: "
-                "--tokenizer union",
+                hint=f"leave {expert.id} out: its embeddings mean other tokens; or "
+                + ("put the vocabularies together: --tokenizer union" if united else _TEACH),
             )
 
 

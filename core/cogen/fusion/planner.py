@@ -5,6 +5,7 @@ Only manifests, headers and tokenizers are read: no weight is, unless the base w
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     refuse_forbidden(chosen)
     if strategy == "moe":
         refuse_mixture(chosen, recipe)
-        recipe = averaged(recipe)
+        recipe = averaged(recipe, chosen, functools.partial(find_method, host))
     method = find_method(host, recipe.method)
     search = sought(chosen, recipe, method)
     _refuse_parameters(method, recipe, search, chosen)
@@ -75,7 +76,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     tokenizer = load_tokenizer(base.folder)
     digest = tokenizer_digest(tokenizer)
     if recipe.tokenizer is None:
-        one_tokenizer(chosen, digest, "its base's")
+        one_tokenizer(chosen, digest, "its base's", united=strategy == "merge")
     opened = {expert.id: open_weights(expert.spec.model, talk=talk) for expert in chosen}
     # Sums are made in an order that doesn't depend on that of the wishes; where the order has a meaning it is kept.
     by_digest = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))

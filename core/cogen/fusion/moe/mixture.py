@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
@@ -19,6 +19,7 @@ from cogen.fusion.samples import sample_texts
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
+    from cogen.fusion.merge.method import Method
     from cogen.host import Expert
 
 
@@ -96,13 +97,20 @@ def _embedder(recipe: FuseRecipe) -> tuple[str, str]:
     return found.source, found.digest or ""
 
 
-def averaged(recipe: FuseRecipe) -> FuseRecipe:
-    """The recipe for what is no feed-forward block: the plain average, unless it says otherwise."""
+def averaged(recipe: FuseRecipe, chosen: Sequence[Expert], find: Callable[[str], Method]) -> FuseRecipe:
+    """The recipe for what is no feed-forward block: the plain average, unless it says otherwise.
+
+    :param find: gives a method by its name.
+    """
     default = type(recipe).model_fields["method"].default
-    said = recipe.method if "method" in recipe.model_fields_set and recipe.method != default else None
-    return recipe.model_copy(
-        update={"method": said or "linear", "scale": 1.0 if recipe.scale is None else recipe.scale}
-    )
+    name = recipe.method if recipe.method != default else "linear"
+    scale = recipe.scale
+    if scale is None:
+        # One that adds differences up goes N times as far as one that averages them.
+        weights = [recipe.wish(expert.id).weight for expert in chosen]
+        numbers = [weight for weight in weights if isinstance(weight, int | float)]
+        scale = 1.0 / math.fsum(numbers) if find(name).adds and len(numbers) == len(weights) else 1.0
+    return recipe.model_copy(update={"method": name, "scale": scale})
 
 
 def extents_of(base: Checkpoint, mixture: PlannedMixture) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -126,7 +134,8 @@ def mixture_cost(
     return cost.model_copy(
         update={
             "routing_tokens": samples + 3 * trained,  # a step forward and back is three passes forward
-            "insight_tokens": quick * (1 + (len(chosen) if len(mixture.slots) > 1 else 0)) if suites else 0,
+            # once to look, then the whole mixture and the one without each expert
+            "insight_tokens": quick * (len(chosen) + 2 if len(mixture.slots) > 1 else 1),
             "scratch_bytes": cost.output_bytes if mixture.routing == "trained" else 0,
         }
     )

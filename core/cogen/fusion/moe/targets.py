@@ -173,6 +173,9 @@ def mixture_config(config: Mapping[str, Any], target: Target, slots: int, top_k:
         for name, value in config.items()
         if name in known and name not in _OWN and not (name in common and common[name] == value == known[name])
     }
+    # Attention takes it from the configuration wherever it is there, in classes without such a field too.
+    if config.get("head_dim") is not None:
+        same["head_dim"] = config["head_dim"]
     if "sliding_window" in known:
         same["sliding_window"] = config.get("sliding_window") if config["model_type"] == "mistral" else None
     if "use_sliding_window" in known:
