@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from cogen.cli.output import out
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A checkpoint folder, or the id of an installed expert.")] = "composite",
+    model: Annotated[str, typer.Argument(help="A folder: a checkpoint or a route; or an expert's id.")] = "composite",
     prompt: Annotated[
         str | None, typer.Option("-p", "--prompt", help="One question; the answer goes to stdout.")
     ] = None,
@@ -24,30 +25,19 @@ def command(
     system: Annotated[str | None, typer.Option("--system", help="What the model is told before the talk.")] = None,
 ) -> None:
     """Talk to a model. Without --prompt: a conversation; an empty line or Ctrl-D ends it."""
-    from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer
-    from cogen.checkpoints.model import open_folder, open_weights
     from cogen.errors import UsageError
-    from cogen.host import Host
 
     if prompt is None and out.mode != "human":
         raise UsageError("a conversation has no JSON and nothing to be quiet about", hint="ask one question: --prompt")
-    folder = Path(model)
-    if folder.is_dir():
-        checkpoint = open_folder(folder)
-        tokenizer, loaded = load_tokenizer(folder), load_model(checkpoint, "bfloat16")
-    else:
-        host = Host.discover()
-        spec = host.expert(model).spec
-        checkpoint = open_weights(spec.model, talk=out.status)
-        tokenizer = load_expert_tokenizer(host, spec, checkpoint)
-        loaded = load_expert(host, spec, checkpoint, "bfloat16")
+    answerer = _answerer(model)
     talk: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     options = {"max_new_tokens": max_tokens, "temperature": temperature, "seed": seed}
     if prompt is not None:
+        loaded, tokenizer, chosen = answerer(prompt)
         answer = reply(
             loaded, tokenizer, [*talk, {"role": "user", "content": prompt}], streaming=out.mode == "human", **options
         )
-        out.result({"prompt": prompt, "answer": answer})
+        out.result({"prompt": prompt, "answer": answer, **chosen})
         return
     while True:
         try:
@@ -57,7 +47,37 @@ def command(
         if not question:
             break
         talk.append({"role": "user", "content": question})
-        talk.append({"role": "assistant", "content": reply(loaded, tokenizer, talk, streaming=True, **options)})
+        # No name is bound to the model here: it would live on while the next question's expert is loaded.
+        talk.append({"role": "assistant", "content": reply(*answerer(question)[:2], talk, streaming=True, **options)})
+
+
+def _answerer(model: str) -> Callable[[str], tuple[Any, Any, dict[str, Any]]]:
+    """A function that says which model and tokenizer answer a question; for a route also the expert and the scores."""
+    from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer
+    from cogen.checkpoints.model import open_folder, open_weights
+    from cogen.host import Host
+
+    folder = Path(model)
+    if (folder / "route.json").is_file():
+        from cogen.cli.route import Conversation
+
+        route = Conversation(Host.discover(), folder)
+
+        def routed(question: str) -> tuple[Any, Any, dict[str, Any]]:
+            choice, loaded, tokenizer = route.answerer(question)
+            return loaded, tokenizer, {"expert": choice.expert, "scores": choice.scores}
+
+        return routed
+    if folder.is_dir():
+        checkpoint = open_folder(folder)
+        tokenizer, loaded = load_tokenizer(folder), load_model(checkpoint, "bfloat16")
+    else:
+        host = Host.discover()
+        spec = host.expert(model).spec
+        checkpoint = open_weights(spec.model, talk=out.status)
+        tokenizer = load_expert_tokenizer(host, spec, checkpoint)
+        loaded = load_expert(host, spec, checkpoint, "bfloat16")
+    return lambda question: (loaded, tokenizer, {})
 
 
 def reply(

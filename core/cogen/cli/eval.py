@@ -12,11 +12,14 @@ from cogen.cli.output import Column, out
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
     from cogen.evals import BoundSuite, SuiteResult
+    from cogen.fusion.route.measure import Routed
     from cogen.host import Host
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder, an expert's id, `base`, or a source such as hf://…")],
+    model: Annotated[
+        str, typer.Argument(help="A model folder, a route, an expert's id, `base`, or a source such as hf://…")
+    ],
     suite: Annotated[
         list[str] | None,
         typer.Option("--suite", help="An owner, a suite's id, or owner/id; again for more. Default: all."),
@@ -50,9 +53,14 @@ def command(
         "settings": settings,
         "use_cache": not fresh,
     }
-    name, results = _measure(host, model, suites, options)
+    if against is not None and (route := next(filter(_is_route, (model, against)), None)):
+        from cogen.cli.route import chooser_of
+
+        # Models with other tokenizers are measured on the documents that the route's would take.
+        options["chooser"] = chooser_of(host, Path(route))
+    name, results, routed = _measure(host, model, suites, options)
     claims = {f"{b.owner}/{b.suite.id}": b.suite.claim for b in suites if b.owner == name and part == "test"}
-    base = _measure(host, against, suites, options)[1] if against else []
+    base, base_routed = _measure(host, against, suites, options)[1:] if against else ([], None)
     found = [(result, claims.get(result.column)) for result in results]
     gains = [compare(result, other, settings) for result, other in zip(results, base, strict=bool(base))]
 
@@ -67,6 +75,10 @@ def command(
     columns += [Column("claim", "publisher's claim")] if any(claim for _, claim in found) else []
     columns += [Column("against", str(against)), Column("gain", justify="right")] if gains else []
     out.table(rows, columns, title=f"{model}: {part} part, {level}, {dtype}")
+    for one in filter(None, (routed, base_routed)):
+        from cogen.cli.route import show_routed
+
+        show_routed(one)
     out.result(
         {
             "model": model,
@@ -79,6 +91,7 @@ def command(
             "comparisons": [{"suite": r.column, "gain": g.gain, "verdict": g.verdict} | vars(g)
                             for (r, _), g in zip(found, gains, strict=bool(gains))],
         }
+        | ({"routed": routed.confusion} if routed else {})
     )  # fmt: skip
 
 
@@ -89,8 +102,12 @@ def _interval(result: SuiteResult) -> str:
 
 def _measure(
     host: Host, model: str, suites: list[BoundSuite], options: dict[str, Any]
-) -> tuple[str | None, list[SuiteResult]]:
-    """(id of the expert, if it is one; its results)."""
+) -> tuple[str | None, list[SuiteResult], Routed | None]:
+    """(id of the expert, if it is one; its results; of a route, which documents went where)."""
+    if _is_route(model):
+        from cogen.cli.route import measure_folder
+
+        return None, *measure_folder(host, Path(model), suites, options)
     from cogen.checkpoints.digests import tokenizer_digest
     from cogen.checkpoints.load import (
         load_expert,
@@ -107,9 +124,10 @@ def _measure(
     else:
         spec = host.expert(name).spec
         tokenizer, loaders = load_expert_tokenizer(host, spec, checkpoint), own_loaders(host)
-    total = sum(count_tokens(tokenizer, suites, options["part"], options["level"]).values())
+    counting = options["chooser"][0] if options.get("chooser") else tokenizer
+    total = sum(count_tokens(counting, suites, options["part"], options["level"]).values())
     with out.progress(total, f"measuring {model}", unit="tokens") as bar:
-        return name, run_suites(
+        results = run_suites(
             lambda: (
                 load_model(checkpoint, options["dtype"])
                 if name is None
@@ -122,6 +140,12 @@ def _measure(
             progress=bar,
             **options,
         )
+    return name, results, None
+
+
+def _is_route(model: str) -> bool:
+    """Before torch is imported: is this a folder of strategy route?"""
+    return (Path(model) / "route.json").is_file()
 
 
 def _open(host: Host, model: str) -> tuple[str | None, Checkpoint]:

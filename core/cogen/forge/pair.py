@@ -25,8 +25,8 @@ class Pair(nn.Module):
     """Stands where ``mlp`` stood. The projections keep their names, so peft saves and loads them as before.
 
     The row is ``start + delta · scale``, shape (hidden,), float32: elements of a state differ in size by orders of
-    magnitude, Adam's steps don't, so ``scale`` is one over an element's size and a step of delta means the same in every
-    element. Only ``delta`` and the LoRA factors are trained.
+    magnitude, Adam's steps don't, so ``scale`` is one over an element's size and a step of delta means the same in all
+    of them. Only ``delta`` and the LoRA factors are trained.
 
     :param mlp: a gated feed-forward block whose three projections carry a LoRA.
     """

@@ -11,7 +11,6 @@ from cogen.fusion.vocabulary.tensors import layout
 from cogen.host import Expert
 from cogen.spec.model import BaseRef
 
-
 #: What works for experts that share nothing.
 _TEACH = "keep them apart (--strategy route), or let them teach one model (strategy distill)"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cogen.errors import UsageError
 
 #: A folder that holds one of these was written by us.
-MARKS = ("cogen.lock", "merge.json")
+MARKS = ("cogen.lock", "merge.json", "route.json")
 
 
 def refuse_foreign(output: Path) -> None:

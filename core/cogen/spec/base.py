@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 PLUGIN_API = 1
 
 #: Names that a matrix uses for what is no expert.
-RESERVED_IDS = frozenset({"base", "composite", "general"})
+RESERVED_IDS = frozenset({"base", "composite", "general", "route", "ensemble", "oracle"})
 
 
 class Frozen(BaseModel):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.method import Method
     from cogen.host import Expert
 
+#: Widths are padded to a multiple of this many columns: torch's grouped matrix product wants rows of whole 16 bytes.
+ALIGNED = 8
+
 
 def plan_mixture(
     base: Checkpoint, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert], recipe: FuseRecipe
@@ -36,7 +39,8 @@ def plan_mixture(
     for id, checkpoint in experts.items():
         _same_but_widths(base, id, checkpoint)
     slots = (*(("base",) if recipe.public else ()), *experts)
-    width = max(width_of(checkpoint) for checkpoint in (base, *experts.values()))
+    widest = max(width_of(checkpoint) for checkpoint in (base, *experts.values()))
+    width = -(-widest // ALIGNED) * ALIGNED
     top_k = min(recipe.top_k or TOP_K, len(slots))
     routing = pick_routing(chosen, recipe)
     hidden = int(config["hidden_size"])
@@ -102,8 +106,7 @@ def averaged(recipe: FuseRecipe, chosen: Sequence[Expert], find: Callable[[str],
 
     :param find: gives a method by its name.
     """
-    default = type(recipe).model_fields["method"].default
-    name = recipe.method if recipe.method != default else "linear"
+    name = recipe.method if "method" in recipe.model_fields_set else "linear"
     scale = recipe.scale
     if scale is None:
         # One that adds differences up goes N times as far as one that averages them.

@@ -15,7 +15,7 @@ from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_s
 from cogen.checkpoints.sources import fetch
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts, model_digest
-from cogen.fusion.samples import sample_texts
+from cogen.fusion.samples import sample_embedding, sample_texts
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import Embedder
 from cogen.routing.rows import discriminant_rows
@@ -116,29 +116,10 @@ def embedded_means(
     general = anchor.general.mean
     found = []
     for expert in experts:
-        own = sample_embedding(expert, embedder)
+        own = sample_embedding(expert, embedder).double()
         shift = ((own - centre) @ x.T @ dual).reshape(mean.shape)
         found.append(general + shift)
     return found
-
-
-def sample_embedding(expert: Expert, embedder: Embedder) -> torch.Tensor:
-    """Mean sentence embedding of an expert's samples, computed or as shipped; shape (dimensions,), float64."""
-    samples = expert.spec.samples
-    if samples is None or samples.embedding is None:
-        return embedder.encode(sample_texts(expert)).double().mean(0)
-    from cogen.checkpoints.digests import check_file
-
-    path = expert.root / samples.embedding
-    check_file(path, samples.digest, f"the samples of {expert.id}")
-    tensors = read_header(path)
-    wide = embedder.encode(["one text"]).shape[1]
-    if len(tensors) != 1 or next(iter(tensors.values())).shape != (wide,):
-        raise CompatibilityError(
-            f"the embedding that {expert.id} ships is not one vector of {wide} numbers, as {embedder.source} makes",
-            hint="name the embedder that its publisher used: --embedder",
-        )
-    return read_tensor(next(iter(tensors.values()))).double()
 
 
 def write_rows(rows: Mapping[str, torch.Tensor], folder: Path) -> None:

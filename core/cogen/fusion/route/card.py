@@ -1,0 +1,129 @@
+"""``README.md`` of a route, for whoever finds the folder without us: what it is not, how it runs, what it gave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cogen.evals.matrix import BASE
+from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE
+
+if TYPE_CHECKING:
+    from cogen.evals import Matrix
+    from cogen.fusion.route.manifest import RouteManifest
+    from cogen.fusion.route.measure import Routed
+
+CARD = "README.md"
+
+
+def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, routed: Routed | None) -> None:
+    """Manifests are other people's words: every one of them is escaped."""
+    parts = [
+        f"# CoGen route over {len(manifest.experts)} expert{'' if len(manifest.experts) == 1 else 's'}",
+        "**This folder is no checkpoint.** It holds no weights, nothing in it was fused, and transformers or a serving "
+        "engine cannot load it. It says which installed expert answers which query: CoGen loads that expert, one at a "
+        "time.",
+        f"## Run it\n\n{_run(manifest)}",
+        f"## Experts and licences\n\n{_experts(manifest)}",
+        f"## How a query is routed\n\n{_routing(manifest)}",
+        f"## Results\n\n{_results(matrix)}",
+    ]
+    if routed is not None:
+        parts.append(f"## Which documents went where\n\n{_confusion(manifest, routed)}")
+    parts.append(
+        "## Limits\n\nA text that belongs to two fields goes to one expert, and a question that its words do not give "
+        "away goes astray. Every expert keeps the limits of its own card (`cogen show ID`). What was measured is how "
+        "well text is predicted, not whether an answer is right."
+    )
+    (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _run(manifest: RouteManifest) -> str:
+    wheels = " ".join(_word(f"{expert.distribution}=={expert.version}") for expert in manifest.experts)
+    return (
+        f"```sh\npip install {_word(f'cogen-core=={manifest.cogen}')} {wheels}\n"
+        'cogen chat DIR -p "a question"\ncogen eval DIR --level full\n```\n\n'
+        "DIR is this folder. An expert whose digests are no longer those in route.json is refused."
+    )
+
+
+def _experts(manifest: RouteManifest) -> str:
+    rows = [[e.id, e.title, e.publisher, f"{e.distribution} {e.version}", e.license] for e in manifest.experts]
+    if manifest.fallback is not None:
+        rows.append([BASE, manifest.fallback.name, "", "", manifest.fallback.license])
+    return (
+        f"{_table(['expert', 'title', 'publisher', 'distribution', 'licence'], rows)}\n\n"
+        "Nothing here is derived from them: each one is used under its own licence."
+    )
+
+
+def _routing(manifest: RouteManifest) -> str:
+    rest = (
+        f"Text that is nearer to general text than to every expert goes to the base, {_md(manifest.fallback.name)}."
+        if manifest.fallback is not None
+        else "The experts share no base, so every text goes to one of them."
+    )
+    return (
+        f"By its sentence embedding ({_md(manifest.embedder.source)}): to the expert whose samples have the nearest "
+        f"mean embedding. {rest} A chat is routed anew by every question. Long texts are routed by their beginning, as "
+        "far as the embedding model reads."
+    )
+
+
+def _results(matrix: Matrix | None) -> str:
+    if matrix is None:
+        return "Not measured. `cogen eval DIR` measures it."
+    gains = matrix.gains() if BASE in matrix.rows else {}
+    rows = []
+    for row in matrix.rows:
+        cells = [row]
+        for column in matrix.columns:
+            result, against = matrix.get(row, column), gains.get(row, {}).get(column)
+            change = ""
+            if against is not None:
+                change = (
+                    f" ({against.ratio - 1:+.1%})" if against.ratio is not None else f" ({against.difference:+.3f})"
+                )
+            cells.append("" if result is None else f"{result.value:.3f}{change}")
+        rows.append(cells)
+    heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
+    numbers = sorted({cell.n for cells in matrix.cells.values() for cell in cells.values()})
+    counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    about = [
+        f"Level {matrix.level}, {matrix.part} parts, {counts} documents a cell, change against the base where there is "
+        "one. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better.",
+        f"{ROUTE}: every document by the expert that it was routed to. {ORACLE}: every suite by its own expert, "
+        "general text by the base, which nobody knows of a query.",
+    ]
+    if ENSEMBLE in matrix.rows:
+        about.append(
+            f"{ENSEMBLE}: the mean of all models' next-token probabilities, at the cost of running all of them."
+        )
+    return f"{_table(heads, rows)}\n\n{' '.join(about)} Intervals and documents stand in matrix.json."
+
+
+def _confusion(manifest: RouteManifest, routed: Routed) -> str:
+    names = [*([BASE] if manifest.fallback is not None else []), *(expert.id for expert in manifest.experts)]
+    rows = [[column, *(str(found.get(name, 0)) for name in names)] for column, found in routed.confusion.items()]
+    right, every = routed.right
+    said = f"{right} of {every} documents of experts' suites went to the suite's own expert."
+    return f"{_table(['suite', *names], rows)}\n\n{said}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [[_md(cell) for cell in line] for line in (heads, *rows)]
+    lines.insert(1, ["---"] * len(heads))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _md(text: str) -> str:
+    """One line of plain Markdown text: no markup, no link, no table cell of its own."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", line).replace("://", ":&#47;&#47;")
+
+
+def _word(text: str) -> str:
+    """One word of a command line: nothing in it can end the word or the block."""
+    return re.sub(r"[^\w.+!=-]", "", text, flags=re.ASCII)

@@ -1,0 +1,149 @@
+"""``route.json``: which experts a route has, which of their bytes, and what decides between them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from cogen.checkpoints.digests import file_digest
+from cogen.checkpoints.sources import Talk, fetch, silent
+from cogen.errors import PlanError, SpecError, UsageError
+from cogen.routing.embedder import Embedder
+from cogen.spec.base import Digest, ExpertId, Frozen, SourceUri
+from cogen.spec.model import BaseRef
+
+if TYPE_CHECKING:
+    from cogen.host import Expert, Host
+
+ROUTE = "route.json"
+ROUTE_VERSION: Literal[1] = 1
+_HINT = "`cogen fuse --strategy route` writes one"
+_PINNED = ("spec_digest", "file_digest", "weights_digest")
+
+
+class EmbedderRef(Frozen):
+    """The sentence-embedding model: a source, and the digest of its folder."""
+
+    source: SourceUri
+    digest: Digest
+
+    @classmethod
+    def of(cls, embedder: Embedder, talk: Talk = silent) -> Self:
+        """With the digest of what is there now, where nobody has promised one: this fetches it."""
+        return cls(source=embedder.source, digest=embedder.digest or file_digest(fetch(embedder.source, talk=talk)))
+
+    def open(self, talk: Talk = silent) -> Embedder:
+        """The model, loaded when its first text comes."""
+        return Embedder(self.source, self.digest, talk)
+
+
+class RouteExpert(Frozen):
+    """One expert, with the digests that an installed one must have."""
+
+    id: ExpertId
+    title: str
+    distribution: str
+    version: str
+    publisher: str
+    license: str
+    spec_digest: Digest
+    file_digest: Digest
+    weights_digest: Digest
+
+    @classmethod
+    def of(cls, expert: Expert) -> Self:
+        spec = expert.spec
+        return cls(
+            id=spec.id, title=spec.title, distribution=expert.distribution, version=expert.version,
+            publisher=spec.publisher, license=spec.license, spec_digest=spec.digest,
+            file_digest=spec.model.file_digest, weights_digest=spec.model.weights_digest,
+        )  # fmt: skip
+
+
+class RouteManifest(Frozen):
+    """See the module. ``experts`` are sorted by id: the order of the wishes changes nothing.
+
+    ``fallback`` answers what is nearer to general text than to any expert: the base, where all share one. ``centroids``
+    is the digest of the file of that name.
+    """
+
+    version: Literal[1] = ROUTE_VERSION
+    cogen: str
+    embedder: EmbedderRef
+    fallback: BaseRef | None
+    experts: tuple[RouteExpert, ...] = Field(min_length=1)
+    centroids: Digest
+
+    @model_validator(mode="after")
+    def _sorted(self) -> Self:
+        ids = [expert.id for expert in self.experts]
+        if ids != sorted(set(ids)):
+            raise ValueError("experts are sorted by id, and each stands there once")
+        return self
+
+
+def write_route(manifest: RouteManifest, folder: Path) -> None:
+    """JSON with sorted keys: the same route gives the same bytes."""
+    from cogen.checkpoints.cache import atomic_write
+
+    text = json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False)
+    atomic_write(folder / ROUTE, (text + "\n").encode())
+
+
+def is_route(folder: Path) -> bool:
+    """Does this folder hold a route?"""
+    return (folder / ROUTE).is_file()
+
+
+def read_route(folder: Path) -> RouteManifest:
+    """
+    :raises SpecError: there is none, it cannot be read, or a newer CoGen wrote it.
+    """
+    path = folder / ROUTE
+    try:
+        value: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{path} is not a route: {error}", hint=_HINT) from error
+    if not isinstance(value, dict) or "version" not in value:
+        raise SpecError(f"{path} is not a route: it has no field `version`", hint=_HINT)
+    if value["version"] != ROUTE_VERSION:
+        raise SpecError(
+            f"{path} is a route of version {value['version']}, this CoGen reads version {ROUTE_VERSION}",
+            hint="install the CoGen that it names in its field `cogen`, or build it again",
+        )
+    try:
+        return RouteManifest.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        told = f"{place}: {first['msg']}" if place else first["msg"]
+        raise SpecError(f"{path} is not a route: {told}", hint=_HINT) from error
+
+
+def refuse_moved(host: Host, manifest: RouteManifest) -> dict[str, Expert]:
+    """The installed experts of a route, by id.
+
+    :raises PlanError: one is not installed, or is no longer the one that the route was built with.
+    """
+    found = {}
+    for wanted in manifest.experts:
+        wheel = f"pip install {wanted.distribution}=={wanted.version}"
+        try:
+            expert = host.expert(wanted.id)
+        except UsageError as error:
+            raise PlanError(f"the route needs the expert {wanted.id}, which is not installed", hint=wheel) from error
+        now = RouteExpert.of(expert)
+        for name in _PINNED:
+            if getattr(now, name) != getattr(wanted, name):
+                raise PlanError(
+                    f"the {name.replace('_', ' ')} of {wanted.id} ({now.distribution} {now.version}) is no longer that "
+                    "of the route",
+                    hint=f"{wheel}, or build the route again: cogen fuse --strategy route",
+                )
+        found[wanted.id] = expert
+    return found

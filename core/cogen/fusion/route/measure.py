@@ -1,0 +1,84 @@
+"""A route on suites: which expert gets which documents, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cogen.evals import GENERAL, BoundSuite, Matrix, Settings, SuiteResult, run_suites
+from cogen.evals.settings import Level, Part
+from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE, ensemble_row, oracle_row, route_row
+from cogen.fusion.route.documents import Documents, documents_of
+from cogen.fusion.route.members import Member
+from cogen.fusion.route.plan import RouteInputs, RoutePlan, chooser
+from cogen.fusion.route.router import Router
+
+#: Column → model → number of documents that went there; models without any are left out.
+Confusion = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Routed:
+    """``names``: column → the model of each document."""
+
+    documents: list[Documents]
+    names: dict[str, list[str]]
+
+    @property
+    def confusion(self) -> Confusion:
+        return {column: {name: names.count(name) for name in sorted({*names})} for column, names in self.names.items()}
+
+    @property
+    def right(self) -> tuple[int, int]:
+        """(documents of experts' suites that went to the suite's own expert, all of them)."""
+        own = [(one.bound.owner, self.names[one.column]) for one in self.documents if one.bound.owner != GENERAL]
+        return sum(names.count(owner) for owner, names in own), sum(len(names) for _, names in own)
+
+
+def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any, part: Part, level: Level) -> Routed:
+    """Ask the router about every document of the suites that ``level`` measures."""
+    documents = documents_of(suites, tokenizer, part, level)
+    names = {one.column: [choice.expert for choice in router.choose(one.queries)] for one in documents}
+    return Routed(documents, names)
+
+
+def measure_route(plan: RoutePlan, inputs: RouteInputs, router: Router, progress: Any = None) -> tuple[Matrix, Routed]:
+    """Rows base (if there is one), every expert, route, ensemble (where it can be), oracle; on the test parts."""
+    level: Any = plan.level
+    settings = Settings(dtype=plan.eval_dtype)
+    routed = route_documents(router, inputs.suites, inputs.chooser[0], "test", level)
+    rows: dict[str, list[SuiteResult]] = {}
+    for name, member in inputs.members.items():
+        if progress:
+            progress.describe(name)
+        rows[name] = _run(member, inputs.suites, "test", level, settings, inputs.chooser, progress)
+    measured = dict(rows)
+    rows[ROUTE] = route_row(routed.documents, routed.names, measured, settings)
+    if plan.ensemble and (found := ensemble_row(inputs.members, routed.documents, measured, settings, progress)):
+        rows[ENSEMBLE] = found
+    rows[ORACLE] = oracle_row(measured)
+    return Matrix.of(rows), routed
+
+
+def measure_routed(
+    members: Mapping[str, Member], routed: Routed, *, part: Part, level: Level, settings: Settings,
+    progress: Any = None, use_cache: bool = True,
+) -> list[SuiteResult]:  # fmt: skip
+    """The row "route" alone: every model runs on those suites only of which it gets a document."""
+    rows = {}
+    for name, member in members.items():
+        own = [one.bound for one in routed.documents if name in routed.names[one.column]]
+        rows[name] = _run(member, own, part, level, settings, chooser(members), progress, use_cache)
+    return route_row(routed.documents, routed.names, rows, settings)
+
+
+def _run(
+    member: Member, suites: Sequence[BoundSuite], part: Part, level: Level, settings: Settings, chosen_by: Any,
+    progress: Any, use_cache: bool = True,
+) -> list[SuiteResult]:  # fmt: skip
+    return run_suites(
+        lambda: member.load(settings.dtype), member.tokenizer, suites, model_digest=member.digest,
+        tokenizer_digest=member.tokenizer_digest, part=part, level=level, dtype=settings.dtype, settings=settings,
+        progress=progress, use_cache=use_cache, chooser=chosen_by,
+    )  # fmt: skip

@@ -1,0 +1,249 @@
+"""`cogen plan`, `fuse`, `chat` and `eval` with strategy route, from the command line to the folder, on tiny models."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny import tokenizer
+
+from cogen.checkpoints.digests import tokenizer_digest
+from cogen.checkpoints.load import load_model
+from cogen.cli.main import main
+from cogen.evals import Matrix
+from cogen.fusion.route import read_route
+from cogen.host import Host
+
+WISH = ["--strategy", "route"]
+#: What the bag of letters takes for a question about e1.
+QUESTION = "e1train0word0 e1train0word1 e1train0word2"
+
+
+@pytest.fixture
+def machine(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch, general: Any) -> Any:
+    """Two experts of one base are installed."""
+    return installed(monkeypatch, general, host(world.expert("e1", 1), world.expert("e2", 2)))
+
+
+@pytest.fixture
+def strangers(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch, general: Any) -> Any:
+    """An adapter, and a model of another architecture, tokenizer and size that was made from nothing."""
+    return installed(monkeypatch, general, host(world.expert("e1", 1), gpt2(world)))
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, general: Any, machine: Host) -> Host:
+    monkeypatch.setattr(Host, "discover", staticmethod(lambda *_, **__: machine))
+    monkeypatch.setattr("cogen.evals.general_suites", lambda: [general])
+    return machine
+
+
+def gpt2(world: Any) -> Any:
+    """A GPT-2 with a token more than the Llamas have."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = world.folder / "weights-e2"
+    own = tokenizer().__class__(tokenizer_object=_longer(), eos_token="<|endoftext|>")
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=len(own), n_embd=16, n_layer=1, n_head=2, n_positions=1024,
+                                           bos_token_id=0, eos_token_id=0))  # fmt: skip
+    model.to(torch.bfloat16).save_pretrained(folder)
+    own.save_pretrained(folder)
+    return world.expert(
+        "e2", full=True, tokenizer_is=tokenizer_digest(own),
+        model={"relation": "scratch", "base": None, "architecture": "GPT2LMHeadModel"},
+    )  # fmt: skip
+
+
+def _longer() -> Any:
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer().backend_tokenizer.to_str())
+    backend.add_tokens(["e2test"])
+    return backend
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+    """The JSON that a command prints."""
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Experts, fallback and the tokens that the rows take; nothing is written."""
+    plan = run(capsys, "plan", *WISH)
+    assert (plan["strategy"], [e["id"] for e in plan["experts"]], plan["ensemble"]) == ("route", ["e1", "e2"], True)
+    one = sum(suite["test_tokens"] for suite in plan["suites"])
+    assert plan["cost"] == {"matrix_tokens": 3 * one, "ensemble_tokens": 3 * one}
+    assert main(["plan", *WISH]) == 0
+    text = capsys.readouterr().out
+    assert f"{6 * one:,} forward tokens ({3 * one:,} matrix, {3 * one:,} ensemble) in bfloat16" in text
+    assert "the rest to The base" in text
+
+
+def test_fuse_measures_all_rows(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Base, experts, route, ensemble, oracle; the figures of the JSON, the card and matrix.json are the same."""
+    folder = tmp_path / "route"
+    found = run(capsys, "fuse", *WISH, "-o", str(folder))
+    assert list(found["matrix"]) == ["base", "e1", "e2", "route", "ensemble", "oracle"]
+    matrix = Matrix.from_json(json.loads((folder / "matrix.json").read_text()))
+    for row, cells in matrix.cells.items():
+        assert {name: cell.value for name, cell in cells.items()} == {
+            name: cell["value"] for name, cell in found["matrix"][row].items()
+        }
+    assert matrix.get("oracle", "e1/heldout") == matrix.get("e1", "e1/heldout")
+    assert matrix.get("oracle", "general/heldout") == matrix.get("base", "general/heldout")
+    for name, where in found["routed"].items():
+        cell = found["matrix"]["route"][name]
+        assert sum(where.values()) == cell["n"]
+        if len(where) == 1:  # all went to one model: its figure
+            assert cell["value"] == found["matrix"][next(iter(where))][name]["value"]
+    assert found["to_own_expert"] == sum(found["routed"][f"{id}/heldout"].get(id, 0) for id in ("e1", "e2"))
+    card = (folder / "README.md").read_text()
+    assert "**This folder is no checkpoint.**" in card
+    assert "pip install cogen-core==" in card
+    assert f"{found['matrix']['route']['e1/heldout']['value']:.3f}" in card
+    assert "| e1 | The e1 expert | The tests | cogen-plugin-e1 1.0 | Apache-2.0 |" in card
+    assert f"{found['to_own_expert']} of {found['of_experts_documents']} documents" in card
+    assert not list(folder.glob("model*"))
+
+
+def test_fuse_tells_people_the_same(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The matrix, and which documents went where."""
+    assert main(["fuse", *WISH, "-o", str(tmp_path / "route")]) == 0
+    captured = capsys.readouterr()
+    assert "documents by the model that they were routed to" in captured.out
+    assert "documents of experts' suites went to the suite's own expert" in captured.out
+    assert "which is no checkpoint" in captured.err
+
+
+def test_strangers_are_routed_too(strangers: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Another architecture, tokenizer and no base: no base row, no ensemble, no general text for the oracle."""
+    folder = tmp_path / "route"
+    found = run(capsys, "fuse", *WISH, "-o", str(folder))
+    assert list(found["matrix"]) == ["e1", "e2", "route", "oracle"]
+    assert found["fallback"] is None
+    assert set(found["matrix"]["oracle"]) == {"e1/heldout", "e2/heldout"}
+    assert {name for where in found["routed"].values() for name in where} <= {"e1", "e2"}
+    # Documents are chosen by one tokenizer, so that all rows stand on the same ones.
+    matrix = Matrix.from_json(json.loads((folder / "matrix.json").read_text()))
+    assert len({cells["e2/heldout"].documents for cells in matrix.cells.values()}) == 1
+    against = run(capsys, "eval", str(folder), "--against", "e2")
+    assert [result["value"] for result in against["results"]] == [
+        pytest.approx(cell["value"]) for cell in found["matrix"]["route"].values()
+    ]
+    assert main(["chat", str(folder), "-p", "e2test e2train0word1 e2train0word2", "--max-tokens", "2"]) == 0
+    assert "e2 answers" in capsys.readouterr().err
+
+
+def test_level_none_measures_nothing(
+    machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No model is loaded; the card says how to measure."""
+
+    def loaded(*_: Any) -> Any:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("cogen.fusion.route.members.load_model", loaded)
+    monkeypatch.setattr("cogen.fusion.route.members.load_expert", loaded)
+    found = run(capsys, "fuse", *WISH, "--level", "none", "-o", str(tmp_path / "route"))
+    assert found["matrix"] is None
+    assert not (tmp_path / "route" / "matrix.json").exists()
+    assert "Not measured. `cogen eval DIR` measures it." in (tmp_path / "route" / "README.md").read_text()
+
+
+@pytest.fixture
+def folder(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Path:
+    """A route that was not measured."""
+    run(capsys, "fuse", *WISH, "--level", "none", "-o", str(tmp_path / "route"))
+    return tmp_path / "route"
+
+
+def test_eval_gives_the_row_of_fuse(machine: Any, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """On all suites or some, and against any other model; a model runs only where it gets a document."""
+    fused = run(capsys, "fuse", *WISH, "-o", str(folder))
+    found = run(capsys, "eval", str(folder), "--against", "base")
+    row = fused["matrix"]["route"]
+    assert {f"{r['owner']}/{r['suite']}": r["value"] for r in found["results"]} == {
+        n: c["value"] for n, c in row.items()
+    }
+    assert found["routed"] == fused["routed"]
+    assert [c["difference"] for c in found["comparisons"]] == [
+        pytest.approx(row[name]["value"] - fused["matrix"]["base"][name]["value"]) for name in row
+    ]
+    some = run(capsys, "eval", str(folder), "--suite", "e2", "--part", "dev", "--fresh")
+    assert [(r["owner"], r["part"]) for r in some["results"]] == [("e2", "dev")]
+    assert run(capsys, "eval", "base", "--against", str(folder))["baseline"][0]["value"] == found["results"][0]["value"]
+    assert main(["eval", str(folder)]) == 0
+    assert "documents by the model that they were routed to" in capsys.readouterr().out
+
+
+def test_chat_says_who_answers(machine: Any, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """On stderr with the score; the JSON has the expert and all scores, and the answer is that of the expert alone."""
+    found = run(capsys, "chat", str(folder), "-p", QUESTION, "--max-tokens", "4")
+    assert found["expert"] == "e1"
+    assert set(found["scores"]) == {"base", "e1", "e2"}
+    assert max(found["scores"], key=lambda id: found["scores"][id]) == "e1"
+    assert found["answer"] == run(capsys, "chat", "e1", "-p", QUESTION, "--max-tokens", "4")["answer"]
+    assert main(["chat", str(folder), "-p", QUESTION, "--max-tokens", "1"]) == 0
+    said = capsys.readouterr().err
+    assert f"e1 answers: it is {found['scores']['e1']:.3f} nearer to the question than general text is; next e2" in said
+    assert main(["chat", str(folder), "-p", "The house stood at the end of the road.", "--max-tokens", "1"]) == 0
+    assert "base answers: the question is nearer to general text than to any expert" in capsys.readouterr().err
+
+
+def test_a_conversation_is_routed_anew_with_its_whole_history(
+    machine: Any, capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question by itself; the expert sees all turns; one model is in memory, and stays while it is asked again."""
+    loads: list[str] = []
+    alive: list[weakref.ref[Any]] = []
+    seen: list[int] = []
+
+    def load(host: Any, spec: Any, checkpoint: Any, dtype: str) -> Any:
+        gc.collect()
+        assert [ref for ref in alive if ref() is not None] == []
+        loads.append(spec.id)
+        model = load_model(checkpoint, dtype)
+        alive.append(weakref.ref(model))
+        return model
+
+    def reply(model: Any, own: Any, talk: list[dict[str, str]], **_: Any) -> str:
+        seen.append(len(talk))
+        return "so"
+
+    questions = iter([QUESTION, QUESTION, QUESTION.replace("e1", "e2"), ""])
+    monkeypatch.setattr("cogen.fusion.route.members.load_expert", load)
+    monkeypatch.setattr("cogen.cli.chat.reply", reply)
+    monkeypatch.setattr("builtins.input", lambda _: next(questions))
+    assert main(["chat", str(folder)]) == 0
+    assert loads == ["e1", "e2"]
+    assert seen == [1, 3, 5]
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines() if "answers" in line] == ["e1", "e1", "e2"]
+
+
+@pytest.mark.parametrize("verb", [["chat", "DIR", "-p", "hello"], ["eval", "DIR"]])
+def test_an_expert_that_moved_is_refused(
+    machine: Any, world: Any, capsys: pytest.CaptureFixture[str], folder: Path, verb: list[str]
+) -> None:
+    """Exit code 2, before a model is loaded."""
+    machine.found["e2"] = world.expert("e2", 2, title="Another title")
+    found = run(capsys, *(str(folder) if part == "DIR" else part for part in verb), code=2)
+    assert "the spec digest of e2 (cogen-plugin-e2 1.0) is no longer that of the route" in found["error"]
+    assert "build the route again" in found["hint"]
+
+
+def test_a_senseless_wish_is_wrong_usage(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """One line and a hint, in a recipe file too; nothing is written."""
+    found = run(capsys, "fuse", *WISH, "--method", "ties", "-o", str(tmp_path / "no"), code=3)
+    assert found["error"] == "strategy route fuses nothing, so it has no method"
+    (tmp_path / "r.toml").write_text('strategy = "route"\nlevel = "none"\n[experts]\ne1 = 1\n')
+    run(capsys, "fuse", "--recipe", str(tmp_path / "r.toml"), "-o", str(tmp_path / "yes"))
+    assert [expert.id for expert in read_route(tmp_path / "yes").experts] == ["e1"]
+    assert not (tmp_path / "no").exists()

@@ -1,0 +1,113 @@
+"""Building mixtures in tests, and looking at what they are."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def assemble(machine: Any, output: Path, *, routers: Path | None = None, **wishes: Any) -> Any:
+    """``cogen fuse --strategy moe`` with these wishes; the outcome. Level none, unless they say otherwise."""
+    from cogen.fusion.recipe import FuseRecipe
+
+    return carry_out(machine, FuseRecipe(**({"strategy": "moe", "level": "none"} | wishes)), output, routers=routers)
+
+
+def carry_out(machine: Any, recipe: Any, output: Path, **options: Any) -> Any:
+    """Plan and fuse."""
+    from cogen.artifacts.fuse import fuse
+    from cogen.fusion.planner import make_plan, resolve_method
+
+    plan, inputs = make_plan(machine, recipe)
+    method = resolve_method(machine, plan.method, plan.parameters)
+    chosen = [machine.expert(expert.id) for expert in plan.experts]
+    return fuse(plan, inputs, method, chosen, output, **options)
+
+
+def loaded(folder: Path, dtype: str = "float32") -> Any:
+    """The model of a folder, by transformers alone; no tensor may be missing or left over."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True
+    )
+    assert {name: sorted(info[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")} == {
+        "missing_keys": [],
+        "unexpected_keys": [],
+        "mismatched_keys": [],
+    }
+    return model.eval()
+
+
+def bits(folder: Path) -> dict[str, str]:
+    """SHA-256 of weights, configuration and router rows."""
+    names = ("model.safetensors", "config.json", "router.safetensors")
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def set_routers(model: Any, seed: int = 0) -> None:
+    """Random rows in every router."""
+    import torch
+
+    from cogen.fusion.moe.insight import gates
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for gate in gates(model):
+            gate.weight.copy_(torch.randn(gate.weight.shape, generator=generator))
+
+
+@contextlib.contextmanager
+def only(model: Any, slot: int) -> Iterator[None]:
+    """Inside the block every router gives one expert all tokens, with weight one."""
+    import torch
+
+    from cogen.fusion.moe.insight import gates
+
+    def hook(_: Any, __: Any, output: Any) -> Any:
+        ones = torch.ones_like(output[1][:, :1])
+        return output[0], ones, torch.full_like(output[2][:, :1], slot)
+
+    handles = [gate.register_forward_hook(hook) for gate in gates(model)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def close(found: Any, wanted: Any) -> None:
+    """Logits that are equal to 1e-5 of the largest, and not trivially so.
+
+    A mixture sums the same products in another order (experts in one batched product, weighted by shares that sum to
+    one but for rounding), and float32 has seven digits.
+    """
+    import torch
+
+    assert wanted.abs().max() > 0.1
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
+class Words:
+    """A sentence embedder without weights: counts of hashed three-letter pieces, of length one. A real function."""
+
+    SIZE = 16
+
+    def __init__(self, source: str = "words", digest: str | None = None, talk: Any = None) -> None:
+        self.source, self.digest = source, digest
+
+    def encode(self, texts: Any) -> Any:
+        """Shape (texts, 16), float32."""
+        import zlib
+
+        import torch
+
+        found = torch.zeros(len(texts), self.SIZE)
+        for row, text in enumerate(texts):
+            for start in range(max(1, len(text) - 2)):
+                found[row, zlib.crc32(text[start : start + 3].encode()) % self.SIZE] += 1
+        return found / found.norm(dim=1, keepdim=True)
