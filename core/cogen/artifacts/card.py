@@ -6,7 +6,6 @@ are other people's words, so every one of them is escaped: a title can't become 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from cogen.artifacts import choice, summary, words
 from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
+from cogen.markdown import plain as md
+from cogen.markdown import table, word
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock
@@ -108,8 +109,8 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
     gains = matrix.gains() if matrix is not None and summary.BASE in matrix.rows else {}
     parts = [
         f"# {_name(lock)}",
-        f"One language model, built by CoGen {_md(lock.cogen)} out of "
-        f"{_count(lock.plan.experts)} that descend from {_md(lock.plan.base.name)}. "
+        f"One language model, built by CoGen {md(lock.cogen)} out of "
+        f"{_count(lock.plan.experts)} that descend from {md(lock.plan.base.name)}. "
         + " ".join(filter(None, (summary.verdict(matrix, gains), summary.forgetting(matrix, gains), _chosen(lock)))),
         f"## Load it\n\n{_LOAD}",
         f"## Experts\n\n{_experts(lock)}",
@@ -123,7 +124,7 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
 
 def _chosen(lock: Lock) -> str | None:
     said = choice.sentence(lock.plan, lock.scale, lock.parameters, lock.trials)
-    return None if said is None else _md(said)
+    return None if said is None else md(said)
 
 
 def _experts(lock: Lock) -> str:
@@ -135,11 +136,11 @@ def _experts(lock: Lock) -> str:
         for e in sorted(lock.plan.experts, key=lambda e: e.id)
     ]  # fmt: skip
     lineage = (
-        f"Lineage: {_md(lock.plan.base.name)} → {_count(rows)} → this model. All start from the same weights, "
+        f"Lineage: {md(lock.plan.base.name)} → {_count(rows)} → this model. All start from the same weights, "
         f"`{lock.plan.base.weights_digest}`; this model's weights are `{lock.weights_digest}`."
     )
     heads = ["expert", "title", "publisher", "distribution", "relation", "weight", "licence"]
-    return f"{_table(heads, rows)}\n\n{lineage}"
+    return f"{table(heads, rows)}\n\n{lineage}"
 
 
 def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> str:
@@ -161,43 +162,43 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
         "stand in report.html."
     )
     heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
-    return f"{_table(heads, rows)}\n\n{about}"
+    return f"{table(heads, rows)}\n\n{about}"
 
 
 def _licenses(lock: Lock, experts: Sequence[Expert]) -> str:
     of_base = lock.plan.base.license
-    own = f"This model: **{_md(lock.plan.license)}**. Its base: {_md(of_base)}."
+    own = f"This model: **{md(lock.plan.license)}**. Its base: {md(of_base)}."
     said = [f"{own} The experts' licences stand in the table above."]
     if experts:
         rows = [[item.license, item.names, item.experts, f"{item.tokens:,}"] for item in data_licenses(experts)]
         said.append("Texts that the experts were trained on, by licence:")
-        said.append(_table(["licence", "texts", "experts", "tokens (where known)"], rows))
+        said.append(table(["licence", "texts", "experts", "tokens (where known)"], rows))
     else:
         said.append("The texts that they were trained on stand with their licences in report.html.")
-    said += [f"- {_md(note.source)}: {_md(note.message)}" for note in lock.plan.notes]
+    said += [f"- {md(note.source)}: {md(note.message)}" for note in lock.plan.notes]
     return "\n\n".join(said)
 
 
 def _made(lock: Lock) -> str:
     plan = lock.plan
-    wheels = " ".join(_word(f"{e.distribution}=={e.version}") for e in sorted(plan.experts, key=lambda e: e.id))
-    settings = _md(choice.settings(plan, lock.scale, lock.parameters))
+    wheels = " ".join(word(f"{e.distribution}=={e.version}") for e in sorted(plan.experts, key=lambda e: e.id))
+    settings = md(choice.settings(plan, lock.scale, lock.parameters))
     if plan.mixture is not None:
-        merged = f"; the {plan.mixture.merged} other tensors that experts changed: {_md(plan.method)}"
+        merged = f"; the {plan.mixture.merged} other tensors that experts changed: {md(plan.method)}"
         return (
-            f"Strategy moe, {_md(plan.mixture.architecture)}: {_md(words.mixture(plan))}"
-            f"{merged if plan.mixture.merged else ''}; {_md(words.tokenizer(plan))}. The same bits again, with "
+            f"Strategy moe, {md(plan.mixture.architecture)}: {md(words.mixture(plan))}"
+            f"{merged if plan.mixture.merged else ''}; {md(words.tokenizer(plan))}. The same bits again, with "
             "`router.safetensors` beside the lock:\n\n"
-            f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\n"
+            f"```sh\npip install {word(f'cogen-core=={lock.cogen}')} {wheels}\n"
             "cogen fuse --lock cogen.lock -o composite\n```\n\n"
             f"Without one of its experts: `cogen fuse --onto composite --remove EXPERT -o smaller`"
             f"{', which leaves the bits of a build without it' if plan.mixture.exact else ''}."
         )
     searched = f", found among {len(lock.trials)} candidates on the dev parts" if lock.trials else ""
     return (
-        f"Strategy {_md(plan.strategy)}, method {_md(plan.method)} with {settings}{searched}; "
-        f"{_md(words.tokenizer(plan))}. The same bits again:\n\n"
-        f"```sh\npip install {_word(f'cogen-core=={lock.cogen}')} {wheels}\n"
+        f"Strategy {md(plan.strategy)}, method {md(plan.method)} with {settings}{searched}; "
+        f"{md(words.tokenizer(plan))}. The same bits again:\n\n"
+        f"```sh\npip install {word(f'cogen-core=={lock.cogen}')} {wheels}\n"
         "cogen fuse --lock cogen.lock -o composite\n```"
     )
 
@@ -211,27 +212,9 @@ def _limits(lock: Lock, experts: Sequence[Expert]) -> str:
     ]
     for expert in sorted(experts, key=lambda e: e.id):
         data = expert.spec.data
-        said.append(f"- **{_md(expert.spec.title)}**. Limits: {_md(data.limitations)} Not for: {_md(data.not_for)}")
+        said.append(f"- **{md(expert.spec.title)}**. Limits: {md(data.limitations)} Not for: {md(data.not_for)}")
     return "\n\n".join(said[:1]) + ("\n\n" + "\n".join(said[1:]) if experts else "")
 
 
 def _count(experts: Sequence[object]) -> str:
     return "one expert" if len(experts) == 1 else f"{len(experts)} experts"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[_md(cell) for cell in line] for line in (heads, *rows)]
-    lines.insert(1, ["---"] * len(heads))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _md(text: str) -> str:
-    """Other people's words as one line of plain Markdown text: no markup, no link, no table cell of their own."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Addresses would become links by themselves.
-    return re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", line).replace("://", ":&#47;&#47;")
-
-
-def _word(text: str) -> str:
-    """One word of a command line: nothing in it can end the word or the block."""
-    return re.sub(r"[^\w.+!=-]", "", text, flags=re.ASCII)

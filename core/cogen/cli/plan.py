@@ -98,7 +98,10 @@ def command(
     host = Host.discover()
     if wishes.strategy == "route":
         from cogen.cli.route import show_plan
+        from cogen.errors import UsageError
 
+        if output is not None:
+            raise UsageError("strategy route fuses nothing: there is no plan to save", hint="save the recipe instead")
         show_plan(host, wishes)
         return
     plan, _ = make_plan(host, wishes, talk=out.status)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.evals.matrix import BASE
 from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE
+from cogen.markdown import plain as md
+from cogen.markdown import table, word
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
@@ -41,9 +41,9 @@ def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, rou
 
 
 def _run(manifest: RouteManifest) -> str:
-    wheels = " ".join(_word(f"{expert.distribution}=={expert.version}") for expert in manifest.experts)
+    wheels = " ".join(word(f"{expert.distribution}=={expert.version}") for expert in manifest.experts)
     return (
-        f"```sh\npip install {_word(f'cogen-core=={manifest.cogen}')} {wheels}\n"
+        f"```sh\npip install {word(f'cogen-core=={manifest.cogen}')} {wheels}\n"
         'cogen chat DIR -p "a question"\ncogen eval DIR --level full\n```\n\n'
         "DIR is this folder. An expert whose digests are no longer those in route.json is refused."
     )
@@ -54,19 +54,19 @@ def _experts(manifest: RouteManifest) -> str:
     if manifest.fallback is not None:
         rows.append([BASE, manifest.fallback.name, "", "", manifest.fallback.license])
     return (
-        f"{_table(['expert', 'title', 'publisher', 'distribution', 'licence'], rows)}\n\n"
+        f"{table(['expert', 'title', 'publisher', 'distribution', 'licence'], rows)}\n\n"
         "Nothing here is derived from them: each one is used under its own licence."
     )
 
 
 def _routing(manifest: RouteManifest) -> str:
     rest = (
-        f"Text that is nearer to general text than to every expert goes to the base, {_md(manifest.fallback.name)}."
+        f"Text that is nearer to general text than to every expert goes to the base, {md(manifest.fallback.name)}."
         if manifest.fallback is not None
         else "The experts share no base, so every text goes to one of them."
     )
     return (
-        f"By its sentence embedding ({_md(manifest.embedder.source)}): to the expert whose samples have the nearest "
+        f"By its sentence embedding ({md(manifest.embedder.source)}): to the expert whose samples have the nearest "
         f"mean embedding. {rest} A chat is routed anew by every question. Long texts are routed by their beginning, as "
         "far as the embedding model reads."
     )
@@ -101,7 +101,7 @@ def _results(matrix: Matrix | None) -> str:
         about.append(
             f"{ENSEMBLE}: the mean of all models' next-token probabilities, at the cost of running all of them."
         )
-    return f"{_table(heads, rows)}\n\n{' '.join(about)} Intervals and documents stand in matrix.json."
+    return f"{table(heads, rows)}\n\n{' '.join(about)} Intervals and documents stand in matrix.json."
 
 
 def _confusion(manifest: RouteManifest, routed: Routed) -> str:
@@ -109,21 +109,4 @@ def _confusion(manifest: RouteManifest, routed: Routed) -> str:
     rows = [[column, *(str(found.get(name, 0)) for name in names)] for column, found in routed.confusion.items()]
     right, every = routed.right
     said = f"{right} of {every} documents of experts' suites went to the suite's own expert."
-    return f"{_table(['suite', *names], rows)}\n\n{said}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[_md(cell) for cell in line] for line in (heads, *rows)]
-    lines.insert(1, ["---"] * len(heads))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _md(text: str) -> str:
-    """One line of plain Markdown text: no markup, no link, no table cell of its own."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", line).replace("://", ":&#47;&#47;")
-
-
-def _word(text: str) -> str:
-    """One word of a command line: nothing in it can end the word or the block."""
-    return re.sub(r"[^\w.+!=-]", "", text, flags=re.ASCII)
+    return f"{table(['suite', *names], rows)}\n\n{said}"
