@@ -51,7 +51,7 @@ def dense(family: str, seed: int = 7, dtype: str = "float32", **changes: Any) ->
     options: dict[str, Any] = {
         "vocab_size": len(tokenizer()), "hidden_size": HIDDEN, "intermediate_size": WIDTH,
         "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "max_position_embeddings": 512, "initializer_range": 0.3, "rms_norm_eps": 3e-3, "bos_token_id": 0,
+        "max_position_embeddings": 1024, "initializer_range": 0.3, "rms_norm_eps": 3e-3, "bos_token_id": 0,
         "eos_token_id": 0, "pad_token_id": 0,
     }  # fmt: skip
     config = getattr(transformers, f"{name}Config")(**(options | own | changes))
@@ -142,7 +142,7 @@ class Zoo:
         from cogen.checkpoints.digests import tokenizer_digest
         from cogen.checkpoints.load import load_tokenizer
 
-        model = {"architecture": architecture(self.family)} | model | changes.pop("model", {})
+        model = {"architecture": architecture(self.family)} | model | changes.pop("manifest", {})
         # Some families read the same file with a tokenizer class of their own.
         changes.setdefault("tokenizer_is", tokenizer_digest(load_tokenizer(self.world.folder / "base")))
         return self.world.expert(id, full=full, base=self.base, model=model, **changes)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,28 @@ def carry_out(machine: Any, recipe: Any, output: Path, **options: Any) -> Any:
     method = resolve_method(machine, plan.method, plan.parameters)
     chosen = [machine.expert(expert.id) for expert in plan.experts]
     return fuse(plan, inputs, method, chosen, output, **options)
+
+
+def evolve(
+    machine: Any,
+    composite: Path,
+    output: Path,
+    *,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    level: Any = None,
+) -> tuple[Any, str]:
+    """``cogen fuse --onto composite``: the outcome, and what the command says."""
+    from cogen.artifacts.evolve import evolved, reusable
+    from cogen.artifacts.fuse import fuse
+    from cogen.fusion.planner import make_plan, resolve_method
+
+    lock, recipe = evolved(composite, add, remove, level)
+    plan, inputs = make_plan(machine, recipe)
+    reuse, said = reusable(lock, plan, composite)
+    method = resolve_method(machine, plan.method, plan.parameters, plan.space)
+    chosen = [machine.expert(expert.id) for expert in plan.experts]
+    return fuse(plan, inputs, method, chosen, output, reuse=reuse), said
 
 
 def loaded(folder: Path, dtype: str = "float32") -> Any:
@@ -59,25 +80,6 @@ def set_routers(model: Any, seed: int = 0) -> None:
     with torch.no_grad():
         for gate in gates(model):
             gate.weight.copy_(torch.randn(gate.weight.shape, generator=generator))
-
-
-@contextlib.contextmanager
-def only(model: Any, slot: int) -> Iterator[None]:
-    """Inside the block every router gives one expert all tokens, with weight one."""
-    import torch
-
-    from cogen.fusion.moe.insight import gates
-
-    def hook(_: Any, __: Any, output: Any) -> Any:
-        ones = torch.ones_like(output[1][:, :1])
-        return output[0], ones, torch.full_like(output[2][:, :1], slot)
-
-    handles = [gate.register_forward_hook(hook) for gate in gates(model)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def close(found: Any, wanted: Any) -> None:

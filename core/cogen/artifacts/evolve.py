@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock, verify
 from cogen.checkpoints.model import open_folder
 from cogen.errors import PlanError, UsageError
 from cogen.fusion.moe.routers import ROUTER, read_rows
+from cogen.fusion.moe.wish import FROZEN
 from cogen.fusion.moe.write import Reuse
 from cogen.fusion.plan import Plan
-from cogen.fusion.recipe import FuseRecipe, Level
+from cogen.fusion.recipe import TOTALS, FuseRecipe, Level
 
 
 def evolved(
@@ -28,7 +30,7 @@ def evolved(
             f"{composite} is no composite with a {LOCK_NAME}", hint="name a folder that `cogen fuse` wrote"
         )
     lock = read_lock(composite)
-    before = wishes(lock.plan, level=level)
+    before = _before(lock, level)
     present = {expert.id for expert in lock.plan.experts}
     for id in remove:
         if id not in present:
@@ -39,12 +41,36 @@ def evolved(
     experts = {id: wish for id, wish in before.experts.items() if id not in remove} | dict.fromkeys(add, 1.0)
     if not experts:
         raise UsageError("no expert would be left", hint="that is the base itself: take it from where it came from")
-    changes: dict[str, object] = {"experts": experts, "level": level or lock.plan.level}
+    gone = {f"weight.{id}" for id in remove}
+    space = {name: bounds for name, bounds in before.space.items() if name not in gone}
+    changes: dict[str, object] = {"experts": experts, "space": space}
+    left = {expert.relation for expert in lock.plan.experts if expert.id in experts}
+    if lock.plan.mixture is not None and not add and left <= {*FROZEN}:
+        # Nothing is left that a method could merge, or a weight weigh.
+        changes |= {"experts": dict.fromkeys(experts, 1.0), "method": "linear", "scale": None, "parameters": {}}
     if before.top_k is not None:
         changes["top_k"] = min(before.top_k, len(experts) + before.public)
     if wrong := verify(lock, composite):
         raise PlanError(f"{composite / wrong[0]} is not what its lock says", hint="build the composite again")
     return lock, before.model_copy(update=changes)
+
+
+def _before(lock: Lock, level: Level | None) -> FuseRecipe:
+    """The wishes that gave the composite, less those that were only made for its number of experts."""
+    plan = lock.plan
+    if plan.mixture is None and plan.evaluations and level == "none":
+        return wishes(plan, scale=lock.scale, parameters=lock.parameters, level=level)
+    before = wishes(plan, level=level)
+    changes: dict[str, object] = {}
+    weights = [expert.weight for expert in plan.experts]
+    if all(isinstance(weight, int | float) for weight in weights):
+        total = math.fsum(weights)  # type: ignore[arg-type]
+        shares = tuple(float(f"{one / total:.3g}") for one in TOTALS)
+        if plan.scales in (TOTALS, shares) or (plan.mixture is not None and plan.scales == (1.0 / total,)):
+            changes["scale"] = None
+    if plan.mixture is not None and len(plan.mixture.slots) == 1:
+        changes["top_k"] = None  # nothing but one was possible
+    return before.model_copy(update=changes)
 
 
 def reusable(lock: Lock, plan: Plan, composite: Path) -> tuple[Reuse | None, str]:

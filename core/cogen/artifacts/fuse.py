@@ -12,6 +12,7 @@ from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import Lock, make_lock, verify, write_lock
 from cogen.artifacts.report import write_report
 from cogen.checkpoints.cache import atomic_folder
+from cogen.checkpoints.digests import file_digest
 from cogen.errors import PlanError
 from cogen.evals import Matrix
 from cogen.fusion.calibration import calibrated
@@ -69,6 +70,11 @@ def fuse(
         seconds[stage] = round(time.monotonic() - clock, 1)
         clock = time.monotonic()
 
+    if replay is not None and routers is not None and file_digest(routers) != replay.files.get(ROUTER):
+        raise PlanError(
+            f"{routers} is not the lock's",
+            hint="put the composite's own file beside its lock, or take it away: routers are then made again",
+        )
     inputs = calibrated(plan, inputs, method, progress)
     if replay is None:
         choice, trials = search(plan, inputs, method, progress)
@@ -117,7 +123,7 @@ def _rows(plan: Plan, inputs: Inputs, method: Any, reuse: Reuse | None, progress
     """The routers' rows by slot."""
     assert plan.mixture is not None
     rows = untrained_rows(plan, inputs, reuse.rows if reuse else None, progress)
-    return trained_rows(plan, inputs, method, rows, progress) if plan.mixture.routing == "trained" else rows
+    return trained_rows(plan, inputs, method, rows, progress) if plan.mixture.tuned else rows
 
 
 def wishes(
@@ -146,10 +152,12 @@ def wishes(
         method = "linear" if plan.search and not plan.space else plan.method
         given = {**plan.parameters, **chosen}
         return FuseRecipe(
-            experts=experts, method=method, scale=scale, parameters=given, level=level or plan.level, **vocabulary
-        )
+            experts=experts, strategy="merge", method=method, scale=scale, parameters=given, level=level or plan.level,
+            **vocabulary,
+        )  # fmt: skip
     return FuseRecipe(
         experts=experts,
+        strategy="merge",
         method=plan.method,
         scale=plan.scales[0] if len(plan.scales) == 1 else plan.scales,
         parameters=plan.parameters,

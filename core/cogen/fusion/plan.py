@@ -98,6 +98,11 @@ class PlannedMixture(Frozen):
         """Are the base's own feed-forward blocks one of the experts?"""
         return "base" in self.slots
 
+    @property
+    def tuned(self) -> bool:
+        """Are routers trained? With a single slot there is nothing to choose, so nothing to train."""
+        return self.routing == "trained" and len(self.slots) > 1
+
 
 class Cost(Frozen):
     """What the run takes, beside the download of the base: tokens through a model, and bytes.

@@ -25,7 +25,8 @@ from cogen.fusion.lexicon import Lexicon, make_lexicon, refuse_lexicon
 from cogen.fusion.merge.method import Method, whole_tensor
 from cogen.fusion.merge.parameters import for_tensor
 from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
-from cogen.fusion.moe.wish import pick_strategy, refuse_mixture
+from cogen.fusion.moe.targets import DENSE
+from cogen.fusion.moe.wish import pick_strategy, refuse_mixture, refuse_wishes_of_mixture
 from cogen.fusion.plan import Note, Plan, PlannedExpert
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.samples import sample_texts
@@ -63,7 +64,9 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         )
     base_ref = one_lineage(chosen)
     refuse_forbidden(chosen)
-    if strategy == "moe":
+    if strategy == "merge":
+        refuse_wishes_of_mixture(recipe)
+    else:
         refuse_mixture(chosen, recipe)
         recipe = averaged(recipe, chosen, functools.partial(find_method, host))
     method = find_method(host, recipe.method)
@@ -100,7 +103,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         cogen=importlib.metadata.version("cogen-core"),
         strategy=strategy,
         method=recipe.method,
-        why=_why(chosen, recipe, method) if mixture is None else why(mixture, chosen, recipe),
+        why=_why(chosen, recipe, method) if mixture is None else why(mixture, chosen),
         base=base_ref,
         tokenizer_digest=digest,
         architecture=chosen[0].spec.model.architecture,
@@ -204,9 +207,10 @@ def _why(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> str:
         return f"one expert: {method.name} goes from its base to it"
     if len(chosen) == 1:
         return "one expert: it is scaled against its base"
-    asked = "you asked for it" if recipe.strategy == "merge" else "--strategy moe stacks them instead"
     alike = "base, tokenizer and shape" if recipe.tokenizer is None else "base"
-    return f"{len(chosen)} experts of one {alike}: they merge weight by weight ({asked})"
+    stacks = recipe.tokenizer is None and all(expert.spec.model.architecture in DENSE for expert in chosen)
+    other = "--strategy moe stacks them" if stacks else "--strategy route keeps them apart"
+    return f"{len(chosen)} experts of one {alike}: they merge weight by weight ({other} instead)"
 
 
 def _notes(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[Note, ...]:

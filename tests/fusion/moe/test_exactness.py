@@ -153,6 +153,6 @@ def test_what_the_mixture_would_read_otherwise_is_refused(monkeypatch: pytest.Mo
             return super().to_dict() | {"rms_norm_eps": 1e-5}
 
     monkeypatch.setattr(transformers, "CONFIG_MAPPING", {"mixtral": Other})
-    with pytest.raises(CompatibilityError, match="reads rms_norm_eps as 1e-05 where the base has 0.003") as caught:
+    with pytest.raises(CompatibilityError, match=r"reads rms_norm_eps as 1e-05 where the base has 0\.003") as caught:
         mixture_config(config, TARGETS["llama"], 2, 2, 64)
     assert "distill" in str(caught.value.hint)

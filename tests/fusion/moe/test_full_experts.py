@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.families import HIDDEN, LAYERS, dense, sibling
-from support.mixtures import assemble, carry_out, close, loaded, only
+from support.mixtures import assemble, carry_out, close, loaded
 from support.tiny import logits
 
 from cogen.checkpoints import model as checkpoints
@@ -18,6 +18,7 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.safetensors_file import read_tensor
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion import stream
+from cogen.fusion.moe.insight import only
 from cogen.fusion.moe.targets import ffn_tensor
 from cogen.fusion.recipe import FuseRecipe
 
@@ -130,16 +131,16 @@ def test_other_widths_are_padded(zoo: Any, host: Any, family: str, tmp_path: Pat
     assert float(model.model.layers[0].mlp.experts.down_proj[narrow, :, 24:].detach().abs().max()) == 0
 
 
-@pytest.mark.parametrize(
-    ("method", "parameters", "scale"),
-    [
-        (None, {}, None),
-        ("task_arithmetic", {}, None),
-        ("task_arithmetic", {}, 0.3),
-        ("ties", {"density": 0.4}, 0.7),
-        ("slerp", {"t": 0.3}, None),
-    ],
-)
+MERGES: list[tuple[str | None, dict[str, Any], float | None]] = [
+    (None, {}, None),
+    ("task_arithmetic", {}, None),
+    ("task_arithmetic", {}, 0.3),
+    ("ties", {"density": 0.4}, 0.7),
+    ("slerp", {"t": 0.3}, None),
+]
+
+
+@pytest.mark.parametrize(("method", "parameters", "scale"), MERGES)
 def test_all_else_is_merged(
     zoo: Any, host: Any, tmp_path: Path, method: str | None, parameters: dict[str, Any], scale: float | None
 ) -> None:

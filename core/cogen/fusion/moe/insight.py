@@ -125,6 +125,26 @@ def without(model: Any, slot: int | None) -> Iterator[None]:
             handle.remove()
 
 
+@contextlib.contextmanager
+def only(model: Any, slot: int) -> Iterator[None]:
+    """Inside the block every router gives all weight to ``slot``: the mixture is that expert."""
+    import torch
+
+    def hook(gate: Any, _: Any, output: Any) -> Any:
+        weights, indices = torch.zeros_like(output[1]), torch.empty_like(output[2])
+        weights[:, 0] = 1.0
+        # The others have no weight, but have to be others: each is taken once.
+        indices[:] = (slot + torch.arange(indices.shape[1], device=indices.device)) % output[0].shape[1]
+        return output[0], weights, indices
+
+    handles = [gate.register_forward_hook(hook) for gate in gates(model)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def mean_weights(used: Usage) -> Sequence[float]:
     """Over all layers: each slot's mean share in the result."""
     layers = len(used.weight)

@@ -12,7 +12,7 @@ from cogen.fusion.composite import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
 from cogen.fusion.moe.targets import PARTS, Target, ffn_tensor, full_config, mixture_config, target_of
 from cogen.fusion.moe.tuning import training_tokens
-from cogen.fusion.moe.wish import FROZEN, TOP_K, pick_routing
+from cogen.fusion.moe.wish import TOP_K, pick_routing
 from cogen.fusion.plan import Cost, PlannedMixture, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.samples import sample_texts
@@ -47,7 +47,7 @@ def plan_mixture(
     mixture_config(config, target, len(slots), top_k, width)  # what its class would read otherwise is refused here
     extents = mixture_extents(base, target, layers, hidden, width, len(slots))
     total = sum(math.prod(shape) for _, shape in extents.values())
-    frozen = all(expert.spec.model.relation in FROZEN for expert in chosen)
+    merged = merged_names(base, list(experts.values()), target, layers)
     return PlannedMixture(
         model_type=target.model_type,
         architecture=target.architecture,
@@ -57,10 +57,10 @@ def plan_mixture(
         layers=layers,
         hidden=hidden,
         width=width,
-        merged=len(merged_names(base, list(experts.values()), target, layers)),
+        merged=len(merged),
         parameters=total,
         active=total - (len(slots) - top_k) * layers * len(PARTS) * hidden * width,
-        exact=frozen and routing != "trained",
+        exact=not merged and routing != "trained",
         embedder=_embedder(recipe) if routing == "embedding" else None,
     )
 
@@ -133,21 +133,20 @@ def mixture_cost(
     elif mixture.routing == "embedding":
         samples = sum(len(ids) for ids in tokenizer(calibration_texts(), add_special_tokens=False)["input_ids"])
     quick = sum(min(suite.test_tokens, QUICK_TOKENS["test"]) for suite in suites if suite.metric == "bits_per_byte")
-    trained = training_tokens(len(chosen)) if mixture.routing == "trained" else 0
+    trained = training_tokens(len(chosen)) if mixture.tuned else 0
     return cost.model_copy(
         update={
-            "routing_tokens": samples + 3 * trained,  # a step forward and back is three passes forward
+            "routing_tokens": samples + 4 * trained,  # the teacher's pass, and a step forward and back counts as three
             # once to look, then the whole mixture and the one without each expert
             "insight_tokens": quick * (len(chosen) + 2 if len(mixture.slots) > 1 else 1),
-            "scratch_bytes": cost.output_bytes if mixture.routing == "trained" else 0,
+            "scratch_bytes": cost.output_bytes if mixture.tuned else 0,
         }
     )
 
 
-def why(mixture: PlannedMixture, chosen: Sequence[Expert], recipe: FuseRecipe) -> str:
-    """Why these experts are stacked."""
+def why(mixture: PlannedMixture, chosen: Sequence[Expert]) -> str:
+    """Why these experts are stacked; the same for the same experts and routers, whoever chose the strategy."""
     count = "one expert" if len(chosen) == 1 else f"{len(chosen)} experts of one base and tokenizer"
-    reason = "you asked for it" if recipe.strategy == "moe" else "all ship a router row that was trained for it"
-    if recipe.strategy == "auto" and reason.startswith("all") and any(e.spec.router is None for e in chosen):
-        reason = "what you asked for is of strategy moe"
+    trained = "all ship a router row that was trained for it"
+    reason = trained if mixture.routing == "anchored" else "you asked for it"
     return f"{count} become one {mixture.architecture} ({reason})"

@@ -1,9 +1,11 @@
 """Routing "trained": a short calibration in which nothing but the routers learns.
 
-It starts from the discriminant rows and minimises the language-model loss of the finished mixture on the experts'
-samples and on the general text, in equal parts, with the load-balancing loss of Switch Transformers (arXiv:2101.03961)
-so that no expert starves. All experts are seen together, so these routers belong to just this set: with another set
-they are trained again.
+It starts from the discriminant rows. Each step reads one window of every expert's samples and one of the general text,
+and makes the mixture predict as the text's own expert does: the loss is the divergence KL(expert ‖ mixture) of the next
+token's distributions. The teacher costs no second model: a mixture whose routers all choose one slot *is* that expert. A
+whole distribution a token says far more than the token alone, so a few dozen steps are enough. A small load-balancing
+loss (Switch Transformers, arXiv:2101.03961) keeps every expert in use. All experts are seen together, so these routers
+belong to just this set: with another set they are trained again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import math
 import random
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +40,11 @@ STEPS = 40
 #: Tokens of a window.
 LENGTH = 192
 #: Adam's step; see :func:`cogen.routing.rows.step_sizes`.
-LEARNING_RATE = 0.01
+LEARNING_RATE = 0.005
 #: Weight of the load-balancing loss.
 BALANCE = 0.001
 SEED = 0
-_VERSION = 1
+_VERSION = 2
 
 
 def training_tokens(experts: int) -> int:
@@ -74,28 +77,38 @@ def trained_rows(
             write_mixture(plan, inputs, method, rows, whole)
             model = load_model(open_folder(whole), "bfloat16")
         start = _stacked(rows, slots)
-        pools = [windows(inputs.tokenizer, pool, LENGTH) for pool in texts]
+        owners = ["base", *(id for id in slots if id != "base")]
+        pools = [
+            Pool(windows(inputs.tokenizer, pool, LENGTH), slots.index(id) if id in slots else None)
+            for id, pool in zip(owners, texts, strict=True)
+        ]
         found = tune(model, start, sizes, pools, progress)
         with atomic_folder(folder) as part:
             write_rows({id: found[:, slot] for slot, id in enumerate(slots)}, part)
     return read_rows(folder / ROUTER)
 
 
-def tune(
-    model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[list[list[int]]], progress: Any = None
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class Pool:
+    """Windows of token ids, and the slot whose expert is their teacher; ``None``: the text itself teaches."""
+
+    windows: list[list[int]]
+    teacher: int | None
+
+
+def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool], progress: Any = None) -> torch.Tensor:
     """Train the routers of a transformers mixture.
 
     :param model: its routers are replaced by what is trained.
     :param start: rows, shape (layers, slots, hidden).
     :param scale: of a step in every dimension, shape (layers, hidden).
-    :param pools: windows of token ids, a pool for every text; in a step each pool gives one window.
+    :param pools: in a step each gives one window.
     :returns: rows, shape (layers, slots, hidden), float32.
     """
     import torch
     from torch.nn.utils import parametrize
 
-    from cogen.fusion.moe.insight import gates
+    from cogen.fusion.moe.insight import gates, only
 
     class Row(torch.nn.Module):
         """Weight of a router: where it started plus a scaled float32 change, rounded as the mixture will store it."""
@@ -119,24 +132,33 @@ def tune(
     optimiser = torch.optim.Adam(changes, lr=LEARNING_RATE)
     order = random.Random(SEED)
     queues: list[list[list[int]]] = [[] for _ in pools]
-    model.train()
+    model.eval()  # a base that was trained with dropout would give other rows every time
     for step in range(STEPS):
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 5) * (0.5 + 0.5 * math.cos(math.pi * step / STEPS))
         optimiser.zero_grad()
+        total = 0.0
         for pool, queue in zip(pools, queues, strict=True):
             if not queue:
-                queue += order.sample(pool, len(pool))
+                queue += order.sample(pool.windows, len(pool.windows))
             ids = torch.tensor([queue.pop()], device=model.device)
-            output = model(input_ids=ids, labels=ids, use_cache=False, output_router_logits=True)
-            loss = output.loss if model.config.router_aux_loss_coef else output.loss + BALANCE * output.aux_loss
-            (loss / len(pools)).backward()
+            wanted = None
+            if pool.teacher is not None:
+                with torch.no_grad(), only(model, pool.teacher):
+                    wanted = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+            output = model(input_ids=ids, use_cache=False, output_router_logits=True)
+            found = output.logits.float().log_softmax(-1)
+            if wanted is None:
+                loss = torch.nn.functional.nll_loss(found[0, :-1], ids[0, 1:])
+            else:
+                loss = torch.nn.functional.kl_div(found[0], wanted[0], log_target=True, reduction="batchmean")
+            ((loss + BALANCE * output.aux_loss) / len(pools)).backward()
+            total += float(loss.detach()) / len(pools)
             if progress:
-                progress.advance(3 * ids.numel())
+                progress.advance(4 * ids.numel())
         if progress:
-            progress.describe(f"training routers, step {step + 1} of {STEPS}")
+            progress.describe(f"training routers, step {step + 1} of {STEPS}, loss {total:.3f}")
         optimiser.step()
-    model.eval()
     with torch.no_grad():
         return torch.stack([start[i] + change * scale[i] for i, change in enumerate(changes)])
 

@@ -27,14 +27,26 @@ def pick_strategy(chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy:
     """What "auto" means: a mixture where all experts ship a router row that was trained for it, else a merge."""
     if recipe.strategy != "auto":
         return recipe.strategy
-    fields = type(recipe).model_fields
-    said = {name for name in recipe.model_fields_set if getattr(recipe, name) != fields[name].default}
+    said = _said(recipe)
     if said & set(_OF_MOE):
         return "moe"
     anchored = len(chosen) > 1 and all(expert.spec.model.relation == "anchored" for expert in chosen)
     one = len({expert.spec.model.lineage for expert in chosen}) == 1
     fits = all(expert.spec.model.architecture in DENSE for expert in chosen)
     return "moe" if anchored and one and fits and not said & set(_OF_MERGE) else "merge"
+
+
+def _said(recipe: FuseRecipe) -> set[str]:
+    """Fields that ask for something; a method does so also by the name that it has by default."""
+    fields = type(recipe).model_fields
+    return {n for n in recipe.model_fields_set if n == "method" or getattr(recipe, n) != fields[n].default}
+
+
+def refuse_wishes_of_mixture(recipe: FuseRecipe) -> None:
+    """:raises UsageError: a merge was asked for, and something that it would ignore."""
+    for name in (*_OF_MOE, "embedder"):
+        if name in _said(recipe):
+            raise UsageError(f"{name} is for strategy moe, not for a merge", hint="leave it out, or --strategy moe")
 
 
 def pick_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> Routing:
@@ -53,11 +65,12 @@ def refuse_mixture(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
                 hint="keep it apart (--strategy route), or let it teach one model (strategy distill)",
             )
         refuse_architecture(expert.spec.model.architecture, expert.id)
-    tokenizers = {expert.spec.tokenizer.digest for expert in chosen}
-    if len(tokenizers) > 1 or recipe.tokenizer is not None:
+    own = chosen[0].spec.tokenizer.digest
+    other = next((expert.id for expert in chosen if expert.spec.tokenizer.digest != own), None)
+    if other is not None or recipe.tokenizer is not None:
         raise CompatibilityError(
             "a mixture has one tokenizer, that of its base"
-            + (f", and {chosen[1].id} brings another one" if len(tokenizers) > 1 else ""),
+            + (f", and the one of {other} is not that of {chosen[0].id}" if other is not None else ""),
             hint="leave it out, keep the experts apart (--strategy route), or teach one model (strategy distill)",
         )
     if recipe.search or recipe.space or isinstance(recipe.scale, tuple):
@@ -89,7 +102,7 @@ def _refuse_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
             raise CompatibilityError(
                 f"{expert.id} ships only the embedding of its samples", hint="choose --routing embedding"
             )
-    if routing == "trained" and (recipe.top_k == 1 or len(chosen) + recipe.public == 1):
+    if routing == "trained" and recipe.top_k == 1 and len(chosen) + recipe.public > 1:
         raise UsageError(
             "with one expert a token no gradient reaches the router", hint="choose --top-k 2, or --routing hidden"
         )
@@ -100,4 +113,10 @@ def _refuse_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
         if weighted:
             raise UsageError(
                 f"a mixture weighs its experts token by token: {weighted[0]} can't have a weight", hint="leave it out"
+            )
+        scaled = recipe.scale not in (None, 1.0) or recipe.parameters
+        if scaled or ("method" in recipe.model_fields_set and recipe.method != "linear"):
+            raise UsageError(
+                "these experts differ in nothing but feed-forward blocks: there is nothing for a merge method to do",
+                hint="leave --method, --scale and --set out, or --strategy merge",
             )
