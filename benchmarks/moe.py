@@ -41,44 +41,34 @@ def best_merge(ids: list[str], work: Path, level: str) -> tuple[str, dict[str, A
         found.append(min(tried))
         print(f"merge, {method}: dev {found[-1][0]:.4f} at scale {found[-1][2]:g}", file=sys.stderr)
     _, method, scale = min(found)
-    result = cogen("fuse", *ids, "--strategy", "merge", "--method", method, "--scale", f"{scale:g}", "--level", level,
-                   "-o", str(work / "best-merge"))  # fmt: skip
-    return f"best merge ({method}, scale {scale:g})", result["matrix"]["composite"]
+    out = work / "best-merge"
+    cogen("fuse", *ids, "--strategy", "merge", "--method", method, "--scale", f"{scale:g}", "--level", "none", "-o",
+          str(out))  # fmt: skip
+    return f"best merge ({method}, scale {scale:g})", measured(out, level)
 
 
 def quality(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every row of the table."""
     work, level = arguments.work, arguments.level
     ids = arguments.experts or experts()
-    rows: dict[str, dict[str, Any]] = {}
-    insight: dict[str, Any] = {}
-
-    def built(routing: str, names: list[str]) -> dict[str, Any]:
-        """A mixture whose report is wanted too."""
-        result = cogen("fuse", *names, "--strategy", "moe", "--routing", routing, "--level", level,
-                       "-o", str(work / f"moe-{routing}"))  # fmt: skip
-        insight[routing] = result["insight"] | {"mixture": result["mixture"], "seconds": result["seconds"]}
-        return result["matrix"]
-
-    trained = built("trained", ids)
-    rows |= {row: cells for row, cells in trained.items() if row != "composite"}
-    rows["moe, trained"] = trained["composite"]
-    for routing in ("hidden", "embedding"):
+    # The route's matrix has the base and every specialist, the ensemble and the oracle.
+    routed = cogen("fuse", *ids, "--strategy", "route", "--level", level, "-o", str(work / "route"))["matrix"]
+    rows = {row: routed[row] for row in ("base", *ids)}
+    seconds = {}
+    for routing in ("hidden", "embedding", "trained", *(["anchored"] if arguments.anchored else [])):
         out = work / f"moe-{routing}"
-        cogen("fuse", *ids, "--strategy", "moe", "--routing", routing, "--level", "none", "-o", str(out))
+        names = arguments.anchored if routing == "anchored" else ids
+        built = cogen("fuse", *names, "--strategy", "moe", "--routing", routing, "--level", "none", "-o", str(out))
+        seconds[routing] = built["seconds"]
         rows[f"moe, {routing}"] = measured(out, level)
-    if arguments.anchored:
-        anchored = built("anchored", arguments.anchored)
-        # Anchored experts are other specialists on the same texts.
-        rows |= {row: cells for row, cells in anchored.items() if row not in ("base", "composite")}
-        rows["moe, anchored"] = anchored["composite"]
+    # Anchored experts are other specialists on the same texts.
+    rows |= {id: measured(dense(work / "dense", id), level) for id in arguments.anchored or ()}
     name, cells = best_merge(ids, work, level)
     rows[name] = cells
-    routed = cogen("fuse", *ids, "--strategy", "route", "--level", level, "-o", str(work / "route"))
-    rows |= {row: routed["matrix"][row] for row in ("route", "ensemble", "oracle") if row in routed["matrix"]}
+    rows |= {row: routed[row] for row in ("route", "ensemble", "oracle") if row in routed}
     if not arguments.alone:
         rows |= beside_mergekit(ids, work, level, arguments.peer_env)
-    return {"rows": rows, "experts": ids, "insight": insight, "best_merge": name}
+    return {"rows": rows, "experts": ids, "best_merge": name, "seconds": seconds}
 
 
 def beside_mergekit(ids: list[str], work: Path, level: str, environment: Path | None) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 It starts from the discriminant rows. Each step reads one window of every expert's samples and one of the general text,
 and makes the mixture predict as the text's own expert does: the loss is the divergence KL(expert ‖ mixture) of the next
-token's distributions. The teacher costs no second model: a mixture whose routers all choose one slot *is* that expert. A
-whole distribution a token says far more than the token alone, so a few dozen steps are enough. A small load-balancing
+token's distributions. The teacher costs no second model: a mixture whose routers all choose one slot *is* that expert.
+A whole distribution a token says far more than the token alone, so a few dozen steps are enough. A small load-balancing
 loss (Switch Transformers, arXiv:2101.03961) keeps every expert in use. All experts are seen together, so these routers
 belong to just this set: with another set they are trained again.
+
+What is taken is the mean of the second half of the steps (Polyak averaging): a step sees a few hundred tokens, and the
+mean is steadier than any single one.
 """
 
 from __future__ import annotations
 
-import math
 import random
 import tempfile
 from collections.abc import Mapping
@@ -36,15 +38,15 @@ if TYPE_CHECKING:
     from cogen.fusion.planner import Inputs
 
 #: Optimiser steps; in each, one window of every expert's samples and one of the general text.
-STEPS = 40
+STEPS = 64
 #: Tokens of a window.
 LENGTH = 192
 #: Adam's step; see :func:`cogen.routing.rows.step_sizes`.
-LEARNING_RATE = 0.005
+LEARNING_RATE = 0.004
 #: Weight of the load-balancing loss.
 BALANCE = 0.001
 SEED = 0
-_VERSION = 2
+_VERSION = 3
 
 
 def training_tokens(experts: int) -> int:
@@ -132,10 +134,11 @@ def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool]
     optimiser = torch.optim.Adam(changes, lr=LEARNING_RATE)
     order = random.Random(SEED)
     queues: list[list[list[int]]] = [[] for _ in pools]
+    sums = [torch.zeros_like(change) for change in changes]
     model.eval()  # a base that was trained with dropout would give other rows every time
     for step in range(STEPS):
         for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 5) * (0.5 + 0.5 * math.cos(math.pi * step / STEPS))
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 5)
         optimiser.zero_grad()
         total = 0.0
         for pool, queue in zip(pools, queues, strict=True):
@@ -159,8 +162,11 @@ def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool]
         if progress:
             progress.describe(f"training routers, step {step + 1} of {STEPS}, loss {total:.3f}")
         optimiser.step()
-    with torch.no_grad():
-        return torch.stack([start[i] + change * scale[i] for i, change in enumerate(changes)])
+        if step >= STEPS // 2:
+            for total_change, change in zip(sums, changes, strict=True):
+                total_change += change.detach()
+    count = STEPS - STEPS // 2
+    return torch.stack([start[i] + total_change / count * scale[i] for i, total_change in enumerate(sums)])
 
 
 def _stacked(rows: Mapping[str, torch.Tensor], slots: tuple[str, ...]) -> torch.Tensor:
