@@ -133,7 +133,8 @@ def _intro(lock: Lock, plan: Plan) -> list[str]:
     if plan.mixture is not None:
         return [
             first,
-            f"CoGen stacked them into a mixture of experts on the model that all of them descend from, {plan.base.name}; "
+            "CoGen stacked them into a mixture of experts on the model that all of them descend from, "
+            f"{plan.base.name}; "
             f"their training data were not needed for it. It has {words.mixture(plan)}.",
         ]
     return [
