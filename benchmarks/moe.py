@@ -26,7 +26,7 @@ from mixing.cogen import cogen, dense, experts, geometric, measured
 from mixing.cost import cost
 
 #: Methods that the best merge is chosen from; each with the scales that the planner searches over.
-METHODS = ("task_arithmetic", "ties", "dare_ties", "sce", "model_stock")
+METHODS = ("task_arithmetic", "ties", "dare_ties", "sce")
 
 
 def best_merge(ids: list[str], work: Path, level: str) -> tuple[str, dict[str, Any]]:
