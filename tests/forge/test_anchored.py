@@ -272,18 +272,19 @@ class TestStart:
     """Rows, scale and general text."""
 
     def test_the_scale(self) -> None:
-        """One over the deviation on general text; an element that never moves gets a finite one."""
+        """One over the root mean square on general text; an element that is always zero gets a finite one."""
         model = llama()
         with torch.no_grad():
             model.model.layers[0].post_attention_layernorm.weight[3] = 0
         anchor = Anchor(lambda: model, tokenizer(), ["test"])
         found = begin(anchor, ["the grid operator measures voltage"], torch.zeros(1, 16))
-        deviation = torch.diagonal(anchor.general.covariance, dim1=1, dim2=2).sqrt()
-        assert deviation[0, 3] == 0
+        variance = torch.diagonal(anchor.general.covariance, dim1=1, dim2=2)
+        size = (variance + anchor.general.mean.square()).sqrt().float()
+        assert size[0, 3] == 0
         assert found.scale.isfinite().all()
         assert found.rows.isfinite().all()
         others = torch.arange(32) != 3
-        torch.testing.assert_close((found.scale * deviation)[:, others], torch.ones(2, 31))
+        torch.testing.assert_close((found.scale * size)[:, others], torch.ones(2, 31))
 
     def test_general_text_is_one_block_a_micro_batch(self) -> None:
         """In an order that the seed alone decides: a longer run begins like a shorter one."""
