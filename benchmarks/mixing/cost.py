@@ -11,6 +11,7 @@ from typing import Any
 
 from merging.processes import copy_time, fresh, read_all, settle, timed, weights
 
+from cogen.fusion.moe.routers import ROUTER
 from mixing.cogen import dense
 
 #: Tokens that are decoded greedily, one after the other, after a prompt of a few words.
@@ -43,11 +44,11 @@ def decode(folder: Path) -> list[float]:
 def cost(ids: list[str], work: Path, runs: int) -> dict[str, Any]:
     """Adapters (computed) and whole checkpoints (copied), each against ``cp`` with and without fsync."""
     lines, found = [], {}
-    out = work / "assembled"
+    out = fresh(work / "assembled")
     command = [sys.executable, "-m", "cogen", "fuse", *ids, "--strategy", "moe", "--routing", "hidden",
                "--level", "none", "-q", "-o", str(out)]  # fmt: skip
     timed(command)  # router rows are in the cache from now on
-    inputs = weights(out)
+    inputs = [file for file in weights(out) if file.name != ROUTER]
     size = read_all(inputs)
     seconds, peaks, assembly, copies, durable = [], [], [], [], []
     for _ in range(runs):
