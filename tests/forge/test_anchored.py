@@ -25,9 +25,10 @@ from cogen.forge.pair import Pair, pair_up, pairs, rows
 from cogen.forge.publish import publish
 from cogen.forge.recipe import Training
 from cogen.forge.start import Start, begin, general_blocks, some_texts
-from cogen.forge.train import quiet_trainer, train, trainable
+from cogen.forge.train import train, trainable
 from cogen.routing.anchors import Anchor
 from cogen.spec.expert import ExpertSpec
+from cogen.training.trainer import quiet_trainer
 
 SMALL = Training(
     mode="anchored",

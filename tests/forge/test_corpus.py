@@ -103,6 +103,23 @@ class TestSplit:
         assert parts.samples
         assert all(overlap(d.text, held) == 0 for d in parts.samples)
 
+    def test_a_large_source_does_not_crowd_out_a_small_one(self, recipe: Any, texts: Any) -> None:
+        """Samples are drawn from the sources in turn: equal bytes of each, as long as it has some."""
+        path = recipe()
+        texts(path.parent / "small", 12, "small")
+        one = {
+            k: v for k, v in read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0].items() if v is not None
+        }
+        small = one | {"name": "small", "uri": "file://small"}
+        parts = split(recipe(corpus={"sources": [one, small], "sample_bytes": 4000}))
+        given = {
+            name: sum(len(json_lines([d])) for d in parts.samples if d.source == name) for name in ("invented", "small")
+        }
+        largest = max(len(json_lines([d])) for d in parts.samples)
+        assert parts.by_source["invented"] > 2 * parts.by_source["small"]
+        assert abs(given["invented"] - given["small"]) <= largest
+        assert sum(given.values()) > 4000 - 2 * largest
+
     def test_a_source_gives_at_most_its_share(self, recipe: Any) -> None:
         """``max_bytes`` of it, a random part; ``drop`` leaves documents out."""
         path = recipe()

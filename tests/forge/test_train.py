@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from support.manifests import manifest
 from support.tiny import llama, tokenizer
@@ -143,8 +145,6 @@ class TestModes:
     @pytest.mark.parametrize(("mode", "count"), [("ffn", 6), ("lora", 14), ("full", 0)])
     def test_trainable_parameters(self, mode: Any, count: int) -> None:
         """Two factors a module; everything in the mode full; never the head."""
-        import warnings
-
         with warnings.catch_warnings(action="ignore"):
             model = trainable(llama(), SMALL.model_copy(update={"mode": mode}))
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
@@ -159,6 +159,61 @@ class TestModes:
         with pytest.raises(TrainError, match="no feed-forward layers") as caught:
             trainable(torch.nn.Sequential(torch.nn.Linear(2, 2)), SMALL)
         assert "lora" in str(caught.value.hint)
+
+
+class TestGoingOn:
+    """``start``: a training that begins at an earlier adapter."""
+
+    def made(self, folder: Path, **changes: Any) -> torch.Tensor:
+        """An adapter with factors that are not zero, and its logits."""
+        torch.manual_seed(5)
+        with warnings.catch_warnings(action="ignore"):
+            model = trainable(llama(), SMALL.model_copy(update=changes))
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    if "lora_B" in name:
+                        parameter.copy_(torch.randn(parameter.shape) / 10)
+            model.save_pretrained(folder)
+        return model.eval()(torch.arange(9)[None]).logits
+
+    def test_begins_where_the_adapter_ended(self, tmp_path: Path) -> None:
+        """Before its first step the model is the adapted one, not the base."""
+        wanted = self.made(tmp_path / "weights")
+        with warnings.catch_warnings(action="ignore"):
+            model = trainable(llama(), SMALL.model_copy(update={"start": "weights"}), tmp_path).eval()
+            base = trainable(llama(), SMALL).eval()
+        ids = torch.arange(9)[None]
+        torch.testing.assert_close(model(ids).logits, wanted, rtol=0, atol=1e-6)
+        assert not torch.allclose(base(ids).logits, wanted, atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("changes", "text", "hint"),
+        [
+            ({"rank": 3}, "not of this base, mode and rank", "rank 3"),
+            ({"mode": "lora"}, "not of this base, mode and rank", "rank 2"),
+            ({"alpha": 8}, "has alpha 8, the recipe 4", "alpha = 8"),
+        ],
+    )
+    def test_another_adapter_is_refused(self, tmp_path: Path, changes: dict[str, Any], text: str, hint: str) -> None:
+        """By what differs, with what would fit."""
+        self.made(tmp_path / "weights", **changes)
+        with pytest.raises(TrainError, match=text) as caught, warnings.catch_warnings(action="ignore"):
+            trainable(llama(), SMALL.model_copy(update={"start": "weights"}), tmp_path)
+        assert hint in str(caught.value.hint)
+
+    def test_no_adapter_there(self, tmp_path: Path) -> None:
+        """Named, with what is wanted."""
+        with pytest.raises(TrainError, match="cannot be read as an adapter") as caught:
+            with warnings.catch_warnings(action="ignore"):
+                trainable(llama(), SMALL.model_copy(update={"start": "nowhere"}), tmp_path)
+        assert "adapter_config.json" in str(caught.value.hint)
+
+    def test_recipes_without_it_keep_their_digest(self) -> None:
+        """The field is written only where it is used; and it is for adapters."""
+        assert "start" not in SMALL.model_dump(mode="json")
+        assert SMALL.model_copy(update={"start": "weights"}).model_dump(mode="json")["start"] == "weights"
+        with pytest.raises(ValidationError, match="mode 'full' trains none"):
+            Training(mode="full", start="weights")
 
 
 class TestBlocks:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir, locked
-from cogen.checkpoints.digests import tokenizer_digest
+from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
@@ -26,9 +26,10 @@ from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
 from cogen.forge.start import Start, begin, general_blocks, some_texts
-from cogen.forge.train import Progress, Report, quiet_trainer, threads, train, trainable
+from cogen.forge.train import train, trainable
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
+from cogen.training.trainer import Progress, Report, quiet_trainer, threads
 
 #: The rows of an anchored expert: one tensor ``rows``, shape (layers, hidden), float32.
 ROUTER = "router.safetensors"
@@ -98,7 +99,7 @@ def plan(prepared: Prepared) -> Estimate:
     training = prepared.recipe.training
     threads(training.threads)
     with quiet_trainer():
-        model = trainable(_fresh(prepared), training)
+        model = trainable(_fresh(prepared), training, prepared.home)
         general = None
         if training.mode == "anchored":
             import torch
@@ -137,6 +138,8 @@ def _same_inputs(prepared: Prepared) -> None:
         "base": prepared.base_ref.weights_digest,
         "train": "sha256:" + hashlib.sha256(json_lines(prepared.corpus.train)).hexdigest(),
     }
+    if (start := prepared.recipe.training.start) is not None:
+        inputs["start"] = file_digest(prepared.home / start)
     if note.is_file() and json.loads(note.read_text()) != inputs:
         shutil.rmtree(prepared.run)
     atomic_write(note, json.dumps(inputs).encode())
@@ -153,7 +156,8 @@ def _train_into(prepared: Prepared, result: Path, report: Report) -> None:
 
     training = prepared.recipe.training
     start = _start(prepared)
-    model = train(_fresh(prepared), prepared.blocks(), training, prepared.run / "steps", timed, start)
+    steps = prepared.run / "steps"
+    model = train(_fresh(prepared), prepared.blocks(), training, steps, timed, start, prepared.home)
     facts = {
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
         if not torch.cuda.is_available()

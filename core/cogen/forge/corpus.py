@@ -207,16 +207,26 @@ def _part(held: list[Document], recipe: CorpusRecipe) -> tuple[list[Document], l
 def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) -> list[Document]:
     """Training documents that may be shipped, as many as fit into ``sample_bytes`` of JSON Lines.
 
-    A training document may share a phrase with a held-out one; samples, which calibrate and route, may not.
+    The source with the fewest bytes so far gives the next document, so that a large source does not crowd out what
+    else the expert knows. A training document may share a phrase with a held-out one; samples, which calibrate and
+    route, may not.
     """
-    allowed = {source.name for source in recipe.sources if source.heldout}
     secret: set[int] = set().union(*(ngrams(document.text) for document in held))
+    left = {
+        source.name: [d for d in train if d.source == source.name and not ngrams(d.text) & secret][::-1]
+        for source in recipe.sources
+        if source.heldout
+    }
     taken: list[Document] = []
+    given = dict.fromkeys(left, 0)
     room = recipe.sample_bytes
-    for document in train:
+    while any(left.values()):
+        source = min((name for name in left if left[name]), key=lambda name: given[name])
+        document = left[source].pop()
         size = len(json_line(document))
-        if document.source in allowed and size <= room and not ngrams(document.text) & secret:
+        if size <= room:
             taken.append(document)
+            given[source] += size
             room -= size
     return taken
 

@@ -238,6 +238,8 @@ def _data(
     if expert.adapter is not None:
         adapter = json.loads((expert.adapter.folder / "adapter_config.json").read_text())
         hyper |= {"target_modules": adapter["target_modules"], "published_as": "factors rounded to bfloat16"}
+    if recipe.training.start is not None:
+        hyper |= {"start": f"an adapter, {file_digest(prepared.home / recipe.training.start)}"}
     if recipe.training.mode == "anchored":
         hyper |= {
             "router_start": "linear discriminant of training text against general text in the base's states",

@@ -64,7 +64,7 @@ class Corpus(Frozen):
     per_group: int = Field(default=2, ge=1)
     #: A document is a duplicate, or leaks, when more than this share of its word 8-grams is known already.
     overlap_limit: float = Field(default=0.2, gt=0, le=1)
-    sample_bytes: int = Field(default=32_768, gt=0, le=65_536)
+    sample_bytes: int = Field(default=65_536, gt=0, le=65_536)
     #: Optional: a sentence-embedding model; training documents closer than ``cosine`` to a held-out one are removed.
     embedder: Line | None = None
     embedder_digest: Digest | None = None
@@ -94,6 +94,9 @@ class Training(Frozen):
     #: CPU threads; part of what makes a run repeatable. 0: as many as torch picks.
     threads: int = Field(default=0, ge=0)
     save_every: int = Field(default=50, ge=1)
+    #: An adapter to go on from instead of from the base: a folder, relative to the recipe. Its rank and layers must be
+    #: the mode's; what it was trained on counts as training text of this expert too, so name it in the sources.
+    start: Line | None = None
     #: Mode anchored: learning rate of the router rows, in deviations of each element of a state. Follows ``schedule``;
     #: ``weight_decay`` does not touch the rows.
     router_learning_rate: float = Field(default=0.01, gt=0)
@@ -101,12 +104,18 @@ class Training(Frozen):
     router_loss: float = Field(default=1.0, ge=0)
 
     @model_serializer(mode="wrap")
-    def _without_router(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields of the router only where there is one: recipes written before the mode keep their digest."""
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later only where they are used: recipes written before them keep their digest."""
         found: dict[str, Any] = handler(self)
-        if self.mode == "anchored":
-            return found
-        return {name: value for name, value in found.items() if name not in ("router_learning_rate", "router_loss")}
+        unused = set() if self.mode == "anchored" else {"router_learning_rate", "router_loss"}
+        unused |= {"start"} if self.start is None else set()
+        return {name: value for name, value in found.items() if name not in unused}
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.start is not None and self.mode == "full":
+            raise ValueError("`start` is an adapter, and mode 'full' trains none")
+        return self
 
     @property
     def steps(self) -> int:

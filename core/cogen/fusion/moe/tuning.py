@@ -42,11 +42,11 @@ STEPS = 64
 #: Tokens of a window.
 LENGTH = 192
 #: Adam's step; see :func:`cogen.routing.rows.step_sizes`.
-LEARNING_RATE = 0.004
+LEARNING_RATE = 0.008
 #: Weight of the load-balancing loss.
 BALANCE = 0.001
 SEED = 0
-_VERSION = 3
+_VERSION = 4
 
 
 def training_tokens(experts: int) -> int:

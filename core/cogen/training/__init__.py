@@ -1,0 +1,1 @@
+"""What every training shares: adapters and the Trainer; the forge and strategy distill use it."""

@@ -1,0 +1,108 @@
+"""How transformers' Trainer is used here, for experts and for distillation alike."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cogen.checkpoints.gguf import quiet_transformers
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser step: loss, tokens a second, seconds left.
+
+    The loss is the cross-entropy in nats a token; what else is learned from (the router's in mode anchored, a
+    distillation loss) is added.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+Report = Callable[[Progress], None]
+
+
+def talker(report: Report, tokens_a_step: float) -> Any:
+    """A callback of the Trainer that reports each logged step of this process."""
+    from transformers import TrainerCallback
+
+    class Talker(TrainerCallback):  # type: ignore[misc]
+        began = 0.0
+        first = 0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.began, self.first = time.monotonic(), state.global_step
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs and "loss" in logs and state.global_step > self.first:
+                speed = (state.global_step - self.first) / (time.monotonic() - self.began)
+                left = (state.max_steps - state.global_step) / speed
+                report(Progress(state.global_step, state.max_steps, logs["loss"], speed * tokens_a_step, left))
+
+    return Talker()
+
+
+def common_arguments() -> dict[str, Any]:
+    """Arguments of the Trainer that every training has: arithmetic, and nothing that talks or reorders."""
+    import torch
+
+    return {
+        "optim": "adamw_torch",
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": not torch.cuda.is_available() or torch.cuda.is_bf16_supported(),
+        "logging_steps": 1,
+        "save_total_limit": 2,
+        "save_strategy": "steps",
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        # The data are already in their final order: keep it, so that the order is the recipe's alone.
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+    }
+
+
+def last_checkpoint(run: Path) -> str | None:
+    """The newest checkpoint that is whole; the Trainer writes trainer_state.json last, so a killed save lacks it."""
+    for folder in sorted(run.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2])):
+        with contextlib.suppress(OSError, ValueError):
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            return str(folder)
+    return None
+
+
+def threads(count: int) -> int:
+    """Set torch's CPU threads (0: leave them) and return how many there are."""
+    import torch
+
+    if count:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def quiet_trainer() -> Iterator[None]:
+    """Only our own progress, no advice and no console tables of the Trainer."""
+    from transformers.trainer_callback import PrinterCallback
+
+    told = PrinterCallback.on_log
+    PrinterCallback.on_log = lambda *_, **__: None
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        with quiet_transformers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        PrinterCallback.on_log = told
