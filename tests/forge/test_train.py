@@ -203,9 +203,12 @@ class TestGoingOn:
 
     def test_no_adapter_there(self, tmp_path: Path) -> None:
         """Named, with what is wanted."""
-        with pytest.raises(TrainError, match="cannot be read as an adapter") as caught:
-            with warnings.catch_warnings(action="ignore"):
-                trainable(llama(), SMALL.model_copy(update={"start": "nowhere"}), tmp_path)
+        caught: Any
+        with (
+            warnings.catch_warnings(action="ignore"),
+            pytest.raises(TrainError, match="cannot be read as an adapter") as caught,
+        ):
+            trainable(llama(), SMALL.model_copy(update={"start": "nowhere"}), tmp_path)
         assert "adapter_config.json" in str(caught.value.hint)
 
     def test_recipes_without_it_keep_their_digest(self) -> None:
