@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cogen.host import Expert
 
 CARD_NAME = "README.md"
+#: What a composite of a strategy is called.
+_KINDS = {"moe": "mixture", "distill": "taught model"}
 _LOAD = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -110,8 +112,18 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
     parts = [
         f"# {_name(lock)}",
         f"One language model, built by CoGen {md(lock.cogen)} out of "
-        f"{_count(lock.plan.experts)} that descend from {md(lock.plan.base.name)}. "
-        + " ".join(filter(None, (summary.verdict(matrix, gains), summary.forgetting(matrix, gains), _chosen(lock)))),
+        f"{_count(lock.plan.experts)} {_from(lock)}. "
+        + " ".join(
+            filter(
+                None,
+                (
+                    summary.verdict(matrix, gains),
+                    summary.against_control(matrix),
+                    summary.forgetting(matrix, gains),
+                    _chosen(lock),
+                ),
+            )
+        ),
         f"## Load it\n\n{_LOAD}",
         f"## Experts\n\n{_experts(lock)}",
         f"## Results\n\n{_results(matrix, gains)}",
@@ -120,6 +132,13 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
         f"## Limits\n\n{_limits(lock, experts)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _from(lock: Lock) -> str:
+    plan = lock.plan
+    if plan.distillation is None:
+        return f"that descend from {md(plan.base.name)}"
+    return f"of several families, of which some taught the others; it descends from {md(plan.base.name)}"
 
 
 def _chosen(lock: Lock) -> str | None:
@@ -135,6 +154,10 @@ def _experts(lock: Lock) -> str:
         ]
         for e in sorted(lock.plan.experts, key=lambda e: e.id)
     ]  # fmt: skip
+    if lock.plan.distillation is not None:
+        heads = ["expert", "title", "publisher", "distribution", "relation", "weight", "licence"]
+        said = md(words.distillation(lock.plan))
+        return f"{table(heads, rows)}\n\n{said}. This model's weights are `{lock.weights_digest}`."
     lineage = (
         f"Lineage: {md(lock.plan.base.name)} → {_count(rows)} → this model. All start from the same weights, "
         f"`{lock.plan.base.weights_digest}`; this model's weights are `{lock.weights_digest}`."
@@ -194,6 +217,13 @@ def _made(lock: Lock) -> str:
             f"Without one of its experts: `cogen fuse --onto composite --remove EXPERT -o smaller`"
             f"{', which leaves the bits of a build without it' if plan.mixture.exact else ''}."
         )
+    if plan.distillation is not None:
+        return (
+            f"Strategy distill: {md(words.distillation(plan))}; {md(words.tokenizer(plan))}. The same bits again, on "
+            "the machine and with the versions that the lock names:\n\n"
+            f"```sh\npip install {word(f'cogen-core=={lock.cogen}')} {wheels}\n"
+            "cogen fuse --lock cogen.lock -o composite\n```"
+        )
     searched = f", found among {len(lock.trials)} candidates on the dev parts" if lock.trials else ""
     return (
         f"Strategy {md(plan.strategy)}, method {md(plan.method)} with {settings}{searched}; "
@@ -205,7 +235,7 @@ def _made(lock: Lock) -> str:
 
 def _limits(lock: Lock, experts: Sequence[Expert]) -> str:
     said = [
-        f"A {'mixture' if lock.plan.mixture else 'merge'} usually knows less of each domain than the domain's own "
+        f"A {_KINDS.get(lock.plan.strategy, 'merge')} usually knows less of each domain than the domain's own "
         "expert, and nothing that no expert learned. "
         "It writes fluent text that can be wrong; nobody checked its statements. What was measured is how well it "
         "predicts text, not whether its advice is sound."

@@ -140,6 +140,11 @@ def wishes(
         for expert in plan.experts
     }
     vocabulary: Any = {name: getattr(plan, name) for name in ("tokenizer", "transplant", "chat_template")}
+    if plan.distillation is not None:
+        return FuseRecipe(
+            experts=experts, strategy="distill", method=plan.method, parameters=plan.parameters,
+            level=level or plan.level, distill=plan.distillation.settings,
+        )  # fmt: skip
     if (mixture := plan.mixture) is not None:
         embedder, digest = mixture.embedder or (None, None)
         return FuseRecipe(

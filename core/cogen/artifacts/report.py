@@ -78,6 +78,9 @@ def render(
         intro=_intro(lock, plan),
         verdict=summary.verdict(matrix, gains),
         forgetting=summary.forgetting(matrix, gains),
+        control=summary.against_control(matrix),
+        stages=plan.distillation.stages if plan.distillation else (),
+        taught=words.distillation(plan) if plan.distillation else "",
         **measured,
         found=choice.sentence(plan, lock.scale, lock.parameters, trials),
         search=search_view.search(lock, plan, trials),
@@ -130,6 +133,8 @@ def _intro(lock: Lock, plan: Plan) -> list[str]:
         f"This is one language model of about {plan.cost.output_bytes / width / 1e6:,.0f} million parameters, "
         f"made from {what} of {who}."
     )
+    if plan.distillation is not None:
+        return [first, f"Models that cannot be merged taught it: {words.distillation(plan)}."]
     if plan.mixture is not None:
         return [
             first,
@@ -149,7 +154,8 @@ def _lineage(lock: Lock, plan: Plan, domains: Sequence[summary.Domain]) -> chart
 
     def lines(expert: Any) -> tuple[str, ...]:
         gain = f", {summary.change(found[expert.id].specialist_gain)}" if expert.id in found else ""
-        weight = f", weight {choice.weight(expert, lock.parameters)}" if plan.mixture is None else ""
+        merged = plan.mixture is None and plan.distillation is None
+        weight = f", weight {choice.weight(expert, lock.parameters)}" if merged else ""
         return f"{expert.distribution} {expert.version}", f"{expert.relation}{weight}{gain}"
 
     return charts.lineage(
@@ -162,6 +168,8 @@ def _lineage(lock: Lock, plan: Plan, domains: Sequence[summary.Domain]) -> chart
 def _built(lock: Lock, plan: Plan) -> tuple[str, str]:
     if plan.mixture is not None:
         return plan.mixture.architecture, f"{len(plan.mixture.slots)} experts, {plan.license}"
+    if plan.distillation is not None:
+        return f"taught by {plan.method}", plan.license
     return plan.method, f"scale {lock.scale:g}, {plan.license}"
 
 

@@ -16,7 +16,7 @@ from cogen.evals.bound import GENERAL
 if TYPE_CHECKING:
     from cogen.evals import Comparison, Matrix
 
-BASE, COMPOSITE = "base", "composite"
+BASE, COMPOSITE, CONTROL = "base", "composite", "control"
 BITS_PER_BYTE = "bits_per_byte"
 
 
@@ -121,6 +121,27 @@ def general_change(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]
             gains = matrix.gains() if gains is None else gains
             return gains.get(COMPOSITE, {}).get(column)
     return None
+
+
+def against_control(matrix: Matrix | None) -> str | None:
+    """What the teachers added, in plain words; ``None`` where no control was measured.
+
+    The control learned from the same texts in the same steps, with the plain loss of a language model. Better and worse
+    mean that the 95 % interval of the paired difference excludes zero.
+    """
+    if matrix is None or CONTROL not in matrix.rows or COMPOSITE not in matrix.rows:
+        return None
+    found = matrix.gains(CONTROL)[COMPOSITE]
+    counts = {name: sum(one.verdict == name for one in found.values()) for name in ("better", "worse", "same")}
+    said = ", ".join(f"{column.partition('/')[0]} {change(one.gain)}" for column, one in found.items())
+    rest = "" if not counts["worse"] else f" and worse on {counts['worse']}"
+    if counts["better"]:
+        head = f"Against its control the composite is better on {counts['better']} of {len(found)} texts{rest}"
+    elif counts["worse"]:
+        head = f"The composite does not beat its control: it is worse on {counts['worse']} of {len(found)} texts"
+    else:
+        head = "The composite does not beat its control: there is no clear difference on any text"
+    return f"{head} ({said}). The control learned from the same texts in as many steps, without teachers."
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -62,7 +62,13 @@ class Kept:
 def titles(plan: Plan) -> dict[str, str]:
     """Row or owner → what people call it."""
     named = {expert.id: expert.title for expert in plan.experts}
-    return {summary.BASE: "Base", summary.COMPOSITE: "Composite", GENERAL: "General text", **named}
+    found = {summary.BASE: "Base", summary.COMPOSITE: "Composite", GENERAL: "General text", **named}
+    if (distilled := plan.distillation) is not None:
+        found |= {summary.BASE: "Pivot", summary.CONTROL: "Control"}
+        found |= {
+            teacher.name: f"Teacher of {len(teacher.experts)}" for teacher in distilled.teachers if teacher.composed
+        }
+    return found
 
 
 def heads(matrix: Matrix, plan: Plan) -> list[Head]:
@@ -91,9 +97,24 @@ def rows(matrix: Matrix, plan: Plan, gains: Gains) -> list[Row]:
             else _cell(result, gains.get(row, {}).get(column), largest, f"{named.get(row, row)} on {head.title}", row)
             for column, head in zip(matrix.columns, columns, strict=True)
         )  # fmt: skip
-        note = {"base": plan.base.name, "composite": f"all {len(plan.experts)} experts in one"}.get(kind, "specialist")
+        note = _notes(plan).get(row, "specialist")
         drawn.append(Row(kind, named.get(row, row), note, cells))
     return drawn
+
+
+def _notes(plan: Plan) -> dict[str, str]:
+    """What stands below a row's title, where it is no specialist."""
+    found = {"base": plan.base.name, "composite": f"all {len(plan.experts)} experts in one"}
+    if (distilled := plan.distillation) is not None:
+        learner = " + ".join(distilled.pivot.experts)
+        found |= {
+            "base": learner or plan.base.name,
+            "composite": "the pivot after its lessons",
+            summary.CONTROL: "the same texts, no teachers",
+            **{teacher.name: teacher.name for teacher in distilled.teachers},
+        }
+        found |= {id: "teacher" for teacher in distilled.teachers for id in teacher.experts}
+    return found
 
 
 def _cell(result: SuiteResult, against: Comparison | None, largest: float, what: str, row: str) -> Cell:

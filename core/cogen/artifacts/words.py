@@ -28,6 +28,21 @@ def mixture(plan: Plan) -> str:
     )
 
 
+def distillation(plan: Plan) -> str:
+    """ "clinical learned 100,000 tokens from gemma (alm), …": one line, no stop."""
+    planned = plan.distillation
+    assert planned is not None  # only plans of strategy distill have words for it
+    learner = planned.pivot.name if planned.pivot.experts else plan.base.name
+    teachers = ", ".join(teacher.name for teacher in planned.teachers)
+    wish = planned.settings
+    how = "in one run with all teachers" if wish.arrangement == "unified" else "in one run for each teacher, averaged"
+    return (
+        f"{learner} learned {planned.tokens:,} tokens of {planned.texts:,} texts from {teachers} with the loss "
+        f"{plan.method}{f', {how}' if len(planned.teachers) > 1 else ''}; "
+        f"{'all weights' if wish.mode == 'full' else f'LoRA of rank {wish.rank}'} were trained"
+    )
+
+
 def tokenizer(plan: Plan) -> str:
     """ "its tokenizer is that of its base with 2 tokens added, its chat template that of chat": one line, no stop."""
     found = plan.vocabulary

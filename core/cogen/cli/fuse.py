@@ -93,7 +93,7 @@ def command(
     from cogen.artifacts.lock import read_lock
     from cogen.errors import UsageError
     from cogen.fusion.plan import read_plan, refuse_moved
-    from cogen.fusion.planner import make_plan, resolve_method
+    from cogen.fusion.planner import make_plan, resolve_method, strategy_of
     from cogen.host import Host
 
     refuse_foreign(output)
@@ -131,7 +131,11 @@ def command(
 
             run(host, wanted, output)
             return
-    made, inputs = make_plan(host, wanted, talk=out.status)
+    from cogen.fusion.distill.plan import plan_distillation
+
+    distilled = strategy_of(host, wanted) == "distill"
+    inputs: Any
+    made, inputs = (plan_distillation if distilled else make_plan)(host, wanted, talk=out.status)
     if saved is not None:
         refuse_moved(saved, made, f"the plan {plan}")
         made = saved
@@ -139,6 +143,11 @@ def command(
         refuse_moved(replay.plan, made, f"the lock {lock}")
         measured = {"level": made.level, "eval_dtype": made.eval_dtype, "suites": made.suites, "cost": made.cost}
         made = replay.plan.model_copy(update=measured)
+    if distilled:
+        from cogen.cli.distill import run as distill
+
+        distill(host, made, inputs, output, replay)
+        return
     reuse = None
     if former is not None and onto is not None:
         reuse, said = reusable(former, made, onto)
@@ -160,7 +169,7 @@ def command(
     built = words.mixture(made) if made.mixture else choice.settings(made, outcome.scale, outcome.parameters)
     out.success(f"wrote {output} ({built}); talk to it: cogen chat {output}")
     out.text(f"report: {(output / REPORT).resolve()}")
-    out.result(_result(outcome, made))
+    out.result(result(outcome, made))
 
 
 def _show(outcome: Any, plan: Any) -> None:
@@ -206,7 +215,7 @@ def _show_insight(insight: Any) -> None:
         out.table(rows, title="change of bits per byte when an expert is left out, level quick")
 
 
-def _result(outcome: Any, plan: Any) -> dict[str, Any]:
+def result(outcome: Any, plan: Any) -> dict[str, Any]:
     """The same figures as the tables and the sentences below them."""
     from cogen.artifacts.summary import domains, verdict
 

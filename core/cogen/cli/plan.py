@@ -15,7 +15,10 @@ Experts = Annotated[
 ]
 Strategy = Annotated[
     str | None,
-    typer.Option("--strategy", help="merge (one dense model), moe (a sparse mixture), route (kept apart); auto picks."),
+    typer.Option(
+        "--strategy",
+        help="merge (one dense model), moe (a sparse mixture), distill (others teach), route (kept apart); auto.",
+    ),
 ]
 Method = Annotated[str | None, typer.Option("--method", help="linear, task_arithmetic, ties, or a plugin's.")]
 Scale = Annotated[
@@ -88,7 +91,7 @@ def command(
 ) -> None:
     """Say what `cogen fuse` would do with the same arguments, and what it costs. Nothing is built."""
     from cogen.checkpoints.cache import atomic_write
-    from cogen.fusion.planner import make_plan
+    from cogen.fusion.planner import make_plan, strategy_of
     from cogen.host import Host
 
     wishes = read_wishes(
@@ -104,8 +107,13 @@ def command(
             raise UsageError("strategy route fuses nothing: there is no plan to save", hint="save the recipe instead")
         show_plan(host, wishes)
         return
-    plan, _ = make_plan(host, wishes, talk=out.status)
-    show(plan)
+    if strategy_of(host, wishes) == "distill":
+        from cogen.cli.distill import shown
+
+        plan = shown(host, wishes)
+    else:
+        plan, _ = make_plan(host, wishes, talk=out.status)
+        show(plan)
     if output is not None:
         atomic_write(output, (plan.model_dump_json(indent=2) + "\n").encode())
         out.success(f"wrote {output}; build it with `cogen fuse --plan {output}`")

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from cogen.errors import PlanError, SpecError
+from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.merge.parameters import Setting
 from cogen.fusion.recipe import Level, Routing, Transplant
 from cogen.spec.base import Digest, ExpertId, Frozen
@@ -104,10 +105,53 @@ class PlannedMixture(Frozen):
         return self.routing == "trained" and len(self.slots) > 1
 
 
+class PlannedTeacher(Frozen):
+    """A model that teaches: one expert, or several of one base as one model.
+
+    :param composed: "merge" or "moe" where it is made of several, else "".
+    """
+
+    name: str
+    experts: tuple[ExpertId, ...]
+    tokenizer_digest: Digest
+    parameters: int
+    weight: float = 1.0
+    composed: str = ""
+
+
+class PlannedStage(Frozen):
+    """A step of a distillation: ``tokens`` through ``what`` and their estimated time on this machine; bytes kept."""
+
+    stage: Literal["compose", "score", "control", "teach", "measure"]
+    what: str
+    tokens: int
+    seconds: float
+    bytes: int = 0
+
+
+class PlannedDistillation(Frozen):
+    """What a plan of strategy distill does; its method is the loss.
+
+    :param pivot: what learns: its experts, none of them if it is a base alone.
+    :param texts, text_bytes, texts_digest: what is learned from.
+    :param tokens: of the pivot's tokenizer, learned in a run.
+    """
+
+    pivot: PlannedTeacher
+    teachers: tuple[PlannedTeacher, ...]
+    settings: Distillation
+    texts: int
+    text_bytes: int
+    texts_digest: Digest
+    tokens: int
+    stages: tuple[PlannedStage, ...] = ()
+
+
 class Cost(Frozen):
     """What the run takes, beside the download of the base: tokens through a model, and bytes.
 
-    ``routing_tokens`` go through the model to make routers, ``insight_tokens`` to show what each expert contributes.
+    ``routing_tokens`` go through the model to make routers, ``insight_tokens`` to show what each expert contributes,
+    ``teaching_tokens`` through teachers and pivot until it is taught.
     """
 
     search_tokens: int
@@ -117,10 +161,12 @@ class Cost(Frozen):
     memory_bytes: int
     routing_tokens: int = 0
     insight_tokens: int = 0
+    teaching_tokens: int = 0
 
     @property
     def forward_tokens(self) -> int:
-        return self.search_tokens + self.matrix_tokens + self.routing_tokens + self.insight_tokens
+        named = (self.search_tokens, self.matrix_tokens, self.routing_tokens, self.insight_tokens, self.teaching_tokens)
+        return sum(named)
 
 
 class Note(Frozen):
@@ -132,9 +178,10 @@ class Note(Frozen):
 
 
 class Plan(Frozen):
-    """A merge or mixture of experts of one lineage; ``experts`` in the order of their weights digests, that of the sum.
+    """A merge or mixture of experts of one lineage, or a distillation.
 
-    Where the method gives the order a meaning (t = 0 is the first) it is that of the wishes.
+    ``experts`` stand in the order of their weights digests, that of the sum. Where the method gives the order a meaning
+    (t = 0 is the first) it is that of the wishes.
     """
 
     version: Literal[1] = 1
@@ -169,6 +216,8 @@ class Plan(Frozen):
     vocabulary: PlannedVocabulary | None = None
     #: Of strategy moe.
     mixture: PlannedMixture | None = None
+    #: Of strategy distill.
+    distillation: PlannedDistillation | None = None
 
     @property
     def evaluations(self) -> int:
@@ -197,6 +246,8 @@ class Plan(Frozen):
         if self.mixture is not None:
             value["mixture"] = self.mixture.model_dump(mode="json")
             value["spec_digests"] = [expert.spec_digest for expert in self.experts]  # samples and router rows
+        if self.distillation is not None:  # what it takes on this machine is not part of it
+            value["distillation"] = self.distillation.model_dump(mode="json", exclude={"stages"})
         return canonical_digest(value)
 
 

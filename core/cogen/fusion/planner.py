@@ -15,7 +15,7 @@ from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
-from cogen.errors import CompatibilityError, UsageError
+from cogen.errors import UsageError
 from cogen.evals import GENERAL, BoundSuite, general_suites, suites_of
 from cogen.fusion.compatible import license_of, one_lineage, one_tokenizer, refuse_forbidden, same_tensors
 from cogen.fusion.composite import changed_names, extents
@@ -28,7 +28,8 @@ from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mi
 from cogen.fusion.moe.targets import DENSE
 from cogen.fusion.moe.wish import pick_strategy, refuse_mixture, refuse_wishes_of_mixture
 from cogen.fusion.plan import Note, Plan, PlannedExpert
-from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.recipe import FuseRecipe, Strategy
+from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
 from cogen.fusion.space import Sought, sought
 from cogen.host import Expert, Host
@@ -56,12 +57,10 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     :raises UsageError: no expert, an unknown one, an unknown method or parameter.
     :raises CompatibilityError: different lineages, tokenizers or shapes, or a licence that forbids it.
     """
-    chosen = _chosen(host, recipe)
+    chosen = chosen_experts(host, recipe)
     strategy = pick_strategy(chosen, recipe)
-    if strategy == "route":
-        raise UsageError(
-            "strategy route fuses nothing, so it has no plan of a fusion", hint="`cogen fuse` carries it out"
-        )
+    if strategy in ("route", "distill"):
+        raise UsageError(f"strategy {strategy} has a plan of another kind", hint="`cogen fuse` carries it out")
     base_ref = one_lineage(chosen)
     refuse_forbidden(chosen)
     if strategy == "merge":
@@ -108,7 +107,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         tokenizer_digest=digest,
         architecture=chosen[0].spec.model.architecture,
         dtype=base_ref.dtype,
-        experts=tuple(_expert(expert, recipe) for expert in order),
+        experts=tuple(planned_expert(expert, recipe) for expert in order),
         parameters=dict(sorted(recipe.parameters.items())),
         scales=search.scales,
         search=search.search,
@@ -127,7 +126,12 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
         vocabulary=None if lexicon is None or vocabulary is None else planned_vocabulary(vocabulary, lexicon.digest),
         mixture=mixture,
     )
-    return _reviewed(host, plan), Inputs(host, base, inputs, tokenizer, suites, lexicon=lexicon)
+    return reviewed(host, plan), Inputs(host, base, inputs, tokenizer, suites, lexicon=lexicon)
+
+
+def strategy_of(host: Host, recipe: FuseRecipe) -> Strategy:
+    """What the wishes come to on what is installed; see :func:`~cogen.fusion.moe.wish.pick_strategy`."""
+    return pick_strategy(chosen_experts(host, recipe), recipe)
 
 
 def find_method(host: Host, name: str) -> Method:
@@ -166,7 +170,7 @@ def _refuse_parameters(method: Method, recipe: FuseRecipe, search: Sought, chose
             sample_texts(expert)
 
 
-def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
+def chosen_experts(host: Host, recipe: FuseRecipe) -> list[Expert]:
     experts = [host.expert(id) for id in recipe.experts] if recipe.experts else list(host.experts(computed=True))
     if not experts:
         unusable = [plugin.name for plugin in host.plugins if plugin.state != "ok"]
@@ -181,7 +185,7 @@ def _chosen(host: Host, recipe: FuseRecipe) -> list[Expert]:
     return experts
 
 
-def _expert(expert: Expert, recipe: FuseRecipe) -> PlannedExpert:
+def planned_expert(expert: Expert, recipe: FuseRecipe) -> PlannedExpert:
     spec = expert.spec
     return PlannedExpert(
         id=spec.id,
@@ -228,13 +232,3 @@ def _notes(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[Note, ...]:
             said = f"{expert.id}: personal data in training: {expert.spec.data.personal_data}"
             notes.append(Note(severity="warning", source="cogen", message=said))
     return tuple(notes)
-
-
-def _reviewed(host: Host, plan: Plan) -> Plan:
-    """Let the plugins see the plan; a veto ends it."""
-    notes = list(plan.notes)
-    for source, diagnostic in host.review(plan):
-        if diagnostic.severity == "veto":
-            raise CompatibilityError(f"{source} vetoes this plan: {diagnostic.message}", hint=diagnostic.hint)
-        notes.append(Note(severity=diagnostic.severity, source=source, message=diagnostic.message))
-    return plan.model_copy(update={"notes": tuple(notes)})

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator
 
 from cogen.errors import SpecError
+from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.merge.parameters import Conditional, Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 
@@ -18,7 +19,7 @@ from cogen.spec.base import Digest, ExpertId, Frozen
 _TYPE = re.compile(r"(bool|float|str|constrained-float|Wish|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
 Transplant = Literal["mean", "subword", "omp"]
-Strategy = Literal["merge", "moe", "route"]
+Strategy = Literal["merge", "moe", "distill", "route"]
 #: How a mixture's routers are made: from states of the base on the experts' samples, from sentence embeddings of these
 #: samples, as the experts ship them, or by a short training.
 Routing = Literal["hidden", "embedding", "anchored", "trained"]
@@ -77,6 +78,8 @@ class FuseRecipe(Frozen):
     token, and whether the base's own feed-forward blocks are one of them. There ``method`` and ``scale`` are for what
     is no feed-forward block, and default to the plain average. ``embedder`` is the sentence-embedding model of
     strategy route and of routing "embedding", a source and its file digest.
+
+    ``distill`` is for the strategy of that name; there ``method`` is the loss, and ``parameters`` are the loss's.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -97,6 +100,7 @@ class FuseRecipe(Frozen):
     public: bool = True
     embedder: str | None = None
     embedder_digest: Digest | None = None
+    distill: Distillation = Distillation()
 
     @field_validator("space", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogen.errors import CompatibilityError, UsageError
+from cogen.fusion.distill.losses.names import known
 from cogen.fusion.moe.targets import DENSE, refuse_architecture
 from cogen.fusion.recipe import FuseRecipe, Routing, Strategy
 
@@ -24,12 +25,19 @@ _OF_MERGE = (
 
 
 def pick_strategy(chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy:
-    """What "auto" means: a mixture where all experts ship a router row that was trained for it, else a merge."""
+    """What "auto" means.
+
+    Experts of several bases teach one model; those of one base become a mixture where all ship a router
+    row that was trained for it, else they are merged.
+    """
     if recipe.strategy != "auto":
         return recipe.strategy
     said = _said(recipe)
     if said & set(_OF_MOE):
         return "moe"
+    taught = "distill" in said or ("method" in said and recipe.method.split("+")[0] in known())
+    if taught or (len({expert.spec.model.lineage for expert in chosen}) > 1 and not said & set(_OF_MERGE)):
+        return "distill"
     anchored = len(chosen) > 1 and all(expert.spec.model.relation == "anchored" for expert in chosen)
     one = len({expert.spec.model.lineage for expert in chosen}) == 1
     fits = all(expert.spec.model.architecture in DENSE for expert in chosen)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cogen.checkpoints.sources import Talk, silent
-from cogen.errors import CompatibilityError
 from cogen.evals import BoundSuite, general_suites, suites_of
 from cogen.evals.matrix import BASE
 from cogen.fusion.costs import planned_suites
 from cogen.fusion.plan import Note, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe, Level
+from cogen.fusion.review import reviewed
 from cogen.fusion.route.baselines import can_ensemble
 from cogen.fusion.route.manifest import EmbedderRef, RouteExpert
 from cogen.fusion.route.members import Member, open_members
@@ -103,7 +103,7 @@ def plan_route(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[
         ),
         notes=_notes(chosen),
     )
-    return _reviewed(host, plan), inputs
+    return reviewed(host, plan), inputs
 
 
 def _notes(chosen: Sequence[Expert]) -> tuple[Note, ...]:
@@ -115,13 +115,3 @@ def _notes(chosen: Sequence[Expert]) -> tuple[Note, ...]:
         for expert in chosen
         if expert.spec.license == "unknown"
     )
-
-
-def _reviewed(host: Host, plan: RoutePlan) -> RoutePlan:
-    """Let the plugins see the plan; a veto ends it."""
-    notes = list(plan.notes)
-    for source, diagnostic in host.review(plan):
-        if diagnostic.severity == "veto":
-            raise CompatibilityError(f"{source} vetoes this plan: {diagnostic.message}", hint=diagnostic.hint)
-        notes.append(Note(severity=diagnostic.severity, source=source, message=diagnostic.message))
-    return plan.model_copy(update={"notes": tuple(notes)})

@@ -1,0 +1,54 @@
+"""Texts → padded batches of nearly equal cost, in an order that depends on the seed alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from cogen.errors import TrainError
+
+#: Batches are cut from so many texts at a time, sorted by length: little padding, and still a random order.
+_WINDOW = 64
+
+
+def plan_batches(lengths: Sequence[int], learned: Sequence[int], tokens: int, size: int, seed: int) -> list[list[int]]:
+    """Which texts stand in which batch.
+
+    Texts are read in passes; the order of a pass depends on (seed, pass) alone.
+
+    :param lengths: tokens of each text as the student reads it.
+    :param learned: how many of them are learned; a text with none is left out.
+    :param tokens: learned tokens in all: the first batch that reaches them is the last.
+    :param size: padded tokens of a batch at most; a longer text has a batch to itself.
+    :returns: indices of texts.
+    :raises TrainError: there is nothing to learn.
+    """
+    usable = [index for index, count in enumerate(learned) if count > 0]
+    if not usable:
+        raise TrainError(
+            "no text leaves anything to learn", hint="give other texts, or raise max_length: prompts may fill it"
+        )
+    chosen: list[list[int]] = []
+    seen = passes = 0
+    while True:
+        rng = random.Random(f"{seed} {passes}")
+        order = rng.sample(usable, len(usable))
+        batches: list[list[int]] = []
+        for at in range(0, len(order), _WINDOW):
+            batches += _cut(sorted(order[at : at + _WINDOW], key=lambda index: (lengths[index], index)), lengths, size)
+        rng.shuffle(batches)
+        for batch in batches:
+            chosen.append(batch)
+            seen += sum(learned[index] for index in batch)
+            if seen >= tokens:
+                return chosen
+        passes += 1
+
+
+def _cut(ordered: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:
+    batches: list[list[int]] = [[]]
+    for index in ordered:  # the longest so far comes last, so it decides the width
+        if batches[-1] and lengths[index] * (len(batches[-1]) + 1) > size:
+            batches.append([])
+        batches[-1].append(index)
+    return batches

@@ -1,0 +1,84 @@
+"""A group of experts as one model on disk, or as a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
+from cogen.checkpoints.load import load_expert, load_model, own_loaders
+from cogen.checkpoints.model import Checkpoint, open_folder
+from cogen.evals import model_digest
+from cogen.fusion.adapters.merge import write_merged
+from cogen.fusion.calibration import calibrated
+from cogen.fusion.distill.plan import Source
+from cogen.fusion.distill.teacher import LocalTeacher
+from cogen.fusion.engine import write_composite
+from cogen.fusion.moe.routers import untrained_rows
+from cogen.fusion.moe.tuning import trained_rows
+from cogen.fusion.moe.write import write_mixture
+from cogen.fusion.planner import Inputs, find_method
+from cogen.fusion.search import search
+from cogen.spec.expert import canonical_digest
+
+
+def composed(source: Source, progress: Any = None) -> Checkpoint:
+    """A plain checkpoint: the base, an expert's own, or what the group's plan builds, kept in the cache."""
+    inputs = source.inputs
+    if source.plan is None:
+        if not inputs.experts:
+            return inputs.base
+        (expert,) = inputs.experts.values()
+        if expert.adapter is None:
+            return expert
+        key = canonical_digest(["adapted", model_digest(expert)])
+    else:
+        key = canonical_digest(["composed", source.plan.inputs_digest])
+    folder = cache_dir() / "distill" / f"group-{key[7:39]}"
+    with locked(folder):
+        if not folder.is_dir():
+            if progress:
+                progress.describe(f"putting {source.group.name} together")
+            with atomic_folder(folder) as part:
+                if source.plan is None:
+                    write_merged(inputs.base, [expert.adapter], [1.0], part)
+                else:
+                    _build(source, inputs, part, progress)
+    return open_folder(folder)
+
+
+def _build(source: Source, inputs: Inputs, part: Any, progress: Any) -> None:
+    plan = source.plan
+    assert plan is not None
+    method = find_method(inputs.host, plan.method)
+    if plan.mixture is not None:
+        rows = untrained_rows(plan, inputs, None, progress)
+        if plan.mixture.tuned:
+            rows = trained_rows(plan, inputs, method, rows, progress)
+        write_mixture(plan, inputs, method, rows, part)
+        return
+    inputs = calibrated(plan, inputs, method, progress)
+    choice, _ = search(plan, inputs, method, progress)
+    write_composite(
+        plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters}, part,
+        grams=inputs.grams, lexicon=inputs.lexicon,
+    )  # fmt: skip
+
+
+def model_of(source: Source, dtype: str, progress: Any = None) -> tuple[str, Callable[[], Any]]:
+    """Digest of a group's model, and what loads it."""
+    inputs = source.inputs
+    if source.plan is None and inputs.experts:
+        ((id, checkpoint),) = inputs.experts.items()
+        spec = inputs.host.expert(id).spec
+        return model_digest(checkpoint, own_loaders(inputs.host)), lambda: load_expert(
+            inputs.host, spec, checkpoint, dtype
+        )
+    whole = composed(source, progress)
+    return model_digest(whole), lambda: load_model(whole, dtype)
+
+
+def teacher_of(source: Source, progress: Any = None) -> LocalTeacher:
+    """The group's model as a teacher, in bfloat16."""
+    digest, load = model_of(source, "bfloat16", progress)
+    return LocalTeacher(load, source.tokenizer, digest)

@@ -1,0 +1,106 @@
+"""What a distillation takes: tokens, hours and bytes of every stage, estimated on this machine."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cogen.fusion.distill.settings import Distillation
+from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.plan import Cost, PlannedDistillation, PlannedStage, PlannedSuite
+
+if TYPE_CHECKING:
+    from cogen.fusion.distill.plan import Source
+
+#: A dense layer multiplies and adds once a parameter in a forward pass.
+_FORWARD = 2
+#: … and twice more in a backward pass that reaches weights; with frozen weights it only passes gradients on.
+_TRAIN = {"full": 6, "lora": 4}
+#: What a model reaches of the speed of its largest products alone: norms, attention and optimiser take the rest.
+_EFFICIENCY = 0.35
+
+
+@functools.cache
+def flops() -> float:
+    """Operations a second of a bfloat16 matrix product on this machine, measured in a moment."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.ones(512, 1024, dtype=torch.bfloat16, device=device)
+    b = torch.ones(1024, 1024, dtype=torch.bfloat16, device=device)
+    found = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(4):
+            (a @ b).sum().item()
+        found.append(4 * 2 * 512 * 1024 * 1024 / (time.perf_counter() - began))
+    return max(found)
+
+
+def seconds(parameters: int, tokens: int, each: int) -> float:
+    """An estimate: good to a factor of two."""
+    return round(each * parameters * tokens / (flops() * _EFFICIENCY), 1)
+
+
+def bytes_a_token(wanted: Wanted) -> int:
+    """Of the teacher cache."""
+    return 2 * wanted.logprob + 2 * wanted.boundary + 2 * wanted.top + round(2.4 * wanted.sparse)
+
+
+def stages(
+    plan: PlannedDistillation, pivot: Source, teachers: Sequence[Source], read: int, wanted: Wanted,
+    suites: Sequence[PlannedSuite], level: str,
+) -> list[PlannedStage]:  # fmt: skip
+    """In the order in which they are done.
+
+    :param read: tokens of all texts, in the pivot's tokenizer.
+    """
+    found = []
+    for source, told in zip((pivot, *teachers), (plan.pivot, *plan.teachers), strict=True):
+        if source.plan is not None:
+            cost = source.plan.cost
+            tokens = cost.search_tokens + cost.routing_tokens
+            found.append(PlannedStage(
+                stage="compose", what=told.name, tokens=tokens, bytes=cost.output_bytes,
+                seconds=seconds(told.parameters, tokens, _FORWARD),
+            ))  # fmt: skip
+    for told in plan.teachers:
+        found.append(PlannedStage(
+            stage="score", what=told.name, tokens=read, seconds=seconds(told.parameters, read, _FORWARD),
+            bytes=read * bytes_a_token(wanted),
+        ))  # fmt: skip
+    wish: Distillation = plan.settings
+    once = seconds(plan.pivot.parameters, plan.tokens, _TRAIN[wish.mode])
+    found.append(PlannedStage(stage="control", what=plan.pivot.name, tokens=plan.tokens, seconds=once))
+    runs = len(plan.teachers) if wish.arrangement == "pairwise" else 1
+    found.append(
+        PlannedStage(stage="teach", what=plan.pivot.name, tokens=runs * plan.tokens, seconds=round(runs * once, 1))
+    )
+    if level != "none":
+        test = sum(suite.test_tokens for suite in suites)
+        for told in (plan.pivot, *plan.teachers):
+            tokens = test * (2 if told is plan.pivot else 1) + test * (told is plan.pivot)
+            time_ = seconds(told.parameters, tokens, _FORWARD)
+            found.append(PlannedStage(stage="measure", what=told.name, tokens=tokens, seconds=time_))
+    return found
+
+
+def cost_of(
+    steps: Sequence[PlannedStage], pivot: Source, teachers: Sequence[Source], wish: Distillation, experts: int
+) -> Cost:
+    """The plan's sums: tokens by purpose, bytes on disk, and the largest model's memory while it trains or reads."""
+    from cogen.fusion.distill.plan import parameters_of
+
+    own, largest = parameters_of(pivot), max(map(parameters_of, teachers))
+    # Training: weights, and for all of them (full) gradients and two moments in float32; reading: bfloat16 weights.
+    train = own * (16 if wish.mode == "full" else 3)
+    return Cost(
+        search_tokens=sum(s.tokens for s in steps if s.stage == "compose"),
+        teaching_tokens=sum(s.tokens for s in steps if s.stage in ("score", "control", "teach")),
+        matrix_tokens=sum(s.tokens for s in steps if s.stage == "measure"),
+        output_bytes=2 * own,
+        scratch_bytes=sum(s.bytes for s in steps),
+        memory_bytes=max(train, 2 * largest) + (2 << 30),
+    )

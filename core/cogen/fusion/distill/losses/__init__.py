@@ -1,0 +1,1 @@
+"""Distillation losses: each reads rows of logits and a teacher's statistics."""

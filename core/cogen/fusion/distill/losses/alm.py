@@ -1,0 +1,85 @@
+"""Approximate likelihood matching: both models should give the same bytes the same probability (arXiv:2503.20083).
+
+    p = P(the chunk's tokens)^(1/τ)
+    loss = p_T log(p_T / p_S) + (1 - p_T) log((1 - p_T) / (1 - p_S))
+
+No vocabulary is mapped and nothing is sorted: the loss is zero just where the models agree. τ = 5 (the paper's better
+value). A chunk's probability depends on what its tokenizer would have let follow, so the probability that a word
+begins behind the chunk is taken into it ("debiasing"), and chunks behind which the teacher hardly expects one
+(at most γ = 0.1) are left out. tokenkit subtracts 1e-6 from log-probabilities to keep 1 - p above zero; so do we.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.wanted import Wanted
+
+_EPSILON = 1e-6
+
+
+def alm(student: torch.Tensor, teacher: torch.Tensor, tau: float = 5.0) -> torch.Tensor:
+    """The loss of every chunk, shape (C,); zero where both are equal.
+
+    :param student, teacher: log-probabilities of chunks in nats, shape (C,), at most 0.
+    """
+    s, t = student / tau - _EPSILON, teacher / tau - _EPSILON
+    p = t.exp()
+    return p * (t - s) + (1 - p) * (log1m_exp(t) - log1m_exp(s))
+
+
+def log1m_exp(x: torch.Tensor) -> torch.Tensor:
+    """log(1 - exp(x)) for x < 0, without cancellation at either end."""
+    near = x > -0.6931471805599453
+    safe_near, safe_far = torch.where(near, x, -1.0), torch.where(near, -1.0, x)
+    return torch.where(near, (-torch.expm1(safe_near)).log(), torch.log1p(-safe_far.exp()))
+
+
+@dataclass(frozen=True)
+class Alm:
+    """:func:`alm` of every chunk behind which a word may begin.
+
+    :param words: tokens of the student that begin a word, shape (V,), bool; ``None``: no debiasing.
+    """
+
+    words: torch.Tensor | None = field(default=None, compare=False)
+    tau: float = 5.0
+    gamma: float = 0.1
+    name: str = "alm"
+
+    @property
+    def needs(self) -> Wanted:
+        return Wanted(logprob=True, boundary=self.words is not None)
+
+    def rows(self, pair: Pair) -> torch.Tensor:
+        own = torch.nonzero(pair.chunk >= 0)[:, 0]
+        return own if self.words is None else torch.unique(torch.cat([own, pair.after]))
+
+    def measure(
+        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
+    ) -> torch.Tensor:
+        """The log-probability of the token, and of the beginning of a word."""
+        token = logits.gather(1, pair.targets[rows, None].clamp(min=0))[:, 0] - lse
+        if self.words is None:
+            return token[:, None]
+        words = self.words[: logits.shape[1]].to(logits.device)
+        begins = logits.masked_fill(~words, float("-inf")).logsumexp(1) - lse
+        return torch.stack([token, begins], 1)
+
+    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+        assert pair.logprob is not None
+        rows = self.rows(pair)
+        chunk = pair.chunk[rows]
+        inside = chunk >= 0
+        own = found.new_zeros(pair.chunks).index_add(0, chunk[inside], found[inside, 0])
+        teacher = pair.logprob
+        if self.words is None:
+            return alm(own, teacher, self.tau).sum(), pair.chunks
+        assert pair.boundary is not None
+        own = own + found[torch.searchsorted(rows, pair.after), 1]
+        teacher = teacher + pair.boundary
+        kept = pair.boundary.exp() > self.gamma
+        return alm(own[kept], teacher[kept], self.tau).sum(), int(kept.sum())

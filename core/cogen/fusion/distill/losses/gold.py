@@ -1,0 +1,62 @@
+"""The hybrid of TRL's GOLD, as a baseline: tokens in both vocabularies by Jensen-Shannon, the others sorted.
+
+    loss = w · JSD_β(teacher, student over shared tokens) + (1 - w) · Σ |sort(p_S) - sort(p_T)| over the others
+
+w is the share of the teacher's vocabulary that is shared, as TRL has it (``uld_use_hybrid_loss`` of its experimental
+GOLD). Two things differ: the teacher's k likeliest tokens stand for its whole distribution, because they come from a
+cache; and rows are compared at the starts of chunks, where TRL's default takes those one token later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.projection import parted
+from cogen.fusion.distill.wanted import Wanted
+
+
+def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torch.Tensor:
+    """Generalised Jensen-Shannon divergence over listed tokens, shape (m,).
+
+    :param student, teacher: log-probabilities, shape (m, k); they need not add up to one.
+    """
+    mixed = torch.logsumexp(
+        torch.stack([student + torch.tensor(1 - beta).log(), teacher + torch.tensor(beta).log()]), 0
+    )
+    return beta * (teacher.exp() * (teacher - mixed)).sum(1) + (1 - beta) * (student.exp() * (student - mixed)).sum(1)
+
+
+@dataclass(frozen=True)
+class Gold:
+    """See the module."""
+
+    match: torch.Tensor = field(compare=False)
+    unmatched: torch.Tensor = field(compare=False)
+    k: int = 128
+    beta: float = 0.5
+    name: str = "gold"
+
+    @property
+    def needs(self) -> Wanted:
+        return Wanted(sparse=self.k)
+
+    def rows(self, pair: Pair) -> torch.Tensor:
+        return pair.start
+
+    def measure(
+        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
+    ) -> torch.Tensor:
+        assert pair.ids is not None
+        assert pair.logprobs is not None
+        match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
+        student, teacher, there, s, t = parted(logits, lse, pair.ids[at], pair.logprobs[at], match, unmatched, self.k)
+        share = (self.match >= 0).float().mean()
+        low = torch.full_like(student, -60.0)  # no match: nothing on either side
+        divergence = jsd(torch.where(there, student, low), torch.where(there, teacher, low), self.beta)
+        return (share * divergence + (1 - share) * (s - t).abs().sum(1))[:, None]
+
+    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+        return found[:, 0].sum(), len(found)

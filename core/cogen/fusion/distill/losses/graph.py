@@ -1,0 +1,64 @@
+"""The graph on logits of InfiGFusion (arXiv:2505.13893), beside its token-wise ULD.
+
+    C = mean over a text's rows of z zᵀ, z the K largest logits of a row, standardised
+    f(i) = square root of the mean over j of C(i, j)²
+    loss = Σ |sort(f_student) - sort(f_teacher)|
+
+Nodes are ranks, edges say which of them move together over a text; sorting compares the graphs in O(K log K) where
+Gromov-Wasserstein takes O(K⁴). Published are the outer products, the sorting and K; how a node is summed up is not.
+Standardised rows have mean zero, so a node's mean edge is always zero: its length is taken. The mean over rows stands
+in the place of their sum, so that long texts do not count more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.uld import standardised
+from cogen.fusion.distill.top import top_k
+from cogen.fusion.distill.wanted import Wanted
+
+
+def features(top: torch.Tensor, text: torch.Tensor, count: int) -> torch.Tensor:
+    """f of every text, shape (count, K).
+
+    :param top: largest logits of each row, shape (C, K); ``text``: whose row it is, shape (C,).
+    """
+    z = standardised(top)
+    edges = z[:, :, None] * z[:, None, :]
+    sums = edges.new_zeros(count, *edges.shape[1:]).index_add(0, text, edges)
+    sizes = edges.new_zeros(count).index_add(0, text, edges.new_ones(len(edges)))
+    graphs = sums / sizes.clamp(min=1)[:, None, None]
+    return (graphs.square().mean(2) + 1e-12).sqrt()  # the root of zero has no gradient
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One number a text; counted in texts."""
+
+    k: int = 10
+    name: str = "graph"
+
+    @property
+    def needs(self) -> Wanted:
+        return Wanted(top=self.k)
+
+    def rows(self, pair: Pair) -> torch.Tensor:
+        return pair.start
+
+    def measure(
+        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
+    ) -> torch.Tensor:
+        return top_k(logits, self.k)[0]
+
+    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+        assert pair.top is not None
+        if not len(found):
+            return found.sum(), 0
+        texts, index = torch.unique(pair.text, return_inverse=True)
+        own, other = (features(top, index, len(texts)) for top in (found, pair.top[:, : self.k]))
+        difference = own.sort(1).values - other.sort(1).values
+        return difference.abs().sum(), len(texts)

@@ -1,0 +1,60 @@
+"""Divergence of the next token from a teacher of the same vocabulary: KL(teacher ‖ student), forward.
+
+The teacher's k likeliest tokens have a bucket each and all others share one, on both sides: nothing is renormalised,
+so a teacher that is unsure stays unsure. With k = V it is the exact divergence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cogen.fusion.distill.losses.alm import log1m_exp
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.wanted import Wanted
+
+#: Mass below which the rest of a row is taken for none, on either side.
+_LEAST = 1e-7
+
+
+def rest(logprobs: torch.Tensor) -> torch.Tensor:
+    """The logarithm of what the listed entries leave, shape (C,); at least the smallest that is told from none."""
+    total = logprobs.logsumexp(1).clamp(max=-_LEAST)
+    return log1m_exp(total)
+
+
+def bucketed_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """KL over k buckets and one for the rest, shape (C,).
+
+    :param student, teacher: log-probabilities of the same k tokens, shape (C, k).
+    """
+    s = torch.cat([student, rest(student)[:, None]], 1)
+    t = torch.cat([teacher, rest(teacher)[:, None]], 1)
+    return (t.exp() * (t - s)).sum(1)
+
+
+@dataclass(frozen=True)
+class Kl:
+    """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: :func:`make_loss` refuses others."""
+
+    k: int = 128
+    name: str = "kl"
+
+    @property
+    def needs(self) -> Wanted:
+        return Wanted(sparse=self.k)
+
+    def rows(self, pair: Pair) -> torch.Tensor:
+        return pair.start
+
+    def measure(
+        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
+    ) -> torch.Tensor:
+        assert pair.ids is not None
+        assert pair.logprobs is not None
+        student = logits.gather(1, pair.ids[at]) - lse[:, None]
+        return bucketed_kl(student, pair.logprobs[at])[:, None]
+
+    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+        return found[:, 0].sum(), len(found)

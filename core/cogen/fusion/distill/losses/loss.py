@@ -1,0 +1,92 @@
+"""What every distillation loss is: statistics of single rows of logits, and a sum over them.
+
+A loss never sees all logits in float32 at once: :mod:`cogen.fusion.distill.losses.rows` cuts them into slices of rows,
+asks each loss for a few numbers a row, and throws the slice away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from cogen.fusion.distill.wanted import Wanted
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The student's rows of one batch beside one teacher's, cut into chunks of the same bytes.
+
+    N rows of the student's logits: row ``i`` is the prediction of ``targets[i]``. C chunks: a chunk is the shortest
+    run of whole tokens that ends on the same byte on both sides. At a chunk's start both models have read the same
+    bytes, so their predictions can be compared there; inside of a chunk of several tokens they can not.
+
+    :param targets: student's tokens, shape (N,), int64; -100 where nothing is learned.
+    :param start: row of each chunk's first token, shape (C,), int64.
+    :param chunk: chunk of each row's token, shape (N,), int64; -1: none.
+    :param after: row that follows each chunk's last token, shape (C,), int64; -1 where the batch has none.
+    :param text: text of the batch that each chunk belongs to, shape (C,), int64.
+    :param single: is the chunk one token on both sides? Shape (C,), bool.
+    :param teacher_target: the teacher's token at each chunk's start, shape (C,), int64.
+    :param logprob: the teacher's log-probability of each whole chunk, shape (C,), float32.
+    :param boundary: the teacher's log-probability that a word begins behind each chunk, shape (C,), float32.
+    :param top: the teacher's largest logits at each chunk's start, descending, shape (C, K), float32.
+    :param ids, logprobs: the teacher's likeliest tokens at each chunk's start, and their log-probabilities, descending,
+        shape (C, k), int64 and float32.
+    """
+
+    targets: torch.Tensor
+    start: torch.Tensor
+    chunk: torch.Tensor
+    after: torch.Tensor
+    text: torch.Tensor
+    single: torch.Tensor
+    teacher_target: torch.Tensor
+    logprob: torch.Tensor | None = None
+    boundary: torch.Tensor | None = None
+    top: torch.Tensor | None = None
+    ids: torch.Tensor | None = None
+    logprobs: torch.Tensor | None = None
+
+    @property
+    def chunks(self) -> int:
+        return self.start.shape[0]
+
+    @classmethod
+    def alone(cls, targets: torch.Tensor) -> Pair:
+        """Rows beside no teacher: what the language-model loss needs."""
+        none = targets.new_zeros(0)
+        return cls(targets, none, targets.new_full(targets.shape, -1), none, none, none.bool(), none)
+
+
+class Loss(Protocol):
+    """One loss. It is a value: the same pair and logits give the same number, and nothing is changed in place."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> Wanted:
+        """What it takes of the teacher."""
+
+    def rows(self, pair: Pair) -> torch.Tensor:
+        """The rows whose logits it reads, each once, shape (n,), int64."""
+
+    def measure(
+        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
+    ) -> torch.Tensor:
+        """A few numbers for each row; differentiable in ``logits`` and ``lse``.
+
+        :param logits: shape (m, V), float32: a slice of what :meth:`rows` asked for.
+        :param lse: their log-sum-exp, shape (m,).
+        :param rows: which rows they are, shape (m,); ``at``: their places in what :meth:`rows` gave, shape (m,).
+        :returns: shape (m, s); s is the same for every slice.
+        """
+
+    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+        """The sum of the loss and how many it is a sum of.
+
+        :param found: of all rows that :meth:`rows` asked for, in its order, shape (n, s).
+        """

@@ -1,0 +1,153 @@
+"""From a loss's name to what it needs and to the loss itself, for one student and one teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cogen.errors import CompatibilityError, UsageError
+from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES
+from cogen.fusion.distill.wanted import Wanted
+
+if TYPE_CHECKING:
+    from cogen.fusion.distill.losses.loss import Loss
+
+#: Parameters of each loss with their defaults.
+PARAMETERS: dict[str, dict[str, float]] = {
+    "uld": {"k": 10},
+    "alm": {"tau": 5.0, "gamma": 0.1},
+    "p_kl": {"k": 128},
+    "h_kl": {"k": 128},
+    "graph": {"k": 10},
+    "kl": {"k": 128},
+    "gold": {"k": 128, "beta": 0.5},
+    "mined": {"k": 10},
+    "infifpo": {"beta": 2.5},
+    "dpo": {"beta": 2.5},
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a loss knows of a model's vocabulary."""
+
+    token_bytes: list[bytes | None]
+    begins_word: np.ndarray
+    tokenizer: Any
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> Side:
+        return cls(encoder.token_bytes, encoder.begins_word, encoder.tokenizer)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids without special tokens."""
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return ids
+
+
+def parts(name: str) -> list[str]:
+    """ "uld+alm" → ["uld", "alm"].
+
+    :raises UsageError: one of them is no loss, or preferences among several.
+    """
+    found = name.split("+")
+    every = LOSSES | PREFERENCES
+    for part in found:
+        if part not in every:
+            raise UsageError(f"there is no distillation loss {part!r}", hint=f"known are {', '.join(every)}")
+    if len(found) > 1 and set(found) & set(PREFERENCES):
+        raise UsageError(f"{name}: preferences go with no other loss", hint="name one of them alone")
+    return found
+
+
+def refuse_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+    """:raises UsageError: a parameter that none of the losses takes, or no number in its range."""
+    known = {key: value for part in parts(name) for key, value in PARAMETERS[part].items()}
+    for key, value in parameters.items():
+        if key not in known:
+            hint = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+            raise UsageError(f"{name} has no parameter {key!r}", hint=hint)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{key} of {name} is one number", hint=f"for example {key} = {known[key]:g}")
+        whole = isinstance(known[key], int)
+        if (whole and (value != int(value) or not 2 <= value <= 1024)) or value <= 0:
+            raise UsageError(f"{key} = {value} is out of range", hint=f"for example {key} = {known[key]:g}")
+
+
+def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:
+    default = PARAMETERS[name][key]
+    return type(default)(parameters.get(key, default))
+
+
+def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> Wanted:
+    """What the teacher cache has to hold: always log-probabilities, which decide who teaches what."""
+    given = parameters or {}
+    wanted = {
+        "uld": lambda: Wanted(top=_value("uld", given, "k")),
+        "graph": lambda: Wanted(top=_value("graph", given, "k")),
+        "alm": lambda: Wanted(boundary=True),
+        **{
+            key: lambda key=key: Wanted(sparse=_value(key, given, "k"))  # type: ignore[misc]
+            for key in ("p_kl", "h_kl", "kl", "gold", "mined")
+        },
+    }
+    return reduce(Wanted.__or__, [wanted[part]() for part in parts(name) if part in wanted], Wanted(logprob=True))
+
+
+def make_loss(name: str, student: Side, teacher: Side, parameters: Mapping[str, Any] | None = None) -> list[Loss]:
+    """The losses of a name, for one pair of models; "graph" is ULD and the graph.
+
+    :raises CompatibilityError: kl, and the vocabularies differ.
+    """
+    return [loss for part in parts(name) for loss in _made(part, student, teacher, parameters or {})]
+
+
+def _made(name: str, student: Side, teacher: Side, given: Mapping[str, Any]) -> list[Loss]:
+    import torch
+
+    def value(key: str) -> Any:
+        return _value(name, given, key)
+
+    if name in ("uld", "graph"):
+        from cogen.fusion.distill.losses.graph import Graph
+        from cogen.fusion.distill.losses.uld import Uld
+
+        return [Uld(value("k"))] if name == "uld" else [Uld(value("k")), Graph(value("k"))]
+    if name == "alm":
+        from cogen.fusion.distill.losses.alm import Alm
+
+        return [Alm(torch.from_numpy(student.begins_word), value("tau"), value("gamma"))]
+    if name == "kl":
+        from cogen.fusion.distill.losses.kl import Kl
+
+        if student.token_bytes != teacher.token_bytes:
+            raise CompatibilityError(
+                "kl compares models of one vocabulary, and these have two", hint="take alm, uld or p_kl"
+            )
+        return [Kl(value("k"))]
+    from cogen.fusion.distill.vocabularies import Nearest, matches, projection
+
+    if name == "p_kl":
+        from cogen.fusion.distill.losses.projection import ProjectionKl
+
+        rows, columns, shares = projection(student.token_bytes, teacher.token_bytes, teacher.encode)
+        return [ProjectionKl(*map(torch.from_numpy, (rows, columns, shares)), len(teacher.token_bytes), value("k"))]
+    if name == "mined":
+        from cogen.fusion.distill.losses.mined import MinEd
+
+        return [MinEd(Nearest(student.token_bytes, teacher.token_bytes), value("k"))]
+    match = torch.from_numpy(matches(student.token_bytes, teacher.token_bytes))
+    unmatched = torch.ones(len(student.token_bytes), dtype=torch.bool)
+    unmatched[match[match >= 0]] = False
+    if name == "h_kl":
+        from cogen.fusion.distill.losses.projection import HybridKl
+
+        return [HybridKl(match, unmatched, value("k"))]
+    from cogen.fusion.distill.losses.gold import Gold
+
+    return [Gold(match, unmatched, value("k"), value("beta"))]

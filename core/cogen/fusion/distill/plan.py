@@ -1,0 +1,196 @@
+"""What a distillation will do and take, said before anything is read but manifests, tokenizers and texts."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cogen.checkpoints.digests import tokenizer_digest
+from cogen.checkpoints.load import load_expert_tokenizer, load_tokenizer
+from cogen.checkpoints.model import Checkpoint, open_weights
+from cogen.checkpoints.sources import Talk, silent
+from cogen.errors import CompatibilityError, UsageError
+from cogen.evals import calibration_texts, general_suites, suites_of
+from cogen.fusion.compatible import license_of, refuse_forbidden
+from cogen.fusion.costs import planned_suites
+from cogen.fusion.distill.costs import cost_of, stages
+from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.groups import Cast, Group, cast
+from cogen.fusion.distill.losses.registry import needs_of, refuse_parameters
+from cogen.fusion.distill.texts import Item, read_items, texts_digest
+from cogen.fusion.plan import Note, Plan, PlannedDistillation, PlannedTeacher
+from cogen.fusion.planner import Inputs, chosen_experts, make_plan, planned_expert
+from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.review import reviewed
+from cogen.fusion.samples import sample_texts
+from cogen.host import Expert, Host
+
+#: The loss that is taken where the recipe names none.
+DEFAULT = "alm"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A group's experts, opened, and the plan that makes them one model where they are several."""
+
+    group: Group
+    tokenizer: Any
+    tokenizer_digest: str
+    plan: Plan | None
+    inputs: Inputs
+
+    def alone(self, id: str, expert: Checkpoint) -> Source:
+        """One of its experts, as a group of its own."""
+        only = replace(self.inputs, experts={id: expert})
+        return replace(self, plan=None, inputs=only)
+
+
+@dataclass(frozen=True)
+class DistillInputs:
+    """What a plan talks about, opened. ``common`` is as of any plan: its base is the pivot's."""
+
+    common: Inputs
+    pivot: Source
+    teachers: tuple[Source, ...]
+    items: Sequence[Item]
+
+
+def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[Plan, DistillInputs]:
+    """
+    :raises UsageError: no such loss, pivot or text file, or a wish of another strategy.
+    :raises CompatibilityError: nobody teaches, nothing to learn from, or a licence that forbids it.
+    """
+    method = _method(recipe)
+    chosen = chosen_experts(host, recipe)
+    wish = recipe.distill
+    parts = cast(chosen, wish)
+    _refuse_weights(recipe, parts)
+    refuse_forbidden(chosen)
+    items, notes = learned(chosen, recipe)
+    sources = [_open(host, group, recipe, talk) for group in (parts.pivot, *parts.teachers)]
+    pivot, teachers = sources[0], sources[1:]
+    encoded = Encoder(pivot.tokenizer).encode(items, wish.max_length)
+    suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
+    planned = planned_suites(suites, recipe, pivot.tokenizer)
+    distillation = PlannedDistillation(
+        pivot=_teacher(pivot, recipe),
+        teachers=tuple(_teacher(source, recipe) for source in teachers),
+        settings=wish,
+        texts=len(items),
+        text_bytes=sum(len(item.answer.encode()) for item in items),
+        texts_digest=texts_digest(items),
+        tokens=wish.tokens,
+    )
+    read = sum(len(text.ids) for text in encoded)
+    needs = needs_of(method, recipe.parameters)
+    steps = stages(distillation, pivot, teachers, read, needs, planned, recipe.level)
+    base = parts.pivot.base
+    ids = ", ".join(group.name for group in parts.teachers)
+    plan = Plan(
+        cogen=importlib.metadata.version("cogen-core"),
+        strategy="distill",
+        method=method,
+        why=f"{ids} cannot be merged with {parts.pivot.name}: other bases or tokenizers; they teach it instead",
+        base=base,
+        tokenizer_digest=pivot.tokenizer_digest,
+        architecture=pivot.inputs.base.config.get("architectures", ["unknown"])[0],
+        dtype=base.dtype,
+        experts=tuple(planned_expert(expert, recipe) for expert in sorted(chosen, key=lambda e: e.id)),
+        parameters=dict(sorted(recipe.parameters.items())),
+        scales=(1.0,),
+        level=recipe.level,
+        eval_dtype="float32" if recipe.level == "full" else "bfloat16",
+        suites=planned,
+        license=license_of(chosen, base),
+        tensors=len(pivot.inputs.base.tensors),
+        changed_tensors=len(pivot.inputs.base.tensors),
+        cost=cost_of(steps, pivot, teachers, wish, len(chosen)),
+        notes=notes,
+        distillation=distillation.model_copy(update={"stages": tuple(steps)}),
+    )
+    opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}
+    common = Inputs(host, pivot.inputs.base, dict(sorted(opened.items())), pivot.tokenizer, suites)
+    return reviewed(host, plan), DistillInputs(common, pivot, tuple(teachers), items)
+
+
+def _method(recipe: FuseRecipe) -> str:
+    fields = recipe.model_fields_set
+    method = recipe.method if "method" in fields else DEFAULT
+    refuse_parameters(method, recipe.parameters)
+    for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
+        if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
+            raise UsageError(f"{name} is not for strategy distill", hint="leave it out, or name another strategy")
+    return method
+
+
+def _refuse_weights(recipe: FuseRecipe, parts: Cast) -> None:
+    for group in (parts.pivot, *parts.teachers):
+        for id in group.ids:
+            if isinstance(recipe.wish(id).weight, tuple) or not isinstance(recipe.wish(id).weight, int | float):
+                raise UsageError(
+                    f"the weight of {id} is not a number", hint="strategy distill takes one for each expert"
+                )
+
+
+def learned(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[list[Item], tuple[Note, ...]]:
+    """The texts of the run: files of the recipe, or the experts' samples and a general text."""
+    if recipe.distill.texts:
+        return [item for path in recipe.distill.texts for item in read_items(Path(path))], ()
+    items, notes = [], []
+    for expert in sorted(chosen, key=lambda expert: expert.id):
+        if expert.spec.samples is None or expert.spec.samples.path is None:
+            message = f"{expert.id} ships no sample text, so nothing of its field is learned from"
+            notes.append(Note(severity="warning", source="cogen", message=message))
+            continue
+        items += [Item(answer=text, owner=expert.id) for text in sample_texts(expert)]
+    if not items:
+        raise CompatibilityError(
+            "no expert ships sample text, so there is nothing to learn from", hint='name files: texts = ["texts.jsonl"]'
+        )
+    return [*items, *(Item(answer=text) for text in calibration_texts())], tuple(notes)
+
+
+def _open(host: Host, group: Group, recipe: FuseRecipe, talk: Talk) -> Source:
+    """A group as one model: with a plan of its own where it has several experts."""
+    if len(group.experts) > 1:
+        stacked = recipe.distill.groups == "moe"
+        # The scale is searched on the experts' dev parts; where nothing is to be measured it is that of their average.
+        level = "none" if stacked or recipe.level == "none" else "quick"
+        sub = FuseRecipe(
+            experts={id: recipe.wish(id) for id in group.ids},
+            strategy="moe" if stacked else "merge",
+            level=level,
+            scale=1 / len(group.experts) if level == "none" and not stacked else None,
+        )
+        plan, inputs = make_plan(host, sub, talk=talk)
+        return Source(group, inputs.tokenizer, plan.tokenizer_digest, plan, inputs)
+    base: Checkpoint = open_weights(group.base, talk=talk)
+    tokenizer, experts = None, {}
+    for expert in group.experts:
+        experts[expert.id] = open_weights(expert.spec.model, talk=talk)
+        tokenizer = load_expert_tokenizer(host, expert.spec, experts[expert.id])
+    tokenizer = tokenizer or load_tokenizer(base.folder)
+    return Source(group, tokenizer, tokenizer_digest(tokenizer), None, Inputs(host, base, experts, tokenizer, []))
+
+
+def _teacher(source: Source, recipe: FuseRecipe) -> PlannedTeacher:
+    weights = [float(recipe.wish(id).weight) for id in source.group.ids]  # type: ignore[arg-type]
+    return PlannedTeacher(
+        name=source.group.name,
+        experts=source.group.ids,
+        tokenizer_digest=source.tokenizer_digest,
+        parameters=parameters_of(source),
+        weight=sum(weights) / len(weights) if weights else 1.0,
+        composed=source.plan.strategy if source.plan else "",
+    )
+
+
+def parameters_of(source: Source) -> int:
+    """Of the model that teaches or learns, all of them."""
+    if source.plan is not None and source.plan.mixture is not None:
+        return source.plan.mixture.parameters
+    return sum(functools.reduce(int.__mul__, info.shape, 1) for info in source.inputs.base.tensors.values())

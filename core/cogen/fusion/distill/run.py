@@ -1,0 +1,212 @@
+"""From a pivot, teachers and texts to a taught model: score, train the control, train the student, average.
+
+Everything that takes time is kept in the cache: a killed run goes on where it was, and a second fusion on the same
+texts needs no teacher and no control again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.adapter import read_adapter
+from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
+from cogen.checkpoints.load import load_model
+from cogen.checkpoints.model import Checkpoint, open_folder
+from cogen.evals import model_digest
+from cogen.fusion.adapters.merge import write_merged
+from cogen.fusion.distill.corpus import Batches, Teaching, bits_per_byte
+from cogen.fusion.distill.encode import Encoded, Encoder
+from cogen.fusion.distill.losses.registry import Side, make_loss, needs_of
+from cogen.fusion.distill.settings import Distillation
+from cogen.fusion.distill.teacher import Teacher
+from cogen.fusion.distill.teacher_cache import build
+from cogen.fusion.distill.texts import Item, texts_digest
+from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.engine import copy_companions
+from cogen.spec.expert import canonical_digest
+from cogen.training.trainer import Report
+
+if TYPE_CHECKING:
+    from cogen.fusion.distill.student import Lesson
+
+#: Raised when the same settings would train another model.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Mentor:
+    """A teacher and its weight; ``owners``: the experts that it is made of."""
+
+    name: str
+    teacher: Teacher
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class School:
+    """A pivot and what it learns from.
+
+    :param pivot: a plain checkpoint folder.
+    """
+
+    pivot: Checkpoint
+    tokenizer: Any
+    tokenizer_digest: str
+    items: Sequence[Item]
+    wish: Distillation
+
+    @property
+    def padding(self) -> int:
+        found = self.tokenizer.pad_token_id
+        return 0 if found is None else int(found)
+
+    def fresh(self) -> Any:
+        """The pivot's model as it is trained: in float32 where all of it is."""
+        return load_model(self.pivot, "float32" if self.wish.mode == "full" else "bfloat16")
+
+    @property
+    def key(self) -> list[Any]:
+        """What decides the control."""
+        wish = self.wish.model_dump(mode="json", exclude={"pivot", "texts", "groups", "mix", "strength", "arrangement"})
+        return [_VERSION, model_digest(self.pivot), self.tokenizer_digest, texts_digest(self.items), wish]
+
+
+def encoders(school: School) -> tuple[Encoder, list[Encoded]]:
+    """The pivot's encoder, and every text as the pivot reads it."""
+    encoder = Encoder(school.tokenizer)
+    return encoder, encoder.encode(school.items, school.wish.max_length)
+
+
+def score(school: School, mentor: Mentor, wanted: Wanted, progress: Any = None) -> Teaching:
+    """What a teacher says of every text, from the cache where it said so before. It teaches all of them."""
+    encoded = mentor.teacher.encoder.encode(school.items, school.wish.max_length)
+    if progress:
+        progress.describe(f"{mentor.name} reads the texts")
+    cache = build(
+        mentor.teacher, encoded, wanted, texts_digest=texts_digest(school.items),
+        max_length=school.wish.max_length, progress=progress,
+    )  # fmt: skip
+    return Teaching(mentor.name, encoded, cache, [True] * len(encoded))
+
+
+def shared(teachings: Sequence[Teaching], wish: Distillation) -> list[Teaching]:
+    """Who teaches which text; see :class:`Distillation`."""
+    if wish.mix == "static" or len(teachings) < 2:
+        return list(teachings)
+    bits = [
+        [bits_per_byte(encoded, teaching.statistics[index]) for index, encoded in enumerate(teaching.encoded)]
+        for teaching in teachings
+    ]
+    best = [min(range(len(bits)), key=lambda number: (bits[number][index], number)) for index in range(len(bits[0]))]
+    return [
+        Teaching(teaching.name, teaching.encoded, teaching.statistics, [choice == number for choice in best])
+        for number, teaching in enumerate(teachings)
+    ]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loss, or several joined by "+", and its parameters."""
+
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+def control(school: School, report: Report) -> Path:
+    """The pivot after the same texts and steps with the language model's loss alone."""
+    return _trained(school, "control", canonical_digest(school.key), [], None, report)
+
+
+def taught(school: School, mentors: Sequence[Mentor], method: Method, report: Report, progress: Any = None) -> Path:
+    """The pivot after its lessons: a plain checkpoint folder in the cache."""
+    wish = school.wish
+    if wish.arrangement == "pairwise" and len(mentors) > 1:
+        parts = [taught(school, [mentor], method, report, progress) for mentor in mentors]
+        return _averaged(school, parts, [mentor.weight for mentor in mentors])
+    said = [[m.teacher.digest, m.teacher.tokenizer_digest, m.weight] for m in mentors]
+    mix = wish.mix if len(mentors) > 1 else ""
+    key = canonical_digest([school.key, method.name, dict(method.parameters), said, mix, wish.strength])
+    return _trained(school, "student", key, mentors, method, report, progress)
+
+
+def _trained(
+    school: School, kind: str, key: str, mentors: Sequence[Mentor], method: Method | None, report: Report,
+    progress: Any = None,
+) -> Path:  # fmt: skip
+    folder = cache_dir() / "distill" / f"{kind}-{key[7:39]}"
+    with locked(folder):
+        if folder.is_dir():
+            return folder
+        from cogen.fusion.distill.student import teach
+
+        encoder, texts = encoders(school)
+        teachings: list[Teaching] = []
+        lessons: list[Lesson] = []
+        if method is not None:
+            wanted = needs_of(method.name, method.parameters)
+            teachings = shared([score(school, mentor, wanted, progress) for mentor in mentors], school.wish)
+            lessons = _lessons(Side.of(encoder), mentors, method)
+        batches = Batches(texts, teachings, school.padding, school.wish)
+        run = folder.with_name(f"{folder.name}.steps")
+        model = teach(school.fresh(), batches, lessons, school.wish, run, report, len(school.tokenizer))
+        with atomic_folder(folder) as part:
+            write_student(model, school.pivot, part)
+        shutil.rmtree(run, ignore_errors=True)
+    return folder
+
+
+def _lessons(student: Side, mentors: Sequence[Mentor], method: Method) -> list[Lesson]:
+    from cogen.fusion.distill.student import Lesson
+
+    return [
+        Lesson(loss, number, mentor.weight)
+        for number, mentor in enumerate(mentors)
+        for loss in make_loss(method.name, student, Side.of(mentor.teacher.encoder), method.parameters)
+    ]
+
+
+def write_student(model: Any, pivot: Checkpoint, folder: Path) -> None:
+    """A plain checkpoint in the pivot's stored types; ``folder`` exists and is empty.
+
+    :param model: as :func:`~cogen.fusion.distill.student.teach` gives it: whole, or with low-rank differences.
+    """
+    import torch
+
+    if hasattr(model, "peft_config"):
+        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".adapter.") as scratch:
+            model.save_pretrained(scratch)
+            write_merged(pivot, [read_adapter(Path(scratch))], [1.0], folder)
+        return
+    # One type for all: that of the widest tensor, which is every tensor's in the checkpoints that are published.
+    wide = max((info.dtype for info in pivot.tensors.values()), key=lambda name: getattr(torch, name).itemsize)
+    model.to(getattr(torch, wide)).save_pretrained(folder)
+    copy_companions(pivot.folder, folder)
+
+
+def _averaged(school: School, parts: Sequence[Path], weights: Sequence[float]) -> Path:
+    """Pivot + the weighted mean of the differences, tensor by tensor."""
+    from cogen.fusion.engine import write_outputs
+    from cogen.fusion.merge.linear import linear
+    from cogen.fusion.operands import Stored
+    from cogen.fusion.stream import Copy, Engine, Merge, Output
+
+    opened = [open_folder(part) for part in parts]
+    key = canonical_digest([_VERSION, [part.name for part in parts], list(weights)])
+    folder = cache_dir() / "distill" / f"average-{key[7:39]}"
+    total = sum(weights)
+    with locked(folder):
+        if not folder.is_dir():
+            with atomic_folder(folder) as part, Engine() as engine:
+                outputs = []
+                for name, info in sorted(opened[0].tensors.items()):
+                    operands = tuple(Stored(engine.files, o, name, o.folder.name) for o in opened)
+                    work: Copy | Merge = Merge(linear, None, operands, tuple(w / total for w in weights), {})
+                    outputs.append(Output(name, info.dtype, info.shape, work))
+                write_outputs(outputs, engine, part)
+                copy_companions(school.pivot.folder, part)
+    return folder

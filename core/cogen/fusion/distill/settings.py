@@ -1,0 +1,54 @@
+"""What a recipe says of a distillation: the table ``[distill]``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from cogen.spec.base import Frozen, Line
+from cogen.spec.model import BaseRef
+
+#: How teachers share a text: all teach it, weighted; or the one that predicts it best does.
+Mix = Literal["static", "best"]
+
+
+class Distillation(Frozen):
+    """How the pivot is taught. Defaults suit a small pivot on a CPU.
+
+    :param pivot: what learns: an expert, with those of its base; a base, by its short name or in full; left out, the
+        experts of the base that has the most.
+    :param texts: JSON Lines files of documents or exchanges; left out, the samples of all experts.
+    :param arrangement: unified: one run with all teachers. pairwise: one run for each teacher, then their average.
+    :param groups: what several experts of one base become: one model by a merge or a mixture, or as many teachers.
+    :param mix: static: every teacher teaches every text, by its weight. best: the one with the fewest bits on it does.
+    :param strength: of all teaching together beside the language model's loss, in shares of its gradient.
+    :param mode: full: all weights of the pivot. lora: LoRA on all linear layers.
+    :param tokens: of the pivot's tokenizer, to learn in all; the texts are read again when they are shorter.
+    :param tokens_a_step: of padded batches, in one optimiser step.
+    :param max_length: tokens of one text that a model reads at most.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    pivot: Line | BaseRef | None = None
+    texts: tuple[Line, ...] = ()
+    arrangement: Literal["unified", "pairwise"] = "unified"
+    groups: Literal["merge", "moe", "apart"] = "merge"
+    mix: Mix = "best"
+    strength: Annotated[float, Field(gt=0)] = 1.0
+    mode: Literal["full", "lora"] = "lora"
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    tokens: Annotated[int, Field(ge=1)] = 100_000
+    tokens_a_step: Annotated[int, Field(ge=16)] = 1024
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    max_length: Annotated[int, Field(ge=8)] = 512
+    seed: int = 0
+    threads: Annotated[int, Field(ge=0)] = 0
+    save_every: Annotated[int, Field(ge=1)] = 25
