@@ -76,14 +76,17 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         logits = output.logits.reshape(len(targets), -1)
         pairs = [Pair(targets=targets, **found) for found in inputs["pairs"]]
-        own = Pair.alone(targets)
-        asked = [(self.language, own), *((lesson.loss, pairs[lesson.teacher]) for lesson in self.lessons)]
+        # A batch may hold no text that a teacher teaches; then it says nothing, not even empty statistics.
+        told = [(lesson.loss, pairs[lesson.teacher]) for lesson in self.lessons if pairs[lesson.teacher].chunks]
+        asked = [(self.language, Pair.alone(targets)), *told]
         found = measured(logits, asked, vocabulary=self.vocabulary)
-        sums = [loss.total(values, beside)[0] for (loss, beside), values in zip(asked, found, strict=True)]
+        sums = iter([loss.total(values, beside)[0] for (loss, beside), values in zip(asked, found, strict=True)])
         counts = num_items_in_batch if num_items_in_batch is not None else [
             max(1, int((targets != -100).sum())), *(pairs[lesson.teacher].chunks for lesson in self.lessons)
         ]  # fmt: skip
-        means = [total / max(1.0, float(count)) for total, count in zip(sums, counts, strict=True)]
+        nothing = logits.new_zeros(())
+        totals = [next(sums), *(next(sums) if pairs[x.teacher].chunks else nothing for x in self.lessons)]
+        means = [total / max(1.0, float(count)) for total, count in zip(totals, counts, strict=True)]
         scales = self.balance.scales(logits, means, training=self.model.training) if self.lessons else []
         weights = [lesson.weight for lesson in self.lessons]
         all_weights = sum(weights) or 1.0

@@ -82,8 +82,10 @@ def _item(entry: Any, owner: str) -> Item:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} is not a text")
-    if "\ud800" <= max(value, key=lambda c: "\ud800" <= c <= "\udfff") <= "\udfff":
-        raise ValueError(f"{name} holds half a surrogate pair")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} holds half a surrogate pair") from error
     return value
 
 

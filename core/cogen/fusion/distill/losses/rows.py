@@ -32,7 +32,8 @@ def measured(
     rows = [loss.rows(pair) for loss, pair in asked]
     union = torch.unique(torch.cat(rows)) if rows else torch.zeros(0, dtype=torch.int64)
     if not len(union):
-        return [logits.new_zeros(0, 1, dtype=torch.float32) + 0 * logits.sum() for _ in asked]
+        none, lse = _wide(logits[:0]), _wide(logits[:0, 0])
+        return [loss.measure(none, lse, own, own, pair) for (loss, pair), own in zip(asked, rows, strict=True)]
     step = max(1, elements // logits.shape[1])
     width = logits.shape[1] if vocabulary is None else min(vocabulary, logits.shape[1])
     parts = list(union.split(step))

@@ -1,0 +1,371 @@
+"""Every loss against plain Python in float64, and the laws that it must keep."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.pairs import made_pair
+from support.tiny import WORDS
+from support.tokenizers import OTHER_WORDS, bytewise, pieces
+
+from cogen.errors import CompatibilityError, UsageError
+from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.losses.alm import Alm, alm, log1m_exp
+from cogen.fusion.distill.losses.gold import Gold
+from cogen.fusion.distill.losses.graph import Graph, features
+from cogen.fusion.distill.losses.kl import Kl
+from cogen.fusion.distill.losses.lm import LanguageModel
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.mined import MinEd
+from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
+from cogen.fusion.distill.losses.registry import Side, make_loss, needs_of, parts, refuse_parameters
+from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.uld import Uld
+from cogen.fusion.distill.vocabularies import Nearest, matches, projection
+from cogen.fusion.distill.wanted import Wanted
+
+V = 30
+WORDS_MASK = torch.arange(V) % 3 == 0
+TOKENS = [b"%d" % i for i in range(V)]
+
+
+def value(loss: Any, logits: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+    (found,) = measured(logits, [(loss, pair)], elements=3 * V)
+    total: tuple[torch.Tensor, int] = loss.total(found, pair)
+    return total
+
+
+def identity() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    every = torch.arange(V)
+    return every, every, torch.ones(V)
+
+
+def everyone(k: int = 7) -> list[Any]:
+    none = torch.zeros(V, dtype=torch.bool)
+    return [
+        Uld(k), Alm(WORDS_MASK), Alm(None), Kl(k), ProjectionKl(*identity(), V, k), HybridKl(torch.arange(V), none, k),
+        Gold(torch.arange(V), none, k), Graph(k),
+    ]  # fmt: skip
+
+
+def softmax(values: list[float]) -> list[float]:
+    high = max(values)
+    raw = [math.exp(v - high) for v in values]
+    return [r / sum(raw) for r in raw]
+
+
+class TestReferences:
+    """Loops over chunks, float64."""
+
+    def test_lm(self) -> None:
+        logits, pair = made_pair(V, seed=1, dtype=torch.float64)
+        wanted = torch.nn.functional.cross_entropy(logits, pair.targets, ignore_index=-100, reduction="sum")
+        found, count = value(LanguageModel(), logits, pair)
+        torch.testing.assert_close(found, wanted)
+        assert count == int((pair.targets != -100).sum())
+
+    def test_uld(self) -> None:
+        logits, pair = made_pair(V, seed=2, dtype=torch.float64)
+        wanted = 0.0
+        for c, row in enumerate(pair.start.tolist()):
+            sides = []
+            for values in (logits[row].tolist(), pair.top[c].tolist()):  # type: ignore[index]
+                top = sorted(values, reverse=True)[:7]
+                mean = sum(top) / 7
+                deviation = math.sqrt(sum((x - mean) ** 2 for x in top) / 7)
+                sides.append(softmax([(x - mean) / deviation for x in top]))
+            wanted += sum(abs(a - b) for a, b in zip(*sides, strict=True))
+        assert value(Uld(7), logits, pair)[0].item() == pytest.approx(wanted, rel=1e-9)
+
+    def test_uld_cannot_be_surer_than_three_quarters(self) -> None:
+        """Pitfall 8: ten standardised values, however sure the model is; and equal ones give no NaN."""
+        top = torch.full((2, 10), -50.0)
+        top[0, 0] = 0.0
+        from cogen.fusion.distill.losses.uld import standardised
+
+        assert standardised(top).softmax(1).max() == pytest.approx(0.757, abs=1e-3)
+        assert torch.isfinite(standardised(top)).all()
+
+    @pytest.mark.parametrize("debias", [True, False])
+    def test_alm(self, debias: bool) -> None:
+        logits, pair = made_pair(V, seed=3, dtype=torch.float64)
+        logp = logits.log_softmax(1)
+        wanted, count = 0.0, 0
+        for c in range(pair.chunks):
+            s = sum(logp[row, pair.targets[row]].item() for row in range(len(logits)) if pair.chunk[row] == c)
+            t = pair.logprob[c].item()  # type: ignore[index]
+            if debias:
+                edge = pair.boundary[c].item()  # type: ignore[index]
+                if math.exp(edge) <= 0.1:
+                    continue
+                s += math.log(sum(math.exp(logp[pair.after[c], w]) for w in range(V) if WORDS_MASK[w]))
+                t += edge
+            p, q = math.exp(t / 5 - 1e-6), math.exp(s / 5 - 1e-6)
+            wanted += p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+            count += 1
+        found, number = value(Alm(WORDS_MASK if debias else None), logits, pair)
+        assert number == count > 0
+        assert found.item() == pytest.approx(wanted, rel=1e-9)
+
+    def test_log1m_exp_at_both_ends(self) -> None:
+        x = torch.tensor([-1e-6, -0.1, -0.6931, -0.6932, -5.0, -80.0], dtype=torch.float64, requires_grad=True)
+        wanted = [math.log1p(-math.exp(v)) if v < -0.5 else math.log(-math.expm1(v)) for v in x.tolist()]
+        torch.testing.assert_close(log1m_exp(x), torch.tensor(wanted, dtype=torch.float64), rtol=1e-12, atol=0)
+        log1m_exp(x).sum().backward()
+        assert torch.isfinite(x.grad).all()
+
+    def test_kl_over_the_whole_vocabulary_is_the_exact_one(self) -> None:
+        logits, pair = made_pair(V, seed=4, k=V, dtype=torch.float64)
+        teacher = torch.zeros(pair.chunks, V, dtype=torch.float64).scatter(1, pair.ids, pair.logprobs)  # type: ignore[arg-type]
+        own = logits[pair.start].log_softmax(1)
+        wanted = torch.nn.functional.kl_div(own, teacher, log_target=True, reduction="sum")
+        # The bucket for the rest holds nothing but rounding.
+        torch.testing.assert_close(value(Kl(V), logits, pair)[0], wanted, rtol=1e-5, atol=1e-5)
+
+    def test_kl_has_one_bucket_for_the_rest_on_both_sides(self) -> None:
+        """Pitfall 9: nobody is renormalised."""
+        logits, pair = made_pair(V, seed=5, dtype=torch.float64)
+        own = logits.log_softmax(1).exp()
+        wanted = 0.0
+        for c, row in enumerate(pair.start.tolist()):
+            p = [math.exp(x) for x in pair.logprobs[c].tolist()]  # type: ignore[index]
+            q = [own[row, id].item() for id in pair.ids[c].tolist()]  # type: ignore[index]
+            for a, b in zip([*p, 1 - sum(p)], [*q, 1 - sum(q)], strict=True):
+                wanted += a * math.log(a / b)
+        assert value(Kl(7), logits, pair)[0].item() == pytest.approx(wanted, rel=1e-6)
+
+    def test_projection(self) -> None:
+        """Two of the student's tokens make one of the teacher's, one is cut into two."""
+        rows, columns = torch.tensor([0, 1, 2, 2, *range(3, V)]), torch.tensor([0, 0, 1, 2, *range(3, V)])
+        shares = torch.tensor([1.0, 1.0, 0.9, 0.1, *[1.0] * (V - 3)], dtype=torch.float64)
+        logits, pair = made_pair(V, seed=6, dtype=torch.float64)
+        p = logits.softmax(1)
+        wanted = 0.0
+        for c, row in enumerate(pair.start.tolist()):
+            there = [0.0] * V
+            for r, t, w in zip(rows.tolist(), columns.tolist(), shares.tolist(), strict=True):
+                there[t] += w * p[row, r].item()
+            a = [math.exp(x) for x in pair.logprobs[c].tolist()]  # type: ignore[index]
+            b = [there[id] for id in pair.ids[c].tolist()]  # type: ignore[index]
+            for x, y in zip([*a, 1 - sum(a)], [*b, 1 - sum(b)], strict=True):
+                wanted += x * math.log(x / y)
+        assert value(ProjectionKl(rows, columns, shares, V, 7), logits, pair)[0].item() == pytest.approx(
+            wanted, rel=1e-6
+        )
+
+    @pytest.mark.parametrize("kind", ["h_kl", "gold"])
+    def test_hybrids(self, kind: str) -> None:
+        """Even tokens are in both vocabularies, odd ones are compared by rank."""
+        match = torch.where(torch.arange(V) % 2 == 0, torch.arange(V), -1)
+        unmatched = torch.arange(V) % 2 == 1
+        logits, pair = made_pair(V, seed=7, dtype=torch.float64)
+        p = logits.softmax(1)
+        wanted = 0.0
+        for c, row in enumerate(pair.start.tolist()):
+            ids, t = pair.ids[c].tolist(), [math.exp(x) for x in pair.logprobs[c].tolist()]  # type: ignore[index]
+            shared = [(t[i], p[row, id].item()) for i, id in enumerate(ids) if id % 2 == 0]
+            lonely_t = sorted([t[i] for i, id in enumerate(ids) if id % 2] + [0.0] * 7, reverse=True)[:7]
+            lonely_s = sorted([p[row, v].item() for v in range(V) if v % 2], reverse=True)[:7]
+            sorted_gap = sum(abs(a - b) for a, b in zip(lonely_s, lonely_t, strict=True))
+            if kind == "h_kl":
+                rest_t, rest_s = 1 - sum(a for a, _ in shared), 1 - sum(b for _, b in shared)
+                wanted += sum(a * math.log(a / b) for a, b in [*shared, (rest_t, rest_s)]) + sorted_gap
+            else:
+                for a, b in shared:
+                    m = (a + b) / 2
+                    wanted += 0.5 * (0.5 * a * math.log(a / m) + 0.5 * b * math.log(b / m))
+                wanted += 0.5 * sorted_gap
+        loss = HybridKl(match, unmatched, 7) if kind == "h_kl" else Gold(match, unmatched, 7)
+        assert value(loss, logits, pair)[0].item() == pytest.approx(wanted, rel=1e-5)
+
+    def test_graph(self) -> None:
+        top, text = (
+            torch.randn(9, 5, dtype=torch.float64).sort(1, descending=True).values,
+            torch.tensor([0] * 4 + [1] * 5),
+        )
+        found = features(top, text, 2)
+        for number in range(2):
+            rows = top[text == number].tolist()
+            graph = [[0.0] * 5 for _ in range(5)]
+            for row in rows:
+                mean = sum(row) / 5
+                deviation = math.sqrt(sum((x - mean) ** 2 for x in row) / 5)
+                z = [(x - mean) / deviation for x in row]
+                for i in range(5):
+                    for j in range(5):
+                        graph[i][j] += z[i] * z[j] / len(rows)
+            wanted = [math.sqrt(sum(x * x for x in edges) / 5) for edges in graph]
+            assert found[number].tolist() == pytest.approx(wanted, rel=1e-6)
+
+    def test_graphs_do_not_count_long_texts_more(self) -> None:
+        top = torch.randn(4, 5).sort(1, descending=True).values
+        once = features(top, torch.zeros(4, dtype=torch.int64), 1)
+        twice = features(torch.cat([top, top]), torch.zeros(8, dtype=torch.int64), 1)
+        torch.testing.assert_close(once, twice)
+
+    def test_mined(self) -> None:
+        """One to one: cross-entropy to the mapped ten; elsewhere the text's own next token (pitfall 13)."""
+        logits, pair = made_pair(V, seed=8, dtype=torch.float64)
+        logp = logits.log_softmax(1)
+        loss = MinEd(Nearest(TOKENS, TOKENS), 7)
+        wanted = 0.0
+        for c, row in enumerate(pair.start.tolist()):
+            if not pair.single[c]:
+                wanted -= logp[row, pair.targets[row]].item()
+                continue
+            p = [math.exp(x) for x in pair.logprobs[c].tolist()]  # type: ignore[index]
+            for share, id in zip(p, pair.ids[c].tolist(), strict=True):  # type: ignore[index]
+                wanted -= share / sum(p) * logp[row, id].item()
+        assert value(loss, logits, pair)[0].item() == pytest.approx(wanted, rel=1e-9)
+
+
+class TestLaws:
+    """Whatever the loss."""
+
+    @pytest.mark.parametrize("loss", everyone(), ids=lambda loss: loss.name)
+    def test_a_model_learns_nothing_from_itself(self, loss: Any) -> None:
+        logits, pair = made_pair(V, seed=9, like=True, dtype=torch.float64)
+        logits.requires_grad_(True)
+        found, count = value(loss, logits, pair)
+        assert count > 0
+        assert abs(found.item()) < 1e-6 * count
+        found.backward()
+        if loss.name not in ("uld", "graph"):  # a sum of absolute values has no gradient at zero: rounding decides
+            assert logits.grad.abs().max() < 1e-5
+
+    @pytest.mark.parametrize("loss", [*everyone(), MinEd(Nearest(TOKENS, TOKENS), 7)], ids=lambda loss: loss.name)
+    def test_a_step_down_the_gradient_lowers_it(self, loss: Any) -> None:
+        logits, pair = made_pair(V, seed=10)
+        logits.requires_grad_(True)
+        before, _ = value(loss, logits, pair)
+        before.backward()
+        with torch.no_grad():
+            after, _ = value(loss, logits - 0.05 * logits.grad / logits.grad.norm(), pair)
+        assert after < before
+
+    @pytest.mark.parametrize("loss", [*everyone(), MinEd(Nearest(TOKENS, TOKENS), 7)], ids=lambda loss: loss.name)
+    def test_nothing_is_changed_in_place(self, loss: Any) -> None:
+        """Pitfall 15."""
+        logits, pair = made_pair(V, seed=11)
+        kept = {name: tensor.clone() for name, tensor in vars(pair).items()}
+        same = logits.clone()
+        logits.requires_grad_(True)
+        value(loss, logits, pair)[0].backward()
+        assert torch.equal(logits.detach(), same)
+        for name, tensor in kept.items():
+            assert torch.equal(getattr(pair, name), tensor), name
+
+    def test_alm_is_zero_only_for_equals(self) -> None:
+        s = torch.linspace(-30, -1e-3, 50, dtype=torch.float64)
+        t = torch.tensor(-2.0, dtype=torch.float64)
+        found = alm(s, t.expand(50))
+        assert (found[(s - t).abs() > 0.5] > 1e-4).all()
+        assert alm(t[None], t[None]).item() == pytest.approx(0, abs=1e-12)
+
+    def test_alm_leaves_out_chunks_behind_which_no_word_begins(self) -> None:
+        logits, pair = made_pair(V, seed=12)
+        every = value(Alm(WORDS_MASK, gamma=0.0), logits, pair)
+        none = value(Alm(WORDS_MASK, gamma=1.0), logits, pair)
+        assert every[1] == pair.chunks
+        assert none[1] == 0
+        assert none[0].item() == 0
+
+    def test_what_is_not_compared_feels_no_pull(self) -> None:
+        """Pitfall 7: a student that agrees on the listed tokens and on their sum may share the rest out as it likes."""
+        logits, pair = made_pair(V, seed=13, like=True, dtype=torch.float64)
+        for row, ids in zip(pair.start.tolist(), pair.ids, strict=True):  # type: ignore[arg-type]
+            others = [v for v in range(V) if v not in set(ids.tolist())]
+            logits[row, others] = logits[row, others[::-1]]
+        logits.requires_grad_(True)
+        value(Kl(7), logits, pair)[0].backward()
+        assert logits.grad.abs().max() < 1e-6
+
+
+class TestVocabularies:
+    """What two tokenizers have in common."""
+
+    def sides(self) -> tuple[Side, Side]:
+        return Side.of(Encoder(bytewise())), Side.of(Encoder(pieces("bpe", [*WORDS, *OTHER_WORDS])))
+
+    def test_matches_are_of_bytes(self) -> None:
+        """Pitfall 6: Ġthe and ▁the."""
+        one, two = self.sides()
+        found = matches(one.token_bytes, two.token_bytes)
+        the = two.tokenizer.convert_tokens_to_ids("▁the")
+        assert one.tokenizer.convert_ids_to_tokens(int(found[the])) == "Ġthe"
+        for teacher, student in enumerate(found):
+            if student >= 0:
+                assert one.token_bytes[student] == two.token_bytes[teacher]
+        assert (found[[two.tokenizer.bos_token_id, two.tokenizer.eos_token_id]] == -1).all()
+
+    def test_a_projection_shares_a_token_out(self) -> None:
+        one, two = self.sides()
+        rows, columns, shares = projection(one.token_bytes, two.token_bytes, two.encode)
+        sums = np.bincount(rows, shares, len(one.token_bytes))
+        assert ((np.abs(sums - 1) < 1e-6) | (sums == 0)).all()
+        back = matches(two.token_bytes, one.token_bytes)
+        for row in np.flatnonzero(back >= 0):
+            assert columns[rows == row].tolist() == [back[row]]
+        several = [row for row in set(rows.tolist()) if (rows == row).sum() == 2]
+        if several:
+            np.testing.assert_allclose(shares[rows == several[0]], [0.9 / 0.99, 0.09 / 0.99], rtol=1e-6)
+        assert np.bincount(rows).max() <= 4
+
+    def test_nearest_is_levenshtein(self) -> None:
+        def distance(a: bytes, b: bytes) -> int:
+            row = list(range(len(b) + 1))
+            for i, x in enumerate(a, 1):
+                row, last = [i], row
+                for j, y in enumerate(b, 1):
+                    row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (x != y)))
+            return row[-1]
+
+        student = [b" voltage", b" volt", b"grid", b" operator", None, b"ope"]
+        teacher = [b" voltages", b"gride", b" operators", b" volt", None]
+        nearest = Nearest(student, teacher)
+        for id, token in enumerate(teacher):
+            found = nearest.of(id)
+            if token is None:
+                assert found == -1
+                continue
+            gaps = [distance(token.strip(), own.strip()) for own in student if own]
+            assert distance(token.strip(), (student[found] or b"").strip()) == min(gaps)
+        assert nearest.of(3) == 1
+
+
+class TestRegistry:
+    """Names, parameters, and what the cache must hold."""
+
+    def test_needs(self) -> None:
+        assert needs_of("uld") == Wanted(logprob=True, top=10)
+        assert needs_of("alm+p_kl", {"k": 32}) == Wanted(logprob=True, boundary=True, sparse=32)
+
+    def test_several(self) -> None:
+        assert parts("uld+alm") == ["uld", "alm"]
+        with pytest.raises(UsageError, match="'ulm'") as found:
+            parts("uld+ulm")
+        assert "alm" in (found.value.hint or "")
+        with pytest.raises(UsageError, match="no other loss"):
+            parts("dpo+alm")
+
+    @pytest.mark.parametrize(
+        ("name", "parameters", "text"),
+        [
+            ("alm", {"k": 10}, "no parameter 'k'"), ("alm", {"tau": -1.0}, "out of range"),
+            ("uld", {"k": 1}, "out of range"), ("uld", {"k": 10.5}, "out of range"),
+            ("alm", {"tau": "x"}, "one number"),
+        ],
+    )  # fmt: skip
+    def test_wrong_parameters(self, name: str, parameters: dict[str, Any], text: str) -> None:
+        with pytest.raises(UsageError, match=text):
+            refuse_parameters(name, parameters)
+
+    def test_kl_wants_one_vocabulary(self) -> None:
+        one, two = Side.of(Encoder(bytewise())), Side.of(Encoder(pieces("bpe", OTHER_WORDS)))
+        assert make_loss("kl", one, one)
+        with pytest.raises(CompatibilityError, match="these have two"):
+            make_loss("kl", one, two)

@@ -1,0 +1,133 @@
+"""The engine that reads logits a slice at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support.pairs import made_pair
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cogen.fusion.distill.losses.alm import Alm
+from cogen.fusion.distill.losses.kl import Kl
+from cogen.fusion.distill.losses.lm import LanguageModel
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.uld import Uld
+
+V = 50
+
+
+def losses() -> list[Any]:
+    words = torch.arange(V) % 3 == 0
+    return [LanguageModel(), Uld(4), Alm(words), Kl(7)]
+
+
+def weighted(logits: torch.Tensor, pair: Pair, **options: Any) -> torch.Tensor:
+    asked = [(loss, pair) for loss in losses()]
+    found = measured(logits, asked, **options)
+    return sum(
+        weight * loss.total(values, pair)[0]
+        for weight, (loss, _), values in zip((1.0, 0.3, 2.0, -0.7), asked, found, strict=True)
+    )
+
+
+def plain(logits: torch.Tensor, pair: Pair) -> torch.Tensor:
+    """Each loss by itself, on all of its rows at once."""
+    total = torch.zeros((), dtype=logits.dtype)
+    for weight, loss in zip((1.0, 0.3, 2.0, -0.7), losses(), strict=True):
+        rows = loss.rows(pair)
+        values = loss.measure(logits[rows], logits[rows].logsumexp(1), rows, torch.arange(len(rows)), pair)
+        total = total + weight * loss.total(values, pair)[0]
+    return total
+
+
+@pytest.mark.parametrize("elements", [V, 3 * V, 10_000])
+def test_values_and_gradients_are_those_of_one_piece(elements: int) -> None:
+    logits, pair = made_pair(V, seed=3, dtype=torch.float64)
+    one, two = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
+    found, wanted = weighted(one, pair, elements=elements), plain(two, pair)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+    found.backward()
+    wanted.backward()
+    torch.testing.assert_close(one.grad, two.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_bfloat16_logits_are_read_in_float32() -> None:
+    """A softmax in bfloat16 has three digits (pitfall 16); the gradient comes back in the logits' type."""
+    logits, pair = made_pair(V, seed=4)
+    half = logits.bfloat16().requires_grad_(True)
+    wide = half.detach().float().requires_grad_(True)
+    found, wanted = weighted(half, pair, elements=5 * V), plain(wide, pair)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    found.backward()
+    wanted.backward()
+    assert half.grad is not None
+    assert half.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(half.grad, wide.grad.bfloat16(), rtol=2e-2, atol=1e-4)
+
+
+def test_padding_of_the_output_head_counts_for_nothing() -> None:
+    """Columns beyond the tokenizer (pitfall 12): no share of any softmax, no gradient."""
+    logits, pair = made_pair(V, seed=5)
+    padded = torch.cat([logits, torch.full((len(logits), 6), 50.0)], 1).requires_grad_(True)
+    own = logits.clone().requires_grad_(True)
+    found, wanted = weighted(padded, pair, vocabulary=V, elements=4 * V), weighted(own, pair, elements=4 * V)
+    torch.testing.assert_close(found, wanted)
+    found.backward()
+    wanted.backward()
+    torch.testing.assert_close(padded.grad[:, :V], own.grad)
+    assert not padded.grad[:, V:].any()
+
+
+class Largest(TorchDispatchMode):
+    """Elements of the largest tensors that are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in self.known:
+                self.sizes.append(tensor.untyped_storage().nbytes() // max(1, tensor.element_size()))
+        return result
+
+    known: set[int] = set()  # noqa: RUF012
+
+
+def test_nothing_as_large_as_the_logits_is_made_but_their_gradient() -> None:
+    """Pitfall 11: no float32 copy, no softmax, no indices of a whole sort."""
+    logits, pair = made_pair(1000, seed=6, chunks=40)
+    logits = logits.bfloat16().requires_grad_(True)
+    asked = [(loss, pair) for loss in (LanguageModel(), Uld(4), Alm(torch.arange(1000) % 3 == 0), Kl(7))]
+    modes = Largest()
+    Largest.known = {logits.untyped_storage().data_ptr()}
+    with modes:
+        found = measured(logits, asked, elements=4000)
+        total = sum(loss.total(values, pair)[0] for (loss, _), values in zip(asked, found, strict=True))
+        assert max(modes.sizes) < logits.numel() / 4
+        modes.sizes.clear()
+        total.backward()
+    whole = [size for size in modes.sizes if size >= logits.numel()]
+    # The gradient itself: made once (zeros), and seen again by the writes into it.
+    assert whole
+    assert max(whole) == logits.numel()
+    assert sorted({size for size in modes.sizes if size < logits.numel()})[-1] < logits.numel() / 4
+
+
+def test_losses_without_rows() -> None:
+    """A batch that no teacher teaches: zero, with a gradient of zeros."""
+    logits, pair = made_pair(V, seed=7, chunks=0)
+    logits.requires_grad_(True)
+    for loss in losses()[1:]:
+        (found,) = measured(logits, [(loss, pair)])
+        total, count = loss.total(found, pair)
+        assert count == 0
+        assert float(total.detach()) == 0
+    found = measured(logits, [(loss, pair) for loss in losses()])
+    sum(loss.total(values, pair)[0] for loss, values in zip(losses(), found, strict=True)).backward()
+    assert logits.grad is not None
