@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from cogen.checkpoints.model import open_folder
 from cogen.errors import PlanError
 from cogen.evals import Matrix, model_digest, run_suites
 from cogen.fusion.distill.compose import composed, model_of, teacher_of
+from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.plan import DistillInputs
-from cogen.fusion.distill.run import Mentor, Method, School, control, taught
+from cogen.fusion.distill.run import Mentor, Method, School, control, preferred, taught
 from cogen.fusion.folder import refuse_foreign
 from cogen.fusion.plan import Plan
 from cogen.host import Expert
@@ -61,10 +63,13 @@ def fuse_distilled(
     ]
     lap("compose")
     school = School(pivot, inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, plan.distillation.settings)
-    alone = control(school, told("the control, without teachers"))
+    prefers = plan.method in PREFERENCES
+    half = len(inputs.items) // 2
+    plain = replace(school, items=inputs.items[:half]) if prefers else school
+    alone = control(plain, told("the control, without teachers"))
     lap("control")
     method = Method(plan.method, plan.parameters)  # type: ignore[arg-type]
-    student = taught(school, mentors, method, told("teaching"), progress)
+    student = (preferred if prefers else taught)(school, mentors, method, told("teaching"), progress)
     lap("teach")
     with atomic_folder(output, replace=True) as part:
         shutil.copytree(student, part, dirs_exist_ok=True)

@@ -16,6 +16,7 @@ from cogen.cli.plan import (
     LevelOption,
     Method,
     Parameter,
+    Pivot,
     Public,
     Recipe,
     Routing,
@@ -23,7 +24,9 @@ from cogen.cli.plan import (
     Scale,
     Search,
     Strategy,
+    Texts,
     Tokenizer,
+    Tokens,
     TopK,
     Transplant,
     Tune,
@@ -52,6 +55,9 @@ def command(
     public: Public = True,
     embedder: Embedder = None,
     same_size: SameSize = False,
+    pivot: Pivot = None,
+    texts: Texts = None,
+    tokens: Tokens = None,
     onto: Annotated[Path | None, typer.Option("--onto", help="A composite to change: with --add or --remove.")] = None,
     add: Annotated[list[str] | None, typer.Option("--add", help="Expert that --onto gets. Repeatable.")] = None,
     remove: Annotated[list[str] | None, typer.Option("--remove", help="Expert that --onto loses. Repeatable.")] = None,
@@ -74,7 +80,8 @@ def command(
         {"EXPERT": experts, "--strategy": strategy, "--method": method, "--scale": scale, "--set": parameter,
          "--recipe": recipe, "--level": level, "--search": search, "--tune": tune, "--tokenizer": tokenizer,
          "--transplant": transplant, "--chat-template": chat_template, "--routing": routing, "--top-k": top_k,
-         "--no-public": not public, "--embedder": embedder, "--same-size": same_size, "--onto": onto, "--add": add,
+         "--no-public": not public, "--embedder": embedder, "--same-size": same_size, "--pivot": pivot,
+         "--texts": texts, "--tokens": tokens, "--onto": onto, "--add": add,
          "--remove": remove, "--plan": plan, "--lock": lock},
         {"--threads": threads, "--shard-size": shard_size, "--seed": seed},
     )  # fmt: skip
@@ -99,6 +106,7 @@ def command(
     refuse_foreign(output)
     asked = experts or strategy or method or scale or parameter or recipe or search is not None or tune
     asked = asked or tokenizer or transplant or chat_template or routing or top_k or not public or embedder or same_size
+    asked = asked or pivot or texts or tokens
     if onto is None and (add or remove):
         raise UsageError("--add and --remove change a composite", hint="name it: --onto composite")
     if onto is not None and (not (add or remove) or asked or plan or lock):
@@ -124,7 +132,7 @@ def command(
     else:
         wanted = read_wishes(
             experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant,
-            chat_template, routing, top_k, public, embedder, same_size,
+            chat_template, routing, top_k, public, embedder, same_size, pivot, texts, tokens,
         )  # fmt: skip
         if wanted.strategy == "route":
             from cogen.cli.route import run

@@ -61,6 +61,14 @@ Embedder = Annotated[
 SameSize = Annotated[
     bool, typer.Option("--same-size", help="A composite as large as the base: the same as --strategy merge.")
 ]
+Pivot = Annotated[
+    str | None, typer.Option("--pivot", help="What learns where others teach: an expert, or a base by its short name.")
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--texts", help="JSON Lines to learn from where others teach; default: all samples. Repeatable."),
+]
+Tokens = Annotated[int | None, typer.Option("--tokens", help="Tokens to learn where others teach.")]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="The same wishes as a TOML file.")]
 LevelOption = Annotated[
     str | None, typer.Option("--level", help="quick (minutes), full (all test documents, float32), none.")
@@ -85,6 +93,9 @@ def command(
     public: Public = True,
     embedder: Embedder = None,
     same_size: SameSize = False,
+    pivot: Pivot = None,
+    texts: Texts = None,
+    tokens: Tokens = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Save the plan as JSON for `cogen fuse --plan`.")
     ] = None,
@@ -96,7 +107,7 @@ def command(
 
     wishes = read_wishes(
         experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant, chat_template,
-        routing, top_k, public, embedder, same_size,
+        routing, top_k, public, embedder, same_size, pivot, texts, tokens,
     )  # fmt: skip
     host = Host.discover()
     if wishes.strategy == "route":
@@ -125,7 +136,8 @@ def read_wishes(
     parameter: list[str] | None, recipe: Path | None, level: str | None, search: int | None = None,
     tune: list[str] | None = None, tokenizer: str | None = None, transplant: str | None = None,
     chat_template: str | None = None, routing: str | None = None, top_k: int | None = None, public: bool = True,
-    embedder: str | None = None, same_size: bool = False,
+    embedder: str | None = None, same_size: bool = False, pivot: str | None = None, texts: list[str] | None = None,
+    tokens: int | None = None,
 ) -> Any:  # fmt: skip
     """A recipe file, overridden by what the command line says."""
     from pydantic import ValidationError
@@ -152,6 +164,9 @@ def read_wishes(
         "public": None if public else False, "embedder": embedder,
     }  # fmt: skip
     wishes |= {key: value for key, value in named.items() if value is not None}
+    taught = {"pivot": pivot, "texts": tuple(texts) if texts else None, "tokens": tokens}
+    if taught := {key: value for key, value in taught.items() if value is not None}:
+        wishes["distill"] = {**wishes.get("distill", {}), **taught}
     try:
         return FuseRecipe.model_validate(wishes)
     except ValidationError as error:

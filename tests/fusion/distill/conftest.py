@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny import WORDS, llama
+from support.tiny import WORDS, llama, save_model
 from support.tokenizers import OTHER_WORDS, pieces
+
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +46,8 @@ def mixed(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     from cogen.checkpoints.load import load_tokenizer
     from cogen.checkpoints.model import open_folder
 
+    (save_model(world.folder / "base", 7, "bfloat16") / "chat_template.jinja").write_text(TEMPLATE)
+
     def save(name: str, seed: int) -> Path:
         folder = world.folder / name
         foreign = pieces("bpe", [*WORDS, *OTHER_WORDS])
@@ -48,6 +55,7 @@ def mixed(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
                       tie_word_embeddings=False)  # fmt: skip
         model.save_pretrained(folder)
         foreign.save_pretrained(folder)
+        (folder / "chat_template.jinja").write_text(TEMPLATE)
         return folder
 
     other, own = save("other", 11), save("weights-qq", 12)

@@ -93,7 +93,7 @@ def cost_of(
     """The plan's sums: tokens by purpose, bytes on disk, and the largest model's memory while it trains or reads."""
     from cogen.fusion.distill.plan import parameters_of
 
-    own, largest = parameters_of(pivot), max(map(parameters_of, teachers))
+    own, largest = parameters_of(pivot), max(map(parameters_of, teachers), default=0)
     # Training: weights, and for all of them (full) gradients and two moments in float32; reading: bfloat16 weights.
     train = own * (16 if wish.mode == "full" else 3)
     return Cost(

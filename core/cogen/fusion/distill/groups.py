@@ -36,9 +36,10 @@ class Cast:
     teachers: tuple[Group, ...]
 
 
-def cast(chosen: Sequence[Expert], wish: Distillation) -> Cast:
+def cast(chosen: Sequence[Expert], wish: Distillation, *, alone: bool = False) -> Cast:
     """The pivot and its teachers.
 
+    :param alone: it needs none.
     :raises UsageError: the pivot is no installed expert and no known base.
     :raises CompatibilityError: nobody is left to teach.
     """
@@ -56,7 +57,7 @@ def cast(chosen: Sequence[Expert], wish: Distillation) -> Cast:
     else:
         pivot = max(groups, key=lambda group: len(group.experts))  # the first of several
     teachers = tuple(group for group in groups if group is not pivot)
-    if not teachers:
+    if not teachers and not alone:
         raise CompatibilityError(
             f"{', '.join(pivot.ids)} are of one base, so they become one model and nobody is left to teach it",
             hint='merge or stack them (--strategy merge, --strategy moe), or let them teach apart: groups = "apart"',

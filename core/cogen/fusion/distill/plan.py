@@ -20,7 +20,9 @@ from cogen.fusion.costs import planned_suites
 from cogen.fusion.distill.costs import cost_of, stages
 from cogen.fusion.distill.encode import Encoder
 from cogen.fusion.distill.groups import Cast, Group, cast
+from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.losses.registry import needs_of, refuse_parameters
+from cogen.fusion.distill.preference.pairs import read_preferences
 from cogen.fusion.distill.texts import Item, read_items, texts_digest
 from cogen.fusion.plan import Note, Plan, PlannedDistillation, PlannedTeacher
 from cogen.fusion.planner import Inputs, chosen_experts, make_plan, planned_expert
@@ -67,10 +69,10 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
     method = _method(recipe)
     chosen = chosen_experts(host, recipe)
     wish = recipe.distill
-    parts = cast(chosen, wish)
+    parts = cast(chosen, wish, alone=method == "dpo")
     _refuse_weights(recipe, parts)
     refuse_forbidden(chosen)
-    items, notes = learned(chosen, recipe)
+    items, notes = learned(chosen, recipe, method)
     sources = [_open(host, group, recipe, talk) for group in (parts.pivot, *parts.teachers)]
     pivot, teachers = sources[0], sources[1:]
     encoded = Encoder(pivot.tokenizer).encode(items, wish.max_length)
@@ -94,7 +96,9 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
         cogen=importlib.metadata.version("cogen-core"),
         strategy="distill",
         method=method,
-        why=f"{ids} cannot be merged with {parts.pivot.name}: other bases or tokenizers; they teach it instead",
+        why=f"{ids} cannot be merged with {parts.pivot.name}: other bases or tokenizers; they teach it instead"
+        if parts.teachers
+        else f"{parts.pivot.name} learns from preferences alone",
         base=base,
         tokenizer_digest=pivot.tokenizer_digest,
         architecture=pivot.inputs.base.config.get("architectures", ["unknown"])[0],
@@ -136,8 +140,19 @@ def _refuse_weights(recipe: FuseRecipe, parts: Cast) -> None:
                 )
 
 
-def learned(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[list[Item], tuple[Note, ...]]:
-    """The texts of the run: files of the recipe, or the experts' samples and a general text."""
+def learned(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) -> tuple[list[Item], tuple[Note, ...]]:
+    """The texts of the run: files of the recipe, or the experts' samples and a general text.
+
+    Of preferences all better answers, then all worse ones.
+    """
+    if method in PREFERENCES:
+        if not recipe.distill.texts:
+            raise UsageError(
+                f"{method} learns from pairs of answers, and no file of them is named",
+                hint='--texts pairs.jsonl, with lines like {"prompt": "…", "chosen": "…", "rejected": "…"}',
+            )
+        sides = [read_preferences(Path(path)) for path in recipe.distill.texts]
+        return [item for side in (0, 1) for pair in sides for item in pair[side]], ()
     if recipe.distill.texts:
         return [item for path in recipe.distill.texts for item in read_items(Path(path))], ()
     items, notes = [], []

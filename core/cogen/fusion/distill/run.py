@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
 from cogen.checkpoints.load import load_model
@@ -132,6 +134,44 @@ def taught(school: School, mentors: Sequence[Mentor], method: Method, report: Re
     mix = wish.mix if len(mentors) > 1 else ""
     key = canonical_digest([school.key, method.name, dict(method.parameters), said, mix, wish.strength])
     return _trained(school, "student", key, mentors, method, report, progress)
+
+
+def preferred(school: School, mentors: Sequence[Mentor], method: Method, report: Report, progress: Any = None) -> Path:
+    """The pivot after it learned to prefer: its items are all better answers, then all worse ones.
+
+    Method dpo listens to no teacher; infifpo to their clipped fusion (:mod:`.preference.loss`).
+    """
+    folder_key = [school.key, method.name, dict(method.parameters)]
+    mentors = [] if method.name == "dpo" else mentors
+    folder_key.append([[m.teacher.digest, m.teacher.tokenizer_digest] for m in mentors])
+    folder = cache_dir() / "distill" / f"preferred-{canonical_digest(folder_key)[7:39]}"
+    with locked(folder):
+        if folder.is_dir():
+            return folder
+        from cogen.fusion.distill.preference.pairs import PreferenceBatches, mean_logprob
+        from cogen.fusion.distill.preference.trainer import prefer
+        from cogen.fusion.distill.teacher import LocalTeacher
+
+        _, texts = encoders(school)
+        half = len(texts) // 2
+        initial = LocalTeacher(
+            lambda: load_model(school.pivot, "bfloat16"), school.tokenizer, model_digest(school.pivot)
+        )
+        columns = [
+            [mean_logprob(one) for one in score(school, mentor, Wanted(logprob=True), progress).statistics]
+            for mentor in [*mentors, Mentor("the pivot as it is", initial)]
+        ]
+        said = np.array(columns).T
+        batches = PreferenceBatches(texts[:half], texts[half:], (said[:half], said[half:]), school.padding, school.wish)
+        run = folder.with_name(f"{folder.name}.steps")
+        model = prefer(
+            school.fresh(), batches, school.wish, run, report, len(school.tokenizer),
+            beta=float(method.parameters.get("beta", 2.5)),
+        )  # fmt: skip
+        with atomic_folder(folder) as part:
+            write_student(model, school.pivot, part)
+        shutil.rmtree(run, ignore_errors=True)
+    return folder
 
 
 def _trained(

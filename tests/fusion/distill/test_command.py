@@ -1,0 +1,124 @@
+"""`cogen plan` and `cogen fuse` on an install of several families."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cogen.cli.main import main
+from cogen.errors import CogenError
+from cogen.fusion.distill.plan import plan_distillation
+from cogen.fusion.planner import strategy_of
+from cogen.fusion.recipe import FuseRecipe
+
+
+@pytest.fixture
+def machine(mixed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("cogen.host.Host.discover", lambda *_, **__: mixed)
+    return mixed
+
+
+def wish(texts: Path, folder: Path, **distill: Any) -> Path:
+    small = {"tokens": 300, "tokens_a_step": 128, "rank": 2, "alpha": 4, "threads": 1, "texts": [str(texts)]} | distill
+    lines = ["[distill]", *(f"{name} = {json.dumps(value)}" for name, value in small.items())]
+    path = folder / "recipe.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_mixed_install_is_one_command(machine: Any, texts: Path, tmp_path: Path, capsys: Any) -> None:
+    """Experts of two bases: nothing has to be chosen. The plan says who does what, and what each step takes."""
+    path = wish(texts, tmp_path)
+    assert main(["plan", "--recipe", str(path), "--level", "quick", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["strategy"] == "distill"
+    parts = plan["distillation"]
+    assert (parts["pivot"]["experts"], [t["experts"] for t in parts["teachers"]]) == (["aa", "bb"], [["qq"]])
+    assert [s["stage"] for s in parts["stages"]] == ["compose", "score", "control", "teach", "measure", "measure"]
+    assert all(s["tokens"] > 0 for s in parts["stages"])
+    assert parts["stages"][1]["bytes"] > 0
+    assert main(["fuse", "--recipe", str(path), "--level", "quick", "-o", str(tmp_path / "out"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["strategy"] == "distill"
+    assert set(found["matrix"]) == {"base", "aa", "bb", "qq", "control", "composite"}
+    assert "control" in found["against_control"]
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys: Any) -> None:
+    path, plan = wish(texts, tmp_path), tmp_path / "plan.json"
+    assert main(["plan", "--recipe", str(path), "--level", "none", "-o", str(plan)]) == 0
+    assert main(["fuse", "--plan", str(plan), "-o", str(tmp_path / "out")]) == 0
+    assert main(["fuse", "--lock", str(tmp_path / "out"), "--level", "none", "-o", str(tmp_path / "again")]) == 0
+    one, two = (tmp_path / name / "model.safetensors" for name in ("out", "again"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_what_auto_means(machine: Any) -> None:
+    assert strategy_of(machine, FuseRecipe()) == "distill"
+    assert strategy_of(machine, FuseRecipe(method="uld+alm", experts={"aa": 1.0, "bb": 1.0})) == "distill"
+    assert strategy_of(machine, FuseRecipe(experts={"aa": 1.0, "bb": 1.0})) == "merge"
+    # Who asks for a merge gets told why there is none.
+    assert strategy_of(machine, FuseRecipe(method="ties")) == "merge"
+    assert strategy_of(machine, FuseRecipe(scale=0.5)) == "merge"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "text", "hint"),
+    [
+        ({"method": "ulm"}, "no distillation loss 'ulm'", "alm"),
+        ({"method": "alm", "parameters": {"k": 3}}, "no parameter 'k'", "tau"),
+        ({"scale": 0.5}, "scale is not for strategy distill", "leave it out"),
+        ({"experts": {"aa": 1.0, "bb": 1.0}}, "nobody is left to teach", "apart"),
+        ({"distill": {"pivot": "zz"}}, "'zz' is not among the experts", "aa"),
+        ({"distill": {"texts": ["nowhere.jsonl"]}}, "nowhere.jsonl cannot be read", "text"),
+        ({"method": "infifpo"}, "pairs of answers", "chosen"),
+    ],
+)
+def test_impossible_wishes(machine: Any, wishes: dict[str, Any], text: str, hint: str) -> None:
+    with pytest.raises(CogenError, match=text) as found:
+        plan_distillation(machine, FuseRecipe.model_validate({"strategy": "distill"} | wishes))
+    assert hint in (found.value.hint or "")
+
+
+@pytest.mark.parametrize("method", ["infifpo", "dpo"])
+def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
+    """Pairs of answers: afterwards the better ones are likelier against the worse ones than before."""
+    import torch
+
+    from cogen.artifacts.distill import fuse_distilled
+    from cogen.checkpoints.load import load_model, load_tokenizer
+    from cogen.checkpoints.model import open_folder
+    from cogen.fusion.distill.encode import Encoder
+    from cogen.fusion.distill.pairs import batch
+    from cogen.fusion.distill.preference.trainer import mean_logprobs
+    from cogen.fusion.distill.texts import Item, Message
+
+    pairs = [("what?", "the grid operator", "at every node"), ("who?", "power network", "current and voltage")]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps({"prompt": p, "chosen": c, "rejected": r}) + "\n" for p, c, r in pairs))
+    small = {"tokens": 400, "tokens_a_step": 256, "rank": 4, "alpha": 8, "learning_rate": 0.01, "threads": 1}
+    recipe = FuseRecipe.model_validate(
+        {"strategy": "distill", "method": method, "level": "none", "distill": small | {"texts": [str(file)]}}
+    )
+    plan, inputs = plan_distillation(machine, recipe)
+    outcome = fuse_distilled(plan, inputs, [], tmp_path / "out")
+
+    def margin(folder: Path) -> float:
+        tokenizer = load_tokenizer(folder)
+        answers = [
+            Item(a, (Message("user", p),)) for side in (1, 2) for p, a in ((pair[0], pair[side]) for pair in pairs)
+        ]
+        made = batch(Encoder(tokenizer).encode(answers, 200), 0, closing=False)
+        model = load_model(open_folder(folder), "float32")
+        with torch.no_grad():
+            logits = model(made["input_ids"], attention_mask=made["attention_mask"]).logits
+        means = mean_logprobs(logits, made["targets"], len(tokenizer))
+        return float((means[:2] - means[2:]).mean())
+
+    from cogen.fusion.distill.compose import composed
+
+    assert margin(outcome.folder) > margin(composed(inputs.pivot).folder) + 0.1
