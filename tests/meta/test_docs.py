@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from cogen.cli.main import VERBS, main
+from cogen.fusion.distill.losses.names import known
+from cogen.fusion.recipe import FuseRecipe
 from cogen.host.builtin import METHODS
 
 _ROOT = Path(__file__).parents[2]
-_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/merging.md", "docs/mixtures.md")
+_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/merging.md", "docs/mixtures.md", "docs/distillation.md")
 
 
 def _commands() -> list[str]:
@@ -79,6 +82,14 @@ def test_the_departures_from_mergekit_are_those_of_the_benchmark(monkeypatch: py
     ]
     assert len(lines) > 20
     assert [line for line in lines if line not in text] == []
+
+
+def test_every_distillation_loss_stands_in_the_documents() -> None:
+    """And every field of the recipe's table that its example shows exists."""
+    text = (_ROOT / "docs" / "distillation.md").read_text(encoding="utf-8")
+    assert [name for name in known() if f"`{name}`" not in text] == []
+    (shown,) = re.findall(r"```toml\n(.*?)```", text, flags=re.S)
+    FuseRecipe.model_validate(tomllib.loads(shown))
 
 
 def test_every_method_stands_in_the_documents() -> None:

@@ -1,0 +1,104 @@
+"""What a loss adds to the student's own forward and backward pass, with a teacher that was read before.
+
+Twice: SmolLM2 (49,152 tokens) learns from Gemma (262,144), and Gemma from SmolLM2. The steps of all losses alternate
+with steps of the plain loss, so that whatever else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distilling.teachers import PLUGINS, gemma
+
+_LOSSES = ("alm", "uld", "p_kl", "h_kl", "graph", "gold", "mined", "uld+alm")
+_LIMIT = 1.25
+
+
+def documents(count: int) -> list[str]:
+    """Samples that the clinical expert ships."""
+    import json
+
+    file = PLUGINS / "cogen-plugin-clinical" / "src" / "cogen_plugin_clinical" / "samples.jsonl"
+    return [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()][:count]
+
+
+def models(work: Path) -> dict[str, tuple[Any, Any]]:
+    """Name → checkpoint and tokenizer."""
+    from cogen.checkpoints.bases import BASES
+    from cogen.checkpoints.gguf import converted
+    from cogen.checkpoints.load import load_tokenizer
+    from cogen.checkpoints.model import open_folder, open_weights
+    from distilling.teachers import SHA256
+
+    small = open_weights(BASES["smollm2-135m-instruct"][0])
+    large = open_folder(converted(gemma(work), f"sha256:{SHA256}", "bfloat16", print))
+    return {"SmolLM2": (small, load_tokenizer(small.folder)), "Gemma": (large, load_tokenizer(large.folder))}
+
+
+def ratios(student: Any, own: Any, teacher: Any, other: Any, losses: Sequence[str], steps: int, work: Path) -> Any:
+    """Loss → seconds of its steps, and of the plain ones."""
+    from transformers import TrainingArguments
+
+    from cogen.checkpoints.load import load_model
+    from cogen.evals import model_digest
+    from cogen.fusion.distill.corpus import Batches
+    from cogen.fusion.distill.losses.registry import Side, make_loss, needs_of
+    from cogen.fusion.distill.run import Mentor, School, encoders, score
+    from cogen.fusion.distill.settings import Distillation
+    from cogen.fusion.distill.student import Lesson, StudentTrainer
+    from cogen.fusion.distill.teacher import LocalTeacher
+    from cogen.fusion.distill.texts import Item
+    from cogen.training.adapters import trainable
+
+    wish = Distillation(tokens=steps * 400, tokens_a_step=512, max_length=256)
+    school = School(student, own, "own", [Item(text) for text in documents(3 * steps)], wish)
+    mentor = Mentor("teacher", LocalTeacher(lambda: load_model(teacher, "bfloat16"), other, model_digest(teacher)))
+    encoder, texts = encoders(school)
+    wanted = needs_of("alm+uld+p_kl")
+    teaching = score(school, mentor, wanted)
+    batches = Batches(texts, [teaching], school.padding, wish)
+    model = trainable(school.fresh(), "lora", wish.rank, wish.alpha).train()
+    arguments = TrainingArguments(output_dir=str(work / "unused"), report_to=[], use_cpu=True, bf16=True)
+    sides = Side.of(encoder), Side.of(mentor.teacher.encoder)
+    trainers = {
+        name: StudentTrainer(
+            lessons=[Lesson(loss, 0) for loss in make_loss(name, *sides)] if name else [], wish=wish,
+            vocabulary=len(own), model=model, args=arguments, train_dataset=batches,
+        )
+        for name in ("", *losses)
+    }  # fmt: skip
+    seconds: dict[str, list[float]] = {name: [] for name in trainers}
+    for at in range(min(steps, len(batches))):
+        batch = batches[at]
+        for name, trainer in trainers.items():
+            began = time.perf_counter()
+            with trainer.accelerator.autocast():
+                loss = trainer.compute_loss(model, dict(batch))
+            loss.backward()
+            model.zero_grad(set_to_none=True)
+            if at:  # the first one warms up
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def cost(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The table; missed: losses that add more than a quarter."""
+    known = models(arguments.work)
+    found: dict[str, Any] = {"missed": [], "rows": {}}
+    print("| student | loss | step against the plain loss (n) | spread |\n|---|---|---|---|")
+    for name, other in (("SmolLM2", "Gemma"), ("Gemma", "SmolLM2")):
+        seconds = ratios(*known[name], *known[other], arguments.losses or _LOSSES, arguments.steps, arguments.work)
+        plain = seconds.pop("")
+        for loss, own in seconds.items():
+            each = [a / b for a, b in zip(own, plain, strict=True)]
+            middle = statistics.median(each)
+            found["rows"][f"{name}, {loss}"] = {"ratio": middle, "all": each}
+            print(f"| {name} | {loss} | {middle:.2f} ({len(each)}) | {min(each):.2f} to {max(each):.2f} |", flush=True)
+            if middle > _LIMIT:
+                found["missed"].append(f"{name}, {loss}")
+    return found
