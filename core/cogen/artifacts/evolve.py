@@ -78,7 +78,8 @@ def reusable(lock: Lock, plan: Plan, composite: Path) -> tuple[Reuse | None, str
     old, new = lock.plan.mixture, plan.mixture
     ids = ", ".join(sorted(expert.id for expert in plan.experts))
     if old is None or new is None:
-        return None, f"a {lock.plan.strategy} has no experts to take out or put in: it is rebuilt from {ids}"
+        kind = "a taught model" if lock.plan.strategy == "distill" else f"a {lock.plan.strategy}"
+        return None, f"{kind} has no experts to take out or put in: it is rebuilt from {ids}"
     if not (old.exact and new.exact):
         reason = (
             "its routers were trained with all of its experts"

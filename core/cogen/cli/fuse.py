@@ -151,15 +151,15 @@ def command(
         refuse_moved(replay.plan, made, f"the lock {lock}")
         measured = {"level": made.level, "eval_dtype": made.eval_dtype, "suites": made.suites, "cost": made.cost}
         made = replay.plan.model_copy(update=measured)
+    reuse = None
+    if former is not None and onto is not None:
+        reuse, said = reusable(former, made, onto)
+        out.text(said)
     if distilled:
         from cogen.cli.distill import run as distill
 
         distill(host, made, inputs, output, replay)
         return
-    reuse = None
-    if former is not None and onto is not None:
-        reuse, said = reusable(former, made, onto)
-        out.text(said)
     # Routers are made on a machine's arithmetic: with their file a replay elsewhere has the same bits.
     routers = None
     if replay is not None and lock is not None and made.mixture is not None:

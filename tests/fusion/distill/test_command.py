@@ -55,6 +55,13 @@ def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys
     assert main(["fuse", "--lock", str(tmp_path / "out"), "--level", "none", "-o", str(tmp_path / "again")]) == 0
     one, two = (tmp_path / name / "model.safetensors" for name in ("out", "again"))
     assert one.read_bytes() == two.read_bytes()
+    # Without bb the pivot is another one: it is taught anew, and the command says so.
+    capsys.readouterr()
+    folder = str(tmp_path / "fewer")
+    assert main(["fuse", "--onto", str(tmp_path / "out"), "--remove", "bb", "--level", "none", "-o", folder]) == 0
+    told = capsys.readouterr()
+    assert "a taught model has no experts to take out" in told.out + told.err
+    assert (tmp_path / "fewer" / "model.safetensors").read_bytes() != one.read_bytes()
 
 
 def test_what_auto_means(machine: Any) -> None:
