@@ -80,8 +80,9 @@ class LockedMatrix(Frozen):
 class Lock(Frozen):
     """See the module. ``plan_digest`` is :attr:`Plan.digest`; ``files`` are relative to the composite's folder.
 
-    ``seed`` is that of the method's random numbers, ``None`` where it draws none. ``platform`` and ``threads`` say
-    where it was made; they must not change the weights, and a replay elsewhere proves that they don't.
+    ``seed`` is that of the method's or the training's random numbers, ``None`` where none are drawn. ``platform`` and
+    ``threads`` say where it was made. They must not change the weights, and a replay elsewhere proves that they don't;
+    but a training's (strategy distill) do depend on them.
     """
 
     version: Literal[1] = LOCK_VERSION
@@ -124,7 +125,7 @@ def make_lock(
 
     from cogen.checkpoints.model import open_folder
 
-    seed = plan.parameters.get("seed")
+    seed = plan.distillation.settings.seed if plan.distillation else plan.parameters.get("seed")
     return Lock(
         created=created or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         cogen=plan.cogen,

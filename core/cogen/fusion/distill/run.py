@@ -152,7 +152,7 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
         from cogen.fusion.distill.preference.trainer import prefer
         from cogen.fusion.distill.teacher import LocalTeacher
 
-        _, texts = encoders(school)
+        encoder, texts = encoders(school)
         half = len(texts) // 2
         initial = LocalTeacher(
             lambda: load_model(school.pivot, "bfloat16"), school.tokenizer, model_digest(school.pivot)
@@ -165,7 +165,7 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
         batches = PreferenceBatches(texts[:half], texts[half:], (said[:half], said[half:]), school.padding, school.wish)
         run = folder.with_name(f"{folder.name}.steps")
         model = prefer(
-            school.fresh(), batches, school.wish, run, report, len(school.tokenizer),
+            school.fresh(), batches, school.wish, run, report, encoder.size,
             beta=float(method.parameters.get("beta", 2.5)),
         )  # fmt: skip
         with atomic_folder(folder) as part:
@@ -193,7 +193,7 @@ def _trained(
             lessons = _lessons(Side.of(encoder), mentors, method)
         batches = Batches(texts, teachings, school.padding, school.wish)
         run = folder.with_name(f"{folder.name}.steps")
-        model = teach(school.fresh(), batches, lessons, school.wish, run, report, len(school.tokenizer))
+        model = teach(school.fresh(), batches, lessons, school.wish, run, report, encoder.size)
         with atomic_folder(folder) as part:
             write_student(model, school.pivot, part)
         shutil.rmtree(run, ignore_errors=True)
