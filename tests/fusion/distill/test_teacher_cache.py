@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny import WORDS, llama, tokenizer
 
-from cogen.errors import DigestError
+from cogen.errors import CompatibilityError, DigestError
 from cogen.fusion.distill import teacher_cache
 from cogen.fusion.distill.encode import Encoded, Encoder
 from cogen.fusion.distill.sparse import pack, unpack
@@ -121,6 +123,34 @@ class TestTeacher:
             logp = model(torch.from_numpy(text.ids[None].astype(np.int64))).logits[0].double().log_softmax(1)
         np.testing.assert_allclose(said["top"], logp[text.start - 1 : text.stop].topk(5).values, rtol=1e-3, atol=1e-3)
 
+    @pytest.mark.parametrize("kind", ["bert", "modernbert-decoder"])
+    def test_a_head_that_is_more_than_one_matrix(self, kind: str) -> None:
+        """BERT's head transforms states first; ModernBERT's decoder calls its matrix the decoder."""
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(
+                kind, vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+                max_position_embeddings=64, initializer_range=0.5, is_decoder=True, pad_token_id=0, bos_token_id=0,
+                eos_token_id=0, cls_token_id=0, sep_token_id=0,
+            )
+        ).eval()  # fmt: skip
+        texts = encoded(LINES[:3])
+        for text, said in zip(texts, LocalTeacher(lambda: model, tokenizer(), "m").score(texts, ALL), strict=True):
+            with torch.no_grad():
+                logp = model(torch.from_numpy(text.ids[None].astype(np.int64))).logits[0].double().log_softmax(1)
+            rows = logp[text.start - 1 : text.stop]
+            np.testing.assert_allclose(said["top"], rows.topk(5).values, rtol=2e-3, atol=2e-3)
+
+    def test_only_rows_that_are_asked_for_go_through_a_plain_head(self) -> None:
+        """But for the few tokens on which it is found to be plain."""
+        model, seen = llama(), []
+        model.get_output_embeddings().register_forward_hook(lambda _, args, out: seen.append(out[..., 0].numel()))
+        texts = encoded()
+        list(LocalTeacher(lambda: model, tokenizer(), "m").score(texts, ALL))
+        assert sum(seen) <= sum(text.stop - text.start + 1 for text in texts) + 2 * 16
+
     def test_a_chat_template_is_part_of_the_tokenizers_digest(self) -> None:
         import copy
 
@@ -143,6 +173,13 @@ class TestStatistics:
         for name, values in one.items():
             assert np.array_equal(values, two[name]), name
 
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_what_is_no_number_is_not_kept(self, value: float) -> None:
+        logits = torch.randn(3, 20)
+        logits[1, 4] = value
+        with pytest.raises(CompatibilityError, match="no numbers"):
+            measure(logits, torch.arange(3), torch.arange(20) % 2 == 0, ALL, 20)
+
     @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 300))
     @settings(deadline=None, max_examples=60)
     def test_the_largest_entries_are_found_in_blocks(self, seed: int, k: int, width: int) -> None:
@@ -150,6 +187,7 @@ class TestStatistics:
         k = min(k, width)
         found, ids = top_k(values, k)
         assert torch.equal(found, values.topk(k).values)
+        assert torch.equal(ids, values.sort(dim=1, descending=True, stable=True).indices[:, :k])  # ties: lower first
         assert torch.equal(values.gather(1, ids), found)
         assert all(len(set(row)) == k for row in ids.tolist())
 
@@ -212,8 +250,41 @@ class TestCache:
         dying, next_one = Counting(dies_at=2), Counting()
         with pytest.raises(RuntimeError, match="killed"):
             kept(dying, encoded())
+        assert dying._model is None
         kept(next_one, encoded())
         assert dying.scored + next_one.scored == 5  # nine texts, two a shard
+
+    def test_a_process_that_was_killed(self) -> None:
+        """SIGKILL while the third shard is scored; what is read afterwards is what a whole run gives."""
+        texts = encoded()
+        said = list(Counting().score(texts, ALL))
+
+        class Canned(Counting):
+            def score(self, part: Sequence[Encoded], wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
+                if self.scored == self.dies_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                self.scored += 1
+                return iter([said[next(i for i, text in enumerate(texts) if text is one)] for one in part])
+
+        dying, next_one = Canned(dies_at=2), Canned()
+        child = os.fork()
+        if not child:
+            kept(dying, texts)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        cache = kept(next_one, texts)
+        assert next_one.scored == 3
+        whole = kept(Canned("another"), texts)
+        for one, other in zip(cache, whole, strict=True):
+            assert all(np.array_equal(one[name], other[name]) for name in other)
+
+    def test_a_text_is_read_alone(self) -> None:
+        """In any order, a text's statistics are its own."""
+        texts = encoded()
+        said, cache = list(Counting().score(texts, ALL)), kept(Counting(), texts)
+        for index in (7, 0, 8, 3, 7):
+            for row in range(len(said[index]["sparse_ids"])):
+                assert set(cache[index]["sparse_ids"][row]) == set(said[index]["sparse_ids"][row])
 
     @pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
     def test_damage_is_found(self, harm: str) -> None:
@@ -231,9 +302,11 @@ class TestCache:
             again[2]
         assert str(cache.folder) in (found.value.hint or "")
 
-    def test_a_shard_without_its_digest_is_made_again(self) -> None:
+    @pytest.mark.parametrize("note", [None, "", "[]", "{"])
+    def test_a_shard_without_its_digest_is_made_again(self, note: str | None) -> None:
         cache = kept(Counting(), encoded())
-        sorted(cache.folder.glob("*.json"))[0].unlink()
+        file = sorted(cache.folder.glob("*.json"))[0]
+        file.unlink() if note is None else file.write_text(note)
         teacher = Counting()
         kept(teacher, encoded())
         assert teacher.scored == 1

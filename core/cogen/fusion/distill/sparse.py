@@ -1,8 +1,12 @@
-"""A teacher's likeliest tokens in few bytes: about 300 a row at k = 128 of 262,144 tokens.
+"""A teacher's likeliest tokens in few bytes: about 260 a row at k = 128 of 262,144 tokens.
+
+Measured on 2,048 rows of Gemma 3 270M (Q4_K_M) reading English, in texts of 512 rows: 110 bytes for the gaps' lower
+plane, 44 for the two upper ones, 102 for the codes, 4 for the ends. Short texts take more: 266 at 64 rows, 279 at 16.
 
 Ids are exact: sorted, their gaps in three planes of bytes, of which the upper two hardly vary. Log-probabilities are
 kept in eight bits on a square-root scale between the row's largest and smallest, both of which are float16: fine where
-the mass is, coarse in the tail. The planes are compressed by zlib, a shard at a time.
+the mass is, coarse in the tail. The planes are compressed by zlib, a text at a time: who reads texts at random unpacks
+those alone.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cogen.errors import CompatibilityError
 from cogen.fusion.distill.top import top_k
 from cogen.fusion.distill.wanted import Wanted
 
@@ -29,9 +30,15 @@ def measure(
 
     ``top`` holds logits less the row's log-sum-exp: standardising does not see the difference, and float16 keeps more
     digits of a number near zero.
+
+    :raises CompatibilityError: a row holds a NaN or an infinity: kept, it would spoil every run that learns from it.
     """
     wide = logits[:, :vocabulary].float()
     lse = wide.logsumexp(1)
+    if not bool(lse.isfinite().all()):
+        raise CompatibilityError(
+            "a teacher's predictions are no numbers", hint="its weights are damaged, or overflow in its number type"
+        )
     found: dict[str, np.ndarray] = {}
     if wanted.logprob:
         found["logprob"] = _half(wide.gather(1, targets[:, None])[:, 0] - lse)
