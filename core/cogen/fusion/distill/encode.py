@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,8 @@ import numpy as np
 
 from cogen.errors import CompatibilityError
 from cogen.evals.settings import prefix_token_id
-from cogen.fusion.distill.texts import Item
+from cogen.fusion.distill.ends import by_bytes, by_offsets
+from cogen.fusion.distill.texts import Item, Message
 from cogen.fusion.distill.token_bytes import begins_word, token_bytes
 
 #: Stands for an answer where a template is asked what it puts behind one.
@@ -52,7 +55,13 @@ class Encoder:
         self.tokenizer = tokenizer
         self.token_bytes = token_bytes(tokenizer)
         self.begins_word = begins_word(self.token_bytes)
-        self._sizes = np.array([len(token or b"") for token in self.token_bytes], dtype=np.int64)
+        # A text may hold special tokens: these are spelled as they are.
+        added = tokenizer.added_tokens_decoder
+        self._spelled = [
+            token if token is not None else added[id].content.encode() if id in added else b""
+            for id, token in enumerate(self.token_bytes)
+        ]
+        self._sizes = np.array([len(token) for token in self._spelled], dtype=np.int64)
 
     @property
     def size(self) -> int:
@@ -81,60 +90,74 @@ class Encoder:
         return found
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        if not texts:
+            return []
+        read = self.tokenizer(
+            list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False,
+            verbose=False,  # the length that a tokenizer warns about is not that of its model
+        )  # fmt: skip
+        ids: list[list[int]] = read["input_ids"]
         return ids
 
     def _heads(self, items: Sequence[Item]) -> list[list[int]]:
         """What stands before each answer."""
         if any(item.messages for item in items) and not self.tokenizer.chat_template:
             raise CompatibilityError(
-                f"{self.tokenizer.name_or_path or 'a tokenizer'} has no chat template, and some texts are exchanges",
+                f"{self._name} has no chat template, and some texts are exchanges",
                 hint='use instruction-tuned models, or plain documents: {"text": "…"}',
             )
         plain = [prefix_token_id(self.tokenizer)] if any(not item.messages for item in items) else []
         # The template writes the special tokens itself: a second beginning of text would be one too many.
-        chats = iter(self._tokens([self._rendered(item) for item in items if item.messages]))
+        chats = iter(self._tokens([self._rendered(item.messages, True) for item in items if item.messages]))
         return [next(chats) if item.messages else plain for item in items]
 
-    def _rendered(self, item: Item) -> str:
-        turns = [{"role": turn.role, "content": turn.content} for turn in item.messages]
-        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    @property
+    def _name(self) -> str:
+        return self.tokenizer.name_or_path or "a tokenizer"
+
+    def _rendered(self, messages: Sequence[Message], ask: bool) -> str:
+        from jinja2 import TemplateError
+
+        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+        try:
+            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask)
+        except TemplateError as error:
+            raise CompatibilityError(
+                f"the chat template of {self._name} refuses {', '.join(turn.role for turn in messages)}: {error}",
+                hint="some models know no system message, and want user and assistant in turn",
+            ) from error
         return text
 
     def _closing(self) -> list[int]:
-        """What the model's template puts behind an answer, up to the first special token; else the end of text."""
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-        behind = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition(_PROBE)[2]
-        ids = self._tokens([behind])[0] if behind else []
-        for place, id in enumerate(ids):
+        """The special token that the model's template puts behind an answer; else the end of text.
+
+        Alone, without a space that stands before it: in the model's own text that is a part of another token.
+        """
+        rendered = self._rendered([Message("user", "?"), Message("assistant", _PROBE)], False)
+        _, found, behind = rendered.rpartition(_PROBE)
+        for id in self._tokens([behind])[0] if found and behind else []:
             if self.token_bytes[id] is None:
-                return ids[: place + 1]
+                return [id]
         end = self.tokenizer.eos_token_id
         return [] if end is None else [int(end)]
 
     def _ends(self, text: str, ids: Sequence[int]) -> np.ndarray:
         """Bytes behind each token: from the tokens' own bytes where these give the text, else from offsets."""
-        wanted = text.encode()
-        joined = b"".join([self.token_bytes[id] or b"" for id in ids])
-        # SentencePiece and WordPiece put a space before a text.
-        extra = len(joined) - len(wanted)
-        if extra in (0, 1) and joined[extra:] == wanted and joined[:extra] in (b"", b" "):
-            ends = np.cumsum(self._sizes[np.asarray(ids, dtype=np.int64)]) - extra
-            return np.maximum(ends, 0).astype(np.int32)
-        return self._ends_by_offsets(text, wanted)
+        tokens = [self._spelled[id] for id in ids]
+        found = by_bytes(text.encode(), tokens, self._sizes[np.asarray(ids, dtype=np.int64)])
+        return by_offsets(text, tokens, self._offsets(text)) if found is None else found
 
-    def _ends_by_offsets(self, text: str, wanted: bytes) -> np.ndarray:
-        """Of a tokenizer that changes texts (case, accents, spaces): by its character offsets.
+    def _offsets(self, text: str) -> np.ndarray:
+        """First character of each token and the one behind its last, shape (n, 2), int64."""
+        read = self._untrimmed(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return np.array(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)
 
-        Tokens that share a character: all but the last of them end where it begins.
-        """
-        pairs = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        if not pairs:
-            return np.zeros(0, dtype=np.int32)
-        offsets = np.array(pairs, dtype=np.int64)
-        widths = np.frombuffer(wanted, dtype=np.uint8)
-        # Bytes that begin a character: all but 10xxxxxx.
-        at = np.append(np.flatnonzero((widths & 0xC0) != 0x80), len(wanted))
-        ends = offsets[:, 1].copy()
-        ends[:-1] = np.where(offsets[1:, 0] < ends[:-1], np.minimum(offsets[1:, 0], ends[:-1]), ends[:-1])
-        return np.maximum.accumulate(at[ends]).astype(np.int32)
+    @functools.cached_property
+    def _untrimmed(self) -> Any:
+        """The tokenizer, but its offsets are whole: GPT-2's post-processor leaves out spaces at a token's ends."""
+        last = self.tokenizer.backend_tokenizer.post_processor
+        if last is None or b'"trim_offsets":true' not in last.__getstate__():
+            return self.tokenizer
+        whole = copy.deepcopy(self.tokenizer)
+        whole.backend_tokenizer.post_processor = None
+        return whole

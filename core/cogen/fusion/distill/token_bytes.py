@@ -5,26 +5,28 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_Writer = Callable[[str], bytes]
 
 
 def token_bytes(tokenizer: Any) -> list[bytes | None]:
     """Bytes by id; ``None`` for special tokens and for ids without a token.
 
     ``Ġthe`` of a byte-level vocabulary, ``▁the`` of SentencePiece and ``the`` of WordPiece all are ``b" the"``;
-    ``<0xE2>`` is one byte; ``##ing`` is ``b"ing"``.
+    ``<0xE2>`` is one byte, if the model falls back to bytes; ``##ing`` is ``b"ing"``.
     """
-    write = _writer(json.loads(tokenizer.backend_tokenizer.to_str()))
+    write, write_added = _writers(json.loads(tokenizer.backend_tokenizer.to_str()))
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     found: list[bytes | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
     added = tokenizer.added_tokens_decoder
     for token, id in vocabulary.items():
         if id in added:
-            found[id] = None if added[id].special else added[id].content.encode()
+            found[id] = None if added[id].special else write_added(added[id].content)
         else:
             found[id] = write(token)
     return found
@@ -33,31 +35,42 @@ def token_bytes(tokenizer: Any) -> list[bytes | None]:
 def begins_word(tokens: list[bytes | None]) -> np.ndarray:
     """Which tokens begin a word: with a space, a tab or an end of line, or as special ones; shape (vocabulary,), bool.
 
-    tokenkit's rule for debiasing (its ``space_mask``): behind such a token another one cannot change how what came
-    before was cut into tokens.
+    tokenkit's rule for debiasing (its ``space_mask``, which leaves out the carriage return): no token goes on over such
+    a place, so a text that ends there is cut as it would be in any longer one.
     """
     return np.array([token is None or token[:1] in (b" ", b"\n", b"\t", b"\r") for token in tokens])
 
 
-def _writer(backend: dict[str, Any]) -> Any:
-    parts = json.dumps([backend.get("decoder"), backend.get("pre_tokenizer")])
+def _writers(backend: dict[str, Any]) -> tuple[_Writer, _Writer]:
+    """What a token of the model, and an added one, stands for."""
+    parts = json.dumps([backend.get(part) for part in ("normalizer", "pre_tokenizer", "decoder")], ensure_ascii=False)
+    model = backend["model"]
     if '"ByteLevel"' in parts:
-        return _byte_level
-    if backend["model"].get("type") == "WordPiece":
-        prefix = backend["model"].get("continuing_subword_prefix", "##")
-        return lambda token: token[len(prefix) :].encode() if token.startswith(prefix) else b" " + token.encode()
-    if "▁" in json.dumps([backend.get("decoder"), backend.get("pre_tokenizer"), backend.get("normalizer")],
-                         ensure_ascii=False):  # fmt: skip
-        return _sentencepiece
-    return str.encode
+        return _byte_level, str.encode
+    if model.get("type") == "WordPiece":
+        prefix = model.get("continuing_subword_prefix", "##")
+        return functools.partial(_wordpiece, prefix), str.encode
+    if "▁" in parts:
+        # Gemma's tokens of several spaces are added ones too, and merges lead to them.
+        write = _sentencepiece if model.get("byte_fallback") else _spaced
+        return write, write
+    return str.encode, str.encode
+
+
+def _wordpiece(prefix: str, token: str) -> bytes:
+    return token[len(prefix) :].encode() if token.startswith(prefix) else b" " + token.encode()
+
+
+def _spaced(token: str) -> bytes:
+    return token.replace("▁", " ").encode()
 
 
 def _sentencepiece(token: str) -> bytes:
     match = _BYTE.fullmatch(token)
-    return bytes([int(match[1], 16)]) if match else token.replace("▁", " ").encode()
+    return bytes([int(match[1], 16)]) if match else _spaced(token)
 
 
-def _byte_level(token: str) -> bytes | None:
+def _byte_level(token: str) -> bytes:
     table = _table()
     try:
         return bytes(table[character] for character in token)
