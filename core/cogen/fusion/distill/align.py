@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Chunks:
-    """C chunks in order; all shapes (C,), int64. Token indices count from an answer's first token.
+    """C chunks in order; all shapes (C,), int32. Token indices count from an answer's first token.
 
     :param a_first, a_last, b_first, b_last: the chunk's tokens on both sides, the last one included.
     :param end: the byte behind the chunk.
@@ -33,13 +33,18 @@ def align(a: np.ndarray, b: np.ndarray) -> Chunks:
     :param a, b: byte behind each token, never falling: :attr:`Encoded.ends` of both sides. Where one side was cut, only
         what both have read is aligned.
 
-    A token of no width right behind a chunk belongs to the next one; behind the last chunk it belongs to none.
+    A token of no width right behind a chunk belongs to the next one; behind the last chunk it belongs to none. What
+    predicts a chunk's first token on side a is row ``start + a_first - 1`` of its logits, one before the token's own.
     """
-    ends = np.intersect1d(a, b)
-    ends = ends[ends > 0]
-    a_last, b_last = np.searchsorted(a, ends, side="left"), np.searchsorted(b, ends, side="left")
-    first = np.zeros(min(1, len(ends)), dtype=np.int64)
-    return Chunks(
-        np.concatenate([first, a_last[:-1] + 1]), a_last, np.concatenate([first, b_last[:-1] + 1]), b_last,
-        ends.astype(np.int64),
-    )  # fmt: skip
+    places = np.searchsorted(b, a, side="left")
+    common = np.flatnonzero(np.append(b, -1)[places] == a)
+    # The first of a's tokens that ends there is the one that has width.
+    a_last = common[np.diff(a[common], prepend=0) > 0]
+    b_last = places[a_last]
+    return Chunks(*(side.astype(np.int32) for side in (_after(a_last), a_last, _after(b_last), b_last, a[a_last])))
+
+
+def _after(last: np.ndarray) -> np.ndarray:
+    """Where chunks begin that end there: each behind the one before it."""
+    first: np.ndarray = np.concatenate([[0], last[:-1] + 1])[: len(last)]
+    return first

@@ -71,7 +71,8 @@ def _byte_of_character(whole: bytes) -> np.ndarray:
     """Byte at which every character begins, and the length: shape (characters + 1,)."""
     # All bytes but 10xxxxxx begin a character.
     begins = (np.frombuffer(whole, dtype=np.uint8) & 0xC0) != 0x80
-    return np.append(np.flatnonzero(begins), len(whole))
+    found: np.ndarray = np.append(np.flatnonzero(begins), len(whole))
+    return found
 
 
 def _with_dropped(text: str, offsets: np.ndarray) -> np.ndarray:
@@ -79,7 +80,8 @@ def _with_dropped(text: str, offsets: np.ndarray) -> np.ndarray:
     stops = np.maximum.accumulate(offsets[:, 1])
     spaces = np.append(np.flatnonzero(_among(text, str.isspace)), len(text))
     limit = np.minimum(spaces[np.searchsorted(spaces, stops)], np.append(offsets[1:, 0], len(text)))
-    return np.maximum(stops, limit)
+    found: np.ndarray = np.maximum(stops, limit)
+    return found
 
 
 def _cuts(

@@ -41,7 +41,7 @@ def read_items(path: Path, owner: str = "") -> list[Item]:
     :raises SpecError: unreadable, or a line that is no text, named with its number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
     except UnicodeDecodeError as error:
@@ -67,16 +67,25 @@ def _reason(error: Exception) -> str:
 def _item(entry: Any, owner: str) -> Item:
     if not isinstance(entry, dict):
         raise ValueError("not an object")
-    owner = str(entry.get("owner", owner))
+    owner = _text(entry["owner"], "owner") if "owner" in entry else owner
     if "text" in entry:
         return Item(_text(entry["text"], "text"), (), owner)
     if "messages" in entry:
-        turns = [Message(str(turn["role"]), _text(turn["content"], "content")) for turn in entry["messages"]]
-        if not turns or turns[-1].role != "assistant":
-            raise ValueError("the last message is not the assistant's")
+        turns = _turns(entry["messages"])
         return Item(turns[-1].content, tuple(turns[:-1]), owner)
     answer = _text(entry["answer"], "answer")
     return Item(answer, (Message("user", _text(entry["prompt"], "prompt")),), owner)
+
+
+def _turns(entries: Any) -> list[Message]:
+    if not isinstance(entries, list) or not all(isinstance(turn, dict) for turn in entries):
+        raise ValueError("messages is not a list of objects")
+    turns = [Message(_text(turn["role"], "role"), _text(turn["content"], "content")) for turn in entries]
+    if not turns or turns[-1].role != "assistant":
+        raise ValueError("the last message is not the assistant's")
+    if len(turns) == 1:
+        raise ValueError("nothing stands before the assistant's message")
+    return turns
 
 
 def _text(value: Any, name: str) -> str:
