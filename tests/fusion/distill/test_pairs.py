@@ -10,12 +10,13 @@ import torch
 from support.tiny import llama
 from support.tokenizers import OTHER_WORDS, bytewise, pieces
 
-from cogen.errors import SpecError
-from cogen.fusion.distill.corpus import bits_per_byte
+from cogen.fusion.distill.corpus import Batches, Teaching, bits_per_byte
 from cogen.fusion.distill.encode import Encoded, Encoder
+from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.pairs import Taught, batch, pair
+from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.teacher import LocalTeacher
-from cogen.fusion.distill.texts import Item, read_items, texts_digest
+from cogen.fusion.distill.texts import Item
 from cogen.fusion.distill.wanted import Wanted
 
 ITEMS = [Item("the grid operator 😀"), Item("мощность"), Item("the solver measures voltage at every node")]
@@ -109,41 +110,91 @@ def test_bits_per_byte() -> None:
     assert bits_per_byte(empty, {"logprob": np.zeros(0)}) == float("inf")
 
 
-class TestTexts:
-    """JSON Lines."""
+def test_a_pair_by_hand() -> None:
+    """Two texts; the student reads abc|de and f|g, the teacher a|bcd|e and f|g behind a prompt of two tokens."""
+    a = Encoded(np.array([1, 10, 11, 2], dtype=np.int32), 1, 3, np.array([3, 5], dtype=np.int32))
+    b = Encoded(np.array([1, 12, 13], dtype=np.int32), 1, 3, np.array([1, 2], dtype=np.int32))
+    x = Encoded(np.array([5, 20, 21, 22], dtype=np.int32), 1, 4, np.array([1, 4, 5], dtype=np.int32))
+    y = Encoded(np.array([5, 6, 23, 24, 7], dtype=np.int32), 2, 4, np.array([1, 2], dtype=np.int32))
+    said = [
+        {"logprob": np.array([-1, -2, -4]), "boundary": np.array([-0.1, -0.2, -0.3, -0.4]), "top": np.eye(4, 2)},
+        {"logprob": np.array([-8, -16]), "boundary": np.array([-0.5, -0.6, -0.7]), "top": np.full((3, 2), 9)},
+    ]
+    made = batch([a, b], 0)
+    found = pair([a, b], [Taught.of(a, x, said[0]), Taught.of(b, y, said[1])], made["targets"])
+    assert found.targets.tolist() == [10, 11, 2, -100, 12, 13, -100, -100]
+    assert found.chunk.tolist() == [0, 0, -1, -1, 1, 2, -1, -1]
+    assert found.start.tolist() == [0, 4, 5]
+    assert found.after.tolist() == [2, 5, 6]
+    assert found.text.tolist() == [0, 1, 1]
+    assert found.single.tolist() == [False, True, True]
+    assert found.teacher_target.tolist() == [20, 23, 24]
+    assert found.logprob is not None
+    assert found.logprob.tolist() == [-7, -8, -16]
+    assert found.boundary is not None
+    assert found.boundary.tolist() == pytest.approx([-0.4, -0.6, -0.7])
+    assert found.top is not None
+    assert found.top.tolist() == [[1, 0], [9, 9], [9, 9]]
+    assert found.ids is found.logprobs is None
 
-    def test_every_form(self, tmp_path: Any) -> None:
-        file = tmp_path / "texts.jsonl"
-        file.write_text(
-            '{"text": "one\\u2028line"}\n\n{"prompt": "why?", "answer": "so", "owner": "power"}\n'
-            '{"messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}, '
-            '{"role": "assistant", "content": "hello"}]}\n'
-        )
-        one, two, three = read_items(file, "clinical")
-        assert (one.answer, one.messages, one.owner) == ("one\u2028line", (), "clinical")
-        assert (two.answer, two.messages[0].content, two.owner) == ("so", "why?", "power")
-        assert ([m.role for m in three.messages], three.answer) == (["system", "user"], "hello")
-        assert texts_digest([one, two]) != texts_digest([two, one])
 
-    @pytest.mark.parametrize(
-        ("line", "text"),
-        [
-            ("nothing", "no JSON"), ("[1]", "not an object"), ('{"prompt": "x"}', "answer is missing"),
-            ('{"text": ""}', "text is not a text"), ('{"text": 3}', "text is not a text"),
-            ('{"messages": [{"role": "user", "content": "x"}]}', "not the assistant's"),
-            ('{"messages": []}', "not the assistant's"), ('{"text": "\\ud800"}', "half a surrogate pair"),
-        ],
-    )  # fmt: skip
-    def test_mistakes_are_named_with_their_line(self, tmp_path: Any, line: str, text: str) -> None:
-        file = tmp_path / "texts.jsonl"
-        file.write_text('{"text": "fine"}\n' + line + "\n")
-        with pytest.raises(SpecError, match=f"line 2: .*{text}") as found:
-            read_items(file)
-        assert "text" in (found.value.hint or "")
+def test_types_of_a_pair_with_and_without_chunks() -> None:
+    student, theirs, said = sides()
+    targets = batch(student, 0)["targets"]
+    full = pair(student, [Taught.of(*three) for three in zip(student, theirs, said, strict=True)], targets)
+    none = pair(student, [None] * 3, targets)
+    for name in ("targets", "start", "chunk", "after", "text", "single", "teacher_target"):
+        assert getattr(full, name).dtype == getattr(none, name).dtype, name
+        assert getattr(none, name).shape == (len(full.targets) if name in ("targets", "chunk") else 0,), name
+    assert (none.chunk == -1).all()
+    for name, dtype in (("logprob", "float32"), ("boundary", "float32"), ("top", "float32"), ("ids", "int64"),
+                        ("logprobs", "float32")):  # fmt: skip
+        assert getattr(full, name).dtype == getattr(torch, dtype), name
+        assert getattr(none, name) is None, name
 
-    def test_nothing_there(self, tmp_path: Any) -> None:
-        with pytest.raises(SpecError, match="cannot be read"):
-            read_items(tmp_path / "none.jsonl")
-        (tmp_path / "empty.jsonl").write_text("\n")
-        with pytest.raises(SpecError, match="holds no text"):
-            read_items(tmp_path / "empty.jsonl")
+
+def test_texts_of_which_one_side_read_nothing() -> None:
+    """Beside others, and alone; a cache gives empty statistics or none."""
+    student, theirs, said = sides()
+    empty = Encoded(theirs[1].ids[:1], 1, 1, theirs[1].ends[:0])
+    targets = batch(student, 0)["targets"]
+    for nothing in ({}, {name: values[:0] for name, values in said[1].items()}):
+        some = pair(student, [Taught.of(student[i], t, s) for i, (t, s) in enumerate(
+            [(theirs[0], said[0]), (empty, nothing), (theirs[2], said[2])])], targets)  # fmt: skip
+        assert set(some.text.tolist()) == {0, 2}
+        assert some.logprob is not None
+        assert len(some.logprob) == some.chunks
+    unread = Encoded(student[0].ids[:1], 1, 1, student[0].ends[:0])
+    assert pair([unread], [Taught.of(unread, theirs[0], said[0])], batch([unread], 0)["targets"]).chunks == 0
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_batches(accumulation: int) -> None:
+    """Every item is a batch and a pair for each teacher; who does not teach a text has no chunks of it."""
+    student, theirs, said = sides()
+    wish = Distillation(tokens=400, tokens_a_step=120, accumulation=accumulation)
+    teachings = [
+        Teaching("all", theirs, said, [True] * 3), Teaching("some", theirs, said, [False, True, False]),
+    ]  # fmt: skip
+    batches = Batches(student, teachings, 0, wish)
+    assert len(batches) > accumulation
+    assert len(batches) % accumulation == 0
+    items = [batches[at] for at in range(len(batches))]
+    assert batches.learned == sum(int((item["targets"] != -100).sum()) for item in items)
+    assert accumulation > 1 or batches.learned >= 400
+    for chosen, item in zip(batches.order, items, strict=True):
+        texts = [student[index] for index in chosen]
+        assert len(texts) == 1 or item["input_ids"].numel() <= 120 // accumulation
+        for name, values in batch(texts, 0).items():
+            assert torch.equal(item[name], values), name
+        told = [Taught.of(student[i], theirs[i], said[i]) for i in chosen]
+        expected = [
+            pair(texts, told, item["targets"]),
+            pair(texts, [one if i == 1 else None for i, one in zip(chosen, told, strict=True)], item["targets"]),
+        ]
+        for found, wanted in zip(item["pairs"], expected, strict=True):
+            assert "targets" not in found
+            rebuilt = Pair(targets=item["targets"].reshape(-1), **found)
+            for name, value in vars(wanted).items():
+                other = getattr(rebuilt, name)
+                assert (value is None and other is None) or torch.equal(value, other), name

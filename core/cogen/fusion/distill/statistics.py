@@ -43,6 +43,7 @@ def measure(
     if wanted.logprob:
         found["logprob"] = _half(wide.gather(1, targets[:, None])[:, 0] - lse)
     if wanted.boundary:
+        words = words[: wide.shape[1]]  # tokenizers may know tokens that their model has no output for: Gemma 3's
         found["boundary"] = _half(wide.masked_fill(~words, float("-inf")).logsumexp(1) - lse)
     most = max(wanted.top, wanted.sparse)
     if most:

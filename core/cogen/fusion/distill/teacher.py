@@ -67,10 +67,10 @@ class LocalTeacher:
         """See :class:`Teacher`. Texts of like length go through the model together."""
         import torch
 
-        if self._model is None:
-            self._model = self._load()
         found: list[dict[str, np.ndarray]] = [{} for _ in texts]
         read = [index for index, text in enumerate(texts) if text.stop > text.start]
+        if read and self._model is None:
+            self._model = self._load()
         order = sorted(read, key=lambda index: (len(texts[index].ids), index))
         words = torch.from_numpy(self.encoder.begins_word)
         batch: list[int] = []

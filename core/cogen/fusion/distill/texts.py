@@ -51,7 +51,7 @@ def read_items(path: Path, owner: str = "") -> list[Item]:
         if line.strip():
             try:
                 found.append(_item(json.loads(line), owner))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise SpecError(f"{path.name}, line {number}: {_reason(error)}", hint=_HINT) from error
     if not found:
         raise SpecError(f"{path.name} holds no text", hint=_HINT)

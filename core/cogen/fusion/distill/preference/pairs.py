@@ -59,7 +59,7 @@ def _text(value: Any) -> str:
 
 def mean_logprob(statistics: Mapping[str, np.ndarray]) -> float:
     """Nats a token of an answer, in the model's own tokens; 0 where it read none of it."""
-    found = statistics["logprob"]
+    found = statistics.get("logprob", np.zeros(0))
     return float(np.sum(found, dtype=np.float64) / max(1, len(found)))
 
 
