@@ -30,7 +30,7 @@ class Encoded:
     :param start, stop: of the answer's tokens; behind ``stop`` is at most what closes a turn. Equal: nothing of the
         answer was read.
     :param ends: UTF-8 byte of the answer behind each of its tokens, shape (stop - start,), int32; never falls. A token
-        that ends inside a character has the byte inside of it.
+        that ends inside a character has the byte inside of it where that is known (:mod:`.ends`).
     """
 
     ids: np.ndarray
@@ -43,7 +43,7 @@ class Encoder:
     """Reads texts as one model does.
 
     :param tokenizer: a fast tokenizer of transformers.
-    :raises CompatibilityError: it tells no offsets and is not of a family whose tokens' bytes are known.
+    :raises CompatibilityError: it is a slow one, which tells no offsets.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -71,7 +71,8 @@ class Encoder:
     def encode(self, items: Sequence[Item], max_length: int) -> list[Encoded]:
         """Every text in its order; what is longer than ``max_length`` tokens is cut at the end.
 
-        :raises CompatibilityError: an exchange, and the tokenizer has no chat template.
+        :raises CompatibilityError: an exchange, and the tokenizer has no chat template, or one that refuses it.
+        :raises EvalError: a document, and the tokenizer has no token to put before it.
         """
         if not items:
             return []
@@ -106,10 +107,15 @@ class Encoder:
                 f"{self._name} has no chat template, and some texts are exchanges",
                 hint='use instruction-tuned models, or plain documents: {"text": "…"}',
             )
-        plain = [prefix_token_id(self.tokenizer)] if any(not item.messages for item in items) else []
+        plain = [self._prefix] if any(not item.messages for item in items) else []
         # The template writes the special tokens itself: a second beginning of text would be one too many.
         chats = iter(self._tokens([self._rendered(item.messages, True) for item in items if item.messages]))
-        return [next(chats) if item.messages else plain for item in items]
+        return [(next(chats) or [self._prefix]) if item.messages else plain for item in items]
+
+    @functools.cached_property
+    def _prefix(self) -> int:
+        # Looked up once: a vocabulary takes longer to read than many a text.
+        return prefix_token_id(self.tokenizer)
 
     @property
     def _name(self) -> str:
