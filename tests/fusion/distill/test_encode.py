@@ -318,3 +318,10 @@ def test_the_tokens_own_bytes_are_enough(kind: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Encoder, "_offsets", lambda self, text: pytest.fail(text))
     for text in TEXTS:
         assert own.encode([Item(text)], 1000)[0].ends[-1] == len(text.encode())
+
+
+def test_special_tokens_are_spelled_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "_offsets", lambda self, text: pytest.fail(text))
+    (found,) = encoder("bytes").encode([Item("<|endoftext|>é")], 100)
+    assert found.ends.tolist()[0] == 13
+    assert found.ends.tolist()[-1] == 15

@@ -115,7 +115,8 @@ class Encoder:
     @functools.cached_property
     def _prefix(self) -> int:
         # Looked up once: a vocabulary takes longer to read than many a text.
-        return prefix_token_id(self.tokenizer)
+        found: int = prefix_token_id(self.tokenizer)
+        return found
 
     @property
     def _name(self) -> str:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from support.pairs import made_pair
-from support.tiny import WORDS
-from support.tokenizers import OTHER_WORDS, bytewise, pieces
 
-from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.distill.encode import Encoder
 from cogen.fusion.distill.losses.alm import Alm, alm, log1m_exp
 from cogen.fusion.distill.losses.gold import Gold
 from cogen.fusion.distill.losses.graph import Graph, features
@@ -22,11 +17,9 @@ from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.mined import MinEd
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
-from cogen.fusion.distill.losses.registry import Side, make_loss, needs_of, parts, refuse_parameters
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
-from cogen.fusion.distill.vocabularies import Nearest, matches, projection
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.vocabularies import Nearest
 
 V = 30
 WORDS_MASK = torch.arange(V) % 3 == 0
@@ -283,89 +276,3 @@ class TestLaws:
         logits.requires_grad_(True)
         value(Kl(7), logits, pair)[0].backward()
         assert logits.grad.abs().max() < 1e-6
-
-
-class TestVocabularies:
-    """What two tokenizers have in common."""
-
-    def sides(self) -> tuple[Side, Side]:
-        return Side.of(Encoder(bytewise())), Side.of(Encoder(pieces("bpe", [*WORDS, *OTHER_WORDS])))
-
-    def test_matches_are_of_bytes(self) -> None:
-        """Pitfall 6: Ġthe and ▁the."""
-        one, two = self.sides()
-        found = matches(one.token_bytes, two.token_bytes)
-        the = two.tokenizer.convert_tokens_to_ids("▁the")
-        assert one.tokenizer.convert_ids_to_tokens(int(found[the])) == "Ġthe"
-        for teacher, student in enumerate(found):
-            if student >= 0:
-                assert one.token_bytes[student] == two.token_bytes[teacher]
-        assert (found[[two.tokenizer.bos_token_id, two.tokenizer.eos_token_id]] == -1).all()
-
-    def test_a_projection_shares_a_token_out(self) -> None:
-        one, two = self.sides()
-        rows, columns, shares = projection(one.token_bytes, two.token_bytes, two.encode)
-        sums = np.bincount(rows, shares, len(one.token_bytes))
-        assert ((np.abs(sums - 1) < 1e-6) | (sums == 0)).all()
-        back = matches(two.token_bytes, one.token_bytes)
-        for row in np.flatnonzero(back >= 0):
-            assert columns[rows == row].tolist() == [back[row]]
-        several = [row for row in set(rows.tolist()) if (rows == row).sum() == 2]
-        if several:
-            np.testing.assert_allclose(shares[rows == several[0]], [0.9 / 0.99, 0.09 / 0.99], rtol=1e-6)
-        assert np.bincount(rows).max() <= 4
-
-    def test_nearest_is_levenshtein(self) -> None:
-        def distance(a: bytes, b: bytes) -> int:
-            row = list(range(len(b) + 1))
-            for i, x in enumerate(a, 1):
-                row, last = [i], row
-                for j, y in enumerate(b, 1):
-                    row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (x != y)))
-            return row[-1]
-
-        student = [b" voltage", b" volt", b"grid", b" operator", None, b"ope"]
-        teacher = [b" voltages", b"gride", b" operators", b" volt", None]
-        nearest = Nearest(student, teacher)
-        for id, token in enumerate(teacher):
-            found = nearest.of(id)
-            if token is None:
-                assert found == -1
-                continue
-            gaps = [distance(token.strip(), own.strip()) for own in student if own]
-            assert distance(token.strip(), (student[found] or b"").strip()) == min(gaps)
-        assert nearest.of(3) == 1
-
-
-class TestRegistry:
-    """Names, parameters, and what the cache must hold."""
-
-    def test_needs(self) -> None:
-        assert needs_of("uld") == Wanted(logprob=True, top=10)
-        assert needs_of("alm+p_kl", {"k": 32}) == Wanted(logprob=True, boundary=True, sparse=32)
-
-    def test_several(self) -> None:
-        assert parts("uld+alm") == ["uld", "alm"]
-        with pytest.raises(UsageError, match="'ulm'") as found:
-            parts("uld+ulm")
-        assert "alm" in (found.value.hint or "")
-        with pytest.raises(UsageError, match="no other loss"):
-            parts("dpo+alm")
-
-    @pytest.mark.parametrize(
-        ("name", "parameters", "text"),
-        [
-            ("alm", {"k": 10}, "no parameter 'k'"), ("alm", {"tau": -1.0}, "out of range"),
-            ("uld", {"k": 1}, "out of range"), ("uld", {"k": 10.5}, "out of range"),
-            ("alm", {"tau": "x"}, "one number"),
-        ],
-    )  # fmt: skip
-    def test_wrong_parameters(self, name: str, parameters: dict[str, Any], text: str) -> None:
-        with pytest.raises(UsageError, match=text):
-            refuse_parameters(name, parameters)
-
-    def test_kl_wants_one_vocabulary(self) -> None:
-        one, two = Side.of(Encoder(bytewise())), Side.of(Encoder(pieces("bpe", OTHER_WORDS)))
-        assert make_loss("kl", one, one)
-        with pytest.raises(CompatibilityError, match="these have two"):
-            make_loss("kl", one, two)

@@ -26,9 +26,9 @@ def alm(student: torch.Tensor, teacher: torch.Tensor, tau: float = 5.0) -> torch
 
     :param student, teacher: log-probabilities of chunks in nats, shape (C,), at most 0.
     """
-    s, t = student / tau - _EPSILON, teacher / tau - _EPSILON
-    p = t.exp()
-    return p * (t - s) + (1 - p) * (log1m_exp(t) - log1m_exp(s))
+    # Rounding may lift a sure one above zero, by more than the epsilon where logits are large.
+    s, t = (side.clamp(max=0) / tau - _EPSILON for side in (student, teacher))
+    return t.exp() * (t - s) - torch.expm1(t) * (log1m_exp(t) - log1m_exp(s))
 
 
 def log1m_exp(x: torch.Tensor) -> torch.Tensor:
@@ -70,6 +70,8 @@ class Alm:
         return torch.stack([token, begins], 1)
 
     def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+        if not pair.chunks:
+            return found.sum(), 0
         assert pair.logprob is not None
         rows = self.rows(pair)
         chunk = pair.chunk[rows]

@@ -7,6 +7,7 @@ points). So each loss is scaled until its gradient at the logits is as long as t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class Balance:
         if training and logits.requires_grad and (self.calls < 4 or self.calls % EVERY == 0):
             self._look(logits, means)
         self.calls += training
-        return [self.language / other if other > 0 else 1.0 for other in self.others]
+        return [self.language / other if other > 0 and self.language > 0 else 1.0 for other in self.others]
 
     def _look(self, logits: torch.Tensor, means: Sequence[torch.Tensor]) -> None:
         lengths = torch.stack([_length(mean, logits) for mean in means])
@@ -65,7 +66,7 @@ def _length(mean: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _moved(old: float, new: float) -> float:
-    """A batch without chunks says nothing."""
-    if new <= 0:
+    """A batch without chunks says nothing, and neither does one that overflowed: it would stay for good."""
+    if not 0 < new < math.inf:
         return old
     return new if old <= 0 else MEMORY * old + (1 - MEMORY) * new

@@ -9,6 +9,7 @@ cache; and rows are compared at the starts of chunks, where TRL's default takes 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -22,10 +23,9 @@ def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torc
     """Generalised Jensen-Shannon divergence over listed tokens, shape (m,).
 
     :param student, teacher: log-probabilities, shape (m, k); they need not add up to one.
+    :param beta: weight of the teacher's side, above 0 and below 1.
     """
-    mixed = torch.logsumexp(
-        torch.stack([student + torch.tensor(1 - beta).log(), teacher + torch.tensor(beta).log()]), 0
-    )
+    mixed = torch.logaddexp(student + math.log(1 - beta), teacher + math.log(beta))
     return beta * (teacher.exp() * (teacher - mixed)).sum(1) + (1 - beta) * (student.exp() * (student - mixed)).sum(1)
 
 
@@ -52,7 +52,8 @@ class Gold:
         assert pair.ids is not None
         assert pair.logprobs is not None
         match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        student, teacher, there, s, t = parted(logits, lse, pair.ids[at], pair.logprobs[at], match, unmatched, self.k)
+        ids, logprobs = pair.ids[at, : self.k], pair.logprobs[at, : self.k]
+        student, teacher, there, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
         share = (self.match >= 0).float().mean()
         low = torch.full_like(student, -60.0)  # no match: nothing on either side
         divergence = jsd(torch.where(there, student, low), torch.where(there, teacher, low), self.beta)

@@ -52,13 +52,14 @@ class Graph:
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        return top_k(logits, self.k)[0]
+        assert pair.top is not None
+        return top_k(logits, min(self.k, logits.shape[1], pair.top.shape[1]))[0]
 
     def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        assert pair.top is not None
         if not len(found):
             return found.sum(), 0
+        assert pair.top is not None
         texts, index = torch.unique(pair.text, return_inverse=True)
-        own, other = (features(top, index, len(texts)) for top in (found, pair.top[:, : self.k]))
+        own, other = (features(top, index, len(texts)) for top in (found, pair.top[:, : found.shape[1]]))
         difference = own.sort(1).values - other.sort(1).values
         return difference.abs().sum(), len(texts)

@@ -53,8 +53,8 @@ class Kl:
     ) -> torch.Tensor:
         assert pair.ids is not None
         assert pair.logprobs is not None
-        student = logits.gather(1, pair.ids[at]) - lse[:, None]
-        return bucketed_kl(student, pair.logprobs[at])[:, None]
+        student = logits.gather(1, pair.ids[at, : self.k]) - lse[:, None]
+        return bucketed_kl(student, pair.logprobs[at, : self.k])[:, None]
 
     def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
         return found[:, 0].sum(), len(found)

@@ -26,7 +26,7 @@ class Pair:
     :param targets: student's tokens, shape (N,), int64; -100 where nothing is learned.
     :param start: row of each chunk's first token, shape (C,), int64.
     :param chunk: chunk of each row's token, shape (N,), int64; -1: none.
-    :param after: row that follows each chunk's last token, shape (C,), int64; -1 where the batch has none.
+    :param after: row that follows each chunk's last token, shape (C,), int64: the last token's own.
     :param text: text of the batch that each chunk belongs to, shape (C,), int64.
     :param single: is the chunk one token on both sides? Shape (C,), bool.
     :param teacher_target: the teacher's token at each chunk's start, shape (C,), int64.
@@ -35,6 +35,8 @@ class Pair:
     :param top: the teacher's largest logits at each chunk's start, descending, shape (C, K), float32.
     :param ids, logprobs: the teacher's likeliest tokens at each chunk's start, and their log-probabilities, descending,
         shape (C, k), int64 and float32.
+
+    What a teacher says is ``None`` where no loss wants it, and where there is no chunk.
     """
 
     targets: torch.Tensor
@@ -88,5 +90,6 @@ class Loss(Protocol):
     def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
         """The sum of the loss and how many it is a sum of.
 
-        :param found: of all rows that :meth:`rows` asked for, in its order, shape (n, s).
+        :param found: of all rows that :meth:`rows` asked for, in its order, shape (n, s); without rows, shape (0, 1),
+            and the sum is a zero that is a function of it.
         """

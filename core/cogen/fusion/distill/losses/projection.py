@@ -64,8 +64,8 @@ class ProjectionKl:
         device = logits.device
         p = (logits - lse[:, None]).exp()
         found = projected(p, self.source.to(device), self.target.to(device), self.share.to(p), self.size)
-        student = found.gather(1, pair.ids[at]).clamp(min=_LEAST).log()
-        return bucketed_kl(student, pair.logprobs[at])[:, None]
+        student = found.gather(1, pair.ids[at, : self.k]).clamp(min=_LEAST).log()
+        return bucketed_kl(student, pair.logprobs[at, : self.k])[:, None]
 
     def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
         return found[:, 0].sum(), len(found)
@@ -121,7 +121,8 @@ class HybridKl:
         assert pair.ids is not None
         assert pair.logprobs is not None
         match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        student, teacher, _, s, t = parted(logits, lse, pair.ids[at], pair.logprobs[at], match, unmatched, self.k)
+        ids, logprobs = pair.ids[at, : self.k], pair.logprobs[at, : self.k]
+        student, teacher, _, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
         return (bucketed_kl(student, teacher) + (s - t).abs().sum(1))[:, None]
 
     def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:

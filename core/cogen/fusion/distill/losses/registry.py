@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -74,9 +75,15 @@ def refuse_parameters(name: str, parameters: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} has no parameter {key!r}", hint=hint)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{key} of {name} is one number", hint=f"for example {key} = {known[key]:g}")
-        whole = isinstance(known[key], int)
-        if (whole and (value != int(value) or not 2 <= value <= 1024)) or value <= 0:
+        if not _in_range(key, value, known[key], "gold" in parts(name)):
             raise UsageError(f"{key} = {value} is out of range", hint=f"for example {key} = {known[key]:g}")
+
+
+def _in_range(key: str, value: float, default: float, mixed: bool) -> bool:
+    """:param mixed: is β the share of a mixture? That of preferences has no upper end."""
+    if isinstance(default, int):
+        return 2 <= value <= 1024 and value == int(value)
+    return 0 < value < (1 if key == "gamma" or (key == "beta" and mixed) else math.inf)
 
 
 def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:

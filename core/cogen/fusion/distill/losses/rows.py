@@ -27,13 +27,13 @@ def measured(
     :param logits: shape (N, V), any float type.
     :param vocabulary: columns beyond are padding of the output head: they never count.
     :param elements: of a slice.
-    :returns: for each loss, shape (n, s): see :meth:`Loss.measure`.
+    :returns: for each loss, shape (n, s): see :meth:`Loss.measure`. A loss without rows is not asked, because a teacher
+        who teaches nothing of a batch said nothing: shape (0, 1).
     """
     rows = [loss.rows(pair) for loss, pair in asked]
     union = torch.unique(torch.cat(rows)) if rows else torch.zeros(0, dtype=torch.int64)
     if not len(union):
-        none, lse = _wide(logits[:0]), _wide(logits[:0, 0])
-        return [loss.measure(none, lse, own, own, pair) for (loss, pair), own in zip(asked, rows, strict=True)]
+        return [_wide(logits[:0, :1]) for _ in asked]
     step = max(1, elements // logits.shape[1])
     width = logits.shape[1] if vocabulary is None else min(vocabulary, logits.shape[1])
     parts = list(union.split(step))
@@ -47,6 +47,9 @@ def measured(
         lse = torch.logsumexp(wide, 1)
         found = []
         for (loss, pair), own, order in zip(asked, placed, orders, strict=True):
+            if not len(own):
+                found.append(wide.new_zeros(0, 1))
+                continue
             low = int(torch.searchsorted(own, part[0]))
             high = int(torch.searchsorted(own, part[-1], right=True))
             mine = own[low:high]

@@ -56,7 +56,8 @@ class Uld:
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
         assert pair.top is not None
-        return uld(top_k(logits, self.k)[0], pair.top[at, : self.k], standardise=self.standardise)[:, None]
+        k = min(self.k, logits.shape[1], pair.top.shape[1])  # there are vocabularies of bytes
+        return uld(top_k(logits, k)[0], pair.top[at, :k], standardise=self.standardise)[:, None]
 
     def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
         return found[:, 0].sum(), len(found)
