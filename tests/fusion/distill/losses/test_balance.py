@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -40,8 +41,56 @@ def test_a_batch_without_chunks_says_nothing() -> None:
     balance = Balance(1)
     assert balance.scales(logits, [logits.sum(), torch.zeros(())]) == [1.0]
     (before,) = balance.scales(logits, means(logits, [1.0, 4.0]))
-    assert balance.scales(logits, [means(logits, [1.0])[0], 0 * logits.sum()])[0] == pytest.approx(before, rel=0.9)
-    assert balance.others[0] > 0
+    known = balance.others[0]
+    found = balance.scales(logits, [means(logits, [1.0])[0], 0 * logits.sum()])[0]
+    assert balance.others[0] == known
+    assert found == pytest.approx(balance.language / known)
+    assert found > before  # the language model's own length was that of a sum before, and has moved on
+
+
+def test_lengths_are_those_of_the_gradients_at_the_logits() -> None:
+    """By hand: 3 entries of 2 and of 4; the second loss sees one row of them."""
+    logits = torch.zeros(3, 1, requires_grad=True)
+    language = 2.0 * logits.sum()
+    (scale,) = Balance(1).scales(logits, [language, 4.0 * logits[0].sum()])
+    assert scale == pytest.approx(math.sqrt(3 * 4.0) / 4.0)
+
+
+def test_a_loss_that_is_no_function_of_the_logits_keeps_its_scale() -> None:
+    logits, other = torch.randn(3, 2, requires_grad=True), torch.randn(2, requires_grad=True)
+    balance = Balance(2)
+    assert balance.scales(logits, [logits.sum(), torch.tensor(3.0), other.sum()]) == [1.0, 1.0]
+    assert balance.scales(logits, [logits.sum(), logits.sum(), other.sum()]) == pytest.approx([1.0, 1.0])
+
+
+def test_before_the_language_models_loss_is_known_nothing_is_scaled_away() -> None:
+    logits = torch.randn(3, 2, requires_grad=True)
+    assert Balance(1).scales(logits, [torch.zeros(()), logits.sum()]) == [1.0]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_batch_that_overflowed_is_forgotten(bad: float) -> None:
+    """A running mean would keep it for good."""
+    logits = torch.randn(3, 2, requires_grad=True)
+    balance = Balance(1)
+    before = balance.scales(logits, means(logits, [1.0, 4.0]))
+    assert balance.scales(logits, [bad * logits.sum(), bad * logits.sum()]) == before
+
+
+def test_looking_is_rare_and_only_while_training() -> None:
+    """The first four steps, then every eighth; an evaluation neither looks nor counts."""
+    logits = torch.randn(3, 2, requires_grad=True)
+    balance = Balance(1)
+    looked = []
+    for step in range(20):
+        known = balance.others[0]
+        balance.scales(logits, means(logits, [1.0, 1.0 + step]))
+        if balance.others[0] != known:
+            looked.append(step)
+        state = json.dumps(balance.state())
+        balance.scales(logits, means(logits, [7.0, 9.0]), training=False)
+        assert json.dumps(balance.state()) == state
+    assert looked == [0, 1, 2, 3, 8, 16]
 
 
 def test_a_resumed_run_goes_on_with_the_same_scales() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from support.pairs import made_pair
 
-from cogen.fusion.distill.losses.alm import Alm, alm, log1m_exp
-from cogen.fusion.distill.losses.gold import Gold
+from cogen.fusion.distill.losses.alm import Alm, alm
+from cogen.fusion.distill.losses.gold import Gold, jsd
 from cogen.fusion.distill.losses.graph import Graph, features
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
@@ -104,13 +105,6 @@ class TestReferences:
         assert number == count > 0
         assert found.item() == pytest.approx(wanted, rel=1e-9)
 
-    def test_log1m_exp_at_both_ends(self) -> None:
-        x = torch.tensor([-1e-6, -0.1, -0.6931, -0.6932, -5.0, -80.0], dtype=torch.float64, requires_grad=True)
-        wanted = [math.log1p(-math.exp(v)) if v < -0.5 else math.log(-math.expm1(v)) for v in x.tolist()]
-        torch.testing.assert_close(log1m_exp(x), torch.tensor(wanted, dtype=torch.float64), rtol=1e-12, atol=0)
-        log1m_exp(x).sum().backward()
-        assert torch.isfinite(x.grad).all()
-
     def test_kl_over_the_whole_vocabulary_is_the_exact_one(self) -> None:
         logits, pair = made_pair(V, seed=4, k=V, dtype=torch.float64)
         teacher = torch.zeros(pair.chunks, V, dtype=torch.float64).scatter(1, pair.ids, pair.logprobs)  # type: ignore[arg-type]
@@ -200,6 +194,30 @@ class TestReferences:
         twice = features(torch.cat([top, top]), torch.zeros(8, dtype=torch.int64), 1)
         torch.testing.assert_close(once, twice)
 
+    def test_graph_is_a_sum_over_texts_of_sorted_differences(self) -> None:
+        logits, pair = made_pair(V, seed=14, dtype=torch.float64)
+        assert pair.top is not None
+        own = logits[pair.start].sort(1, descending=True).values[:, :7]
+        sides = [features(top, pair.text, 3).tolist() for top in (own, pair.top)]
+        wanted = sum(
+            abs(a - b) for one, two in zip(*sides, strict=True) for a, b in zip(sorted(one), sorted(two), strict=True)
+        )
+        found, count = value(Graph(7), logits, pair)
+        assert count == 3
+        assert found.item() == pytest.approx(wanted, rel=1e-9)
+
+    @pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
+    def test_jsd(self, beta: float) -> None:
+        """β weighs the teacher, in the mixture and before its divergence, as TRL's generalised form does."""
+        a, b = ([0.5, 0.2, 0.1], [0.1, 0.3, 0.6])
+        wanted = 0.0
+        for s, t in zip(a, b, strict=True):
+            m = beta * t + (1 - beta) * s
+            wanted += beta * t * math.log(t / m) + (1 - beta) * s * math.log(s / m)
+        one, two = (torch.tensor([side], dtype=torch.float64).log() for side in (a, b))
+        assert jsd(one, two, beta).item() == pytest.approx(wanted, rel=1e-12)
+        torch.testing.assert_close(jsd(one, two, beta), jsd(two, one, 1 - beta))
+
     def test_mined(self) -> None:
         """One to one: cross-entropy to the mapped ten; elsewhere the text's own next token (pitfall 13)."""
         logits, pair = made_pair(V, seed=8, dtype=torch.float64)
@@ -216,8 +234,79 @@ class TestReferences:
         assert value(loss, logits, pair)[0].item() == pytest.approx(wanted, rel=1e-9)
 
 
+class TestLists:
+    """How much of what the teacher said is read."""
+
+    @pytest.mark.parametrize("loss", [*everyone(4), MinEd(Nearest(TOKENS, TOKENS), 4)], ids=lambda loss: loss.name)
+    def test_k_counts_even_where_the_cache_holds_more(self, loss: Any) -> None:
+        """A cache is made for several losses: each reads its own k of it."""
+        logits, pair = made_pair(V, seed=15, k=12)
+        assert pair.top is not None
+        assert pair.ids is not None
+        assert pair.logprobs is not None
+        short = replace(pair, top=pair.top[:, :4], ids=pair.ids[:, :4], logprobs=pair.logprobs[:, :4])
+        torch.testing.assert_close(value(loss, logits, pair)[0], value(loss, logits, short)[0], rtol=0, atol=0)
+
+    @pytest.mark.parametrize("loss", [Uld(V + 20), Graph(V + 20)], ids=lambda loss: loss.name)
+    @pytest.mark.parametrize("said", [V, V - 9])
+    def test_vocabularies_of_less_than_k_tokens(self, loss: Any, said: int) -> None:
+        """On both sides as many ranks as the smaller one has."""
+        logits, pair = made_pair(V, seed=16, k=said)
+        torch.testing.assert_close(value(loss, logits, pair)[0], value(replace(loss, k=said), logits, pair)[0])
+
+
 class TestLaws:
     """Whatever the loss."""
+
+    @pytest.mark.parametrize("loss", [*everyone(), MinEd(Nearest(TOKENS, TOKENS), 7)], ids=lambda loss: loss.name)
+    def test_bfloat16_is_widened_before_any_softmax(self, loss: Any) -> None:
+        """Pitfall 16: to the last digit what the same logits give in float32."""
+        logits, pair = made_pair(V, seed=17)
+        half = logits.bfloat16()
+        found, wanted = value(loss, half, pair)[0], value(loss, half.float(), pair)[0]
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("loss", everyone(), ids=lambda loss: loss.name)
+    def test_a_logit_more_for_all_changes_nothing(self, loss: Any) -> None:
+        """No probability does; what is compared as logits is standardised."""
+        logits, pair = made_pair(V, seed=18, dtype=torch.float64)
+        shifted = logits + torch.arange(len(logits), dtype=torch.float64)[:, None]
+        torch.testing.assert_close(value(loss, shifted, pair)[0], value(loss, logits, pair)[0])
+
+    @pytest.mark.parametrize("loss", [Kl(7), ProjectionKl(*identity(), V, 7)], ids=lambda loss: loss.name)
+    def test_a_divergence_is_no_multiple_of_itself(self, loss: Any) -> None:
+        """Pitfall 10: no temperature and so no T²; the slope at a listed token is q - p, at any other q times less."""
+        logits, pair = made_pair(V, seed=19, dtype=torch.float64)
+        assert pair.ids is not None
+        assert pair.logprobs is not None
+        logits.requires_grad_(True)
+        value(loss, logits, pair)[0].backward()
+        q = logits.detach()[pair.start].softmax(1)
+        p = pair.logprobs.exp()
+        rest_p, rest_q = 1 - p.sum(1, keepdim=True), 1 - q.gather(1, pair.ids).sum(1, keepdim=True)
+        wanted = (q - rest_p * q / rest_q).scatter(1, pair.ids, q.gather(1, pair.ids) - p)
+        torch.testing.assert_close(logits.grad[pair.start], wanted, rtol=1e-4, atol=1e-6)
+
+    def test_a_projection_by_the_identity_is_the_plain_divergence(self) -> None:
+        logits, pair = made_pair(V, seed=20, dtype=torch.float64)
+        same = value(ProjectionKl(*identity(), V, 7), logits, pair)[0]
+        torch.testing.assert_close(same, value(Kl(7), logits, pair)[0])
+        none = torch.zeros(V, dtype=torch.bool)
+        torch.testing.assert_close(value(HybridKl(torch.arange(V), none, 7), logits, pair)[0], same)
+
+    def test_what_is_mapped_to_nothing_is_left_to_the_rest(self) -> None:
+        """Half of the student's tokens have no place in the teacher's vocabulary: their probability is not lost."""
+        kept = torch.arange(0, V, 2)
+        logits, pair = made_pair(V, seed=21, dtype=torch.float64)
+        assert pair.ids is not None
+        ids = kept[torch.arange(7)].expand(pair.chunks, 7)
+        logprobs = torch.full((pair.chunks, 7), math.log(0.1), dtype=torch.float64)
+        loss = ProjectionKl(kept, kept, torch.ones(len(kept)), V, 7)
+        q = logits[pair.start].softmax(1).gather(1, ids)
+        wanted = (0.1 * (0.1 / q).log()).sum(1) + 0.3 * (0.3 / (1 - q.sum(1))).log()
+        found = value(loss, logits, replace(pair, ids=ids, logprobs=logprobs))[0]
+        torch.testing.assert_close(found, wanted.sum(), rtol=1e-6, atol=1e-6)
 
     @pytest.mark.parametrize("loss", everyone(), ids=lambda loss: loss.name)
     def test_a_model_learns_nothing_from_itself(self, loss: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
+from cogen.fusion.distill.wanted import Wanted
 
 V = 50
 
@@ -41,6 +43,79 @@ def plain(logits: torch.Tensor, pair: Pair) -> torch.Tensor:
         values = loss.measure(logits[rows], logits[rows].logsumexp(1), rows, torch.arange(len(rows)), pair)
         total = total + weight * loss.total(values, pair)[0]
     return total
+
+
+@dataclass(frozen=True)
+class Some:
+    """A loss that asks for rows of its own, in an order of its own, and tells two numbers of each."""
+
+    asked: tuple[int, ...]
+    factor: float
+    name: str = "some"
+    needs: Wanted = field(default_factory=Wanted)
+
+    def rows(self, pair: Pair) -> torch.Tensor:
+        return torch.tensor(self.asked, dtype=torch.int64)
+
+    def measure(
+        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
+    ) -> torch.Tensor:
+        assert rows.tolist() == [self.asked[place] for place in at.tolist()]
+        token = logits.gather(1, pair.targets[rows, None].clamp(min=0))[:, 0]
+        return torch.stack([self.factor * (token - lse) ** 2, (at + 1) * logits.softmax(1).square().sum(1)], 1)
+
+
+@pytest.mark.parametrize("elements", [1, V, 2 * V, 5 * V, 10_000])
+def test_rows_in_any_order_and_other_ones_for_each_loss(elements: int) -> None:
+    """Overlapping, apart, all, one, none: values come in the order in which they were asked for."""
+    logits, pair = made_pair(V, seed=8, dtype=torch.float64)
+    n = len(logits)
+    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(1)).tolist()
+    sets = [(5, 1, 9, 2), tuple(shuffled), (), (n - 1, 0), (7,), tuple(range(3, 12))]
+    some = [Some(rows, 0.5 + number) for number, rows in enumerate(sets)]
+    one, two = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
+    found = measured(one, [(loss, pair) for loss in some], elements=elements)
+    total, wanted = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for loss, values in zip(some, found, strict=True):
+        rows = loss.rows(pair)
+        if len(rows):
+            plain = loss.measure(two[rows], two[rows].logsumexp(1), rows, torch.arange(len(rows)), pair)
+            torch.testing.assert_close(values, plain)
+            weights = torch.arange(2.0 * len(rows), dtype=torch.float64).view(-1, 2)
+            total, wanted = total + (weights * values).sum(), wanted + (weights * plain).sum()
+        else:
+            assert values.shape == (0, 1)
+    total.backward()
+    wanted.backward()
+    torch.testing.assert_close(one.grad, two.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_rows_that_nobody_asks_for_may_hold_anything() -> None:
+    """A prompt's rows: neither read nor moved."""
+    logits, pair = made_pair(V, seed=9, dtype=torch.float64)
+    other = logits.clone()
+    other[[0, 3, 4]] = float("nan")
+    other.requires_grad_(True)
+    some = Some((1, 2, 6, 5), 1.0)
+    (found,) = measured(other, [(some, pair)], elements=3 * V)
+    (wanted,) = measured(logits, [(some, pair)])
+    torch.testing.assert_close(found, wanted)
+    found.sum().backward()
+    assert other.grad is not None
+    assert torch.nonzero(other.grad.any(1))[:, 0].tolist() == [1, 2, 5, 6]
+
+
+def test_each_losss_gradient_can_be_asked_for_alone() -> None:
+    """As the balance does: backward runs several times over the same slices."""
+    logits, pair = made_pair(V, seed=10, dtype=torch.float64)
+    logits.requires_grad_(True)
+    asked = [(loss, pair) for loss in losses()]
+    sums = [loss.total(v, pair)[0] for (loss, _), v in zip(asked, measured(logits, asked, elements=4 * V), strict=True)]
+    apart = [torch.autograd.grad(one, logits, retain_graph=True)[0] for one in sums]
+    for (loss, _), grad in zip(asked, apart, strict=True):
+        (alone,) = measured(logits, [(loss, pair)])
+        torch.testing.assert_close(grad, torch.autograd.grad(loss.total(alone, pair)[0], logits)[0])
+    torch.testing.assert_close(torch.autograd.grad(sum(sums), logits)[0], sum(apart))
 
 
 @pytest.mark.parametrize("elements", [V, 3 * V, 10_000])
