@@ -49,11 +49,11 @@ def test_log1m_exp_at_both_ends(dtype: torch.dtype) -> None:
 
 
 def test_float32_is_as_good_as_float64_where_a_model_is_sure() -> None:
-    """1 - p of a chunk with p = 1 - 1e-6: by subtraction it would be a twentieth off."""
-    s = torch.tensor([0.0, -1e-7, -1e-5, -1e-3, -1.0, -300.0, -5000.0])
-    for t in (0.0, -1e-6, -1e-4, -0.5, -100.0, -5000.0):
-        t = torch.full_like(s, t)
-        torch.testing.assert_close(alm(s, t), alm(s.double(), t.double()).float(), rtol=2e-3, atol=1e-7)
+    """By subtraction from one, 1 - p of 1e-6 has two digits in float32, and so had the loss."""
+    s, t = torch.tensor([-1e-5, -1e-4, -1e-3, -1.0, -300.0, -5000.0]), torch.zeros(6)
+    torch.testing.assert_close(alm(s, t).double(), alm(s.double(), t.double()), rtol=1e-4, atol=0)
+    unsure = torch.full((6,), -5000.0)
+    torch.testing.assert_close(alm(s, unsure).double(), alm(s.double(), unsure.double()), rtol=1e-4, atol=1e-12)
 
 
 def test_likelihoods_that_rounding_lifts_above_one_count_as_one() -> None:

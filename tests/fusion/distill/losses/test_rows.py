@@ -11,9 +11,11 @@ from support.pairs import made_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cogen.fusion.distill.losses.alm import Alm
+from cogen.fusion.distill.losses.graph import Graph
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
 from cogen.fusion.distill.wanted import Wanted
@@ -158,40 +160,49 @@ def test_padding_of_the_output_head_counts_for_nothing() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Elements of the largest tensors that are made."""
+    """Elements of every tensor's storage that is made, but for those of the tensors that were there."""
 
-    def __init__(self) -> None:
+    def __init__(self, there: torch.Tensor) -> None:
         super().__init__()
+        self.elements = there.numel()
+        self.there = there.untyped_storage().data_ptr()
         self.sizes: list[int] = []
+        self.whole: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in self.known:
-                self.sizes.append(tensor.untyped_storage().nbytes() // max(1, tensor.element_size()))
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() != self.there:
+                size = tensor.untyped_storage().nbytes() // tensor.element_size()
+                self.sizes.append(size)
+                if size >= self.elements:
+                    self.whole.add(tensor.untyped_storage().data_ptr())
         return result
 
-    known: set[int] = set()  # noqa: RUF012
 
-
-def test_nothing_as_large_as_the_logits_is_made_but_their_gradient() -> None:
-    """Pitfall 11: no float32 copy, no softmax, no indices of a whole sort."""
-    logits, pair = made_pair(1000, seed=6, chunks=40)
-    logits = logits.bfloat16().requires_grad_(True)
-    asked = [(loss, pair) for loss in (LanguageModel(), Uld(4), Alm(torch.arange(1000) % 3 == 0), Kl(7))]
-    modes = Largest()
-    Largest.known = {logits.untyped_storage().data_ptr()}
-    with modes:
-        found = measured(logits, asked, elements=4000)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_nothing_as_large_as_the_logits_is_made_but_their_gradient(dtype: torch.dtype) -> None:
+    """Pitfall 11: no float32 copy, no softmax, no indices of a whole sort; slices of four rows of some sixty."""
+    width = 5000
+    logits, pair = made_pair(width, seed=6, chunks=30)
+    logits = logits.to(dtype).requires_grad_(True)
+    every, lonely = torch.arange(width), torch.arange(width) % 2 == 1
+    some: list[Any] = [
+        LanguageModel(), Uld(4), Alm(every % 3 == 0), Kl(7), ProjectionKl(every, every, torch.ones(width), width, 7),
+        HybridKl(torch.where(lonely, -1, every), lonely, 7), Graph(4),
+    ]  # fmt: skip
+    asked = [(loss, pair) for loss in some]
+    seen = Largest(logits)
+    with seen:
+        found = measured(logits, asked, elements=4 * width)
         total = sum(loss.total(values, pair)[0] for (loss, _), values in zip(asked, found, strict=True))
-        assert max(modes.sizes) < logits.numel() / 4
-        modes.sizes.clear()
+        assert not seen.whole
+        assert max(seen.sizes) == 4 * width
+        seen.sizes.clear()
         total.backward()
-    whole = [size for size in modes.sizes if size >= logits.numel()]
-    # The gradient itself: made once (zeros), and seen again by the writes into it.
-    assert whole
-    assert max(whole) == logits.numel()
-    assert sorted({size for size in modes.sizes if size < logits.numel()})[-1] < logits.numel() / 4
+    assert len(logits) > 12 * 4
+    assert len(seen.whole) == 1
+    assert {size for size in seen.sizes if size > 4 * width} == {logits.numel()}
 
 
 def test_losses_without_rows() -> None:
