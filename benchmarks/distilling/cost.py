@@ -47,7 +47,7 @@ def ratios(student: Any, own: Any, teacher: Any, other: Any, losses: Sequence[st
     from cogen.checkpoints.load import load_model
     from cogen.evals import model_digest
     from cogen.fusion.distill.corpus import Batches
-    from cogen.fusion.distill.losses.registry import Side, make_loss, needs_of
+    from cogen.fusion.distill.losses.registry import make_loss, needs_of
     from cogen.fusion.distill.run import Mentor, School, encoders, score
     from cogen.fusion.distill.settings import Distillation
     from cogen.fusion.distill.student import Lesson, StudentTrainer
@@ -64,7 +64,7 @@ def ratios(student: Any, own: Any, teacher: Any, other: Any, losses: Sequence[st
     batches = Batches(texts, [teaching], school.padding, wish)
     model = trainable(school.fresh(), "lora", wish.rank, wish.alpha).train()
     arguments = TrainingArguments(output_dir=str(work / "unused"), report_to=[], use_cpu=True, bf16=True)
-    sides = Side.of(encoder), Side.of(mentor.teacher.encoder)
+    sides = encoder, mentor.teacher.encoder
     trainers = {
         name: StudentTrainer(
             lessons=[Lesson(loss, 0) for loss in make_loss(name, *sides)] if name else [], wish=wish,

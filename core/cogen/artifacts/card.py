@@ -138,7 +138,7 @@ def _from(lock: Lock) -> str:
     plan = lock.plan
     if plan.distillation is None:
         return f"that descend from {md(plan.base.name)}"
-    return f"of several families, of which some taught the others; it descends from {md(plan.base.name)}"
+    return f"of which some taught the others; it descends from {md(plan.base.name)}"
 
 
 def _chosen(lock: Lock) -> str | None:

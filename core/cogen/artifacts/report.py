@@ -134,7 +134,7 @@ def _intro(lock: Lock, plan: Plan) -> list[str]:
         f"made from {what} of {who}."
     )
     if plan.distillation is not None:
-        return [first, f"Models that cannot be merged taught it: {words.distillation(plan)}."]
+        return [first, f"Other models taught it: {words.distillation(plan)}."]
     if plan.mixture is not None:
         return [
             first,

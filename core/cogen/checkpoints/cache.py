@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cogen.errors import CogenError
@@ -79,6 +79,15 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             _remove(old)
     finally:
         _remove(part)
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    """``path``, which ``make`` fills if it is not there: whole or not at all, by one process."""
+    with locked(path):
+        if not path.is_dir():
+            with atomic_folder(path) as part:
+                make(part)
+    return path
 
 
 def _sweep(path: Path) -> None:

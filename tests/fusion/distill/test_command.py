@@ -48,6 +48,29 @@ def test_a_mixed_install_is_one_command(machine: Any, texts: Path, tmp_path: Pat
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+def test_options_are_the_recipes_fields(machine: Any, texts: Path, capsys: Any) -> None:
+    """Who learns, from what and how much, on the command line; the plan counts what each model is measured on."""
+    command = ["plan", "--strategy", "distill", "--pivot", "qq", "--tokens", "777", "--texts", str(texts), "--json"]
+    assert main(command) == 0
+    plan = json.loads(capsys.readouterr().out)
+    found = plan["distillation"]
+    assert (found["pivot"]["experts"], found["tokens"], found["texts"]) == (["qq"], 777, 16)
+    assert found["settings"]["texts"] == [str(texts)]
+    test = sum(suite["test_tokens"] for suite in plan["suites"])
+    measured = {s["what"]: s["tokens"] // test for s in found["stages"] if s["stage"] == "measure"}
+    assert measured == {"qq": 4, "aa + bb": 3}
+
+
+def test_preferences_keep_odd_line_ends(tmp_path: Path) -> None:
+    """U+2028 ends no line of JSON."""
+    from cogen.fusion.distill.preference.pairs import read_preferences
+
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": "p", "chosen": "one\u2028two", "rejected": "three"}\n', encoding="utf-8")
+    (better,), (worse,) = read_preferences(file)
+    assert (better.answer, worse.answer, better.messages[0].content) == ("one\u2028two", "three", "p")
+
+
 def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys: Any) -> None:
     path, plan = wish(texts, tmp_path), tmp_path / "plan.json"
     assert main(["plan", "--recipe", str(path), "--level", "none", "-o", str(plan)]) == 0

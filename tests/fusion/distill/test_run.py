@@ -136,7 +136,7 @@ def test_micro_batches_sum_up_to_the_batch(
     from cogen.fusion.distill.compose import composed, teacher_of
     from cogen.fusion.distill.corpus import Batches
     from cogen.fusion.distill.losses.balance import Balance
-    from cogen.fusion.distill.losses.registry import Side, needs_of
+    from cogen.fusion.distill.losses.registry import needs_of
     from cogen.fusion.distill.run import Mentor, Method, School, _lessons, encoders, score
     from cogen.fusion.distill.student import StudentTrainer
 
@@ -148,7 +148,7 @@ def test_micro_batches_sum_up_to_the_batch(
     encoder, encoded = encoders(school)
     mentors = [Mentor("qq", teacher_of(inputs.teachers[0]))]
     teachings = [score(school, mentors[0], needs_of(method))] if method else []
-    lessons = _lessons(Side.of(encoder), mentors, Method(method)) if method else []
+    lessons = _lessons(encoder, mentors, Method(method)) if method else []
     batches = Batches(encoded, teachings, 0, wanted.distill)
     batches.order = [[0, 1, 2], [0], [1, 2]]
     arguments = TrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to=[])
@@ -194,3 +194,16 @@ def test_a_lock_is_replayed(mixed: Any, texts: Path, tmp_path: Path) -> None:
     assert wanted.distill == recipe(texts).distill
     again = built(mixed, wanted, tmp_path / "again", replay=lock)
     assert bits(again.folder) == bits(first.folder)
+
+
+def test_a_replay_that_gives_other_bits_writes_nothing(mixed: Any, texts: Path, tmp_path: Path) -> None:
+    """What the docs promise for another machine: it says so."""
+    from cogen.errors import PlanError
+
+    first = built(mixed, recipe(texts), tmp_path / "first")
+    digests = {name: "sha256:" + "0" * 64 for name in first.lock.files if name.endswith(".safetensors")}
+    lock = first.lock.model_copy(update={"files": first.lock.files | digests})
+    with pytest.raises(PlanError, match=r"other bits in model\.safetensors") as found:
+        built(mixed, recipe(texts), tmp_path / "again", replay=lock)
+    assert "threads" in (found.value.hint or "")
+    assert not (tmp_path / "again").exists()

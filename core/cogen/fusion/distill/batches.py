@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from cogen.errors import TrainError
+from cogen.fusion.distill.settings import Distillation
 
 #: Batches are cut from so many texts at a time, sorted by length: little padding, and still a random order.
 _WINDOW = 64
@@ -43,6 +44,13 @@ def plan_batches(lengths: Sequence[int], learned: Sequence[int], tokens: int, si
             if seen >= tokens:
                 return chosen
         passes += 1
+
+
+def planned(lengths: Sequence[int], learned: Sequence[int], wish: Distillation) -> list[list[int]]:
+    """:func:`plan_batches` as a run has them: in whole steps, since one that lacks a batch would weigh it more."""
+    size = max(16, wish.tokens_a_step // wish.accumulation)
+    order = plan_batches(lengths, learned, wish.tokens, size, wish.seed)
+    return order[: len(order) - len(order) % wish.accumulation] or order
 
 
 def _cut(ordered: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:

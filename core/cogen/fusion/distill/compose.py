@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
+from cogen.checkpoints.cache import cache_dir, made_once
 from cogen.checkpoints.load import load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
@@ -34,17 +35,16 @@ def composed(source: Source, progress: Any = None) -> Checkpoint:
         key = canonical_digest(["adapted", model_digest(expert)])
     else:
         key = canonical_digest(["composed", source.plan.inputs_digest])
-    folder = cache_dir() / "distill" / f"group-{key[7:39]}"
-    with locked(folder):
-        if not folder.is_dir():
-            if progress:
-                progress.describe(f"putting {source.group.name} together")
-            with atomic_folder(folder) as part:
-                if source.plan is None:
-                    write_merged(inputs.base, [expert.adapter], [1.0], part)
-                else:
-                    _build(source, inputs, part, progress)
-    return open_folder(folder)
+
+    def make(part: Path) -> None:
+        if progress:
+            progress.describe(f"putting {source.group.name} together")
+        if source.plan is None:
+            write_merged(inputs.base, [expert.adapter], [1.0], part)
+        else:
+            _build(source, inputs, part, progress)
+
+    return open_folder(made_once(cache_dir() / "distill" / f"group-{key[7:39]}", make))
 
 
 def _build(source: Source, inputs: Inputs, part: Any, progress: Any) -> None:

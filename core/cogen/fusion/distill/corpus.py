@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cogen.fusion.distill.batches import plan_batches
+from cogen.fusion.distill.batches import planned
 from cogen.fusion.distill.encode import Encoded
 from cogen.fusion.distill.pairs import Taught, batch, pair
 from cogen.fusion.distill.settings import Distillation
@@ -40,10 +40,7 @@ class Batches:
     def __init__(self, texts: Sequence[Encoded], teachings: Sequence[Teaching], padding: int, wish: Distillation):
         self.texts, self.teachings, self.padding = texts, teachings, padding
         learned = [len(text.ids) - text.start if text.stop > text.start else 0 for text in texts]
-        # Whole steps: an optimiser step that lacks a batch would weigh its texts more than others.
-        size = max(16, wish.tokens_a_step // wish.accumulation)
-        order = plan_batches([len(text.ids) for text in texts], learned, wish.tokens, size, wish.seed)
-        self.order = order[: len(order) - len(order) % wish.accumulation] or order
+        self.order = planned([len(text.ids) for text in texts], learned, wish)
         self.learned = sum(learned[index] for part in self.order for index in part)
 
     def __len__(self) -> int:

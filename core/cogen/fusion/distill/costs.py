@@ -81,15 +81,14 @@ def stages(
     if level != "none":
         test = sum(suite.test_tokens for suite in suites)
         for told in (plan.pivot, *plan.teachers):
-            tokens = test * (2 if told is plan.pivot else 1) + test * (told is plan.pivot)
-            time_ = seconds(told.parameters, tokens, _FORWARD)
-            found.append(PlannedStage(stage="measure", what=told.name, tokens=tokens, seconds=time_))
+            # Every expert by itself; beside it the pivot before, its control and the composite, or what teaches.
+            rows = len(told.experts) + (3 if told is plan.pivot else bool(told.composed))
+            time_ = seconds(told.parameters, rows * test, _FORWARD)
+            found.append(PlannedStage(stage="measure", what=told.name, tokens=rows * test, seconds=time_))
     return found
 
 
-def cost_of(
-    steps: Sequence[PlannedStage], pivot: Source, teachers: Sequence[Source], wish: Distillation, experts: int
-) -> Cost:
+def cost_of(steps: Sequence[PlannedStage], pivot: Source, teachers: Sequence[Source], wish: Distillation) -> Cost:
     """The plan's sums: tokens by purpose, bytes on disk, and the largest model's memory while it trains or reads."""
     from cogen.fusion.distill.plan import parameters_of
 

@@ -76,7 +76,7 @@ class Encoder:
         """
         if not items:
             return []
-        answers = self._tokens([item.answer for item in items])
+        answers = self.tokens([item.answer for item in items])
         heads = self._heads(items)
         close = self._closing() if any(item.messages for item in items) else []
         found = []
@@ -90,7 +90,8 @@ class Encoder:
             found.append(Encoded(whole, start, start + len(kept), ends))
         return found
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without special tokens around it."""
         if not texts:
             return []
         read = self.tokenizer(
@@ -109,7 +110,7 @@ class Encoder:
             )
         plain = [self._prefix] if any(not item.messages for item in items) else []
         # The template writes the special tokens itself: a second beginning of text would be one too many.
-        chats = iter(self._tokens([self._rendered(item.messages, True) for item in items if item.messages]))
+        chats = iter(self.tokens([self._rendered(item.messages, True) for item in items if item.messages]))
         return [(next(chats) or [self._prefix]) if item.messages else plain for item in items]
 
     @functools.cached_property
@@ -142,7 +143,7 @@ class Encoder:
         """
         rendered = self._rendered([Message("user", "?"), Message("assistant", _PROBE)], False)
         _, found, behind = rendered.rpartition(_PROBE)
-        for id in self._tokens([behind])[0] if found and behind else []:
+        for id in self.tokens([behind])[0] if found and behind else []:
             if self.token_bytes[id] is None:
                 return [id]
         end = self.tokenizer.eos_token_id

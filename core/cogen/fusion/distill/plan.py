@@ -23,6 +23,7 @@ from cogen.fusion.distill.groups import Cast, Group, cast
 from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.losses.registry import needs_of, refuse_parameters
 from cogen.fusion.distill.preference.pairs import read_preferences
+from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.texts import Item, read_items, texts_digest
 from cogen.fusion.plan import Note, Plan, PlannedDistillation, PlannedTeacher
 from cogen.fusion.planner import Inputs, chosen_experts, make_plan, planned_expert
@@ -91,14 +92,11 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
     needs = needs_of(method, recipe.parameters)
     steps = stages(distillation, pivot, teachers, read, needs, planned, recipe.level)
     base = parts.pivot.base
-    ids = ", ".join(group.name for group in parts.teachers)
     plan = Plan(
         cogen=importlib.metadata.version("cogen-core"),
         strategy="distill",
         method=method,
-        why=f"{ids} cannot be merged with {parts.pivot.name}: other bases or tokenizers; they teach it instead"
-        if parts.teachers
-        else f"{parts.pivot.name} learns from preferences alone",
+        why=_why(parts, wish),
         base=base,
         tokenizer_digest=pivot.tokenizer_digest,
         architecture=pivot.inputs.base.config.get("architectures", ["unknown"])[0],
@@ -112,13 +110,21 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
         license=license_of(chosen, base),
         tensors=len(pivot.inputs.base.tensors),
         changed_tensors=len(pivot.inputs.base.tensors),
-        cost=cost_of(steps, pivot, teachers, wish, len(chosen)),
+        cost=cost_of(steps, pivot, teachers, wish),
         notes=notes,
         distillation=distillation.model_copy(update={"stages": tuple(steps)}),
     )
     opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}
     common = Inputs(host, pivot.inputs.base, dict(sorted(opened.items())), pivot.tokenizer, suites)
     return reviewed(host, plan), DistillInputs(common, pivot, tuple(teachers), items)
+
+
+def _why(parts: Cast, wish: Distillation) -> str:
+    if not parts.teachers:
+        return f"{parts.pivot.name} learns from preferences alone"
+    ids = ", ".join(group.name for group in parts.teachers)
+    reason = "every expert stands for itself" if wish.groups == "apart" else "they have other bases or tokenizers"
+    return f"{ids} teach {parts.pivot.name}: {reason}"
 
 
 def _method(recipe: FuseRecipe) -> str:
@@ -134,7 +140,7 @@ def _method(recipe: FuseRecipe) -> str:
 def _refuse_weights(recipe: FuseRecipe, parts: Cast) -> None:
     for group in (parts.pivot, *parts.teachers):
         for id in group.ids:
-            if isinstance(recipe.wish(id).weight, tuple) or not isinstance(recipe.wish(id).weight, int | float):
+            if not isinstance(recipe.wish(id).weight, int | float):
                 raise UsageError(
                     f"the weight of {id} is not a number", hint="strategy distill takes one for each expert"
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cogen.checkpoints.adapter import read_adapter
-from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
+from cogen.checkpoints.cache import cache_dir, made_once
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
 from cogen.fusion.adapters.merge import write_merged
 from cogen.fusion.distill.corpus import Batches, Teaching, bits_per_byte
 from cogen.fusion.distill.encode import Encoded, Encoder
-from cogen.fusion.distill.losses.registry import Side, make_loss, needs_of
+from cogen.fusion.distill.losses.registry import make_loss, needs_of
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.teacher import Teacher
+from cogen.fusion.distill.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.teacher_cache import build
 from cogen.fusion.distill.texts import Item, texts_digest
 from cogen.fusion.distill.wanted import Wanted
@@ -42,7 +42,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Mentor:
-    """A teacher and its weight; ``owners``: the experts that it is made of."""
+    """A teacher and its weight."""
 
     name: str
     teacher: Teacher
@@ -121,7 +121,7 @@ class Method:
 
 def control(school: School, report: Report) -> Path:
     """The pivot after the same texts and steps with the language model's loss alone."""
-    return _trained(school, "control", canonical_digest(school.key), [], None, report)
+    return _taught(school, "control", [], [], None, report)
 
 
 def taught(school: School, mentors: Sequence[Mentor], method: Method, report: Report, progress: Any = None) -> Path:
@@ -130,10 +130,8 @@ def taught(school: School, mentors: Sequence[Mentor], method: Method, report: Re
     if wish.arrangement == "pairwise" and len(mentors) > 1:
         parts = [taught(school, [mentor], method, report, progress) for mentor in mentors]
         return _averaged(school, parts, [mentor.weight for mentor in mentors])
-    said = [[m.teacher.digest, m.teacher.tokenizer_digest, m.weight] for m in mentors]
-    mix = wish.mix if len(mentors) > 1 else ""
-    key = canonical_digest([school.key, method.name, dict(method.parameters), said, mix, wish.strength])
-    return _trained(school, "student", key, mentors, method, report, progress)
+    key = [[mentor.weight for mentor in mentors], wish.mix if len(mentors) > 1 else "", wish.strength]
+    return _taught(school, "student", key, mentors, method, report, progress)
 
 
 def preferred(school: School, mentors: Sequence[Mentor], method: Method, report: Report, progress: Any = None) -> Path:
@@ -141,16 +139,11 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
 
     Method dpo listens to no teacher; infifpo to their clipped fusion (:mod:`.preference.loss`).
     """
-    folder_key = [school.key, method.name, dict(method.parameters)]
     mentors = [] if method.name == "dpo" else mentors
-    folder_key.append([[m.teacher.digest, m.teacher.tokenizer_digest] for m in mentors])
-    folder = cache_dir() / "distill" / f"preferred-{canonical_digest(folder_key)[7:39]}"
-    with locked(folder):
-        if folder.is_dir():
-            return folder
+
+    def train(run: Path) -> Any:
         from cogen.fusion.distill.preference.pairs import PreferenceBatches, mean_logprob
         from cogen.fusion.distill.preference.trainer import prefer
-        from cogen.fusion.distill.teacher import LocalTeacher
 
         encoder, texts = encoders(school)
         half = len(texts) // 2
@@ -163,25 +156,17 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
         ]
         said = np.array(columns).T
         batches = PreferenceBatches(texts[:half], texts[half:], (said[:half], said[half:]), school.padding, school.wish)
-        run = folder.with_name(f"{folder.name}.steps")
-        model = prefer(
-            school.fresh(), batches, school.wish, run, report, encoder.size,
-            beta=float(method.parameters.get("beta", 2.5)),
-        )  # fmt: skip
-        with atomic_folder(folder) as part:
-            write_student(model, school.pivot, part)
-        shutil.rmtree(run, ignore_errors=True)
-    return folder
+        beta = float(method.parameters.get("beta", 2.5))
+        return prefer(school.fresh(), batches, school.wish, run, report, encoder.size, beta=beta)
+
+    return _trained(school, "preferred", [], mentors, method, train)
 
 
-def _trained(
-    school: School, kind: str, key: str, mentors: Sequence[Mentor], method: Method | None, report: Report,
+def _taught(
+    school: School, kind: str, key: list[Any], mentors: Sequence[Mentor], method: Method | None, report: Report,
     progress: Any = None,
 ) -> Path:  # fmt: skip
-    folder = cache_dir() / "distill" / f"{kind}-{key[7:39]}"
-    with locked(folder):
-        if folder.is_dir():
-            return folder
+    def train(run: Path) -> Any:
         from cogen.fusion.distill.student import teach
 
         encoder, texts = encoders(school)
@@ -190,23 +175,40 @@ def _trained(
         if method is not None:
             wanted = needs_of(method.name, method.parameters)
             teachings = shared([score(school, mentor, wanted, progress) for mentor in mentors], school.wish)
-            lessons = _lessons(Side.of(encoder), mentors, method)
+            lessons = _lessons(encoder, mentors, method)
         batches = Batches(texts, teachings, school.padding, school.wish)
-        run = folder.with_name(f"{folder.name}.steps")
-        model = teach(school.fresh(), batches, lessons, school.wish, run, report, encoder.size)
-        with atomic_folder(folder) as part:
-            write_student(model, school.pivot, part)
-        shutil.rmtree(run, ignore_errors=True)
-    return folder
+        return teach(school.fresh(), batches, lessons, school.wish, run, report, encoder.size)
+
+    return _trained(school, kind, key, mentors, method, train)
 
 
-def _lessons(student: Side, mentors: Sequence[Mentor], method: Method) -> list[Lesson]:
+def _trained(
+    school: School, kind: str, key: list[Any], mentors: Sequence[Mentor], method: Method | None,
+    train: Callable[[Path], Any],
+) -> Path:  # fmt: skip
+    """A trained pivot in the cache. ``train`` is given the folder of its checkpoints, which a killed run left there.
+
+    :param key: what decides it beside school, teachers and method.
+    """
+    said = [[m.teacher.digest, m.teacher.tokenizer_digest] for m in mentors]
+    how = [method.name, dict(method.parameters)] if method else []
+    folder = cache_dir() / "distill" / f"{kind}-{canonical_digest([school.key, how, said, key])[7:39]}"
+    steps = folder.with_name(f"{folder.name}.steps")
+
+    def make(part: Path) -> None:
+        write_student(train(steps), school.pivot, part)
+        shutil.rmtree(steps, ignore_errors=True)
+
+    return made_once(folder, make)
+
+
+def _lessons(student: Encoder, mentors: Sequence[Mentor], method: Method) -> list[Lesson]:
     from cogen.fusion.distill.student import Lesson
 
     return [
         Lesson(loss, number, mentor.weight)
         for number, mentor in enumerate(mentors)
-        for loss in make_loss(method.name, student, Side.of(mentor.teacher.encoder), method.parameters)
+        for loss in make_loss(method.name, student, mentor.teacher.encoder, method.parameters)
     ]
 
 
@@ -233,20 +235,21 @@ def _averaged(school: School, parts: Sequence[Path], weights: Sequence[float]) -
     from cogen.fusion.engine import write_outputs
     from cogen.fusion.merge.linear import linear
     from cogen.fusion.operands import Stored
-    from cogen.fusion.stream import Copy, Engine, Merge, Output
+    from cogen.fusion.stream import Engine, Merge, Output
 
     opened = [open_folder(part) for part in parts]
     key = canonical_digest([_VERSION, [part.name for part in parts], list(weights)])
-    folder = cache_dir() / "distill" / f"average-{key[7:39]}"
-    total = sum(weights)
-    with locked(folder):
-        if not folder.is_dir():
-            with atomic_folder(folder) as part, Engine() as engine:
-                outputs = []
-                for name, info in sorted(opened[0].tensors.items()):
-                    operands = tuple(Stored(engine.files, o, name, o.folder.name) for o in opened)
-                    work: Copy | Merge = Merge(linear, None, operands, tuple(w / total for w in weights), {})
-                    outputs.append(Output(name, info.dtype, info.shape, work))
-                write_outputs(outputs, engine, part)
-                copy_companions(school.pivot.folder, part)
-    return folder
+    shares = tuple(weight / sum(weights) for weight in weights)
+
+    def make(part: Path) -> None:
+        with Engine() as engine:
+            outputs = [
+                Output(name, info.dtype, info.shape, Merge(linear, None, tuple(
+                    Stored(engine.files, one, name, one.folder.name) for one in opened
+                ), shares))
+                for name, info in sorted(opened[0].tensors.items())
+            ]  # fmt: skip
+            write_outputs(outputs, engine, part)
+        copy_companions(school.pivot.folder, part)
+
+    return made_once(cache_dir() / "distill" / f"average-{key[7:39]}", make)

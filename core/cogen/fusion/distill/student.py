@@ -49,8 +49,6 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         self.lessons, self.wish, self.vocabulary = lessons, wish, vocabulary
         self.language = LanguageModel()
         self.balance = Balance(len(lessons))
-        #: Mean loss of each lesson in the last step, for those who want to look.
-        self.last: list[float] = [0.0] * len(lessons)
         super().__init__(**options)
         # Sums are divided by what all micro-batches of a step hold, see get_batch_samples.
         self.model_accepts_loss_kwargs = True
@@ -93,7 +91,6 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         loss = means[0]
         for mean, weight, scale in zip(means[1:], weights, scales, strict=True):
             loss = loss + self.wish.strength * weight / all_weights * scale * mean
-        self.last = [float(mean.detach()) for mean in means]
         loss = loss * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
 

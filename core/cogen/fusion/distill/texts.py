@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cogen.errors import SpecError
 from cogen.spec.expert import canonical_digest
 
+T = TypeVar("T")
 _HINT = 'a line is {"text": "…"}, {"prompt": "…", "answer": "…"} or {"messages": […]} that ends with an assistant\'s'
 
 
@@ -40,21 +41,34 @@ def read_items(path: Path, owner: str = "") -> list[Item]:
     :param owner: of those that name none themselves.
     :raises SpecError: unreadable, or a line that is no text, named with its number.
     """
+    return read_lines(path, lambda entry: _item(entry, owner), _HINT)
+
+
+def read_lines(path: Path, parse: Callable[[dict[str, Any]], T], hint: str) -> list[T]:
+    """A JSON Lines file of objects; empty lines are passed over.
+
+    :param parse: raises ValueError, KeyError or TypeError where an object is not what it should be.
+    :param hint: how a line should be.
+    :raises SpecError: unreadable, empty, or a line that is wrong, named with its number.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
+        raise SpecError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is not UTF-8: {error.reason}", hint=_HINT) from error
+        raise SpecError(f"{path} is not UTF-8: {error.reason}", hint=hint) from error
     found = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                found.append(_item(json.loads(line), owner))
+                entry = json.loads(line)
+                if not isinstance(entry, dict):
+                    raise ValueError("not an object")
+                found.append(parse(entry))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise SpecError(f"{path.name}, line {number}: {_reason(error)}", hint=_HINT) from error
+                raise SpecError(f"{path.name}, line {number}: {_reason(error)}", hint=hint) from error
     if not found:
-        raise SpecError(f"{path.name} holds no text", hint=_HINT)
+        raise SpecError(f"{path.name} holds no text", hint=hint)
     return found
 
 
@@ -64,31 +78,32 @@ def _reason(error: Exception) -> str:
     return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _item(entry: Any, owner: str) -> Item:
-    if not isinstance(entry, dict):
-        raise ValueError("not an object")
-    owner = _text(entry["owner"], "owner") if "owner" in entry else owner
+def _item(entry: dict[str, Any], owner: str) -> Item:
+    owner = text_of(entry["owner"], "owner") if "owner" in entry else owner
     if "text" in entry:
-        return Item(_text(entry["text"], "text"), (), owner)
+        return Item(text_of(entry["text"], "text"), (), owner)
     if "messages" in entry:
-        turns = _turns(entry["messages"])
+        turns = turns_of(entry["messages"])
+        if turns[-1].role != "assistant":
+            raise ValueError("the last message is not the assistant's")
+        if len(turns) == 1:
+            raise ValueError("nothing stands before the assistant's message")
         return Item(turns[-1].content, tuple(turns[:-1]), owner)
-    answer = _text(entry["answer"], "answer")
-    return Item(answer, (Message("user", _text(entry["prompt"], "prompt")),), owner)
+    answer = text_of(entry["answer"], "answer")
+    return Item(answer, (Message("user", text_of(entry["prompt"], "prompt")),), owner)
 
 
-def _turns(entries: Any) -> list[Message]:
+def turns_of(entries: Any) -> list[Message]:
+    """:raises ValueError, KeyError: not a list of at least one turn of a chat."""
     if not isinstance(entries, list) or not all(isinstance(turn, dict) for turn in entries):
         raise ValueError("messages is not a list of objects")
-    turns = [Message(_text(turn["role"], "role"), _text(turn["content"], "content")) for turn in entries]
-    if not turns or turns[-1].role != "assistant":
-        raise ValueError("the last message is not the assistant's")
-    if len(turns) == 1:
-        raise ValueError("nothing stands before the assistant's message")
-    return turns
+    if not entries:
+        raise ValueError("messages is empty: the last message is not the assistant's")
+    return [Message(text_of(turn["role"], "role"), text_of(turn["content"], "content")) for turn in entries]
 
 
-def _text(value: Any, name: str) -> str:
+def text_of(value: Any, name: str) -> str:
+    """:raises ValueError: not a text that can be written in UTF-8, or empty."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} is not a text")
     try:

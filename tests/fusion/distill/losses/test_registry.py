@@ -13,14 +13,14 @@ from support.tokenizers import OTHER_WORDS, bytewise, pieces
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.encode import Encoder
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES, known
-from cogen.fusion.distill.losses.registry import PARAMETERS, Side, make_loss, needs_of, parts, refuse_parameters
+from cogen.fusion.distill.losses.registry import PARAMETERS, make_loss, needs_of, parts, refuse_parameters
 from cogen.fusion.distill.vocabularies import matches
 from cogen.fusion.distill.wanted import Wanted
 
 
 @pytest.fixture(scope="module")
-def sides() -> tuple[Side, Side]:
-    return Side.of(Encoder(bytewise())), Side.of(Encoder(pieces("bpe", [*WORDS, *OTHER_WORDS])))
+def sides() -> tuple[Encoder, Encoder]:
+    return Encoder(bytewise()), Encoder(pieces("bpe", [*WORDS, *OTHER_WORDS]))
 
 
 def test_every_name_has_parameters() -> None:
@@ -104,7 +104,7 @@ def test_needs(name: str, parameters: dict[str, Any], wanted: Wanted) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"kl"}))
-def test_what_is_made_needs_no_more_than_was_said(sides: tuple[Side, Side], name: str) -> None:
+def test_what_is_made_needs_no_more_than_was_said(sides: tuple[Encoder, Encoder], name: str) -> None:
     """A plan asks needs_of before any model is loaded; the losses must find that in the cache."""
     said = needs_of(name)
     for loss in make_loss(name, *sides):
@@ -112,7 +112,7 @@ def test_what_is_made_needs_no_more_than_was_said(sides: tuple[Side, Side], name
     assert [loss.name for loss in make_loss(name, *sides)] == (["uld", "graph"] if name == "graph" else [name])
 
 
-def test_parameters_arrive(sides: tuple[Side, Side]) -> None:
+def test_parameters_arrive(sides: tuple[Encoder, Encoder]) -> None:
     uld, alm = make_loss("uld+alm", *sides, {"k": 7.0, "tau": 1, "gamma": 0.25})
     assert (uld.k, alm.tau, alm.gamma) == (7, 1.0, 0.25)
     assert isinstance(uld.k, int)
@@ -120,7 +120,7 @@ def test_parameters_arrive(sides: tuple[Side, Side]) -> None:
     assert (gold.k, gold.beta) == (128, 0.9)
 
 
-def test_the_parts_of_a_vocabulary(sides: tuple[Side, Side]) -> None:
+def test_the_parts_of_a_vocabulary(sides: tuple[Encoder, Encoder]) -> None:
     """A token of the student is matched by one of the teacher's or is among the others, not both."""
     student, teacher = sides
     (loss,) = make_loss("h_kl", student, teacher)
@@ -129,7 +129,7 @@ def test_the_parts_of_a_vocabulary(sides: tuple[Side, Side]) -> None:
     assert set(torch.nonzero(~loss.unmatched)[:, 0].tolist()) == set(match[match >= 0].tolist())
 
 
-def test_kl_wants_one_vocabulary(sides: tuple[Side, Side]) -> None:
+def test_kl_wants_one_vocabulary(sides: tuple[Encoder, Encoder]) -> None:
     one, two = sides
     assert [loss.name for loss in make_loss("kl", one, one)] == ["kl"]
     with pytest.raises(CompatibilityError, match="these have two") as found:

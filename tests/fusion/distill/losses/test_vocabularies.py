@@ -12,7 +12,6 @@ from support.tiny import WORDS
 from support.tokenizers import OTHER_WORDS, bytewise, pieces, special, wordpieces
 
 from cogen.fusion.distill.encode import Encoder
-from cogen.fusion.distill.losses.registry import Side
 from cogen.fusion.distill.vocabularies import Nearest, matches, projection
 
 FAMILIES: dict[str, Any] = {
@@ -26,12 +25,12 @@ ORDERED = list(permutations(FAMILIES, 2))
 
 
 @pytest.fixture(scope="module")
-def sides() -> dict[str, Side]:
-    return {name: Side.of(Encoder(make())) for name, make in FAMILIES.items()}
+def sides() -> dict[str, Encoder]:
+    return {name: Encoder(make()) for name, make in FAMILIES.items()}
 
 
 @pytest.mark.parametrize(("student", "teacher"), ORDERED)
-def test_matches_are_all_equal_bytes_and_nothing_else(sides: dict[str, Side], student: str, teacher: str) -> None:
+def test_matches_are_all_equal_bytes_and_nothing_else(sides: dict[str, Encoder], student: str, teacher: str) -> None:
     own, other = sides[student].token_bytes, sides[teacher].token_bytes
     found = matches(own, other)
     assert found.shape == (len(other),)
@@ -41,7 +40,7 @@ def test_matches_are_all_equal_bytes_and_nothing_else(sides: dict[str, Side], st
     assert (found >= 0).sum() > 10
 
 
-def test_the_families_spellings_do_not_count(sides: dict[str, Side]) -> None:
+def test_the_families_spellings_do_not_count(sides: dict[str, Encoder]) -> None:
     """Pitfall 6: as raw strings, Ġthe and ▁the are two; with bytes, families share the common words."""
     one, two = sides["bytes"], sides["pieces"]
     the = two.tokenizer.convert_tokens_to_ids("▁the")
@@ -51,10 +50,10 @@ def test_the_families_spellings_do_not_count(sides: dict[str, Side]) -> None:
 
 
 @pytest.mark.parametrize(("student", "teacher"), ORDERED)
-def test_a_projection_shares_every_token_out(sides: dict[str, Side], student: str, teacher: str) -> None:
+def test_a_projection_shares_every_token_out(sides: dict[str, Encoder], student: str, teacher: str) -> None:
     """Rows add up to one, or are empty for what is no text; pieces get 0.9, 0.09 … of their sum."""
     one, two = sides[student], sides[teacher]
-    rows, columns, shares = projection(one.token_bytes, two.token_bytes, two.encode)
+    rows, columns, shares = projection(one.token_bytes, two.token_bytes, two.tokens)
     assert rows.shape == columns.shape == shares.shape
     assert shares.dtype == np.float32
     back = matches(two.token_bytes, one.token_bytes)
@@ -65,7 +64,7 @@ def test_a_projection_shares_every_token_out(sides: dict[str, Side], student: st
             assert shares[here].tolist() == [1.0]
             continue
         text = None if not token else _text(token)
-        ids = two.encode([text])[0][:4] if text else []
+        ids = two.tokens([text])[0][:4] if text else []
         assert columns[here].tolist() == ids
         raw = np.array([0.9, 0.09, 0.009, 0.0009][: len(ids)])
         np.testing.assert_allclose(shares[here], raw / raw.sum(), rtol=1e-6)
@@ -73,7 +72,7 @@ def test_a_projection_shares_every_token_out(sides: dict[str, Side], student: st
     assert ((np.abs(sums - 1) < 1e-6) | (sums == 0)).all()
 
 
-def test_two_pieces_get_ten_elevenths_and_one(sides: dict[str, Side]) -> None:
+def test_two_pieces_get_ten_elevenths_and_one(sides: dict[str, Encoder]) -> None:
     encode = {"ab": [1, 2], "abcdef": [1, 2, 3, 4, 5, 6]}
     rows, columns, shares = projection(
         [b"ab", None, b"\xff", b"x", b"abcdef"], [b"x", b"a", b"b"], lambda texts: [encode[text] for text in texts]
@@ -85,9 +84,9 @@ def test_two_pieces_get_ten_elevenths_and_one(sides: dict[str, Side]) -> None:
     assert by_row[1] == by_row[2] == {}
 
 
-def test_a_vocabulary_is_projected_to_itself_by_the_identity(sides: dict[str, Side]) -> None:
+def test_a_vocabulary_is_projected_to_itself_by_the_identity(sides: dict[str, Encoder]) -> None:
     one = sides["bytes"]
-    rows, columns, shares = projection(one.token_bytes, one.token_bytes, one.encode)
+    rows, columns, shares = projection(one.token_bytes, one.token_bytes, one.tokens)
     assert [one.token_bytes[id] for id in rows] == [one.token_bytes[id] for id in columns]
     assert (shares == 1).all()
 
@@ -129,7 +128,7 @@ def test_nearest_is_the_least_edit_distance() -> None:
 
 
 @pytest.mark.parametrize(("student", "teacher"), [("bytes", "unigram"), ("words", "other bytes")])
-def test_nearest_over_families(sides: dict[str, Side], student: str, teacher: str) -> None:
+def test_nearest_over_families(sides: dict[str, Encoder], student: str, teacher: str) -> None:
     own, other = sides[student].token_bytes, sides[teacher].token_bytes
     nearest, exact = Nearest(own, other), matches(own, other)
     known = [word for token in own if (word := (token or b"").lstrip(b" ")) and len(word) < 32]

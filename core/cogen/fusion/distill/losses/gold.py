@@ -16,6 +16,7 @@ import torch
 
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.projection import parted
+from cogen.fusion.distill.losses.starts import AtStarts, listed
 from cogen.fusion.distill.wanted import Wanted
 
 
@@ -30,7 +31,7 @@ def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torc
 
 
 @dataclass(frozen=True)
-class Gold:
+class Gold(AtStarts):
     """See the module."""
 
     match: torch.Tensor = field(compare=False)
@@ -43,21 +44,13 @@ class Gold:
     def needs(self) -> Wanted:
         return Wanted(sparse=self.k)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
-        return pair.start
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        assert pair.ids is not None
-        assert pair.logprobs is not None
         match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        ids, logprobs = pair.ids[at, : self.k], pair.logprobs[at, : self.k]
+        ids, logprobs = listed(pair, at, self.k)
         student, teacher, there, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
         share = (self.match >= 0).float().mean()
         low = torch.full_like(student, -60.0)  # no match: nothing on either side
         divergence = jsd(torch.where(there, student, low), torch.where(there, teacher, low), self.beta)
         return (share * divergence + (1 - share) * (s - t).abs().sum(1))[:, None]
-
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), len(found)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.starts import AtStarts
 from cogen.fusion.distill.losses.uld import standardised
 from cogen.fusion.distill.top import top_k
 from cogen.fusion.distill.wanted import Wanted
@@ -36,7 +37,7 @@ def features(top: torch.Tensor, text: torch.Tensor, count: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Graph:
+class Graph(AtStarts):
     """One number a text; counted in texts."""
 
     k: int = 10
@@ -45,9 +46,6 @@ class Graph:
     @property
     def needs(self) -> Wanted:
         return Wanted(top=self.k)
-
-    def rows(self, pair: Pair) -> torch.Tensor:
-        return pair.start
 
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair

@@ -12,6 +12,7 @@ import torch
 
 from cogen.fusion.distill.losses.alm import log1m_exp
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.starts import AtStarts, listed
 from cogen.fusion.distill.wanted import Wanted
 
 #: Mass below which the rest of a row is taken for none, on either side.
@@ -35,7 +36,7 @@ def bucketed_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Kl:
+class Kl(AtStarts):
     """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: :func:`make_loss` refuses others."""
 
     k: int = 128
@@ -45,16 +46,8 @@ class Kl:
     def needs(self) -> Wanted:
         return Wanted(sparse=self.k)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
-        return pair.start
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        assert pair.ids is not None
-        assert pair.logprobs is not None
-        student = logits.gather(1, pair.ids[at, : self.k]) - lse[:, None]
-        return bucketed_kl(student, pair.logprobs[at, : self.k])[:, None]
-
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), len(found)
+        ids, teacher = listed(pair, at, self.k)
+        return bucketed_kl(logits.gather(1, ids) - lse[:, None], teacher)[:, None]

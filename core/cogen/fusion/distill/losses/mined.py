@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.starts import AtStarts, listed
 from cogen.fusion.distill.vocabularies import Nearest
 from cogen.fusion.distill.wanted import Wanted
 
 
 @dataclass(frozen=True)
-class MinEd:
+class MinEd(AtStarts):
     """See the module."""
 
     nearest: Nearest = field(compare=False)
@@ -29,23 +30,15 @@ class MinEd:
     def needs(self) -> Wanted:
         return Wanted(sparse=self.k)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
-        return pair.start
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        assert pair.ids is not None
-        assert pair.logprobs is not None
         own = -(logits.gather(1, pair.targets[rows, None])[:, 0] - lse)
-        ids = pair.ids[at, : self.k]
+        ids, logprobs = listed(pair, at, self.k)
         mapped = torch.tensor([[self.nearest.of(int(id)) for id in row] for row in ids.tolist()], device=logits.device)
         mapped = mapped.reshape(ids.shape)
-        p = torch.where(mapped >= 0, pair.logprobs[at, : self.k].exp(), 0.0)
+        p = torch.where(mapped >= 0, logprobs.exp(), 0.0)
         total = p.sum(1, keepdim=True)
         logp = logits.gather(1, mapped.clamp(min=0)) - lse[:, None]
         soft = -(p / total.clamp(min=1e-9) * logp).sum(1)
         return torch.where(pair.single[at] & (total[:, 0] > 0), soft, own)[:, None]
-
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), len(found)

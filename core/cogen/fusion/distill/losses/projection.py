@@ -17,6 +17,7 @@ import torch
 
 from cogen.fusion.distill.losses.kl import bucketed_kl
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.starts import AtStarts, listed
 from cogen.fusion.distill.top import top_k
 from cogen.fusion.distill.wanted import Wanted
 
@@ -36,7 +37,7 @@ def projected(
 
 
 @dataclass(frozen=True)
-class ProjectionKl:
+class ProjectionKl(AtStarts):
     """P-KL at the start of every chunk.
 
     :param source, target, share: nonzeros of the map, shape (nonzeros,); ``size``: of the teacher's vocabulary.
@@ -53,22 +54,14 @@ class ProjectionKl:
     def needs(self) -> Wanted:
         return Wanted(sparse=self.k)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
-        return pair.start
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        assert pair.ids is not None
-        assert pair.logprobs is not None
         device = logits.device
         p = (logits - lse[:, None]).exp()
         found = projected(p, self.source.to(device), self.target.to(device), self.share.to(p), self.size)
-        student = found.gather(1, pair.ids[at, : self.k]).clamp(min=_LEAST).log()
-        return bucketed_kl(student, pair.logprobs[at, : self.k])[:, None]
-
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), len(found)
+        ids, teacher = listed(pair, at, self.k)
+        return bucketed_kl(found.gather(1, ids).clamp(min=_LEAST).log(), teacher)[:, None]
 
 
 def parted(
@@ -100,7 +93,7 @@ def parted(
 
 
 @dataclass(frozen=True)
-class HybridKl:
+class HybridKl(AtStarts):
     """H-KL at the start of every chunk; :class:`Gold` has the same parts with another divergence."""
 
     match: torch.Tensor = field(compare=False)
@@ -112,18 +105,10 @@ class HybridKl:
     def needs(self) -> Wanted:
         return Wanted(sparse=self.k)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
-        return pair.start
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        assert pair.ids is not None
-        assert pair.logprobs is not None
         match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        ids, logprobs = pair.ids[at, : self.k], pair.logprobs[at, : self.k]
+        ids, logprobs = listed(pair, at, self.k)
         student, teacher, _, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
         return (bucketed_kl(student, teacher) + (s - t).abs().sum(1))[:, None]
-
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), len(found)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.encode import Encoder
@@ -31,24 +28,6 @@ PARAMETERS: dict[str, dict[str, float]] = {
     "infifpo": {"beta": 2.5},
     "dpo": {"beta": 2.5},
 }
-
-
-@dataclass(frozen=True)
-class Side:
-    """What a loss knows of a model's vocabulary."""
-
-    token_bytes: list[bytes | None]
-    begins_word: np.ndarray
-    tokenizer: Any
-
-    @classmethod
-    def of(cls, encoder: Encoder) -> Side:
-        return cls(encoder.token_bytes, encoder.begins_word, encoder.tokenizer)
-
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        """Ids without special tokens."""
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        return ids
 
 
 def parts(name: str) -> list[str]:
@@ -106,7 +85,7 @@ def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> Wanted:
     return reduce(Wanted.__or__, [wanted[part]() for part in parts(name) if part in wanted], Wanted(logprob=True))
 
 
-def make_loss(name: str, student: Side, teacher: Side, parameters: Mapping[str, Any] | None = None) -> list[Loss]:
+def make_loss(name: str, student: Encoder, teacher: Encoder, parameters: Mapping[str, Any] | None = None) -> list[Loss]:
     """The losses of a name, for one pair of models; "graph" is ULD and the graph.
 
     :raises CompatibilityError: kl, and the vocabularies differ.
@@ -114,7 +93,7 @@ def make_loss(name: str, student: Side, teacher: Side, parameters: Mapping[str, 
     return [loss for part in parts(name) for loss in _made(part, student, teacher, parameters or {})]
 
 
-def _made(name: str, student: Side, teacher: Side, given: Mapping[str, Any]) -> list[Loss]:
+def _made(name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any]) -> list[Loss]:
     import torch
 
     def value(key: str) -> Any:
@@ -142,7 +121,7 @@ def _made(name: str, student: Side, teacher: Side, given: Mapping[str, Any]) -> 
     if name == "p_kl":
         from cogen.fusion.distill.losses.projection import ProjectionKl
 
-        rows, columns, shares = projection(student.token_bytes, teacher.token_bytes, teacher.encode)
+        rows, columns, shares = projection(student.token_bytes, teacher.token_bytes, teacher.tokens)
         return [ProjectionKl(*map(torch.from_numpy, (rows, columns, shares)), len(teacher.token_bytes), value("k"))]
     if name == "mined":
         from cogen.fusion.distill.losses.mined import MinEd

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.starts import AtStarts
 from cogen.fusion.distill.top import top_k
 from cogen.fusion.distill.wanted import Wanted
 
@@ -38,7 +39,7 @@ def uld(student: torch.Tensor, teacher: torch.Tensor, *, standardise: bool = Tru
 
 
 @dataclass(frozen=True)
-class Uld:
+class Uld(AtStarts):
     """:func:`uld` at the start of every chunk."""
 
     k: int = 10
@@ -49,15 +50,9 @@ class Uld:
     def needs(self) -> Wanted:
         return Wanted(top=self.k)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
-        return pair.start
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
         assert pair.top is not None
         k = min(self.k, logits.shape[1], pair.top.shape[1])  # there are vocabularies of bytes
         return uld(top_k(logits, k)[0], pair.top[at, :k], standardise=self.standardise)[:, None]
-
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), len(found)

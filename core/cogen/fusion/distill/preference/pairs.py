@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cogen.errors import SpecError
-from cogen.fusion.distill.batches import plan_batches
+from cogen.fusion.distill.batches import planned
 from cogen.fusion.distill.encode import Encoded
 from cogen.fusion.distill.pairs import batch
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.texts import Item, Message
+from cogen.fusion.distill.texts import Item, Message, read_lines, text_of, turns_of
 
 if TYPE_CHECKING:
     import torch
@@ -27,34 +25,17 @@ def read_preferences(path: Path) -> tuple[list[Item], list[Item]]:
 
     :raises SpecError: unreadable, or a line that is no pair, named with its number.
     """
-    better, worse = [], []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}", hint=_HINT) from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            if "messages" in entry:
-                messages = tuple(Message(role=str(m["role"]), content=str(m["content"])) for m in entry["messages"])
-            else:
-                messages = (Message(role="user", content=_text(entry["prompt"])),)
-            answers = _text(entry["chosen"]), _text(entry["rejected"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise SpecError(f"{path.name}, line {number}: no pair of answers", hint=_HINT) from error
-        better.append(Item(answer=answers[0], messages=messages))
-        worse.append(Item(answer=answers[1], messages=messages))
-    if not better:
-        raise SpecError(f"{path.name} holds no pair of answers", hint=_HINT)
-    return better, worse
 
+    def pair_of(entry: dict[str, Any]) -> tuple[Item, Item]:
+        if "messages" in entry:
+            asked = turns_of(entry["messages"])
+        else:
+            asked = [Message("user", text_of(entry["prompt"], "prompt"))]
+        better, worse = (Item(text_of(entry[side], side), tuple(asked)) for side in ("chosen", "rejected"))
+        return better, worse
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("not a text")
-    return value
+    pairs = read_lines(path, pair_of, _HINT)
+    return [better for better, _ in pairs], [worse for _, worse in pairs]
 
 
 def mean_logprob(statistics: Mapping[str, np.ndarray]) -> float:
@@ -80,10 +61,8 @@ class PreferenceBatches:
         learned = [
             (a.stop - a.start + b.stop - b.start) * there for a, b, there in zip(better, worse, read, strict=True)
         ]
-        size = max(16, wish.tokens_a_step // wish.accumulation)
         # A pair is two rows of the batch, both as wide as the longest answer.
-        order = plan_batches([2 * max(pair) for pair in both], learned, wish.tokens, size, wish.seed)
-        self.order = order[: len(order) - len(order) % wish.accumulation] or order
+        self.order = planned([2 * max(pair) for pair in both], learned, wish)
         self.learned = sum(learned[index] for part in self.order for index in part)
 
     def __len__(self) -> int:

@@ -24,8 +24,6 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
 
     def __init__(self, *, beta: float, rule: Rule, vocabulary: int, **options: Any) -> None:
         self.beta, self.rule, self.vocabulary = beta, rule, vocabulary
-        #: Share of the last batch's pairs in which the better answer is the likelier one against the reference.
-        self.right = 0.0
         super().__init__(**options)
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
@@ -51,7 +49,6 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             for name in ("said_better", "said_worse")
         ]
         losses = preference(means[:n], means[n:], *reference, self.beta)
-        self.right = float(((means[:n] - reference[0]) > (means[n:] - reference[1])).float().mean())
         count = n if num_items_in_batch is None else num_items_in_batch
         loss = losses.sum() / count * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
