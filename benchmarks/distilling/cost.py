@@ -15,7 +15,7 @@ from typing import Any
 
 from distilling.teachers import PLUGINS, gemma
 
-_LOSSES = ("alm", "uld", "p_kl", "h_kl", "graph", "gold", "mined", "uld+alm")
+_LOSSES = ("alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined", "uld+alm")
 _LIMIT = 1.25
 
 

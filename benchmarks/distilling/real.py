@@ -20,7 +20,7 @@ from distilling.statistics import difference
 from distilling.teachers import PLUGINS, trained
 
 DOMAINS = ("clinical", "power")
-LOSSES = ("alm", "uld", "p_kl", "h_kl", "graph", "gold", "mined", "uld+alm")
+LOSSES = ("alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined", "uld+alm")
 PIVOT = "smollm2-135m-instruct"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from distilling.statistics import difference
 
 _PLUGINS = Path(__file__).parents[2] / "plugins"
-_LOSSES = ("alm", "uld", "p_kl", "h_kl", "graph", "gold", "mined")
+_LOSSES = ("alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined")
 
 
 def texts(name: str) -> list[str]:

@@ -16,7 +16,7 @@ def test_alm_beats_the_control_and_every_loss_is_in_the_table(tmp_path: Path) ->
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     rows = json.loads(file.read_text())["rows"]
-    assert set(rows) == {"teacher", "control", "alm", "uld", "p_kl", "h_kl", "graph", "gold", "mined"}
+    assert set(rows) == {"teacher", "control", "alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined"}
     assert rows["control"]["difference"] == 0
     assert rows["teacher"]["high"] < 0  # there is something to learn
     assert rows["alm"]["high"] < 0

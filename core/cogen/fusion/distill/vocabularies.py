@@ -53,6 +53,23 @@ def projection(
     return np.concatenate(rows), np.concatenate(columns), np.concatenate(shares).astype(np.float32)
 
 
+def first_pieces(student: Tokens, teacher: Tokens, encode: Callable[[list[str]], list[list[int]]]) -> np.ndarray:
+    """The student's token that begins each of the teacher's, shape (V_t,), int64; -1: none.
+
+    That of the same bytes, or else the first piece that the student's tokenizer cuts it into: what the student says
+    next where the teacher says that token. Parts of characters and special tokens have none.
+
+    :param encode: texts → the student's ids, without special tokens.
+    """
+    found = matches(student, teacher)
+    rest = [id for id, token in enumerate(teacher) if token and found[id] < 0 and _text(token) is not None]
+    for id, ids in zip(rest, encode([_text(teacher[id]) or "" for id in rest]), strict=True):  # type: ignore[arg-type]
+        token = student[ids[0]] if ids else None
+        if token and (teacher[id] or b"").startswith(token):  # not where the tokenizer changes what it reads
+            found[id] = ids[0]
+    return found
+
+
 def _text(token: bytes) -> str | None:
     try:
         return token.decode()

@@ -17,6 +17,7 @@ from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.mined import MinEd
+from cogen.fusion.distill.losses.pieces import PieceKl, gathered
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
@@ -42,7 +43,7 @@ def everyone(k: int = 7) -> list[Any]:
     none = torch.zeros(V, dtype=torch.bool)
     return [
         Uld(k), Alm(WORDS_MASK), Alm(None), Kl(k), ProjectionKl(*identity(), V, k), HybridKl(torch.arange(V), none, k),
-        Gold(torch.arange(V), none, k), Graph(k),
+        Gold(torch.arange(V), none, k), Graph(k), PieceKl(torch.arange(V), k),
     ]  # fmt: skip
 
 
@@ -54,6 +55,34 @@ def softmax(values: list[float]) -> list[float]:
 
 class TestReferences:
     """Loops over chunks, float64."""
+
+    def test_piece_kl(self) -> None:
+        logits, pair = made_pair(V, seed=11, dtype=torch.float64)
+        piece = [-1 if id % 5 == 0 else id // 3 for id in range(V)]  # several begin with one token, some with none
+        k, wanted = 7, 0.0
+        for c, row in enumerate(pair.start.tolist()):
+            p = softmax(logits[row].tolist())
+            mass: dict[int, float] = {}
+            for id, logprob in zip(pair.ids[c, :k].tolist(), pair.logprobs[c, :k].tolist(), strict=True):  # type: ignore[index]
+                if piece[id] >= 0:
+                    mass[piece[id]] = mass.get(piece[id], 0.0) + math.exp(logprob)
+            wanted += sum(q * math.log(q / p[id]) for id, q in mass.items())
+            q, other = 1 - sum(mass.values()), 1 - sum(p[id] for id in mass)
+            wanted += q * math.log(q / other)
+        found, count = value(PieceKl(torch.tensor(piece), k), logits, pair)
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+        assert count == pair.chunks
+
+    def test_piece_kl_of_one_vocabulary_is_kl(self) -> None:
+        logits, pair = made_pair(V, seed=12, dtype=torch.float64)
+        torch.testing.assert_close(value(PieceKl(torch.arange(V), 7), logits, pair), value(Kl(7), logits, pair))
+
+    def test_what_is_gathered_is_what_was_there(self) -> None:
+        own = torch.tensor([[4, 2, 4, -1], [1, 1, 1, 1], [-1, -1, -1, -1]])
+        p = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.1], [0.1, 0.1, 0.1, 0.1]])
+        tokens, sums = gathered(own, p.log())
+        assert tokens.tolist() == [[4, 2, -1, -1], [1, -1, -1, -1], [-1, -1, -1, -1]]
+        torch.testing.assert_close(sums.exp(), torch.tensor([[0.4, 0.2, 0, 0], [0.7, 0, 0, 0], [0, 0, 0, 0]]))
 
     def test_lm(self) -> None:
         logits, pair = made_pair(V, seed=1, dtype=torch.float64)

@@ -12,7 +12,7 @@ from support.tiny import WORDS
 from support.tokenizers import OTHER_WORDS, bytewise, pieces, special, wordpieces
 
 from cogen.fusion.distill.encode import Encoder
-from cogen.fusion.distill.vocabularies import Nearest, matches, projection
+from cogen.fusion.distill.vocabularies import Nearest, first_pieces, matches, projection
 
 FAMILIES: dict[str, Any] = {
     "bytes": bytewise,
@@ -147,3 +147,17 @@ def test_nearest_over_families(sides: dict[str, Encoder], student: str, teacher:
 def test_nearest_of_special_tokens_and_of_padding_is_none() -> None:
     nearest = Nearest([b"a", b"b", None], [None, b"a", b" "])
     assert [nearest.of(id) for id in (0, 1, 2, 3, 999)] == [-1, 0, -1, -1, -1]
+
+
+@pytest.mark.parametrize(("student", "teacher"), ORDERED)
+def test_a_tokens_first_piece_begins_its_bytes(sides: dict[str, Encoder], student: str, teacher: str) -> None:
+    own, other = sides[student].token_bytes, sides[teacher].token_bytes
+    found = first_pieces(own, other, sides[student].tokens)
+    same = matches(own, other)
+    assert found[same >= 0].tolist() == same[same >= 0].tolist()
+    for id, token in zip(found.tolist(), other, strict=True):
+        if id >= 0:
+            assert token is not None
+            assert own[id]
+            assert token.startswith(own[id])  # type: ignore[arg-type]
+    assert (found >= 0).sum() > (same >= 0).sum()

@@ -7,6 +7,7 @@ LOSSES = {
     "uld": "sorted top-10 logits, standardised (InfiFusion, arXiv:2501.02795)",
     "alm": "likelihood of chunks of the same bytes (ALM, arXiv:2503.20083)",
     "p_kl": "divergence after projecting the vocabulary (X-Token P-KL, arXiv:2605.21699)",
+    "piece_kl": "divergence of the next token, the teacher's cut into the pivot's pieces",
     "h_kl": "divergence on shared tokens, sorted differences on the rest (X-Token H-KL, arXiv:2605.21699)",
     "graph": "uld and the graph of logits (InfiGFusion, arXiv:2505.13893)",
     "kl": "divergence of the next token, for one tokenizer only",

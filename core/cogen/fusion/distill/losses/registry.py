@@ -20,6 +20,7 @@ PARAMETERS: dict[str, dict[str, float]] = {
     "uld": {"k": 10},
     "alm": {"tau": 5.0, "gamma": 0.1},
     "p_kl": {"k": 128},
+    "piece_kl": {"k": 128},
     "h_kl": {"k": 128},
     "graph": {"k": 10},
     "kl": {"k": 128},
@@ -79,7 +80,7 @@ def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> Wanted:
         "alm": lambda: Wanted(boundary=True),
         **{
             key: lambda key=key: Wanted(sparse=_value(key, given, "k"))  # type: ignore[misc]
-            for key in ("p_kl", "h_kl", "kl", "gold", "mined")
+            for key in ("p_kl", "piece_kl", "h_kl", "kl", "gold", "mined")
         },
     }
     return reduce(Wanted.__or__, [wanted[part]() for part in parts(name) if part in wanted], Wanted(logprob=True))
@@ -116,13 +117,18 @@ def _made(name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any
                 "kl compares models of one vocabulary, and these have two", hint="take alm, uld or p_kl"
             )
         return [Kl(value("k"))]
-    from cogen.fusion.distill.vocabularies import Nearest, matches, projection
+    from cogen.fusion.distill.vocabularies import Nearest, first_pieces, matches, projection
 
     if name == "p_kl":
         from cogen.fusion.distill.losses.projection import ProjectionKl
 
         rows, columns, shares = projection(student.token_bytes, teacher.token_bytes, teacher.tokens)
         return [ProjectionKl(*map(torch.from_numpy, (rows, columns, shares)), len(teacher.token_bytes), value("k"))]
+    if name == "piece_kl":
+        from cogen.fusion.distill.losses.pieces import PieceKl
+
+        found = first_pieces(student.token_bytes, teacher.token_bytes, student.tokens)
+        return [PieceKl(torch.from_numpy(found), value("k"))]
     if name == "mined":
         from cogen.fusion.distill.losses.mined import MinEd
 

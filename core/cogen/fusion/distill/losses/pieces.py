@@ -1,0 +1,60 @@
+"""Divergence of the next token in the pivot's own vocabulary: KL(teacher, cut into the pivot's pieces ‖ student).
+
+Where the teacher would say ``▁chiropractor`` and the pivot has no such token, what the pivot says next is its first
+piece of it. So each of the teacher's k likeliest tokens gives its probability to that piece, and tokens that begin
+with the same one add up; what has no piece falls to the bucket of all others. P-KL (X-Token) projects the other way
+and leaves a pivot with the smaller vocabulary nothing to say for the teacher's long tokens. For one tokenizer on both
+sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cogen.fusion.distill.losses.kl import bucketed_kl
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.starts import AtStarts, listed
+from cogen.fusion.distill.wanted import Wanted
+
+
+def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities added up by token, row by row.
+
+    :param own, logprobs: tokens, -1 for none, and log-probabilities, shape (m, k).
+    :returns: each row's tokens once, then -1, shape (m, k); and the logarithm of their sums, -inf where there is none.
+    """
+    ordered, order = own.sort(1, descending=True)
+    fresh = torch.ones_like(ordered, dtype=torch.bool)
+    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    slot = fresh.cumsum(1) - 1
+    tokens = torch.full_like(own, -1).scatter(1, slot, ordered)
+    sums = torch.zeros_like(logprobs).scatter_add(1, slot, logprobs.exp().gather(1, order))
+    return tokens, torch.where(tokens >= 0, sums, 0.0).log()
+
+
+@dataclass(frozen=True)
+class PieceKl(AtStarts):
+    """At the start of every chunk.
+
+    :param piece: the student's token that begins each of the teacher's, shape (V_t,); -1: none.
+    """
+
+    piece: torch.Tensor = field(compare=False)
+    k: int = 128
+    name: str = "piece_kl"
+
+    @property
+    def needs(self) -> Wanted:
+        return Wanted(sparse=self.k)
+
+    def measure(
+        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
+    ) -> torch.Tensor:
+        ids, logprobs = listed(pair, at, self.k)
+        tokens, teacher = gathered(self.piece.to(logits.device)[ids], logprobs)
+        there = tokens >= 0
+        none = torch.finfo(logits.dtype).min / 4
+        student = torch.where(there, logits.gather(1, tokens.clamp(min=0)) - lse[:, None], none)
+        return bucketed_kl(student, torch.where(there & teacher.isfinite(), teacher, none))[:, None]
