@@ -1,7 +1,7 @@
 """Distillation across families: every loss beside its control, and what it costs.
 
     python benchmarks/distill.py --tiny --json tiny.json      # small models, two minutes
-    python benchmarks/distill.py real --json real.json        # SmolLM2 from Gemma experts, two hours
+    python benchmarks/distill.py real --json real.json        # SmolLM2 from Gemma experts, four hours
     python benchmarks/distill.py cost --json cost.json        # what a loss adds to the student's step
 
 Exit code 1 where the claim of a table does not hold.
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--strength", type=float, default=1.0, help="of teaching, in shares of the text's gradient")
     parser.add_argument("--steps", type=int, default=10, help="cost: steps of every loss")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

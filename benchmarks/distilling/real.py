@@ -59,7 +59,7 @@ class Bench:
         wish = {
             "pivot": PIVOT, "groups": "apart", "texts": (str(texts(work, arguments.tokens)),),
             "tokens": arguments.tokens, "threads": arguments.threads, "learning_rate": arguments.learning_rate,
-            "mode": arguments.mode,
+            "mode": arguments.mode, "strength": arguments.strength,
         }  # fmt: skip
         recipe = FuseRecipe.model_validate(
             {

@@ -102,7 +102,10 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     known, held = texts("samples.jsonl"), texts("suites/dev.jsonl")
     few = known[::6]
-    common = {"mode": "full", "max_length": 384, "tokens_a_step": 2048, "save_every": 1000, "warmup": 0.1}
+    common = {
+        "mode": "full", "max_length": 384, "tokens_a_step": 2048, "save_every": 1000, "warmup": 0.1,
+        "strength": arguments.strength,
+    }  # fmt: skip
 
     def silent(_: Any) -> None:
         pass

@@ -16,8 +16,7 @@ import torch
 
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.projection import parted
-from cogen.fusion.distill.losses.starts import AtStarts, listed
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.losses.starts import Listed
 
 
 def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torch.Tensor:
@@ -31,7 +30,7 @@ def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torc
 
 
 @dataclass(frozen=True)
-class Gold(AtStarts):
+class Gold(Listed):
     """See the module."""
 
     match: torch.Tensor = field(compare=False)
@@ -40,15 +39,11 @@ class Gold(AtStarts):
     beta: float = 0.5
     name: str = "gold"
 
-    @property
-    def needs(self) -> Wanted:
-        return Wanted(sparse=self.k)
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
         match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        ids, logprobs = listed(pair, at, self.k)
+        ids, logprobs = self.listed(pair, at)
         student, teacher, there, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
         share = (self.match >= 0).float().mean()
         low = torch.full_like(student, -60.0)  # no match: nothing on either side

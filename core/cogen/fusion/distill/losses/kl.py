@@ -12,8 +12,7 @@ import torch
 
 from cogen.fusion.distill.losses.alm import log1m_exp
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.starts import AtStarts, listed
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.losses.starts import Listed
 
 #: Mass below which the rest of a row is taken for none, on either side.
 _LEAST = 1e-7
@@ -36,18 +35,14 @@ def bucketed_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Kl(AtStarts):
+class Kl(Listed):
     """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: :func:`make_loss` refuses others."""
 
     k: int = 128
     name: str = "kl"
 
-    @property
-    def needs(self) -> Wanted:
-        return Wanted(sparse=self.k)
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        ids, teacher = listed(pair, at, self.k)
+        ids, teacher = self.listed(pair, at)
         return bucketed_kl(logits.gather(1, ids) - lse[:, None], teacher)[:, None]

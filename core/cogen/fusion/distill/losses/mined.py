@@ -13,28 +13,23 @@ from dataclasses import dataclass, field
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.starts import AtStarts, listed
+from cogen.fusion.distill.losses.starts import Listed
 from cogen.fusion.distill.vocabularies import Nearest
-from cogen.fusion.distill.wanted import Wanted
 
 
 @dataclass(frozen=True)
-class MinEd(AtStarts):
+class MinEd(Listed):
     """See the module."""
 
     nearest: Nearest = field(compare=False)
     k: int = 10
     name: str = "mined"
 
-    @property
-    def needs(self) -> Wanted:
-        return Wanted(sparse=self.k)
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
         own = -(logits.gather(1, pair.targets[rows, None])[:, 0] - lse)
-        ids, logprobs = listed(pair, at, self.k)
+        ids, logprobs = self.listed(pair, at)
         mapped = torch.tensor([[self.nearest.of(int(id)) for id in row] for row in ids.tolist()], device=logits.device)
         mapped = mapped.reshape(ids.shape)
         p = torch.where(mapped >= 0, logprobs.exp(), 0.0)

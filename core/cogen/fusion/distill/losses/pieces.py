@@ -15,8 +15,7 @@ import torch
 
 from cogen.fusion.distill.losses.kl import bucketed_kl
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.starts import AtStarts, listed
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.losses.starts import Listed, logprobs_of, none
 
 
 def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +34,7 @@ def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 @dataclass(frozen=True)
-class PieceKl(AtStarts):
+class PieceKl(Listed):
     """At the start of every chunk.
 
     :param piece: the student's token that begins each of the teacher's, shape (V_t,); -1: none.
@@ -45,16 +44,9 @@ class PieceKl(AtStarts):
     k: int = 128
     name: str = "piece_kl"
 
-    @property
-    def needs(self) -> Wanted:
-        return Wanted(sparse=self.k)
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
-        ids, logprobs = listed(pair, at, self.k)
+        ids, logprobs = self.listed(pair, at)
         tokens, teacher = gathered(self.piece.to(logits.device)[ids], logprobs)
-        there = tokens >= 0
-        none = torch.finfo(logits.dtype).min / 4
-        student = torch.where(there, logits.gather(1, tokens.clamp(min=0)) - lse[:, None], none)
-        return bucketed_kl(student, torch.where(there & teacher.isfinite(), teacher, none))[:, None]
+        return bucketed_kl(logprobs_of(logits, lse, tokens), teacher.clamp(min=none(logits.dtype)))[:, None]

@@ -17,9 +17,8 @@ import torch
 
 from cogen.fusion.distill.losses.kl import bucketed_kl
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.starts import AtStarts, listed
+from cogen.fusion.distill.losses.starts import Listed, logprobs_of, none
 from cogen.fusion.distill.top import top_k
-from cogen.fusion.distill.wanted import Wanted
 
 #: A projected probability below counts as this.
 _LEAST = 1e-9
@@ -37,7 +36,7 @@ def projected(
 
 
 @dataclass(frozen=True)
-class ProjectionKl(AtStarts):
+class ProjectionKl(Listed):
     """P-KL at the start of every chunk.
 
     :param source, target, share: nonzeros of the map, shape (nonzeros,); ``size``: of the teacher's vocabulary.
@@ -50,17 +49,13 @@ class ProjectionKl(AtStarts):
     k: int = 128
     name: str = "p_kl"
 
-    @property
-    def needs(self) -> Wanted:
-        return Wanted(sparse=self.k)
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
         device = logits.device
         p = (logits - lse[:, None]).exp()
         found = projected(p, self.source.to(device), self.target.to(device), self.share.to(p), self.size)
-        ids, teacher = listed(pair, at, self.k)
+        ids, teacher = self.listed(pair, at)
         return bucketed_kl(found.gather(1, ids).clamp(min=_LEAST).log(), teacher)[:, None]
 
 
@@ -79,9 +74,8 @@ def parted(
     """
     own = match[ids]
     there = own >= 0
-    none = torch.finfo(logits.dtype).min / 4
-    student = torch.where(there, logits.gather(1, own.clamp(min=0)) - lse[:, None], none)
-    teacher = torch.where(there, logprobs, none)
+    student = logprobs_of(logits, lse, own)
+    teacher = torch.where(there, logprobs, none(logits.dtype))
     most = min(most, int(unmatched[: logits.shape[1]].sum()), ids.shape[1])
     if not most:
         empty = logits.new_zeros(len(logits), 0)
@@ -93,7 +87,7 @@ def parted(
 
 
 @dataclass(frozen=True)
-class HybridKl(AtStarts):
+class HybridKl(Listed):
     """H-KL at the start of every chunk; :class:`Gold` has the same parts with another divergence."""
 
     match: torch.Tensor = field(compare=False)
@@ -101,14 +95,10 @@ class HybridKl(AtStarts):
     k: int = 128
     name: str = "h_kl"
 
-    @property
-    def needs(self) -> Wanted:
-        return Wanted(sparse=self.k)
-
     def measure(
         self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
     ) -> torch.Tensor:
         match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        ids, logprobs = listed(pair, at, self.k)
+        ids, logprobs = self.listed(pair, at)
         student, teacher, _, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
         return (bucketed_kl(student, teacher) + (s - t).abs().sum(1))[:, None]

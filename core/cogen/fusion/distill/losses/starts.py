@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.wanted import Wanted
 
 
 class AtStarts:
@@ -17,8 +18,28 @@ class AtStarts:
         return found[:, 0].sum(), pair.chunks
 
 
-def listed(pair: Pair, at: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The teacher's k likeliest tokens at some chunks, and their log-probabilities, shape (m, k)."""
-    assert pair.ids is not None  # a loss that reads them wants them in the cache
-    assert pair.logprobs is not None
-    return pair.ids[at, :k], pair.logprobs[at, :k]
+class Listed(AtStarts):
+    """Reads the teacher's ``k`` likeliest tokens."""
+
+    k: int
+
+    @property
+    def needs(self) -> Wanted:
+        return Wanted(sparse=self.k)
+
+    def listed(self, pair: Pair, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those tokens at some chunks, and their log-probabilities, shape (m, k)."""
+        assert pair.ids is not None  # it is in the cache, because :attr:`needs` says so
+        assert pair.logprobs is not None
+        return pair.ids[at, : self.k], pair.logprobs[at, : self.k]
+
+
+def none(dtype: torch.dtype) -> float:
+    """A logarithm that stands for no probability at all, and that can still be reckoned with."""
+    return torch.finfo(dtype).min / 4
+
+
+def logprobs_of(logits: torch.Tensor, lse: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The student's log-probabilities of tokens, shape (m, k); :func:`none` where a token is -1."""
+    found = logits.gather(1, tokens.clamp(min=0)) - lse[:, None]
+    return torch.where(tokens >= 0, found, none(logits.dtype))
