@@ -1,0 +1,49 @@
+"""Puts the rooms together."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from cogen_registry.errors import Refused
+from cogen_registry.limits import Guard
+from cogen_registry.service import Service
+from cogen_registry.settings import Settings
+
+#: Each has ``routes.py`` with ``router(service) -> APIRouter``. Weights come last: their paths begin with any name.
+ROOMS = ("packages", "experts", "pages", "weights")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole service over one root; it is opened and closed with the application."""
+    service = Service.open(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        for room in service.rooms.values():
+            if hasattr(room, "close"):
+                room.close()
+        service.close()
+
+    app = FastAPI(title=settings.title, lifespan=lifespan, redoc_url=None, description=__doc__)
+    app.state.service = service
+    app.add_middleware(Guard, limits=settings.limits)
+
+    @app.exception_handler(Refused)
+    def refused(request: Request, error: Refused) -> Response:
+        return JSONResponse({"error": error.message, "hint": error.hint}, error.status, headers=error.headers)
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> dict[str, str]:
+        """Answers once everything is open."""
+        return {"status": "ok"}
+
+    for room in ROOMS:
+        module = importlib.import_module(f"cogen_registry.{room}.routes")
+        app.include_router(module.router(service))
+    return app

@@ -1,0 +1,110 @@
+"""Who asks: a token with scopes, sent as ``Bearer TOKEN`` (hf, cogen) or as Basic ``__token__:TOKEN`` (twine, uv)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from sqlalchemy import select
+
+from cogen_registry.database.sessions import Session, Sessions
+from cogen_registry.database.tables import Publisher, Token, now
+from cogen_registry.errors import Refused
+
+#: What a token may do. ``packages`` and ``weights`` upload; ``evaluations`` says what was measured, and of composites;
+#: ``keys`` adds and revokes the keys that releases are signed with. ``packages:NAME`` is for one project alone.
+SCOPES = ("packages", "weights", "evaluations", "keys")
+PREFIX = "cogen_"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A publisher who proved a token."""
+
+    id: int
+    name: str
+    scopes: frozenset[str]
+    limits: dict[str, Any]
+
+    def need(self, scope: str, project: str | None = None) -> None:
+        """:raises Refused: 403, the token has no such scope."""
+        if scope not in self.scopes and f"{scope}:{project}" not in self.scopes:
+            raise Refused(
+                403, f"this token has no scope {scope!r}", hint="ask the registry's operator for a token that has it"
+            )
+
+
+def new_token(session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None) -> str:
+    """A fresh secret, stored as its digest alone."""
+    secret = PREFIX + secrets.token_urlsafe(32)
+    session.add(Token(publisher_id=publisher.id, label=label, digest=digest(secret), scopes=scopes, expires=expires))
+    return secret
+
+
+def digest(secret: str) -> str:
+    """A fast hash is enough: secrets are random and of 256 bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def secret_of(request: Request) -> str | None:
+    """The token of a request, ``None`` without one.
+
+    :raises Refused: 401, the header is neither of the two forms.
+    """
+    header = request.headers.get("authorization", "")
+    kind, _, value = header.partition(" ")
+    if not header:
+        return None
+    if kind.lower() == "bearer":
+        return value.strip()
+    if kind.lower() == "basic":
+        try:
+            _, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            password = ""
+        if password:
+            return password
+    raise _unknown()
+
+
+def principal_of(sessions: Sessions, secret: str | None) -> Principal | None:
+    """:raises Refused: 401, there is a token but it is not known, expired or revoked."""
+    if secret is None:
+        return None
+    with sessions.read() as session:
+        token = session.scalar(select(Token).where(Token.digest == digest(secret)))
+        if token is None or token.revoked or (token.expires and token.expires <= now()):
+            raise _unknown()
+        owner = token.publisher
+        return Principal(owner.id, owner.name, frozenset(token.scopes), dict(owner.limits))
+
+
+def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request], Principal]:
+    """A dependency of FastAPI: who asks, with a scope."""
+
+    def found(request: Request) -> Principal:
+        principal = principal_of(sessions, secret_of(request))
+        if principal is None:
+            raise Refused(
+                401, "this needs a token", hint="run `cogen login`, or send it as password of the user __token__",
+                headers={"WWW-Authenticate": 'Basic realm="cogen-registry"'},
+            )  # fmt: skip
+        if scope:
+            principal.need(scope)
+        return principal
+
+    return found
+
+
+def _unknown() -> Refused:
+    # The Hub's client takes a bare 401 for a repository that is not there, unless it reads this.
+    return Refused(
+        401, "this token is not known, or no longer", hint="ask the registry's operator for a new one",
+        headers={"X-Error-Message": "Invalid credentials in Authorization header"},
+    )  # fmt: skip

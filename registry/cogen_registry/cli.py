@@ -1,0 +1,196 @@
+"""`cogen-registry`: serve, and what an operator does beside it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cogen_registry.errors import Refused
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
+publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Teams that may publish here.")
+tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets that teams upload with.")
+app.add_typer(publishers, name="publisher")
+app.add_typer(tokens, name="token")
+
+Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
+Database = Annotated[
+    str | None, typer.Option(envvar="COGEN_REGISTRY_DATABASE", help="URL, such as postgresql+psycopg://…")
+]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line; a mistake of the operator ends in one line and a hint."""
+    try:
+        app(list(sys.argv[1:] if args is None else args), standalone_mode=False)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except Refused as error:
+        return _say(error.message, error.hint)
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            return _say(error.format_message(), "see `cogen-registry --help`")
+        raise
+    return 0
+
+
+def _say(message: str, hint: str | None) -> int:
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    return 1
+
+
+@app.command()
+def serve(
+    root: Root,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one; it is printed.")] = 8000,
+    database: Database = None,
+    blobs: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of files.")] = None,
+    url: Annotated[str | None, typer.Option(help="As clients see this service, behind a proxy.")] = None,
+    title: Annotated[str, typer.Option(help="Shown on the pages.")] = "CoGen registry",
+    embedder: Annotated[
+        str | None, typer.Option(help='Source of the model for search by meaning; "none": without.')
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="A TOML file of Settings; options win over it.")] = None,
+) -> None:
+    """Serve until interrupted."""
+    import socket
+    import tomllib
+
+    import uvicorn
+    from pydantic import ValidationError
+
+    from cogen_registry.app import create_app
+    from cogen_registry.settings import Settings
+
+    options: dict[str, Any] = {"root": root, "database": database, "blobs": blobs, "url": url, "title": title,
+                               "embedder": embedder}  # fmt: skip
+    try:
+        known = tomllib.loads(settings.read_text(encoding="utf-8")) if settings else {}
+        chosen = Settings.model_validate(known | {key: value for key, value in options.items() if value is not None})
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise Refused(
+            400, f"{settings} cannot be used: {' '.join(str(error).split())}", hint="see docs/registry.md"
+        ) from error
+    try:
+        listening = socket.create_server((host, port), backlog=512)
+    except OSError as error:
+        raise Refused(
+            400, f"{host}:{port} cannot be listened on: {error.strerror}", hint="choose another --port"
+        ) from error
+    config = uvicorn.Config(
+        create_app(chosen), limit_concurrency=chosen.limits.requests, access_log=False, log_level="warning",
+        timeout_keep_alive=30, server_header=False,
+    )  # fmt: skip
+    typer.echo(f"serving {root} at http://{host}:{listening.getsockname()[1]}", err=True)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _sessions(root: Path, database: str | None) -> Any:
+    """Beside a running service: the database alone, not the lock of the root."""
+    from cogen_registry.database.sessions import Sessions, connect, migrate
+    from cogen_registry.settings import Settings
+
+    root.mkdir(parents=True, exist_ok=True)
+    engine = connect(Settings(root=root, database=database).database_url)
+    migrate(engine)
+    return Sessions(engine)
+
+
+def _publisher(session: Any, name: str) -> Any:
+    from sqlalchemy import select
+
+    from cogen_registry.database.tables import Publisher
+
+    found = session.scalar(select(Publisher).where(Publisher.name == name))
+    if found is None:
+        raise Refused(404, f"there is no publisher {name!r}", hint=f"cogen-registry publisher add {name}")
+    return found
+
+
+@publishers.command("add")
+def publisher_add(
+    name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")], root: Root,
+    title: Annotated[str, typer.Option(help="Its full name.")] = "", database: Database = None,
+) -> None:  # fmt: skip
+    """Let a team publish."""
+    from sqlalchemy import select
+
+    from cogen_registry.admission.names import RESERVED
+    from cogen_registry.database.tables import Publisher
+
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,62}", name) or name in RESERVED:
+        raise Refused(400, f"{name!r} can't be a publisher's name", hint="lower-case letters, digits and single dashes")
+    with _sessions(root, database).write() as session:
+        if session.scalar(select(Publisher).where(Publisher.name == name)):
+            raise Refused(409, f"there is a publisher {name!r} already")
+        session.add(Publisher(name=name, title=title or name, limits={}))
+    typer.echo(f"added {name}", err=True)
+
+
+@publishers.command("set")
+def publisher_set(
+    name: str, root: Root, limit: Annotated[list[str], typer.Option(help="FIELD=BYTES, such as wheel=50000000.")],
+    database: Database = None,
+) -> None:  # fmt: skip
+    """Give a team limits of its own."""
+    from cogen_registry.settings import Limits
+
+    with _sessions(root, database).write() as session:
+        publisher = _publisher(session, name)
+        limits = dict(publisher.limits)
+        for item in limit:
+            field, _, value = item.partition("=")
+            if field not in Limits.model_fields or not value.isdigit():
+                raise Refused(400, f"{item!r} is not a limit", hint="one of " + ", ".join(Limits.model_fields))
+            limits[field] = int(value)
+        publisher.limits = limits
+
+
+@tokens.command("new")
+def token_new(
+    publisher: str, root: Root,
+    scope: Annotated[list[str] | None, typer.Option(help="packages, weights, evaluations or keys; default: all.")] = None,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    days: Annotated[float | None, typer.Option(help="Until it expires.")] = None,
+    database: Database = None,
+) -> None:  # fmt: skip
+    """Print a new token on stdout; it can't be shown again."""
+    import datetime
+
+    from cogen_registry.auth import SCOPES, new_token
+    from cogen_registry.database.tables import now
+
+    scopes = list(scope or SCOPES)
+    if unknown := [one for one in scopes if one.partition(":")[0] not in SCOPES]:
+        raise Refused(400, f"{unknown[0]!r} is no scope", hint="one of " + ", ".join(SCOPES))
+    expires = now() + datetime.timedelta(days=days) if days else None
+    with _sessions(root, database).write() as session:
+        secret = new_token(session, _publisher(session, publisher), scopes, label, expires)
+    typer.echo(secret)
+
+
+@tokens.command("revoke")
+def token_revoke(secret: str, root: Root, database: Database = None) -> None:
+    """Make a token worthless at once."""
+    from sqlalchemy import select
+
+    from cogen_registry.auth import digest
+    from cogen_registry.database.tables import Token, now
+
+    with _sessions(root, database).write() as session:
+        token = session.scalar(select(Token).where(Token.digest == digest(secret)))
+        if token is None:
+            raise Refused(404, "this token is not known")
+        token.revoked = now()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

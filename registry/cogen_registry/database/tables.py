@@ -1,0 +1,277 @@
+"""What the registry knows. Times are UTC; digests of blobs are bare lower-case hex SHA-256."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+class Utc(TypeDecorator[datetime.datetime]):
+    """A moment with its time zone; SQLite would forget the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime.datetime | None, dialect: Any) -> datetime.datetime | None:
+        return value.replace(tzinfo=datetime.UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    """Constraints have names, so that a migration can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime.datetime: Utc, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+
+
+class Publisher(Base):
+    """A team. ``name`` is also its namespace for weights: lower case, ``[a-z0-9][a-z0-9-]*``."""
+
+    __tablename__ = "publishers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    title: Mapped[str] = mapped_column(String(300), default="")
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    #: Overrides of :class:`~cogen_registry.settings.Limits` by field name.
+    limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Token(Base):
+    """``digest``: hex SHA-256 of the secret, which is shown once and never stored."""
+
+    __tablename__ = "tokens"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
+    label: Mapped[str] = mapped_column(String(100), default="")
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(default=list)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    expires: Mapped[datetime.datetime | None]
+    revoked: Mapped[datetime.datetime | None]
+    publisher: Mapped[Publisher] = relationship()
+
+
+class Key(Base):
+    """A public key that a publisher signs with. ``fingerprint``: ``sha256:`` + hex of its DER SubjectPublicKeyInfo."""
+
+    __tablename__ = "keys"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
+    fingerprint: Mapped[str] = mapped_column(String(80), unique=True)
+    pem: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    revoked: Mapped[datetime.datetime | None]
+    publisher: Mapped[Publisher] = relationship()
+
+
+class Project(Base):
+    """``name``: as PEP 503 normalises it. ``look``: what look-alikes have in common, see admission/names.py."""
+
+    __tablename__ = "projects"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    look: Mapped[str] = mapped_column(String(200), unique=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    publisher: Mapped[Publisher] = relationship()
+
+
+class Release(Base):
+    """One version of a project: one wheel. ``version``: as PEP 440 normalises it, trailing zeros dropped in ``same``.
+
+    ``state``: "quarantined" (invisible, for ``reason``) or "released".
+    """
+
+    __tablename__ = "releases"
+    __table_args__ = (UniqueConstraint("project_id", "same"), Index(None, "state", "created"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    version: Mapped[str] = mapped_column(String(100))
+    same: Mapped[str] = mapped_column(String(100))
+    state: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str | None] = mapped_column(Text)
+    yanked: Mapped[str | None] = mapped_column(Text)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    filename: Mapped[str] = mapped_column(String(300), unique=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size: Mapped[int]
+    #: Blob of the wheel's METADATA, for PEP 658.
+    metadata_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    requires_python: Mapped[str | None] = mapped_column(String(200))
+    summary: Mapped[str] = mapped_column(Text, default="")
+    #: The signed statement and its bundle, see :mod:`cogen.trust`; the fingerprint of the key.
+    statement: Mapped[dict[str, Any] | None]
+    bundle: Mapped[dict[str, Any] | None]
+    key: Mapped[str | None] = mapped_column(String(80))
+    project: Mapped[Project] = relationship()
+    experts: Mapped[list[Expert]] = relationship(back_populates="release")
+
+
+class Expert(Base):
+    """What one release says of one expert. ``expert``: its id, which belongs to the project that published it first.
+
+    ``current``: of the newest released, unyanked version (by PEP 440, final before pre-releases); what lists and
+    search show. ``vector``: float32, little endian, of unit length; for search by meaning.
+    """
+
+    __tablename__ = "experts"
+    __table_args__ = (UniqueConstraint("release_id", "expert"), Index(None, "current", "expert"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"), index=True)
+    expert: Mapped[str] = mapped_column(String(40), index=True)
+    current: Mapped[bool] = mapped_column(default=False)
+    title: Mapped[str] = mapped_column(String(300))
+    summary: Mapped[str] = mapped_column(String(300))
+    publisher: Mapped[str] = mapped_column(String(64), index=True)
+    licence: Mapped[str] = mapped_column(String(200), index=True)
+    architecture: Mapped[str] = mapped_column(String(100))
+    relation: Mapped[str] = mapped_column(String(20))
+    parameters: Mapped[int]
+    base_name: Mapped[str | None] = mapped_column(String(300))
+    #: Digest of the base's weights (or its own, from scratch): equal means one lineage.
+    lineage: Mapped[str] = mapped_column(String(80), index=True)
+    #: The whole manifest, as JSON.
+    spec: Mapped[dict[str, Any]]
+    #: What full-text search reads: title, summary, domains, sources and limits of the data card.
+    text: Mapped[str] = mapped_column(Text, default="")
+    vector: Mapped[bytes | None] = mapped_column(LargeBinary)
+    release: Mapped[Release] = relationship(back_populates="experts")
+    domains: Mapped[list[Domain]] = relationship(cascade="all, delete-orphan")
+    languages: Mapped[list[Language]] = relationship(cascade="all, delete-orphan")
+
+
+class Domain(Base):
+    """A domain of an expert, in lower case."""
+
+    __tablename__ = "domains"
+    expert_id: Mapped[int] = mapped_column(ForeignKey("experts.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(300), primary_key=True, index=True)
+
+
+class Language(Base):
+    """A language of an expert (BCP 47), in lower case."""
+
+    __tablename__ = "languages"
+    expert_id: Mapped[int] = mapped_column(ForeignKey("experts.id"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(40), primary_key=True, index=True)
+
+
+class Evaluation(Base):
+    """A measurement by somebody other than the manifest. ``evidence``: blob of the figures of single documents."""
+
+    __tablename__ = "evaluations"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    expert_id: Mapped[int] = mapped_column(ForeignKey("experts.id"), index=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
+    suite: Mapped[str] = mapped_column(String(64))
+    metric: Mapped[str] = mapped_column(String(40))
+    part: Mapped[str] = mapped_column(String(10))
+    value: Mapped[float]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    documents: Mapped[int]
+    harness: Mapped[str] = mapped_column(String(300))
+    evidence: Mapped[str] = mapped_column(String(64), index=True)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    publisher: Mapped[Publisher] = relationship()
+
+
+class Composite(Base):
+    """A model made from experts: its lock and its card."""
+
+    __tablename__ = "composites"
+    __table_args__ = (UniqueConstraint("publisher_id", "name", "version"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(default=1)
+    title: Mapped[str] = mapped_column(String(300))
+    lock: Mapped[dict[str, Any]]
+    card: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    publisher: Mapped[Publisher] = relationship()
+
+
+class Repository(Base):
+    """Weights: ``publisher/name``. ``key``: in lower case; two that differ by case alone can't be."""
+
+    __tablename__ = "repositories"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
+    name: Mapped[str] = mapped_column(String(96))
+    key: Mapped[str] = mapped_column(String(200), unique=True)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    publisher: Mapped[Publisher] = relationship()
+
+
+class Commit(Base):
+    """The whole tree of a repository at one moment. ``oid``: 40 hex digits."""
+
+    __tablename__ = "commits"
+    __table_args__ = (UniqueConstraint("repository_id", "oid"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), index=True)
+    oid: Mapped[str] = mapped_column(String(40), index=True)
+    parent: Mapped[str | None] = mapped_column(String(40))
+    summary: Mapped[str] = mapped_column(String(500), default="")
+    description: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+    repository: Mapped[Repository] = relationship()
+    entries: Mapped[list[Entry]] = relationship(order_by="Entry.path", cascade="all, delete-orphan")
+
+
+class Entry(Base):
+    """One file of a commit. ``oid``: git's SHA-1 of the blob for small files, ``sha256`` for those of LFS."""
+
+    __tablename__ = "entries"
+    commit_id: Mapped[int] = mapped_column(ForeignKey("commits.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(String(500), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size: Mapped[int]
+    oid: Mapped[str] = mapped_column(String(64))
+    lfs: Mapped[bool] = mapped_column(default=False)
+
+
+class Reference(Base):
+    """``kind``: "branch" (moves) or "tag" (never does)."""
+
+    __tablename__ = "references"
+    __table_args__ = (UniqueConstraint("repository_id", "name"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(10))
+    oid: Mapped[str | None] = mapped_column(String(40))
+
+
+class Possession(Base):
+    """A repository's own publisher uploaded these bytes to it; only then may a commit of it name them."""
+
+    __tablename__ = "possessions"
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+    size: Mapped[int]
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+
+
+class Verified(Base):
+    """Weights outside of this registry that were fetched once and had the digest that a manifest promised."""
+
+    __tablename__ = "verified"
+    source: Mapped[str] = mapped_column(String(500), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(80), primary_key=True)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)

@@ -1,0 +1,26 @@
+"""The one way to say no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Refused(Exception):
+    """A request that is not carried out; nothing of it stays behind.
+
+    :param status: HTTP status.
+    :param message: One line, no full stop, that says what is wrong.
+    :param hint: One line that says what to do about it.
+    :param headers: What the protocol wants beside it, such as the Hub's ``X-Error-Code``.
+    """
+
+    def __init__(
+        self, status: int, message: str, *, hint: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.hint, self.headers = status, message, hint, dict(headers or {})
+
+
+def missing(what: str) -> Refused:
+    """404, in the same words whether it is hidden or not there."""
+    return Refused(404, f"there is no {what}")
