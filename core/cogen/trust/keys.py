@@ -1,0 +1,157 @@
+"""Key pairs of publishers: elliptic curve P-256 in PEM files, made and kept without any network.
+
+A key is named by its fingerprint, ``sha256:`` and the hex SHA-256 of its DER SubjectPublicKeyInfo; so does
+``openssl ec -pubin -in key.pub -outform DER | sha256sum``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cogen.trust.errors import TrustError, extra_missing
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+
+#: The environment variable that holds the passphrase of a private key.
+PASSWORD = "COGEN_KEY_PASSWORD"
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+#: Said before the text that is signed, so that a signature for one purpose is worth nothing for another.
+_POSSESSION = "cogen key possession 1"
+
+
+def new_key(path: Path, password: str | None = None) -> str:
+    """Write a fresh private key that only its owner can read, and its public half beside it as ``….pub``.
+
+    :param password: encrypts the file (PKCS 8).
+    :returns: the public key in PEM.
+    :raises TrustError: there is a file already, or it can't be written.
+    """
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+    except ImportError as error:
+        raise extra_missing(error) from error
+    key = ec.generate_private_key(ec.SECP256R1())
+    encryption = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    public = _pem(key.public_key())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # O_EXCL: a key that exists is never overwritten, also not by a second process at the same time.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(private)
+            file.flush()
+            os.fsync(file.fileno())
+        path.with_suffix(".pub").write_text(public, encoding="ascii")
+    except FileExistsError as error:
+        raise TrustError(f"{path} exists already", hint="use it, or name another file with --key") from error
+    except OSError as error:
+        raise TrustError(f"{path} cannot be written: {error.strerror}", hint="name another file with --key") from error
+    return public
+
+
+def public_key(path: Path, password: str | None = None) -> str:
+    """The public half of a private key, in PEM.
+
+    :raises TrustError: no private key, a wrong passphrase, or a curve that is not P-256, P-384 or P-521.
+    """
+    return _pem(load_private(path, password).public_key())
+
+
+def fingerprint(public_pem: str) -> str:
+    """``sha256:`` + hex of the key's DER SubjectPublicKeyInfo, however the PEM was written.
+
+    :raises TrustError: it is no public key on a curve that can be used here.
+    """
+    key = load_public(public_pem)
+    from cryptography.hazmat.primitives import serialization
+
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return "sha256:" + hashlib.sha256(der).hexdigest()
+
+
+def prove_possession(private_key: Path, publisher: str, password: str | None = None) -> str:
+    """A signature (base64) that shows that whoever registers a key as ``publisher``'s holds its private half."""
+    key = load_private(private_key, password)
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    message = _possession(fingerprint(_pem(key.public_key())), publisher)
+    return base64.b64encode(key.sign(message, ec.ECDSA(hashes.SHA256()))).decode()
+
+
+def check_possession(public_pem: str, publisher: str, proof: str) -> None:
+    """:raises TrustError: ``proof`` was not made with this key for this publisher."""
+    public = load_public(public_pem)
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        signature = base64.b64decode(proof, validate=True)
+        public.verify(signature, _possession(fingerprint(public_pem), publisher), ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, binascii.Error, ValueError, TypeError) as error:
+        raise TrustError(
+            f"the proof was not made with this key for {publisher}", hint="register it with `cogen login`"
+        ) from error
+
+
+def _possession(key: str, publisher: str) -> bytes:
+    return f"{_POSSESSION}\n{publisher}\n{key}\n".encode()
+
+
+def load_private(path: Path, password: str | None) -> EllipticCurvePrivateKey:
+    """:raises TrustError: see :func:`public_key`."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ImportError as error:
+        raise extra_missing(error) from error
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TrustError(
+            f"the key {path} cannot be read: {error.strerror}", hint="`cogen login --new-key` makes one"
+        ) from error
+    try:
+        key = load_pem_private_key(data, password.encode() if password else None)
+    except TypeError as error:  # a passphrase too few, or one too many
+        problem = "is encrypted" if password is None else "has no passphrase"
+        hint = f"give the passphrase as {PASSWORD}" if password is None else f"unset {PASSWORD}"
+        raise TrustError(f"the key {path} {problem}", hint=hint) from error
+    except Exception as error:
+        hint = f"check {PASSWORD}" if password else "name a private key in PEM, such as `cogen login --new-key` makes"
+        raise TrustError(f"{path} is not a private key that can be opened here", hint=hint) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
+        raise TrustError(f"the key {path} is not on the curve P-256", hint="`cogen login --new-key` makes one that is")
+    return key
+
+
+def load_public(public_pem: str) -> EllipticCurvePublicKey:
+    """:raises TrustError: see :func:`fingerprint`."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    except ImportError as error:
+        raise extra_missing(error) from error
+    try:
+        key = load_pem_public_key(public_pem.encode())
+    except Exception as error:
+        raise TrustError("this is no public key in PEM", hint="`openssl ec -in key.pem -pubout` writes one") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise TrustError("this public key is not on the curve P-256", hint="`cogen login --new-key` makes one that is")
+    return key
+
+
+def _pem(public: EllipticCurvePublicKey) -> str:
+    from cryptography.hazmat.primitives import serialization
+
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return public.public_bytes(serialization.Encoding.PEM, form).decode("ascii")
