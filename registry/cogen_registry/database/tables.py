@@ -5,7 +5,18 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -108,7 +119,7 @@ class Release(Base):
     created: Mapped[datetime.datetime] = mapped_column(default=now)
     filename: Mapped[str] = mapped_column(String(300), unique=True)
     sha256: Mapped[str] = mapped_column(String(64), index=True)
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     #: Blob of the wheel's METADATA, for PEP 658.
     metadata_sha256: Mapped[str] = mapped_column(String(64), index=True)
     requires_python: Mapped[str | None] = mapped_column(String(200))
@@ -140,7 +151,7 @@ class Expert(Base):
     licence: Mapped[str] = mapped_column(String(200), index=True)
     architecture: Mapped[str] = mapped_column(String(100))
     relation: Mapped[str] = mapped_column(String(20))
-    parameters: Mapped[int]
+    parameters: Mapped[int] = mapped_column(BigInteger)
     base_name: Mapped[str | None] = mapped_column(String(300))
     #: Digest of the base's weights (or its own, from scratch): equal means one lineage.
     lineage: Mapped[str] = mapped_column(String(80), index=True)
@@ -206,6 +217,17 @@ class Composite(Base):
     publisher: Mapped[Publisher] = relationship()
 
 
+class Ingredient(Base):
+    """An expert that a composite was made from, as its lock names it. ``expert_id``: the very same, if it is here."""
+
+    __tablename__ = "ingredients"
+    composite_id: Mapped[int] = mapped_column(ForeignKey("composites.id"), primary_key=True)
+    expert: Mapped[str] = mapped_column(String(40), primary_key=True, index=True)
+    version: Mapped[str] = mapped_column(String(100))
+    spec_digest: Mapped[str] = mapped_column(String(80))
+    expert_id: Mapped[int | None] = mapped_column(ForeignKey("experts.id"), index=True)
+
+
 class Repository(Base):
     """Weights: ``publisher/name``. ``key``: in lower case; two that differ by case alone can't be."""
 
@@ -241,7 +263,7 @@ class Entry(Base):
     commit_id: Mapped[int] = mapped_column(ForeignKey("commits.id"), primary_key=True)
     path: Mapped[str] = mapped_column(String(500), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), index=True)
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     oid: Mapped[str] = mapped_column(String(64))
     lfs: Mapped[bool] = mapped_column(default=False)
 
@@ -264,7 +286,7 @@ class Possession(Base):
     __tablename__ = "possessions"
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     created: Mapped[datetime.datetime] = mapped_column(default=now)
 
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def text_of(spec: ExpertSpec) -> str:
     """Title, summary, domains, languages, sources, suites and limits, one a line, the most telling first.
 
-    An embedding model reads the first few hundred words only; full text reads all of it.
+    An embedding model reads the first few hundred words only; full text reads all of it. What an expert is *not* for
+    is left out: who searches "diagnosis" is not looking for what warns of it.
     """
     card = spec.data
     lines = [
@@ -24,7 +25,6 @@ def text_of(spec: ExpertSpec) -> str:
         *(() if card.sources == "unknown" else (source.name for source in card.sources)),
         card.biases,
         card.limitations,
-        card.not_for,
         spec.model.name,
         ", ".join(spec.languages),
     ]

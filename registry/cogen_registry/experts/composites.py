@@ -1,0 +1,154 @@
+"""Composites that somebody made from experts: lock and card, no weights."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock
+from cogen.errors import CogenError
+from cogen.spec.expert import canonical_digest
+from cogen_registry.auth import Principal
+from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
+from cogen_registry.errors import Refused, missing
+from cogen_registry.experts import models
+from cogen_registry.service import Service
+
+#: Versions of one composite.
+MOST = 1000
+
+
+def add(service: Service, principal: Principal, new: models.NewComposite) -> tuple[models.CompositeDetail, bool]:
+    """A new version of a composite; the newest one again is no new one. (the composite, is it new?)
+
+    :raises Refused: 422, the lock is none; 429
+    """
+    lock = check_lock(new.lock)
+    mine = (Composite.publisher_id == principal.id, Composite.name == new.name)
+    with service.sessions.write() as session:
+        newest = session.scalar(select(Composite).where(*mine).order_by(Composite.version.desc()).limit(1))
+        same = newest is not None and (newest.lock, newest.card, newest.title) == (new.lock, new.card, new.title)
+        if not same:
+            version = newest.version + 1 if newest else 1
+            if version > MOST:
+                raise Refused(429, f"{new.name} has {MOST} versions already", hint="choose another name")
+            made = Composite(
+                publisher_id=principal.id, name=new.name, version=version, title=new.title, lock=new.lock, card=new.card
+            )
+            session.add(made)
+            session.flush()
+            session.add_all(_ingredients(session, made.id, lock))
+    if not same:
+        service.changed()
+    return one(service, principal.name, new.name), not same
+
+
+def check_lock(value: dict[str, Any]) -> Lock:
+    """:raises Refused: 422, it is no lock of this CoGen, or its plan is not the one that was locked."""
+    try:
+        # Read as `cogen` would read it from the composite's folder, so that both say the same.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / LOCK_NAME
+            path.write_text(json.dumps(value, allow_nan=False), encoding="utf-8")
+            lock = read_lock(path)
+    except ValueError as error:
+        raise Refused(422, f"the lock can't be read: {error}") from error
+    except CogenError as error:
+        raise Refused(422, error.message, hint=error.hint) from error
+    if not lock.plan.experts:
+        raise Refused(422, "the lock names no expert", hint="send the lock that `cogen fuse` wrote")
+    ids = [expert.id for expert in lock.plan.experts]
+    if len(set(ids)) != len(ids):
+        raise Refused(422, "the lock names an expert twice", hint="send the lock that `cogen fuse` wrote")
+    return lock
+
+
+def _ingredients(session: Session, composite: int, lock: Lock) -> list[Ingredient]:
+    """Its experts; linked to ours where id and digest of the manifest are equal."""
+    made = []
+    for expert in lock.plan.experts:
+        rows = session.execute(
+            select(Expert.id, Expert.spec)
+            .join(Release, Expert.release_id == Release.id)
+            .where(Expert.expert == expert.id, Release.state == "released")
+        )
+        same = (row.id for row in rows if canonical_digest(row.spec) == expert.spec_digest)
+        made.append(
+            Ingredient(
+                composite_id=composite,
+                expert=expert.id,
+                version=expert.version,
+                spec_digest=expert.spec_digest,
+                expert_id=next(same, None),
+            )
+        )
+    return made
+
+
+def _all() -> Select[Any]:
+    return select(Composite, Publisher.name.label("publisher")).join(Publisher, Composite.publisher_id == Publisher.id)
+
+
+def listed(
+    service: Service, publisher: str | None = None, expert: str | None = None, limit: int = 20, offset: int = 0
+) -> models.Composites:
+    """The newest version of each composite, the newest first."""
+    newest = select(func.max(Composite.id)).group_by(Composite.publisher_id, Composite.name)
+    statement = _all().where(Composite.id.in_(newest))
+    if publisher:
+        statement = statement.where(Publisher.name == publisher)
+    if expert:
+        uses = select(Ingredient.composite_id).where(Ingredient.expert == expert)
+        statement = statement.where(Composite.id.in_(uses))
+    with service.sessions.read() as session:
+        total = session.scalar(select(func.count()).select_from(statement.subquery())) or 0
+        found = session.execute(statement.order_by(Composite.id.desc()).limit(limit).offset(offset))
+        items = [models.Composite(**_fields(session, row.Composite, row.publisher)) for row in found]
+    return models.Composites(total=total, items=items)
+
+
+def one(service: Service, publisher: str, name: str, version: int | None = None) -> models.CompositeDetail:
+    """:raises Refused: 404"""
+    statement = _all().where(Publisher.name == publisher, Composite.name == name).order_by(Composite.version.desc())
+    with service.sessions.read() as session:
+        found = session.execute(statement).all()
+        row = next((row for row in found if version in (None, row.Composite.version)), None)
+        if row is None:
+            raise missing(f"composite {publisher}/{name}" + (f" in version {version}" if version else ""))
+        return models.CompositeDetail(
+            **_fields(session, row.Composite, publisher),
+            lock=row.Composite.lock,
+            card=row.Composite.card,
+            versions=[other.Composite.version for other in found],
+        )
+
+
+def _fields(session: Session, composite: Composite, publisher: str) -> dict[str, Any]:
+    plan = composite.lock["plan"]
+    here = set(
+        session.scalars(
+            select(Ingredient.expert).where(Ingredient.composite_id == composite.id, Ingredient.expert_id.is_not(None))
+        )
+    )
+    parts = [
+        models.Part(
+            id=expert["id"], version=expert["version"], spec_digest=expert["spec_digest"],
+            weights_digest=expert["weights_digest"], publisher=expert["publisher"], here=expert["id"] in here,
+        )
+        for expert in plan["experts"]
+    ]  # fmt: skip
+    return {
+        "publisher": publisher,
+        "name": composite.name,
+        "version": composite.version,
+        "title": composite.title,
+        "strategy": plan["strategy"],
+        "method": plan["method"],
+        "created": composite.created,
+        "experts": parts,
+    }

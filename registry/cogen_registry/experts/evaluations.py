@@ -1,0 +1,146 @@
+"""What others measured, with the figures of single documents as evidence; kept apart from what publishers claim."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cogen.spec.expert import canonical_digest
+from cogen_registry.auth import Principal
+from cogen_registry.database.tables import Evaluation, Expert, Project, Publisher, Release
+from cogen_registry.errors import Refused, missing
+from cogen_registry.experts import models
+from cogen_registry.service import Service
+
+#: A mean that was computed in another order, or written with fewer digits than a float has, still agrees.
+TOLERANCE = 1e-6
+#: Measurements by one publisher of one version.
+MOST = 200
+
+
+def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.Evaluations:
+    """Claims in the order of the manifest; measurements, the newest first."""
+    claims = [
+        models.Claimed(suite=suite["id"], title=suite["title"], metric=suite["metric"], **suite["claim"])
+        for suite in spec["suites"]
+        if suite.get("claim")
+    ]
+    return models.Evaluations(claims=claims, measured=_measured(session, Evaluation.expert_id == row))
+
+
+def _measured(session: Session, which: Any) -> list[models.Measured]:
+    owner = select(Project.publisher_id).where(Project.id == Release.project_id).scalar_subquery()
+    columns = (Evaluation, Publisher.name.label("by"), Expert.expert, Expert.spec, Release.version)
+    found = session.execute(
+        select(*columns, owner.label("owner"))
+        .join(Publisher, Evaluation.publisher_id == Publisher.id)
+        .join(Expert, Evaluation.expert_id == Expert.id)
+        .join(Release, Expert.release_id == Release.id)
+        .where(which, Release.state == "released")
+        .order_by(Evaluation.id.desc())
+    )  # fmt: skip
+    return [
+        models.Measured(
+            id=one.Evaluation.id, expert=one.expert, version=one.version, suite=one.Evaluation.suite,
+            metric=one.Evaluation.metric, part=one.Evaluation.part, value=one.Evaluation.value, low=one.Evaluation.low,
+            high=one.Evaluation.high, documents=one.Evaluation.documents, harness=one.Evaluation.harness,
+            promised=_suite(one.spec, one.Evaluation.suite)[one.Evaluation.part]["documents"], by=one.by,
+            own=one.Evaluation.publisher_id == one.owner, created=one.Evaluation.created,
+            evidence=one.Evaluation.evidence,
+        )
+        for one in found
+    ]  # fmt: skip
+
+
+def _suite(spec: dict[str, Any], id: str) -> dict[str, Any]:
+    """:raises Refused: 422, the manifest has no such suite."""
+    found: dict[str, Any] | None = next((suite for suite in spec["suites"] if suite["id"] == id), None)
+    if found is None:
+        known = ", ".join(suite["id"] for suite in spec["suites"])
+        raise Refused(422, f"this expert has no suite {id!r}", hint=f"it has {known}")
+    return found
+
+
+def check(spec: dict[str, Any], new: models.NewEvaluation) -> None:
+    """Is this a measurement of one of the expert's suites, and do its own figures give its value?
+
+    :raises Refused: 422
+    """
+    suite = _suite(spec, new.suite)
+    if new.metric != suite["metric"]:
+        raise Refused(
+            422, f"suite {new.suite!r} is not measured in {new.metric!r}", hint=f"its metric is {suite['metric']}"
+        )
+    promised = suite[new.part]["documents"]
+    figures = new.evidence.per_document
+    if new.documents != len(figures) or new.documents > promised:
+        raise Refused(
+            422, f"{new.documents} documents, evidence of {len(figures)}, and the {new.part} part has {promised}",
+            hint="send one pair of figures for every document that was measured",
+        )  # fmt: skip
+    if any(top < 0 or (new.metric != "bits_per_byte" and (bottom != 1 or top > 1)) for top, bottom in figures):
+        raise Refused(
+            422, f"the evidence holds figures that {new.metric} can't have",
+            hint="bits_per_byte: (bits, bytes); acc and exact_match: (0 to 1, 1)",
+        )  # fmt: skip
+    value = math.fsum(top for top, _ in figures) / math.fsum(bottom for _, bottom in figures)
+    if not math.isclose(value, new.value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        raise Refused(
+            422, f"the evidence gives {value:.6g}, not {new.value:.6g}", hint="send the figures that the value is from"
+        )
+    low, high = new.low, new.high
+    if (low is None) != (high is None) or (low is not None and high is not None and not low <= new.value <= high):
+        raise Refused(422, "low, value and high are not in order", hint="send both ends of the interval or neither")
+
+
+def add(service: Service, principal: Principal, row: int, new: models.NewEvaluation) -> tuple[models.Measured, bool]:
+    """Keep a measurement of one row of ``experts``; the same again is the same. (what was kept, is it new?)
+
+    :raises Refused: 422, 429
+    """
+    with service.sessions.read() as session:
+        spec = session.scalar(select(Expert.spec).where(Expert.id == row))
+    check(spec, new)
+    what = {"schema": 1, "expert": spec["id"], "spec_digest": canonical_digest(spec)}
+    document = what | new.model_dump(exclude={"evidence"}) | new.evidence.model_dump()
+    data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    with service.blobs.stage() as staged:
+        staged.write(data)
+        evidence = staged.keep()
+    mine = (Evaluation.expert_id == row, Evaluation.publisher_id == principal.id)
+    with service.sessions.write() as session:
+        known = session.scalar(select(Evaluation.id).where(*mine, Evaluation.evidence == evidence))
+        if known is None:
+            if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
+                raise Refused(429, f"there are {MOST} measurements of this version by {principal.name} already")
+            made = Evaluation(
+                expert_id=row, publisher_id=principal.id, evidence=evidence, **new.model_dump(exclude={"evidence"})
+            )
+            session.add(made)
+            session.flush()
+        id = known or made.id
+        kept = _measured(session, Evaluation.id == id)[0]
+    if known is None:
+        service.changed()
+    return kept, known is None
+
+
+def evidence_of(service: Service, id: int) -> str:
+    """Hex SHA-256 of the evidence of one measurement.
+
+    :raises Refused: 404
+    """
+    with service.sessions.read() as session:
+        found: str | None = session.scalar(
+            select(Evaluation.evidence)
+            .join(Expert, Evaluation.expert_id == Expert.id)
+            .join(Release, Expert.release_id == Release.id)
+            .where(Evaluation.id == id, Release.state == "released")
+        )
+    if found is None:
+        raise missing(f"evaluation {id}")
+    return found

@@ -1,0 +1,257 @@
+"""What the paths of this room answer with and take; OpenAPI describes them from here."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+#: (numerator, denominator): bits and bytes of UTF-8, or right answers and 1.
+Figure = tuple[Finite, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+
+class Taken(BaseModel):
+    """What clients send: unknown fields are mistakes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Base(BaseModel):
+    """What an expert was trained from. ``digest``: of the weights; equal means one lineage."""
+
+    name: str | None
+    digest: str
+
+
+class Card(BaseModel):
+    """One expert in a list. ``size``: bytes of the wheel; ``key``: fingerprint of the key that signed it."""
+
+    id: str
+    version: str
+    project: str
+    title: str
+    summary: str
+    publisher: str
+    domains: list[str]
+    languages: list[str]
+    licence: str
+    base: Base
+    architecture: str
+    parameters: int
+    relation: str
+    size: int
+    released: datetime.datetime
+    signed: bool
+    key: str | None
+    yanked: bool
+    score: float | None = Field(None, description="sum of reciprocal ranks; only where there was a query")
+
+
+class Cards(BaseModel):
+    """One page of ``total``. ``meaning``: was it searched by meaning too? If not, ``note`` says why."""
+
+    total: int
+    items: list[Card]
+    meaning: bool = False
+    note: str | None = None
+
+
+class Version(BaseModel):
+    """``yanked``: why, or null."""
+
+    version: str
+    released: datetime.datetime
+    yanked: str | None
+    signed: bool
+
+
+class File(BaseModel):
+    """The wheel."""
+
+    filename: str
+    url: str
+    sha256: str
+    size: int
+    requires_python: str | None
+
+
+class Signature(BaseModel):
+    """See ``cogen.trust``. ``revoked``: when the publisher took the key back, or null."""
+
+    key: str
+    statement: dict[str, Any]
+    bundle: dict[str, Any]
+    revoked: datetime.datetime | None
+
+
+class Claimed(BaseModel):
+    """What the publisher says in the manifest; nobody else measured it."""
+
+    suite: str
+    title: str
+    metric: str
+    part: Literal["test"] = "test"
+    value: float
+    documents: int
+    date: str
+    harness: str
+
+
+class Measured(BaseModel):
+    """What somebody with a token measured. ``own``: by the expert's publisher itself."""
+
+    id: int
+    expert: str
+    version: str
+    suite: str
+    metric: str
+    part: Literal["dev", "test"]
+    value: float
+    low: float | None
+    high: float | None
+    documents: int
+    promised: int = Field(description="documents that this part of the suite has")
+    harness: str
+    by: str = Field(description="the publisher who measured")
+    own: bool
+    created: datetime.datetime
+    evidence: str = Field(description="hex SHA-256 of /api/v1/evaluations/{id}/evidence")
+
+
+class Evaluations(BaseModel):
+    """Claims and measurements, never mixed."""
+
+    claims: list[Claimed]
+    measured: list[Measured]
+
+
+class Use(BaseModel):
+    """A composite that was made from this expert. ``exact``: from this very version."""
+
+    publisher: str
+    name: str
+    version: int
+    title: str
+    exact: bool
+
+
+class Detail(Card):
+    """Everything about one version of an expert."""
+
+    spec: dict[str, Any]
+    spec_digest: str
+    versions: list[Version]
+    file: File
+    signature: Signature | None
+    evaluations: Evaluations
+    composites: list[Use]
+
+
+class Evidence(Taken):
+    """The figures of single documents, in the order of the suite's file."""
+
+    per_document: list[Figure] = Field(min_length=1)
+    #: What may help to measure again: the result's key, digest of the documents, versions of software.
+    context: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+
+class NewEvaluation(Taken):
+    """A measurement of this version."""
+
+    suite: str
+    metric: str
+    part: Literal["dev", "test"]
+    value: Finite
+    low: Finite | None = None
+    high: Finite | None = None
+    documents: int = Field(gt=0)
+    harness: str = Field(min_length=1, max_length=300)
+    evidence: Evidence
+
+
+class PublicKey(BaseModel):
+    """A key that releases are signed with."""
+
+    fingerprint: str
+    pem: str
+    created: datetime.datetime
+    revoked: datetime.datetime | None
+
+
+class NewKey(Taken):
+    """``proof``: base64 of the DER signature (ECDSA, SHA-256) of the challenge's bytes, made with the private key."""
+
+    pem: str = Field(max_length=4096)
+    challenge: str = Field(max_length=500)
+    proof: str = Field(max_length=1024)
+
+
+class Challenge(BaseModel):
+    """What the holder of a key signs within ten minutes."""
+
+    challenge: str
+
+
+class Publisher(BaseModel):
+    """A team, its keys and its experts."""
+
+    name: str
+    title: str
+    created: datetime.datetime
+    keys: list[PublicKey]
+    total: int
+    experts: list[Card] = Field(description="the newest 100")
+
+
+class Who(BaseModel):
+    """Who a token belongs to, and what it may do."""
+
+    name: str
+    title: str
+    scopes: list[str]
+
+
+class Part(BaseModel):
+    """An expert of a composite. ``here``: this registry has the very same version."""
+
+    id: str
+    version: str
+    spec_digest: str
+    weights_digest: str
+    publisher: str
+    here: bool
+
+
+class Composite(BaseModel):
+    """A composite in a list."""
+
+    publisher: str
+    name: str
+    version: int
+    title: str
+    strategy: str
+    method: str
+    created: datetime.datetime
+    experts: list[Part]
+
+
+class Composites(BaseModel):
+    total: int
+    items: list[Composite]
+
+
+class CompositeDetail(Composite):
+    lock: dict[str, Any]
+    card: str
+    versions: list[int]
+
+
+class NewComposite(Taken):
+    """``lock``: what stands in the composite's ``cogen.lock``; ``card``: its README.md."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=63)
+    title: str = Field(min_length=1, max_length=300, pattern=r"^[^\r\n]+$")
+    lock: dict[str, Any]
+    card: str = Field("", max_length=1 << 20)

@@ -1,0 +1,179 @@
+"""Search: by words and by meaning, joined by reciprocal ranks; filters and orders without a query."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cogen_registry.search import full_text
+from cogen_registry.search.catalogue import FACETS, Catalogue
+from cogen_registry.search.embedder import Embedder
+
+if TYPE_CHECKING:
+    from cogen_registry.service import Service
+
+#: Reciprocal rank fusion: 1 / (K + rank). Cormack, Clarke and Büttcher, SIGIR 2009.
+K = 60
+#: Places of each list that count; a search finds at most twice as many.
+DEPTH = 200
+#: Least cosine of an expert that shares no word with the query: below, MiniLM's neighbours are chance.
+FLOOR = 0.2
+#: Below this share of rows it is quicker to take them out than to multiply them all.
+_FEW = 0.2
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for. ``sort``: "relevance" (with ``q``) or one of catalogue.ORDERS; "" is the fitting one."""
+
+    q: str = ""
+    domain: str | None = None
+    language: str | None = None
+    licence: str | None = None
+    base: str | None = None
+    publisher: str | None = None
+    size: tuple[float, float] | None = None
+    sort: str = ""
+    limit: int = 20
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """``ids`` of table ``experts``, one page of ``total``; ``scores`` where there was a query.
+
+    ``meaning``: was it searched by meaning too? If not, ``note`` says why.
+    """
+
+    total: int
+    ids: list[int]
+    scores: list[float] | None = None
+    meaning: bool = False
+    note: str | None = None
+
+
+class Search:
+    """In ``service.rooms["search"]``. Reads what changed when it is asked next."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.embedder = Embedder(service.settings.embedder)
+        self.catalogue = Catalogue()
+        self._serial = -1
+        self.lock = threading.Lock()
+
+    def fresh(self) -> Catalogue:
+        """The catalogue with everything that was visible when this was called."""
+        if self._serial != self.service.serial:
+            with self.lock:
+                serial = self.service.serial
+                if self._serial != serial:
+                    if self._shrunk():
+                        self.catalogue = Catalogue()
+                    with self.service.sessions.read() as session:
+                        self.catalogue.follow(session)
+                    self._serial = serial
+        return self.catalogue
+
+    def _shrunk(self) -> bool:
+        """Are most rows of experts that are no longer current? Then it is time to begin again."""
+        length = len(self.catalogue)
+        return length > 1000 and int(self.catalogue.alive.values.sum()) < length // 2
+
+    def find(self, query: Query) -> Found:
+        """One page. Equal queries over equal experts give equal pages."""
+        catalogue = self.fresh()
+        mask = mask_of(catalogue, query)
+        if not query.q.strip():
+            order = catalogue.order(query.sort if query.sort not in ("", "relevance") else "newest")
+            rows = order[mask[order]]
+            page = rows[query.offset : query.offset + query.limit]
+            return Found(len(rows), catalogue.ids.values[page].tolist())
+        lists = [self._by_words(catalogue, query, mask)]
+        if self.embedder.ready and catalogue.vectors is not None:
+            lists.append(self._by_meaning(catalogue, query.q, mask))
+        scores = fused(lists)
+        rows = sorted(scores, key=lambda row: (-scores[row], catalogue.names[row], row))
+        if query.sort not in ("", "relevance"):
+            place = np.argsort(catalogue.order(query.sort))
+            rows.sort(key=lambda row: int(place[row]))
+        page = rows[query.offset : query.offset + query.limit]
+        ids = catalogue.ids.values[page].tolist()
+        return Found(len(rows), ids, [scores[row] for row in page], self.embedder.ready, self._note(catalogue))
+
+    def _note(self, catalogue: Catalogue) -> str | None:
+        waiting = int((catalogue.alive.values & ~catalogue.embedded.values[: len(catalogue)]).sum())
+        if self.embedder.ready and waiting:
+            return f"{waiting:,} experts are found by their words alone until they are embedded"
+        return self.embedder.note
+
+    def _by_words(self, catalogue: Catalogue, query: Query, mask: np.ndarray) -> list[int]:
+        # A filter may leave little of the best: then the whole list is needed.
+        limit = -1 if mask.sum() < catalogue.alive.values[: len(mask)].sum() else DEPTH
+        with self.service.sessions.read() as session:
+            found = full_text.ranked(session, query.q, len(mask) if limit < 0 else limit)
+        rows = (catalogue.rows.get(id, -1) for id in found)
+        return [row for row in rows if 0 <= row < len(mask) and mask[row]][:DEPTH]
+
+    def _by_meaning(self, catalogue: Catalogue, q: str, mask: np.ndarray) -> list[int]:
+        assert catalogue.vectors is not None
+        vectors = catalogue.vectors.values[: len(mask)]
+        usable = mask[: len(vectors)] & catalogue.embedded.values[: len(vectors)]
+        return nearest(vectors, self.embedder.query(q), usable)
+
+    def facets(self) -> dict[str, list[tuple[str, int]]]:
+        """Of every filter: values and how many current experts have them, the most frequent first."""
+        catalogue = self.fresh()
+        return {name: catalogue.facets[name].counts(catalogue.alive.values) for name in FACETS}
+
+
+def mask_of(catalogue: Catalogue, query: Query) -> np.ndarray:
+    """Current experts that pass all filters: shape (rows,), bool."""
+    mask = catalogue.alive.values.copy()
+    for name in FACETS:
+        value = getattr(query, name)
+        if value:
+            mask &= catalogue.facets[name].mask(value.strip(), len(mask))
+    if query.size is not None:
+        sizes = catalogue.parameters.values[: len(mask)]
+        mask &= (sizes >= query.size[0]) & (sizes <= query.size[1])
+    return mask
+
+
+def nearest(vectors: np.ndarray, query: np.ndarray, usable: np.ndarray, depth: int = DEPTH) -> list[int]:
+    """Rows of ``usable`` whose cosine is at least :data:`FLOOR`, the nearest first; exact. Equal ones by row.
+
+    :param vectors: shape (rows, dimensions), unit length. :param query: shape (dimensions,), unit length.
+    """
+    rows = np.flatnonzero(usable)
+    if len(rows) < _FEW * len(vectors):
+        scores = vectors[rows] @ query
+    else:
+        scores = (vectors @ query)[rows]
+    if len(rows) > depth:
+        best = np.argpartition(-scores, depth - 1)[:depth]
+        rows, scores = rows[best], scores[best]
+    order = np.lexsort((rows, -scores))
+    found: list[int] = rows[order[scores[order] >= FLOOR]].tolist()
+    return found
+
+
+def fused(lists: list[list[int]]) -> dict[int, float]:
+    """Row → sum of 1 / (:data:`K` + rank) over the lists that have it; ranks begin with 1."""
+    scores: dict[int, float] = {}
+    for found in lists:
+        for rank, row in enumerate(found, 1):
+            scores[row] = scores.get(row, 0.0) + 1 / (K + rank)
+    return scores
+
+
+def search_of(service: Service) -> Search:
+    """The one search of a service; made at the first call."""
+    with service._counting:
+        found: Any = service.rooms.get("search")
+        if found is None:
+            found = service.rooms["search"] = Search(service)
+    return found

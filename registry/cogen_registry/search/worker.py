@@ -1,0 +1,96 @@
+"""A thread that loads the embedding model, gives every current expert its vector, and waits for more."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, select, text, update
+
+from cogen_registry.database.tables import Expert
+
+if TYPE_CHECKING:
+    from cogen_registry.search.index import Search
+
+#: Texts that are embedded at once: a query waits for one batch at most, a quarter of a second on one core.
+BATCH = 4
+#: Seconds after the start before the model is loaded: its import would slow down the start itself.
+_PATIENCE = 0.5
+_STATE = "embedder"
+
+
+class Worker:
+    """Started and stopped with the application; a daemon, so that nobody waits for a model that is loading."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="search", daemon=True)
+
+    def start(self) -> None:
+        self.search.service.listeners.append(self._wake.set)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        embedder = self.search.embedder
+        if not embedder.wanted or self._stop.wait(_PATIENCE) or not embedder.load():
+            return
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                adopt(self.search)
+                while not self._stop.is_set() and embed_some(self.search):
+                    pass
+            except Exception:  # a database that is away for a while: the next change tries again
+                logging.getLogger("cogen_registry").exception("experts could not be embedded")
+            self._wake.wait()
+
+
+def adopt(search: Search) -> None:
+    """Vectors of another model are worth nothing beside this one's: drop them."""
+    identity = search.embedder.identity
+    name = {"name": _STATE}
+    with search.service.sessions.write() as session:
+        known = session.scalar(text("SELECT value FROM search_state WHERE name = :name"), name)
+        if known == identity:
+            return
+        session.execute(text("DELETE FROM search_state WHERE name = :name"), name)
+        session.execute(
+            text("INSERT INTO search_state (name, value) VALUES (:name, :value)"), name | {"value": identity}
+        )
+        if known is not None:
+            session.execute(update(Expert).values(vector=None))
+    if known is not None:
+        search.fresh()
+        with search.lock:
+            search.catalogue.forget_vectors()
+
+
+def embed_some(search: Search) -> int:
+    """Give a few experts their vectors; how many.
+
+    The number of those that still lack one is not known without counting; call it until nothing is left.
+    """
+    ids = search.fresh().missing(BATCH)
+    if not ids:
+        return 0
+    with search.service.sessions.read() as session:
+        found = session.execute(select(Expert.id, Expert.text, Expert.title).where(Expert.id.in_(ids))).all()
+    if not found:  # gone in the meantime
+        return 0
+    vectors = search.embedder.texts([one.text or one.title for one in found]).astype("<f4")
+    table = Expert.__table__
+    statement = update(table).where(table.c.id == bindparam("expert")).values(vector=bindparam("vector_"))
+    with search.service.sessions.write() as session:
+        session.connection().execute(
+            statement, [{"expert": one.id, "vector_": row.tobytes()} for one, row in zip(found, vectors, strict=True)]
+        )
+    with search.lock:
+        search.catalogue.embed([one.id for one in found], vectors)
+    return len(found)
