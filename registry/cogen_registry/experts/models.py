@@ -181,17 +181,10 @@ class PublicKey(BaseModel):
 
 
 class NewKey(Taken):
-    """``proof``: base64 of the DER signature (ECDSA, SHA-256) of the challenge's bytes, made with the private key."""
+    """``proof``: see :func:`cogen.trust.keys.prove_possession`, made with the private key for this publisher's name."""
 
     pem: str = Field(max_length=4096)
-    challenge: str = Field(max_length=500)
     proof: str = Field(max_length=1024)
-
-
-class Challenge(BaseModel):
-    """What the holder of a key signs within ten minutes."""
-
-    challenge: str
 
 
 class Publisher(BaseModel):

@@ -129,11 +129,6 @@ def _publishers(routes: APIRouter, service: Service) -> None:
         """A team: its keys, those that were revoked with them, and its experts."""
         return find.publisher_of(service, name)
 
-    @routes.get("/keys/challenge")
-    def challenge(principal: Principal = may) -> models.Challenge:
-        """What to sign to prove that a key is yours."""
-        return models.Challenge(challenge=keys.challenge_for(principal))
-
     @routes.post("/keys", status_code=201)
     def add_key(new: models.NewKey, response: Response, principal: Principal = may) -> models.PublicKey:
         """Add a key to sign releases with. 200: it was there already."""

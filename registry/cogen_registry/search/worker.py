@@ -86,10 +86,10 @@ def embed_some(search: Search) -> int:
         return 0
     vectors = search.embedder.texts([one.text or one.title for one in found]).astype("<f4")
     table = Expert.__table__
-    statement = update(table).where(table.c.id == bindparam("expert")).values(vector=bindparam("vector_"))
+    statement = update(table).where(table.c.id == bindparam("row")).values(vector=bindparam("made"))
     with search.service.sessions.write() as session:
         session.connection().execute(
-            statement, [{"expert": one.id, "vector_": row.tobytes()} for one, row in zip(found, vectors, strict=True)]
+            statement, [{"row": one.id, "made": vector.tobytes()} for one, vector in zip(found, vectors, strict=True)]
         )
     with search.lock:
         search.catalogue.embed([one.id for one in found], vectors)

@@ -1,0 +1,202 @@
+"""Search over the tables: by words, by meaning, filters, orders, and what changes while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select, text, update
+from support.manifests import manifest
+from support.shelf import open_service, put
+
+from cogen.spec.expert import ExpertSpec
+from cogen_registry.database.tables import Expert
+from cogen_registry.search.full_text import words_of
+from cogen_registry.search.index import Query, Search, search_of
+from cogen_registry.search.text import text_of
+from cogen_registry.search.worker import adopt, embed_some
+from cogen_registry.service import Service
+
+
+def names(service: Service, q: str = "", **wishes: Any) -> list[str]:
+    """Ids of experts that are found, in their order."""
+    search = search_of(service)
+    found = search.find(Query(q=q, **wishes))
+    catalogue = search.catalogue
+    return [catalogue.names[catalogue.rows[id]] for id in found.ids]
+
+
+@pytest.fixture
+def three(service: Service) -> Service:
+    put(service, "clinic", title="Staging of tumours", domains=["Medicine", "oncology"], languages=["en-GB"])
+    put(
+        service, "grids", title="Power grids", domains=["energy"], license="MIT OR Apache-2.0", parameters=5_000_000_000
+    )
+    put(service, "alloys", title="Steels and alloys", domains=["materials"], languages=["de"], parameters=200)
+    return service
+
+
+def test_text_holds_what_an_expert_is_for() -> None:
+    """Title first; the data card's sources and limits; never what it is not for, and no "unknown"."""
+    document = manifest("power", title="Power  grids", domains=["energy", "grids"])
+    document["data"]["not_for"] = "divination"
+    found = text_of(ExpertSpec.model_validate(document))
+    assert found.splitlines()[0] == "Power grids"
+    assert "energy, grids" in found.splitlines()
+    assert "Invented words" in found
+    assert "for tests only" in found
+    assert "divination" not in found
+    assert "unknown" not in found
+
+
+def test_words_are_found_in_any_form(three: Service) -> None:
+    """Stems, accents and case don't matter; all words before some."""
+    assert names(three, "tumour staging") == ["clinic"]
+    assert names(three, "TUMOURS") == ["clinic"]
+    assert names(three, "grid alloy") == ["grids", "alloys"] or names(three, "grid alloy") == ["alloys", "grids"]
+    assert names(three, "zebra") == []
+
+
+@pytest.mark.parametrize(
+    "q", ['"', "a OR", "NEAR(", "tumour* -x", "title:tumour", "'; DROP TABLE experts", "(", "^a", "%", "\0"]
+)
+def test_operators_are_words(three: Service, q: str) -> None:
+    """Nothing that a user writes is an operator or an error."""
+    names(three, q)
+    assert names(three, "tumour") == ["clinic"]
+
+
+def test_stop_words_count_only_alone() -> None:
+    assert words_of("the staging of a tumour") == ["staging", "tumour"]
+    assert words_of("to be") == ["to", "be"]
+    assert len(words_of(" ".join(f"w{i}" for i in range(100)))) == 16
+
+
+def test_filters(three: Service) -> None:
+    assert names(three, domain="medicine") == ["clinic"]
+    assert names(three, domain="ENERGY") == ["grids"]
+    assert names(three, language="en") == ["grids", "clinic"]
+    assert names(three, language="en-gb") == ["clinic"]
+    assert names(three, licence="mit") == ["grids"]
+    assert names(three, licence="Apache-2.0", sort="name") == ["alloys", "clinic", "grids"]
+    assert names(three, base="a base", sort="name") == ["alloys", "clinic", "grids"]
+    assert names(three, base="0" * 64, sort="name") == names(three, base="sha256:" + "0" * 64, sort="name")
+    assert names(three, base="0" * 63) == []
+    assert names(three, size=(0, 999)) == ["alloys"]
+    assert names(three, size=(3e9, 6e9), domain="energy") == ["grids"]
+    assert names(three, size=(3e9, 6e9), domain="medicine") == []
+    assert names(three, publisher="team", sort="largest") == ["grids", "clinic", "alloys"]
+    assert names(three, "tumour", language="de") == []
+    assert search_of(three).facets()["domain"] == [("energy", 1), ("materials", 1), ("medicine", 1), ("oncology", 1)]
+
+
+def test_orders_and_pages(three: Service) -> None:
+    """Pages put together are the whole list; a page beyond the end is empty."""
+    assert names(three) == ["alloys", "grids", "clinic"]
+    assert names(three, sort="name") == ["alloys", "clinic", "grids"]
+    assert names(three, sort="smallest") == ["alloys", "clinic", "grids"]
+    pages = [names(three, sort="name", limit=1, offset=place) for place in range(4)]
+    assert pages == [["alloys"], ["clinic"], ["grids"], []]
+    assert search_of(three).find(Query(limit=1)).total == 3
+    assert names(three, "grid alloy tumour", sort="name") == ["alloys", "clinic", "grids"]
+
+
+def test_equal_scores_stand_in_the_order_of_their_names(service: Service) -> None:
+    for id in ("delta", "alpha", "charlie", "bravo"):
+        put(service, id, title="Same words")
+    with service.sessions.write() as session:
+        session.execute(update(Expert).values(text="same"))
+    assert search_of(service).find(Query(q="same")).total == 4
+    assert names(service, sort="smallest") == ["alpha", "bravo", "charlie", "delta"]
+    assert names(service, "same") == names(service, "same")
+
+
+def test_it_follows_what_changes(three: Service) -> None:
+    """A new expert is found at once, a yanked one no longer, one that comes back again; also by words."""
+    assert names(three, "zebra") == []
+    row = put(three, "zoo", title="Zebras")
+    assert names(three, "zebra") == ["zoo"]
+    for current, wanted in ((False, []), (True, ["zoo"]), (False, [])):
+        with three.sessions.write() as session:
+            session.execute(update(Expert).where(Expert.id == row).values(current=current))
+        three.changed()
+        assert names(three, "zebra") == wanted
+        assert ("zoo" in names(three)) is current
+    with three.sessions.write() as session:
+        session.execute(text("INSERT INTO experts_text(experts_text) VALUES ('integrity-check')"))
+
+
+def test_a_new_version_takes_the_place_of_the_old(three: Service) -> None:
+    put(three, "clinic", "2.0", title="Nursing")
+    assert names(three, "tumour") == []
+    assert names(three, "nursing") == ["clinic"]
+    assert sorted(names(three)) == ["alloys", "clinic", "grids"]
+
+
+def test_a_catalogue_of_leavers_begins_again(service: Service) -> None:
+    rows = [put(service, f"e{i}") for i in range(12)]
+    search = Search(service)
+    search.find(Query())
+    with service.sessions.write() as session:
+        session.execute(update(Expert).where(Expert.id.in_(rows[:9])).values(current=False))
+    service.changed()
+    assert search.find(Query()).total == 3
+    assert len(search.catalogue) == 12  # few rows are not worth it
+    search._shrunk = lambda: True  # type: ignore[method-assign]
+    service.changed()
+    assert search.find(Query()).total == 3
+    assert len(search.catalogue) == 3
+
+
+def test_without_a_model_the_answer_says_so(three: Service) -> None:
+    found = search_of(three).find(Query(q="tumour"))
+    assert (found.meaning, found.note) == (False, "search by meaning is switched off")
+    assert found.scores == [1 / 61]
+
+
+def test_a_model_that_is_none_is_said_and_words_go_on(tmp_path: Path) -> None:
+    service = open_service(tmp_path / "root", embedder=str(tmp_path / "nothing"))
+    put(service, "clinic", title="Staging of tumours")
+    search = search_of(service)
+    assert search.find(Query(q="tumour")).note == "the model for search by meaning is loading"
+    assert search.embedder.load() is False
+    found = search.find(Query(q="tumour"))
+    assert found.total == 1
+    assert not found.meaning
+    assert "does not exist" in str(found.note)
+    service.close()
+
+
+def test_by_meaning(tmp_path: Path, model: Path) -> None:
+    """What shares no word is found; experts are embedded once, and by another model again."""
+    service = open_service(tmp_path / "root", embedder=str(model))
+    put(service, "clinic", title="Cancer", summary="Oncology")
+    put(service, "grids", title="Grid", summary="Electricity")
+    search = search_of(service)
+    assert names(service, "tumour") == []
+    assert search.embedder.load()
+    adopt(search)
+    assert search.find(Query(q="tumour")).note == "2 experts are found by their words alone until they are embedded"
+    assert embed_some(search) == 2
+    assert embed_some(search) == 0
+    found = search.find(Query(q="tumour"))
+    assert (found.meaning, found.note) == (True, None)
+    assert names(service, "tumour") == ["clinic"]
+    assert names(service, "power", domain="nothing") == []
+    with service.sessions.read() as session:
+        vectors = [np.frombuffer(one, "<f4") for one in session.scalars(select(Expert.vector).order_by(Expert.id))]
+    assert [float(np.linalg.norm(one)) for one in vectors] == pytest.approx([1, 1])
+    # Words and meaning together: both lists know it, so it stands before what only one of them knows.
+    put(service, "both", title="Tumour oncology")
+    assert embed_some(search) == 1
+    assert names(service, "tumour")[0] == "both"
+    # The next start reads vectors back; a model with another digest begins anew.
+    again = Search(service)
+    again.fresh()
+    assert again.catalogue.missing(9) == []
+    again.embedder.identity = "sha256:other"
+    adopt(again)
+    assert len(again.catalogue.missing(9)) == 3
+    service.close()
