@@ -1,1 +1,1 @@
-"""Between a publisher, a registry and this environment: publish, search, add, remove, verify. Speaks HTTP."""
+"""Between a publisher, a registry and this environment: publish, search, add, remove, verify."""

@@ -1,15 +1,23 @@
-"""``hf://org/repo@revision[/file]``: the Hugging Face Hub, through its own client, cache and offline mode."""
+"""``hf://org/repo@revision[/file]``: the Hugging Face Hub, through its own client, cache and offline mode.
+
+What a registry holds (see :func:`cogen.trust.registries.holder`) comes from there under the same name.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
 from cogen.checkpoints.sources._fetch import Request
 from cogen.errors import SourceError
+
+if TYPE_CHECKING:
+    from cogen.trust.registries import Registry
 
 #: What a model folder may bring. Never *.bin, *.pt (pickles) and never *.py (code).
 _PATTERNS = [
@@ -37,6 +45,19 @@ def fetch(request: Request) -> Path:
             f"{request.uri} does not name a commit",
             hint="pin it: hf://org/repo@<40-digit commit>; branches and tags move",
         )
+    if (registry := _registry(repo)) is not None:
+        from cogen.checkpoints.sources.registry import place_of, snapshot
+
+        home = place_of(registry, repo, revision)
+        if request.offline and not home.is_dir():
+            raise SourceError(
+                f"{repo} is not in the cache and HF_HUB_OFFLINE asks for no network",
+                hint=f"unset HF_HUB_OFFLINE once to fetch it from {registry.url}",
+            )
+        if not home.is_dir():
+            request.talk(f"fetching {repo} at {revision[:8]} from {registry.url}")
+        folder = snapshot(registry, repo, revision, _PATTERNS)
+        return folder / file if file else folder
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -72,6 +93,15 @@ def fetch(request: Request) -> Path:
         raise SourceError(
             f"fetching {repo} failed: {error}", hint="check the network and the free disk space"
         ) from error
+
+
+def _registry(repo: str) -> Registry | None:
+    """The registry that holds ``repo``. An endpoint that the user set for huggingface_hub wins over it."""
+    if os.environ.get("HF_ENDPOINT"):
+        return None
+    from cogen.trust.registries import holder
+
+    return holder(repo)
 
 
 def _view(snapshot: Path, repo: str, revision: str) -> Path:
