@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
 from cogen_registry.errors import Refused
@@ -37,6 +38,12 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:
         return JSONResponse({"error": error.message, "hint": error.hint}, error.status, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return JSONResponse({"error": f"{place}: {first['msg']}", "hint": "/docs says what is expected"}, 422)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

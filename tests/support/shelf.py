@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,23 @@ from cogen_registry.settings import Settings
 from support.manifests import manifest
 
 
+@cache
+def _empty() -> Path:
+    """A root whose database has all tables; copying it is quicker than migrating one for every test."""
+    folder = Path(tempfile.mkdtemp(prefix="cogen-registry-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Service.open(Settings(root=folder / "root", embedder="none")).close()
+    return folder / "root"
+
+
+def fresh_root(root: Path) -> Path:
+    """An empty registry at ``root``."""
+    return Path(shutil.copytree(_empty(), root))
+
+
 def open_service(root: Path, **settings: Any) -> Service:
     """Without a model unless ``embedder`` names one."""
+    fresh_root(root)
     return Service.open(Settings.model_validate({"root": root, "embedder": "none"} | settings))
 
 
