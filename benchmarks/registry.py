@@ -1,0 +1,376 @@
+"""The registry under load: 100,000 made-up experts in its store, one real server, measured over loopback.
+
+    python benchmarks/registry.py [--experts 100000] [--root DIR] [--seconds 5]
+
+Experts are written straight into the tables by a process of its own: words drawn by Zipf's law from a vocabulary of
+made-up words and 40 subjects, unit vectors that are random and lean towards the embedding of one of the subjects,
+manifests as long as a real one. The server runs on core 0 (`taskset`), everything that asks it on the others. Latencies
+are of one client on one kept-alive connection (raw sockets); throughput is by wrk (apt-get install wrk). Every line
+ends in what was wished for and whether it is met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SUBJECTS = (
+    "tumour staging oncology", "radiology reports imaging", "power grid load forecasting", "materials alloys fatigue",
+    "neuroscience spikes cortex", "contract law clauses", "patent claims chemistry", "protein folding biology",
+    "weather forecasting climate", "supply chain logistics", "banking fraud detection", "insurance claims",
+    "legal court decisions", "tax accounting rules", "aviation maintenance", "railway signalling",
+    "automotive diagnostics", "semiconductor layout", "software testing python", "database query tuning",
+    "network security incidents", "compiler optimisation", "astronomy spectra", "geology seismic",
+    "oceanography currents", "agriculture crop disease", "veterinary medicine", "pharmacology interactions",
+    "nursing care plans", "psychology therapy", "education lesson plans", "poetry translation", "music theory harmony",
+    "history archives", "philosophy ethics", "architecture building codes", "tourism reviews",
+    "cooking recipes nutrition", "sports statistics", "customer support telecom",
+)  # fmt: skip
+LANGUAGES = ("en", "en-gb", "de", "fr", "es", "zh", "ja", "pt-br")
+LICENCES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
+BASES = tuple(f"Base model {i}" for i in range(50))
+BATCH = 2000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experts", type=int, default=100_000)
+    parser.add_argument("--root", type=Path, help="keep the store here and use it again")
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement of throughput")
+    parser.add_argument("--fill", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.fill:
+        fill(options.root, options.experts)
+        return 0
+    root = options.root or Path(tempfile.mkdtemp(prefix="cogen-bench-"))
+    try:
+        if not (root / "registry.sqlite").exists():
+            begin = time.perf_counter()
+            again = [sys.executable, __file__, "--fill", "--root", str(root), "--experts", str(options.experts)]
+            subprocess.run(again, check=True)
+            print(f"{options.experts:,} experts written in {time.perf_counter() - begin:.0f} s, "
+                  f"{(root / 'registry.sqlite').stat().st_size / 1e9:.2f} GB")  # fmt: skip
+        with Server(root) as server:
+            measure(server, options.seconds)
+    finally:
+        if options.root is None:
+            shutil.rmtree(root)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ the made-up experts
+
+
+def fill(root: Path, count: int) -> None:
+    """Write ``count`` released experts and the text index; the tables' own triggers do the rest."""
+    import numpy as np
+    from sqlalchemy import insert, text
+
+    from cogen.routing.embedder import DEFAULT_DIGEST
+    from cogen_registry.database.tables import Domain, Expert, Language, Project, Publisher, Release
+    from cogen_registry.service import Service
+    from cogen_registry.settings import Settings
+
+    service = Service.open(Settings(root=root, embedder="none"))
+    subjects = _embedded()
+    draw, numbers = random.Random(0), np.random.default_rng(0)
+    with service.sessions.write() as session:
+        session.execute(
+            insert(Publisher), [{"name": f"team-{i}", "title": f"Team {i}", "limits": {}} for i in range(500)]
+        )
+        session.execute(text("INSERT INTO search_state VALUES ('embedder', :value)"), {"value": DEFAULT_DIGEST})
+    manifest = _manifest()
+    for start in range(0, count, BATCH):
+        ids = range(start + 1, min(start + BATCH, count) + 1)
+        with service.sessions.write() as session:
+            rows = [_expert(id, draw, numbers, subjects, manifest) for id in ids]
+            session.execute(insert(Project), [row["project"] for row in rows])
+            session.execute(insert(Release), [row["release"] for row in rows])
+            session.execute(insert(Expert), [row["expert"] for row in rows])
+            session.execute(insert(Domain), [one for row in rows for one in row["domains"]])
+            session.execute(insert(Language), [one for row in rows for one in row["languages"]])
+    with service.sessions.write() as session:
+        session.execute(text("ANALYZE"))
+    service.close()
+
+
+def _embedded() -> Any:
+    """Unit vectors of the subjects, shape (subjects, 384)."""
+    from cogen.routing.embedder import Embedder
+
+    return Embedder().encode(SUBJECTS).numpy()
+
+
+def _manifest() -> dict[str, Any]:
+    """That of a real expert: what is not looked at here should be as long as it is."""
+    import tomllib
+
+    from cogen.spec.expert import ExpertSpec
+
+    path = Path(__file__).parents[1] / "plugins/cogen-plugin-clinical/src/cogen_plugin_clinical/expert.toml"
+    return ExpertSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
+
+
+def _words(draw: random.Random, count: int) -> str:
+    """Made-up words; the n-th most frequent is drawn about n times more seldom than the first."""
+    syllables = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu"]
+    found = []
+    for _ in range(count):
+        rank = int(20_000 ** draw.random())
+        found.append("".join(syllables[(rank // 15**place) % 15] for place in range(4)))
+    return " ".join(found)
+
+
+def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    subject = draw.randrange(len(SUBJECTS))
+    words = SUBJECTS[subject].split()
+    name, version = f"e{id}-{words[0]}", f"{draw.randrange(9)}.{draw.randrange(9)}"
+    title, summary = f"{' '.join(words)} {_words(draw, 2)}", f"{_words(draw, 8)} {words[-1]} {_words(draw, 3)}"
+    noise = numbers.normal(size=subjects.shape[1]) / np.sqrt(subjects.shape[1])
+    vector = 0.8 * subjects[subject] + noise
+    sha256 = hashlib.sha256(str(id).encode()).hexdigest()
+    base, licence = draw.randrange(len(BASES)), draw.choice(LICENCES)
+    tags = draw.sample(LANGUAGES, draw.randint(1, 2))
+    domains = {SUBJECTS[subject], words[0], draw.choice(SUBJECTS)}
+    spec = manifest | {"id": name, "title": title, "summary": summary, "domains": sorted(domains), "languages": tags}
+    publisher = 1 + draw.randrange(500)
+    return {
+        "project": {"id": id, "name": f"cogen-plugin-{name}", "look": str(id), "publisher_id": publisher},
+        "release": {
+            "id": id, "project_id": id, "version": version, "same": version, "state": "released", "sha256": sha256,
+            "filename": f"cogen_plugin_{name.replace('-', '_')}-{version}-py3-none-any.whl", "size": 10_000_000 + id,
+            "metadata_sha256": sha256, "summary": summary, "requires_python": ">=3.11",
+        },
+        "expert": {
+            "id": id, "release_id": id, "expert": name, "current": True, "title": title, "summary": summary,
+            "publisher": f"team-{publisher - 1}", "licence": licence, "architecture": "LlamaForCausalLM",
+            "relation": "ffn", "parameters": int(10 ** draw.uniform(6, 11)), "base_name": BASES[base],
+            "lineage": "sha256:" + hashlib.sha256(str(base).encode()).hexdigest(), "spec": spec,
+            "text": f"{title}\n{summary}\n{', '.join(domains)}\n{_words(draw, 60)}",
+            "vector": (vector / np.linalg.norm(vector)).astype("<f4").tobytes(),
+        },
+        "domains": [{"expert_id": id, "name": one} for one in domains],
+        "languages": [{"expert_id": id, "tag": one} for one in tags],
+    }  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------------- the server
+
+
+class Server:
+    """`cogen-registry serve` on core 0, until the block ends."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __enter__(self) -> Server:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        script = Path(sys.executable).parent / "cogen-registry"
+        command = [str(script), "serve", "--root", str(self.root), "--port", str(self.port)]
+        begin = time.perf_counter()
+        self.process = subprocess.Popen(_pinned(command, "0"), env=os.environ | {"OMP_NUM_THREADS": "1"})
+        self.started = self._until(begin, "/healthz", lambda _: True)
+        self.listed = self._until(begin, "/api/v1/experts?limit=1", lambda body: body["total"] > 0)
+        self.meant = self._until(begin, "/api/v1/experts?q=x", lambda body: body["meaning"])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+    def _until(self, begin: float, path: str, good: Callable[[Any], bool], patience: float = 120) -> float:
+        """Seconds from ``begin`` to the first good answer."""
+        while time.perf_counter() - begin < patience:
+            try:
+                client = Client(self.port)
+                status, body = client.get(path)
+                if status == 200 and good(json.loads(body)):
+                    return time.perf_counter() - begin
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise SystemExit(f"{path} has no good answer after {patience:.0f} s")
+
+    def memory(self) -> dict[str, float]:
+        """MB, now and at the most."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return {
+            line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith(("VmRSS", "VmHWM"))
+        }
+
+
+def _pinned(command: list[str], cores: str) -> list[str]:
+    return ["taskset", "-c", cores, *command] if shutil.which("taskset") else command
+
+
+class Client:
+    """One kept-alive connection; no library between the clock and the socket."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += self._more()
+        head, _, body = data.partition(b"\r\n\r\n")
+        lengths = [
+            int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
+        ]
+        while lengths and len(body) < lengths[0]:
+            body += self._more()
+        return int(head.split()[1]), body
+
+    def _more(self) -> bytes:
+        if not (data := self._socket.recv(1 << 16)):
+            raise ConnectionError("the server went away")
+        return data
+
+
+# ------------------------------------------------------------------------------------------------------- measurements
+
+
+def measure(server: Server, seconds: int) -> None:
+    others = set(range(os.cpu_count() or 1)) - {0}
+    if others:
+        os.sched_setaffinity(0, others)
+    say("start-up, to the first /healthz", server.started, "s", 3)
+    say("start-up, to the first list of experts", server.listed, "s", 3)
+    print(f"start-up, until search by meaning is there: {server.meant:.2f} s (the model is loaded behind)")
+    print(f"memory at rest: {server.memory()['VmRSS']:.0f} MB")
+    queries = list(_queries(300))
+    first = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
+    again = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
+    print(f"embedding of a query (first pass less second): p50 {_at(first, 50) - _at(again, 50):.1f} ms")
+    print(f"search, embedding with it: p50 {_at(first, 50):.1f} ms, p99 {_at(first, 99):.1f} ms")
+    say("search by meaning and words, query embedded, p50", _at(again, 50), "ms", 50)
+    say("search by meaning and words, query embedded, p99", _at(again, 99), "ms", 200)
+    narrow = [
+        f"&domain={urllib.parse.quote(random.Random(i).choice(SUBJECTS))}&size=1B-70B" for i in range(len(queries))
+    ]
+    filtered = latencies(
+        server, [f"q={urllib.parse.quote(query)}{more}" for query, more in zip(queries, narrow, strict=True)]
+    )
+    say("… with filters domain and size, p99", _at(filtered, 99), "ms", 200)
+    broad = latencies(server, [f"q={urllib.parse.quote(query)}&language=en" for query in queries])
+    say("… with the filter language=en, p99", _at(broad, 99), "ms", 200)
+    for name, paths in _pages(server).items():
+        throughput(server, name, paths, seconds)
+    for key, title in (("VmRSS", "memory after all that"), ("VmHWM", "memory at the most")):
+        say(title, server.memory()[key], "MB", 1024)
+    cold_client(server)
+
+
+def say(what: str, value: float, unit: str, wish: float, least: bool = False) -> None:
+    met = value >= wish if least else value < wish
+    sign = "at least" if least else "under"
+    print(f"{what}: {value:,.{2 if unit == 's' else 1}f} {unit} (wish: {sign} {wish:g}; {'met' if met else 'NOT MET'})")
+
+
+def _queries(count: int) -> Iterator[str]:
+    """Half of them subjects in other words, half made-up words, rare and frequent."""
+    draw = random.Random(1)
+    for place in range(count):
+        words = draw.choice(SUBJECTS).split()
+        draw.shuffle(words)
+        yield f"{' '.join(words)} {_words(draw, 1)}" if place % 2 else _words(draw, draw.randint(1, 4))
+
+
+def latencies(server: Server, queries: list[str]) -> list[float]:
+    """Milliseconds of each, sorted; one after the other."""
+    client, found = Client(server.port), []
+    for query in queries:
+        begin = time.perf_counter()
+        status, _ = client.get(f"/api/v1/experts?limit=20&{query}")
+        found.append((time.perf_counter() - begin) * 1000)
+        if status != 200:
+            raise SystemExit(f"{query}: status {status}")
+    return sorted(found)
+
+
+def _at(values: list[float], percent: float) -> float:
+    return values[min(len(values) - 1, int(len(values) * percent / 100))]
+
+
+def _pages(server: Server) -> dict[str, list[str]]:
+    cards = json.loads(Client(server.port).get("/api/v1/experts?limit=100&sort=name")[1])["items"]
+    return {
+        "index page (/)": ["/"],
+        "expert page (/experts/ID)": [f"/experts/{card['id']}" for card in cards],
+        "package page (/simple/NAME/)": [f"/simple/{card['project']}/" for card in cards],
+        "expert (/api/v1/experts/ID)": [f"/api/v1/experts/{card['id']}" for card in cards],
+        "list (/api/v1/experts?domain=…)": [f"/api/v1/experts?domain={urllib.parse.quote(one)}" for one in SUBJECTS],
+    }
+
+
+def throughput(server: Server, name: str, paths: list[str], seconds: int) -> None:
+    """Requests a second by wrk with 8 connections over all ``paths``."""
+    status, body = Client(server.port).get(paths[0])
+    if status != 200:
+        print(f"{name}: not there (status {status})")
+        return
+    if not shutil.which("wrk"):
+        print(f"{name}: not measured (wrk is not installed)")
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(f"local paths = {{{', '.join(json.dumps(path) for path in paths)}}}\nlocal place = 0\n")
+        script.write("request = function() place = place % #paths + 1 return wrk.format(nil, paths[place]) end\n")
+        script.flush()
+        command = [
+            "wrk",
+            "-t1",
+            "-c8",
+            f"-d{seconds}s",
+            "--latency",
+            "-s",
+            script.name,
+            f"http://127.0.0.1:{server.port}",
+        ]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rate = float(told.split("Requests/sec:")[1].split()[0])
+    wrong = "; some were refused" if "Non-2xx" in told else ""
+    say(
+        f"{name}, {len(body) / 1024:.1f} KB, p99 {told.split('99%')[1].split()[0]}{wrong}",
+        rate,
+        "requests/s",
+        300,
+        True,
+    )
+
+
+def cold_client(server: Server) -> None:
+    """`cogen search` from a process that was not there before, five times; the slowest counts."""
+    script = Path(sys.executable).parent / "cogen"
+    with tempfile.TemporaryDirectory() as home:
+        environment = os.environ | {"COGEN_REGISTRY": f"http://127.0.0.1:{server.port}", "HOME": home}
+        taken = []
+        for query in ("tumour staging", "load forecasting", "contract clauses", "protein folding", "crop disease"):
+            begin = time.perf_counter()
+            done = subprocess.run([str(script), "search", query], env=environment, capture_output=True, text=True)
+            taken.append(time.perf_counter() - begin)
+            if done.returncode:
+                print(f"cogen search: not there ({(done.stderr.strip().splitlines() or ['?'])[0]})")
+                return
+    say("cogen search from a cold process, the slowest of five", max(taken), "s", 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
