@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from cogen.errors import SpecError
-from cogen.fusion.plan import Plan
+from cogen.fusion.plan import Plan, PlannedExpert
 from cogen.spec.base import Digest, Frozen, RelativePath
 from cogen.spec.expert import canonical_digest
 
@@ -77,6 +77,21 @@ class LockedMatrix(Frozen):
         return cls(part=matrix.part, level=matrix.level, rows=matrix.rows, columns=matrix.columns, cells=cells)
 
 
+class LockedSource(Frozen):
+    """The distribution that an expert came in, and who vouches for it.
+
+    ``publisher`` is the registry's name of the team and ``key`` the fingerprint of the key whose signature was checked
+    when it was installed; where ``key`` is ``None`` nothing was checked, and ``publisher`` is what the manifest says.
+    """
+
+    distribution: str
+    version: str
+    publisher: str
+    key: str | None
+    sha256: str | None
+    registry: str | None
+
+
 class Lock(Frozen):
     """See the module. ``plan_digest`` is :attr:`Plan.digest`; ``files`` are relative to the composite's folder.
 
@@ -103,6 +118,8 @@ class Lock(Frozen):
     files: dict[RelativePath, Digest] = Field(min_length=1)
     weights_digest: Digest
     matrix: LockedMatrix | None
+    #: By expert; empty in locks of before it was written down.
+    sources: dict[str, LockedSource] = Field(default_factory=dict)
 
 
 def make_lock(
@@ -141,7 +158,23 @@ def make_lock(
         files=_digests(folder),
         weights_digest=open_folder(folder).weights_digest,
         matrix=None if matrix is None else LockedMatrix.of(matrix),
+        sources={expert.id: _source(expert) for expert in plan.experts},
     )
+
+
+def _source(expert: PlannedExpert) -> LockedSource:
+    from cogen.trust.errors import TrustError
+    from cogen.trust.receipts import receipt_of
+
+    try:
+        receipt = receipt_of(expert.distribution)
+    except TrustError:  # damaged: nothing is vouched for
+        receipt = None
+    if receipt is not None and receipt.version == expert.version:
+        checked = {name: getattr(receipt, name) for name in ("publisher", "key", "sha256", "registry")}
+    else:
+        checked = {"publisher": expert.publisher, "key": None, "sha256": None, "registry": None}
+    return LockedSource(distribution=expert.distribution, version=expert.version, **checked)
 
 
 def software_versions() -> dict[str, str]:

@@ -1,0 +1,68 @@
+"""`cogen add`: verify an expert of the registry, install it, and write down what it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cogen.cli.output import out
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="NAME or NAME==VERSION: an expert's id, or its distribution.")],
+    allow_unsigned: Annotated[bool, typer.Option("--allow-unsigned", help="Accept what nobody signed.")] = False,
+    key: Annotated[
+        str | None, typer.Option(help="Fingerprint that the publisher gave you; accepts a key that is new, too.")
+    ] = None,
+    project: Annotated[Path, typer.Option(help="The file that records it.")] = Path("cogen.toml"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Verify everything, install nothing.")] = False,
+    weights: Annotated[bool, typer.Option(help="Fetch and verify weights that the registry holds, too.")] = True,
+    with_: Annotated[str | None, typer.Option("--with", help="pip or uv; default: what made this environment.")] = None,
+    registry: Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")] = None,
+) -> None:
+    """Install an expert after checking who signed it: exactly the file that was verified.
+
+    A publisher's key is remembered when it is first seen; another one is refused later. What the expert depends on
+    comes from the index that your pip or uv is configured for.
+    """
+    from cogen.remote.client import Client
+    from cogen.sharing import add, environment
+    from cogen.sharing.registry import required
+    from cogen.sharing.resolve import parse, resolve
+
+    wanted, version = parse(name)
+    tool = environment.tool(with_)
+    client = Client(required(registry))
+    release = resolve(client, wanted, version)
+    if release.yanked:
+        out.warn(f"{release.project} {release.version} was yanked by {release.publisher}")
+    trusted = add.check(client, release, key=key, allow_unsigned=allow_unsigned, file=project)
+    if trusted is None:
+        out.warn(f"{release.project} {release.version} is not signed: only the registry says that it is {wanted}")
+    elif trusted.first:
+        how = (
+            "as you asked" if key else "for the first time; --key FINGERPRINT would compare it with what you were told"
+        )
+        out.status(f"trusting the key {trusted.key} of {release.publisher} {how}")
+    with out.progress(None, f"fetching {release.filename}", "bytes") as bar:
+        verified = add.fetch(client, release, trusted, weights=weights, advance=bar.advance)
+    facts: dict[str, Any] = {
+        "project": release.project, "version": release.version, "experts": [s.id for s in verified.wheel.experts],
+        "publisher": release.publisher, "key": trusted.key if trusted else None, "sha256": release.sha256,
+        "registry": client.url, "weights": [one.model_dump(exclude={"files"}) for one in verified.weights],
+    }  # fmt: skip
+    signed = f"signed by {release.publisher} ({trusted.key[:23]}…)" if trusted else "not signed"
+    if dry_run:
+        out.success(f"{release.project} {release.version} is {signed}; nothing was installed")
+        out.result({**facts, "installed": False})
+        return
+    out.status(f"installing {release.filename} with {tool}")
+    receipt = add.install(client, verified, tool, project)
+    for one in verified.weights:
+        if one.files:
+            how = "signed" if one.signed else "as the wheel pins them"
+            out.status(f"weights {one.source}: {len(one.files)} files, {how}")
+    out.success(f"added {', '.join(receipt.experts)} ({release.project} {release.version}), {signed}; see {project}")
+    out.result({**facts, "installed": True, "installer": receipt.installer, "project_file": str(project)})

@@ -1,0 +1,57 @@
+"""`cogen verify`: is everything still what was verified? Says what changed, file by file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cogen.cli.output import out
+
+
+def command(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Experts, distributions, or folders of composites; default: all experts.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Don't ask the registry what it says today.")] = False,
+) -> None:
+    """Compare installed files, weights and signatures with what was verified; ends with exit code 1 if any differ."""
+    from cogen.sharing.verify import Finding, verify_all, verify_composite
+
+    folders = [name for name in names or [] if Path(name).is_dir() and (Path(name) / "cogen.lock").exists()]
+    experts = [name for name in names or [] if name not in folders]
+    findings: list[Finding] = []
+    with out.progress(None, "verifying") as bar:
+        for folder in folders:
+            bar.describe(f"verifying {folder}")
+            findings.append(verify_composite(Path(folder)))
+        if experts or not folders:
+            for finding in verify_all(experts, online=not offline):
+                bar.describe(f"verified {finding.name}")
+                findings.append(finding)
+    for finding in findings:
+        _show(finding)
+    wrong = [finding.name for finding in findings if finding.problems]
+    out.result(
+        {"verified": not wrong, "findings": [{**asdict(finding), "ok": not finding.problems} for finding in findings]}
+    )
+    if wrong:
+        out.error(f"{len(wrong)} of {len(findings)} differ from what was verified: {', '.join(wrong)}")
+        out.hint("`cogen add NAME` installs the verified files again; find out who changed them")
+        raise typer.Exit(1)
+    if findings:
+        out.success(f"{len(findings)} verified, nothing changed")
+    else:
+        out.status("no expert is installed")
+
+
+def _show(finding: Any) -> None:
+    mark = "✗" if finding.problems else "✓"
+    signed = f", signed by {finding.publisher} ({finding.key[:23]}…)" if finding.key else ""
+    out.text(f"{mark} {finding.name} {finding.version}: {finding.files} files{signed}")
+    for problem in finding.problems:
+        out.text(f"    {problem}")
+    for note in finding.notes:
+        out.text(f"    - {note}")

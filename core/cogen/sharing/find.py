@@ -1,0 +1,128 @@
+"""`cogen search`: in the registry, or without one among what is installed and in a static index."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cogen.errors import SourceError
+from cogen.remote.client import Client
+from cogen.remote.errors import RegistryError
+from cogen.sharing.sizes import size_range
+from cogen.trust.registries import Registry
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is looked for; ``None``: whatever it is."""
+
+    q: str = ""
+    domain: str | None = None
+    language: str | None = None
+    licence: str | None = None
+    base: str | None = None
+    size: str | None = None
+    limit: int = 20
+
+
+def ask(client: Client, wish: Wish) -> tuple[int, list[dict[str, Any]], str | None]:
+    """(how many there are, the best of them as cards, a note of the registry).
+
+    :raises RegistryError: it can't be reached, or doesn't understand.
+    """
+    answer = client.get("/api/v1/experts", asdict(wish))
+    try:
+        cards = [dict(card) for card in answer["items"]]
+        return int(answer["total"]), cards, answer.get("note") if wish.q else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise RegistryError(
+            f"{client.url} answers in a form that is not known", hint="is this the URL of a registry?"
+        ) from error
+
+
+def read_index(place: str) -> list[dict[str, Any]]:
+    """Cards of a static index: a file, or a URL (``…/api/v1/index.json`` of any registry).
+
+    :raises SourceError: it can't be read. :raises RegistryError: it can't be fetched.
+    """
+    try:
+        if re.match(r"https?://", place):
+            base, _, name = place.rpartition("/")
+            value = Client(Registry(base)).get(f"/{name}")
+        else:
+            value = json.loads(Path(place).expanduser().read_text(encoding="utf-8"))
+        cards = value["experts"] if isinstance(value, dict) else value
+        return [dict(card) for card in cards if "id" in card]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(
+            f"{place} is not an index of experts: {error}",
+            hint="it is what a registry serves as /api/v1/index.json; set it as `index` in config.toml",
+        ) from error
+
+
+def installed_cards() -> list[dict[str, Any]]:
+    """Cards of the experts that are installed here."""
+    from cogen.host import Host
+    from cogen.trust.receipts import receipts
+
+    keys = {receipt.project: receipt.key for receipt in receipts()}
+    found = []
+    for plugin in Host.discover().plugins:
+        if plugin.expert is None or plugin.state != "ok":
+            continue
+        document, project = plugin.expert.document, re.sub(r"[-_.]+", "-", plugin.distribution).lower()
+        model = document["model"]
+        base = model.get("base") or model
+        found.append(
+            {
+                "id": plugin.name, "version": plugin.version, "project": project, "title": document["title"],
+                "summary": document["summary"], "publisher": document["publisher"],
+                "domains": document["domains"], "languages": document["languages"], "licence": document["license"],
+                "base": {"name": base.get("name"), "digest": base["weights_digest"]},
+                "parameters": model["parameters"], "relation": model["relation"], "size": None,
+                "signed": keys.get(project) is not None, "key": keys.get(project), "yanked": False, "installed": True,
+            }
+        )  # fmt: skip
+    return found
+
+
+def choose(cards: list[dict[str, Any]], wish: Wish) -> tuple[int, list[dict[str, Any]]]:
+    """(how many fit, the best of them): filters as the registry has them, then by the words that a card holds."""
+    sizes = size_range(wish.size) if wish.size else None
+    fitting = [card for card in cards if _fits(card, wish, sizes)]
+    words = re.findall(r"\w+", wish.q.lower())
+    if words:
+        scored = [(_score(card, words), card) for card in fitting]
+        fitting = [card for score, card in sorted(scored, key=lambda one: -one[0]) if score]
+    return len(fitting), fitting[: wish.limit]
+
+
+def _fits(card: dict[str, Any], wish: Wish, sizes: tuple[float, float] | None) -> bool:
+    base = card.get("base") or {}
+    languages = [str(tag).lower() for tag in card.get("languages", ())]
+    asked = (wish.language or "").lower()
+    return all(
+        (
+            not wish.domain or wish.domain.lower() in [str(one).lower() for one in card.get("domains", ())],
+            not asked or any(tag == asked or tag.startswith(f"{asked}-") for tag in languages),
+            not wish.licence or str(card.get("licence", "")).lower() == wish.licence.lower(),
+            not wish.base or wish.base.lower() in (str(base.get("name")).lower(), base.get("digest")),
+            sizes is None or sizes[0] <= float(card.get("parameters") or 0) <= sizes[1],
+        )
+    )
+
+
+def _score(card: dict[str, Any], words: list[str]) -> float:
+    """A word in the name or a domain counts more than one in the text; beginnings of words count, too."""
+    strong = " ".join([card["id"], str(card.get("title")), *map(str, card.get("domains", ()))]).lower()
+    weak = str(card.get("summary")).lower()
+    return sum(2.0 * _has(strong, word) + 1.0 * _has(weak, word) for word in words)
+
+
+def _has(text: str, word: str) -> float:
+    if re.search(rf"\b{re.escape(word)}\b", text):
+        return 1.0
+    return 0.5 if len(word) > 3 and re.search(rf"\b{re.escape(word[:-1])}", text) else 0.0

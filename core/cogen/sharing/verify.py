@@ -1,0 +1,221 @@
+"""`cogen verify`: is what is installed still what was verified, and does the registry still stand by it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import Distribution
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from cogen.checkpoints.cache import cache_dir
+from cogen.checkpoints.digests import sha256_file
+from cogen.checkpoints.sources.registry import place_of
+from cogen.errors import CogenError, UsageError
+from cogen.host import Host
+from cogen.remote.client import Client, quoted
+from cogen.remote.errors import NotThere, RegistryError
+from cogen.sharing import environment
+from cogen.sharing.weights import address, listing
+from cogen.sharing.wheels import read_wheel
+from cogen.trust import check_statement, fingerprint
+from cogen.trust.receipts import Receipt, receipt_of, receipts
+from cogen.trust.registries import Registry, pinned, registries
+
+#: What pip and uv write beside the files of a wheel.
+_INSTALLERS = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
+
+
+@dataclass
+class Finding:
+    """``problems``: what changed, one line each, file by file. ``notes``: what could not be looked at, and why."""
+
+    name: str
+    version: str
+    publisher: str | None = None
+    key: str | None = None
+    files: int = 0
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def verify_all(names: list[str], *, online: bool = True) -> Iterator[Finding]:
+    """Findings of these experts or distributions; of everything that is installed, where none is named.
+
+    :param online: also ask the registry that each came from.
+    :raises UsageError: one of the names is not installed and has no receipt.
+    """
+    by_expert = {plugin.name: plugin.distribution for plugin in Host.discover().plugins}
+    by_expert |= {expert: receipt.project for receipt in receipts() for expert in receipt.experts}
+    known = {str(canonicalize_name(name)) for name in by_expert.values()}
+    wanted = []
+    for name in names:
+        project = str(canonicalize_name(by_expert.get(name, name)))
+        if project not in known:
+            raise UsageError(f"{name} is not installed", hint="`cogen list` shows what is")
+        wanted.append(project)
+    for project in dict.fromkeys(wanted or sorted(known)):
+        receipt = receipt_of(project)
+        yield _by_record(project) if receipt is None else verify_receipt(receipt, online=online)
+
+
+def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
+    """Compare installed files, signature, weights and what the registry says today with a receipt."""
+    finding = Finding(receipt.project, receipt.version, receipt.publisher, receipt.key, len(receipt.files))
+    found = environment.installed(receipt.project)
+    if found is None:
+        finding.problems.append("it is not installed any more")
+    elif environment.editable(found):
+        finding.problems.append("it is installed from a source tree, not from the wheel that was verified")
+    elif Version(found.version) != Version(receipt.version):
+        finding.problems.append(f"version {found.version} is installed, {receipt.version} was verified")
+    else:
+        finding.problems += _installed(found, receipt.files)
+    _signature(receipt, finding)
+    _wheel(receipt, finding)
+    _weights(receipt, finding)
+    if online:
+        _ask(receipt, finding)
+    return finding
+
+
+def _installed(found: Distribution, expected: dict[str, str]) -> Iterator[str]:
+    root = Path(str(found.locate_file("")))
+    yield from compare(expected, {path: _hash(root / path) for path in expected})
+    for top in sorted({path.partition("/")[0] for path in expected if "/" in path}):
+        for path in sorted((root / top).rglob("*")):
+            relative = path.relative_to(root).as_posix()
+            ours = top.endswith(".dist-info") and path.name in _INSTALLERS
+            compiled = "__pycache__" in path.parts and path.suffix == ".pyc"
+            if relative not in expected and not path.is_dir() and not ours and not compiled:
+                yield f"{relative}: added"
+
+
+def compare(expected: dict[str, str], found: dict[str, str | None]) -> Iterator[str]:
+    """One line for every file that is not as it was."""
+    for path in sorted(expected.keys() | found.keys()):
+        before, now = expected.get(path), found.get(path)
+        if before is None:
+            yield f"{path}: added"
+        elif now is None:
+            yield f"{path}: missing"
+        elif now != before:
+            yield f"{path}: altered, sha256 {now[:12]}… where {before[:12]}… was verified"
+
+
+def _hash(path: Path) -> str | None:
+    return sha256_file(path) if path.is_file() else None
+
+
+def _signature(receipt: Receipt, finding: Finding) -> None:
+    if receipt.key is None:
+        finding.notes.append("it is not signed; that was accepted when it was added")
+        return
+    try:
+        if receipt.public_key is None or receipt.statement is None or receipt.bundle is None:
+            finding.problems.append("the receipt has lost its signature")
+            return
+        if fingerprint(receipt.public_key) != receipt.key:
+            finding.problems.append("the receipt names another key than the one it holds")
+        check_statement(receipt.statement, receipt.bundle, receipt.public_key)
+        said = {
+            name: getattr(receipt, name) for name in ("project", "version", "filename", "sha256", "size", "publisher")
+        }
+        if wrong := [name for name, value in said.items() if receipt.statement[name] != value]:
+            finding.problems.append(f"the signature is for another {wrong[0]}: {receipt.statement[wrong[0]]}")
+    except CogenError as error:
+        finding.problems.append(error.message)
+    known = pinned(receipt.registry, receipt.publisher)
+    if known and receipt.key not in known:
+        finding.problems.append(f"the key {receipt.key} is none that you know of {receipt.publisher}")
+    elif not known:
+        finding.notes.append(f"this user has not seen a key of {receipt.publisher} before")
+
+
+def _wheel(receipt: Receipt, finding: Finding) -> None:
+    """The receipt's list of files could be edited too; the wheel's hash is signed, so the wheel has the last word."""
+    path = cache_dir() / "wheels" / receipt.sha256 / receipt.filename
+    if not path.is_file():
+        return
+    if sha256_file(path) != receipt.sha256:
+        finding.notes.append("the copy of the wheel in the cache is damaged; `cogen add` fetches it again")
+    elif read_wheel(path).files != receipt.files:
+        finding.problems.append("the receipt lists other files than the wheel holds")
+
+
+def _weights(receipt: Receipt, finding: Finding) -> None:
+    for weights in receipt.weights:
+        place = address(weights)
+        if place is None or not weights.files:
+            if place is not None:
+                finding.notes.append(f"weights {weights.source} are checked when they are fetched")
+            continue
+        home = place_of(Registry(receipt.registry), *place)
+        if not home.is_dir():
+            finding.notes.append(f"weights {place[0]} are not in the cache; they are checked when they are fetched")
+            continue
+        finding.files += len(weights.files)
+        finding.problems += [f"weights {place[0]}: {line}" for line in compare(weights.files, dict(listing(home)))]
+
+
+def _ask(receipt: Receipt, finding: Finding) -> None:
+    """What the registry says today: a revoked key, a yanked release, other bytes."""
+    client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
+    try:
+        now: Any = client.get(f"/api/v1/experts/{quoted(receipt.experts[0])}/{quoted(receipt.version)}")
+        if now["file"]["sha256"] != receipt.sha256:
+            finding.problems.append("the registry has another file under this version now")
+        signature = now["signature"]
+        if receipt.key is not None and signature is None:
+            finding.problems.append("the registry has lost its signature")
+        elif signature is not None and signature["revoked"] and signature["key"] == receipt.key:
+            finding.problems.append(f"{receipt.publisher} revoked the key that signed it")
+        if now["yanked"]:
+            reason = next((one["yanked"] for one in now["versions"] if one["version"] == now["version"]), "")
+            finding.notes.append(f"{receipt.publisher} yanked this version: {reason}".rstrip(": "))
+    except NotThere:
+        finding.problems.append(f"{receipt.registry} does not have it any more")
+    except RegistryError as error:
+        finding.notes.append(f"the registry was not asked: {error.message}")
+    except (KeyError, TypeError, IndexError):
+        finding.notes.append("the registry answered in a form that is not known")
+
+
+def _by_record(project: str) -> Finding:
+    """Without a receipt: only what pip itself wrote down, which whoever altered the files could have altered too."""
+    found = environment.installed(project)
+    if found is None:
+        return Finding(project, "", problems=["it is not installed"])
+    finding = Finding(project, found.version, notes=["it was not added from a registry: compared with RECORD alone"])
+    for file in found.files or ():
+        if file.hash is None or file.hash.mode != "sha256":
+            continue
+        import base64
+
+        value = base64.urlsafe_b64decode(file.hash.value + "=" * (-len(file.hash.value) % 4)).hex()
+        now = _hash(Path(str(found.locate_file(file))))
+        finding.files += 1
+        finding.problems += compare({file.as_posix(): value}, {file.as_posix(): now})
+    return finding
+
+
+def verify_composite(folder: Path) -> Finding:
+    """Files of a composite against its ``cogen.lock``.
+
+    :raises SpecError: it has none, or it can't be read.
+    """
+    from cogen.artifacts.lock import read_lock
+    from cogen.artifacts.lock import verify as changed_files
+
+    lock = read_lock(folder)
+    finding = Finding(str(folder), lock.created, files=len(lock.files))
+    for name in changed_files(lock, folder):
+        state = "added" if name not in lock.files else "altered" if (folder / name).is_file() else "missing"
+        finding.problems.append(f"{name}: {state}")
+    for expert, source in sorted(lock.sources.items()):
+        by = f"signed by {source.publisher}, key {source.key}" if source.key else f"of {source.publisher}, not signed"
+        finding.notes.append(f"made from {expert} ({source.distribution} {source.version}): {by}")
+    return finding
