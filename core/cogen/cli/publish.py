@@ -1,0 +1,64 @@
+"""`cogen publish`: check, build, sign and upload an expert."""
+
+from __future__ import annotations
+
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cogen.cli.output import out
+
+
+class Target(StrEnum):
+    """Where to."""
+
+    registry = "registry"
+    pypi = "pypi"
+    hub = "hub"
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="The plugin's source tree.")] = Path(),
+    to: Annotated[
+        Target, typer.Option(help="registry: ours. pypi: PyPI, and weights to the Hub. hub: weights to the Hub alone.")
+    ] = Target.registry,
+    weights: Annotated[
+        str | None, typer.Option(help="NAMESPACE/NAME for weights that are not in the package; default: TEAM/EXPERT.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Private key in PEM; default: your own, made if missing.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check, send nothing.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds until it has to be visible.")] = 60.0,
+    registry: Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")] = None,
+) -> None:
+    """Build a wheel in isolation, check it, sign it, and upload it with its weights; after an interrupt, run it again.
+
+    Weights come first. Those that [model] names with file://FOLDER are uploaded and pinned in expert.toml.
+    """
+    from dataclasses import asdict
+
+    from cogen.sharing.publishing.publish import Order, carry_out, prepare
+    from cogen.sharing.registry import required
+
+    known = required(registry) if to == Target.registry else None
+    order = Order(folder.resolve(), known, to == Target.hub, weights, key, wait)
+    with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
+        wheel, outcome = prepare(order, Path(place), out.status)
+        where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub"}[to.value]
+        if dry_run:
+            out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was sent")
+            out.result({**asdict(outcome), "to": where})
+            return
+        question = f"publish {wheel.project} {wheel.version} to {where}? A released version can't be changed."
+        if not out.confirm(question, yes=yes):
+            raise typer.Exit(1)
+        outcome = carry_out(order, wheel, outcome, out.status)
+    out.result({**asdict(outcome), "to": where})
+    if outcome.state != "released":
+        out.error(f"{outcome.project} {outcome.version} is in quarantine, nobody sees it: {outcome.reason}")
+        out.hint("mend what it says, or wait; `cogen publish` asks again")
+        raise typer.Exit(1)
+    out.success(f"published {outcome.project} {outcome.version} to {where}, signed with {outcome.key}")

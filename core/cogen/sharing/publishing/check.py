@@ -1,0 +1,53 @@
+"""The built wheel against the contract: what is shipped is checked, not what lies beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from cogen.errors import SpecError
+from cogen.sharing.wheels import Wheel
+
+#: Settings that choose among installed plugins have no say in what is checked here.
+_SETTINGS = ("COGEN_PLUGINS", "COGEN_BLOCK", "COGEN_PREFER", "COGEN_STRICT")
+
+
+def check_wheel(wheel: Wheel) -> int:
+    """Run the static checks on every expert of a wheel, in a process of their own. Returns how many passed.
+
+    :raises SpecError: a check failed; the message says which.
+    """
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="cogen-check-") as place:
+        with zipfile.ZipFile(wheel.path) as archive:  # its names were checked when it was read
+            archive.extractall(place)
+        for spec in wheel.experts:
+            count += _check(spec.id, place)
+    return count
+
+
+def _check(expert: str, place: str) -> int:
+    environment = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
+    environment["PYTHONPATH"] = os.pathsep.join([place, *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "cogen", "check", expert, "--json"],
+        capture_output=True, text=True, errors="replace", env=environment, cwd=Path(place),
+    )  # fmt: skip
+    try:
+        checks = json.loads(done.stdout)["checks"]
+    except (ValueError, KeyError) as error:
+        line = " ".join(done.stderr.split())[-300:] or f"exit {done.returncode}"
+        raise SpecError(f"{expert} could not be checked: {line}", hint=f"run `cogen check {expert}`") from error
+    failed = [check for check in checks if check["ok"] is False]
+    if failed:
+        first = failed[0]
+        raise SpecError(
+            f"{expert} fails {len(failed)} of {len(checks)} checks: {first['name']}: {first['message']}",
+            hint=first["hint"] or f"`cogen check {expert}` shows all of them",
+        )
+    return len(checks)

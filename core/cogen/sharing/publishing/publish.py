@@ -1,0 +1,191 @@
+"""`cogen publish`: build → check → weights → build again with the weights pinned → sign → upload → wait.
+
+Every step can be repeated: weights that are pinned are there, a wheel of the same bytes is not sent twice, a signature
+that is there stays. So after an interrupt the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cogen.errors import UsageError
+from cogen.remote.client import Client
+from cogen.remote.errors import RegistryError
+from cogen.sharing.login import password, register, whoami
+from cogen.sharing.publishing import hub, upload
+from cogen.sharing.publishing.build import build_wheel
+from cogen.sharing.publishing.check import check_wheel
+from cogen.sharing.wheels import Wheel, read_wheel
+from cogen.trust import fingerprint, make_statement, new_key, public_key, sign_statement
+from cogen.trust.files import sha256_of
+from cogen.trust.registries import Registry, default_key, remember
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What was done, for people and for ``--json``."""
+
+    project: str
+    version: str
+    experts: list[str]
+    sha256: str = ""
+    key: str | None = None
+    publisher: str | None = None
+    checks: int = 0
+    weights: dict[str, str] = field(default_factory=dict)
+    state: str = "checked"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for. ``registry``: ``None`` publishes to PyPI and the Hub."""
+
+    folder: Path
+    registry: Registry | None
+    weights_only: bool = False
+    repository: str | None = None
+    key: Path | None = None
+    seconds: float = 60.0
+
+
+def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, Outcome]:
+    """Build and check; nothing leaves this machine.
+
+    :raises BuildError: it can't be built. :raises SpecError: the wheel doesn't keep the contract.
+    """
+    say(f"building {order.folder}")
+    wheel = read_wheel(build_wheel(order.folder, place))
+    if not wheel.experts:
+        raise UsageError(f"{wheel.path.name} declares no expert", hint="publish a plugin of hooks alone with twine")
+    outcome = Outcome(wheel.project, wheel.version, [spec.id for spec in wheel.experts])
+    outcome.checks = check_wheel(wheel)
+    outcome.sha256 = sha256_of(wheel.path)
+    say(f"{wheel.path.name} passes {outcome.checks} checks")
+    local = [spec.id for spec in wheel.experts if hub.local_weights(spec, order.folder) is not None]
+    if order.repository and len(local) != 1:
+        raise UsageError(
+            f"--weights {order.repository}: {len(local)} experts have weights that are to be uploaded, not one",
+            hint='weights lie in the package, or [model] source = "file://FOLDER" names those to upload',
+        )
+    return wheel, outcome
+
+
+def carry_out(order: Order, wheel: Wheel, outcome: Outcome, say: Say) -> Outcome:
+    """Weights, signature, upload: what can't be taken back.
+
+    :raises RegistryError: refused or not reachable; run again, it goes on.
+    """
+    client = Client(order.registry) if order.registry else None
+    publisher = outcome.publisher = whoami(client)[0] if client else _namespace(order)
+    key = order.key or default_key()
+    if not key.exists() and order.key is None:
+        new_key(key, password())
+        say(f"made a new key at {key}; keep a copy, nobody can restore it")
+    outcome.key = register(client, publisher, key) if client else fingerprint(public_key(key, password()))
+    wheel = _with_weights(order, wheel, outcome, publisher, key, say)
+    if order.weights_only:
+        outcome.state = "released"
+        return outcome
+    if client is None:
+        upload.upload_to_pypi(_kept(order, wheel))
+        outcome.state = "released"
+        return outcome
+    return _to_registry(order, client, wheel, outcome, key, say)
+
+
+def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, key: Path, say: Say) -> Wheel:
+    """Upload what only this machine has, pin it in the manifest, and build again."""
+    changed = False
+    for spec in wheel.experts:
+        local = hub.local_weights(spec, order.folder)
+        if local is None:
+            outcome.weights[spec.id] = spec.model.source
+            continue
+        name = order.repository or f"{publisher}/{spec.id}"
+        registry = order.registry
+        place = hub.Place(name, registry.url, registry.token) if registry else hub.Place(name)
+        say(f"uploading {local} as {name}")
+        pinned = hub.upload(
+            local,
+            place,
+            publisher=publisher,
+            project=wheel.project,
+            version=wheel.version,
+            key=key,
+            password=password(),
+        )
+        path = hub.pin(order.folder, spec, pinned)
+        say(f"{path} names hf://{name} at {pinned.revision[:8]} now; keep that change")
+        outcome.weights[spec.id] = f"hf://{name}@{pinned.revision}"
+        changed = True
+    if not changed:
+        return wheel
+    again = read_wheel(build_wheel(order.folder, wheel.path.parent))
+    outcome.checks, outcome.sha256 = check_wheel(again), sha256_of(again.path)
+    return again
+
+
+def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, key: Path, say: Say) -> Outcome:
+    state = upload.state_of(client, wheel.project, wheel.version)
+    if state is not None and state.sha256 != outcome.sha256:
+        wheel = _same_as_before(order, wheel, outcome, state)
+    path = _kept(order, wheel)
+    wheel = replace(wheel, path=path)
+    if state is None:
+        say(f"uploading {path.name} ({path.stat().st_size:,} bytes)")
+        upload.upload_wheel(client, wheel, outcome.sha256)
+    else:
+        say(f"{path.name} is there already")
+    if state is None or state.key is None:
+        statement: dict[str, Any] = make_statement(path, outcome.publisher or "", wheel.experts)
+        upload.upload_signature(client, statement, sign_statement(statement, key, password()))
+    final = upload.wait_until_visible(client, wheel.project, wheel.version, order.seconds, say)
+    outcome.state, outcome.reason, outcome.key = final.state, final.reason, final.key
+    known = client.registry
+    remember(replace(known, publisher=outcome.publisher, namespaces=(outcome.publisher or "",)), default=False)
+    return outcome
+
+
+def _same_as_before(order: Order, wheel: Wheel, outcome: Outcome, state: upload.State) -> Wheel:
+    """The wheel of an earlier run that the registry has already.
+
+    :raises RegistryError: there is none: the version is taken.
+    """
+    old = order.folder / "dist" / wheel.path.name
+    if old.is_file() and sha256_of(old) == state.sha256:
+        outcome.sha256 = state.sha256
+        return read_wheel(old)
+    raise RegistryError(
+        f"{wheel.project} {wheel.version} was published before with other content",
+        hint="a released version never changes: raise the version in pyproject.toml",
+    )
+
+
+def _kept(order: Order, wheel: Wheel) -> Path:
+    """The wheel in ``dist/``, where build tools put it too."""
+    target = order.folder / "dist" / wheel.path.name
+    if wheel.path != target:
+        target.parent.mkdir(exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        shutil.copyfile(wheel.path, part)
+        part.replace(target)
+    return target
+
+
+def _namespace(order: Order) -> str:
+    """Who we are on the Hub."""
+    if order.repository:
+        return order.repository.partition("/")[0]
+    from huggingface_hub import get_token, whoami
+
+    try:
+        return str(whoami()["name"]) if get_token() else "unknown"
+    except Exception as error:
+        raise RegistryError(f"the Hub does not say who you are: {error}", hint="run `hf auth login`") from error
