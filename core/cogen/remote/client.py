@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cogen.errors import DigestError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TIMEOUT = (10.0, 60.0)
 _MAX_JSON = 64 << 20
 _CHUNK = 1 << 20
-#: A download that breaks off goes on where it was so many times.
+#: A download that breaks off is taken up so many times in a row, unless much came in between.
 _ATTEMPTS = 5
 
 
@@ -85,45 +85,21 @@ class Client:
         :returns: its hex SHA-256.
         :raises DigestError: the bytes are others than was promised; ``target`` is gone then, as after any other error.
         """
-        import requests
-
-        digest, done, failures = hashlib.sha256(), 0, 0
         try:
             with target.open("wb") as file:
-                while done < size or not failures:
-                    headers = {"Range": f"bytes={done}-"} if done else {}
-                    try:
-                        with self._open("GET", path, headers=headers) as response:
-                            expected = f"bytes {done}-"
-                            if done and not (
-                                response.status_code == 206
-                                and response.headers.get("Content-Range", "").startswith(expected)
-                            ):  # the whole file again
-                                digest, done = hashlib.sha256(), 0
-                                file.seek(0)
-                                file.truncate()
-                            for block in response.iter_content(_CHUNK):
-                                done += len(block)
-                                if done > size:
-                                    raise DigestError(
-                                        f"{target.name} is longer than the {size:,} bytes that were promised",
-                                        hint="do not use it, and tell the registry's operator",
-                                    )
-                                file.write(block)
-                                digest.update(block)
-                                advance(len(block))
-                        if done == size:
-                            break
-                    except (requests.RequestException, OSError) as error:
-                        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-                            raise
-                    failures += 1
+                part, failures = _Part(file, target.name, size, advance), 0
+                while True:
+                    before = part.done
+                    if self._continue(path, part):
+                        break
+                    failures = 0 if part.done - before >= _CHUNK else failures + 1
                     if failures >= _ATTEMPTS:
                         raise RegistryError(
-                            f"{self.url} broke off {target.name} after {done:,} of {size:,} bytes", hint="try again"
+                            f"{self.url} broke off {target.name} after {part.done:,} of {size:,} bytes",
+                            hint="check the network, and try again",
                         )
                     time.sleep(0.2 * failures)
-            found = digest.hexdigest()
+            found = part.digest.hexdigest()
             if sha256 is not None and found != sha256:
                 raise DigestError(
                     f"{target.name} is not the file that was published: sha256 {found[:12]}… where {sha256[:12]}… "
@@ -134,6 +110,22 @@ class Client:
             target.unlink(missing_ok=True)
             raise
         return found
+
+    def _continue(self, path: str, part: _Part) -> bool:
+        """One request for the rest of a file; is it whole now?"""
+        import requests
+        import urllib3
+
+        with self._open("GET", path, headers={"Range": f"bytes={part.done}-"} if part.done else {}) as response:
+            resumed = response.headers.get("Content-Range", "").startswith(f"bytes {part.done}-")
+            if part.done and not (response.status_code == 206 and resumed):
+                part.restart()  # the server sends the whole file again
+            try:
+                while block := response.raw.read1(_CHUNK, decode_content=True):  # what came before it broke counts
+                    part.write(block)
+            except (requests.RequestException, urllib3.exceptions.HTTPError):
+                return False
+        return part.done == part.size
 
     # ---- inside ----------------------------------------------------------------------------------
 
@@ -223,6 +215,31 @@ class Client:
         return RegistryError(
             f"{self.url} refused: {message or f'status {status}'}", hint=hint or "ask its operator", status=status
         )
+
+
+class _Part:
+    """A file that is being downloaded: hashed while it grows, and never larger than ``size``."""
+
+    def __init__(self, file: IO[bytes], name: str, size: int, advance: Callable[[int], None]) -> None:
+        self.file, self.name, self.size, self.advance = file, name, size, advance
+        self.digest, self.done = hashlib.sha256(), 0
+
+    def restart(self) -> None:
+        self.digest, self.done = hashlib.sha256(), 0
+        self.file.seek(0)
+        self.file.truncate()
+
+    def write(self, block: bytes) -> None:
+        """:raises DigestError: this is more than there may be."""
+        self.done += len(block)
+        if self.done > self.size:
+            raise DigestError(
+                f"{self.name} is longer than the {self.size:,} bytes that were promised",
+                hint="do not use it, and tell the registry's operator",
+            )
+        self.file.write(block)
+        self.digest.update(block)
+        self.advance(len(block))
 
 
 def quoted(part: str) -> str:
