@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 
 from cogen_registry.blobs.store import BlobStore
 from cogen_registry.database.sessions import Sessions, connect, migrate
 from cogen_registry.database.tables import Entry, Evaluation, Possession, Release, now
 from cogen_registry.errors import Refused
 from cogen_registry.settings import Settings
+
+#: Every column that names a blob.
+REFERENCES = (Release.sha256, Release.metadata_sha256, Entry.sha256, Possession.sha256, Evaluation.evidence)
 
 
 @dataclass
@@ -73,17 +76,20 @@ class Service:
                 delete(Possession).where(Possession.created < old, Possession.sha256.not_in(select(Entry.sha256)))
             )
             kept: set[str] = set()
-            for column in (
-                Release.sha256,
-                Release.metadata_sha256,
-                Entry.sha256,
-                Possession.sha256,
-                Evaluation.evidence,
-            ):
+            for column in REFERENCES:
                 kept.update(session.scalars(select(column).distinct()))
         for name in list(self.blobs.names()):
             if name not in kept:
                 self.blobs.delete(name)
+
+    def discard(self, sha256: str) -> bool:
+        """Delete a blob now if nothing refers to it; whether it was."""
+
+        def needed() -> bool:
+            with self.sessions.read() as session:
+                return any(session.scalar(select(exists().where(column == sha256))) for column in REFERENCES)
+
+        return self.blobs.discard(sha256, needed)
 
 
 def open_blobs(settings: Settings) -> BlobStore:

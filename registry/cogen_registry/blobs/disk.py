@@ -7,10 +7,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from cogen_registry.blobs.held import Held
 from cogen_registry.blobs.store import BLOCK
 from cogen_registry.errors import missing
 
@@ -24,6 +25,7 @@ class DiskStore:
         self.root = root
         self.staging = root / ".staged"
         self.staging.mkdir(parents=True, exist_ok=True)
+        self.held = Held()
 
     def place(self, sha256: str) -> Path:
         if not _NAME.fullmatch(sha256):
@@ -48,6 +50,12 @@ class DiskStore:
 
     def delete(self, sha256: str) -> None:
         self.place(sha256).unlink(missing_ok=True)
+
+    def settled(self, sha256: str) -> None:
+        self.held.settled(sha256)
+
+    def discard(self, sha256: str, needed: Callable[[], bool]) -> bool:
+        return self.held.unless(sha256, needed, lambda: self.delete(sha256))
 
     def names(self) -> Iterator[str]:
         for folder in sorted(self.root.iterdir()):
@@ -93,6 +101,7 @@ class StagedFile:
         self._file.close()
         self._file = None
         place = self._store.place(name)
+        self._store.held.hold(name)
         fresh = not place.parent.exists()
         place.parent.mkdir(exist_ok=True)
         self._path.replace(place)

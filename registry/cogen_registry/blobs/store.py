@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 #: Bytes that are read at once.
@@ -49,6 +49,15 @@ class BlobStore(Protocol):
 
     def delete(self, sha256: str) -> None:
         """No error if it is not there."""
+
+    def settled(self, sha256: str) -> None:
+        """Called after :meth:`Staged.keep`, once a transaction names the blob or failed: clean-ups may have it.
+
+        Who doesn't call it is safe for the grace of :mod:`cogen_registry.blobs.held`.
+        """
+
+    def discard(self, sha256: str, needed: Callable[[], bool]) -> bool:
+        """Delete it while the service runs, unless somebody just kept it or ``needed()``; whether it was."""
 
     def names(self) -> Iterator[str]: ...
 

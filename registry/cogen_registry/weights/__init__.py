@@ -1,1 +1,1 @@
-
+"""Weights: the Hub's protocol, as unmodified ``huggingface_hub`` speaks it."""

@@ -1,11 +1,212 @@
-"""Paths of this room."""
+"""Paths of this room. They are the Hub's, so they are not in our own description of the API."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Any
 
+import yaml
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from cogen_registry.auth import required
 from cogen_registry.service import Service
+from cogen_registry.weights import commits, lfs, listing, reading, repositories, xet
+from cogen_registry.weights.answers import base_url, refuse
+from cogen_registry.weights.resolve import resolve
+from cogen_registry.weights.room import room_of
+
+_API = "/api/models/{namespace}/{name}"
+_LFS = "application/vnd.git-lfs+json"
+
+
+class Wish(BaseModel):
+    """Of a new repository."""
+
+    name: str = Field(max_length=200)
+    organization: str | None = None
+    type: str | None = None
+    private: bool | None = None
+    visibility: str | None = None
+
+
+class Readme(BaseModel):
+    content: str
+
+
+class Sample(BaseModel):
+    path: str
+    size: int = Field(ge=0)
+
+
+class Samples(BaseModel):
+    files: list[Sample] = Field(max_length=1000)
+
+
+class Called(BaseModel):
+    tag: str
+
+
+class Start(BaseModel):
+    startingPoint: str | None = None
 
 
 def router(service: Service) -> APIRouter:
-    return APIRouter()
+    room_of(service)
+    routes = APIRouter(include_in_schema=False)
+    _accounts(routes, service)
+    _reading(routes, service)
+    _writing(routes, service)
+    _uploads(routes, service)
+    return routes
+
+
+def _accounts(routes: APIRouter, service: Service) -> None:
+    @routes.get("/api/whoami-v2")
+    def whoami(request: Request) -> dict[str, Any]:
+        principal = required(service.sessions)(request)
+        access = {"displayName": "registry", "role": "write", "createdAt": None}
+        return {
+            "type": "user", "id": str(principal.id), "name": principal.name, "fullname": principal.name,
+            "isPro": False, "orgs": [], "auth": {"type": "access_token", "accessToken": access},
+        }  # fmt: skip
+
+    @routes.post("/api/repos/create")
+    def create(wish: Wish, request: Request) -> Response:
+        namespace = wish.organization or required(service.sessions)(request).name
+        principal = repositories.writer(service, request, namespace)
+        if wish.type not in (None, "model"):
+            raise refuse(400, f"this registry holds models, no {wish.type}s")
+        if wish.private or wish.visibility not in (None, "public"):
+            raise refuse(400, "everything here can be read by everybody", "leave out private")
+        made, fresh = repositories.create(service, principal, wish.name)
+        name = f"{namespace}/{made.name}"
+        said = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
+        # The client needs the URL in both cases: with exist_ok, a conflict is none.
+        if not fresh:
+            said["error"] = f"there is a repository {name} already"
+        return JSONResponse(said, 200 if fresh else 409)
+
+    @routes.delete("/api/repos/delete")
+    def delete() -> None:
+        raise refuse(403, "nothing that was published is deleted", "yank the release that names it")
+
+    @routes.post("/api/validate-yaml")
+    def validate_yaml(readme: Readme) -> Response:
+        """The metadata at the top of a README."""
+        said: dict[str, Any] = {"errors": [], "warnings": []}
+        parts = readme.content.split("---", 2) if readme.content.startswith("---") else []
+        if len(parts) == 3:
+            try:
+                if not isinstance(yaml.safe_load(parts[1][:65536]) or {}, dict):
+                    raise ValueError("it is no mapping")
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
+                problem = " ".join(str(error).split())[:300]
+                said["errors"].append({"message": f"the metadata of README.md is not valid YAML: {problem}"})
+        return JSONResponse(said, 400 if said["errors"] else 200)
+
+
+def _reading(routes: APIRouter, service: Service) -> None:
+    @routes.get(_API)
+    @routes.get(_API + "/revision/{revision}")
+    def model_info(namespace: str, name: str, revision: str = repositories.MAIN, blobs: bool = False) -> Any:
+        with service.sessions.read() as session:
+            repository = repositories.find(session, namespace, name)
+            commit = repositories.commit_of(session, repository, revision)
+            return reading.model_info(session, repository, commit, blobs)
+
+    @routes.get(_API + "/tree/{revision}")
+    @routes.get(_API + "/tree/{revision}/{path:path}")
+    def tree(
+        request: Request, namespace: str, name: str, revision: str, path: str = "", recursive: bool = False,
+        expand: bool = False, limit: int = 1000, cursor: str = "",
+    ) -> Response:  # fmt: skip
+        wish = listing.Wish(path.strip("/"), recursive, expand, limit, cursor)
+        items, more = listing.tree(service, namespace, name, revision, wish)
+        return JSONResponse(items, headers=listing.link(service, request, more))
+
+    @routes.get(_API + "/commits/{revision}")
+    def log(request: Request, namespace: str, name: str, revision: str, limit: int = 50, p: int = 0) -> Response:
+        items, more = listing.log(service, namespace, name, revision, limit, p)
+        return JSONResponse(items, headers=listing.link(service, request, more))
+
+    @routes.post(_API + "/paths-info/{revision}")
+    async def paths_info(request: Request, namespace: str, name: str, revision: str) -> Any:
+        return await listing.paths_info(service, request, namespace, name, revision)
+
+    @routes.get(_API + "/refs")
+    def refs(namespace: str, name: str) -> Any:
+        with service.sessions.read() as session:
+            return reading.references(session, repositories.find(session, namespace, name))
+
+    @routes.api_route("/{namespace}/{name}/resolve/{revision}/{path:path}", methods=["GET", "HEAD"])
+    def file(request: Request, namespace: str, name: str, revision: str, path: str) -> Response:
+        return resolve(service, request, namespace, name, revision, path)
+
+
+def _writing(routes: APIRouter, service: Service) -> None:
+    @routes.post(_API + "/preupload/{revision}")
+    def preupload(request: Request, namespace: str, name: str, revision: str, samples: Samples) -> Any:
+        principal = repositories.writer(service, request, namespace)
+        wanted = [(file.path, file.size) for file in samples.files]
+        return {"files": listing.preupload(service, principal, name, revision, wanted)}
+
+    @routes.post(_API + "/commit/{revision}")
+    async def commit(request: Request, namespace: str, name: str, revision: str) -> Any:
+        principal = await run_in_threadpool(repositories.writer, service, request, namespace)
+        if request.query_params.get("create_pr"):
+            raise refuse(400, "there are no pull requests here", "commit to main")
+        full, oid = await commits.commit(service, request, principal, name, revision)
+        return {"success": True, "commitOid": oid, "commitUrl": f"{base_url(service, request)}/{full}/commit/{oid}"}
+
+    @routes.post(_API + "/tag/{revision}")
+    def tag(request: Request, namespace: str, name: str, revision: str, called: Called) -> Any:
+        principal = repositories.writer(service, request, namespace)
+        oid = repositories.add_reference(service, principal, name, "tag", revision, called.tag)
+        return {"name": called.tag, "targetCommit": oid}
+
+    @routes.post(_API + "/branch/{called}")
+    def branch(request: Request, namespace: str, name: str, called: str, start: Start | None = None) -> Any:
+        principal = repositories.writer(service, request, namespace)
+        at = (start and start.startingPoint) or repositories.MAIN
+        oid = repositories.add_reference(service, principal, name, "branch", at, called)
+        return {"name": called, "targetCommit": oid}
+
+    @routes.delete(_API + "/tag/{called}")
+    @routes.delete(_API + "/branch/{called}")
+    def keep(called: str) -> None:
+        raise refuse(403, f"{called} stays: nothing that was published is taken back", "make another one")
+
+
+def _uploads(routes: APIRouter, service: Service) -> None:
+    @routes.post("/{namespace}/{name}.git/info/lfs/objects/batch")
+    def lfs_batch(request: Request, namespace: str, name: str, wanted: lfs.Batch) -> Response:
+        principal = repositories.writer(service, request, namespace)
+        return JSONResponse(lfs.batch(service, request, principal, name, wanted), media_type=_LFS)
+
+    @routes.put("/lfs/{repository}/{oid}")
+    async def lfs_put(
+        request: Request, repository: int, oid: str, size: int, token: int, expires: int, signature: str
+    ) -> dict[str, str]:
+        await lfs.put(service, request, repository, oid, size, token, expires, signature)
+        return {"oid": oid}
+
+    @routes.get(_API + "/xet-write-token/{revision}")
+    def xet_token(request: Request, namespace: str, name: str, revision: str) -> Response:
+        said = xet.grant(service, request, repositories.writer(service, request, namespace), name)
+        headers = {
+            "X-Xet-Cas-Url": said["casUrl"],
+            "X-Xet-Access-Token": said["accessToken"],
+            "X-Xet-Token-Expiration": str(said["exp"]),
+        }
+        return JSONResponse(said, headers=headers)
+
+    @routes.post("/xet/{epoch}/v1/xorbs/default/{xorb}")
+    async def xorb(request: Request, epoch: str, xorb: str) -> dict[str, bool]:
+        return {"was_inserted": await xet.take_xorb(service, request, xorb)}
+
+    @routes.post("/xet/{epoch}/v1/shards")
+    async def shard(request: Request, epoch: str) -> dict[str, int]:
+        await xet.take_shard(service, request)
+        return {"result": 1}

@@ -1,0 +1,44 @@
+"""Refusals as the Hub's client reads them: its exceptions follow ``X-Error-Code``, its words ``X-Error-Message``."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from cogen_registry.errors import Refused
+from cogen_registry.service import Service
+
+
+def refuse(
+    status: int,
+    message: str,
+    hint: str | None = None,
+    *,
+    code: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Refused:
+    """A refusal whose reason the client shows, whichever of its exceptions it becomes."""
+    words = f"{message} ({hint})" if hint else message
+    said = {"X-Error-Message": words.encode("ascii", "backslashreplace").decode().replace("\n", " ")}
+    if code:
+        said["X-Error-Code"] = code
+    return Refused(status, message, hint=hint, headers=said | (headers or {}))
+
+
+def no_repository(name: str) -> Refused:
+    """``RepositoryNotFoundError``."""
+    return refuse(404, f"there is no repository {name}", "check the spelling; its case counts", code="RepoNotFound")
+
+
+def no_revision(name: str, revision: str) -> Refused:
+    """``RevisionNotFoundError``."""
+    return refuse(404, f"{name} has no revision {revision!r}", code="RevisionNotFound")
+
+
+def no_entry(name: str, path: str, commit: str) -> Refused:
+    """``EntryNotFoundError``; the commit lets the client remember that the file is not in it."""
+    return refuse(404, f"{name} has no {path!r}", code="EntryNotFound", headers={"X-Repo-Commit": commit})
+
+
+def base_url(service: Service, request: Request) -> str:
+    """Where clients reach this service, without a slash at the end."""
+    return (service.settings.url or str(request.base_url)).rstrip("/")

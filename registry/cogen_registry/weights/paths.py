@@ -1,0 +1,67 @@
+"""Paths in a repository: safe on every system that may unpack them, and no two that are one on some."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from cogen_registry.admission.weights import ALLOWED, PLAIN_NAMES
+from cogen_registry.weights.answers import refuse
+
+_HINT = "use plain relative paths, such as model-00001-of-00002.safetensors"
+#: Characters that Windows or a shell of it reads as something else.
+_FOREIGN = set('\\:*?"<>|')
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE)
+
+
+def check_path(path: str) -> str:
+    """The path, if it can be a file's everywhere.
+
+    :raises Refused: 400, it leaves the folder, is absolute, hides characters, or means something else on some system.
+    """
+    shown = repr(path)[:200]
+    if not path or len(path) > 500:
+        raise refuse(400, f"{shown} is no path of up to 500 characters", _HINT)
+    if any(unicodedata.category(one)[0] == "C" or one in _FOREIGN for one in path):
+        raise refuse(400, f"{shown} has characters that no path may have", _HINT)
+    if unicodedata.normalize("NFC", path) != path:
+        raise refuse(400, f"{shown} is not in Unicode's composed form (NFC)", _HINT)
+    for part in path.split("/"):
+        if part in ("", ".", "..") or part != part.strip() or part.endswith(".") or len(part.encode()) > 255:
+            raise refuse(400, f"{shown} is no relative path of plain names", _HINT)
+        if part.lower() == ".git" or _DEVICES.fullmatch(part):
+            raise refuse(400, f"{shown} has a name that is reserved: {part}", _HINT)
+    return path
+
+
+def check_kind(path: str) -> str:
+    """Before its bytes are here: whether a file of this name may lie here at all.
+
+    :raises Refused: 400
+    """
+    leaf = PurePosixPath(path).name
+    if PurePosixPath(leaf).suffix.lower() not in ALLOWED and leaf not in PLAIN_NAMES:
+        raise refuse(
+            400, f"{path} is not a kind of file that may lie here", "publish safetensors, JSON and text; leave it out"
+        )
+    return path
+
+
+def check_tree(paths: Iterable[str]) -> None:
+    """Refuse a tree that some file system can't hold: names that differ by case alone, files that are folders too.
+
+    :raises Refused: 400
+    """
+    files = set(paths)
+    spelled: dict[str, str] = {}
+    for path in files:
+        parts = path.split("/")
+        for length in range(1, len(parts) + 1):
+            part = "/".join(parts[:length])
+            if length < len(parts) and part in files:
+                raise refuse(400, f"{part} is a file, and {path} wants it to be a folder", "rename one of them")
+            other = spelled.setdefault(unicodedata.normalize("NFKC", part).casefold(), part)
+            if other != part:
+                raise refuse(400, f"{part} and {other} are one name on some systems", "rename one of them")

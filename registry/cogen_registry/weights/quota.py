@@ -1,0 +1,124 @@
+"""How much a publisher stores, and what of it is only waiting for a commit."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import and_, delete, exists, func, select
+
+from cogen_registry.database.sessions import Session
+from cogen_registry.database.tables import Commit, Entry, Possession, Project, Publisher, Release, Repository, now
+from cogen_registry.service import Service
+from cogen_registry.weights.answers import refuse
+
+_HINT = "ask the registry's operator for more room"
+
+
+def limit(service: Service, limits: Mapping[str, Any], name: str) -> int:
+    """A limit of one publisher: its own, or the service's."""
+    return int(limits.get(name, getattr(service.settings.limits, name)))
+
+
+def stored(session: Session, publisher: int) -> int:
+    """Bytes of a publisher: each blob of its weights once, and its wheels."""
+    blobs = (
+        select(Possession.sha256, func.max(Possession.size).label("size"))
+        .join(Repository, Repository.id == Possession.repository_id)
+        .where(Repository.publisher_id == publisher)
+        .group_by(Possession.sha256)
+        .subquery()
+    )
+    weights = session.scalar(select(func.coalesce(func.sum(blobs.c.size), 0)))
+    wheels = session.scalar(
+        select(func.coalesce(func.sum(Release.size), 0)).join(Project).where(Project.publisher_id == publisher)
+    )
+    return int(weights or 0) + int(wheels or 0)
+
+
+def check_file(service: Service, limits: Mapping[str, Any], size: int) -> None:
+    """:raises Refused: 413, one file of weights is too large."""
+    most = limit(service, limits, "weight")
+    if size > most:
+        raise refuse(413, f"a file of {size:,} bytes is larger than {most:,}", "split it into shards")
+
+
+def check_total(service: Service, session: Session, publisher: int, more: int) -> None:
+    """:raises Refused: 413, the publisher would store more than it may."""
+    limits = session.scalar(select(Publisher.limits).where(Publisher.id == publisher)) or {}
+    most = limit(service, limits, "publisher")
+    have = stored(session, publisher)
+    if have + more > most:
+        raise refuse(413, f"{more:,} bytes more than the {have:,} stored are beyond the limit of {most:,}", _HINT)
+
+
+class Reservations:
+    """Bytes that are on their way in: many uploads at once can't pass a limit that each alone keeps."""
+
+    def __init__(self) -> None:
+        self._lock, self._coming = threading.Lock(), defaultdict[int, int](int)
+
+    def add(self, service: Service, publisher: int, size: int) -> None:
+        """:raises Refused: 413; then nothing was added."""
+        with self._lock:
+            with service.sessions.read() as session:
+                check_total(service, session, publisher, self._coming[publisher] + size)
+            self._coming[publisher] += size
+
+    def remove(self, publisher: int, size: int) -> None:
+        with self._lock:
+            self._coming[publisher] -= size
+
+
+def possess(service: Service, session: Session, repository: Repository, sha256: str, size: int) -> None:
+    """The publisher proved that it has these bytes: commits of this repository may name them.
+
+    :raises Refused: 413, they are one too many.
+    """
+    known = session.get(Possession, (repository.id, sha256))
+    if known is None:
+        check_total(service, session, repository.publisher_id, size)
+        session.add(Possession(repository_id=repository.id, sha256=sha256, size=size))
+        session.flush()
+    else:
+        known.created = now()  # it has its whole time again
+
+
+def sweep(service: Service, publisher: int) -> None:
+    """Forget uploads of a publisher that no commit named in time; they count no longer."""
+    old = now() - datetime.timedelta(seconds=service.settings.limits.pending)
+    with service.sessions.write() as session:
+        pending = session.execute(
+            select(Possession.repository_id, Possession.sha256)
+            .join(Repository, Repository.id == Possession.repository_id)
+            .where(Repository.publisher_id == publisher, Possession.created < old, ~_named())
+        ).all()
+        for repository, sha256 in pending:
+            session.execute(delete(Possession).filter_by(repository_id=repository, sha256=sha256))
+    for _, sha256 in pending:
+        service.discard(sha256)
+
+
+def forget(service: Service, repository: int, names: list[str]) -> None:
+    """Remove uploads that were refused, unless a commit of the repository holds the same bytes."""
+    with service.sessions.write() as session:
+        session.execute(
+            delete(Possession).where(
+                Possession.repository_id == repository, Possession.sha256.in_(names), ~_named()
+            )
+        )  # fmt: skip
+    for sha256 in names:
+        service.discard(sha256)
+
+
+def _named() -> Any:
+    return exists().where(
+        and_(
+            Entry.sha256 == Possession.sha256,
+            Entry.commit_id == Commit.id,
+            Commit.repository_id == Possession.repository_id,
+        )
+    )

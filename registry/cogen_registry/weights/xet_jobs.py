@@ -1,0 +1,32 @@
+"""Files of a shard are put together beside the request: a client that gave up and asks again finds it going on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+
+class Jobs:
+    """A few at once, so that long ones don't take all threads of the service."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="shard")
+        self._lock, self._running = threading.Lock(), dict[str, Future[None]]()
+
+    async def run(self, key: str, work: Callable[[], None]) -> None:
+        """Do the work of this key, or wait for the one that does it already; raises what it raises."""
+        with self._lock:
+            future = self._running.get(key)
+            if future is None:
+                future = self._running[key] = self._pool.submit(work)
+                future.add_done_callback(lambda done: self._forget(key))
+        await asyncio.shield(asyncio.wrap_future(future))
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._running.pop(key, None)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
