@@ -141,3 +141,39 @@ def test_no_lock_at_all(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(SpecError, match="is not a lock"):
         read_lock(path)
+
+
+def test_a_lock_names_publisher_and_key(
+    plan: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what a receipt vouches for; where there is none, or of another version, nothing is vouched for."""
+    from cogen.trust.receipts import Receipt, keep
+
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "env"))
+    expert = plan.experts[0]
+    unsigned = make_lock(plan, 0.6, [], folder, None).sources[expert.id]
+    assert (unsigned.publisher, unsigned.key, unsigned.sha256) == (expert.publisher, None, None)
+    receipt = Receipt(
+        schema=1, project=expert.distribution, version=expert.version, filename="x.whl", sha256="ab" * 32, size=1,
+        registry="https://r", publisher="acme", key="sha256:1", experts=[expert.id], files={}, installer="pip",
+        installed="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    keep(receipt)
+    lock = make_lock(plan, 0.6, [], folder, None)
+    assert lock.sources[expert.id].model_dump() == {
+        "distribution": expert.distribution, "version": expert.version, "publisher": "acme", "key": "sha256:1",
+        "sha256": "ab" * 32, "registry": "https://r",
+    }  # fmt: skip
+    assert set(lock.sources) == {one.id for one in plan.experts}
+    write_lock(lock, tmp_path / "cogen.lock")
+    assert read_lock(tmp_path / "cogen.lock") == lock
+    keep(receipt.model_copy(update={"version": "9"}))
+    assert make_lock(plan, 0.6, [], folder, None).sources[expert.id].key is None
+
+
+def test_a_lock_of_before_sources_were_written_down(lock: Lock, tmp_path: Path) -> None:
+    """It is read, and says nothing of them."""
+    value = json.loads(lock.model_dump_json())
+    del value["sources"]
+    (tmp_path / "cogen.lock").write_text(json.dumps(value))
+    assert read_lock(tmp_path / "cogen.lock").sources == {}
