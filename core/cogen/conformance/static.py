@@ -21,9 +21,12 @@ def checks(plugin: Plugin) -> Iterator[Check]:
     yield from attempt("dependencies", partial(_dependencies, plugin.distribution))
     if plugin.module and plugin.root is not None:
         yield from attempt("import", partial(_import, plugin))
-    expert = plugin.expert
-    if expert is None or plugin.state != "ok":
-        return
+    if plugin.expert is not None and plugin.state == "ok":
+        yield from expert_checks(plugin.expert)
+
+
+def expert_checks(expert: Expert) -> Iterator[Check]:
+    """What the files of an expert say, wherever they lie; nothing is imported."""
     yield from attempt("digests", partial(check_digests, expert))
     yield from attempt("no pickles", partial(no_pickles, expert))
     yield from attempt("licences", partial(check_licences, expert))

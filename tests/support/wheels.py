@@ -1,0 +1,107 @@
+"""Wheels of plugins, and what attackers make of them: change one thing and see what the registry says.
+
+build(folder, "power")                                   a valid wheel file
+build(folder, "power", extra={"x/y.txt": b"…"})          … with more members, or other ones
+raw(folder, name, [("a/b.txt", b"…")])                   any zip archive
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import tomlkit
+from safetensors.numpy import save
+
+from support.manifests import files, folder_digest, manifest, module_of
+
+WEIGHTS = save({"a": numpy.arange(6, dtype=numpy.float32)})
+Member = tuple[str | zipfile.ZipInfo, bytes]
+
+
+def package_files(id: str, version: str = "1.0", **changes: Any) -> dict[str, bytes]:
+    """The files of a plugin's package with its manifest; ``changes`` are of the manifest.
+
+    The base's weights lie in the wheel, too, unless ``model`` is among the changes: nothing is left to verify.
+    """
+    content = files(id) | {"weights/adapter_model.safetensors": WEIGHTS}
+    model = manifest(id)["model"]
+    inside = {name.partition("/")[2]: data for name, data in content.items() if name.startswith("weights/")}
+    model["file_digest"] = folder_digest(inside)
+    source = f"package://{module_of(id)}/weights"
+    model["base"] |= {"source": source, "revision": None, "file_digest": model["file_digest"]}
+    model["base"].pop("revision")
+    if base := changes.pop("base", None):
+        model["base"] |= base
+    document = manifest(id, **({"model": model} | changes))
+    return {"__init__.py": b"", "expert.toml": tomlkit.dumps(document).encode()} | content
+
+
+def build(
+    folder: Path,
+    id: str = "power",
+    version: str = "1.0",
+    *,
+    project: str | None = None,
+    module: str | None = None,
+    points: str | None = None,
+    metadata: str | None = None,
+    wheel: str | None = None,
+    info: str | None = None,
+    record: str | None = None,
+    filename: str | None = None,
+    extra: Mapping[str, bytes | None] | None = None,
+    content: Mapping[str, bytes] | None = None,
+    tail: Iterable[Member] = (),
+    **changes: Any,
+) -> Path:
+    """A wheel file in ``folder``.
+
+    :param project: Name of the distribution, ``cogen-plugin-ID`` by default.
+    :param module: The package, that of ``project`` by default.
+    :param extra: More members, or other ones; ``None`` takes one out. RECORD lists what is there in the end.
+    :param content: The files of the package in place of valid ones.
+    :param record: RECORD as text in place of the right one.
+    :param tail: Members that RECORD doesn't list.
+    """
+    project = project or f"cogen-plugin-{id}"
+    stem = project.replace("-", "_")
+    module = module or stem
+    info = info or f"{stem}-{version}.dist-info"
+    inside = dict(content) if content is not None else package_files(id, version, **changes)
+    inside["expert.toml"] = inside["expert.toml"].replace(module_of(id).encode() + b"/", module.encode() + b"/")
+    members: dict[str, bytes | None] = {f"{module}/{name}": data for name, data in inside.items()}
+    members |= {
+        f"{info}/METADATA": (
+            metadata or f"Metadata-Version: 2.4\nName: {project}\nVersion: {version}\nSummary: An expert for tests\n"
+            "Requires-Python: >=3.8\nRequires-Dist: cogen-core\n"
+        ).encode(),
+        f"{info}/WHEEL": (
+            wheel or "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ).encode(),
+        f"{info}/entry_points.txt": (points or f"[cogen]\n{id} = {module}\n").encode(),
+    }  # fmt: skip
+    members |= extra or {}
+    kept = {name: data for name, data in members.items() if data is not None}
+    lines = [f"{name},sha256={_hash(data)},{len(data)}\n" for name, data in kept.items()]
+    if f"{info}/RECORD" not in members:
+        kept[f"{info}/RECORD"] = (record if record is not None else "".join([*lines, f"{info}/RECORD,,\n"])).encode()
+    return raw(folder, filename or f"{stem}-{version}-py3-none-any.whl", [*kept.items(), *tail])
+
+
+def raw(folder: Path, filename: str, members: Iterable[Member]) -> Path:
+    """Any zip archive."""
+    path = folder / filename
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return path
+
+
+def _hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
