@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from cogen_registry.errors import Refused
 from cogen_registry.limits import Guard
+from cogen_registry.pages.refusals import refusal
 from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
@@ -37,13 +39,18 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:
-        return JSONResponse({"error": error.message, "hint": error.hint}, error.status, headers=error.headers)
+        return refusal(service, request, error.status, error.message, error.hint, error.headers)
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return JSONResponse({"error": f"{place}: {first['msg']}", "hint": "/docs says what is expected"}, 422)
+        return refusal(service, request, 422, f"{place}: {first['msg']}", "/docs says what is expected")
+
+    @app.exception_handler(HTTPException)
+    def unknown(request: Request, error: HTTPException) -> Response:
+        message = "there is no such page" if error.status_code == 404 else str(error.detail)
+        return refusal(service, request, error.status_code, message, None, error.headers)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:
