@@ -94,7 +94,6 @@ def compare(service: Service, site: Site, ids: tuple[str, ...]) -> tuple[str, di
     return "compare.html.j2", {
         "experts": details,
         "unknown": unknown,
-        "suites": suites(details),
         "most": SIDE_BY_SIDE,
         "suites": suites(details),
         # Names that are not here cost a page each, and anybody can think of any number of them.

@@ -15,7 +15,7 @@ _BOX, _TALL, _STEP, _TOP = 232.0, 46.0, 60.0, 34.0
 _COLUMNS = (4.0, 324.0, 644.0)
 #: Others of the same base, and composites, that are drawn; the list says how many more there are.
 SIBLINGS, USES = 5, 5
-_LETTERS = 28
+_LETTERS = 24
 
 
 @dataclass(frozen=True)
