@@ -134,23 +134,21 @@ def _check_member(info: zipfile.ZipInfo) -> None:
 
 
 def _check_paths(names: list[str]) -> None:
-    files: dict[str, str] = {}
-    folders: dict[str, str] = {}
+    """No two members are one file on any system, and none lies in a file."""
+    files = {name for name in names if not name.endswith("/")}
+    spelled: dict[str, str] = {}
+    if len(set(names)) != len(names):
+        raise Refused(400, "a member stands twice in the archive", hint=_BUILD)
     for name in names:
         path = name.removesuffix("/")
         _check_path(path)
-        key = unicodedata.normalize("NFKC", path).casefold()
-        if key in files or (key in folders and not name.endswith("/")) or folders.get(key, path) != path:
-            raise Refused(400, f"{name!r} stands twice in the archive", hint=_BUILD)
-        if name.endswith("/"):
-            folders[key] = path
-        else:
-            files[key] = path
-    for key, path in (files | folders).items():
-        parts = key.split("/")
-        for length in range(1, len(parts)):
-            if "/".join(parts[:length]) in files:
-                raise Refused(400, f"{path!r} lies in a file", hint=_BUILD)
+        parts = path.split("/")
+        for length in range(1, len(parts) + 1):
+            part = "/".join(parts[:length])
+            if part in files and (length < len(parts) or name.endswith("/")):
+                raise Refused(400, f"{name!r} lies in a file", hint=_BUILD)
+            if (other := spelled.setdefault(unicodedata.normalize("NFKC", part).casefold(), part)) != part:
+                raise Refused(400, f"{part!r} and {other!r} are one name on some systems", hint=_BUILD)
 
 
 def _check_path(path: str) -> None:

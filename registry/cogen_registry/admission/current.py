@@ -13,7 +13,7 @@ def refresh(session: Session, project: int) -> None:
     """Experts of the newest released version that is not yanked are current: final before pre-releases."""
     session.flush()
     releases = select(Release.id, Release.version).where(Release.project_id == project)
-    visible = session.execute(releases.where(Release.state == "released", Release.yanked.is_(None))).tuples().all()
+    visible = session.execute(releases.where(Release.state == "released", Release.yanked.is_(None))).all()
     newest = max(visible, key=lambda one: rank(one[1]), default=None)
     ids = select(Release.id).where(Release.project_id == project)
     session.execute(update(Expert).where(Expert.release_id.in_(ids), Expert.current).values(current=False))

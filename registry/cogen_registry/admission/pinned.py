@@ -52,7 +52,7 @@ def _in_repository(session: Session, pin: Pin) -> str | None:
     if file is not None:
         found = session.execute(entries.where(Entry.path == file)).first()
         return f"sha256:{found.sha256}" if found else None
-    return folder_digest((path, sha256) for path, sha256 in session.execute(entries).tuples() if taken(path))
+    return folder_digest((path, sha256) for path, sha256 in session.execute(entries) if taken(path))
 
 
 def _in_wheels(service: Service, session: Session, pin: Pin) -> str | None:

@@ -76,7 +76,7 @@ def _check_fits(statement: dict[str, Any], wanted: dict[str, Any]) -> None:
     for name in wanted.keys() | said.keys():
         # True == 1 in Python, and not in JSON
         if said.get(name) != wanted.get(name) or type(said.get(name)) is not type(wanted.get(name)):
-            raise Refused(400, f"the statement is of another {name} than the release", hint="sign the file as uploaded")
+            raise Refused(400, f"the statement and the release differ in {name}", hint="sign the file as uploaded")
     moment = statement.get("signed")
     try:
         if not isinstance(moment, str) or not re.match(r"\d{4}-\d{2}-\d{2}T", moment):

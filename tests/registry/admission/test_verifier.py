@@ -1,0 +1,205 @@
+"""Weights come first: a release whose pinned weights are not known stays invisible."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from support.manifests import folder_digest
+from support.wheels import WEIGHTS, build
+
+from cogen_registry.admission import verifier as verifying
+from cogen_registry.admission.pins import Pin
+from cogen_registry.admission.releases import recheck, recheck_waiting
+from cogen_registry.admission.verifier import Verifier, elsewhere
+from cogen_registry.auth import Principal
+from cogen_registry.database.tables import Commit, Entry, Expert, Release, Repository, Verified
+from cogen_registry.service import Service
+from cogen_registry.settings import Settings
+
+Publishers = Callable[..., Principal]
+Upload = Callable[..., Release]
+OID = "a" * 40
+FILES = {
+    "model.safetensors": WEIGHTS, "config.json": b"{}", "README.md": b"# Base\n", ".gitattributes": b"x\n",
+    "notes/CHANGES.md": b"not taken", "LICENSE": b"Apache\n", "sub/vocab.txt": b"a\n",
+}  # fmt: skip
+TAKEN = {name: data for name, data in FILES.items() if name not in (".gitattributes", "notes/CHANGES.md")}
+
+
+def base(source: str, digest: str, **more: Any) -> dict[str, Any]:
+    return {"base": {"source": source, "file_digest": digest} | more}
+
+
+def commit(service: Service, owner: Principal, name: str = "Base", files: dict[str, bytes] = FILES) -> None:
+    """What the weights room writes for a commit."""
+    with service.sessions.write() as session:
+        repository = Repository(publisher_id=owner.id, name=name, key=f"{owner.name}/{name.lower()}")
+        entries = [Entry(path=path, sha256=hashlib.sha256(data).hexdigest(), size=len(data), oid="x", lfs=False)
+                   for path, data in files.items()]  # fmt: skip
+        session.add(Commit(repository=repository, oid=OID, entries=entries))
+
+
+def state(service: Service, release: Release) -> tuple[str, str | None, list[bool]]:
+    with service.sessions.read() as session:
+        row = session.get(Release, release.id)
+        assert row is not None
+        shown = session.scalars(select(Expert.current).where(Expert.release_id == release.id))
+        return row.state, row.reason, list(shown)
+
+
+@pytest.mark.parametrize("source", [f"hf://team/Base@{OID}", f"hf://Team/base@{OID}"])
+def test_a_commit_releases_what_waits_for_it(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, source: str
+) -> None:  # fmt: skip
+    """The digest is of the files that a source ``hf://`` takes, and no others."""
+    team = publisher()
+    release = upload(team, build(tmp_path, **base(source, folder_digest(TAKEN))))
+    assert state(service, release) == ("quarantined", f"{source} is not in this registry", [False])
+    recheck_waiting(service, "team/other")
+    commit(service, team)
+    assert state(service, release)[0] == "quarantined"
+    before = service.serial
+    recheck_waiting(service, "team/base")
+    assert state(service, release) == ("released", None, [True])
+    assert service.serial == before + 1
+    assert recheck(service, release.id)
+    assert service.serial == before + 1
+
+
+def test_weights_that_are_here_already_release_at_once(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
+) -> None:  # fmt: skip
+    team = publisher()
+    commit(service, team)
+    pinned = base("hf://team/base", folder_digest(TAKEN), revision=OID)
+    assert state(service, upload(team, build(tmp_path, **pinned))) == ("released", None, [True])
+    one = base(f"hf://team/base@{OID}/model.safetensors", "sha256:" + hashlib.sha256(WEIGHTS).hexdigest())
+    assert upload(team, build(tmp_path, version="2.0", **one)).state == "released"
+
+
+def test_other_weights_than_promised_keep_it_in_quarantine(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
+) -> None:  # fmt: skip
+    team, wanted = publisher(), "sha256:" + "1" * 64
+    commit(service, team)
+    release = upload(team, build(tmp_path, **base(f"hf://team/base@{OID}", wanted)))
+    found = state(service, release)
+    assert found[0] == "quarantined"
+    assert found[1] == f"hf://team/base@{OID} has digest {folder_digest(TAKEN)} here, {wanted} was promised"
+    missing = upload(team, build(tmp_path, version="2.0", **base(f"hf://team/base@{OID}/none.json", wanted)))
+    assert state(service, missing)[1] == f"hf://team/base@{OID}/none.json is not in this registry"
+
+
+def test_weights_in_a_wheel_of_this_registry_are_found(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
+) -> None:  # fmt: skip
+    team = publisher()
+    upload(team, build(tmp_path, "ground"))
+    inside = "cogen_plugin_ground/weights"
+    both = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    where = f"cogen-plugin-ground==1.0.0/{inside}"
+    joined = hashlib.sha256(b"{}" + WEIGHTS).hexdigest()
+    for version, source, digest, wanted in (
+        ("1", f"pypi://{where}/", folder_digest(both), "released"),
+        ("2", f"pypi://{where}/adapter_model.safetensors", "sha256:" + hashlib.sha256(WEIGHTS).hexdigest(), "released"),
+        ("3", f"pypi://{where}/adapter_config.json,{where}/adapter_model.safetensors", f"sha256:{joined}", "released"),
+        ("4", f"pypi://{where}/none", f"sha256:{joined}", "quarantined"),
+        ("5", f"pypi://{where}/", f"sha256:{joined}", "quarantined"),
+        ("6", f"pypi://cogen-plugin-ground==2.0/{inside}/", folder_digest(both), "quarantined"),
+    ):
+        assert upload(team, build(tmp_path, "power", version, **base(source, digest))).state == wanted
+
+
+def test_a_quarantined_wheel_vouches_for_nobody(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
+) -> None:  # fmt: skip
+    team = publisher()
+    source = "pypi://cogen-plugin-power==1.0/cogen_plugin_power/weights/"
+    both = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    assert upload(team, build(tmp_path, **base(source, folder_digest(both)))).state == "quarantined"
+    other = build(tmp_path, "wind", **base(source, folder_digest(both)))
+    assert upload(team, other).state == "quarantined"
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to pass")
+
+
+def test_the_verifier_looks_elsewhere(
+    publisher: Publishers, upload: Upload, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """A failed fetch leaves the reason and is tried at the next upload; what was found once is not fetched again."""
+    service.settings = Settings(root=service.settings.root, embedder="none", verify_elsewhere=True)
+    answers: list[str | None] = ["no network", None]
+    asked: list[Pin] = []
+
+    def fake_network(pin: Pin) -> str | None:
+        asked.append(pin)
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(verifying, "elsewhere", fake_network)
+    digest = "sha256:" + "2" * 64
+    source = f"hf://far/away@{OID}"
+    team = publisher()
+    release = upload(team, build(tmp_path, **base(source, digest)))
+    assert state(service, release)[1] == f"{source} is not in this registry and not verified elsewhere yet"
+    service.rooms["verifier"] = verifier = Verifier(service)
+    verifier.start()
+    try:
+        wait(lambda: state(service, release)[1] == "no network")
+        second = upload(team, build(tmp_path, version="2.0", **base(source, digest)))
+        wait(lambda: state(service, release)[0] == state(service, second)[0] == "released")
+        third = upload(team, build(tmp_path, version="3.0", **base(source, digest)))
+        assert third.state == "released"
+    finally:
+        verifier.close()
+    assert asked == [Pin(source, None, digest)] * 2
+    with service.sessions.read() as session:
+        assert [(row.source, row.digest) for row in session.scalars(select(Verified))] == [(source, digest)]
+
+
+def test_a_start_looks_again(
+    publisher: Publishers, upload: Upload, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    service.settings = Settings(root=service.settings.root, embedder="none")
+    release = upload(publisher(), build(tmp_path, **base(f"hf://far/away@{OID}", "sha256:" + "2" * 64)))
+    monkeypatch.setattr(verifying, "elsewhere", lambda pin: None)
+    verifier = Verifier(service)
+    verifier.start()
+    try:
+        wait(lambda: state(service, release)[0] == "released")
+    finally:
+        verifier.close()
+
+
+def test_each_source_is_fetched_once_a_look(
+    publisher: Publishers, upload: Upload, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    service.settings = Settings(root=service.settings.root, embedder="none")
+    asked: list[Pin] = []
+    monkeypatch.setattr(verifying, "elsewhere", lambda pin: asked.append(pin) or "nothing there")
+    for version in ("1.0", "2.0", "3.0"):
+        upload(publisher(), build(tmp_path, version=version, **base(f"hf://far/away@{OID}", "sha256:" + "2" * 64)))
+    Verifier(service).look()
+    assert len(asked) == 1
+
+
+def test_elsewhere_is_the_package_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing there, and no network: one line says so."""
+    monkeypatch.setenv("COGEN_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = elsewhere(Pin("pypi://nothing-of-this-name==1/x", None, "sha256:" + "0" * 64))
+    assert found == (
+        "pypi://nothing-of-this-name==1/x could not be verified: "
+        "nothing-of-this-name==1 is not in the cache and HF_HUB_OFFLINE asks for no network"
+    )
