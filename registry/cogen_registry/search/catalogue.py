@@ -6,7 +6,7 @@ filled from the database and follows it: nothing here is the only copy of anythi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ FACETS = ("domain", "language", "licence", "base", "publisher")
 ORDERS = ("newest", "name", "smallest", "largest")
 #: Experts that one statement asks for by id.
 _BATCH = 500
+#: Rows that are read at once.
+_PART = 2000
 _COLUMNS = (
     Expert.id, Expert.expert, Expert.parameters, Expert.licence, Expert.base_name, Expert.lineage, Expert.publisher,
-    Expert.vector,
 )  # fmt: skip
 
 
@@ -35,7 +36,8 @@ class Catalogue:
         self.vectors: Column | None = None
         self.names: list[str] = []
         self.rows: dict[int, int] = {}
-        self.facets = {name: Facet() for name in FACETS}
+        widen = {"language": _languages, "licence": _licences, "base": _bases}
+        self.facets = {name: Facet(widen[name]) if name in widen else Facet() for name in FACETS}
         self._orders: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -55,43 +57,51 @@ class Catalogue:
         self._orders = {}
 
     def _add(self, session: Session, which: Any) -> None:
-        found = session.execute(select(*_COLUMNS).where(which).order_by(Expert.id)).all()
         first = len(self)
-        rows = {one.id: row for row, one in enumerate(found, first)}
-        self.facets["licence"].extend((rows[one.id], name) for one in found for name in _licences(one.licence))
-        self.facets["base"].extend((rows[one.id], name) for one in found for name in _bases(one))
-        self.facets["publisher"].extend((rows[one.id], one.publisher) for one in found)
-        domains = session.execute(select(Domain.expert_id, Domain.name).join(Expert).where(which))
-        self.facets["domain"].extend((rows[id], name) for id, name in domains if id in rows)
-        languages = session.execute(select(Language.expert_id, Language.tag).join(Expert).where(which))
-        # "en-GB" is English too.
-        tags = {(rows[id], name) for id, tag in languages if id in rows for name in (tag, tag.partition("-")[0])}
-        self.facets["language"].extend(tags)
-        self.rows |= rows
-        self.names += [one.expert for one in found]
-        self.ids.extend([one.id for one in found])
-        self.parameters.extend([one.parameters for one in found])
-        self.embedded.extend(np.zeros(len(found), bool))
+        # In parts: a hundred thousand rows as objects would need more memory than all that is kept of them.
+        for part in _parts(session, select(*_COLUMNS).where(which).order_by(Expert.id)):
+            ids, names, parameters, licences, bases, lineages, publishers = zip(*part, strict=True)
+            rows = range(len(self.names), len(self.names) + len(part))
+            self.rows.update(zip(ids, rows, strict=True))
+            self.names += names
+            self.ids.extend(ids)
+            self.parameters.extend(parameters)
+            self.facets["publisher"].extend(rows, publishers)
+            self.facets["licence"].extend(rows, licences)
+            self.facets["base"].extend(rows, list(zip(bases, lineages, strict=True)))
+        added = self.ids.values[first:]
+        for name, owner, value in (
+            ("domain", Domain.expert_id, Domain.name),
+            ("language", Language.expert_id, Language.tag),
+        ):
+            for part in _parts(session, select(owner, value).join(Expert).where(which)):
+                ids, values = zip(*part, strict=True)
+                self.facets[name].extend(first + np.searchsorted(added, ids), values)
+        self.embedded.extend(np.zeros(len(added), bool))
         if self.vectors is not None:
-            self.vectors.extend(np.zeros((len(found), self.vectors.values.shape[1]), np.float32))
-        kept = [one for one in found if one.vector]
-        if kept:
-            width = len(kept[0].vector)
-            kept = [one for one in kept if len(one.vector) == width]
-            matrix = np.frombuffer(b"".join(one.vector for one in kept), "<f4").reshape(len(kept), -1)
-            self.embed([one.id for one in kept], matrix)
-        self.alive.extend(np.ones(len(found), bool))  # last: it says how many there are
+            self.vectors.extend(np.zeros((len(added), self.vectors.values.shape[1]), np.float32))
+        self.alive.extend(np.ones(len(added), bool))  # last: it says how many there are
 
-    def embed(self, ids: Sequence[int], vectors: np.ndarray) -> None:
-        """Take the vectors of experts, shape (ids, dimensions); ids that are not here are left out."""
-        length = len(self.ids.values)
-        if self.vectors is None or self.vectors.values.shape[1] != vectors.shape[1]:
-            self.vectors = Column(np.float32, vectors.shape[1])
-            self.vectors.extend(np.zeros((length, vectors.shape[1]), np.float32))
+    def read_vectors(self, session: Session) -> None:
+        """Those that the database has of current experts. Much the longest part of a start, so not part of it."""
+        for part in _parts(session, select(Expert.id, Expert.vector).where(Expert.current, Expert.vector.is_not(None))):
+            self.take(part)
+
+    def take(self, vectors: Sequence[Any]) -> None:
+        """(id, float32 as bytes) of experts; ids that are not here are left out.
+
+        All are of one length. The first of another length than before begins the matrix anew.
+        """
+        here = [(self.rows[id], vector) for id, vector in vectors if id in self.rows]
+        if not here:
+            return
+        matrix = np.frombuffer(b"".join(vector for _, vector in here), "<f4").reshape(len(here), -1)
+        if self.vectors is None or self.vectors.values.shape[1] != matrix.shape[1]:
+            self.vectors = Column(np.float32, matrix.shape[1])
+            self.vectors.extend(np.zeros((len(self.ids.values), matrix.shape[1]), np.float32))
             self.embedded.values[:] = False
-        here = [(place, self.rows[id]) for place, id in enumerate(ids) if id in self.rows]
-        rows = [row for _, row in here]
-        self.vectors.values[rows] = vectors[[place for place, _ in here]]
+        rows = [row for row, _ in here]
+        self.vectors.values[rows] = matrix
         self.embedded.values[rows] = True
 
     def forget_vectors(self) -> None:
@@ -117,11 +127,23 @@ class Catalogue:
         return known
 
 
+def _languages(tag: str) -> set[str]:
+    """en-GB is English too."""
+    return {tag, tag.partition("-")[0]}
+
+
 def _licences(expression: str) -> set[str]:
     """The expression, and where one may choose, each of the choices."""
     return {expression, *(() if " AND " in expression or "(" in expression else expression.split(" OR "))}
 
 
-def _bases(expert: Any) -> Iterable[str]:
-    """Its base by name and by digest, with and without what kind of digest it is."""
-    return {(expert.base_name or "").lower(), expert.lineage, expert.lineage.removeprefix("sha256:")} - {""}
+def _bases(base: tuple[str | None, str]) -> set[str]:
+    """A base by its name and by its digest, with and without what kind of digest it is."""
+    name, digest = base
+    return {name or digest, digest, digest.removeprefix("sha256:")}
+
+
+def _parts(session: Session, statement: Any) -> Iterator[Sequence[Any]]:
+    """The rows of an answer, some thousands at a time."""
+    # The connection's own answer: nothing of it is made into objects first.
+    return iter(session.connection().execute(statement, execution_options={"yield_per": _PART}).partitions())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,37 +32,66 @@ class Column:
 
 
 class Facet:
-    """Which rows have which value; a row has any number of them. Values are compared in lower case."""
+    """Which rows have which value; a row has any number of them. Values are compared in lower case.
 
-    def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
+    :param widen: what a value is found by beside itself, such as "en" for "en-GB".
+    """
+
+    def __init__(self, widen: Callable[[Any], Iterable[str]] = lambda value: (value,)) -> None:
+        self._widen = widen
+        #: Values as they come → codes; what each code is found by; by what → codes.
+        self._codes: dict[Any, int] = {}
+        self._names: list[frozenset[str]] = []
+        self._found_by: dict[str, list[int]] = {}
         self._rows, self._of = Column(np.int32), Column(np.int32)
 
-    def extend(self, pairs: Iterable[tuple[int, str]]) -> None:
-        """(row, value)."""
-        rows, codes = [], []
-        for row, value in pairs:
-            rows.append(row)
-            codes.append(self._codes.setdefault(value.lower(), len(self._codes)))
+    def extend(self, rows: np.ndarray | Sequence[int], values: Sequence[Any]) -> None:
+        """Row and value of each pair."""
+        known = self._codes
+        codes = [known[value] if value in known else self._code(value) for value in values]
         self._rows.extend(rows)
         self._of.extend(codes)
+
+    def _code(self, value: Any) -> int:
+        code = self._codes[value] = len(self._names)
+        names = frozenset(name.lower() for name in self._widen(value))
+        self._names.append(names)
+        for name in names:
+            self._found_by.setdefault(name, []).append(code)
+        return code
 
     def mask(self, value: str, length: int) -> np.ndarray:
         """Shape (length,), bool."""
         found = np.zeros(length, bool)
-        code = self._codes.get(value.lower())
-        if code is not None:
-            codes = self._of.values
-            rows = self._rows.values[: len(codes)][codes == code]
-            found[rows[rows < length]] = True
+        wanted = np.zeros(len(self._names), bool)
+        wanted[self._found_by.get(value.lower(), [])] = True
+        rows, codes = self._pairs(length)
+        found[rows[wanted[codes]]] = True
         return found
 
     def counts(self, mask: np.ndarray) -> list[tuple[str, int]]:
         """(value, rows of ``mask`` that have it), the most frequent first."""
-        rows, codes = self._rows.values, self._of.values
-        rows, codes = rows[: len(codes)], codes[: len(rows)]
-        inside = rows < len(mask)
-        kept = codes[inside][mask[rows[inside]]]
-        number = np.bincount(kept, minlength=len(self._codes))
-        found = [(value, int(number[code])) for value, code in list(self._codes.items()) if number[code]]
+        rows, codes = self._pairs(len(mask))
+        kept = mask[rows]
+        rows, codes = rows[kept], codes[kept]
+        names = list(self._found_by)
+        place = {name: number for number, name in enumerate(names)}
+        lists = [np.array(sorted(place[name] for name in found), np.int64) for found in self._names]
+        lengths = np.array([len(one) for one in lists], np.int64)
+        begins = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        flat = np.concatenate(lists) if lists else np.zeros(0, np.int64)
+        repeated = lengths[codes]
+        inside = np.arange(int(repeated.sum())) - np.repeat(np.cumsum(repeated) - repeated, repeated)
+        values = flat[np.repeat(begins[codes], repeated) + inside]
+        # A row that has "en" and "en-GB" is one row of "en".
+        pairs = np.unique(np.repeat(rows, repeated).astype(np.int64) * max(1, len(names)) + values)
+        number = np.bincount(pairs % max(1, len(names)), minlength=len(names))
+        found = [(name, int(number[place[name]])) for name in names if number[place[name]]]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+    def _pairs(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows below ``length`` and their codes."""
+        codes = self._of.values
+        rows = self._rows.values[: len(codes)]
+        inside = rows < length
+        return (rows, codes) if inside.all() else (rows[inside], codes[inside])

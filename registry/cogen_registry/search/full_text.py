@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from sqlalchemy import text
@@ -14,14 +15,22 @@ _STOP = frozenset(
     ("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "in", "into", "is", "it", "its", "of", "on",
      "or", "that", "the", "this", "to", "was", "were", "which", "with")
 )  # fmt: skip
+#: A word that stands in so many texts says little; looking for *any* of such words would be slow and find everything.
+COMMON = 5_000
 #: Weights of title, summary and the rest; PostgreSQL's own for A, B and D are 1.0, 0.4 and 0.1.
-_SQLITE = text(
-    "SELECT rowid FROM experts_text WHERE experts_text MATCH :query "
-    "ORDER BY bm25(experts_text, 8.0, 4.0, 1.0), rowid LIMIT :limit"
+#: The + keeps SQLite from running the whole query anew for every id.
+_SQLITE = (
+    "SELECT rowid FROM experts_text WHERE experts_text MATCH :query {only} "
+    "ORDER BY bm25(experts_text, 8.0, 4.0, 1.0), rowid LIMIT :limit",
+    "AND +rowid IN (SELECT value FROM json_each(:ids))",
+    "SELECT count(*) FROM (SELECT 1 FROM experts_text WHERE experts_text MATCH :query LIMIT :limit)",
 )
-_POSTGRESQL = text(
-    "SELECT id FROM experts, websearch_to_tsquery('english', :query) AS query WHERE current AND words @@ query "
-    "ORDER BY ts_rank(words, query) DESC, id LIMIT :limit"
+_POSTGRESQL = (
+    "SELECT id FROM experts, websearch_to_tsquery('english', :query) AS query WHERE current AND words @@ query {only} "
+    "ORDER BY ts_rank(words, query) DESC, id LIMIT :limit",
+    "AND id IN (SELECT value::integer FROM json_array_elements_text(cast(:ids AS json)))",
+    "SELECT count(*) FROM (SELECT 1 FROM experts, websearch_to_tsquery('english', :query) AS query "
+    "WHERE current AND words @@ query LIMIT :limit) AS found",
 )
 
 
@@ -31,21 +40,25 @@ def words_of(query: str) -> list[str]:
     return ([word for word in words if word not in _STOP] or words)[:MOST_WORDS]
 
 
-def ranked(session: Session, query: str, limit: int, enough: int = 10) -> list[int]:
+def ranked(session: Session, query: str, limit: int, only: list[int] | None = None, enough: int = 10) -> list[int]:
     """Ids of current experts, best first: those that hold all words, then, if these are few, those that hold some.
 
     :param limit: the most of each of the two kinds.
+    :param only: among these ids.
     :param enough: with so many that hold all words, nobody asks for the others.
     """
-    words = words_of(query)
+    # Quoted: nothing that a user writes is an operator. No word holds a quote.
+    words = [f'"{word}"' for word in words_of(query)]
     if not words:
         return []
-    # Quoted: nothing that a user writes is an operator. No word holds a quote.
-    quoted = [f'"{word}"' for word in words]
     postgresql = session.get_bind().dialect.name == "postgresql"
-    statement = _POSTGRESQL if postgresql else _SQLITE
-    found = list(session.scalars(statement, {"query": " ".join(quoted), "limit": limit}))
+    search, among, count = _POSTGRESQL if postgresql else _SQLITE
+    statement = text(search.format(only="" if only is None else among))
+    values = {"limit": limit} | ({} if only is None else {"ids": json.dumps(only)})
+    found = list(session.scalars(statement, values | {"query": " ".join(words)}))
     if len(found) < enough and len(words) > 1:
-        either = (" or " if postgresql else " OR ").join(quoted)
-        found += session.scalars(statement, {"query": either, "limit": limit})
+        frequent = {w: session.scalar(text(count), {"query": w, "limit": COMMON}) or 0 for w in words}
+        rare = [word for word in words if frequent[word] < COMMON] or [min(words, key=lambda word: frequent[word])]
+        either = (" or " if postgresql else " OR ").join(rare)
+        found += session.scalars(statement, values | {"query": either})
     return list(dict.fromkeys(found))

@@ -23,6 +23,8 @@ DEPTH = 200
 FLOOR = 0.2
 #: Below this share of rows it is quicker to take them out than to multiply them all.
 _FEW = 0.2
+#: So many ids are sent to the database with a query.
+_NARROW = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Search:
         self.embedder = Embedder(service.settings.embedder)
         self.catalogue = Catalogue()
         self._serial = -1
+        self._facets: tuple[int, dict[str, list[tuple[str, int]]]] = (-1, {})
         self.lock = threading.Lock()
 
     def fresh(self) -> Catalogue:
@@ -111,10 +114,13 @@ class Search:
         return self.embedder.note
 
     def _by_words(self, catalogue: Catalogue, query: Query, mask: np.ndarray) -> list[int]:
-        # A filter may leave little of the best: then the whole list is needed.
-        limit = -1 if mask.sum() < catalogue.alive.values[: len(mask)].sum() else DEPTH
+        passed = np.flatnonzero(mask)
+        share = len(passed) / max(1, int(catalogue.alive.values.sum()))
+        # Few that pass the filters: the database looks among them alone. Many: enough of its best are among them.
+        only = catalogue.ids.values[passed].tolist() if len(passed) <= _NARROW and share < 1 else None
+        limit = DEPTH if only is not None or share == 1 else int(DEPTH / max(share, 0.01) * 2)
         with self.service.sessions.read() as session:
-            found = full_text.ranked(session, query.q, len(mask) if limit < 0 else limit)
+            found = full_text.ranked(session, query.q, limit, only)
         rows = (catalogue.rows.get(id, -1) for id in found)
         return [row for row in rows if 0 <= row < len(mask) and mask[row]][:DEPTH]
 
@@ -126,8 +132,11 @@ class Search:
 
     def facets(self) -> dict[str, list[tuple[str, int]]]:
         """Of every filter: values and how many current experts have them, the most frequent first."""
-        catalogue = self.fresh()
-        return {name: catalogue.facets[name].counts(catalogue.alive.values) for name in FACETS}
+        catalogue, serial = self.fresh(), self._serial
+        if self._facets[0] != serial:
+            mask = catalogue.alive.values.copy()
+            self._facets = serial, {name: catalogue.facets[name].counts(mask) for name in FACETS}
+        return self._facets[1]
 
 
 def mask_of(catalogue: Catalogue, query: Query) -> np.ndarray:

@@ -41,10 +41,14 @@ class Worker:
         embedder = self.search.embedder
         if not embedder.wanted or self._stop.wait(_PATIENCE) or not embedder.load():
             return
+        prepared = False
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                adopt(self.search)
+                if not prepared:
+                    adopt(self.search)
+                    read_vectors(self.search)
+                    prepared = True
                 while not self._stop.is_set() and embed_some(self.search):
                     pass
             except Exception:  # a database that is away for a while: the next change tries again
@@ -67,30 +71,35 @@ def adopt(search: Search) -> None:
         if known is not None:
             session.execute(update(Expert).values(vector=None))
     if known is not None:
-        search.fresh()
         with search.lock:
             search.catalogue.forget_vectors()
 
 
-def embed_some(search: Search) -> int:
-    """Give a few experts their vectors; how many.
+def read_vectors(search: Search) -> None:
+    """Into memory, those that were made in an earlier run."""
+    catalogue = search.fresh()
+    with search.lock, search.service.sessions.read() as session:
+        catalogue.read_vectors(session)
 
-    The number of those that still lack one is not known without counting; call it until nothing is left.
-    """
+
+def embed_some(search: Search) -> int:
+    """Give a few experts that lack one their vectors; how many. Call it until nothing is left."""
     ids = search.fresh().missing(BATCH)
     if not ids:
         return 0
+    columns = (Expert.id, Expert.text, Expert.title, Expert.vector)
     with search.service.sessions.read() as session:
-        found = session.execute(select(Expert.id, Expert.text, Expert.title).where(Expert.id.in_(ids))).all()
-    if not found:  # gone in the meantime
-        return 0
-    vectors = search.embedder.texts([one.text or one.title for one in found]).astype("<f4")
-    table = Expert.__table__
-    statement = update(table).where(table.c.id == bindparam("row")).values(vector=bindparam("made"))
-    with search.service.sessions.write() as session:
-        session.connection().execute(
-            statement, [{"row": one.id, "made": vector.tobytes()} for one, vector in zip(found, vectors, strict=True)]
-        )
+        found = session.execute(select(*columns).where(Expert.id.in_(ids))).all()
+    fresh = [one for one in found if one.vector is None]
+    vectors = search.embedder.texts([one.text or one.title for one in fresh]).astype("<f4") if fresh else []
+    kept = {one.id: one.vector for one in found} | {
+        one.id: vector.tobytes() for one, vector in zip(fresh, vectors, strict=True)
+    }
+    if fresh:
+        table = Expert.__table__
+        statement = update(table).where(table.c.id == bindparam("row")).values(vector=bindparam("made"))
+        with search.service.sessions.write() as session:
+            session.connection().execute(statement, [{"row": one.id, "made": kept[one.id]} for one in fresh])
     with search.lock:
-        search.catalogue.embed([one.id for one in found], vectors)
+        search.catalogue.take(list(kept.items()))
     return len(found)

@@ -26,13 +26,27 @@ def test_a_column_is_what_was_added() -> None:
 
 def test_a_facet_finds_rows_by_value_in_any_case() -> None:
     facet = Facet()
-    facet.extend([(0, "Medicine"), (1, "law")])
-    facet.extend([(2, "medicine"), (2, "law")])
+    facet.extend([0, 1], ["Medicine", "law"])
+    facet.extend([2, 2], ["medicine", "law"])
     assert facet.mask("MEDICINE", 3).tolist() == [True, False, True]
     assert facet.mask("chemistry", 3).tolist() == [False] * 3
     assert facet.mask("law", 2).tolist() == [False, True]  # rows that a reader does not know of yet
     assert facet.counts(np.array([True, True, True])) == [("law", 2), ("medicine", 2)]
     assert facet.counts(np.array([True, False, False])) == [("medicine", 1)]
+    assert Facet().counts(np.zeros(0, bool)) == []
+    assert Facet().mask("x", 2).tolist() == [False, False]
+
+
+def test_a_facet_counts_what_its_masks_hold() -> None:
+    """Whatever values are widened to: a row that has a value twice is one row."""
+    generator = np.random.default_rng(2)
+    tags = ["en", "en-gb", "en-us", "de", "de-ch", "fr"]
+    facet = Facet(lambda tag: {tag, tag.partition("-")[0]})
+    rows = generator.integers(0, 50, 200)
+    facet.extend(rows, [tags[place] for place in generator.integers(0, len(tags), 200)])
+    mask = generator.random(50) < 0.7
+    wanted = {tag: int((facet.mask(tag, 50) & mask).sum()) for tag in tags}
+    assert dict(facet.counts(mask)) == {tag: count for tag, count in wanted.items() if count}
 
 
 @pytest.mark.parametrize("usable", [1.0, 0.5, 0.05])

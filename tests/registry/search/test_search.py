@@ -16,7 +16,7 @@ from cogen_registry.database.tables import Expert
 from cogen_registry.search.full_text import words_of
 from cogen_registry.search.index import Query, Search, search_of
 from cogen_registry.search.text import text_of
-from cogen_registry.search.worker import adopt, embed_some
+from cogen_registry.search.worker import adopt, embed_some, read_vectors
 from cogen_registry.service import Service
 
 
@@ -194,8 +194,9 @@ def test_by_meaning(tmp_path: Path, model: Path) -> None:
     assert names(service, "tumour")[0] == "both"
     # The next start reads vectors back; a model with another digest begins anew.
     again = Search(service)
-    again.fresh()
+    read_vectors(again)
     assert again.catalogue.missing(9) == []
+    assert np.array_equal(again.catalogue.vectors.values, search.catalogue.vectors.values)
     again.embedder.identity = "sha256:other"
     adopt(again)
     assert len(again.catalogue.missing(9)) == 3
