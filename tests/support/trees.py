@@ -48,15 +48,21 @@ def weights(seed: int = 0) -> dict[str, bytes]:
     return {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": save({"a": tensor})}
 
 
-def tree(folder: Path, id: str = "power", version: str = "1.0", *, apart: bool = False, **changes: Any) -> Path:
+def tree(
+    folder: Path, id: str = "power", version: str = "1.0", *, apart: bool = False, seed: int = 0, **changes: Any
+) -> Path:
     """Write a plugin's source tree to ``folder``.
 
     :param apart: the weights lie in ``folder/weights`` and not in the package.
+    :param seed: other seeds, other weights.
     :param changes: of its manifest.
     """
     module, content = module_of(id), {k: v for k, v in files(id).items() if not k.startswith("weights/")}
     document = manifest(id, **changes)
-    kept = weights()
+    kept = weights(seed)
+    # The base lies in the wheel too, so that a registry has nothing to look for elsewhere.
+    base = {"source": f"package://{module}/base", "file_digest": folder_digest(weights(100))}
+    document["model"]["base"] = {k: v for k, v in document["model"]["base"].items() if k != "revision"} | base
     place = folder / "weights" if apart else folder / module / "weights"
     document["model"]["file_digest"] = folder_digest(kept)
     if apart:
@@ -64,6 +70,7 @@ def tree(folder: Path, id: str = "power", version: str = "1.0", *, apart: bool =
     folder.mkdir(parents=True, exist_ok=True)
     for path, data in {
         **{place / name: data for name, data in kept.items()},
+        **{folder / module / "base" / name: data for name, data in weights(100).items()},
         **{folder / module / name: data for name, data in content.items()},
         folder / module / "__init__.py": b"",
         folder / module / "expert.toml": tomlkit.dumps(document).encode(),

@@ -15,6 +15,7 @@ from cogen.remote.client import Client, quoted
 from cogen.sharing import environment, project
 from cogen.sharing.resolve import Release
 from cogen.sharing.signatures import Trusted, check_release
+from cogen.sharing.verify import installed_files
 from cogen.sharing.weights import received, sources
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust.errors import TrustError
@@ -121,6 +122,12 @@ def install(client: Client, verified: Verified, with_: environment.Tool, file: P
             raise environment.InstallError(
                 f"{with_} installed something else than {release.filename}", hint="see `pip list`"
             )
+        if changed := list(installed_files(now, wheel.files)):
+            raise environment.InstallError(
+                f"what {with_} installed is not what was verified: {changed[0]}",
+                hint="delete that file and try again" if changed[0].endswith(": added")
+                else f"clear the cache of {with_} (`{with_} cache {'clean' if with_ == 'uv' else 'purge'}`), try again",
+            )  # fmt: skip
         receipt = _receipt(client, verified, with_)
         keep(receipt)
         trusted = verified.trusted

@@ -69,7 +69,9 @@ def install(wheel: Path, with_: Tool, *, again: bool) -> Outcome:
     :raises InstallError: the tool failed; its own last line is the reason.
     """
     if with_ == "uv":
-        command = [str(_uv()), "pip", "install", "--python", sys.executable]
+        # Copied and unpacked anew: uv links installed files to its cache, so who alters one alters both.
+        fresh = ["--link-mode", "copy", "--refresh-package", _name(wheel)]
+        command = [str(_uv()), "pip", "install", "--python", sys.executable, *fresh]
         return _run([*command, *(["--reinstall-package", _name(wheel)] if again else []), str(wheel)])
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     if again:  # pip leaves a version alone that is there; this replaces its files and nothing else

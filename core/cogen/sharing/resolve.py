@@ -7,9 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
 from cogen.errors import UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
+
+_SIMPLE = "application/vnd.pypi.simple.v1+json"
+#: Distributions of experts are called so by custom.
+_PREFIX = "cogen-plugin-"
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,8 @@ def resolve(client: Client, name: str, version: str | None) -> Release:
         return _release(client, _detail(client, expert, version))
     except NotThere as error:
         problem = error
-    project = re.sub(r"[-_.]+", "-", name).lower()
-    for one in _cards(client, name):
-        if one.get("project") == project:
-            return _release(client, _detail(client, str(one["id"]), version))
+    if (found := _of_project(client, name, version)) is not None:
+        return _release(client, _detail(client, *found))
     raise NotThere(
         f"{client.url} has no expert {name}" + (f" in version {version}" if version else ""),
         hint=_hint(client, name, expert, version) or problem.hint,
@@ -87,6 +91,21 @@ def _release(client: Client, detail: Any) -> Release:
     return release
 
 
+def _of_project(client: Client, name: str, version: str | None) -> tuple[str, str] | None:
+    """(one of the experts, version) of a distribution: the newest that a resolver would take."""
+    project = canonicalize_name(name)
+    try:
+        page = client.send("GET", f"/simple/{project}/", headers={"Accept": _SIMPLE})
+        if version is None:
+            files = [file for file in page["files"] if not file.get("yanked")] or page["files"]
+            versions = [parse_wheel_filename(file["filename"])[1] for file in files]
+            version = str(max(versions, key=lambda one: (not one.is_prerelease, one)))
+        release = client.get(f"/api/v1/releases/{project}/{quoted(version)}")
+        return str(release["experts"][0]), str(release["version"])
+    except (NotThere, InvalidWheelFilename, KeyError, TypeError, ValueError, IndexError):
+        return None
+
+
 def _hint(client: Client, name: str, expert: str, version: str | None) -> str | None:
     """What the person may have meant."""
     try:
@@ -96,22 +115,13 @@ def _hint(client: Client, name: str, expert: str, version: str | None) -> str | 
     except (RegistryError, KeyError, TypeError):
         pass
     try:
-        cards = _cards(client, name)
-    except RegistryError:
+        listed = client.send("GET", "/simple/", headers={"Accept": _SIMPLE})
+        names = [str(one["name"]).removeprefix(_PREFIX) for one in listed["projects"]]
+    except (RegistryError, KeyError, TypeError):
         return None
-    names = [str(one.get(field)) for one in cards for field in ("id", "project")]
-    near = difflib.get_close_matches(name.lower(), names, 3, cutoff=0.6) or [str(one.get("id")) for one in cards[:3]]
+    wanted = expert.removeprefix(_PREFIX)
+    # A registry may have 100,000 names: only those of about this length are looked at closely.
+    near = difflib.get_close_matches(wanted, [one for one in names if abs(len(one) - len(wanted)) < 4], 3, cutoff=0.7)
     if near:
         return f"did you mean {' or '.join(near)}? `cogen search {name}` shows more"
     return "`cogen search WORDS` shows what is there"
-
-
-def _cards(client: Client, words: str) -> list[dict[str, Any]]:
-    """Experts that the registry finds for a name; its parts find more than the whole."""
-    found: dict[str, dict[str, Any]] = {}
-    for query in dict.fromkeys([words, re.sub(r"[-_.]+", " ", words.lower().removeprefix("cogen-plugin-"))]):
-        answer = client.get("/api/v1/experts", {"q": query[:200], "limit": 20})
-        for one in answer.get("items", []) if isinstance(answer, dict) else []:
-            if isinstance(one, dict) and "id" in one:
-                found.setdefault(str(one["id"]), one)
-    return list(found.values())

@@ -73,7 +73,7 @@ def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
     elif Version(found.version) != Version(receipt.version):
         finding.problems.append(f"version {found.version} is installed, {receipt.version} was verified")
     else:
-        finding.problems += _installed(found, receipt.files)
+        finding.problems += installed_files(found, receipt.files)
     _signature(receipt, finding)
     _wheel(receipt, finding)
     _weights(receipt, finding)
@@ -82,7 +82,11 @@ def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
     return finding
 
 
-def _installed(found: Distribution, expected: dict[str, str]) -> Iterator[str]:
+def installed_files(found: Distribution, expected: dict[str, str]) -> Iterator[str]:
+    """One line for every file of a distribution that is not as it was verified, or was added to its packages.
+
+    :param expected: path in site-packages → hex SHA-256.
+    """
     root = Path(str(found.locate_file("")))
     yield from compare(expected, {path: _hash(root / path) for path in expected})
     for top in sorted({path.partition("/")[0] for path in expected if "/" in path}):

@@ -22,7 +22,7 @@ from cogen.sharing.publishing.check import check_wheel
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust import fingerprint, make_statement, new_key, public_key, sign_statement
 from cogen.trust.files import sha256_of
-from cogen.trust.registries import Registry, default_key, remember
+from cogen.trust.registries import Registry, default_key
 
 Say = Callable[[str], None]
 
@@ -148,8 +148,6 @@ def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, k
         upload.upload_signature(client, statement, sign_statement(statement, key, password()))
     final = upload.wait_until_visible(client, wheel.project, wheel.version, order.seconds, say)
     outcome.state, outcome.reason, outcome.key = final.state, final.reason, final.key
-    known = client.registry
-    remember(replace(known, publisher=outcome.publisher, namespaces=(outcome.publisher or "",)), default=False)
     return outcome
 
 

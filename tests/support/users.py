@@ -1,0 +1,92 @@
+"""A user of the command line with settings, a cache and a virtual environment of his own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import site
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cogen
+from cogen.cli.main import main
+
+
+@dataclass
+class Said:
+    """What a command did."""
+
+    code: int
+    data: Any
+    error: str
+
+
+class User:
+    """``user("add", "power")`` runs a verb in this process, as if it ran in the user's environment.
+
+    The environment sees the packages of the running one behind its own, pip too. It looks as if uv had made it, where
+    uv is there: it is twenty times quicker.
+    """
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home, self.env, self._patch, self._capsys = home, home / "env", monkeypatch, capsys
+        venv.create(self.env, symlinks=True)
+        (self.packages,) = self.env.glob("[Ll]ib/**/site-packages")
+        seen = [*site.getsitepackages(), str(Path(cogen.__file__).parent.parent)]
+        (self.packages / "running.pth").write_text("\n".join(seen) + "\n")
+        self.project = home / "cogen.toml"
+        core = self.packages / "cogen_core-0.1.0.dist-info"
+        core.mkdir()
+        (core / "METADATA").write_text("Metadata-Version: 2.1\nName: cogen-core\nVersion: 0.1.0\n")
+        (core / "INSTALLER").write_text("uv" if shutil.which("uv") else "pip")
+
+    def __call__(self, *arguments: str) -> Said:
+        with self._patch.context() as patch:
+            patch.setenv("COGEN_CONFIG", str(self.home / "config"))
+            patch.setenv("COGEN_CACHE", str(self.home / "cache"))
+            patch.setenv("HF_HUB_OFFLINE", "0")
+            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+            patch.setattr(sys, "prefix", str(self.env))
+            patch.setattr(sys, "executable", str(self.env / "bin" / "python"))
+            patch.setattr(sys, "path", [str(self.packages), *sys.path])
+            patch.chdir(self.home)
+            self._capsys.readouterr()
+            code = main([*arguments, "--json"])
+        told = self._capsys.readouterr()
+        return Said(code, json.loads(told.out) if told.out.strip() else None, told.err)
+
+    def ok(self, *arguments: str) -> Any:
+        """The answer of a command that has to succeed."""
+        said = self(*arguments)
+        assert said.code == 0, (said.data, said.error)
+        return said.data
+
+    def refused(self, *arguments: str, code: int = 1) -> str:
+        """``error | hint`` of a command that has to fail, in one line each."""
+        said = self(*arguments)
+        assert said.code == code, (said.data, said.error)
+        text = f"{said.data['error']} | {said.data['hint']}"
+        assert said.data["hint"]
+        assert "\n" not in text
+        return text
+
+    def installed(self) -> list[str]:
+        """What is in the environment's own site-packages."""
+        return sorted(path.name for path in self.packages.glob("cogen_plugin_*.dist-info"))
+
+    def trace(self) -> dict[str, Any]:
+        """All that an add writes down."""
+        receipts = self.env / "share" / "cogen" / "receipts"
+        return {
+            "installed": self.installed(),
+            "receipts": sorted(path.name for path in receipts.iterdir()) if receipts.is_dir() else [],
+            "project": self.project.read_text() if self.project.exists() else "",
+        }
+
+    def forget_cache(self) -> None:
+        shutil.rmtree(self.home / "cache", ignore_errors=True)
