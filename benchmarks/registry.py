@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -310,13 +311,18 @@ def _at(values: list[float], percent: float) -> float:
     return values[min(len(values) - 1, int(len(values) * percent / 100))]
 
 
-def _pages(server: Server) -> dict[str, list[str]]:
-    cards = json.loads(Client(server.port).get("/api/v1/experts?limit=100&sort=name")[1])["items"]
+def _pages(server: Server, spread: int = 100) -> dict[str, list[str]]:
+    """Paths by what they show: of 100 experts again and again, and of 10,000 experts, so that no page comes twice."""
+    client = Client(server.port)
+    total = json.loads(client.get("/api/v1/experts?limit=1")[1])["total"]
+    steps = [f"/api/v1/experts?limit=100&sort=name&offset={total * place // spread}" for place in range(spread)]
+    cards = [card for step in steps for card in json.loads(client.get(step)[1])["items"]]
     return {
         "index page (/)": ["/"],
-        "expert page (/experts/ID)": [f"/experts/{card['id']}" for card in cards],
-        "package page (/simple/NAME/)": [f"/simple/{card['project']}/" for card in cards],
-        "expert (/api/v1/experts/ID)": [f"/api/v1/experts/{card['id']}" for card in cards],
+        "expert page (/experts/ID), the same 100": [f"/experts/{card['id']}" for card in cards[:100]],
+        "expert page, always another": [f"/experts/{card['id']}" for card in cards[100:]],
+        "package page (/simple/NAME/), always another": [f"/simple/{card['project']}/" for card in cards],
+        "expert (/api/v1/experts/ID), always another": [f"/api/v1/experts/{card['id']}" for card in cards],
         "list (/api/v1/experts?domain=…)": [f"/api/v1/experts?domain={urllib.parse.quote(one)}" for one in SUBJECTS],
     }
 
@@ -346,14 +352,9 @@ def throughput(server: Server, name: str, paths: list[str], seconds: int) -> Non
         ]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = float(told.split("Requests/sec:")[1].split()[0])
+    slow = re.search(r"99%\s+([\d.]+\w+)", told)
     wrong = "; some were refused" if "Non-2xx" in told else ""
-    say(
-        f"{name}, {len(body) / 1024:.1f} KB, p99 {told.split('99%')[1].split()[0]}{wrong}",
-        rate,
-        "requests/s",
-        300,
-        True,
-    )
+    say(f"{name}, {len(body) / 1024:.1f} KB, p99 {slow[1] if slow else '?'}{wrong}", rate, "requests/s", 300, True)
 
 
 def cold_client(server: Server) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
@@ -21,12 +21,26 @@ COLUMNS = (
 )  # fmt: skip
 
 
+#: Made once: to put a statement together takes as long as to run it.
+_CARDS = (
+    select(*COLUMNS)
+    .join(Release, Expert.release_id == Release.id)
+    .join(Project)
+    .where(Expert.id.in_(bindparam("ids", expanding=True)))
+)
+
+
+def _list(owner: Any, value: Any) -> Any:
+    return select(owner, value).where(owner.in_(bindparam("ids", expanding=True))).order_by(owner, value)
+
+
+_DOMAINS, _LANGUAGES = _list(Domain.expert_id, Domain.name), _list(Language.expert_id, Language.tag)
+
+
 def cards_of(session: Session, ids: Sequence[int], scores: Sequence[float] | None = None) -> list[Card]:
     """Cards of these rows of ``experts``, in their order."""
-    statement = select(*COLUMNS).join(Release, Expert.release_id == Release.id).join(Project)
-    found = {one.row: one for one in session.execute(statement.where(Expert.id.in_(ids)))}
-    domains = _lists(session, Domain.expert_id, Domain.name, ids)
-    languages = _lists(session, Language.expert_id, Language.tag, ids)
+    found = {one.row: one for one in session.execute(_CARDS, {"ids": ids})}
+    domains, languages = _lists(session, _DOMAINS, ids), _lists(session, _LANGUAGES, ids)
     score = dict(zip(ids, scores or [], strict=False))
     return [
         Card(**fields(found[id]), domains=domains[id], languages=languages[id], score=score.get(id))
@@ -57,8 +71,8 @@ def fields(row: Any) -> dict[str, Any]:
     }
 
 
-def _lists(session: Session, owner: Any, value: Any, ids: Sequence[int]) -> dict[int, list[str]]:
+def _lists(session: Session, statement: Any, ids: Sequence[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = defaultdict(list)
-    for id, one in session.execute(select(owner, value).where(owner.in_(ids)).order_by(owner, value)):
+    for id, one in session.execute(statement, {"ids": ids}):
         found[id].append(one)
     return found

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from cogen.spec.expert import canonical_digest
@@ -22,6 +22,18 @@ TOLERANCE = 1e-6
 MOST = 200
 
 
+_OWNER = select(Project.publisher_id).where(Project.id == Release.project_id).scalar_subquery().label("owner")
+#: Made once: to put a statement together takes as long as to run it.
+_MEASURED = (
+    select(Evaluation, Publisher.name.label("by"), Expert.expert, Release.version, _OWNER)
+    .join(Publisher, Evaluation.publisher_id == Publisher.id)
+    .join(Expert, Evaluation.expert_id == Expert.id)
+    .join(Release, Expert.release_id == Release.id)
+    .where(Evaluation.expert_id == bindparam("row"))
+    .order_by(Evaluation.id.desc())
+)
+
+
 def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.Evaluations:
     """Claims in the order of the manifest; measurements, the newest first."""
     claims = [
@@ -29,30 +41,20 @@ def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.E
         for suite in spec["suites"]
         if suite.get("claim")
     ]
-    return models.Evaluations(claims=claims, measured=_measured(session, Evaluation.expert_id == row))
+    return models.Evaluations(claims=claims, measured=_measured(session, row, spec))
 
 
-def _measured(session: Session, which: Any) -> list[models.Measured]:
-    owner = select(Project.publisher_id).where(Project.id == Release.project_id).scalar_subquery()
-    columns = (Evaluation, Publisher.name.label("by"), Expert.expert, Expert.spec, Release.version)
-    found = session.execute(
-        select(*columns, owner.label("owner"))
-        .join(Publisher, Evaluation.publisher_id == Publisher.id)
-        .join(Expert, Evaluation.expert_id == Expert.id)
-        .join(Release, Expert.release_id == Release.id)
-        .where(which, Release.state == "released")
-        .order_by(Evaluation.id.desc())
-    )  # fmt: skip
+def _measured(session: Session, row: int, spec: dict[str, Any]) -> list[models.Measured]:
     return [
         models.Measured(
             id=one.Evaluation.id, expert=one.expert, version=one.version, suite=one.Evaluation.suite,
             metric=one.Evaluation.metric, part=one.Evaluation.part, value=one.Evaluation.value, low=one.Evaluation.low,
             high=one.Evaluation.high, documents=one.Evaluation.documents, harness=one.Evaluation.harness,
-            promised=_suite(one.spec, one.Evaluation.suite)[one.Evaluation.part]["documents"], by=one.by,
+            promised=_suite(spec, one.Evaluation.suite)[one.Evaluation.part]["documents"], by=one.by,
             own=one.Evaluation.publisher_id == one.owner, created=one.Evaluation.created,
             evidence=one.Evaluation.evidence,
         )
-        for one in found
+        for one in session.execute(_MEASURED, {"row": row})
     ]  # fmt: skip
 
 
@@ -123,7 +125,7 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
             session.add(made)
             session.flush()
         id = known or made.id
-        kept = _measured(session, Evaluation.id == id)[0]
+        kept = next(one for one in _measured(session, row, spec) if one.id == id)
     if known is None:
         service.changed()
     return kept, known is None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from cogen.spec.expert import canonical_digest
@@ -20,6 +21,25 @@ from cogen_registry.service import Service
 
 #: Composites that an expert's page names.
 _USES = 20
+#: Statements are made once: to put one together takes as long as to run it.
+_ROWS = (
+    select(Expert.id, Expert.current, Release)
+    .join(Release, Expert.release_id == Release.id)
+    .where(Expert.expert == bindparam("expert"), Release.state == "released")
+)
+_SPEC = select(Expert.spec).where(Expert.id == bindparam("row"))
+_REVOKED = select(Key.revoked).where(Key.fingerprint == bindparam("key"))
+_USED = (
+    select(
+        Publisher.name.label("publisher"), Composite.name, Composite.version, Composite.title,
+        (Ingredient.expert_id == bindparam("row")).label("exact"),
+    )
+    .join(Composite, Ingredient.composite_id == Composite.id)
+    .join(Publisher, Composite.publisher_id == Publisher.id)
+    .where(Ingredient.expert == bindparam("expert"))
+    .order_by(Composite.id.desc())
+    .limit(_USES)
+)  # fmt: skip
 
 
 def find(service: Service, query: Query) -> models.Cards:
@@ -31,18 +51,16 @@ def find(service: Service, query: Query) -> models.Cards:
 
 
 def expert_row(session: Session, id: str, version: str | None = None) -> Any:
-    """(id of ``experts``, Release): of ``version``, or the current one, or where all are yanked the newest.
+    """(id of ``experts``, current, Release): of ``version``, or the current one, or where all are yanked the newest.
 
     :raises Refused: 404, there is no such expert, or not in this version, or it is in quarantine.
     """
-    statement = (
-        select(Expert.id, Expert.current, Release)
-        .join(Release, Expert.release_id == Release.id)
-        .where(Expert.expert == id, Release.state == "released")
-    )
-    if version is not None:
-        statement = statement.where(Release.same == _same(version))
-    found = session.execute(statement).all()
+    return _chosen(session.execute(_ROWS, {"expert": id}).all(), id, version)
+
+
+def _chosen(rows: Sequence[Any], id: str, version: str | None) -> Any:
+    same = None if version is None else _same(version)
+    found = [row for row in rows if same in (None, row.Release.same)]
     if not found:
         raise missing(f"expert {id!r}" + (f" in version {version}" if version else ""))
     return max(found, key=lambda one: (one.current, Version(one.Release.version)))
@@ -62,14 +80,16 @@ def detail(service: Service, id: str, version: str | None = None, base_url: str 
     :raises Refused: 404
     """
     with service.sessions.read() as session:
-        row, _, release = expert_row(session, id, version)
+        rows = session.execute(_ROWS, {"expert": id}).all()
+        row, _, release = _chosen(rows, id, version)
         card = cards_of(session, [row])[0]
-        spec = session.scalar(select(Expert.spec).where(Expert.id == row))
+        spec = session.scalar(_SPEC, {"row": row})
+        uses = session.execute(_USED, {"expert": id, "row": row})
         return models.Detail(
-            **card.model_dump(exclude={"score"}),
+            **dict(card),
             spec=spec,
             spec_digest=canonical_digest(spec),
-            versions=_versions(session, id),
+            versions=_versions([one.Release for one in rows]),
             file=models.File(
                 filename=release.filename,
                 url=f"{base_url}/files/{release.sha256}/{release.filename}",
@@ -79,20 +99,15 @@ def detail(service: Service, id: str, version: str | None = None, base_url: str 
             ),
             signature=_signature(session, release),
             evaluations=evaluations_of(session, row, spec),
-            composites=_uses(session, id, row),
+            composites=[models.Use(**{**one._mapping, "exact": bool(one.exact)}) for one in uses],
         )
 
 
-def _versions(session: Session, id: str) -> list[models.Version]:
+def _versions(releases: Sequence[Release]) -> list[models.Version]:
     """Newest first."""
-    found = session.execute(
-        select(Release.version, Release.created, Release.yanked, Release.bundle.is_not(None).label("signed"))
-        .join(Expert, Expert.release_id == Release.id)
-        .where(Expert.expert == id, Release.state == "released")
-    )
-    ordered = sorted(found, key=lambda one: Version(one.version), reverse=True)
+    ordered = sorted(releases, key=lambda one: Version(one.version), reverse=True)
     return [
-        models.Version(version=one.version, released=one.created, yanked=one.yanked, signed=one.signed)
+        models.Version(version=one.version, released=one.created, yanked=one.yanked, signed=one.bundle is not None)
         for one in ordered
     ]
 
@@ -100,25 +115,8 @@ def _versions(session: Session, id: str) -> list[models.Version]:
 def _signature(session: Session, release: Release) -> models.Signature | None:
     if release.bundle is None or release.statement is None or release.key is None:
         return None
-    revoked = session.scalar(select(Key.revoked).where(Key.fingerprint == release.key))
+    revoked = session.scalar(_REVOKED, {"key": release.key})
     return models.Signature(key=release.key, statement=release.statement, bundle=release.bundle, revoked=revoked)
-
-
-def _uses(session: Session, id: str, row: int) -> list[models.Use]:
-    """The newest composites that were made from any version of this expert."""
-    columns = (Publisher.name.label("publisher"), Composite.name, Composite.version, Composite.title)
-    found = session.execute(
-        select(*columns, (Ingredient.expert_id == row).label("exact"))
-        .join(Composite, Ingredient.composite_id == Composite.id)
-        .join(Publisher, Composite.publisher_id == Publisher.id)
-        .where(Ingredient.expert == id)
-        .order_by(Composite.id.desc())
-        .limit(_USES)
-    )  # fmt: skip
-    return [
-        models.Use(**{**one._mapping, "exact": bool(one.exact)})
-        for one in found
-    ]  # fmt: skip
 
 
 def publisher_of(service: Service, name: str) -> models.Publisher:

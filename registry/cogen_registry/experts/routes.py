@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import BaseModel
 from sqlalchemy import select
 
 from cogen_registry.auth import Principal, required
@@ -49,7 +50,7 @@ def router(service: Service) -> APIRouter:
 def _reading(routes: APIRouter, service: Service) -> None:
     index = Index(service)
 
-    @routes.get("/experts")
+    @routes.get("/experts", response_model=models.Cards)
     def experts(
         q: Annotated[str, Query(max_length=1000, description="words, or what is meant")] = "",
         domain: Text = None,
@@ -61,11 +62,11 @@ def _reading(routes: APIRouter, service: Service) -> None:
         sort: Literal["", "relevance", "newest", "name", "smallest", "largest"] = "",
         limit: Limit = 20,
         offset: Offset = 0,
-    ) -> models.Cards:
+    ) -> Response:
         """Current experts: by words and by meaning with ``q``, else the newest first."""
         sizes = size_range(size) if size else None
         wish = Wish(q, domain, language, licence, base, publisher, sizes, sort, limit, offset)
-        return find.find(service, wish)
+        return _json(find.find(service, wish))
 
     @routes.get("/index.json", response_class=FileResponse)
     def index_json(request: Request) -> Response:
@@ -76,15 +77,15 @@ def _reading(routes: APIRouter, service: Service) -> None:
             return Response(status_code=304, headers=headers)
         return FileResponse(path, media_type="application/json", headers=headers)
 
-    @routes.get("/experts/{id}")
-    def current(id: str, request: Request) -> models.Detail:
+    @routes.get("/experts/{id}", response_model=models.Detail)
+    def current(id: str, request: Request) -> Response:
         """The current version of an expert; where all are yanked, the newest."""
-        return find.detail(service, id, None, url_of(service, request))
+        return _json(find.detail(service, id, None, url_of(service, request)))
 
-    @routes.get("/experts/{id}/{version}")
-    def version(id: str, version: str, request: Request) -> models.Detail:
+    @routes.get("/experts/{id}/{version}", response_model=models.Detail)
+    def version(id: str, version: str, request: Request) -> Response:
         """One version of an expert, yanked ones too."""
-        return find.detail(service, id, version, url_of(service, request))
+        return _json(find.detail(service, id, version, url_of(service, request)))
 
 
 def _evaluations(routes: APIRouter, service: Service) -> None:
@@ -169,6 +170,11 @@ def _composites(routes: APIRouter, service: Service) -> None:
 def url_of(service: Service, request: Request) -> str:
     """This service as clients see it, without a slash at its end."""
     return (service.settings.url or str(request.base_url)).rstrip("/")
+
+
+def _json(answer: BaseModel) -> Response:
+    """It is a valid model already: FastAPI would check it once more."""
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _status(response: Response, fresh: bool, answer: Any) -> Any:
