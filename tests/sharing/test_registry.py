@@ -15,6 +15,7 @@ from support.trees import built, tree
 from support.users import User
 
 from cogen import trust
+from cogen.checkpoints.sources import fetch
 
 Users = Callable[[str], User]
 
@@ -115,7 +116,9 @@ def test_publish_search_add_verify_remove(
 
 
 @pytest.mark.usefixtures("quick")
-def test_weights_apart_are_signed_pinned_and_verified(registry: Registry, users: Users) -> None:
+def test_weights_apart_are_signed_pinned_and_verified(
+    registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They go to the registry first, by the Hub's own client; the wheel pins the commit; nobody can swap them."""
     team = publisher(registry, users, "apart")
     folder = tree(team.home / "plugin", "wind", apart=True)
@@ -135,7 +138,14 @@ def test_weights_apart_are_signed_pinned_and_verified(registry: Registry, users:
     added = user.ok("add", "wind")
     assert [(one["source"], one["signed"]) for one in added["weights"]] == [(f"hf://{repository}", True)]
     assert user.ok("verify", "wind")["findings"][0]["notes"] == []
+    # ... and every verb that opens hf:// finds them there
+    with monkeypatch.context() as patch:
+        patch.setenv("COGEN_CONFIG", str(user.home / "config"))
+        patch.setenv("COGEN_CACHE", str(user.home / "cache"))
+        patch.setattr("sys.prefix", str(user.env))
+        opened = fetch(f"hf://{repository}", revision=revision)
     (snapshot,) = (user.home / "cache" / "registry").glob("*/apart--wind-weights-*[!.lock]")
+    assert opened == snapshot
     assert sorted(path.name for path in snapshot.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "cogen-manifest.json",
     ]  # fmt: skip
@@ -353,3 +363,140 @@ def test_login_with_what_is_wrong(registry: Registry, users: Users) -> None:
     good = token(registry, "wrong")
     assert "not a private key" in user.refused("login", registry.url, "--token", good, "--key", "key.pem")
     assert not (user.home / "config").exists()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "place",
+    [
+        "hub.pin", "upload.upload_wheel", "upload.upload_signature", "upload.wait_until_visible",
+    ],
+)  # fmt: skip
+def test_an_interrupted_publish_goes_on(
+    registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Weights first: whenever it stops, nobody sees half of it, and the same command ends it."""
+    name = f"half-{place.partition('.')[2].replace('_', '-')}"
+    team = publisher(registry, users, "half")
+    tree(team.home / "plugin", name, apart=True)
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"cogen.sharing.publishing.publish.{place}", stop)
+        assert team("publish", "plugin", "--yes").code == 130
+    said = user("add", name)
+    assert (said.code == 0) == (place == "upload.wait_until_visible"), said.error
+    told = team.ok("publish", "plugin", "--yes")
+    assert told["state"] == "released"
+    assert user.ok("add", name)["key"] == told["key"]
+    assert [path.name for path in team.home.joinpath("plugin").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_quarantine_says_why(registry: Registry, users: Users) -> None:
+    """A wheel that pins weights which nobody has stays invisible; the publisher hears why, others see nothing."""
+    team = publisher(registry, users, "waits")
+    folder = tree(team.home / "plugin", "fusion", apart=True)
+    manifest = folder / "cogen_plugin_fusion" / "expert.toml"
+    manifest.write_text(
+        manifest.read_text().replace(
+            'source = "file://weights"', f'source = "hf://waits/none"\nrevision = "{"1" * 40}"'
+        )
+    )
+    said = team("publish", "plugin", "--yes", "--wait", "0")
+    assert said.code == 1
+    assert said.data["state"] == "quarantined"
+    assert "hf://waits/none is not in this registry" in said.data["reason"]
+    assert "in quarantine, nobody sees it" in said.error
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    assert "has no expert fusion" in user.refused("add", "fusion")
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_cannot_be_published(registry: Registry, users: Users) -> None:
+    team = publisher(registry, users, "mistakes")
+    tree(team.home / "plugin", "mine")
+    assert "this needs a yes" in team.refused("publish", "plugin", code=3)
+    assert "0 experts have weights" in team.refused("publish", "plugin", "--yes", "--weights", "a/b", code=3)
+    dry = team.ok("publish", "plugin", "--dry-run")
+    assert dry["state"] == "checked"
+    assert "has no expert mine" in team.refused("add", "mine")
+    team.ok("publish", "plugin", "--yes")
+    tree(team.home / "plugin", "mine", summary="Other words")
+    shutil.rmtree(team.home / "plugin" / "dist")
+    assert "published before with other content" in team.refused("publish", "plugin", "--yes")
+    other = publisher(registry, users, "thief")
+    tree(other.home / "plugin", "mine", "2.0")
+    assert "belongs to another publisher" in other.refused("publish", "plugin", "--yes")
+    reader = users("reader")
+    reader.ok("login", registry.url, "--read-only")
+    tree(reader.home / "plugin", "theirs")
+    assert "needs a token" in reader.refused("publish", "plugin", "--yes")
+
+
+def test_weights_of_another_repository(tmp_path: Path) -> None:
+    """A signed folder that somebody copied elsewhere, or that belongs to a later version, is found out."""
+    from cogen.sharing.signatures import Trusted
+    from cogen.sharing.weights import MANIFEST, _check_manifest, make_manifest
+    from cogen.trust import TrustError
+
+    place = tmp_path
+    said = make_manifest("team/weights", "team", "cogen-plugin-x", "1.0")
+    statement = {"publisher": "team", "version": "1.0"}
+    trusted = Trusted("", "", statement, {}, False)
+    (place / MANIFEST).write_text(json.dumps(said))
+    _check_manifest(place / MANIFEST, "team/weights", trusted, "cogen-plugin-x")
+    for change, message in (
+        ({"repository": "team/other"}, "for the repository team/other"),
+        ({"publisher": "evil"}, "for the publisher evil"),
+        ({"project": "cogen-plugin-y"}, "for the project cogen-plugin-y"),
+        ({"version": "1.1"}, "for version 1.1, which is newer"),
+        ({"version": None}, "hold no cogen-manifest"),
+    ):
+        (place / MANIFEST).write_text(json.dumps(said | change))
+        with pytest.raises(TrustError, match=message):
+            _check_manifest(place / MANIFEST, "team/weights", trusted, "cogen-plugin-x")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_signature_that_does_not_cover_the_weights(registry: Registry, users: Users) -> None:
+    """The publisher's own later commit with a changed file and the old model.sig: digest right, signature wrong."""
+    from huggingface_hub import HfApi
+
+    from cogen.checkpoints.digests import file_digest
+
+    team = publisher(registry, users, "stale")
+    folder = tree(team.home / "plugin", "stale", apart=True)
+    team.ok("publish", "plugin", "--yes")
+    api = HfApi(endpoint=registry.url, token=token(registry, "stale"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        commit = api.upload_file(
+            path_or_fileobj=b'{"peft_type": "other"}', path_in_repo="adapter_config.json", repo_id="stale/stale"
+        )
+    snapshot = folder / "weights"
+    (snapshot / "adapter_config.json").write_text('{"peft_type": "other"}')
+    manifest = folder / "cogen_plugin_stale" / "expert.toml"
+    (snapshot / "cogen-manifest.json").write_text(
+        json.dumps({"schema": 1, "repository": "stale/stale", "publisher": "stale", "project": "cogen-plugin-stale",
+                    "version": "1.0"}, indent=2, sort_keys=True) + "\n"
+    )  # fmt: skip
+    import tomlkit
+
+    document: Any = tomlkit.parse(manifest.read_text())
+    document["model"].update({"revision": commit.oid, "file_digest": file_digest(snapshot)})
+    manifest.write_text(tomlkit.dumps(document))
+    project = folder / "pyproject.toml"
+    project.write_text(project.read_text().replace('version = "1.0"', 'version = "1.1"'))
+    team.ok("publish", "plugin", "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    text = user.refused("add", "stale")
+    assert "the weights stale/stale: the signature does not hold" in text
+    assert "adapter_config.json" in text
+    assert user.trace() == {"installed": [], "receipts": [], "project": ""}
