@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
+from packaging.utils import canonicalize_name
 from starlette.requests import ClientDisconnect
 
 from cogen_registry.admission.quota import limits_of
@@ -46,7 +47,8 @@ async def receive(service: Service, request: Request) -> dict[str, Any]:
             await drain(body, _DRAINED)
         raise
     return {
-        "project": fields["name"], "version": release.version, "state": release.state, "reason": release.reason
+        "project": canonicalize_name(fields["name"]), "version": release.version, "state": release.state,
+        "reason": release.reason,
     }  # fmt: skip
 
 
