@@ -500,3 +500,69 @@ def test_a_signature_that_does_not_cover_the_weights(registry: Registry, users: 
     assert "the weights stale/stale: the signature does not hold" in text
     assert "adapter_config.json" in text
     assert user.trace() == {"installed": [], "receipts": [], "project": ""}
+
+
+@pytest.mark.usefixtures("quick")
+def test_to_the_hub_alone(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry speaks the Hub's protocol, so it stands for the Hub here: signed weights, pinned, and no wheel."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", registry.url)
+    monkeypatch.setenv("HF_TOKEN", token(registry, "hubber"))
+    team = users("hubber")
+    folder = tree(team.home / "plugin", "hubbed", apart=True)
+    told = team.ok("publish", "plugin", "--to", "hub", "--yes")
+    assert told["weights"]["hubbed"].startswith("hf://hubber/hubbed@")
+    assert 'source = "hf://hubber/hubbed"' in (folder / "cogen_plugin_hubbed" / "expert.toml").read_text()
+    assert (team.home / "config" / "keys" / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert not (folder / "dist").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_to_pypi_by_the_users_own_twine(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry speaks PyPI's protocol, too."""
+    for name, value in {
+        "TWINE_REPOSITORY_URL": f"{registry.url}/legacy/", "TWINE_USERNAME": "__token__",
+        "TWINE_PASSWORD": token(registry, "pypier"), "TWINE_NON_INTERACTIVE": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    team = users("pypier")
+    tree(team.home / "plugin", "pypied")
+    team.ok("publish", "plugin", "--to", "pypi", "--yes")
+    assert "POST /legacy/" in registry.seen
+    assert "cogen-plugin-pypied" in team("search", "--registry", registry.url, "pypied").data["experts"][0]["project"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_mirror_of_plain_files(registry: Registry, users: Users, tmp_path: Path) -> None:
+    """What `cogen-registry export` writes, behind any web server: search, add and verify, with the same signatures."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+    from threading import Thread
+
+    from cogen_registry.export import export
+
+    team = publisher(registry, users, "mirrored")
+    tree(team.home / "plugin", "offshore", apart=True)
+    team.ok("publish", "plugin", "--yes")
+    export(registry.service.settings, tmp_path / "mirror")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "mirror")))
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        user = users("user")
+        user.ok("login", f"http://127.0.0.1:{server.server_port}", "--read-only")
+        assert user.ok("search", "offshore")["experts"][0]["id"] == "offshore"
+        assert "did you mean offshore" in user.refused("add", "ofshore")
+        assert user.ok("add", "cogen-plugin-offshore", "--dry-run")["experts"] == ["offshore"]
+        added = user.ok("add", "offshore")
+        assert (added["publisher"], added["weights"][0]["signed"]) == ("mirrored", True)
+        assert user.ok("verify", "offshore")["findings"][0]["notes"] == []
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

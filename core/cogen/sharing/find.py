@@ -36,6 +36,9 @@ def ask(client: Client, wish: Wish) -> tuple[int, list[dict[str, Any]], str | No
     answer = client.get("/api/v1/experts", asdict(wish))
     try:
         cards = [dict(card) for card in answer["items"]]
+        if not cards and "mirror" in str(answer.get("note")):  # files cannot search, but they list everything
+            total, cards = choose(read_index(f"{client.url}/api/v1/index.json"), wish)
+            return total, cards, "this is a mirror: it was searched by words alone"
         return int(answer["total"]), cards, answer.get("note") if wish.q else None
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(

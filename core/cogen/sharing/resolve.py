@@ -13,7 +13,6 @@ from cogen.errors import UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
 
-_SIMPLE = "application/vnd.pypi.simple.v1+json"
 #: Distributions of experts are called so by custom.
 _PREFIX = "cogen-plugin-"
 
@@ -91,19 +90,34 @@ def _release(client: Client, detail: Any) -> Release:
     return release
 
 
-def _of_project(client: Client, name: str, version: str | None) -> tuple[str, str] | None:
+def _of_project(client: Client, name: str, version: str | None) -> tuple[str, str | None] | None:
     """(one of the experts, version) of a distribution: the newest that a resolver would take."""
     project = canonicalize_name(name)
     try:
-        page = client.send("GET", f"/simple/{project}/", headers={"Accept": _SIMPLE})
+        page = _simple(client, f"/simple/{project}/")
         if version is None:
             files = [file for file in page["files"] if not file.get("yanked")] or page["files"]
             versions = [parse_wheel_filename(file["filename"])[1] for file in files]
             version = str(max(versions, key=lambda one: (not one.is_prerelease, one)))
         release = client.get(f"/api/v1/releases/{project}/{quoted(version)}")
         return str(release["experts"][0]), str(release["version"])
-    except (NotThere, InvalidWheelFilename, KeyError, TypeError, ValueError, IndexError):
+    except (RegistryError, InvalidWheelFilename, KeyError, TypeError, ValueError, IndexError):
+        pass
+    try:  # a mirror lists no releases
+        cards = client.get("/api/v1/index.json")["experts"]
+        return next((str(card["id"]), version) for card in cards if card["project"] == project)
+    except (RegistryError, KeyError, TypeError, StopIteration):
         return None
+
+
+def _simple(client: Client, path: str) -> Any:
+    """A page of the package index as JSON; a mirror has that beside the HTML."""
+    try:
+        return client.send("GET", path, headers={"Accept": "application/vnd.pypi.simple.v1+json"})
+    except NotThere:
+        raise
+    except RegistryError:
+        return client.get(f"{path}index.json")
 
 
 def _hint(client: Client, name: str, expert: str, version: str | None) -> str | None:
@@ -115,7 +129,7 @@ def _hint(client: Client, name: str, expert: str, version: str | None) -> str | 
     except (RegistryError, KeyError, TypeError):
         pass
     try:
-        listed = client.send("GET", "/simple/", headers={"Accept": _SIMPLE})
+        listed = _simple(client, "/simple/")
         names = [str(one["name"]).removeprefix(_PREFIX) for one in listed["projects"]]
     except (RegistryError, KeyError, TypeError):
         return None

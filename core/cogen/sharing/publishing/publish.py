@@ -181,9 +181,11 @@ def _namespace(order: Order) -> str:
     """Who we are on the Hub."""
     if order.repository:
         return order.repository.partition("/")[0]
-    from huggingface_hub import get_token, whoami
+    from huggingface_hub import HfApi, get_token
 
+    if not get_token():
+        return "unknown"
     try:
-        return str(whoami()["name"]) if get_token() else "unknown"
+        return str(HfApi().whoami()["name"])
     except Exception as error:
         raise RegistryError(f"the Hub does not say who you are: {error}", hint="run `hf auth login`") from error

@@ -112,6 +112,7 @@ def upload_to_pypi(wheel: Path) -> None:
 
     if importlib.util.find_spec("twine") is None:
         raise RegistryError("publishing to PyPI needs twine", hint="pip install twine")
-    done = subprocess.run([sys.executable, "-m", "twine", "upload", str(wheel)], stdout=sys.stderr, check=False)
+    stderr = 2  # what twine says is talk, and stdout is data
+    done = subprocess.run([sys.executable, "-m", "twine", "upload", str(wheel)], stdout=stderr, check=False)
     if done.returncode:
         raise RegistryError(f"twine ended with exit code {done.returncode}", hint="what it said is above")
