@@ -140,7 +140,7 @@ def test_micro_batches_sum_up_to_the_batch(
     from cogen.fusion.distill.run import Mentor, Method, School, _lessons, encoders, score
     from cogen.fusion.distill.student import StudentTrainer
 
-    monkeypatch.setattr(Balance, "scales", lambda self, logits, means, training=True: [1.0] * len(self.others))
+    monkeypatch.setattr(Balance, "scales", lambda self, logits, means, look, training=True: [1.0] * len(self.others))
 
     wanted = recipe(texts, mode="full")
     plan, inputs = plan_distillation(mixed, wanted)

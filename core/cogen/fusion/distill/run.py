@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Raised when the same settings would train another model.
 _VERSION = 1
+#: The same for what only listening to teachers changes: controls keep their place in the cache.
+_LISTENING = 2
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def taught(school: School, mentors: Sequence[Mentor], method: Method, report: Re
     if wish.arrangement == "pairwise" and len(mentors) > 1:
         parts = [taught(school, [mentor], method, report, progress) for mentor in mentors]
         return _averaged(school, parts, [mentor.weight for mentor in mentors])
-    key = [[mentor.weight for mentor in mentors], wish.mix if len(mentors) > 1 else "", wish.strength]
+    weights = [mentor.weight for mentor in mentors]
+    key = [_LISTENING, weights, wish.mix if len(mentors) > 1 else "", wish.strength]
     return _taught(school, "student", key, mentors, method, report, progress)
 
 

@@ -24,6 +24,7 @@ from transformers import Trainer, TrainingArguments
 from cogen.fusion.distill.corpus import Batches
 from cogen.fusion.distill.losses.balance import Balance
 from cogen.fusion.distill.losses.lm import LanguageModel
+from cogen.fusion.distill.losses.look import Look
 from cogen.fusion.distill.losses.loss import Loss, Pair
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.settings import Distillation
@@ -74,18 +75,17 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         logits = output.logits.reshape(len(targets), -1)
         pairs = [Pair(targets=targets, **found) for found in inputs["pairs"]]
-        # A batch may hold no text that a teacher teaches; then it says nothing, not even empty statistics.
-        told = [(lesson.loss, pairs[lesson.teacher]) for lesson in self.lessons if pairs[lesson.teacher].chunks]
-        asked = [(self.language, Pair.alone(targets)), *told]
-        found = measured(logits, asked, vocabulary=self.vocabulary)
-        sums = iter([loss.total(values, beside)[0] for (loss, beside), values in zip(asked, found, strict=True)])
+        asked = [(self.language, Pair.alone(targets)), *((x.loss, pairs[x.teacher]) for x in self.lessons)]
+        look = Look(len(asked))
+        found = measured(logits, asked, vocabulary=self.vocabulary, look=look)
         counts = num_items_in_batch if num_items_in_batch is not None else [
             max(1, int((targets != -100).sum())), *(pairs[lesson.teacher].chunks for lesson in self.lessons)
         ]  # fmt: skip
         nothing = logits.new_zeros(())
-        totals = [next(sums), *(next(sums) if pairs[x.teacher].chunks else nothing for x in self.lessons)]
+        (own, _), *others = [loss.total(seen, beside) for (loss, beside), seen in zip(asked, found, strict=True)]
+        totals = [own, *(total if count else nothing for total, count in others)]
         means = [total / max(1.0, float(count)) for total, count in zip(totals, counts, strict=True)]
-        scales = self.balance.scales(logits, means, training=self.model.training) if self.lessons else []
+        scales = self.balance.scales(logits, means, look, training=self.model.training) if self.lessons else []
         weights = [lesson.weight for lesson in self.lessons]
         all_weights = sum(weights) or 1.0
         loss = means[0]
@@ -93,6 +93,12 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
             loss = loss + self.wish.strength * weight / all_weights * scale * mean
         loss = loss * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
+
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        """One micro-batch, forward and backward, and what the balance learns on the way back."""
+        loss = super().training_step(*arguments, **options)
+        self.balance.settle()
+        return loss
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)

@@ -114,7 +114,8 @@ def test_a_chunks_likelihood_is_that_of_its_own_tokens() -> None:
         assert int(torch.nonzero(own)[0]) == int(pair.start[chunk])
         right[own, pair.targets[own]] = 1e3  # sure of the chunk's tokens
         (found,) = measured(right, [(Alm(None), pair)])
-        sums = torch.zeros(pair.chunks, dtype=torch.float64).index_add(0, pair.chunk[pair.chunk >= 0], found[:, 0])
+        inside = pair.chunk[pair.chunk >= 0]
+        sums = torch.zeros(pair.chunks, dtype=torch.float64).index_add(0, inside, found.logprobs[:, 0])
         assert sums[chunk].item() == pytest.approx(0, abs=1e-12)
         others = torch.arange(pair.chunks) != chunk
         assert (sums[others] < -1e-3).all()

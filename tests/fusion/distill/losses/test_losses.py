@@ -19,6 +19,7 @@ from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.mined import MinEd
 from cogen.fusion.distill.losses.pieces import PieceKl, gathered
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
+from cogen.fusion.distill.losses.projection_map import Map
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
 from cogen.fusion.distill.vocabularies import Nearest
@@ -42,8 +43,8 @@ def identity() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def everyone(k: int = 7) -> list[Any]:
     none = torch.zeros(V, dtype=torch.bool)
     return [
-        Uld(k), Alm(WORDS_MASK), Alm(None), Kl(k), ProjectionKl(*identity(), V, k), HybridKl(torch.arange(V), none, k),
-        Gold(torch.arange(V), none, k), Graph(k), PieceKl(torch.arange(V), k),
+        Uld(k), Alm(WORDS_MASK), Alm(None), Kl(k), ProjectionKl(Map(*identity()), k), Graph(k),
+        HybridKl(torch.arange(V), none, k), Gold(torch.arange(V), none, k), PieceKl(torch.arange(V), k),
     ]  # fmt: skip
 
 
@@ -169,7 +170,7 @@ class TestReferences:
             b = [there[id] for id in pair.ids[c].tolist()]  # type: ignore[index]
             for x, y in zip([*a, 1 - sum(a)], [*b, 1 - sum(b)], strict=True):
                 wanted += x * math.log(x / y)
-        assert value(ProjectionKl(rows, columns, shares, V, 7), logits, pair)[0].item() == pytest.approx(
+        assert value(ProjectionKl(Map(rows, columns, shares), 7), logits, pair)[0].item() == pytest.approx(
             wanted, rel=1e-6
         )
 
@@ -303,7 +304,7 @@ class TestLaws:
         shifted = logits + torch.arange(len(logits), dtype=torch.float64)[:, None]
         torch.testing.assert_close(value(loss, shifted, pair)[0], value(loss, logits, pair)[0])
 
-    @pytest.mark.parametrize("loss", [Kl(7), ProjectionKl(*identity(), V, 7)], ids=lambda loss: loss.name)
+    @pytest.mark.parametrize("loss", [Kl(7), ProjectionKl(Map(*identity()), 7)], ids=lambda loss: loss.name)
     def test_a_divergence_is_no_multiple_of_itself(self, loss: Any) -> None:
         """Pitfall 10: no temperature and so no T²; the slope at a listed token is q - p, at any other q times less."""
         logits, pair = made_pair(V, seed=19, dtype=torch.float64)
@@ -319,7 +320,7 @@ class TestLaws:
 
     def test_a_projection_by_the_identity_is_the_plain_divergence(self) -> None:
         logits, pair = made_pair(V, seed=20, dtype=torch.float64)
-        same = value(ProjectionKl(*identity(), V, 7), logits, pair)[0]
+        same = value(ProjectionKl(Map(*identity()), 7), logits, pair)[0]
         torch.testing.assert_close(same, value(Kl(7), logits, pair)[0])
         none = torch.zeros(V, dtype=torch.bool)
         torch.testing.assert_close(value(HybridKl(torch.arange(V), none, 7), logits, pair)[0], same)
@@ -331,7 +332,7 @@ class TestLaws:
         assert pair.ids is not None
         ids = kept[torch.arange(7)].expand(pair.chunks, 7)
         logprobs = torch.full((pair.chunks, 7), math.log(0.1), dtype=torch.float64)
-        loss = ProjectionKl(kept, kept, torch.ones(len(kept)), V, 7)
+        loss = ProjectionKl(Map(kept, kept, torch.ones(len(kept))), 7)
         q = logits[pair.start].softmax(1).gather(1, ids)
         wanted = (0.1 * (0.1 / q).log()).sum(1) + 0.3 * (0.3 / (1 - q.sum(1))).log()
         found = value(loss, logits, replace(pair, ids=ids, logprobs=logprobs))[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +12,15 @@ import torch
 from support.pairs import made_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cogen.fusion.distill.losses.alm import Alm
+from cogen.fusion.distill.losses.alm import Alm, Words
 from cogen.fusion.distill.losses.graph import Graph
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
+from cogen.fusion.distill.losses.look import Look
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
+from cogen.fusion.distill.losses.projection_map import Map
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
 from cogen.fusion.distill.wanted import Wanted
@@ -37,19 +42,30 @@ def weighted(logits: torch.Tensor, pair: Pair, **options: Any) -> torch.Tensor:
     )
 
 
+def dense(logits: torch.Tensor, loss: Any, pair: Pair) -> Seen:
+    """What a loss reads, by autograd over all of its rows at once."""
+    x = logits[loss.rows(pair)]
+    read = loss.reads(pair, x.shape[1])
+    lse = x.logsumexp(1)
+    columns = x.gather(1, read.columns) if read.columns is not None else x[:, :0]
+    among = x if read.among is None else x.masked_fill(~read.among, float("-inf"))
+    sums = x[:, :0]
+    if read.sums is not None:
+        sums = read.sums.of(x.softmax(1), slice(0, len(x))).log().clamp(min=read.sums.least)
+    return Seen(lse, columns, among.topk(read.top, dim=1).values, sums)
+
+
 def plain(logits: torch.Tensor, pair: Pair) -> torch.Tensor:
     """Each loss by itself, on all of its rows at once."""
     total = torch.zeros((), dtype=logits.dtype)
     for weight, loss in zip((1.0, 0.3, 2.0, -0.7), losses(), strict=True):
-        rows = loss.rows(pair)
-        values = loss.measure(logits[rows], logits[rows].logsumexp(1), rows, torch.arange(len(rows)), pair)
-        total = total + weight * loss.total(values, pair)[0]
+        total = total + weight * loss.total(dense(logits, loss, pair), pair)[0]
     return total
 
 
 @dataclass(frozen=True)
 class Some:
-    """A loss that asks for rows of its own, in an order of its own, and tells two numbers of each."""
+    """A loss that asks for rows of its own and reads something of every kind."""
 
     asked: tuple[int, ...]
     factor: float
@@ -59,37 +75,49 @@ class Some:
     def rows(self, pair: Pair) -> torch.Tensor:
         return torch.tensor(self.asked, dtype=torch.int64)
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        assert rows.tolist() == [self.asked[place] for place in at.tolist()]
-        token = logits.gather(1, pair.targets[rows, None].clamp(min=0))[:, 0]
-        return torch.stack([self.factor * (token - lse) ** 2, (at + 1) * logits.softmax(1).square().sum(1)], 1)
+    def reads(self, pair: Pair, width: int) -> Reads:
+        columns = (torch.tensor(self.asked)[:, None] + torch.tensor([3, 1, 3])) % width  # one of them twice
+        return Reads(columns, 3, torch.arange(width) % 4 != 1, Words((torch.arange(width) % 3 == 0).double()))
+
+    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+        weights = torch.arange(1.0, len(seen.lse) + 1)
+        each = self.factor * seen.lse.square() + seen.columns.sin().sum(1) + seen.sums[:, 0].exp() * seen.logprobs[:, 1]
+        return (weights * (each + (seen.top * torch.tensor([1.0, -2.0, 0.5])).sum(1))).sum(), len(weights)
 
 
 @pytest.mark.parametrize("elements", [1, V, 2 * V, 5 * V, 10_000])
-def test_rows_in_any_order_and_other_ones_for_each_loss(elements: int) -> None:
-    """Overlapping, apart, all, one, none: values come in the order in which they were asked for."""
+def test_other_rows_for_each_loss(elements: int) -> None:
+    """Overlapping, apart, all, one, none: each sees its own, in their order."""
     logits, pair = made_pair(V, seed=8, dtype=torch.float64)
     n = len(logits)
-    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(1)).tolist()
-    sets = [(5, 1, 9, 2), tuple(shuffled), (), (n - 1, 0), (7,), tuple(range(3, 12))]
+    sets = [(1, 2, 5, 9), tuple(range(n)), (), (0, n - 1), (7,), tuple(range(3, 12))]
     some = [Some(rows, 0.5 + number) for number, rows in enumerate(sets)]
     one, two = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
     found = measured(one, [(loss, pair) for loss in some], elements=elements)
     total, wanted = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    for loss, values in zip(some, found, strict=True):
-        rows = loss.rows(pair)
-        if len(rows):
-            plain = loss.measure(two[rows], two[rows].logsumexp(1), rows, torch.arange(len(rows)), pair)
-            torch.testing.assert_close(values, plain)
-            weights = torch.arange(2.0 * len(rows), dtype=torch.float64).view(-1, 2)
-            total, wanted = total + (weights * values).sum(), wanted + (weights * plain).sum()
-        else:
-            assert values.shape == (0, 1)
+    for loss, seen in zip(some, found, strict=True):
+        if not loss.asked:
+            assert seen.lse.shape == (0,)
+            assert seen.columns.shape == seen.top.shape == seen.sums.shape == (0, 0)
+            continue
+        by_hand = dense(two, loss, pair)
+        for name, values in vars(by_hand).items():
+            torch.testing.assert_close(getattr(seen, name), values)
+        total, wanted = total + loss.total(seen, pair)[0], wanted + loss.total(by_hand, pair)[0]
     total.backward()
     wanted.backward()
     torch.testing.assert_close(one.grad, two.grad, rtol=1e-10, atol=1e-12)
+
+
+def everything(logits: torch.Tensor, pair: Pair) -> list[Any]:
+    """Every loss, with vocabularies of which odd tokens match."""
+    width = logits.shape[1]
+    every, lonely = torch.arange(width), torch.arange(width) % 2 == 1
+    map = Map(every, every // 2, torch.linspace(0.1, 1, width))
+    return [
+        LanguageModel(), Uld(4), Alm(every % 3 == 0), Kl(7), ProjectionKl(map, 7),
+        HybridKl(torch.where(lonely, -1, every), lonely, 7), Graph(4),
+    ]  # fmt: skip
 
 
 def test_rows_that_nobody_asks_for_may_hold_anything() -> None:
@@ -98,26 +126,107 @@ def test_rows_that_nobody_asks_for_may_hold_anything() -> None:
     other = logits.clone()
     other[[0, 3, 4]] = float("nan")
     other.requires_grad_(True)
-    some = Some((1, 2, 6, 5), 1.0)
+    some = Some((1, 2, 5, 6), 1.0)
     (found,) = measured(other, [(some, pair)], elements=3 * V)
     (wanted,) = measured(logits, [(some, pair)])
-    torch.testing.assert_close(found, wanted)
-    found.sum().backward()
+    torch.testing.assert_close(vars(found), vars(wanted))
+    some.total(found, pair)[0].backward()
     assert other.grad is not None
     assert torch.nonzero(other.grad.any(1))[:, 0].tolist() == [1, 2, 5, 6]
 
 
 def test_each_losss_gradient_can_be_asked_for_alone() -> None:
-    """As the balance does: backward runs several times over the same slices."""
+    """Backward may run several times over the same slices."""
     logits, pair = made_pair(V, seed=10, dtype=torch.float64)
     logits.requires_grad_(True)
-    asked = [(loss, pair) for loss in losses()]
+    asked = [(loss, pair) for loss in everything(logits, pair)]
     sums = [loss.total(v, pair)[0] for (loss, _), v in zip(asked, measured(logits, asked, elements=4 * V), strict=True)]
     apart = [torch.autograd.grad(one, logits, retain_graph=True)[0] for one in sums]
     for (loss, _), grad in zip(asked, apart, strict=True):
         (alone,) = measured(logits, [(loss, pair)])
         torch.testing.assert_close(grad, torch.autograd.grad(loss.total(alone, pair)[0], logits)[0])
     torch.testing.assert_close(torch.autograd.grad(sum(sums), logits)[0], sum(apart))
+
+
+def test_gradients_of_every_loss_are_those_of_autograd() -> None:
+    """By hand in slices, against autograd over whole rows in float64."""
+    logits, pair = made_pair(V, seed=21, dtype=torch.float64)
+    one, two = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
+    for loss in everything(logits, pair):
+        (seen,) = measured(one, [(loss, pair)], elements=4 * V)
+        (own,) = torch.autograd.grad(loss.total(seen, pair)[0], one)
+        total = loss.total(dense(two, loss, pair), pair)[0]
+        torch.testing.assert_close(own, torch.autograd.grad(total, two)[0], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sums_that_float32_has_no_exponentials_for(dtype: torch.dtype) -> None:
+    """A word's beginning with a probability of e^-80 to e^-3000: value and slope as float64 has them."""
+    logits, pair = made_pair(V, seed=22)
+    words = torch.arange(V) % 3 == 0
+    logits[:, ~words] += torch.tensor([0.0, 40.0, 70.0, 90.0, 200.0, 3000.0]).repeat(len(logits))[: len(logits), None]
+    narrow = logits.to(dtype).requires_grad_(True)
+    wide = narrow.detach().double().requires_grad_(True)
+    loss = Alm(words)
+    (seen,) = measured(narrow, [(loss, pair)], elements=7 * V)
+    x = wide[loss.rows(pair)]
+    wanted = x.masked_fill(~words, -math.inf).logsumexp(1) - x.logsumexp(1)
+    assert wanted.min() < -2900
+    torch.testing.assert_close(seen.sums[:, 0].double(), wanted, rtol=1e-6, atol=2e-6)
+    weights = torch.linspace(1.0, 2.0, len(x))
+    (weights * seen.sums[:, 0]).sum().backward()
+    (weights * wanted).sum().backward()
+    digits = {"rtol": 5e-4, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-2, "atol": 1e-6}  # 3000 has four
+    torch.testing.assert_close(narrow.grad.double(), wide.grad, **digits)
+
+
+def test_a_row_without_any_word_has_none() -> None:
+    logits, pair = made_pair(V, seed=23)
+    words = torch.arange(V) % 3 == 0
+    logits[2, words] = -math.inf
+    (seen,) = measured(logits, [(Alm(words), pair)])
+    at = Alm(words).rows(pair).tolist().index(2)
+    assert seen.sums[at, 0] == -math.inf
+    assert torch.isfinite(seen.sums[torch.arange(len(seen.sums)) != at]).all()
+
+
+def test_autocast_does_not_reach_the_sums() -> None:
+    """transformers' Trainer asks for a loss inside of it: a product in bfloat16 has three digits."""
+    logits, pair = made_pair(V, seed=24)
+    logits.requires_grad_(True)
+    for loss in everything(logits, pair):
+        found = []
+        for enabled in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                (seen,) = measured(logits, [(loss, pair)])
+                found.append((seen.sums, *torch.autograd.grad(loss.total(seen, pair)[0], logits)))
+        assert torch.equal(found[0][0], found[1][0])
+        assert torch.equal(found[0][1], found[1][1]), loss.name
+
+
+@pytest.mark.parametrize("elements", [3 * V, 10_000])
+def test_a_look_is_told_the_length_of_each_gradient(elements: int) -> None:
+    """Whatever its mean is multiplied with in the one backward pass, which gives what it gives without."""
+    logits, pair = made_pair(V, seed=25, dtype=torch.float64)
+    logits.requires_grad_(True)
+    asked = [(loss, pair) for loss in everything(logits, pair)]
+    factors = [1.0, -0.5, 0.0, 3.0, 1e-3, 2.0, 7.0]
+
+    def means(look: Look | None) -> list[torch.Tensor]:
+        found = measured(logits, asked, elements=elements, look=look)
+        return [loss.total(seen, pair)[0] / 3 for (loss, _), seen in zip(asked, found, strict=True)]
+
+    apart = [torch.autograd.grad(mean, logits, retain_graph=True)[0].norm().item() for mean in means(None)]
+    look = Look(len(asked))
+    ours = means(look)
+    (wanted,) = torch.autograd.grad(sum(map(operator.mul, factors, ours)), logits, retain_graph=True)
+    look.through(ours)
+    (found,) = torch.autograd.grad(sum(map(operator.mul, factors, ours)), logits)
+    torch.testing.assert_close(found, wanted)
+    lengths = look.lengths().tolist()
+    assert math.isnan(lengths.pop(2))
+    apart.pop(2)
+    assert lengths == pytest.approx(apart, rel=1e-5)
 
 
 @pytest.mark.parametrize("elements", [V, 3 * V, 10_000])
@@ -181,21 +290,21 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_nothing_as_large_as_the_logits_is_made_but_their_gradient(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("looking", [False, True])
+def test_nothing_as_large_as_the_logits_is_made_but_their_gradient(dtype: torch.dtype, looking: bool) -> None:
     """Pitfall 11: no float32 copy, no softmax, no indices of a whole sort; slices of four rows of some sixty."""
     width = 5000
     logits, pair = made_pair(width, seed=6, chunks=30)
     logits = logits.to(dtype).requires_grad_(True)
-    every, lonely = torch.arange(width), torch.arange(width) % 2 == 1
-    some: list[Any] = [
-        LanguageModel(), Uld(4), Alm(every % 3 == 0), Kl(7), ProjectionKl(every, every, torch.ones(width), width, 7),
-        HybridKl(torch.where(lonely, -1, every), lonely, 7), Graph(4),
-    ]  # fmt: skip
-    asked = [(loss, pair) for loss in some]
+    asked = [(loss, pair) for loss in everything(logits, pair)]
     seen = Largest(logits)
     with seen:
-        found = measured(logits, asked, elements=4 * width)
-        total = sum(loss.total(values, pair)[0] for (loss, _), values in zip(asked, found, strict=True))
+        look = Look(len(asked))
+        found = measured(logits, asked, elements=4 * width, look=look)
+        totals = [loss.total(values, pair)[0] for (loss, _), values in zip(asked, found, strict=True)]
+        if looking:
+            look.through(totals)
+        total = sum(totals)
         assert not seen.whole
         assert max(seen.sizes) == 4 * width
         seen.sizes.clear()

@@ -19,6 +19,7 @@ from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.mined import MinEd
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
+from cogen.fusion.distill.losses.projection_map import Map
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
 from cogen.fusion.distill.pairs import batch, pair
@@ -28,7 +29,7 @@ V, PADDED = 30, 34
 EVERY, LONELY = torch.arange(V), torch.arange(V) % 2 == 1
 TOKENS = [b"%d" % id for id in range(V)]
 LOSSES: list[Any] = [
-    Uld(5), Alm(EVERY % 3 == 0), Alm(None), Kl(5), ProjectionKl(EVERY, EVERY, torch.ones(V), V, 5),
+    Uld(5), Alm(EVERY % 3 == 0), Alm(None), Kl(5), ProjectionKl(Map(EVERY, EVERY, torch.ones(V)), 5),
     HybridKl(torch.where(LONELY, -1, EVERY), LONELY, 5), Gold(torch.where(LONELY, -1, EVERY), LONELY, 5), Graph(5),
     MinEd(Nearest(TOKENS, TOKENS), 5),
 ]  # fmt: skip

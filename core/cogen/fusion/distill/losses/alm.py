@@ -11,11 +11,13 @@ begins behind the chunk is taken into it ("debiasing"), and chunks behind which 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.wanted import Wanted
 
 _EPSILON = 1e-6
@@ -39,6 +41,23 @@ def log1m_exp(x: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class Words:
+    """The probability that the next token begins a word: one sum a row.
+
+    :param words: one for tokens that do, zero for others, shape (V,).
+    """
+
+    words: torch.Tensor
+    least: float = -math.inf
+
+    def of(self, exps: torch.Tensor, at: slice | torch.Tensor) -> torch.Tensor:
+        return (exps @ self.words.to(exps))[:, None]
+
+    def spread(self, shares: torch.Tensor, at: slice | torch.Tensor, into: torch.Tensor) -> None:
+        into.addcmul_(shares, self.words.to(shares))
+
+
+@dataclass(frozen=True)
 class Alm:
     """:func:`alm` of every chunk behind which a word may begin.
 
@@ -58,30 +77,24 @@ class Alm:
         own = torch.nonzero(pair.chunk >= 0)[:, 0]
         return own if self.words is None else torch.unique(torch.cat([own, pair.after]))
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        """The log-probability of the token, and of the beginning of a word."""
-        token = logits.gather(1, pair.targets[rows, None].clamp(min=0))[:, 0] - lse
-        if self.words is None:
-            return token[:, None]
-        words = self.words[: logits.shape[1]].to(logits.device)
-        begins = logits.masked_fill(~words, float("-inf")).logsumexp(1) - lse
-        return torch.stack([token, begins], 1)
+    def reads(self, pair: Pair, width: int) -> Reads:
+        rows = self.rows(pair)
+        words = None if self.words is None else Words(self.words[:width].to(rows.device, torch.float32))
+        return Reads(pair.targets[rows, None].clamp(min=0), sums=words)
 
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
         if not pair.chunks:
-            return found.sum(), 0
+            return seen.lse.sum(), 0
         assert pair.logprob is not None
         rows = self.rows(pair)
         chunk = pair.chunk[rows]
         inside = chunk >= 0
-        own = found.new_zeros(pair.chunks).index_add(0, chunk[inside], found[inside, 0])
+        own = seen.lse.new_zeros(pair.chunks).index_add(0, chunk[inside], seen.logprobs[inside, 0])
         teacher = pair.logprob
         if self.words is None:
             return alm(own, teacher, self.tau).sum(), pair.chunks
         assert pair.boundary is not None
-        own = own + found[torch.searchsorted(rows, pair.after), 1]
+        own = own + seen.sums[torch.searchsorted(rows, pair.after), 0]
         teacher = teacher + pair.boundary
         kept = pair.boundary.exp() > self.gamma
         return alm(own[kept], teacher[kept], self.tau).sum(), int(kept.sum())

@@ -3,6 +3,9 @@
 Losses have units of their own: ALM's shrinks with τ, ULD's cannot exceed 2. With a fixed factor one of the two does
 nothing (ALM's authors: factors of 1/3, 1 and 3 all end where plain training ends; balanced by gradients it gains four
 points). So each loss is scaled until its gradient at the logits is as long as that of the language model's loss.
+
+Lengths are read off the backward pass that every step makes, so a step is scaled by what the steps before it found.
+A loss of which nothing is known yet is measured before its first step, by a backward pass of the losses alone.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+
+from cogen.fusion.distill.losses.look import Look
 
 #: Gradients are measured in the first steps and then in every so many: they drift slowly.
 EVERY = 8
@@ -29,19 +34,47 @@ class Balance:
         self.calls = 0
         self.language = 0.0
         self.others = [0.0] * count
+        self._open: Look | None = None
 
-    def scales(self, logits: torch.Tensor, means: Sequence[torch.Tensor], *, training: bool = True) -> list[float]:
+    @property
+    def looks(self) -> bool:
+        """Does the step that comes measure lengths on its way back?"""
+        return self.calls < 4 or self.calls % EVERY == 0
+
+    def scales(
+        self, logits: torch.Tensor, means: Sequence[torch.Tensor], look: Look, *, training: bool = True
+    ) -> list[float]:
         """What each distillation loss is multiplied with.
 
-        :param means: the language model's loss, then the others, all of them functions of ``logits``.
+        :param means: the language model's loss, then the others, all of them functions of what was read of ``logits``.
+        :param look: what reading was told to fill. Call :meth:`settle` after the step's backward pass.
         """
-        if training and logits.requires_grad and (self.calls < 4 or self.calls % EVERY == 0):
-            self._look(logits, means)
+        if training and logits.requires_grad:
+            unknown = [number for number, known in enumerate((self.language, *self.others)) if known <= 0]
+            if unknown:
+                self._ask(logits, [mean if number in unknown else None for number, mean in enumerate(means)], look)
+            if self.looks:
+                look.through(means)
+                self._open = look
         self.calls += training
         return [self.language / other if other > 0 and self.language > 0 else 1.0 for other in self.others]
 
-    def _look(self, logits: torch.Tensor, means: Sequence[torch.Tensor]) -> None:
-        lengths = torch.stack([_length(mean, logits) for mean in means])
+    def settle(self) -> None:
+        """Take in what the backward pass found, on all processes; nothing where no lengths were asked of it."""
+        if self._open is not None:
+            self._open.open, found, self._open = False, self._open.lengths(), None
+            self._learn(found)
+
+    def _ask(self, logits: torch.Tensor, means: Sequence[torch.Tensor | None], look: Look) -> None:
+        """Learn the lengths of some losses before the step."""
+        look.through(means)
+        told = [mean for mean in means if mean is not None and mean.requires_grad]
+        if told:
+            torch.autograd.grad(torch.stack(told).sum(), logits, retain_graph=True, allow_unused=True)
+        look.open = False
+        self._learn(look.lengths())
+
+    def _learn(self, lengths: torch.Tensor) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(lengths)
         own, *others = lengths.tolist()
@@ -53,16 +86,6 @@ class Balance:
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.calls, self.language, self.others = state["calls"], state["language"], list(state["others"])
-
-
-def _length(mean: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Euclidean length of a loss's gradient; one at a time, so that no two of them are in memory."""
-    if not mean.requires_grad:
-        return torch.zeros((), device=logits.device)
-    (found,) = torch.autograd.grad(mean, logits, retain_graph=True, allow_unused=True)
-    return (
-        torch.zeros((), device=logits.device) if found is None else torch.linalg.vector_norm(found, dtype=torch.float32)
-    )
 
 
 def _moved(old: float, new: float) -> float:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.projection import parted
+from cogen.fusion.distill.losses.projection import hybrid_reads, parted
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.starts import Listed
 
 
@@ -39,13 +40,12 @@ class Gold(Listed):
     beta: float = 0.5
     name: str = "gold"
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        ids, logprobs = self.listed(pair, at)
-        student, teacher, there, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
+    def reads(self, pair: Pair, width: int) -> Reads:
+        return hybrid_reads(self.listed(pair)[0], self.match, self.unmatched, self.k, width)
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        student, teacher, there, s, t = parted(seen, *self.listed(pair), self.match)
         share = (self.match >= 0).float().mean()
         low = torch.full_like(student, -60.0)  # no match: nothing on either side
         divergence = jsd(torch.where(there, student, low), torch.where(there, teacher, low), self.beta)
-        return (share * divergence + (1 - share) * (s - t).abs().sum(1))[:, None]
+        return share * divergence + (1 - share) * (s - t).abs().sum(1)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.starts import AtStarts
 from cogen.fusion.distill.losses.uld import standardised
-from cogen.fusion.distill.top import top_k
 from cogen.fusion.distill.wanted import Wanted
 
 
@@ -47,17 +47,15 @@ class Graph(AtStarts):
     def needs(self) -> Wanted:
         return Wanted(top=self.k)
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
+    def reads(self, pair: Pair, width: int) -> Reads:
         assert pair.top is not None
-        return top_k(logits, min(self.k, logits.shape[1], pair.top.shape[1]))[0]
+        return Reads(top=min(self.k, width, pair.top.shape[1]))
 
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        if not len(found):
-            return found.sum(), 0
+    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+        if not pair.chunks:
+            return seen.lse.sum(), 0
         assert pair.top is not None
         texts, index = torch.unique(pair.text, return_inverse=True)
-        own, other = (features(top, index, len(texts)) for top in (found, pair.top[:, : found.shape[1]]))
+        own, other = (features(top, index, len(texts)) for top in (seen.top, pair.top[:, : seen.top.shape[1]]))
         difference = own.sort(1).values - other.sort(1).values
         return difference.abs().sum(), len(texts)

@@ -12,6 +12,7 @@ import torch
 
 from cogen.fusion.distill.losses.alm import log1m_exp
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.starts import Listed
 
 #: Mass below which the rest of a row is taken for none, on either side.
@@ -41,8 +42,8 @@ class Kl(Listed):
     k: int = 128
     name: str = "kl"
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        ids, teacher = self.listed(pair, at)
-        return bucketed_kl(logits.gather(1, ids) - lse[:, None], teacher)[:, None]
+    def reads(self, pair: Pair, width: int) -> Reads:
+        return Reads(self.listed(pair)[0])
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        return bucketed_kl(seen.logprobs, self.listed(pair)[1])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.wanted import Wanted
 
 
@@ -21,10 +22,10 @@ class LanguageModel:
     def rows(self, pair: Pair) -> torch.Tensor:
         return torch.nonzero(pair.targets != -100)[:, 0]
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        return (lse - logits.gather(1, pair.targets[rows, None])[:, 0])[:, None]
+    def reads(self, pair: Pair, width: int) -> Reads:
+        return Reads(pair.targets[self.rows(pair), None])
 
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), len(found)
+    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+        if not len(seen.lse):
+            return seen.lse.sum(), 0
+        return (seen.lse - seen.columns[:, 0]).sum(), len(seen.lse)

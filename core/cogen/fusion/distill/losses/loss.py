@@ -1,7 +1,7 @@
-"""What every distillation loss is: statistics of single rows of logits, and a sum over them.
+"""What every distillation loss is: which few numbers it reads of a row of logits, and a sum over them.
 
-A loss never sees all logits in float32 at once: :mod:`cogen.fusion.distill.losses.rows` cuts them into slices of rows,
-asks each loss for a few numbers a row, and throws the slice away.
+A loss never sees whole rows: :mod:`cogen.fusion.distill.losses.rows` goes over the logits once for all losses, gives
+each what it reads, and knows by hand how a row of logits moves with it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Pair:
     bytes, so their predictions can be compared there; inside of a chunk of several tokens they can not.
 
     :param targets: student's tokens, shape (N,), int64; -100 where nothing is learned.
-    :param start: row of each chunk's first token, shape (C,), int64.
+    :param start: row of each chunk's first token, ascending, shape (C,), int64.
     :param chunk: chunk of each row's token, shape (N,), int64; -1: none.
     :param after: row that follows each chunk's last token, shape (C,), int64: the last token's own.
     :param text: text of the batch that each chunk belongs to, shape (C,), int64.
@@ -74,22 +75,13 @@ class Loss(Protocol):
         """What it takes of the teacher."""
 
     def rows(self, pair: Pair) -> torch.Tensor:
-        """The rows whose logits it reads, each once, shape (n,), int64."""
+        """The rows of logits that it reads, each once, ascending, shape (n,), int64."""
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        """A few numbers for each row; differentiable in ``logits`` and ``lse``.
+    def reads(self, pair: Pair, width: int) -> Reads:
+        """What it reads of them; not asked where there are none.
 
-        :param logits: shape (m, V), float32: a slice of what :meth:`rows` asked for.
-        :param lse: their log-sum-exp, shape (m,).
-        :param rows: which rows they are, shape (m,); ``at``: their places in what :meth:`rows` gave, shape (m,).
-        :returns: shape (m, s); s is the same for every slice.
+        :param width: columns of the logits, without padding: V.
         """
 
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        """The sum of the loss and how many it is a sum of.
-
-        :param found: of all rows that :meth:`rows` asked for, in its order, shape (n, s); without rows, shape (0, 1),
-            and the sum is a zero that is a function of it.
-        """
+    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+        """The sum of the loss and how many it is a sum of; without rows, a zero that is a function of ``seen``."""

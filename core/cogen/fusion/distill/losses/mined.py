@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.starts import Listed
 from cogen.fusion.distill.vocabularies import Nearest
 
@@ -25,15 +26,18 @@ class MinEd(Listed):
     k: int = 10
     name: str = "mined"
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        own = -(logits.gather(1, pair.targets[rows, None])[:, 0] - lse)
-        ids, logprobs = self.listed(pair, at)
-        mapped = torch.tensor([[self.nearest.of(int(id)) for id in row] for row in ids.tolist()], device=logits.device)
-        mapped = mapped.reshape(ids.shape)
-        p = torch.where(mapped >= 0, logprobs.exp(), 0.0)
+    def mapped(self, pair: Pair) -> torch.Tensor:
+        """The student's tokens for the teacher's, shape (C, k); -1: none."""
+        ids, _ = self.listed(pair)
+        found = [[self.nearest.of(id) for id in row] for row in ids.tolist()]
+        return torch.tensor(found, device=ids.device).reshape(ids.shape)
+
+    def reads(self, pair: Pair, width: int) -> Reads:
+        return Reads(torch.cat([pair.targets[pair.start, None], self.mapped(pair).clamp(min=0)], 1))
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        own, logp = seen.logprobs[:, 0], seen.logprobs[:, 1:]
+        p = torch.where(self.mapped(pair) >= 0, self.listed(pair)[1].exp(), 0.0)
         total = p.sum(1, keepdim=True)
-        logp = logits.gather(1, mapped.clamp(min=0)) - lse[:, None]
-        soft = -(p / total.clamp(min=1e-9) * logp).sum(1)
-        return torch.where(pair.single[at] & (total[:, 0] > 0), soft, own)[:, None]
+        soft = (p / total.clamp(min=1e-9) * logp).sum(1)
+        return -torch.where(pair.single & (total[:, 0] > 0), soft, own)

@@ -15,7 +15,8 @@ import torch
 
 from cogen.fusion.distill.losses.kl import bucketed_kl
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.starts import Listed, logprobs_of, none
+from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.starts import Listed, none, where_there
 
 
 def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,9 +45,14 @@ class PieceKl(Listed):
     k: int = 128
     name: str = "piece_kl"
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        ids, logprobs = self.listed(pair, at)
-        tokens, teacher = gathered(self.piece.to(logits.device)[ids], logprobs)
-        return bucketed_kl(logprobs_of(logits, lse, tokens), teacher.clamp(min=none(logits.dtype)))[:, None]
+    def tokens(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+        """The student's tokens, -1 for none, and the teacher's log-probabilities of them, shape (C, k)."""
+        ids, logprobs = self.listed(pair)
+        return gathered(self.piece.to(ids.device)[ids], logprobs)
+
+    def reads(self, pair: Pair, width: int) -> Reads:
+        return Reads(self.tokens(pair)[0].clamp(min=0))
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        tokens, teacher = self.tokens(pair)
+        return bucketed_kl(where_there(seen.logprobs, tokens), teacher.clamp(min=none(seen.lse.dtype)))

@@ -17,73 +17,55 @@ import torch
 
 from cogen.fusion.distill.losses.kl import bucketed_kl
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.starts import Listed, logprobs_of, none
-from cogen.fusion.distill.top import top_k
-
-#: A projected probability below counts as this.
-_LEAST = 1e-9
-
-
-def projected(
-    p: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, shares: torch.Tensor, size: int
-) -> torch.Tensor:
-    """Probabilities in the teacher's vocabulary, shape (m, size).
-
-    :param p: of the student's tokens, shape (m, V_s); the map as :func:`~cogen.fusion.distill.vocabularies.projection`
-        gives it.
-    """
-    return p.new_zeros(len(p), size).index_add(1, columns, p[:, rows] * shares)
+from cogen.fusion.distill.losses.projection_map import Map, Projected
+from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.starts import Listed, none, where_there
 
 
 @dataclass(frozen=True)
 class ProjectionKl(Listed):
-    """P-KL at the start of every chunk.
+    """P-KL at the start of every chunk."""
 
-    :param source, target, share: nonzeros of the map, shape (nonzeros,); ``size``: of the teacher's vocabulary.
-    """
-
-    source: torch.Tensor = field(compare=False)
-    target: torch.Tensor = field(compare=False)
-    share: torch.Tensor = field(compare=False)
-    size: int = 0
+    map: Map = field(compare=False)
     k: int = 128
     name: str = "p_kl"
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        device = logits.device
-        p = (logits - lse[:, None]).exp()
-        found = projected(p, self.source.to(device), self.target.to(device), self.share.to(p), self.size)
-        ids, teacher = self.listed(pair, at)
-        return bucketed_kl(found.gather(1, ids).clamp(min=_LEAST).log(), teacher)[:, None]
+    def reads(self, pair: Pair, width: int) -> Reads:
+        return Reads(sums=Projected(self.map, self.listed(pair)[0]))
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        return bucketed_kl(seen.sums, self.listed(pair)[1])
 
 
-def parted(
-    logits: torch.Tensor, lse: torch.Tensor, ids: torch.Tensor, logprobs: torch.Tensor, match: torch.Tensor,
-    unmatched: torch.Tensor, most: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Both sides' probabilities, tokens with the same bytes apart from the others.
+def hybrid_reads(ids: torch.Tensor, match: torch.Tensor, unmatched: torch.Tensor, most: int, width: int) -> Reads:
+    """Tokens with the same bytes, and the likeliest ones without.
 
+    :param ids: the teacher's listed tokens, shape (C, k).
     :param match: the student's token of the same bytes for each of the teacher's, shape (V_t,); -1: none.
     :param unmatched: student's tokens without one, shape (V_s,), bool.
     :param most: so many of the others are compared by rank.
-    :returns: log-probabilities of the teacher's listed tokens as the student sees them and as the teacher does, shape
-        (m, k), very small where there is no match; which of them match, shape (m, k); and the others' probabilities,
-        descending, shape (m, most), of student and teacher.
     """
-    own = match[ids]
+    lonely = unmatched[:width].to(ids.device)
+    columns = match.to(ids.device)[ids].clamp(min=0)
+    return Reads(columns, min(most, int(lonely.sum()), ids.shape[1]), lonely)
+
+
+def parted(
+    seen: Seen, ids: torch.Tensor, logprobs: torch.Tensor, match: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Both sides' probabilities, tokens with the same bytes apart from the others.
+
+    :param seen: by :func:`hybrid_reads`.
+    :returns: log-probabilities of the teacher's listed tokens as the student sees them and as the teacher does, shape
+        (C, k), very small where there is no match; which of them match, shape (C, k); and the others' probabilities,
+        descending, shape (C, most), of student and teacher.
+    """
+    own = match.to(ids.device)[ids]
     there = own >= 0
-    student = logprobs_of(logits, lse, own)
-    teacher = torch.where(there, logprobs, none(logits.dtype))
-    most = min(most, int(unmatched[: logits.shape[1]].sum()), ids.shape[1])
-    if not most:
-        empty = logits.new_zeros(len(logits), 0)
-        return student, teacher, there, empty, empty
-    lonely = logits.masked_fill(~unmatched[: logits.shape[1]], float("-inf"))
-    s = (top_k(lonely, most)[0] - lse[:, None]).exp()
-    t = torch.where(there, 0.0, logprobs.exp()).sort(1, descending=True).values[:, :most]
-    return student, teacher, there, s, t
+    teacher = torch.where(there, logprobs, none(seen.lse.dtype))
+    s = (seen.top - seen.lse[:, None]).exp()
+    t = torch.where(there, 0.0, logprobs.exp()).sort(1, descending=True).values[:, : s.shape[1]]
+    return where_there(seen.logprobs, own), teacher, there, s, t
 
 
 @dataclass(frozen=True)
@@ -95,10 +77,9 @@ class HybridKl(Listed):
     k: int = 128
     name: str = "h_kl"
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
-        match, unmatched = self.match.to(logits.device), self.unmatched.to(logits.device)
-        ids, logprobs = self.listed(pair, at)
-        student, teacher, _, s, t = parted(logits, lse, ids, logprobs, match, unmatched, self.k)
-        return (bucketed_kl(student, teacher) + (s - t).abs().sum(1))[:, None]
+    def reads(self, pair: Pair, width: int) -> Reads:
+        return hybrid_reads(self.listed(pair)[0], self.match, self.unmatched, self.k, width)
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        student, teacher, _, s, t = parted(seen, *self.listed(pair), self.match)
+        return bucketed_kl(student, teacher) + (s - t).abs().sum(1)

@@ -121,9 +121,10 @@ def _made(name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any
 
     if name == "p_kl":
         from cogen.fusion.distill.losses.projection import ProjectionKl
+        from cogen.fusion.distill.losses.projection_map import Map
 
-        rows, columns, shares = projection(student.token_bytes, teacher.token_bytes, teacher.tokens)
-        return [ProjectionKl(*map(torch.from_numpy, (rows, columns, shares)), len(teacher.token_bytes), value("k"))]
+        found = projection(student.token_bytes, teacher.token_bytes, teacher.tokens)
+        return [ProjectionKl(Map(*map(torch.from_numpy, found)), value("k"))]
     if name == "piece_kl":
         from cogen.fusion.distill.losses.pieces import PieceKl
 

@@ -1,118 +1,181 @@
 """Several losses on one pass over the logits, a slice of rows at a time.
 
 Vocabularies are large (262,144 for Gemma), so a copy of all logits in float32, a softmax, or a sort with its indices
-is what fills the memory. Here no such copy of the whole ever exists: rows are cut into slices, each slice becomes
-float32, every loss takes its few numbers a row from it, and it is dropped. Backward makes each slice again and writes
-the gradient straight into the one tensor that autograd needs anyway: the gradient of the logits.
+is what fills the memory, and every pass over them is what takes the time. Here no such copy ever exists: rows are cut
+into slices, each slice becomes float32 and its exponentials are taken once for all losses, every loss is given the few
+numbers a row that it reads, and the slice is dropped. Those numbers move a row x, whose probabilities are p, in but
+one way:
+
+    dx = p · (a + Σ share · weight)  +  entries at the columns that were read
+
+so backward makes each slice's probabilities, multiplies once, adds the entries, and writes straight into the one
+tensor that autograd needs anyway: the gradient of the logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from cogen.fusion.distill.losses.look import Look
 from cogen.fusion.distill.losses.loss import Loss, Pair
+from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.slopes import Move, Piece, Places, Share, logs_of, moved
+from cogen.fusion.distill.top import top_k
 
 #: Elements of a float32 slice: 16 MB stay in a core's caches well enough and need few calls.
 SLICE = 1 << 22
 
 
 def measured(
-    logits: torch.Tensor, asked: Sequence[tuple[Loss, Pair]], *, vocabulary: int | None = None, elements: int = SLICE
-) -> list[torch.Tensor]:
-    """What every loss measures, in the order of its own rows; differentiable in ``logits``.
+    logits: torch.Tensor, asked: Sequence[tuple[Loss, Pair]], *, vocabulary: int | None = None, elements: int = SLICE,
+    look: Look | None = None,
+) -> list[Seen]:  # fmt: skip
+    """What every loss reads, differentiable in ``logits``.
 
     :param logits: shape (N, V), any float type.
     :param vocabulary: columns beyond are padding of the output head: they never count.
     :param elements: of a slice.
-    :returns: for each loss, shape (n, s): see :meth:`Loss.measure`. A loss without rows is not asked, because a teacher
-        who teaches nothing of a batch said nothing: shape (0, 1).
+    :param look: is told the gradient of each loss while it is open and backward passes.
+    :returns: a loss without rows is not asked what it reads, because a teacher who teaches nothing of a batch said
+        nothing: it sees nothing.
     """
-    rows = [loss.rows(pair) for loss, pair in asked]
-    union = torch.unique(torch.cat(rows)) if rows else torch.zeros(0, dtype=torch.int64)
-    if not len(union):
-        return [_wide(logits[:0, :1]) for _ in asked]
-    step = max(1, elements // logits.shape[1])
     width = logits.shape[1] if vocabulary is None else min(vocabulary, logits.shape[1])
-    parts = list(union.split(step))
-    # Where each loss's rows lie among all: sorted, so that a slice's share is one run.
-    orders = [torch.argsort(own) for own in rows]
-    placed = [own[order] for own, order in zip(rows, orders, strict=True)]
-
-    def slice_of(values: torch.Tensor, part: torch.Tensor) -> list[torch.Tensor]:
-        """The losses' numbers for the rows ``part``, of their logits, shape (m, V)."""
-        wide = _wide(values[:, :width])
-        lse = torch.logsumexp(wide, 1)
-        found = []
-        for (loss, pair), own, order in zip(asked, placed, orders, strict=True):
-            if not len(own):
-                found.append(wide.new_zeros(0, 1))
-                continue
-            low = int(torch.searchsorted(own, part[0]))
-            high = int(torch.searchsorted(own, part[-1], right=True))
-            mine = own[low:high]
-            inside = torch.searchsorted(part, mine)
-            same = len(mine) == len(part)
-            found.append(
-                loss.measure(wide if same else wide[inside], lse if same else lse[inside], mine, order[low:high], pair)
-            )
-        return found
-
-    columns = _Sliced.apply(logits, parts, slice_of)
+    rows = [loss.rows(pair) for loss, pair in asked]
+    reads = [loss.reads(pair, width) if len(own) else Reads() for (loss, pair), own in zip(asked, rows, strict=True)]
+    union = torch.unique(torch.cat(rows)) if rows else torch.zeros(0, dtype=torch.int64)
+    parts = union.split(max(1, elements // logits.shape[1])) if len(union) else ()
+    found = _Read.apply(logits, _Job(rows, reads, width, parts, look))
     result = []
-    for number, order in enumerate(orders):
-        sorted_values = columns[number]
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=order.device)
-        result.append(sorted_values[back])
+    for number, read in enumerate(reads):
+        lse, entries, sums = found[3 * number : 3 * number + 3]
+        k = 0 if read.columns is None else read.columns.shape[1]
+        result.append(Seen(lse, entries[:, :k], entries[:, k:], sums))
     return result
 
 
-class _Sliced(torch.autograd.Function):
-    """``slice_of`` on every part of the rows, put together; backward runs it again, a part at a time."""
+@dataclass(frozen=True)
+class _Job:
+    """Which rows each loss reads, and what; in which slices of rows."""
+
+    rows: Sequence[torch.Tensor]
+    reads: Sequence[Reads]
+    width: int
+    parts: Sequence[torch.Tensor]
+    look: Look | None
+
+    def slices(self, logits: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[Share]]]:
+        """Each slice's rows, its logits, a buffer of their shape, and the losses' shares of it.
+
+        Both last until the next slice: memory that is new for each would have to be cleared by the system first.
+        """
+        most = max((len(part) for part in self.parts), default=0)
+        made = [_wide(logits[:0, :0]).new_empty(most, self.width) for _ in range(2)]
+        for part in self.parts:
+            x, buffer = (one[: len(part)] for one in made)
+            yield part, x.copy_(logits[_run(part), : self.width]), buffer, list(self._shares(part))
+
+    def _shares(self, part: torch.Tensor) -> Iterator[Share]:
+        for number, own in enumerate(self.rows):
+            low = int(torch.searchsorted(own, part[0]))
+            high = int(torch.searchsorted(own, part[-1], right=True))
+            if low < high:
+                yield Share(number, slice(low, high), _run(torch.searchsorted(part, own[low:high])))
+
+
+class _Read(torch.autograd.Function):
+    """For one loss after the other: log-sum-exp, entries, and sums as :class:`Seen` has them."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: torch.Tensor, parts: list[torch.Tensor],
-        slice_of: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]],
-    ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-        ctx.save_for_backward(logits)
-        ctx.parts, ctx.slice_of = parts, slice_of
-        found = [slice_of(_taken(logits, part), part) for part in parts]
-        ctx.sizes = [[len(values) for values in one] for one in found]
-        return tuple(torch.cat(values) for values in zip(*found, strict=True))
+    def forward(ctx: Any, logits: torch.Tensor, job: _Job) -> tuple[torch.Tensor, ...]:
+        nothing = _wide(logits[:0])
+        # Each with nothing in it, so that there is something to put together for a loss without rows.
+        found = [([nothing.sum(1)], [nothing[:, :0]], [nothing[:, :0]]) for _ in job.rows]
+        places: list[list[torch.Tensor]] = [[] for _ in job.rows]
+        lses = []
+        with torch.autocast(logits.device.type, enabled=False):  # it would multiply in bfloat16
+            for _, x, exps, shares in job.slices(logits):
+                high = x.amax(1, keepdim=True)
+                high = torch.where(high.isinf(), 0.0, high)
+                torch.sub(x, high, out=exps).exp_()
+                lse = exps.sum(1).log_().add_(high[:, 0])
+                lses.append(lse)
+                ranks: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
+                for share in shares:
+                    read, at, inside = job.reads[share.number], share.at, share.inside
+                    own_lse, own_entries, own_sums = found[share.number]
+                    own_lse.append(lse[inside])
+                    entries = []
+                    if read.columns is not None:
+                        entries.append((x[inside].gather(1, read.columns[at]), read.columns[at]))
+                    if read.top:
+                        key = id(job.rows[share.number]), read.top, id(read.among)
+                        if key not in ranks:
+                            ranks[key] = top_k(_among(x[inside], read.among), read.top)
+                        entries.append(ranks[key])
+                    if entries:
+                        own_entries.append(torch.cat([values for values, _ in entries], 1))
+                        places[share.number].append(torch.cat([columns for _, columns in entries], 1))
+                    if read.sums is not None:
+                        unit = (high[:, 0] - lse)[inside, None]
+                        own_sums.append(logs_of(read.sums, at, exps[inside], unit, x[inside], lse[inside]))
+        out = [torch.cat(one[1:] or one) for own in found for one in own]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(logits, *lses, *out[2::3])
+        ctx.job, ctx.places = job, [torch.cat(one) if one else None for one in places]
+        return tuple(out)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (logits,) = ctx.saved_tensors
-        whole = torch.zeros_like(logits)
-        at = [0] * len(grads)
-        for part, sizes in zip(ctx.parts, ctx.sizes, strict=True):
-            own = [grad[start : start + size] for grad, start, size in zip(grads, at, sizes, strict=True)]
-            at = [start + size for start, size in zip(at, sizes, strict=True)]
-            with torch.enable_grad():
-                values = _wide(_taken(logits, part).detach()).requires_grad_(True)
-                found = ctx.slice_of(values, part)
-                kept = [(value, grad) for value, grad in zip(found, own, strict=True) if value.requires_grad]
-                if not kept:
-                    continue
-                torch.autograd.backward([value for value, _ in kept], [grad for _, grad in kept])
-            first, last = int(part[0]), int(part[-1]) + 1
-            if last - first == len(part):
-                whole[first:last] = values.grad
-            else:
-                whole[part] = values.grad.to(whole.dtype)  # type: ignore[union-attr]
-        return whole, None, None
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor, None]:
+        logits, *saved = ctx.saved_tensors
+        job: _Job = ctx.job
+        lses, logs = saved[: len(job.parts)], saved[len(job.parts) :]
+        moves = [
+            Move(*slopes, places, read.sums, own)
+            for *slopes, places, read, own in zip(
+                grads[0::3], grads[1::3], grads[2::3], ctx.places, job.reads, logs, strict=True
+            )
+        ]
+        whole = torch.empty_like(logits)
+        still = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+        for (part, x, buffer, shares), lse in zip(job.slices(logits), lses, strict=True):
+            told = [(share, moves[share.number]) for share in shares if moves[share.number].any]
+            if told:
+                rows = _run(part)
+                p = x.sub_(lse[:, None]).exp_()
+                piece = Piece(p, lse, part, logits[:, : job.width])
+                own = _added(piece, told, buffer, job.look)
+                whole[rows, : job.width] = own if isinstance(rows, slice) else own.to(whole.dtype)
+                still[rows] = False
+        whole[torch.nonzero(still)[:, 0]] = 0
+        whole[:, job.width :] = 0
+        return whole, None
+
+
+def _added(piece: Piece, moves: Sequence[tuple[Share, Move]], buffer: torch.Tensor, look: Look | None) -> torch.Tensor:
+    """The gradient of a slice; each loss's own is shown to ``look``."""
+    if look is None or not look.open:
+        return moved(piece, moves, piece.p, buffer)
+    total, own = torch.zeros_like(buffer), torch.empty_like(buffer)
+    for move in moves:
+        look.add(move[0].number, moved(piece, [move], own, buffer))
+        total += own
+    return total
+
+
+def _among(x: torch.Tensor, columns: torch.Tensor | None) -> torch.Tensor:
+    return x if columns is None else x.masked_fill(~columns, float("-inf"))
+
+
+def _run(rows: torch.Tensor) -> Places:
+    """Rows as a slice where they follow one another: it takes no copy."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    return slice(first, last) if last - first == len(rows) else rows
 
 
 def _wide(values: torch.Tensor) -> torch.Tensor:
     """At least float32: a softmax in bfloat16 has three digits."""
     return values.float() if values.dtype.itemsize < 4 else values
-
-
-def _taken(logits: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """The rows of a part; a view where they follow one another."""
-    first, last = int(part[0]), int(part[-1]) + 1
-    return logits[first:last] if last - first == len(part) else logits[part]

@@ -5,17 +5,22 @@ from __future__ import annotations
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Seen
 from cogen.fusion.distill.wanted import Wanted
 
 
 class AtStarts:
-    """Gives a loss its rows and its total; :meth:`Loss.measure` is left, and gives one number a row."""
+    """Gives a loss its rows and its total; :meth:`Loss.reads` is left, and :meth:`each`."""
 
     def rows(self, pair: Pair) -> torch.Tensor:
         return pair.start
 
-    def total(self, found: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
-        return found[:, 0].sum(), pair.chunks
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        """The loss of every chunk, shape (C,); there is at least one."""
+        raise NotImplementedError
+
+    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+        return (self.each(seen, pair) if pair.chunks else seen.lse).sum(), pair.chunks
 
 
 class Listed(AtStarts):
@@ -27,11 +32,11 @@ class Listed(AtStarts):
     def needs(self) -> Wanted:
         return Wanted(sparse=self.k)
 
-    def listed(self, pair: Pair, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those tokens at some chunks, and their log-probabilities, shape (m, k)."""
+    def listed(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those tokens, and their log-probabilities, shape (C, k)."""
         assert pair.ids is not None  # it is in the cache, because :attr:`needs` says so
         assert pair.logprobs is not None
-        return pair.ids[at, : self.k], pair.logprobs[at, : self.k]
+        return pair.ids[:, : self.k], pair.logprobs[:, : self.k]
 
 
 def none(dtype: torch.dtype) -> float:
@@ -39,7 +44,6 @@ def none(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).min / 4
 
 
-def logprobs_of(logits: torch.Tensor, lse: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """The student's log-probabilities of tokens, shape (m, k); :func:`none` where a token is -1."""
-    found = logits.gather(1, tokens.clamp(min=0)) - lse[:, None]
-    return torch.where(tokens >= 0, found, none(logits.dtype))
+def where_there(logprobs: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of tokens, shape (m, k); :func:`none` where a token is -1, which is read as token 0."""
+    return torch.where(tokens >= 0, logprobs, none(logprobs.dtype))

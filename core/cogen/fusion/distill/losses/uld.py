@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 
 from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.starts import AtStarts
-from cogen.fusion.distill.top import top_k
 from cogen.fusion.distill.wanted import Wanted
 
 
@@ -50,9 +50,10 @@ class Uld(AtStarts):
     def needs(self) -> Wanted:
         return Wanted(top=self.k)
 
-    def measure(
-        self, logits: torch.Tensor, lse: torch.Tensor, rows: torch.Tensor, at: torch.Tensor, pair: Pair
-    ) -> torch.Tensor:
+    def reads(self, pair: Pair, width: int) -> Reads:
         assert pair.top is not None
-        k = min(self.k, logits.shape[1], pair.top.shape[1])  # there are vocabularies of bytes
-        return uld(top_k(logits, k)[0], pair.top[at, :k], standardise=self.standardise)[:, None]
+        return Reads(top=min(self.k, width, pair.top.shape[1]))  # there are vocabularies of bytes
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        assert pair.top is not None
+        return uld(seen.top, pair.top[:, : seen.top.shape[1]], standardise=self.standardise)

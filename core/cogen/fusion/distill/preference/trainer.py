@@ -61,9 +61,9 @@ def mean_logprobs(logits: torch.Tensor, targets: torch.Tensor, vocabulary: int) 
     """
     flat = targets.reshape(-1)
     language, own = LanguageModel(), Pair.alone(flat)
-    (found,) = measured(logits.reshape(len(flat), -1), [(language, own)], vocabulary=vocabulary)
+    (seen,) = measured(logits.reshape(len(flat), -1), [(language, own)], vocabulary=vocabulary)
     text = torch.arange(len(targets), device=flat.device).repeat_interleave(targets.shape[1])[language.rows(own)]
-    sums = torch.zeros(len(targets), dtype=found.dtype, device=found.device).index_add(0, text, -found[:, 0])
+    sums = seen.lse.new_zeros(len(targets)).index_add(0, text, seen.logprobs[:, 0])
     return sums / (targets != -100).sum(1).clamp(min=1)
 
 
