@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +94,92 @@ def serve(
     uvicorn.Server(config).run(sockets=[listening])
 
 
+@app.command("export")
+def export_(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or a mirror to bring up to date.")],
+    root: Root,
+    url: Annotated[str | None, typer.Option(help="Where it will be served: for the commands on the pages.")] = None,
+    title: Annotated[str, typer.Option(help="Shown on the pages.")] = "CoGen registry",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Copy everything, also what seems unchanged.")] = False,
+    database: Database = None,
+    blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
+) -> None:
+    """Write a mirror that any web server or object store can host; the service may go on meanwhile."""
+    from cogen_registry.export import export
+
+    settings = _settings(root, database, blobs, title)
+    with _progress("pages") as report:
+        done = export(settings, target, _checked_url(url), fresh=fresh, report=report)
+    typer.echo(
+        f"{target}: {done.experts:,} experts, {done.files:,} files, {done.kept:,} of them as before, "
+        f"{done.written:,} bytes written", err=True,
+    )  # fmt: skip
+
+
+@app.command("check")
+def check_(
+    root: Root,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at sizes of blobs, not at their bytes.")] = False,
+    database: Database = None,
+    blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
+) -> None:
+    """Read every blob and every row, and print what is damaged, one line each; the exit code is 1 then."""
+    from cogen_registry.beside import beside
+    from cogen_registry.check import check
+
+    with beside(_settings(root, database, blobs)) as service, _progress("bytes") as report:
+        read = 0
+
+        def advance(size: int) -> None:
+            nonlocal read
+            read += size
+            report(read, 0)
+
+        found = check(service, quick=quick, advance=advance)
+    for line in found.damage:
+        typer.echo(line)
+    left = f", {found.unnamed:,} of them named by nothing" if found.unnamed else ""
+    typer.echo(
+        f"{found.blobs:,} blobs{left}, {found.bytes:,} bytes, {found.rows:,} names of blobs: "
+        + (f"{len(found.damage):,} damaged" if found.damage else "all whole"), err=True,
+    )  # fmt: skip
+    if found.damage:
+        raise typer.Exit(1)
+
+
+def _settings(root: Path, database: str | None, blobs: str | None, title: str = "CoGen registry") -> Any:
+    """Of a registry that is only read: without a model."""
+    from cogen_registry.settings import Settings
+
+    return Settings(root=root, database=database, blobs=blobs, title=title, embedder="none")
+
+
+def _checked_url(url: str | None) -> str | None:
+    if url is not None and not re.fullmatch(r"https?://[^\s/?#\"'<>]+(/[^\s?#\"'<>]*)?", url):
+        raise Refused(400, f"{url!r} is not where a mirror can be", hint="for example https://models.example.org")
+    return url
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A line on a terminal that says how far it is, twice a second."""
+    import time
+
+    last, shown = 0.0, False
+
+    def report(done: int, total: int) -> None:
+        nonlocal last, shown
+        if sys.stderr.isatty() and time.monotonic() - last > 0.5:
+            last, shown = time.monotonic(), True
+            typer.echo(f"\r{done:,} {f'of {total:,} ' if total else ''}{what}", err=True, nl=False)
+
+    try:
+        yield report
+    finally:
+        if shown:
+            typer.echo("", err=True)
+
+
 def _sessions(root: Path, database: str | None) -> Any:
     """Beside a running service: the database alone, not the lock of the root."""
     from cogen_registry.database.sessions import Sessions, connect, migrate
@@ -157,7 +244,7 @@ def publisher_set(
 @tokens.command("new")
 def token_new(
     publisher: str, root: Root,
-    scope: Annotated[list[str] | None, typer.Option(help="packages, weights, evaluations or keys; default: all.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="packages, weights, evaluations, keys; default: all")] = None,
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
     days: Annotated[float | None, typer.Option(help="Until it expires.")] = None,
     database: Database = None,

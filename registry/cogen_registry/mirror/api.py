@@ -1,0 +1,87 @@
+"""``api/v1`` as files: what `cogen add`, `cogen verify` and `cogen search` read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from cogen_registry.database.tables import Composite, Evaluation, Expert, Publisher, Release
+from cogen_registry.experts import composites, find
+from cogen_registry.experts.static import write_index
+from cogen_registry.mirror.tree import Tree
+from cogen_registry.service import Service
+
+#: (expert, version) of everything that was released.
+Versions = Sequence[tuple[str, str]]
+
+
+def versions(service: Service) -> Versions:
+    """Sorted by expert, the oldest release first."""
+    with service.sessions.read() as session:
+        found = session.execute(
+            select(Expert.expert, Release.version)
+            .join(Release, Expert.release_id == Release.id)
+            .where(Release.state == "released")
+            .order_by(Expert.expert, Release.id)
+        )
+        return [(one.expert, one.version) for one in found]
+
+
+def write_all(service: Service, tree: Tree, found: Versions) -> None:
+    """The index of all experts, each of them in each version, publishers, composites."""
+    index = io.BytesIO()
+    write_index(service, index)
+    tree.put(["api", "v1", "index.json"], index.getvalue())
+    note = "this is a mirror: it can't search; set `index` to its /api/v1/index.json"
+    tree.json(["api", "v1", "experts"], {"total": 0, "items": [], "meaning": False, "note": note})
+    for id in dict.fromkeys(id for id, _ in found):
+        _expert(service, tree, id, None)
+    for id, version in found:
+        _expert(service, tree, id, version)
+    _evidence(service, tree)
+    with service.sessions.read() as session:
+        publishers = session.scalars(select(Publisher.name).order_by(Publisher.name)).all()
+    for name in publishers:
+        tree.json(["api", "v1", "publishers", name], find.publisher_of(service, name).model_dump_json())
+    write_composites(service, tree)
+
+
+def _expert(service: Service, tree: Tree, id: str, version: str | None) -> None:
+    """Its address of the wheel is relative to the file."""
+    folder = ["api", "v1", "experts", id, *([] if version is None else [version])]
+    tree.json(folder, find.detail(service, id, version, "/".join([".."] * len(folder))).model_dump_json())
+
+
+def _evidence(service: Service, tree: Tree) -> None:
+    """Of measurements that can be seen."""
+    with service.sessions.read() as session:
+        found = session.execute(
+            select(Evaluation.id, Evaluation.evidence)
+            .join(Expert, Evaluation.expert_id == Expert.id)
+            .join(Release, Expert.release_id == Release.id)
+            .where(Release.state == "released")
+        ).all()
+    for one in found:
+        data = b"".join(service.blobs.read(one.evidence))
+        tree.put(["api", "v1", "evaluations", str(one.id), "evidence", "index.json"], data)
+
+
+def composite_versions(service: Service) -> Sequence[tuple[str, str, int]]:
+    with service.sessions.read() as session:
+        found = session.execute(
+            select(Publisher.name.label("publisher"), Composite.name, Composite.version)
+            .join(Publisher, Composite.publisher_id == Publisher.id)
+            .order_by(Publisher.name, Composite.name, Composite.version)
+        )
+        return [(one.publisher, one.name, one.version) for one in found]
+
+
+def write_composites(service: Service, tree: Tree) -> None:
+    folder = ["api", "v1", "composites"]
+    tree.json(folder, composites.listed(service, limit=10**9).model_dump_json())
+    for publisher, name, version in composite_versions(service):
+        one = composites.one(service, publisher, name, version).model_dump_json()
+        tree.json([*folder, publisher, name, str(version)], one)
+        tree.json([*folder, publisher, name], one)  # versions come in order: the newest stays
