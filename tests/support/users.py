@@ -7,6 +7,7 @@ import shutil
 import site
 import sys
 import venv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 
 import cogen
 from cogen.cli.main import main
+from support import shelf
+from support.hub import Registry
 
 
 @dataclass
@@ -90,3 +93,19 @@ class User:
 
     def forget_cache(self) -> None:
         shutil.rmtree(self.home / "cache", ignore_errors=True)
+
+
+#: Makes a user by name.
+Users = Callable[[str], User]
+
+
+def token(registry: Registry, publisher: str) -> str:
+    """A new secret of a publisher, who is added if he is new."""
+    return shelf.token(registry.service, publisher)["Authorization"].removeprefix("Bearer ")
+
+
+def publisher(registry: Registry, users: Users, name: str) -> User:
+    """A user who is logged in as a publisher of this name and has a key."""
+    user = users(name)
+    user.ok("login", registry.url, "--token", token(registry, name), "--new-key")
+    return user

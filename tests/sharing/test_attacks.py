@@ -1,0 +1,220 @@
+"""What `cogen add` refuses, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.hub import Registry
+from support.trees import built, tree
+from support.users import Users, publisher, token
+
+from cogen import trust
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_was_not_signed(registry: Registry, users: Users) -> None:
+    """A wheel that bare twine uploaded: only --allow-unsigned takes it, and every place says so."""
+    import requests
+
+    wheel = built(tree(users("x").home / "plugin", "solar"), users("y").home)
+    with wheel.open("rb") as file:
+        fields = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
+                  "name": "cogen-plugin-solar", "version": "1.0"}  # fmt: skip
+        answer = requests.post(
+            f"{registry.url}/legacy/", data=fields, files={"content": (wheel.name, file)},
+            auth=("__token__", token(registry, "bare")), timeout=30,
+        )  # fmt: skip
+    assert answer.status_code == 200, answer.text
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    before = user.trace()
+    assert "is not signed" in user.refused("add", "solar")
+    assert "is not signed" in user.refused("add", "solar", "--allow-unsigned", "--key", "sha256:" + "0" * 64)
+    assert user.trace() == before
+    said = user("add", "solar", "--allow-unsigned")
+    assert said.code == 0
+    assert "not signed" in said.error
+    assert said.data["key"] is None
+    assert "key" not in user.project.read_text().replace("[", "").split("\n")[0]
+    assert "it is not signed" in user.ok("verify", "solar")["findings"][0]["notes"][0]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_key_that_changed_a_key_that_was_revoked(registry: Registry, users: Users) -> None:
+    team = publisher(registry, users, "keys")
+    first = team.ok("login", registry.url, "--token", token(registry, "keys"))["key"]
+    tree(team.home / "plugin", "tidal")
+    team.ok("publish", "plugin", "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    assert "not with" in user.refused("add", "tidal", "--key", "sha256:" + "0" * 64)
+    assert "fingerprint" in user.refused("add", "tidal", "--key", "abc", code=3)
+    user.ok("add", "tidal", "--key", first[:40])
+
+    other = trust.new_key(team.home / "other.pem")
+    tree(team.home / "plugin", "tidal", "1.1")
+    team.ok("publish", "plugin", "--yes", "--key", "other.pem")
+    before = user.trace()
+    text = user.refused("add", "tidal")
+    assert "the key of keys changed" in text
+    assert f"--key {trust.fingerprint(other)}" in text
+    assert user.trace() == before
+    user.ok("add", "tidal", "--key", trust.fingerprint(other))
+    user.ok("verify", "tidal")
+
+    from cogen.remote import Client
+    from cogen.trust.registries import Registry as Known
+
+    client = Client(Known(registry.url, token(registry, "keys")))
+    client.send("POST", f"/api/v1/keys/{trust.fingerprint(other)}/revoke")
+    assert "revoked the key" in user("verify", "tidal").data["findings"][0]["problems"][0]
+    stranger = users("stranger")
+    stranger.ok("login", registry.url, "--read-only")
+    assert "a key that keys revoked" in stranger.refused("add", "tidal")
+    assert stranger.installed() == []
+    user.ok("verify", "tidal", "--offline")
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_old_version_is_not_brought_back(registry: Registry, users: Users) -> None:
+    team = publisher(registry, users, "olds")
+    for version in ("1.0", "2.0"):
+        tree(team.home / "plugin", "hydro", version)
+        team.ok("publish", "plugin", "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    assert user.ok("add", "hydro")["version"] == "2.0"
+    text = user.refused("add", "hydro==1.0")
+    assert "older than 2.0" in text
+    assert "cogen remove hydro" in text
+    shutil.rmtree(user.env / "share")  # the project's file alone remembers it, too
+    assert "which cogen.toml names" in user.refused("add", "hydro==1.0")
+    user.ok("remove", "hydro")
+    assert user.ok("add", "hydro==1.0")["version"] == "1.0"
+    assert user.ok("add", "hydro")["version"] == "2.0"
+    assert user.installed() == ["cogen_plugin_hydro-2.0.dist-info"]
+    assert "it has 2.0, 1.0" in user.refused("add", "hydro==3.0")
+
+
+@pytest.mark.usefixtures("quick")
+def test_tampering_in_the_registry(registry: Registry, users: Users) -> None:
+    """Whoever owns the registry's disk and database still can't hand out other bytes."""
+    from sqlalchemy import select
+
+    from cogen_registry.database.tables import Entry, Release
+
+    team = publisher(registry, users, "victim")
+    folder = tree(team.home / "plugin", "coal", apart=True)
+    team.ok("publish", "plugin", "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    before = user.trace()
+
+    def blob(sha256: str) -> Path:
+        (path,) = (path for path in (registry.root / "blobs").rglob(sha256) if path.is_file())
+        return path
+
+    def refused_with(path: Path, *words: str) -> None:
+        kept, mode = path.read_bytes(), path.stat().st_mode
+        path.chmod(0o644)
+        path.write_bytes(kept[:-9] + bytes(9))
+        text = user.refused("add", "coal")
+        assert any(word in text for word in words), text
+        assert user.trace() == before
+        path.write_bytes(kept)
+        path.chmod(mode)
+        user.forget_cache()
+
+    with registry.service.sessions.read() as session:
+        release = session.scalars(select(Release).where(Release.filename.like("%coal%"))).one()
+        weights = session.scalars(select(Entry.sha256).where(Entry.path == "adapter_model.safetensors")).all()
+        small = session.scalars(select(Entry.sha256).where(Entry.path == "cogen-manifest.json")).all()
+        wheel = release.sha256
+    refused_with(blob(wheel), "not the file that was published")
+    refused_with(blob(weights[-1]), "not the file that was published")
+    refused_with(blob(small[-1]), "is not the file that was published", "digest")
+    for field, value, word in (
+        ("statement", {"version": "9"}, "not the one that was signed"),
+        ("key", None, "not registered"),
+        ("bundle", {"dsseEnvelope": None}, "cannot be read"),
+        ("sha256", None, "the signature is for sha256"),
+    ):
+        with registry.service.sessions.write() as session:
+            release = session.scalars(select(Release).where(Release.filename.like("%coal%"))).one()
+            old = getattr(release, field)
+            new: Any = {**old, **value} if isinstance(value, dict) else "sha256:" + "0" * 64
+            setattr(release, field, new if field != "sha256" else "0" * 64)
+        assert word in user.refused("add", "coal")
+        assert user.trace() == before
+        with registry.service.sessions.write() as session:
+            release = session.scalars(select(Release).where(Release.filename.like("%coal%"))).one()
+            setattr(release, field, old)
+    user.ok("add", "coal")
+    assert json.loads((folder / "weights" / "adapter_config.json").read_text())
+
+
+def test_weights_of_another_repository(tmp_path: Path) -> None:
+    """A signed folder that somebody copied elsewhere, or that belongs to a later version, is found out."""
+    from cogen.sharing.signatures import Trusted
+    from cogen.sharing.weights import MANIFEST, _check_manifest, make_manifest
+    from cogen.trust import TrustError
+
+    place = tmp_path
+    said = make_manifest("team/weights", "team", "cogen-plugin-x", "1.0")
+    statement = {"publisher": "team", "version": "1.0"}
+    trusted = Trusted("", "", statement, {}, False)
+    (place / MANIFEST).write_text(json.dumps(said))
+    _check_manifest(place / MANIFEST, "team/weights", trusted, "cogen-plugin-x")
+    for change, message in (
+        ({"repository": "team/other"}, "for the repository team/other"),
+        ({"publisher": "evil"}, "for the publisher evil"),
+        ({"project": "cogen-plugin-y"}, "for the project cogen-plugin-y"),
+        ({"version": "1.1"}, "for version 1.1, which is newer"),
+        ({"version": None}, "hold no cogen-manifest"),
+    ):
+        (place / MANIFEST).write_text(json.dumps(said | change))
+        with pytest.raises(TrustError, match=message):
+            _check_manifest(place / MANIFEST, "team/weights", trusted, "cogen-plugin-x")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_signature_that_does_not_cover_the_weights(registry: Registry, users: Users) -> None:
+    """The publisher's own later commit with a changed file and the old model.sig: digest right, signature wrong."""
+    from huggingface_hub import HfApi
+
+    from cogen.checkpoints.digests import file_digest
+
+    team = publisher(registry, users, "stale")
+    folder = tree(team.home / "plugin", "stale", apart=True)
+    team.ok("publish", "plugin", "--yes")
+    api = HfApi(endpoint=registry.url, token=token(registry, "stale"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        commit = api.upload_file(
+            path_or_fileobj=b'{"peft_type": "other"}', path_in_repo="adapter_config.json", repo_id="stale/stale"
+        )
+    snapshot = folder / "weights"
+    (snapshot / "adapter_config.json").write_text('{"peft_type": "other"}')
+    manifest = folder / "cogen_plugin_stale" / "expert.toml"
+    (snapshot / "cogen-manifest.json").write_text(
+        json.dumps({"schema": 1, "repository": "stale/stale", "publisher": "stale", "project": "cogen-plugin-stale",
+                    "version": "1.0"}, indent=2, sort_keys=True) + "\n"
+    )  # fmt: skip
+    import tomlkit
+
+    document: Any = tomlkit.parse(manifest.read_text())
+    document["model"].update({"revision": commit.oid, "file_digest": file_digest(snapshot)})
+    manifest.write_text(tomlkit.dumps(document))
+    project = folder / "pyproject.toml"
+    project.write_text(project.read_text().replace('version = "1.0"', 'version = "1.1"'))
+    team.ok("publish", "plugin", "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    text = user.refused("add", "stale")
+    assert "the weights stale/stale: the signature does not hold" in text
+    assert "adapter_config.json" in text
+    assert user.trace() == {"installed": [], "receipts": [], "project": ""}
