@@ -53,10 +53,10 @@ def _check_expert(place: Path, project: str, version: str, name: str, package: s
         if not (root / file).exists() or not (root / file).resolve().is_relative_to(root.resolve()):
             raise Refused(400, f"{package}/{file} is missing from the wheel", hint="see that the build ships it")
     for owner, inside, digest in in_wheel(expert.spec):
-        file = place / owner / inside
-        if not file.exists():
+        weights = place / owner / inside
+        if not weights.exists():
             raise Refused(400, f"{owner}/{inside} is missing from the wheel", hint="see that the build ships it")
-        if (have := file_digest(file)) != digest:
+        if (have := file_digest(weights)) != digest:
             raise Refused(
                 400, f"{owner}/{inside} has digest {have}, {digest} was promised",
                 hint="run `cogen check` before you build",

@@ -12,13 +12,17 @@ from cogen_registry.database.tables import Expert, Release
 def refresh(session: Session, project: int) -> None:
     """Experts of the newest released version that is not yanked are current: final before pre-releases."""
     session.flush()
-    releases = select(Release.id, Release.version).where(Release.project_id == project)
-    visible = session.execute(releases.where(Release.state == "released", Release.yanked.is_(None))).all()
-    newest = max(visible, key=lambda one: rank(one[1]), default=None)
-    ids = select(Release.id).where(Release.project_id == project)
-    session.execute(update(Expert).where(Expert.release_id.in_(ids), Expert.current).values(current=False))
-    if newest is not None:
-        session.execute(update(Expert).where(Expert.release_id == newest[0]).values(current=True))
+    columns = (Release.id, Release.version, Release.state, Release.yanked)
+    releases = session.execute(select(*columns).where(Release.project_id == project)).all()
+    visible = [one for one in releases if one.state == "released" and one.yanked is None]
+    newest = max(visible, key=lambda one: rank(one.version), default=None)
+    for one in releases:  # one by one: a subquery makes SQLite walk through all current experts there are
+        is_newest = newest is not None and one.id == newest.id
+        session.execute(
+            update(Expert)
+            .where(Expert.release_id == one.id, Expert.current.is_not(is_newest))
+            .values(current=is_newest)
+        )  # fmt: skip
 
 
 def rank(version: str) -> tuple[bool, Version]:

@@ -100,8 +100,8 @@ def negotiate(accept: str) -> Format:
             wanted.append((-float(quality), place, kind))
         except ValueError:
             continue
-    for quality, _, kind in sorted(wanted):
-        if quality == 0:
+    for negative, _, kind in sorted(wanted):
+        if negative == 0:
             break
         kind = kind.replace("simple.latest+", "simple.v1+")
         if kind in ("", "*/*", "text/*"):
