@@ -37,9 +37,9 @@ class Registry:
     def hub(self, publisher: str = "team", scopes: list[str] | None = None) -> Hub:
         return Hub(self.url, shelf.token(self.service, publisher, scopes), publisher)
 
-    def limit(self, publisher: str, **limits: int) -> None:
+    def limit(self, who: str, **limits: int) -> None:
         with self.service.sessions.write() as session:
-            session.scalars(select(Publisher).where(Publisher.name == publisher)).one().limits = limits
+            session.scalars(select(Publisher).where(Publisher.name == who)).one().limits = limits
 
     def state(self) -> dict[str, Any]:
         """All that an upload could leave behind."""

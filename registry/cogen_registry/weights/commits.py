@@ -115,7 +115,8 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
             seen = 0
         seen = len(buffer)
         if seen > _LINE:
-            raise refuse(413, f"a small file has more than {_MOST:,} bytes", "send it by LFS")
+            closed = {"Connection": "close"}  # the rest of the body is not read either
+            raise refuse(413, f"a small file has more than {_MOST:,} bytes", "send it by LFS", headers=closed)
     if line := bytes(buffer).strip():
         yield line
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from cogen_registry.admission.quota import check_total
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import BLOCK, Staged
 from cogen_registry.database.tables import Possession, Repository
@@ -48,7 +49,7 @@ def batch(service: Service, request: Request, principal: Principal, name: str, w
                 continue
             try:
                 quota.check_file(service, principal.limits, item.size)
-                quota.check_total(service, session, principal.id, coming + item.size)
+                check_total(session, service.settings.limits, principal.id, coming + item.size)
             except Refused as error:
                 answer["error"] = {"code": error.status, "message": f"{error.message} ({error.hint})"}
                 continue
@@ -77,7 +78,7 @@ async def put(
     owner = await run_in_threadpool(_owner, service, repository, token)
     length = request.headers.get("content-length")
     if length is not None and length != str(size):
-        raise refuse(400, f"the body has {length} bytes instead of {size}")
+        raise refuse(400, f"the body has {length} bytes instead of {size}", headers={"Connection": "close"})
     await run_in_threadpool(room.reservations.add, service, owner, size)
     try:
         with service.blobs.stage() as staged:
@@ -99,7 +100,8 @@ async def receive(request: Request, staged: Any, most: int) -> None:
         async for block in request.stream():
             seen += len(block)
             if seen > most:
-                raise refuse(400, f"the body has more than {most:,} bytes")
+                # the rest of the body is not read either
+                raise refuse(400, f"the body has more than {most:,} bytes", headers={"Connection": "close"})
             buffer += block
             if len(buffer) >= BLOCK:
                 await run_in_threadpool(staged.write, bytes(buffer))

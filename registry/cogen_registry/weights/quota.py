@@ -8,51 +8,20 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, select
+from sqlalchemy import and_, delete, exists, select
 
+from cogen_registry.admission.quota import check_total, limits_of
 from cogen_registry.database.sessions import Session
-from cogen_registry.database.tables import Commit, Entry, Possession, Project, Publisher, Release, Repository, now
+from cogen_registry.database.tables import Commit, Entry, Possession, Repository, now
 from cogen_registry.service import Service
 from cogen_registry.weights.answers import refuse
 
-_HINT = "ask the registry's operator for more room"
 
-
-def limit(service: Service, limits: Mapping[str, Any], name: str) -> int:
-    """A limit of one publisher: its own, or the service's."""
-    return int(limits.get(name, getattr(service.settings.limits, name)))
-
-
-def stored(session: Session, publisher: int) -> int:
-    """Bytes of a publisher: each blob of its weights once, and its wheels."""
-    blobs = (
-        select(Possession.sha256, func.max(Possession.size).label("size"))
-        .join(Repository, Repository.id == Possession.repository_id)
-        .where(Repository.publisher_id == publisher)
-        .group_by(Possession.sha256)
-        .subquery()
-    )
-    weights = session.scalar(select(func.coalesce(func.sum(blobs.c.size), 0)))
-    wheels = session.scalar(
-        select(func.coalesce(func.sum(Release.size), 0)).join(Project).where(Project.publisher_id == publisher)
-    )
-    return int(weights or 0) + int(wheels or 0)
-
-
-def check_file(service: Service, limits: Mapping[str, Any], size: int) -> None:
-    """:raises Refused: 413, one file of weights is too large."""
-    most = limit(service, limits, "weight")
+def check_file(service: Service, own: Mapping[str, Any], size: int) -> None:
+    """:raises Refused: 413, one file of weights is too large for a publisher that has these limits of its own."""
+    most = limits_of(service.settings.limits, own).weight
     if size > most:
         raise refuse(413, f"a file of {size:,} bytes is larger than {most:,}", "split it into shards")
-
-
-def check_total(service: Service, session: Session, publisher: int, more: int) -> None:
-    """:raises Refused: 413, the publisher would store more than it may."""
-    limits = session.scalar(select(Publisher.limits).where(Publisher.id == publisher)) or {}
-    most = limit(service, limits, "publisher")
-    have = stored(session, publisher)
-    if have + more > most:
-        raise refuse(413, f"{more:,} bytes more than the {have:,} stored are beyond the limit of {most:,}", _HINT)
 
 
 class Reservations:
@@ -65,7 +34,7 @@ class Reservations:
         """:raises Refused: 413; then nothing was added."""
         with self._lock:
             with service.sessions.read() as session:
-                check_total(service, session, publisher, self._coming[publisher] + size)
+                check_total(session, service.settings.limits, publisher, self._coming[publisher] + size)
             self._coming[publisher] += size
 
     def remove(self, publisher: int, size: int) -> None:
@@ -80,7 +49,7 @@ def possess(service: Service, session: Session, repository: Repository, sha256: 
     """
     known = session.get(Possession, (repository.id, sha256))
     if known is None:
-        check_total(service, session, repository.publisher_id, size)
+        check_total(session, service.settings.limits, repository.publisher_id, size)
         session.add(Possession(repository_id=repository.id, sha256=sha256, size=size))
         session.flush()
     else:

@@ -14,6 +14,7 @@ from fastapi import Request
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
+from cogen_registry.admission.quota import check_total
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Possession, Publisher, Repository
 from cogen_registry.service import Service
@@ -90,7 +91,7 @@ async def take_xorb(service: Service, request: Request, name: str) -> bool:
 def _room_for(service: Service, publisher: int, size: int) -> None:
     room = room_of(service)
     with service.sessions.read() as session:
-        quota.check_total(service, session, publisher, room.xorbs.staged(publisher) + size)
+        check_total(session, service.settings.limits, publisher, room.xorbs.staged(publisher) + size)
     room.reservations.add(service, publisher, size)
 
 
