@@ -3,6 +3,7 @@
     python benchmarks/distill.py --tiny --json tiny.json      # small models, two minutes
     python benchmarks/distill.py real --json real.json        # SmolLM2 from Gemma experts, four hours
     python benchmarks/distill.py cost --json cost.json        # what a loss adds to the student's step
+    python benchmarks/distill.py gold --json gold.json        # beside TRL's GOLD: tokens a second, memory
 
 Exit code 1 where the claim of a table does not hold.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 def main() -> int:
     """Print tables; write everything as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["real", "tiny", "cost"], default=None)
+    parser.add_argument("what", nargs="?", choices=["real", "tiny", "cost", "gold"], default=None)
     parser.add_argument("--tiny", action="store_true", help="the same as tiny")
     parser.add_argument("--work", type=Path, default=Path("distill-work"), help="folder for everything that is kept")
     parser.add_argument("--losses", nargs="*", help="default: all")
@@ -31,12 +32,18 @@ def main() -> int:
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--strength", type=float, default=1.0, help="of teaching, in shares of the text's gradient")
-    parser.add_argument("--steps", type=int, default=10, help="cost: steps of every loss")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="cost: steps of every loss; gold: of a run, warm-up apart"
+    )
+    parser.add_argument("--runs", type=int, default=3, help="gold: of GOLD and of every loss, in turn")
+    parser.add_argument("--peer-env", type=Path, help="gold: TRL's environment, made if it is not there")
+    parser.add_argument("--variant", choices=["positional", "hybrid"], default="positional", help="gold: its loss")
+    parser.add_argument("--both", action="store_true", help="gold: Gemma as the student as well")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     what = "tiny" if arguments.tiny else arguments.what
     if what is None:
-        parser.error("say what: real, tiny or cost")
+        parser.error("say what: real, tiny, cost or gold")
     arguments.work = arguments.work.resolve()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if what == "real":
@@ -48,6 +55,11 @@ def main() -> int:
         from distilling.tiny import tiny
 
         found = tiny(arguments)
+        missed = bool(found["missed"])
+    elif what == "gold":
+        from distilling.gold import gold
+
+        found = gold(arguments)
         missed = bool(found["missed"])
     else:
         from distilling.cost import cost
