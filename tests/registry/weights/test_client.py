@@ -121,6 +121,7 @@ print(json.dumps(hf_hub_download(repo, "model.safetensors", cache_dir=cache)))
 """
 
 
+@pytest.mark.slow
 def test_chunks_that_a_client_remembers_come_from_blobs(registry: Registry, tmp_path: Path) -> None:
     """hf-xet sends only the names of chunks that it uploaded in the last three weeks; their xorbs are gone by then."""
     path, home = tmp_path / "model.safetensors", tmp_path / "hf"
@@ -134,6 +135,7 @@ def test_chunks_that_a_client_remembers_come_from_blobs(registry: Registry, tmp_
     assert not list((registry.root / "xet").glob("*/xorbs/*"))
 
 
+@pytest.mark.slow
 def test_what_can_no_longer_be_found_is_sent_again(registry: Registry, tmp_path: Path) -> None:
     """The blob behind remembered chunks is gone: one upload is refused, and the next one sends everything."""
     path, home = tmp_path / "model.safetensors", tmp_path / "hf"
@@ -304,6 +306,7 @@ def test_a_download_goes_on_where_it_was_cut(registry: Registry, tmp_path: Path)
     assert 0 < start < 15_000_000  # the client writes 10 MiB at once
 
 
+@pytest.mark.slow
 def test_the_command_line_of_the_hub(registry: Registry, tmp_path: Path) -> None:
     folder, got = tmp_path / "model", tmp_path / "got"
     contents = write_model(folder, seed=9)
@@ -333,6 +336,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 def test_transformers_load_a_model_by_its_name(registry: Registry, tmp_path: Path) -> None:
     import torch
     from support import tiny
