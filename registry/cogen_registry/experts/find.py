@@ -11,10 +11,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from cogen.spec.expert import canonical_digest
-from cogen_registry.database.tables import Composite, Expert, Ingredient, Key, Publisher, Release
+from cogen_registry.database.tables import Composite, Expert, Ingredient, Key, Project, Publisher, Release
 from cogen_registry.errors import missing
 from cogen_registry.experts import models
-from cogen_registry.experts.cards import cards_of
+from cogen_registry.experts.cards import COLUMNS, cards_of, fields
 from cogen_registry.experts.evaluations import evaluations_of
 from cogen_registry.search.index import Query, search_of
 from cogen_registry.service import Service
@@ -23,8 +23,9 @@ from cogen_registry.service import Service
 _USES = 20
 #: Statements are made once: to put one together takes as long as to run it.
 _ROWS = (
-    select(Expert.id, Expert.current, Release)
+    select(*COLUMNS, Expert.current, Release)
     .join(Release, Expert.release_id == Release.id)
+    .join(Project)
     .where(Expert.expert == bindparam("expert"), Release.state == "released")
 )
 _SPEC = select(Expert.spec).where(Expert.id == bindparam("row"))
@@ -51,7 +52,7 @@ def find(service: Service, query: Query) -> models.Cards:
 
 
 def expert_row(session: Session, id: str, version: str | None = None) -> Any:
-    """(id of ``experts``, current, Release): of ``version``, or the current one, or where all are yanked the newest.
+    """The row of ``version``, or the current one, or where all are yanked the newest; ``row`` is its id.
 
     :raises Refused: 404, there is no such expert, or not in this version, or it is in quarantine.
     """
@@ -81,12 +82,14 @@ def detail(service: Service, id: str, version: str | None = None, base_url: str 
     """
     with service.sessions.read() as session:
         rows = session.execute(_ROWS, {"expert": id}).all()
-        row, _, release = _chosen(rows, id, version)
-        card = cards_of(session, [row])[0]
+        chosen = _chosen(rows, id, version)
+        row, release = chosen.row, chosen.Release
         spec = session.scalar(_SPEC, {"row": row})
         uses = session.execute(_USED, {"expert": id, "row": row})
         return models.Detail(
-            **dict(card),
+            **fields(chosen),
+            domains=sorted({domain.lower() for domain in spec["domains"]}),
+            languages=sorted({language.lower() for language in spec["languages"]}),
             spec=spec,
             spec_digest=canonical_digest(spec),
             versions=_versions([one.Release for one in rows]),

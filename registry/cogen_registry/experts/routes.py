@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -33,7 +34,12 @@ def router(service: Service) -> APIRouter:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        search.fresh()
+        # Nothing that is read here is thrown away again; looking for such doubles the time that it takes.
+        gc.disable()
+        try:
+            search.fresh()
+        finally:
+            gc.enable()
         worker = Worker(search)
         worker.start()
         yield
@@ -102,7 +108,7 @@ def _evaluations(routes: APIRouter, service: Service) -> None:
     ) -> models.Measured:
         """Say what you measured, with the figures of every document. 200: it was known already."""
         with service.sessions.read() as session:
-            row = find.expert_row(session, id, version)[0]
+            row = find.expert_row(session, id, version).row
         kept, fresh = evaluations.add(service, principal, row, new)
         return _status(response, fresh, kept)
 

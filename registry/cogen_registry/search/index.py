@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ FLOOR = 0.2
 _FEW = 0.2
 #: So many ids are sent to the database with a query.
 _NARROW = 10_000
+#: Filtered lists that are kept, of four bytes an expert at the most.
+_LISTS = 64
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Search:
         self._serial = -1
         self._facets: tuple[int, dict[str, list[tuple[str, int]]]] = (-1, {})
         self.lock = threading.Lock()
+        self._lists: OrderedDict[tuple[int, Query], np.ndarray] = OrderedDict()
+        self._keeping = threading.Lock()
 
     def fresh(self) -> Catalogue:
         """The catalogue with everything that was visible when this was called."""
@@ -89,12 +94,11 @@ class Search:
     def find(self, query: Query) -> Found:
         """One page. Equal queries over equal experts give equal pages."""
         catalogue = self.fresh()
-        mask = mask_of(catalogue, query)
         if not query.q.strip():
-            order = catalogue.order(query.sort if query.sort not in ("", "relevance") else "newest")
-            rows = order[mask[order]]
+            rows = self._listed(catalogue, query)
             page = rows[query.offset : query.offset + query.limit]
             return Found(len(rows), catalogue.ids.values[page].tolist())
+        mask = mask_of(catalogue, query)
         lists = [self._by_words(catalogue, query, mask)]
         if self.embedder.ready and catalogue.vectors is not None:
             lists.append(self._by_meaning(catalogue, query.q, mask))
@@ -112,6 +116,24 @@ class Search:
         if self.embedder.ready and waiting:
             return f"{waiting:,} experts are found by their words alone until they are embedded"
         return self.embedder.note
+
+    def _listed(self, catalogue: Catalogue, query: Query) -> np.ndarray:
+        """Rows that pass the filters, in their order. The last lists are kept: people turn pages."""
+        serial = self._serial
+        key = (serial, replace(query, q="", limit=0, offset=0))
+        with self._keeping:
+            if (known := self._lists.get(key)) is not None:
+                self._lists.move_to_end(key)
+                return known
+        order = catalogue.order(query.sort if query.sort not in ("", "relevance") else "newest")
+        mask = mask_of(catalogue, query)
+        order = order[order < len(mask)]
+        rows = order[mask[order]].astype(np.int32)
+        with self._keeping:
+            self._lists[key] = rows
+            if len(self._lists) > _LISTS:
+                self._lists.popitem(last=False)
+        return rows
 
     def _by_words(self, catalogue: Catalogue, query: Query, mask: np.ndarray) -> list[int]:
         passed = np.flatnonzero(mask)
