@@ -1,8 +1,9 @@
 """What a loss adds to the student's own forward and backward pass, with a teacher that was read before.
 
 Twice: SmolLM2 (49,152 tokens) learns from Gemma (262,144), and Gemma from SmolLM2. The steps of all losses alternate
-with steps of the plain loss, so that whatever else the machine does hits both. Steps that measure the losses' gradients
-for the balance cost more than the others: the first four do and then one in eight, so that counts for an eighth.
+with steps of the plain loss, each batch beginning with another one, so that whatever else the machine does hits all.
+Steps that measure the losses' gradients for the balance cost more than the others: the first four do and then one in
+eight, so that counts for an eighth.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def ratios(
         batch = batches[at]
         if at:
             looked.append(trainers[losses[0]].balance.looks)
-        for name, trainer in trainers.items():
+        order = list(trainers)
+        for name in order[at % len(order) :] + order[: at % len(order)]:
+            trainer = trainers[name]
             began = time.perf_counter()
             with trainer.accelerator.autocast():
                 loss = trainer.compute_loss(model, dict(batch))
