@@ -10,11 +10,16 @@ from sqlalchemy.orm import Session
 
 #: A longer query is a text; its meaning is searched, its later words are not.
 MOST_WORDS = 16
-#: They stand in nearly every text and cost the most to look up. PostgreSQL's own list is longer.
+#: They say nothing of a subject and cost the most to look up: English, as PostgreSQL's own list has them.
 _STOP = frozenset(
-    ("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "in", "into", "is", "it", "its", "of", "on",
-     "or", "that", "the", "this", "to", "was", "were", "which", "with")
-)  # fmt: skip
+    """
+    a about above after again against all am an and any are as at be because been before being below between
+    both but by can did do does doing down during each few for from further had has have having he her here hers
+    him his how i if in into is it its just me more most my no nor not now of off on once only or other our out
+    over own same she should so some such than that the their them then there these they this those through to
+    too under until up very was we were what when where which while who whom why will with you your
+    """.split()  # noqa: SIM905
+)
 #: A word that stands in so many texts says little; looking for *any* of such words would be slow and find everything.
 COMMON = 5_000
 #: Weights of title, summary and the rest; PostgreSQL's own for A, B and D are 1.0, 0.4 and 0.1.
