@@ -113,22 +113,36 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     with service.blobs.stage() as staged:
         staged.write(data)
         evidence = staged.keep()
+    try:
+        id, fresh = _insert(service, principal, row, new, evidence)
+    except BaseException:
+        service.blobs.settled(evidence)
+        service.discard(evidence)
+        raise
+    service.blobs.settled(evidence)
+    if fresh:
+        service.changed()
+    with service.sessions.read() as session:
+        return next(one for one in _measured(session, row, spec) if one.id == id), fresh
+
+
+def _insert(
+    service: Service, principal: Principal, row: int, new: models.NewEvaluation, evidence: str
+) -> tuple[int, bool]:
+    """(id, is it new?)"""
     mine = (Evaluation.expert_id == row, Evaluation.publisher_id == principal.id)
     with service.sessions.write() as session:
         known = session.scalar(select(Evaluation.id).where(*mine, Evaluation.evidence == evidence))
-        if known is None:
-            if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
-                raise Refused(429, f"there are {MOST} measurements of this version by {principal.name} already")
-            made = Evaluation(
-                expert_id=row, publisher_id=principal.id, evidence=evidence, **new.model_dump(exclude={"evidence"})
-            )
-            session.add(made)
-            session.flush()
-        id = known or made.id
-        kept = next(one for one in _measured(session, row, spec) if one.id == id)
-    if known is None:
-        service.changed()
-    return kept, known is None
+        if known is not None:
+            return known, False
+        if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
+            raise Refused(429, f"there are {MOST} measurements of this version by {principal.name} already")
+        made = Evaluation(
+            expert_id=row, publisher_id=principal.id, evidence=evidence, **new.model_dump(exclude={"evidence"})
+        )
+        session.add(made)
+        session.flush()
+        return made.id, True
 
 
 def evidence_of(service: Service, id: int) -> str:

@@ -147,4 +147,5 @@ def test_nobody_floods_an_expert(client: TestClient, service: Service, monkeypat
     headers = token(service)
     codes = [client.post(PATH, json=body(harness=f"h{i}"), headers=headers).status_code for i in range(3)]
     assert codes == [201, 201, 429]
+    assert len(list(service.blobs.names())) == 2
     assert client.post(PATH, json=body(), headers=token(service, "other")).status_code == 201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,33 @@ def test_it_follows_what_changes(three: Service) -> None:
         assert ("zoo" in names(three)) is current
     with three.sessions.write() as session:
         session.execute(text("INSERT INTO experts_text(experts_text) VALUES ('integrity-check')"))
+
+
+def test_readers_and_a_writer_at_once(service: Service) -> None:
+    """Whoever asks while experts come and go sees whole rows: every page holds only experts that pass the filter."""
+    put(service, "first", domains=["even"])
+    stop, failures = threading.Event(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                found = names(service, domain="even", limit=100)
+                assert all(name == "first" or int(name[1:]) % 2 == 0 for name in found), found
+                names(service, "expert", sort="name")
+            except Exception as error:  # noqa: BLE001 - of a thread: the test itself shall fail
+                failures.append(error)
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for number in range(30):
+        put(service, f"n{number}", domains=["odd" if number % 2 else "even"])
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert search_of(service).find(Query(domain="even")).total == 16
 
 
 def test_a_new_version_takes_the_place_of_the_old(three: Service) -> None:
