@@ -18,8 +18,8 @@ def connect(url: str) -> Engine:
         @event.listens_for(engine, "connect")
         def prepare(connection: Any, record: Any) -> None:
             connection.isolation_level = None  # begin() below, so that a transaction really is one
-            # 8 MB a connection: every thread has one, and the system keeps the file in its own cache anyway.
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-8192"):
+            # 4 MB a connection: every thread has one, and the system keeps the file in its own cache anyway.
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-4096"):
                 connection.execute(f"PRAGMA {pragma}")
 
         @event.listens_for(engine, "begin")

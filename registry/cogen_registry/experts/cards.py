@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
 from cogen_registry.experts.models import Base, Card
+
+if TYPE_CHECKING:
+    from cogen_registry.service import Service
 
 #: Everything of a card but domains and languages; the manifest, the text and the vector stay where they are.
 COLUMNS = (
@@ -30,6 +34,10 @@ _CARDS = (
 )
 
 
+#: Cards that are kept, of some KB each.
+_KEPT = 4096
+
+
 def _list(owner: Any, value: Any) -> Any:
     return select(owner, value).where(owner.in_(bindparam("ids", expanding=True))).order_by(owner, value)
 
@@ -47,6 +55,43 @@ def cards_of(session: Session, ids: Sequence[int], scores: Sequence[float] | Non
         for id in ids
         if id in found
     ]
+
+
+class Shelf:
+    """Cards that were shown since something changed last; the same few stand on most pages."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = threading.Lock()
+        self._serial = -1
+        self._cards: dict[int, Card] = {}
+
+    def cards(self, ids: Sequence[int], scores: Sequence[float] | None = None) -> list[Card]:
+        """As :func:`cards_of`."""
+        serial = self._service.serial  # before they are read: what changes meanwhile makes them old
+        with self._lock:
+            if self._serial != serial or len(self._cards) > _KEPT:
+                self._serial, self._cards = serial, {}
+            kept = self._cards
+            known = {id: kept[id] for id in ids if id in kept}
+        if lacking := [id for id in ids if id not in known]:
+            with self._service.sessions.read() as session:
+                fresh = cards_of(session, lacking)
+                if len(fresh) < len(lacking):  # somebody is gone: whose card is whose?
+                    return cards_of(session, ids, scores)
+            known |= zip(lacking, fresh, strict=True)
+            with self._lock:
+                kept.update(known)  # if it is an older one by now, nobody looks at it again
+        found = [known[id] for id in ids]
+        if scores is None:
+            return found
+        return [card.model_copy(update={"score": score}) for card, score in zip(found, scores, strict=True)]
+
+
+def shelf_of(service: Service) -> Shelf:
+    """The one shelf of a service."""
+    found: Shelf = service.rooms.setdefault("cards", Shelf(service))
+    return found
 
 
 def fields(row: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from cogen.spec.expert import canonical_digest
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Key, Project, Publisher, Release
 from cogen_registry.errors import missing
 from cogen_registry.experts import models
-from cogen_registry.experts.cards import COLUMNS, cards_of, fields
+from cogen_registry.experts.cards import COLUMNS, fields, shelf_of
 from cogen_registry.experts.evaluations import evaluations_of
 from cogen_registry.search.index import Query, search_of
 from cogen_registry.service import Service
@@ -46,8 +46,7 @@ _USED = (
 def find(service: Service, query: Query) -> models.Cards:
     """One page of cards."""
     found = search_of(service).find(query)
-    with service.sessions.read() as session:
-        items = cards_of(session, found.ids, found.scores)
+    items = shelf_of(service).cards(found.ids, found.scores)
     return models.Cards(total=found.total, items=items, meaning=found.meaning, note=found.note)
 
 

@@ -115,6 +115,19 @@ def test_a_signature_names_its_key_and_says_if_it_was_revoked(client: TestClient
     assert client.get("/api/v1/experts/power").json()["signature"]["revoked"] is not None
 
 
+def test_cards_are_as_new_as_the_last_change(client: TestClient, service: Service) -> None:
+    """Kept in memory until something changes; scores are of the query, not of the card."""
+    row = put(service, "power", title="Power grids")
+    assert client.get("/api/v1/experts").json()["items"][0]["signed"] is False
+    with service.sessions.write() as session:
+        release = session.get(Release, session.get(Expert, row).release_id)
+        release.statement, release.bundle, release.key = {"schema": 1}, {"mediaType": "x"}, "sha256:ab"
+    service.changed()
+    assert client.get("/api/v1/experts").json()["items"][0]["signed"] is True
+    assert client.get("/api/v1/experts?q=grids").json()["items"][0]["score"] == pytest.approx(1 / 61)
+    assert client.get("/api/v1/experts").json()["items"][0]["score"] is None
+
+
 def test_the_static_index_is_every_current_card(client: TestClient, service: Service) -> None:
     """Sorted by id, equal to the pages of the API, and named by its digest until something changes."""
     empty = client.get("/api/v1/index.json")
