@@ -18,6 +18,7 @@ from cogen_registry.database.tables import (
     Commit,
     Entry,
     Expert,
+    Key,
     Possession,
     Publisher,
     Reference,
@@ -179,3 +180,33 @@ def compose(service: Service, by: str, name: str, *ids: str, card: str = "", tit
     """Show a composite of experts that are here."""
     new = models.NewComposite(name=name, title=title, lock=json.loads(json.dumps(lock(service, *ids))), card=card)
     composites.add(service, principal(service, by), new)
+
+
+def fill(service: Service) -> None:
+    """Evidence of three parties, a yanked version, a quarantined one, weights apart, and malice."""
+    row = stock(service, "clinical", "1.0", team="hospital", title="Clinical notes", suites=claimed("clinical"))
+    for by, value in (("hospital", 1.0), ("gridworks", 1.02), ("critic", 1.3)):
+        measure(service, row, by, value)
+    measure(service, row, "critic", 1.4, around=None)
+    stock(service, "power", "0.9", team="gridworks", title="Power grid")
+    stock(service, "power", "1.0", team="gridworks", title="Power grid", domains=["power grid", "testing"])
+    stock(service, "old", "1.0", team="gridworks", yanked="trained on <the> wrong split")
+    stock(service, "secret", "1.0", team="gridworks", state="quarantined", title="Quarantined title")
+    stock(service, "hostile", "1.0", team="mallory", **HOSTILE)
+    oid = repository(service, "hospital", "weights", {"config.json": b"{}", "model.safetensors": b"bytes"})
+    model = manifest("apart")["model"] | {"source": "hf://hospital/weights", "revision": oid}
+    stock(service, "apart", "1.0", team="hospital", title="Weights apart", model=model)
+    for number in range(25):
+        put(
+            service,
+            f"many-{number}",
+            "1.0",
+            team="bulk",
+            domains=[f"topic {number % 3}"],
+            parameters=10**6 * (number + 1),
+        )
+    compose(service, "gridworks", "both", "clinical", "power", card="# Both\n\n<script>alert(9)</script>")
+    owner = principal(service, "hospital")
+    with service.sessions.write() as session:
+        session.add(Key(publisher_id=owner.id, fingerprint="sha256:" + "ab" * 32, pem="PEM OF THE KEY"))
+    service.changed()

@@ -34,7 +34,7 @@ def write_all(service: Service, tree: Tree, found: Versions) -> None:
     index = io.BytesIO()
     write_index(service, index)
     tree.put(["api", "v1", "index.json"], index.getvalue())
-    note = "this is a mirror: it can't search; set `index` to its /api/v1/index.json"
+    note = "a mirror can't search: set COGEN_INDEX to its /api/v1/index.json, and no registry"
     tree.json(["api", "v1", "experts"], {"total": 0, "items": [], "meaning": False, "note": note})
     for id in dict.fromkeys(id for id, _ in found):
         _expert(service, tree, id, None)
