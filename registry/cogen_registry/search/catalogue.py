@@ -38,6 +38,8 @@ class Catalogue:
         self.rows: dict[int, int] = {}
         widen = {"language": _languages, "licence": _licences, "base": _bases}
         self.facets = {name: Facet(widen[name]) if name in widen else Facet() for name in FACETS}
+        #: State of the service that this is of.
+        self.serial = -1
         self._orders: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -110,7 +112,8 @@ class Catalogue:
 
     def missing(self, limit: int) -> list[int]:
         """Ids of current experts without a vector."""
-        rows = np.flatnonzero(self.alive.values & ~self.embedded.values[: len(self)])[:limit]
+        alive = self.alive.values
+        rows = np.flatnonzero(alive & ~self.embedded.values[: len(alive)])[:limit]
         found: list[int] = self.ids.values[rows].tolist()
         return found
 

@@ -80,11 +80,14 @@ class Search:
             with self.lock:
                 serial = self.service.serial
                 if self._serial != serial:
-                    if self._shrunk():
-                        self.catalogue = Catalogue()
+                    old = self.catalogue
+                    catalogue = Catalogue() if self._shrunk() else old
                     with self.service.sessions.read() as session:
-                        self.catalogue.follow(session)
-                    self._serial = serial
+                        catalogue.follow(session)
+                        if catalogue is not old and old.vectors is not None:
+                            catalogue.read_vectors(session)
+                    catalogue.serial = serial
+                    self.catalogue, self._serial = catalogue, serial  # whole, or not yet
         return self.catalogue
 
     def _shrunk(self) -> bool:
@@ -113,15 +116,16 @@ class Search:
         return Found(len(rows), ids, [scores[row] for row in page], self.embedder.ready, self._note(catalogue))
 
     def _note(self, catalogue: Catalogue) -> str | None:
-        waiting = int((catalogue.alive.values & ~catalogue.embedded.values[: len(catalogue)]).sum())
+        alive = catalogue.alive.values
+        waiting = int((alive & ~catalogue.embedded.values[: len(alive)]).sum())
         if self.embedder.ready and waiting:
             return f"{waiting:,} experts are found by their words alone until they are embedded"
         return self.embedder.note
 
     def _listed(self, catalogue: Catalogue, query: Query) -> np.ndarray:
         """Rows that pass the filters, in their order. The last lists are kept: people turn pages."""
-        serial = self._serial
-        key = (serial, replace(query, q="", limit=0, offset=0))
+        # Rows are those of this very catalogue: one that began again has a serial of its own.
+        key = (catalogue.serial, replace(query, q="", limit=0, offset=0))
         with self._keeping:
             if (known := self._lists.get(key)) is not None:
                 self._lists.move_to_end(key)
@@ -155,11 +159,13 @@ class Search:
 
     def facets(self) -> dict[str, list[tuple[str, int]]]:
         """Of every filter: values and how many current experts have them, the most frequent first."""
-        catalogue, serial = self.fresh(), self._serial
-        if self._facets[0] != serial:
-            mask = catalogue.alive.values.copy()
-            self._facets = serial, {name: catalogue.facets[name].counts(mask) for name in FACETS}
-        return self._facets[1]
+        catalogue = self.fresh()
+        serial, known = self._facets
+        if serial != catalogue.serial:
+            serial, mask = catalogue.serial, catalogue.alive.values.copy()
+            known = {name: catalogue.facets[name].counts(mask) for name in FACETS}
+            self._facets = serial, known
+        return known
 
 
 def mask_of(catalogue: Catalogue, query: Query) -> np.ndarray:

@@ -172,10 +172,16 @@ def test_a_catalogue_of_leavers_begins_again(service: Service) -> None:
     service.changed()
     assert search.find(Query()).total == 3
     assert len(search.catalogue) == 12  # few rows are not worth it
+    search.catalogue.take([(row, np.ones(2, "<f4").tobytes()) for row in rows])
+    with service.sessions.write() as session:
+        session.execute(update(Expert).values(vector=np.array([0.6, 0.8], "<f4").tobytes()))
     search._shrunk = lambda: True  # type: ignore[method-assign]
     service.changed()
     assert search.find(Query()).total == 3
     assert len(search.catalogue) == 3
+    assert search.catalogue.vectors is not None
+    assert search.catalogue.vectors.values.tolist() == [pytest.approx([0.6, 0.8])] * 3
+    assert search.catalogue.missing(9) == []
 
 
 def test_without_a_model_the_answer_says_so(three: Service) -> None:
