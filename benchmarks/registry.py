@@ -209,7 +209,7 @@ class Server:
         raise SystemExit(f"{path} has no good answer after {patience:.0f} s")
 
     def memory(self) -> dict[str, float]:
-        """MB, now and at the most."""
+        """MiB, now and at the most."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return {
             line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith(("VmRSS", "VmHWM"))
@@ -256,7 +256,7 @@ def measure(server: Server, seconds: int) -> None:
     say("start-up, to the first /healthz", server.started, "s", 3)
     say("start-up, to the first list of experts", server.listed, "s", 3)
     print(f"start-up, until search by meaning is there: {server.meant:.2f} s (the model is loaded behind)")
-    print(f"memory at rest: {server.memory()['VmRSS']:.0f} MB")
+    print(f"memory at rest: {server.memory()['VmRSS']:.0f} MiB")
     queries = list(_queries(300))
     first = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
     again = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
@@ -276,7 +276,7 @@ def measure(server: Server, seconds: int) -> None:
     for name, paths in _pages(server).items():
         throughput(server, name, paths, seconds)
     for key, title in (("VmRSS", "memory after all that"), ("VmHWM", "memory at the most")):
-        say(title, server.memory()[key], "MB", 1024)
+        say(title, server.memory()[key], "MiB", 1024)
     cold_client(server)
 
 
