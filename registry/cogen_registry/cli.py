@@ -28,16 +28,15 @@ Database = Annotated[
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line; a mistake of the operator ends in one line and a hint."""
     try:
-        app(list(sys.argv[1:] if args is None else args), standalone_mode=False)
-    except typer.Exit as leave:
-        return leave.exit_code
+        # Outside of its standalone mode typer returns the code of an Exit, else what the command returned: nothing.
+        code = app(list(sys.argv[1:] if args is None else args), standalone_mode=False)
     except Refused as error:
         return _say(error.message, error.hint)
     except Exception as error:
         if hasattr(error, "format_message"):
             return _say(error.format_message(), "see `cogen-registry --help`")
         raise
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _say(message: str, hint: str | None) -> int:

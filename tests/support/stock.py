@@ -197,14 +197,8 @@ def fill(service: Service) -> None:
     model = manifest("apart")["model"] | {"source": "hf://hospital/weights", "revision": oid}
     stock(service, "apart", "1.0", team="hospital", title="Weights apart", model=model)
     for number in range(25):
-        put(
-            service,
-            f"many-{number}",
-            "1.0",
-            team="bulk",
-            domains=[f"topic {number % 3}"],
-            parameters=10**6 * (number + 1),
-        )
+        topic, size = f"topic {number % 3}", 10**6 * (number + 1)
+        stock(service, f"many-{number}", "1.0", team="bulk", domains=[topic], parameters=size)
     compose(service, "gridworks", "both", "clinical", "power", card="# Both\n\n<script>alert(9)</script>")
     owner = principal(service, "hospital")
     with service.sessions.write() as session:

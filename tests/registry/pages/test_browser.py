@@ -82,7 +82,7 @@ def test_from_the_front_page_to_a_command_by_keyboard(browser: Any, registry: Re
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Copy: install with cogen"
     page.keyboard.press("Enter")
-    page.wait_for_function("document.activeElement.textContent === 'Copied'")
+    page.locator("button", has_text="Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == "cogen add power"
     assert visit.complaints == []
     visit.close()
