@@ -107,7 +107,7 @@ def export_(
     from cogen_registry.export import export
 
     settings = _settings(root, database, blobs, title)
-    with _progress("pages") as report:
+    with _progress("documents") as report:
         done = export(settings, target, _checked_url(url), fresh=fresh, report=report)
     typer.echo(
         f"{target}: {done.experts:,} experts, {done.files:,} files, {done.kept:,} of them as before, "

@@ -45,14 +45,14 @@ def export(
 
     :param url: where it will be served, for the commands on the pages.
     :param fresh: copy everything, also what seems unchanged.
-    :param report: called with (pages of experts that are done, pages in all).
+    :param report: called with (documents on experts that are done, documents in all).
     :raises Refused: the root or the target is something else, or a blob is damaged; the old mirror stays.
     """
     _check_apart(settings, target)
     with beside(settings) as service, Tree(target, fresh) as tree:
         found = api.versions(service)
         experts = len({id for id, _ in found})
-        total, done = experts + len(found), 0
+        total, done = 2 * (experts + len(found)), 0
 
         def advance() -> None:
             nonlocal done
@@ -60,7 +60,7 @@ def export(
             report(done, total)
 
         packages.write_index(service, tree)
-        api.write_all(service, tree, found)
+        api.write_all(service, tree, found, advance)
         pages.write_pages(service, tree, url, found, advance)
         packages.write_keys(service, tree)
         packages.write_files(service, tree)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import select
 
@@ -29,7 +29,7 @@ def versions(service: Service) -> Versions:
         return [(one.expert, one.version) for one in found]
 
 
-def write_all(service: Service, tree: Tree, found: Versions) -> None:
+def write_all(service: Service, tree: Tree, found: Versions, advance: Callable[[], None] = lambda: None) -> None:
     """The index of all experts, each of them in each version, publishers, composites."""
     index = io.BytesIO()
     write_index(service, index)
@@ -38,8 +38,10 @@ def write_all(service: Service, tree: Tree, found: Versions) -> None:
     tree.json(["api", "v1", "experts"], {"total": 0, "items": [], "meaning": False, "note": note})
     for id in dict.fromkeys(id for id, _ in found):
         _expert(service, tree, id, None)
+        advance()
     for id, version in found:
         _expert(service, tree, id, version)
+        advance()
     _evidence(service, tree)
     with service.sessions.read() as session:
         publishers = session.scalars(select(Publisher.name).order_by(Publisher.name)).all()

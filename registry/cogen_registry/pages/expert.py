@@ -59,7 +59,8 @@ def expert(service: Service, site: Site, id: str, version: str | None = None) ->
     :raises Refused: 404
     """
     detail = find.detail(service, id, version, site.url)
-    newest = find.detail(service, id, None, site.url).version if version is not None else detail.version
+    with service.sessions.read() as session:
+        newest = find.expert_row(session, id).Release.version if version is not None else detail.version
     same = find.find(service, Query(base=detail.base.digest, limit=lineage.SIBLINGS + 1))
     siblings = [card for card in same.items if card.id != id][: lineage.SIBLINGS]
     # The expert itself is in the list unless all of its versions are yanked.
