@@ -21,6 +21,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
 from cogen.fusion.adapters.merge import write_merged
+from cogen.fusion.distill.align import align
 from cogen.fusion.distill.corpus import Batches, Teaching, bits_per_byte
 from cogen.fusion.distill.encode import Encoded, Encoder
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 #: Raised when the same settings would train another model.
 _VERSION = 1
 #: The same for what only listening to teachers changes: controls keep their place in the cache.
-_LISTENING = 2
+_LISTENING = 3
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _taught(
         if method is not None:
             wanted = needs_of(method.name, method.parameters)
             teachings = shared([score(school, mentor, wanted, progress) for mentor in mentors], school.wish)
-            lessons = _lessons(encoder, mentors, method)
+            lessons = _lessons(encoder, texts, mentors, teachings, method)
         batches = Batches(texts, teachings, school.padding, school.wish)
         return teach(school.fresh(), batches, lessons, school.wish, run, report, encoder.size)
 
@@ -205,14 +206,26 @@ def _trained(
     return made_once(folder, make)
 
 
-def _lessons(student: Encoder, mentors: Sequence[Mentor], method: Method) -> list[Lesson]:
+def _lessons(
+    student: Encoder, texts: Sequence[Encoded], mentors: Sequence[Mentor], teachings: Sequence[Teaching], method: Method
+) -> list[Lesson]:
     from cogen.fusion.distill.student import Lesson
 
     return [
         Lesson(loss, number, mentor.weight)
-        for number, mentor in enumerate(mentors)
-        for loss in make_loss(method.name, student, mentor.teacher.encoder, method.parameters)
+        for number, (mentor, teaching) in enumerate(zip(mentors, teachings, strict=True))
+        for loss in make_loss(
+            method.name, student, mentor.teacher.encoder, method.parameters, beginnings(texts, teaching.encoded)
+        )
     ]
+
+
+def beginnings(own: Sequence[Encoded], other: Sequence[Encoded]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of both sides at the start of every chunk of all texts, shape (n,)."""
+    chunks = [align(a.ends, b.ends) for a, b in zip(own, other, strict=True)]
+    first = [a.ids[a.start + chunk.a_first] for a, chunk in zip(own, chunks, strict=True)]
+    second = [b.ids[b.start + chunk.b_first] for b, chunk in zip(other, chunks, strict=True)]
+    return np.concatenate(first), np.concatenate(second)
 
 
 def write_student(model: Any, pivot: Checkpoint, folder: Path) -> None:

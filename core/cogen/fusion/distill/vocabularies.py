@@ -10,6 +10,8 @@ import numpy as np
 #: Pieces of a token that are looked at, and the share of each: X-Token's 0.9 · 0.1ⁱ (arXiv:2605.21699).
 PIECES = 4
 _FIRST, _DECAY = 0.9, 0.1
+#: Tokens of the student that one of the teacher's may begin with, and how often the map by bytes counts as seen.
+BEGINNINGS, _GUESS = 4, 0.5
 
 Tokens = Sequence[bytes | None]
 
@@ -68,6 +70,35 @@ def first_pieces(student: Tokens, teacher: Tokens, encode: Callable[[list[str]],
         if token and (teacher[id] or b"").startswith(token):  # not where the tokenizer changes what it reads
             found[id] = ids[0]
     return found
+
+
+def begun(first: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the student says where the teacher says a token: from what both said at the same places of real texts.
+
+    A tokenizer does not always write bytes as its vocabulary could: many cut ``\\n\\n`` before a word into two, and
+    ``'s`` is one token of the student where the teacher says ``'`` and goes on. A map by bytes alone would have the
+    student unlearn its own tokens there. What stands in the map counts as :data:`_GUESS` observations.
+
+    :param first: as :func:`first_pieces` gives it, shape (V_t,).
+    :param own, other: the student's and the teacher's token at the start of each chunk, shape (n,).
+    :returns: up to :data:`BEGINNINGS` tokens of the student, likeliest first, int64, -1 for none; and the share of
+        each, float32, adding up to one where these are all; shape (V_t, BEGINNINGS).
+    """
+    known = np.flatnonzero(first >= 0)
+    pairs = np.concatenate([np.stack([other, own], 1), np.stack([known, first[known]], 1)]).astype(np.int64)
+    weights = np.concatenate([np.ones(len(own)), np.full(len(known), _GUESS)])
+    pairs, place = np.unique(pairs, axis=0, return_inverse=True)
+    counts = np.bincount(place.reshape(-1), weights, len(pairs))
+    total = np.bincount(pairs[:, 0], counts, len(first))
+    order = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
+    pairs, counts = pairs[order], counts[order]
+    rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
+    pairs, counts, rank = (one[rank < BEGINNINGS] for one in (pairs, counts, rank))
+    tokens = np.full((len(first), BEGINNINGS), -1, dtype=np.int64)
+    shares = np.zeros((len(first), BEGINNINGS), dtype=np.float32)
+    tokens[pairs[:, 0], rank] = pairs[:, 1]
+    shares[pairs[:, 0], rank] = counts / total[pairs[:, 0]]
+    return tokens, shares
 
 
 def _text(token: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -40,11 +41,17 @@ def identity() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return every, every, torch.ones(V)
 
 
+def whole(piece: Iterable[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """One piece, or none, for each token of the teacher."""
+    found = torch.tensor(list(piece))[:, None]
+    return found, (found >= 0).float()
+
+
 def everyone(k: int = 7) -> list[Any]:
     none = torch.zeros(V, dtype=torch.bool)
     return [
         Uld(k), Alm(WORDS_MASK), Alm(None), Kl(k), ProjectionKl(Map(*identity()), k), Graph(k),
-        HybridKl(torch.arange(V), none, k), Gold(torch.arange(V), none, k), PieceKl(torch.arange(V), k),
+        HybridKl(torch.arange(V), none, k), Gold(torch.arange(V), none, k), PieceKl(*whole(range(V)), k),
     ]  # fmt: skip
 
 
@@ -70,20 +77,38 @@ class TestReferences:
             wanted += sum(q * math.log(q / p[id]) for id, q in mass.items())
             q, other = 1 - sum(mass.values()), 1 - sum(p[id] for id in mass)
             wanted += q * math.log(q / other)
-        found, count = value(PieceKl(torch.tensor(piece), k), logits, pair)
+        found, count = value(PieceKl(*whole(piece), k), logits, pair)
         torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-5, atol=1e-5)
         assert count == pair.chunks
 
+    def test_piece_kl_of_tokens_that_begin_in_several_ways(self) -> None:
+        """A token's probability is split by the shares; split or whole, what adds up to the same is the same."""
+        logits, pair = made_pair(V, seed=13, dtype=torch.float64)
+        piece = torch.stack([torch.arange(V) // 3, (torch.arange(V) + 1) // 3, torch.full((V,), -1)], 1)
+        share = torch.tensor([[0.75, 0.25, 0.0]]).repeat(V, 1)
+        found, _ = value(PieceKl(piece, share, 7), logits, pair)
+        wanted = 0.0
+        for c, row in enumerate(pair.start.tolist()):
+            p = softmax(logits[row].tolist())
+            mass: dict[int, float] = {}
+            for id, logprob in zip(pair.ids[c, :7].tolist(), pair.logprobs[c, :7].tolist(), strict=True):  # type: ignore[index]
+                for to, part in ((id // 3, 0.75), ((id + 1) // 3, 0.25)):
+                    mass[to] = mass.get(to, 0.0) + part * math.exp(logprob)
+            wanted += sum(q * math.log(q / p[id]) for id, q in mass.items())
+            q, other = 1 - sum(mass.values()), 1 - sum(p[id] for id in mass)
+            wanted += q * math.log(q / other)
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+
     def test_piece_kl_of_one_vocabulary_is_kl(self) -> None:
         logits, pair = made_pair(V, seed=12, dtype=torch.float64)
-        torch.testing.assert_close(value(PieceKl(torch.arange(V), 7), logits, pair), value(Kl(7), logits, pair))
+        torch.testing.assert_close(value(PieceKl(*whole(range(V)), 7), logits, pair), value(Kl(7), logits, pair))
 
     def test_what_is_gathered_is_what_was_there(self) -> None:
         own = torch.tensor([[4, 2, 4, -1], [1, 1, 1, 1], [-1, -1, -1, -1]])
         p = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.1], [0.1, 0.1, 0.1, 0.1]])
         tokens, sums = gathered(own, p.log())
-        assert tokens.tolist() == [[4, 2, -1, -1], [1, -1, -1, -1], [-1, -1, -1, -1]]
-        torch.testing.assert_close(sums.exp(), torch.tensor([[0.4, 0.2, 0, 0], [0.7, 0, 0, 0], [0, 0, 0, 0]]))
+        assert tokens.tolist() == [[4, 2], [1, -1], [-1, -1]]
+        torch.testing.assert_close(sums.exp(), torch.tensor([[0.4, 0.2], [0.7, 0], [0, 0]]))
 
     def test_lm(self) -> None:
         logits, pair = made_pair(V, seed=1, dtype=torch.float64)

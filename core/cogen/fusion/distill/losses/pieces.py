@@ -2,9 +2,10 @@
 
 Where the teacher would say ``▁chiropractor`` and the pivot has no such token, what the pivot says next is its first
 piece of it. So each of the teacher's k likeliest tokens gives its probability to that piece, and tokens that begin
-with the same one add up; what has no piece falls to the bucket of all others. P-KL (X-Token) projects the other way
-and leaves a pivot with the smaller vocabulary nothing to say for the teacher's long tokens. For one tokenizer on both
-sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
+with the same one add up; what has no piece falls to the bucket of all others. Which piece that is, the texts tell where
+both tokenizers read them (:func:`~cogen.fusion.distill.vocabularies.begun`), and the tokens' bytes elsewhere. P-KL
+(X-Token) projects the other way and leaves a pivot with the smaller vocabulary nothing to say for the teacher's long
+tokens. For one tokenizer on both sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, t
     """Probabilities added up by token, row by row.
 
     :param own, logprobs: tokens, -1 for none, and log-probabilities, shape (m, k).
-    :returns: each row's tokens once, then -1, shape (m, k); and the logarithm of their sums, -inf where there is none.
+    :returns: each row's tokens once, then -1, as many columns as the fullest row needs; and the logarithm of their
+        sums, -inf where there is none.
     """
     ordered, order = own.sort(1, descending=True)
     fresh = torch.ones_like(ordered, dtype=torch.bool)
@@ -31,24 +33,28 @@ def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, t
     slot = fresh.cumsum(1) - 1
     tokens = torch.full_like(own, -1).scatter(1, slot, ordered)
     sums = torch.zeros_like(logprobs).scatter_add(1, slot, logprobs.exp().gather(1, order))
-    return tokens, torch.where(tokens >= 0, sums, 0.0).log()
+    most = max(1, int((tokens >= 0).any(0).sum()))  # descending: what is there stands on the left
+    return tokens[:, :most], torch.where(tokens >= 0, sums, 0.0).log()[:, :most]
 
 
 @dataclass(frozen=True)
 class PieceKl(Listed):
     """At the start of every chunk.
 
-    :param piece: the student's token that begins each of the teacher's, shape (V_t,); -1: none.
+    :param piece: the student's tokens that each of the teacher's begins with, shape (V_t, m); -1: none.
+    :param share: how much of its probability goes to each, shape (V_t, m); rows add up to at most one.
     """
 
     piece: torch.Tensor = field(compare=False)
+    share: torch.Tensor = field(compare=False)
     k: int = 128
     name: str = "piece_kl"
 
     def tokens(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
-        """The student's tokens, -1 for none, and the teacher's log-probabilities of them, shape (C, k)."""
+        """The student's tokens, -1 for none, and the teacher's log-probabilities of them, a column for each."""
         ids, logprobs = self.listed(pair)
-        return gathered(self.piece.to(ids.device)[ids], logprobs)
+        piece, share = self.piece.to(ids.device)[ids], self.share.to(ids.device)[ids]
+        return gathered(piece.flatten(1), (logprobs[:, :, None] + share.log()).flatten(1))
 
     def reads(self, pair: Pair, width: int) -> Reads:
         return Reads(self.tokens(pair)[0].clamp(min=0))

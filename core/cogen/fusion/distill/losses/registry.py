@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.encode import Encoder
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES
@@ -86,15 +88,22 @@ def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> Wanted:
     return reduce(Wanted.__or__, [wanted[part]() for part in parts(name) if part in wanted], Wanted(logprob=True))
 
 
-def make_loss(name: str, student: Encoder, teacher: Encoder, parameters: Mapping[str, Any] | None = None) -> list[Loss]:
+def make_loss(
+    name: str, student: Encoder, teacher: Encoder, parameters: Mapping[str, Any] | None = None,
+    seen: tuple[np.ndarray, np.ndarray] | None = None,
+) -> list[Loss]:  # fmt: skip
     """The losses of a name, for one pair of models; "graph" is ULD and the graph.
 
+    :param seen: the student's and the teacher's token at the start of every chunk of the texts, shape (n,): piece_kl
+        learns from it what the student says where the teacher says a token.
     :raises CompatibilityError: kl, and the vocabularies differ.
     """
-    return [loss for part in parts(name) for loss in _made(part, student, teacher, parameters or {})]
+    return [loss for part in parts(name) for loss in _made(part, student, teacher, parameters or {}, seen)]
 
 
-def _made(name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any]) -> list[Loss]:
+def _made(
+    name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any], seen: tuple[np.ndarray, np.ndarray] | None
+) -> list[Loss]:
     import torch
 
     def value(key: str) -> Any:
@@ -117,7 +126,7 @@ def _made(name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any
                 "kl compares models of one vocabulary, and these have two", hint="take alm, uld or p_kl"
             )
         return [Kl(value("k"))]
-    from cogen.fusion.distill.vocabularies import Nearest, first_pieces, matches, projection
+    from cogen.fusion.distill.vocabularies import Nearest, begun, first_pieces, matches, projection
 
     if name == "p_kl":
         from cogen.fusion.distill.losses.projection import ProjectionKl
@@ -128,8 +137,9 @@ def _made(name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any
     if name == "piece_kl":
         from cogen.fusion.distill.losses.pieces import PieceKl
 
-        found = first_pieces(student.token_bytes, teacher.token_bytes, student.tokens)
-        return [PieceKl(torch.from_numpy(found), value("k"))]
+        first = first_pieces(student.token_bytes, teacher.token_bytes, student.tokens)
+        none = np.zeros(0, dtype=np.int64)
+        return [PieceKl(*map(torch.from_numpy, begun(first, *(seen or (none, none)))), value("k"))]
     if name == "mined":
         from cogen.fusion.distill.losses.mined import MinEd
 
