@@ -43,10 +43,9 @@ class DiskStore:
 
     def read(self, sha256: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         try:
-            file = self.place(sha256).open("rb")
+            return _blocks(self.place(sha256), start, stop)
         except FileNotFoundError:
             raise missing("such blob") from None
-        return _blocks(file, start, stop)
 
     def delete(self, sha256: str) -> None:
         self.place(sha256).unlink(missing_ok=True)
@@ -91,7 +90,7 @@ class StagedFile:
         return str(self._path)
 
     def read(self) -> Iterator[bytes]:
-        return _blocks(Path(self.path()).open("rb"), 0, None)
+        return _blocks(Path(self.path()), 0, None)
 
     def keep(self) -> str:
         assert self._file is not None
@@ -128,8 +127,16 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _blocks(file: BinaryIO, start: int, stop: int | None) -> Iterator[bytes]:
-    with file:
+def _blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
+    """A part of a file that is open from now on, and closed even by a reader who never asked for a block."""
+    blocks = _opened(path, start, stop)
+    next(blocks)
+    return blocks
+
+
+def _opened(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield b""  # a generator that has not begun would not close it
         file.seek(start)
         left = None if stop is None else stop - start
         while left is None or left > 0:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,6 +205,21 @@ def test_a_disk_has_each_blob_as_a_file_of_its_name(tmp_path: Path) -> None:
     assert files == [f"{name[:2]}/{name}"]
     (tmp_path / name[:2] / "notes.txt").touch()
     assert list(store.names()) == [name]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_reader_who_goes_away_leaves_no_file_open(tmp_path: Path, begun: bool) -> None:
+    """A client that hangs up before the first block. An open file would be a ResourceWarning, which is an error."""
+    store = DiskStore(tmp_path)
+    name = keep(store, DATA)
+    blocks = store.read(name)
+    if begun:
+        next(blocks)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del blocks
+        gc.collect()
+    assert [str(one.message) for one in caught] == []
 
 
 def test_a_file_that_is_being_read_outlives_its_blob(tmp_path: Path) -> None:
