@@ -92,6 +92,7 @@ def home(service: Service, site: Site) -> tuple[str, dict[str, Any]]:
         "more_domains": max(0, len(facets["domain"]) - _DOMAINS),
         "publishers": len(facets["publisher"]),
         "composites": made,
+        "meaning": service.settings.embedder != "none",
     }
 
 

@@ -257,6 +257,7 @@ def test_a_change_is_seen_at_once(tmp_path: Path) -> None:
     with TestClient(create_app(Settings(root=fresh_root(tmp_path / "root"), embedder="none"))) as client:
         service: Service = client.app.state.service  # type: ignore[attr-defined]
         assert "Nothing was published here yet" in client.get("/").text
+        assert "by meaning" not in client.get("/").text  # there is no model for it
         put(service, "power", title="First title")
         assert "First title" in client.get("/").text
         assert "First title" in client.get("/experts/power").text
