@@ -17,6 +17,8 @@ import platform
 import sys
 from pathlib import Path
 
+from distilling.real import TEACHER_TOKENS, teacher_tokens
+
 
 def main() -> int:
     """Print tables; write everything as JSON."""
@@ -26,12 +28,15 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("distill-work"), help="folder for everything that is kept")
     parser.add_argument("--losses", nargs="*", help="default: all")
     parser.add_argument("--tokens", type=int, default=50_000, help="that the pivot learns in a run")
-    parser.add_argument("--teacher-tokens", type=int, default=40_000, help="that each Gemma expert is trained on")
+    parser.add_argument(
+        "--teacher-tokens", type=teacher_tokens, default=TEACHER_TOKENS,
+        help="that each Gemma expert is trained on: clinical=40000,power=120000, or one number",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--strength", type=float, default=1.0, help="of teaching, in shares of the text's gradient")
+    parser.add_argument("--strength", type=float, default=0.25, help="of teaching, in shares of the text's gradient")
     parser.add_argument(
         "--steps", type=int, default=10, help="cost: steps of every loss; gold: of a run, warm-up apart"
     )

@@ -52,7 +52,7 @@ def base_table(file: Path) -> str:
 def trained(id: str, work: Path, tokens: int) -> str:
     """An expert of Gemma for a domain of ours: its recipe's texts, mode lora; installed with pip. Its id."""
     new = f"gemma-{id}"
-    folder = work / "experts" / f"cogen-plugin-{new}"
+    folder = work / "experts" / str(tokens) / f"cogen-plugin-{new}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         text = (PLUGINS / f"cogen-plugin-{id}" / "recipe.toml").read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ class Distillation(Frozen):
     arrangement: Literal["unified", "pairwise"] = "unified"
     groups: Literal["merge", "moe", "apart"] = "merge"
     mix: Mix = "best"
-    strength: Annotated[float, Field(gt=0)] = 1.0
+    strength: Annotated[float, Field(gt=0)] = 0.25
     mode: Literal["full", "lora"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[int, Field(ge=1)] = 32
