@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         message = "there is no such page" if error.status_code == 404 else str(error.detail)
         return refusal(service, request, error.status_code, message, None, error.headers)
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     def healthz() -> dict[str, str]:
         """Answers once everything is open."""
         return {"status": "ok"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -52,7 +53,7 @@ def router(service: Service) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=form.value)
 
-    @api.api_route("/simple/", methods=["GET", "HEAD"], tags=["packages"], operation_id="simple_list")
+    @_readable(api, "/simple/", operation_id="simple_list")
     def simple_list(request: Request) -> Response:
         """All projects (PEP 503, PEP 691)."""
         return page(request, None)
@@ -61,7 +62,7 @@ def router(service: Service) -> APIRouter:
     def simple_list_moved() -> Response:
         return RedirectResponse("simple/", 301)
 
-    @api.api_route("/simple/{project}/", methods=["GET", "HEAD"], tags=["packages"], operation_id="simple_project")
+    @_readable(api, "/simple/{project}/", operation_id="simple_project")
     def simple_project(request: Request, project: str) -> Response:
         """The files of one project; a name that is not normalised is sent on to the one that is."""
         normal = canonicalize_name(project)
@@ -73,7 +74,7 @@ def router(service: Service) -> APIRouter:
     def simple_project_moved(project: str) -> Response:
         return RedirectResponse(f"{canonicalize_name(project)}/", 301)
 
-    @api.api_route("/files/{sha256}/{name}", methods=["GET", "HEAD"], tags=["packages"], operation_id="file")
+    @_readable(api, "/files/{sha256}/{name}", operation_id="file")
     def file(request: Request, sha256: str, name: str) -> Response:
         """A wheel, or its METADATA."""
         return files.send(service, request, sha256, name)
@@ -115,3 +116,13 @@ def router(service: Service) -> APIRouter:
         return detail(service, request, project, version, principal)
 
     return api
+
+
+def _readable(api: APIRouter, path: str, operation_id: str) -> Callable[[Callable[..., Response]], Any]:
+    """GET, and HEAD without a description: as methods of one route both would have one operation id."""
+
+    def add(answer: Callable[..., Response]) -> Callable[..., Response]:
+        api.get(path, tags=["packages"], operation_id=operation_id)(answer)
+        return api.head(path, include_in_schema=False)(answer)
+
+    return add

@@ -164,7 +164,14 @@ def test_a_publisher_and_its_experts(client: TestClient, service: Service) -> No
     assert client.get("/api/v1/publishers/nobody").status_code == 404
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate Operation ID")  # of paths of other rooms that answer GET and HEAD
+def test_operations_have_ids_of_their_own(client: TestClient) -> None:
+    """OpenAPI 3.1: "The id MUST be unique among all operations described in the API"."""
+    paths = client.get("/openapi.json").json()["paths"]
+    ids = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    assert len(ids) == len(set(ids)) > 20
+    assert {"/simple/", "/simple/{project}/", "/files/{sha256}/{name}", "/legacy/"} <= set(paths)
+
+
 def test_openapi_describes_every_path_and_answer(client: TestClient) -> None:
     """Each path of this room has a sentence, and each JSON answer a model."""
     document = client.get("/openapi.json").json()
