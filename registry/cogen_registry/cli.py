@@ -221,6 +221,14 @@ def publisher_add(
     typer.echo(f"added {name}", err=True)
 
 
+@publishers.command("list")
+def publisher_list(root: Root, database: Database = None) -> None:
+    """Name, bytes that are stored, limits of its own, full name."""
+    from cogen_registry.overview import publishers
+
+    _show(root, database, publishers)
+
+
 @publishers.command("set")
 def publisher_set(
     name: str, root: Root, limit: Annotated[list[str], typer.Option(help="FIELD=BYTES, such as wheel=50000000.")],
@@ -263,19 +271,49 @@ def token_new(
     typer.echo(secret)
 
 
-@tokens.command("revoke")
-def token_revoke(secret: str, root: Root, database: Database = None) -> None:
-    """Make a token worthless at once."""
-    from sqlalchemy import select
+@tokens.command("list")
+def token_list(
+    root: Root, publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
+    database: Database = None,
+) -> None:  # fmt: skip
+    """Number, publisher, state, scopes and label of every token."""
+    from cogen_registry.overview import tokens
 
+    _show(root, database, lambda session: tokens(session, publisher))
+
+
+@tokens.command("revoke")
+def token_revoke(
+    token: Annotated[str, typer.Argument(help="Its number in `token list`, or the token itself.")], root: Root,
+    database: Database = None,
+) -> None:  # fmt: skip
+    """Make a token worthless at once."""
     from cogen_registry.auth import digest
-    from cogen_registry.database.tables import Token, now
+    from cogen_registry.database.tables import now
+    from cogen_registry.overview import token_named
 
     with _sessions(root, database).write() as session:
-        token = session.scalar(select(Token).where(Token.digest == digest(secret)))
-        if token is None:
-            raise Refused(404, "this token is not known")
-        token.revoked = now()
+        found = token_named(session, token, digest(token))
+        found.revoked = found.revoked or now()
+        told = f"revoked token {found.id} of {found.publisher.name}"
+    typer.echo(told, err=True)
+
+
+@app.command("quarantine")
+def quarantine_(root: Root, database: Database = None) -> None:
+    """Releases that nobody sees yet: publisher, since when, and why."""
+    from cogen_registry.overview import quarantine
+
+    _show(root, database, quarantine)
+
+
+def _show(root: Path, database: str | None, lines: Callable[[Any], Iterator[tuple[str, ...]]]) -> None:
+    """A table on stdout, its cells parted by tabs."""
+    from cogen_registry.beside import beside
+
+    with beside(_settings(root, database, None)) as service, service.sessions.read() as session:
+        for cells in lines(session):
+            typer.echo("\t".join(cells))
 
 
 if __name__ == "__main__":
