@@ -68,6 +68,7 @@ def serve(
     from pydantic import ValidationError
 
     from cogen_registry.app import create_app
+    from cogen_registry.connections import watched
     from cogen_registry.settings import Settings
 
     options: dict[str, Any] = {"root": root, "database": database, "blobs": blobs, "url": url, "title": title,
@@ -87,7 +88,7 @@ def serve(
         ) from error
     config = uvicorn.Config(
         create_app(chosen), limit_concurrency=chosen.limits.requests, access_log=False, log_level="warning",
-        timeout_keep_alive=30, server_header=False,
+        timeout_keep_alive=30, server_header=False, http=watched(chosen.limits), ws="none",
     )  # fmt: skip
     typer.echo(f"serving {root} at http://{host}:{listening.getsockname()[1]}", err=True)
     uvicorn.Server(config).run(sockets=[listening])

@@ -16,7 +16,7 @@ from cogen.sharing import environment, project
 from cogen.sharing.resolve import Release
 from cogen.sharing.signatures import Trusted, check_release
 from cogen.sharing.verify import installed_files
-from cogen.sharing.weights import received, sources
+from cogen.sharing.weights import base_sources, received, sources
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust.errors import TrustError
 from cogen.trust.files import sha256_of
@@ -103,6 +103,10 @@ def fetch(
     pinned = [sources(spec) for spec in wheel.experts]
     if weights:
         pinned = [received(client, one, trusted, release.project, advance) for one in pinned]
+        # A base may lie here, too, in whoever's repository: what counts is its digest, which the manifest pins.
+        bases = {one.source: one for spec in wheel.experts if (one := base_sources(spec)) is not None}
+        found = (received(client, one, None, release.project, advance) for one in bases.values())
+        pinned += [one for one in found if one.files]
     return Verified(release, trusted, wheel, pinned)
 
 

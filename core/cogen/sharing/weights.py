@@ -44,6 +44,14 @@ def sources(spec: ExpertSpec) -> ReceivedWeights:
     )
 
 
+def base_sources(spec: ExpertSpec) -> ReceivedWeights | None:
+    """The base that a manifest pins, where it is an hf:// source; its publisher is often another one."""
+    base = spec.model.base
+    if base is None or not base.source.startswith("hf://"):
+        return None
+    return ReceivedWeights(expert=spec.id, source=base.source, revision=base.revision, file_digest=base.file_digest)
+
+
 def address(weights: ReceivedWeights) -> tuple[str, str] | None:
     """(repository, commit) of a whole hf:// folder."""
     match = _HF.fullmatch(weights.source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 from typing import Any
 
 from fastapi import Request
@@ -18,7 +18,7 @@ from cogen_registry.packages.form import UploadForm, drain
 from cogen_registry.service import Service
 from cogen_registry.settings import MB
 
-#: A client that is refused is listened to for so long: it reads the answer only when it has sent its body.
+#: A client that is refused is listened to for so many bytes: it reads the answer only when it has sent its body.
 _DRAINED = 32 * MB
 
 
@@ -42,9 +42,14 @@ async def receive(service: Service, request: Request) -> dict[str, Any]:
             release = await run_in_threadpool(admit, service, principal, staged, fields)
     except ClientDisconnect:
         raise Refused(400, "the upload was cut off", hint="upload it again") from None
-    except Refused:
-        with contextlib.suppress(ClientDisconnect):
-            await drain(body, _DRAINED)
+    except Refused as error:
+        try:
+            async with asyncio.timeout(service.settings.limits.slow_seconds):
+                await drain(body, _DRAINED)
+        except ClientDisconnect:
+            pass
+        except TimeoutError:  # who was refused, and may be anybody, holds no place any longer
+            error.headers["Connection"] = "close"
         raise
     return {
         "project": canonicalize_name(fields["name"]), "version": release.version, "state": release.state,

@@ -43,6 +43,8 @@ class XorbStore:
         self.root.mkdir(mode=0o700, exist_ok=True)
         for publisher in self.root.iterdir():
             shutil.rmtree(publisher / "xorbs", ignore_errors=True)
+            for draft in publisher.glob("epoch.*"):
+                draft.unlink()
             for file in (publisher / "known").glob("*"):
                 if file.suffix or file.stat().st_mtime < time.time() - _KNOWN:
                     file.unlink()

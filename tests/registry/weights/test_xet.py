@@ -305,11 +305,13 @@ class TestStore:
             (known / name).write_bytes(bytes(PLACE.itemsize))
             os.utime(known / name, (time.time() - age,) * 2)
         (known / f"{Y}.0123").touch()
+        (tmp_path / "xet" / "7" / "epoch.0123").touch()
         assert store.has(7, X)
         assert store.staged(7) == 11
         XorbStore(tmp_path / "xet").recover()
         assert not store.has(7, X)
         assert [path.name for path in known.iterdir()] == [Y]
+        assert sorted(path.name for path in known.parent.iterdir()) == ["epoch", "known"]
         assert store.epoch(7) == epoch
         assert (tmp_path / "xet").stat().st_mode & 0o077 == 0
 

@@ -1,0 +1,79 @@
+"""One registry in a process of its own for each file of this room, and people with machines of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.served import Served, serving
+from support.users import User, Users
+
+#: Nothing of the settings of whoever runs the tests.
+_OURS = ("COGEN_", "HF_", "HUGGING", "PIP_", "UV_", "TWINE_", "PYTHONPATH")
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | {
+    "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "NO_COLOR": "1", "OMP_NUM_THREADS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Slow clients are cut off after three seconds, not thirty."""
+    with serving(tmp_path_factory.mktemp("served") / "root", slow_seconds=3.0) as opened:
+        yield opened
+        opened.healthy()
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Users:
+    """Makes a user of the command line, by name."""
+
+    def make(name: str) -> User:
+        home = tmp_path / name
+        home.mkdir()
+        return User(home, monkeypatch, capsys)
+
+    return make
+
+
+@dataclass
+class Machine:
+    """A home folder and a virtual environment; programs run there as a person would start them."""
+
+    home: Path
+    python: Path
+
+    def run(self, *command: str | Path, check: bool = True, **environment: str) -> str:
+        env = CLEAN | {"HOME": str(self.home), "COGEN_CACHE": str(self.home / "cache")} | environment
+        env |= {"COGEN_CONFIG": str(self.home / "config"), "HF_HOME": str(self.home / "hf")}
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, env=env, cwd=self.home, timeout=300,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode == 0) is check, done.stdout + done.stderr
+        return done.stdout if check else done.stdout + done.stderr
+
+    def cogen(self, *arguments: str) -> Any:
+        """What `cogen … --json` says."""
+        return json.loads(self.run(self.python, "-m", "cogen", *arguments, "--json"))
+
+
+#: Makes a machine by name.
+Machines = Callable[[str], Machine]
+
+
+@pytest.fixture
+def machines(users: Users) -> Machines:
+    """The environment is that of :class:`support.users.User`: empty, in front of the packages that run the tests."""
+
+    def make(name: str) -> Machine:
+        user = users(name)
+        return Machine(user.home, user.env / "bin" / "python")
+
+    return make
