@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy import select
 
 from cogen_registry.auth import Principal, required
+from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Publisher
 from cogen_registry.experts import composites, evaluations, find, keys, models
 from cogen_registry.experts.static import Index
@@ -117,7 +118,7 @@ def _evaluations(routes: APIRouter, service: Service) -> None:
         """What was sent, as JSON: its SHA-256 is the measurement's ``evidence``."""
         digest = evaluations.evidence_of(service, id)
         headers = {"ETag": f'"{digest}"', "Cache-Control": _FOR_EVER}
-        return StreamingResponse(service.blobs.read(digest), media_type="application/json", headers=headers)
+        return Sending(service.blobs.read(digest), media_type="application/json", headers=headers)
 
 
 def _publishers(routes: APIRouter, service: Service) -> None:

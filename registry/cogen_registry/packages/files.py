@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from sqlalchemy import select
 
+from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Release
 from cogen_registry.errors import Refused, missing
 from cogen_registry.service import Service
@@ -45,7 +46,7 @@ def send(service: Service, request: Request, sha256: str, name: str) -> Response
     headers["Content-Length"] = str(stop - start)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=kind)
-    return StreamingResponse(service.blobs.read(blob, start, stop), status, headers, media_type=kind)
+    return Sending(service.blobs.read(blob, start, stop), status, headers, media_type=kind)
 
 
 def matches(header: str | None, etag: str) -> bool:

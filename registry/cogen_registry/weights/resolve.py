@@ -6,9 +6,9 @@ import re
 from urllib.parse import quote
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 
+from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Entry
 from cogen_registry.service import Service
 from cogen_registry.weights.answers import no_entry, refuse
@@ -37,7 +37,7 @@ def resolve(service: Service, request: Request, namespace: str, name: str, revis
     headers["Content-Length"] = str(stop - start)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(service.blobs.read(entry.sha256, start, stop), status, headers)
+    return Sending(service.blobs.read(entry.sha256, start, stop), status, headers)
 
 
 def byte_range(asked: str, size: int) -> tuple[int, int]:
