@@ -46,9 +46,8 @@ def test_no_answer_in_time() -> None:
 def test_tls_where_there_is_none() -> None:
     with serving(lambda handler: send(handler, {})) as server, pytest.raises(RegistryError) as caught:
         client(server.url.replace("http:", "https:")).get("/x")
-    assert "certificate" in caught.value.message or "cannot be reached" in caught.value.message
-    assert caught.value.hint
-    assert "\n" not in caught.value.message
+    assert caught.value.message == f"{server.url.replace('http:', 'https:')} is not encrypted"
+    assert caught.value.hint == "the URL should begin with http://"
 
 
 def test_certificate_of_an_unknown_authority(tmp_path: Path) -> None:
@@ -86,7 +85,7 @@ def test_certificate_of_an_unknown_authority(tmp_path: Path) -> None:
         with pytest.raises(RegistryError, match=r"certificate of https://.* is not trusted here") as caught:
             client(f"https://127.0.0.1:{listening.getsockname()[1]}").get("/x")
         thread.join()
-    assert "REQUESTS_CA_BUNDLE" in str(caught.value.hint)
+    assert caught.value.hint == "set REQUESTS_CA_BUNDLE to a PEM file with the public authorities and your own"
 
 
 @pytest.mark.parametrize(

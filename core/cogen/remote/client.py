@@ -180,9 +180,11 @@ class Client:
         import requests
 
         if isinstance(error, requests.exceptions.SSLError):
+            if "WRONG_VERSION_NUMBER" in str(error):  # what answers doesn't speak TLS
+                return RegistryError(f"{self.url} is not encrypted", hint="the URL should begin with http://")
             return RegistryError(
                 f"the certificate of {self.url} is not trusted here: {_reason(error)}",
-                hint="set REQUESTS_CA_BUNDLE to the PEM file of your own authority; or the URL should begin with http://",
+                hint="set REQUESTS_CA_BUNDLE to a PEM file with the public authorities and your own",
             )
         if isinstance(error, requests.Timeout):
             return RegistryError(f"{self.url} does not answer in time", hint="check the network, or try again later")

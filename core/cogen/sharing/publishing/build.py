@@ -42,7 +42,7 @@ def build_wheel(folder: Path, place: Path) -> Path:
             told = [line for line in lines if "error" in line.lower()] or lines
             raise BuildError(
                 f"building {folder} failed: {' '.join(told[-1:]) or f'exit {done.returncode}'}",
-                hint=f"run it yourself to see all of it: {' '.join(command[1:3])} …; it needs your package index",
+                hint=f"run it yourself to see all of it: {_shown(command)}; it needs your package index",
             )
         place.mkdir(parents=True, exist_ok=True)
         part = place / f".{wheels[0].name}.part"
@@ -60,3 +60,8 @@ def _command(folder: Path, out: str) -> list[str]:
     if uv := shutil.which("uv"):
         return [uv, "build", "--wheel", "--out-dir", out, str(folder)]
     raise BuildError("nothing to build with is here", hint="pip install build")
+
+
+def _shown(command: list[str]) -> str:
+    """Its first words, as somebody would type them."""
+    return f"{Path(command[0]).name} {' '.join(command[1:3])} …"
