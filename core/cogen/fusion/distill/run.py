@@ -24,6 +24,7 @@ from cogen.fusion.adapters.merge import write_merged
 from cogen.fusion.distill.align import align
 from cogen.fusion.distill.corpus import Batches, Teaching, bits_per_byte
 from cogen.fusion.distill.encode import Encoded, Encoder
+from cogen.fusion.distill.launch import launched, launcher, training_dtype
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.teacher import LocalTeacher, Teacher
@@ -72,13 +73,15 @@ class School:
 
     def fresh(self) -> Any:
         """The pivot's model as it is trained: in float32 where all of it is."""
-        return load_model(self.pivot, "float32" if self.wish.mode == "full" else "bfloat16")
+        return load_model(self.pivot, training_dtype(self.wish))
 
     @property
     def key(self) -> list[Any]:
         """What decides the control."""
         wish = self.wish.model_dump(mode="json", exclude={"pivot", "texts", "groups", "mix", "strength", "arrangement"})
-        return [_VERSION, model_digest(self.pivot), self.tokenizer_digest, texts_digest(self.items), wish]
+        # Several processes add up in another order than one does.
+        launched = [launcher()] if launcher() else []
+        return [_VERSION, model_digest(self.pivot), self.tokenizer_digest, texts_digest(self.items), wish, *launched]
 
 
 def encoders(school: School) -> tuple[Encoder, list[Encoded]]:
@@ -171,7 +174,7 @@ def _taught(
     progress: Any = None,
 ) -> Path:  # fmt: skip
     def train(run: Path) -> Any:
-        from cogen.fusion.distill.student import teach
+        from cogen.fusion.distill.student import student_trainer, teach
 
         encoder, texts = encoders(school)
         teachings: list[Teaching] = []
@@ -181,6 +184,9 @@ def _taught(
             teachings = shared([score(school, mentor, wanted, progress) for mentor in mentors], school.wish)
             lessons = _lessons(encoder, texts, mentors, teachings, method)
         batches = Batches(texts, teachings, school.padding, school.wish)
+        if launcher():
+            make = student_trainer(lessons, school.wish, encoder.size)
+            return launched(make, school.pivot, batches, school.wish, run, report)
         return teach(school.fresh(), batches, lessons, school.wish, run, report, encoder.size)
 
     return _trained(school, kind, key, mentors, method, train)

@@ -26,6 +26,7 @@ class Distillation(Frozen):
     :param mode: full: all weights of the pivot. lora: LoRA on all linear layers.
     :param tokens: of the pivot's tokenizer, to learn in all; the texts are read again when they are shorter.
     :param tokens_a_step: of padded batches, in one optimiser step.
+    :param accumulation: batches of a step, one after the other; with a launcher, shared out among the processes.
     :param max_length: tokens of one text that a model reads at most.
     """
 

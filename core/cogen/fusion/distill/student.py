@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
+from cogen.errors import UsageError
 from cogen.fusion.distill.corpus import Batches
 from cogen.fusion.distill.losses.balance import Balance
 from cogen.fusion.distill.losses.lm import LanguageModel
@@ -100,9 +102,12 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         self.balance.settle()
         return loss
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        (Path(output_dir or self.args.output_dir) / _STATE).write_text(json.dumps(self.balance.state()))
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.args.should_save:  # before the rest: what the Trainer writes last says that all is there
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _STATE).write_text(json.dumps(self.balance.state()))
+        super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -119,8 +124,12 @@ def teach(
     :param lessons: empty: the plain language-model loss, which is the control.
     :param vocabulary: of the pivot's tokenizer; columns of its logits beyond are padding.
     """
-    make = functools.partial(StudentTrainer, lessons=lessons, wish=wish, vocabulary=vocabulary)
-    return run_trainer(make, model, batches, wish, run, report)
+    return run_trainer(student_trainer(lessons, wish, vocabulary), model, batches, wish, run, report)
+
+
+def student_trainer(lessons: Sequence[Lesson], wish: Distillation, vocabulary: int) -> Any:
+    """Options of the Trainer → Trainer."""
+    return functools.partial(StudentTrainer, lessons=lessons, wish=wish, vocabulary=vocabulary)
 
 
 def run_trainer(make: Any, model: Any, batches: Any, wish: Distillation, run: Path, report: Report) -> Any:
@@ -128,6 +137,24 @@ def run_trainer(make: Any, model: Any, batches: Any, wish: Distillation, run: Pa
 
     :param batches: a dataset with ``learned`` tokens in all.
     """
+    model = trained(make, model, batches, wish, run, report).model
+    model.config.use_cache = True
+    return model.eval()
+
+
+def trained(make: Any, model: Any, batches: Any, wish: Distillation, run: Path, report: Report) -> Any:
+    """The Trainer after its run, in one process or in each of several that a launcher started.
+
+    A step has the same batches with any number of processes.
+
+    :raises UsageError: the micro-batches of a step can't be shared out evenly.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if wish.accumulation % processes:
+        raise UsageError(
+            f"{processes} processes can't share the {wish.accumulation} batches of a step evenly",
+            hint=f"distill.accumulation = {-(-wish.accumulation // processes) * processes}",
+        )
     threads(wish.threads)
     torch.manual_seed(wish.seed)
     model.config.use_cache = False
@@ -138,7 +165,7 @@ def run_trainer(make: Any, model: Any, batches: Any, wish: Distillation, run: Pa
             output_dir=str(run),
             max_steps=steps,
             per_device_train_batch_size=1,
-            gradient_accumulation_steps=wish.accumulation,
+            gradient_accumulation_steps=wish.accumulation // processes,
             learning_rate=wish.learning_rate,
             lr_scheduler_type=wish.schedule,
             warmup_steps=round(wish.warmup * steps),
@@ -147,6 +174,7 @@ def run_trainer(make: Any, model: Any, batches: Any, wish: Distillation, run: Pa
             seed=wish.seed,
             data_seed=wish.seed,
             save_steps=wish.save_every,
+            ddp_find_unused_parameters=False,
             **common_arguments(),
         )
         trainer = make(
@@ -154,5 +182,4 @@ def run_trainer(make: Any, model: Any, batches: Any, wish: Distillation, run: Pa
             callbacks=[talker(report, batches.learned / steps)],
         )  # fmt: skip
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
-    model.config.use_cache = True
-    return model.eval()
+    return trainer

@@ -39,6 +39,10 @@ class TeacherCache(Sequence[dict[str, np.ndarray]]):
     def __len__(self) -> int:
         return self._count
 
+    def __reduce__(self) -> Any:
+        """For another process: it opens and checks shards itself."""
+        return TeacherCache, (self.folder, self._count)
+
     def __getitem__(self, index: Any) -> Any:
         """
         :raises DigestError: the shard is not what was written.
