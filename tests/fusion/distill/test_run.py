@@ -148,7 +148,7 @@ def test_micro_batches_sum_up_to_the_batch(
     encoder, encoded = encoders(school)
     mentors = [Mentor("qq", teacher_of(inputs.teachers[0]))]
     teachings = [score(school, mentors[0], needs_of(method))] if method else []
-    lessons = _lessons(encoder, mentors, Method(method)) if method else []
+    lessons = _lessons(encoder, encoded, mentors, teachings, Method(method)) if method else []
     batches = Batches(encoded, teachings, 0, wanted.distill)
     batches.order = [[0, 1, 2], [0], [1, 2]]
     arguments = TrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to=[])
