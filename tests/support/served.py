@@ -51,8 +51,8 @@ class Served:
             self.tokens[publisher] = tokens_of(self.root, publisher, database=self.database)[publisher]
         return self.tokens[publisher]
 
-    def limit(self, publisher: str, **limits: int) -> None:
-        self.command("publisher", "set", publisher, *(f"--limit={name}={size}" for name, size in limits.items()))
+    def limit(self, who: str, **limits: int) -> None:
+        self.command("publisher", "set", who, *(f"--limit={name}={size}" for name, size in limits.items()))
 
     def hub(self, publisher: str) -> Hub:
         return Hub(self.url, {"Authorization": f"Bearer {self.token(publisher)}"}, publisher)

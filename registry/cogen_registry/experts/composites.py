@@ -57,7 +57,7 @@ def check_lock(value: dict[str, Any]) -> Lock:
             path.write_text(json.dumps(value, allow_nan=False), encoding="utf-8")
             lock = read_lock(path)
     except ValueError as error:
-        raise Refused(422, f"the lock can't be read: {error}") from error
+        raise Refused(422, f"the lock can't be read: {error}", hint="send it as `cogen fuse` wrote it") from error
     except CogenError as error:
         raise Refused(422, error.message, hint=error.hint) from error
     if not lock.plan.experts:

@@ -136,7 +136,10 @@ def _insert(
         if known is not None:
             return known, False
         if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
-            raise Refused(429, f"there are {MOST} measurements of this version by {principal.name} already")
+            raise Refused(
+                429, f"there are {MOST} measurements of this version by {principal.name} already",
+                hint="publish a new version, or ask the registry's operator",
+            )  # fmt: skip
         made = Evaluation(
             expert_id=row, publisher_id=principal.id, evidence=evidence, **new.model_dump(exclude={"evidence"})
         )

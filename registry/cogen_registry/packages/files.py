@@ -66,5 +66,6 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
         if match[2] and int(match[2]) < start:
             return None
     if start >= stop:
-        raise Refused(416, "the file has no such bytes", headers={"Content-Range": f"bytes */{size}"})
+        whole = {"Content-Range": f"bytes */{size}"}
+        raise Refused(416, "the file has no such bytes", hint="ask for a range within it", headers=whole)
     return start, stop

@@ -36,6 +36,7 @@ REGULAR = MB
 #: A small file may have so many bytes if the client insists.
 _MOST = 10 * MB
 _LINE = _MOST * 4 // 3 + 64 * 1024
+_CLIENT = "commit with `hf upload`, which writes it as it has to be"
 
 
 class Header(BaseModel):
@@ -129,7 +130,7 @@ def _take(service: Service, draft: Draft, line: bytes) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise refuse(400, f"a line of the commit is not valid: {where}: {first['msg']}") from None
+        raise refuse(400, f"a line of the commit is not valid: {where}: {first['msg']}", _CLIENT) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise refuse(400, "a line of the commit is not valid", f"its key is one of {', '.join(LINES)}") from None
     if isinstance(parsed, Header):
@@ -154,7 +155,7 @@ def _decoded(file: File) -> bytes:
     try:
         return base64.b64decode(file.content, validate=True)
     except (binascii.Error, ValueError):
-        raise refuse(400, f"the content of {file.path} is not base64") from None
+        raise refuse(400, f"the content of {file.path} is not base64", _CLIENT) from None
 
 
 def _keep(service: Service, draft: Draft, path: str, data: bytes) -> Content:

@@ -78,7 +78,8 @@ async def put(
     owner = await run_in_threadpool(_owner, service, repository, token)
     length = request.headers.get("content-length")
     if length is not None and length != str(size):
-        raise refuse(400, f"the body has {length} bytes instead of {size}", headers={"Connection": "close"})
+        closed = {"Connection": "close"}
+        raise refuse(400, f"the body has {length} bytes instead of {size}", "upload the file again", headers=closed)
     await run_in_threadpool(room.reservations.add, service, owner, size)
     try:
         with service.blobs.stage() as staged:
@@ -101,7 +102,8 @@ async def receive(request: Request, staged: Any, most: int) -> None:
             seen += len(block)
             if seen > most:
                 # the rest of the body is not read either
-                raise refuse(400, f"the body has more than {most:,} bytes", headers={"Connection": "close"})
+                closed = {"Connection": "close"}
+                raise refuse(400, f"the body has more than {most:,} bytes", "upload the file again", headers=closed)
             buffer += block
             if len(buffer) >= BLOCK:
                 await run_in_threadpool(staged.write, bytes(buffer))

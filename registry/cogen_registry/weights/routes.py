@@ -77,7 +77,7 @@ def _accounts(routes: APIRouter, service: Service) -> None:
         namespace = wish.organization or required(service.sessions)(request).name
         principal = repositories.writer(service, request, namespace)
         if wish.type not in (None, "model"):
-            raise refuse(400, f"this registry holds models, no {wish.type}s")
+            raise refuse(400, f"this registry holds models, no {wish.type}s", "leave out the type")
         if wish.private or wish.visibility not in (None, "public"):
             raise refuse(400, "everything here can be read by everybody", "leave out private")
         made, fresh = repositories.create(service, principal, wish.name)

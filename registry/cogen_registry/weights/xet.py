@@ -72,7 +72,7 @@ async def take_xorb(service: Service, request: Request, name: str) -> bool:
     repository = await run_in_threadpool(uploader, service, request)
     publisher, room = repository.publisher_id, room_of(service)
     if not _NAME.fullmatch(name):
-        raise refuse(400, "this is not the name of a xorb")
+        raise refuse(400, "this is not the name of a xorb", "it is 64 hex digits")
     if room.xorbs.has(publisher, name):
         return False
     size = int(request.headers.get("content-length") or XORB)
@@ -115,7 +115,7 @@ class _Buffer(bytearray):
 def _build(service: Service, repository: Repository, shard: bytes) -> None:
     files = list(files_of(shard))
     if len(files) > service.settings.limits.members:
-        raise refuse(413, f"a shard has more than {service.settings.limits.members:,} files")
+        raise refuse(413, f"a shard has more than {service.settings.limits.members:,} files", "upload fewer at once")
     fresh: list[str] = []
     try:
         for file in files:
@@ -148,7 +148,7 @@ def _build_file(service: Service, repository: Repository, file: ShardFile) -> No
                         break
                     staged.write(chunk)
                 if left:
-                    raise refuse(400, "chunks of this shard have another size than it says")
+                    raise refuse(400, "chunks of this shard have another size than it says", "upload again")
             if staged.sha256 != file.sha256:
                 raise refuse(400, "the chunks of a file don't make the file that the shard names", "upload it again")
             own(service, repository.id, staged)

@@ -52,7 +52,7 @@ def chunk_table(file: BinaryIO) -> Any:
             raise refuse(400, "this xorb is cut off or of an unknown kind", "upload it again")
         total += size
         if not 0 < size <= CHUNK or total > XORB or len(rows) == CHUNKS:
-            raise refuse(400, "this xorb unpacks to more than it may")
+            raise refuse(400, "this xorb unpacks to more than it may", "upload with `hf upload`")
         rows.append((at, packed, head[4], size))
         at += packed
     return np.array(rows, TABLE)
@@ -73,7 +73,7 @@ def unpacked(data: bytes, scheme: int, size: int) -> bytes:
         except RuntimeError:
             data = b""
     if len(data) != size:
-        raise refuse(400, "a chunk unpacks to another size than it says")
+        raise refuse(400, "a chunk unpacks to another size than it says", "upload again")
     if scheme == 2:
         grouped, plain, at = np.frombuffer(data, np.uint8), np.empty(size, np.uint8), 0
         for place in range(4):
@@ -99,7 +99,7 @@ def files_of(shard: bytes) -> Iterator[ShardFile]:
     :raises Refused: 400, it is cut off, or a file has no sha256.
     """
     if len(shard) < _RECORD or not shard.startswith(_TAG) or int.from_bytes(shard[32:40], "little") != 2:
-        raise refuse(400, "this is not a shard")
+        raise refuse(400, "this is not a shard", "upload with `hf upload`")
     at = _RECORD
     while True:
         head = shard[at : at + _RECORD]
@@ -111,7 +111,7 @@ def files_of(shard: bytes) -> Iterator[ShardFile]:
         flags, count = int.from_bytes(head[32:36], "little"), int.from_bytes(head[36:40], "little")
         verified = count if flags & _VERIFIED else 0
         if not flags & _EXTENDED:
-            raise refuse(400, "a file of this shard has no sha256")
+            raise refuse(400, "a file of this shard has no sha256", "upload with `hf upload`")
         end = at + _RECORD * (count + verified + 1)
         if end > len(shard):
             raise refuse(400, "this shard is cut off", "upload it again")

@@ -93,7 +93,7 @@ class XorbStore:
         """:raises Refused: 400, the draft is no whole xorb."""
         with draft.open("rb") as file:
             if not len(chunk_table(file)):
-                raise refuse(400, "this xorb is empty")
+                raise refuse(400, "this xorb is empty", "upload with `hf upload`")
         draft.replace(self.xorb(publisher, name))
 
     def read(self, blobs: BlobStore, publisher: int, name: str, start: int, stop: int) -> Iterator[bytes]:
@@ -179,7 +179,7 @@ class XorbStore:
 
 def _enough(rows: Any, start: int, stop: int) -> None:
     if stop <= start or len(rows) != stop - start:
-        raise refuse(400, "a file of this shard names chunks that were not uploaded")
+        raise refuse(400, "a file of this shard names chunks that were not uploaded", "upload again")
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.served import Served, serving
+from support.town import Town
 from support.users import User, Users
 
 #: Nothing of the settings of whoever runs the tests.
@@ -77,3 +78,38 @@ def machines(users: Users) -> Machines:
         return Machine(user.home, user.env / "bin" / "python")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """Two teams: ``grid`` is signed and has its weights apart, ``solar`` is not signed. A third one has little room."""
+    folder = tmp_path_factory.mktemp("town")
+    with serving(folder / "root") as served:
+        made = Town(served, folder)
+        made.publish("team", "grid", "1.0")
+        made.publish("team", "grid", "1.1")
+        made.publish("team", "solar", signed=False)
+        made.publish("rival", "wind")
+        served.hub("poor").create("model")
+        served.limit("poor", wheel=20_000, weight=30_000, publisher=40_000)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def owner(town: Town) -> User:
+    """Somebody who installed ``grid`` before anything happened."""
+    user = town.user()
+    user.ok("add", "grid")
+    return user
+
+
+@pytest.fixture
+def standing(town: Town, owner: User) -> Iterator[None]:
+    """Whatever happens: nothing is lost, nothing is left, the service is up."""
+    before, traces = town.held(), owner.trace()
+    yield
+    town.stands()
+    assert town.held() == before
+    (finding,) = owner.ok("verify", "grid")["findings"]
+    assert (finding["ok"], finding["notes"], finding["publisher"]) == (True, [], "team")
+    assert owner.trace() == traces
