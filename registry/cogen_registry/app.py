@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from cogen_registry.errors import Refused
@@ -40,6 +41,11 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:
         return refusal(service, request, error.status, error.message, error.hint, error.headers)
+
+    @app.exception_handler(IntegrityError)
+    def beaten(request: Request, error: IntegrityError) -> Response:
+        # On a database where writers don't wait for each other; whoever could go on does so itself.
+        return refusal(service, request, 409, "somebody did the same at the same moment", "try again", {})
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> Response:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, select
+from sqlalchemy.exc import IntegrityError
 
 from cogen_registry.admission.quota import check_total, limits_of
 from cogen_registry.database.sessions import Session
@@ -50,10 +51,13 @@ def possess(service: Service, session: Session, repository: Repository, sha256: 
     known = session.get(Possession, (repository.id, sha256))
     if known is None:
         check_total(session, service.settings.limits, repository.publisher_id, size)
-        session.add(Possession(repository_id=repository.id, sha256=sha256, size=size))
-        session.flush()
-    else:
-        known.created = now()  # it has its whole time again
+        try:
+            with session.begin_nested():
+                session.add(Possession(repository_id=repository.id, sha256=sha256, size=size))
+            return
+        except IntegrityError:  # the same bytes twice at once, on a database where writers don't wait for each other
+            known = session.get_one(Possession, (repository.id, sha256))
+    known.created = now()  # it has its whole time again
 
 
 def sweep(service: Service, publisher: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Request
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from cogen_registry.auth import Principal, digest, required, secret_of
 from cogen_registry.database.sessions import Session
@@ -84,6 +85,16 @@ def create(service: Service, principal: Principal, name: str) -> tuple[Repositor
     if not _NAME.fullmatch(name) or name.endswith((".git", ".ipynb")):
         raise refuse(400, f"{name!r} can't be a repository's name", "letters, digits, and single - _ . between them")
     key = f"{principal.name}/{name}".lower()
+    try:
+        made, fresh = _create(service, principal, name, key)
+    except IntegrityError:  # twice at once, on a database where writers don't wait for each other
+        made, fresh = _create(service, principal, name, key)
+    if fresh:
+        service.changed()
+    return made, fresh
+
+
+def _create(service: Service, principal: Principal, name: str, key: str) -> tuple[Repository, bool]:
     with service.sessions.write() as session:
         found = session.scalar(select(Repository).where(Repository.key == key))
         if found is not None:
@@ -97,7 +108,6 @@ def create(service: Service, principal: Principal, name: str) -> tuple[Repositor
         session.add(first)
         session.add(Reference(repository_id=made.id, name=MAIN, kind="branch", oid=first.oid))
         session.refresh(made, ["publisher"])
-    service.changed()
     return made, True
 
 

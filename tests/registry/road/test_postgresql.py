@@ -6,7 +6,8 @@ import importlib.util
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from support.hub import file, lfs, sha256, tensors
 from support.served import Served, serving
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(postgres.binaries() is None or postgres.user() is None, reason="there is no PostgreSQL here"),
     pytest.mark.skipif(importlib.util.find_spec("psycopg") is None, reason="psycopg is not installed"),
 ]
@@ -120,3 +122,31 @@ def test_writers_at_once(on_postgres: Served) -> None:
         assert hub.fetch(repo, f"{number}.json").text == str(number)
     assert len(hub.send("GET", f"/api/models/{repo}/commits/main").json()) == 9
     assert on_postgres.command("check").endswith("all whole\n")
+
+
+def test_the_same_at_the_same_moment(on_postgres: Served, tmp_path: Path) -> None:
+    """One of them makes it, the others hear that it is there; nobody hears of an error in the service."""
+    hub, key = on_postgres.hub("twice"), tensors(5, 100)
+    for round in range(5):
+        created = at_once(lambda number, round=round: hub.send("POST", "/api/repos/create", json={"name": f"m{round}"}))
+        assert sorted(created) == [200] + [409] * 7
+        repo = f"twice/m{round}"
+        hub.committed(repo, file("a.json", "{}"))
+        tagged = at_once(lambda number, repo=repo: hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "v1"}))
+        assert sorted(tagged) == [200] + [409] * 7
+        url = hub.place(repo, key)
+        assert at_once(lambda number, url=url: hub.put(url, key)) == [200] * 8
+    claimed = wheels.build(tmp_path, "claimed")
+    for number in range(8):
+        on_postgres.token(f"claims-{number}")
+    form = {":action": "file_upload", "filetype": "bdist_wheel", "name": "cogen-plugin-claimed", "version": "1.0"}
+    sent = {"content": (claimed.name, claimed.read_bytes())}
+    names = at_once(lambda number: on_postgres.hub(f"claims-{number}").send("POST", "/legacy/", data=form, files=sent))
+    assert names.count(200) == 1
+    assert set(names) <= {200, 403, 409}
+
+
+def at_once(call: Callable[[int], requests.Response], times: int = 8) -> list[int]:
+    """Statuses of the same call from several threads."""
+    with ThreadPoolExecutor(times) as pool:
+        return [answer.status_code for answer in pool.map(call, range(times))]
