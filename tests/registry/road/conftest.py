@@ -25,8 +25,8 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Slow clients are cut off after three seconds, not thirty."""
-    with serving(tmp_path_factory.mktemp("served") / "root", slow_seconds=3.0) as opened:
+    """Slow clients are cut off after two seconds, not thirty."""
+    with serving(tmp_path_factory.mktemp("served") / "root", slow_seconds=2.0) as opened:
         yield opened
         opened.healthy()
 
@@ -84,7 +84,7 @@ def machines(users: Users) -> Machines:
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """Two teams: ``grid`` is signed and has its weights apart, ``solar`` is not signed. A third one has little room."""
     folder = tmp_path_factory.mktemp("town")
-    with serving(folder / "root") as served:
+    with serving(folder / "root", unpacked=100_000_000) as served:
         made = Town(served, folder)
         made.publish("team", "grid", "1.0")
         made.publish("team", "grid", "1.1")

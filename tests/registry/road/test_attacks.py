@@ -138,16 +138,16 @@ class TestArchives:
         refused(town.post("rival", path), 400, "stands twice")
 
     def test_a_bomb(self, town: Town, tmp_path: Path) -> None:
-        """More than a gigabyte of zeros in a few megabytes."""
+        """Many zeros in few bytes."""
         path = tmp_path / "cogen_plugin_zip-1.0-py3-none-any.whl"
         with (
             zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
             archive.open("cogen_plugin_zip/zeros.txt", "w") as member,
         ):
-            for _ in range(1100):
+            for _ in range(101):
                 member.write(bytes(1 << 20))
-        assert path.stat().st_size < 10 << 20
-        refused(town.post("rival", path), 413, "at most 1,073,741,824 are allowed")
+        assert path.stat().st_size < 1 << 20
+        refused(town.post("rival", path), 413, "at most 100,000,000 are allowed")
 
     def test_a_source_distribution(self, town: Town, tmp_path: Path) -> None:
         path = wheels.raw(tmp_path, "cogen_plugin_zip-1.0.zip", [("setup.py", b"import os")])

@@ -33,7 +33,7 @@ _PLACES = re.compile(r"blobs/[0-9a-f]{2}/[0-9a-f]{64}|xet/\d+/epoch|xet/\d+/know
 _LATE = "late/"
 
 
-@pytest.mark.parametrize("times", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_during_uploads(tmp_path: Path, times: int) -> None:
     root = shelf.fresh_root(tmp_path / "root")
     tokens, moments = tokens_of(root, *PUBLISHERS), random.Random(times)

@@ -24,17 +24,20 @@ class TestTampering:
         """Its owner can change bytes, but nobody takes them for what was signed; and the operator's check sees them."""
         weights = f"/team/grid/resolve/{town.pinned['grid', '1.1']}/adapter_model.safetensors"
         wheel = next(path for path in town.shelf if path.endswith(f"/{town.wheels['grid', '1.1'].path.name}"))
-        for oid in (town.shelf[weights], town.shelf[wheel]):
-            blob = town.served.root / "blobs" / oid[:2] / oid
-            kept = blob.read_bytes()
-            blob.write_bytes(kept[:-9] + bytes(9))
-            try:
+        blobs = {oid: town.served.root / "blobs" / oid[:2] / oid for oid in (town.shelf[weights], town.shelf[wheel])}
+        kept = {oid: blob.read_bytes() for oid, blob in blobs.items()}
+        try:
+            for oid, blob in blobs.items():  # the weights first: their wheel is still right
+                blob.write_bytes(kept[oid][:-9] + bytes(9))
                 user = town.user()
                 assert "not the file that was published" in user.refused("add", "grid")
                 assert user.trace() == {"installed": [], "receipts": [], "project": ""}
-                assert f"(blob {oid})" in town.served.command("check", code=1)
-            finally:
-                blob.write_bytes(kept)
+            said = town.served.command("check", code=1)
+            assert all(f"(blob {oid})" in said for oid in blobs)
+            assert "2 damaged" in said
+        finally:
+            for oid, blob in blobs.items():
+                blob.write_bytes(kept[oid])
 
     @pytest.mark.parametrize("where", ["/resolve/", "/files/"])
     def test_on_its_way(self, town: Town, where: str) -> None:
