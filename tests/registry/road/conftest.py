@@ -60,9 +60,9 @@ class Machine:
         assert (done.returncode == 0) is check, done.stdout + done.stderr
         return done.stdout if check else done.stdout + done.stderr
 
-    def cogen(self, *arguments: str) -> Any:
+    def cogen(self, *arguments: str, **environment: str) -> Any:
         """What `cogen … --json` says."""
-        return json.loads(self.run(self.python, "-m", "cogen", *arguments, "--json"))
+        return json.loads(self.run(self.python, "-m", "cogen", *arguments, "--json", **environment))
 
 
 #: Makes a machine by name.

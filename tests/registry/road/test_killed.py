@@ -39,8 +39,11 @@ def test_killed_during_uploads(tmp_path: Path, times: int) -> None:
     tokens, moments = tokens_of(root, *PUBLISHERS), random.Random(times)
     books: list[Book] = []
     outcomes: Counter[str] = Counter()
+    left: dict[str, int] = {}
+    swept: Counter[str] = Counter()
     for seed in range(times + 1):
         with started(root, tokens=tokens) as served:
+            swept += Counter(_what(name) for name in left.keys() - served.files().keys())
             if not books:
                 for name in PUBLISHERS:
                     served.hub(name).create("model")
@@ -60,11 +63,21 @@ def test_killed_during_uploads(tmp_path: Path, times: int) -> None:
                 served.kill()
             assert book.problems == []
             books.append(book)
+            left = served.files()
     cut = [note.share for book in books for note in book.sent if not note.answered]
     spread = Counter(f"{min(int(share * 4), 3) / 4:.2f}+" if share < 1 else "all sent" for share in cut)
-    sys.stdout.write(f"{times} kills: {dict(sorted(outcomes.items()))}; cut uploads by share sent: {dict(spread)}\n")
+    sys.stdout.write(
+        f"{times} kills: {dict(sorted(outcomes.items()))}; uploads that were cut, by share sent: {dict(spread)}; "
+        f"files that the next start removed: {dict(swept)}\n"
+    )
+    assert swept["staged"]
     assert cut
     assert any(note.answered for book in books for note in book.sent)
+
+
+def _what(name: str) -> str:
+    kinds = {"blobs/.staged/": "staged", "blobs/": "blobs that nothing named", "xet/": "of xet", "scratch/": "unpacked"}
+    return next((kind for start, kind in kinds.items() if name.startswith(start)), name)
 
 
 def _check(served: Served, book: Book, outcomes: Counter[str]) -> None:

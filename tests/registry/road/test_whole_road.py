@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support import tiny
 from support.experts import adapter_tree, base_of
 from support.served import Served
 from support.trees import built
 
 from cogen import trust
+
+PLUGINS = Path(__file__).parents[3] / "plugins"
 
 
 def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
@@ -86,6 +91,39 @@ def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
     said = user.run(user.python, "-m", "cogen", "verify", "composite", check=False)
     assert "model.safetensors: altered" in said
     assert served.command("check").endswith("all whole\n")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_reference_experts(served: Served, machines: Any, tmp_path: Path) -> None:
+    """Two of 135 million parameters, whose base lies on the package index: the registry looks for it there."""
+    team, bare, user = machines("authors"), machines("others"), machines("reader")
+    # the package index that pip is configured for, and weights that this machine has already
+    index = {"PIP_CONFIG_FILE": ""} | {
+        name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "COGEN_CACHE", "HOME"))
+    }
+    team.cogen("login", served.url, "--token", served.token("authors"), "--new-key")
+    for name in ("power", "clinical"):
+        shutil.copytree(PLUGINS / f"cogen-plugin-{name}", tmp_path / name)
+    published = team.cogen("publish", str(tmp_path / "power"), "--yes", "--wait", "300", **index)
+    assert published["state"] == "released"
+    bare.run(
+        sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", bare.home / "dist", tmp_path / "clinical", **index
+    )
+    bare.run(sys.executable, "-m", "uv", "publish", "--publish-url", f"{served.url}/legacy/",
+             *(bare.home / "dist").glob("*.whl"), UV_PUBLISH_TOKEN=served.token("others"))  # fmt: skip
+
+    user.cogen("login", served.url, "--read-only")
+    assert user.cogen("add", "power")["publisher"] == "authors"
+    assert user.cogen("add", "clinical", "--allow-unsigned")["publisher"] == "others"
+    build = ["--strategy", "merge", "--scale", "0.6", "--level", "none", "-o", "composite"]
+    user.cogen("fuse", "power", "clinical", *build, **index)
+    sources = json.loads((user.home / "composite" / "cogen.lock").read_text())["sources"]
+    assert {id: (one["publisher"], one["key"]) for id, one in sources.items()} == {
+        "power": ("authors", published["key"]), "clinical": ("others", None),
+    }  # fmt: skip
+    (finding,) = user.cogen("verify", "composite")["findings"]
+    assert finding["ok"]
 
 
 def revision_of(served: Served, repository: str) -> str:
