@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,15 +23,22 @@ class Level(StrEnum):
 def command(
     name: Annotated[str, typer.Argument(help="Id of an installed expert, or name of its entry point.")],
     level: Annotated[
-        Level, typer.Option(help="static: files only. smoke: opens the weights. full: measures the suites.")
+        Level,
+        typer.Option(
+            help="static: files only. smoke: opens the weights, runs each suite once. full: measures the suites."
+        ),
     ] = Level.static,
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="The training text: a recipe, folder or file. Held-out text is searched for in it."),
+    ] = None,
 ) -> None:
     """Test an expert plugin against the contract; ends with exit code 1 if a check fails."""
     from cogen.conformance import run_checks
 
     checks = []
     with out.progress(None, f"checking {name}") as bar:
-        for check in run_checks(name, level.value):
+        for check in run_checks(name, level.value, texts=texts):
             bar.describe(check.name)
             mark = {True: "✓", False: "✗", None: "-"}[check.ok]
             out.text(f"{mark} {check.name}: {check.message}")

@@ -1,24 +1,40 @@
 """Does a plugin keep the contract? Checks are values: `cogen check` prints them, a plugin's tests assert them.
 
-    for check in run_checks("power", level="static"):
-        assert check.ok, check.message
+    from cogen.conformance import ExpertConformance
 
-Levels: ``static`` reads files and imports the plugin in a process of its own (no weights); ``smoke`` opens the
-weights and compares digests and shapes; ``full`` measures the suites and compares them with the publisher's claims.
+    class TestPower(ExpertConformance):
+        expert = "power"
+
+Levels: ``static`` reads files and imports the plugin in a process of its own (no weights); ``smoke`` opens the weights,
+compares digests and shapes, and runs each suite once; ``full`` measures the suites and compares them with the
+publisher's claims.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from cogen.conformance.result import Check
+from cogen.conformance.result import Check, attempt
 from cogen.errors import UsageError
 from cogen.host import Host, Plugin
 
+if TYPE_CHECKING:
+    from cogen.conformance.kit import ExpertConformance
+
 Level = Literal["static", "smoke", "full"]
 
-__all__ = ["Check", "Level", "find", "run_checks"]
+__all__ = ["Check", "ExpertConformance", "Level", "find", "run_checks"]
+
+
+def __getattr__(name: str) -> Any:
+    # it needs pytest, which those who only run `cogen check` may not have
+    if name == "ExpertConformance":
+        from cogen.conformance.kit import ExpertConformance
+
+        return ExpertConformance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def find(host: Host, name: str) -> Plugin:
@@ -33,26 +49,46 @@ def find(host: Host, name: str) -> Plugin:
     raise UsageError(f"no plugin {name!r} is installed", hint=f"pip install it first; installed: {names}")
 
 
-def run_checks(name: str, level: Level = "static", host: Host | None = None) -> Iterator[Check]:
+def run_checks(
+    name: str, level: Level = "static", host: Host | None = None, texts: Path | None = None
+) -> Iterator[Check]:
     """Check one installed plugin; the checks of a level come after those of the levels below it.
 
-    :raises UsageError: it is not installed. Everything else that is wrong is a :class:`Check` that is not ok.
+    :param texts: the training text, where it is at hand: a recipe of ``cogen train``, a folder or a file. It is
+        compared with the held-out text and goes nowhere.
+    :raises UsageError: it is not installed, or there are no such texts. Everything else that is wrong is a
+        :class:`Check` that is not ok.
     """
     from cogen.conformance import static
 
-    plugin = find(host or Host.discover(), name)
+    host = host or Host.discover()
+    plugin = find(host, name)
+    if texts is not None and not texts.exists():
+        raise UsageError(f"{texts} is not there", hint="name a recipe, a folder of texts or a text file")
     failed = False
     for check in static.checks(plugin):
         failed |= check.ok is False
         yield check
     expert = plugin.expert
-    if level == "static" or expert is None:
+    if expert is None:
+        return
+    if texts is not None and not failed:
+        from cogen.conformance.training_text import compare_training, read_training
+
+        yield from attempt("training text", lambda: compare_training(expert, read_training(texts)))
+    if level == "static":
         return
     if failed:
         yield Check("weights", None, "not opened, because of what is wrong above")
         return
     from cogen.conformance import weights
 
-    yield from weights.smoke(expert)
+    opened = weights.Opened(host, expert)
+    for check in weights.smoke(opened):
+        failed |= check.ok is False
+        yield check
     if level == "full":
-        yield from weights.full(expert)
+        if failed:
+            yield Check("claims", None, "not measured, because of what is wrong above")
+            return
+        yield from weights.full(opened)

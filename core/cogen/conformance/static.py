@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from cogen.conformance.card import check_card
 from cogen.conformance.overlap import compare_texts
 from cogen.conformance.result import Check, Failed, attempt
 from cogen.conformance.shipped import check_digests, check_licences, check_router, check_samples, no_pickles
@@ -30,7 +31,7 @@ def expert_checks(expert: Expert) -> Iterator[Check]:
     yield from attempt("digests", partial(check_digests, expert))
     yield from attempt("no pickles", partial(no_pickles, expert))
     yield from attempt("licences", partial(check_licences, expert))
-    yield from attempt("data card", partial(_data_card, expert))
+    yield from attempt("data card", partial(check_card, expert))
     yield from attempt("samples", partial(check_samples, expert))
     if expert.spec.router:
         yield from attempt("router", partial(check_router, expert))
@@ -80,15 +81,6 @@ def _import(plugin: Plugin) -> str:
             f"importing the package prints: {seen.output.splitlines()[0][:80]}", "remove the print, or the warning"
         )
     return f"hooks: {', '.join(seen.hooks)}" if seen.hooks else "nothing is loaded, printed or connected to"
-
-
-def _data_card(expert: Expert) -> str:
-    card = expert.spec.data
-    unknown = [name for name in type(card).model_fields if getattr(card, name) == "unknown"]
-    empty = [name for name in ("preprocessing", "limitations", "not_for", "biases") if not getattr(card, name).strip()]
-    if empty:
-        raise Failed(f"the data card's `{empty[0]}` is empty", 'say what is so, or "unknown"')
-    return f"complete; unknown is said of: {', '.join(unknown)}" if unknown else "complete, nothing is unknown"
 
 
 def _suite(expert: Expert, suite: str) -> str:

@@ -7,7 +7,7 @@ from cogen.evals.check import check_suite
 from cogen.evals.identity import model_digest
 from cogen.evals.matrix import Matrix
 from cogen.evals.results import SuiteResult
-from cogen.evals.run import count_tokens, quick_texts, run_suites
+from cogen.evals.run import count_tokens, quick_texts, read_rows, run_suites, try_suite
 from cogen.evals.settings import MIN_TEST_DOCUMENTS, QUICK_TOKENS, Settings
 from cogen.evals.statistics import Comparison, compare
 
@@ -28,6 +28,8 @@ __all__ = [
     "hook_suites",
     "model_digest",
     "quick_texts",
+    "read_rows",
     "run_suites",
     "suites_of",
+    "try_suite",
 ]

@@ -9,9 +9,9 @@ from typing import Any
 from cogen.errors import EvalError
 from cogen.evals import harness, store
 from cogen.evals.bound import BoundSuite
-from cogen.evals.documents import Row, example_rows
+from cogen.evals.documents import Row, example_rows, rows_of
 from cogen.evals.results import SuiteResult
-from cogen.evals.selection import select
+from cogen.evals.selection import cost, select
 from cogen.evals.settings import Level, Part, Settings, prefix_token_id
 from cogen.evals.statistics import interval, ratio_of_sums
 from cogen.evals.task import Task, load_task
@@ -98,6 +98,24 @@ def count_tokens(tokenizer: Any, suites: Sequence[BoundSuite], part: Part, level
         with harness.quiet():
             counts[bound.owner, bound.suite.id] = select(tokenizer, task, rows, examples, part, level)[1]
     return counts
+
+
+def read_rows(bound: BoundSuite, part: Part) -> list[Row]:
+    """The documents of one part as a model gets them, rendered and checked against their digest."""
+    return rows_of(bound, load_task(bound), part)
+
+
+def try_suite(model: Any, tokenizer: Any, bound: BoundSuite, dtype: str) -> float:
+    """Measure the cheapest document of the dev part: does the suite run at all? In the unit of its metric.
+
+    :raises EvalError, DigestError, UnsafeError: see :func:`run_suites`.
+    """
+    task = load_task(bound)
+    examples, rows = example_rows(bound, task, "dev")
+    with harness.quiet():
+        row = min(rows, key=lambda row: cost(tokenizer, task, row, examples))
+    (value,) = harness.evaluate(model, tokenizer, task, [row], examples, Settings(dtype=dtype))
+    return -value * _BITS_PER_NAT / len(str(row.target).encode()) if task.metric == "bits_per_byte" else value
 
 
 def quick_texts(bound: BoundSuite, tokenizer: Any, part: Part = "test") -> list[str]:
