@@ -1,0 +1,81 @@
+"""Held-out text against the training text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.manifests import documents, install, make_expert, manifest
+
+from cogen.cli.main import main
+from cogen.conformance.result import Failed
+from cogen.conformance.training_text import compare_training, read_training
+from cogen.errors import UsageError
+
+TEST = documents("powertest", 30)  # of 20 words, so of 13 word 8-grams
+
+
+def split(overlap: float) -> dict[str, Any]:
+    return {
+        "by": "file", "train_documents": 40, "dev_documents": 10, "test_documents": 30, "removed_duplicates": 0,
+        "removed_overlapping": 0, "test_8gram_overlap": overlap,
+    }  # fmt: skip
+
+
+def carded(folder: Path, overlap: float | None) -> Any:
+    data = manifest("power")["data"] | ({} if overlap is None else {"split": split(overlap)})
+    return make_expert(folder, data=data)
+
+
+def test_the_share_is_that_of_the_test_documents(tmp_path: Path) -> None:
+    """One document of 30 shares one of its 13 8-grams."""
+    copied = " ".join(TEST[3].split()[:8])
+    share = f"{1 / 13 / 30:.5f}"
+    assert share in compare_training(carded(tmp_path / "a", None), [f"before {copied} after"])
+    held = compare_training(carded(tmp_path / "b", float(share)), [f"before {copied} after"])
+    assert held == f"{share} of the test documents' word 8-grams stand in 1 training texts, the card says {share}"
+    with pytest.raises(Failed, match=r"the card says 0\.00200"):
+        compare_training(carded(tmp_path / "c", 0.002), [copied])
+    nothing = " ".join(TEST[3].split()[:7])
+    assert compare_training(carded(tmp_path / "d", 0.0), [nothing]).startswith("0.00000")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"), [(TEST[4], "document 5 of suites/test.jsonl"), (documents("powerdev", 2)[1], "2 of suites/dev")]
+)
+def test_a_whole_document_never_stands_there(tmp_path: Path, text: str, where: str) -> None:
+    """Whatever the card says, in either part, in whatever spelling."""
+    with pytest.raises(Failed, match=where):
+        compare_training(carded(tmp_path, 1.0), [f"so it is: {text.upper()}!"])
+
+
+def test_texts_are_read_from_where_a_publisher_has_them(tmp_path: Path) -> None:
+    """A folder of files, JSON Lines, one file."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.md").write_text("two")
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "c.jsonl").write_text(json.dumps({"text": "three"}) + "\n" + json.dumps({"text": "four"}) + "\n")
+    (tmp_path / "ignored.png").write_bytes(b"\xff")
+    assert list(read_training(tmp_path)) == ["one", "three", "four", "two"]
+    assert list(read_training(tmp_path / "a.txt")) == ["one"]
+    (tmp_path / "empty").mkdir()
+    for path, message in ((tmp_path / "nowhere", "is not there"), (tmp_path / "empty", "holds no texts")):
+        with pytest.raises(UsageError, match=message):
+            list(read_training(path))
+
+
+def test_by_the_command(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`cogen check --texts`: a copy is found, and texts that are not there end in one line."""
+    install(site, "power")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("other words")
+    assert main(["check", "power", "--texts", str(tmp_path / "texts")]) == 0
+    assert "✓ training text: 0.00000" in capsys.readouterr().out
+    (tmp_path / "texts" / "b.txt").write_text(TEST[0])
+    assert main(["check", "power", "--texts", str(tmp_path / "texts")]) == 1
+    said = capsys.readouterr().out
+    assert "✗ training text: document 1 of suites/test.jsonl stands in the training text" in said
+    assert main(["check", "power", "--texts", str(tmp_path / "no")]) == 3
+    assert "is not there" in capsys.readouterr().err
