@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import TrainError
-from cogen.fusion.distill.batches import plan_batches
+from cogen.fusion.distill.batches import needed, plan_batches, planned
+from cogen.fusion.distill.settings import Distillation
 
 lengths = st.lists(st.integers(2, 60), min_size=1, max_size=200)
 
@@ -58,3 +59,16 @@ def test_texts_without_anything_to_learn_are_left_out():
     assert {index for batch in batches for index in batch} == {1}
     with pytest.raises(TrainError, match="no text leaves anything to learn"):
         plan_batches([5, 5], [0, 0], 20, 64, 0)
+
+
+@given(lengths, st.integers(1, 8000), st.integers(0, 9))
+@settings(deadline=None, max_examples=80)
+def test_a_teacher_reads_what_the_run_comes_to(sizes: list[int], tokens: int, seed: int):
+    """Just that, or everything where just that is more than three quarters of the tokens."""
+    learned = [length - 1 for length in sizes]
+    wish = Distillation(tokens=tokens, tokens_a_step=64, seed=seed)
+    come = {index for batch in planned(sizes, learned, wish) for index in batch}
+    read = needed(sizes, learned, wish)
+    assert read == sorted(set(read))
+    little = sum(sizes[index] for index in come) <= 0.75 * sum(sizes)
+    assert set(read) == (come if little else set(range(len(sizes))))

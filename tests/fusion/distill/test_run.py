@@ -41,6 +41,12 @@ def bits(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def scored(machine: Any, wanted: FuseRecipe) -> list[int]:
+    """Tokens that the plan says each teacher reads."""
+    plan, _ = plan_distillation(machine, wanted)
+    return [stage.tokens for stage in plan.distillation.stages if stage.stage == "score"]
+
+
 @pytest.mark.parametrize("method", [name for name in LOSSES if name != "kl"] + ["uld+alm"])
 def test_every_loss_teaches(mixed: Any, texts: Path, tmp_path: Path, method: str) -> None:
     """The result is a plain checkpoint, and neither the pivot nor the control."""
@@ -109,6 +115,37 @@ def test_teachers_and_control_are_kept(
     built(mixed, recipe(texts, "uld+alm", strength=0.5), tmp_path / "two", progress=Listener())
     assert not [label for label in described if "control" in label]
     assert [label for label in described if label.startswith("teaching")]
+
+
+@pytest.mark.parametrize("mix", ["static", "best"])
+def test_a_short_run_has_teachers_read_what_it_comes_to(
+    mixed: Any, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mix: str
+) -> None:
+    """The bits are those of teachers that read everything; plan and progress count what is read."""
+    from cogen.fusion.distill import batches
+    from cogen.fusion.distill.teacher import LocalTeacher
+
+    heard: list[int] = []
+    plain = LocalTeacher.score
+
+    def score(self: Any, encoded: Any, wanted: Any) -> Any:
+        heard.append(len(encoded))
+        return plain(self, encoded, wanted)
+
+    monkeypatch.setattr(LocalTeacher, "score", score)
+    wanted = recipe(texts, "uld+alm", tokens=60, tokens_a_step=32, groups="apart", pivot="qq", mix=mix)
+    few = built(mixed, wanted, tmp_path / "few")
+    assert len(heard) == 2  # teachers
+    assert max(heard) < 8  # of sixteen texts
+    planned = [
+        stage.tokens for stage in plan_distillation(mixed, wanted)[0].distillation.stages if stage.stage == "score"
+    ]
+    monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "other cache"))
+    monkeypatch.setattr(batches, "_WORTH", 1.0)
+    everything = built(mixed, wanted, tmp_path / "everything")
+    assert heard[2:] == [16, 16]
+    assert [one < 0.6 * other for one, other in zip(planned, scored(mixed, wanted), strict=True)] == [True, True]
+    assert bits(few.folder) == bits(everything.folder)
 
 
 def test_pairwise_is_the_mean_of_the_single_runs(mixed: Any, texts: Path, tmp_path: Path) -> None:

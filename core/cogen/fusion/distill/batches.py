@@ -10,6 +10,8 @@ from cogen.fusion.distill.settings import Distillation
 
 #: Batches are cut from so many texts at a time, sorted by length: little padding, and still a random order.
 _WINDOW = 64
+#: A short run's teachers leave out what it never comes to, where that is this share of their tokens at least.
+_WORTH = 0.25
 
 
 def plan_batches(lengths: Sequence[int], learned: Sequence[int], tokens: int, size: int, seed: int) -> list[list[int]]:
@@ -51,6 +53,18 @@ def planned(lengths: Sequence[int], learned: Sequence[int], wish: Distillation) 
     size = max(16, wish.tokens_a_step // wish.accumulation)
     order = plan_batches(lengths, learned, wish.tokens, size, wish.seed)
     return order[: len(order) - len(order) % wish.accumulation] or order
+
+
+def needed(lengths: Sequence[int], learned: Sequence[int], wish: Distillation) -> list[int]:
+    """Texts that a teacher has to read, ascending: those that the run comes to.
+
+    All of them where that leaves out little: one reading then serves every seed, and runs of any length.
+
+    :param lengths, learned: as in :func:`plan_batches`.
+    """
+    found = sorted({index for batch in planned(lengths, learned, wish) for index in batch})
+    kept = sum(lengths[index] for index in found)
+    return found if kept <= (1 - _WORTH) * sum(lengths) else list(range(len(lengths)))
 
 
 def _cut(ordered: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:

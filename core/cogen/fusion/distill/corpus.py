@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cogen.fusion.distill.batches import planned
+from cogen.fusion.distill.batches import needed, planned
 from cogen.fusion.distill.encode import Encoded
 from cogen.fusion.distill.pairs import Taught, batch, pair
 from cogen.fusion.distill.settings import Distillation
@@ -21,14 +21,36 @@ if TYPE_CHECKING:
 class Teaching:
     """One teacher's side of the corpus.
 
-    :param encoded: every text as the teacher reads it; ``statistics`` of each, as :class:`TeacherCache` gives them.
+    :param encoded: every text as the teacher reads it.
+    :param statistics: of the texts that it has read, by their places, as :class:`TeacherCache` gives them.
     :param teaches: does it teach this text? One flag a text.
     """
 
     name: str
     encoded: Sequence[Encoded]
-    statistics: Sequence[Mapping[str, np.ndarray]]
+    statistics: Mapping[int, Mapping[str, np.ndarray]]
     teaches: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class Told(Mapping[int, Mapping[str, np.ndarray]]):
+    """Statistics of some texts, by their places among all: ``said[i]`` is of text ``places[i]``."""
+
+    places: Mapping[int, int]
+    said: Sequence[Mapping[str, np.ndarray]]
+
+    @classmethod
+    def of(cls, read: Sequence[int], said: Sequence[Mapping[str, np.ndarray]]) -> Told:
+        return cls({place: number for number, place in enumerate(read)}, said)
+
+    def __getitem__(self, place: int) -> Mapping[str, np.ndarray]:
+        return self.said[self.places[place]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 class Batches:
@@ -39,7 +61,7 @@ class Batches:
 
     def __init__(self, texts: Sequence[Encoded], teachings: Sequence[Teaching], padding: int, wish: Distillation):
         self.texts, self.teachings, self.padding = texts, teachings, padding
-        learned = [len(text.ids) - text.start if text.stop > text.start else 0 for text in texts]
+        learned = _learned(texts)
         self.order = planned([len(text.ids) for text in texts], learned, wish)
         self.learned = sum(learned[index] for part in self.order for index in part)
 
@@ -62,6 +84,16 @@ class Batches:
     def _told(self, number: int, index: int) -> Taught:
         teaching = self.teachings[number]
         return Taught.of(self.texts[index], teaching.encoded[index], teaching.statistics[index])
+
+
+def to_read(texts: Sequence[Encoded], wish: Distillation) -> list[int]:
+    """Texts that every teacher has to read; see :func:`~cogen.fusion.distill.batches.needed`."""
+    return needed([len(text.ids) for text in texts], _learned(texts), wish)
+
+
+def _learned(texts: Sequence[Encoded]) -> list[int]:
+    """Tokens of each text that are learned."""
+    return [len(text.ids) - text.start if text.stop > text.start else 0 for text in texts]
 
 
 def bits_per_byte(encoded: Encoded, statistics: Mapping[str, np.ndarray]) -> float:

@@ -55,7 +55,7 @@ def stages(
 ) -> list[PlannedStage]:  # fmt: skip
     """In the order in which they are done.
 
-    :param read: tokens of all texts, in the pivot's tokenizer.
+    :param read: tokens that every teacher reads, in the pivot's tokenizer.
     """
     found = []
     for source, told in zip((pivot, *teachers), (plan.pivot, *plan.teachers), strict=True):

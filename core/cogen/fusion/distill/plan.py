@@ -17,6 +17,7 @@ from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import calibration_texts, general_suites, suites_of
 from cogen.fusion.compatible import license_of, refuse_forbidden
 from cogen.fusion.costs import planned_suites
+from cogen.fusion.distill.corpus import to_read
 from cogen.fusion.distill.costs import cost_of, stages
 from cogen.fusion.distill.encode import Encoder
 from cogen.fusion.distill.groups import Cast, Group, cast
@@ -88,7 +89,8 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
         texts_digest=texts_digest(items),
         tokens=wish.tokens,
     )
-    read = sum(len(text.ids) for text in encoded)
+    heard = range(len(encoded)) if method in PREFERENCES else to_read(encoded, wish)
+    read = sum(len(encoded[index].ids) for index in heard)
     needs = needs_of(method, recipe.parameters)
     steps = stages(distillation, pivot, teachers, read, needs, planned, recipe.level)
     base = parts.pivot.base

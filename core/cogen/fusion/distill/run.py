@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
 from cogen.fusion.adapters.merge import write_merged
 from cogen.fusion.distill.align import align
-from cogen.fusion.distill.corpus import Batches, Teaching, bits_per_byte
+from cogen.fusion.distill.corpus import Batches, Teaching, Told, bits_per_byte, to_read
 from cogen.fusion.distill.encode import Encoded, Encoder
 from cogen.fusion.distill.launch import launched, launcher, training_dtype
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
@@ -90,16 +90,24 @@ def encoders(school: School) -> tuple[Encoder, list[Encoded]]:
     return encoder, encoder.encode(school.items, school.wish.max_length)
 
 
-def score(school: School, mentor: Mentor, wanted: Wanted, progress: Any = None) -> Teaching:
-    """What a teacher says of every text, from the cache where it said so before. It teaches all of them."""
+def score(
+    school: School, mentor: Mentor, wanted: Wanted, progress: Any = None, read: Sequence[int] | None = None
+) -> Teaching:
+    """What a teacher says of the texts, from the cache where it said so before. It teaches all of them.
+
+    :param read: places of those that it reads; left out, all.
+    """
+    read = range(len(school.items)) if read is None else read
     encoded = mentor.teacher.encoder.encode(school.items, school.wish.max_length)
     if progress:
         progress.describe(f"{mentor.name} reads the texts")
     cache = build(
-        mentor.teacher, encoded, wanted, texts_digest=texts_digest(school.items),
-        max_length=school.wish.max_length, progress=progress,
+        mentor.teacher, [encoded[index] for index in read], wanted,
+        texts_digest=texts_digest([school.items[index] for index in read]), max_length=school.wish.max_length,
+        progress=progress,
     )  # fmt: skip
-    return Teaching(mentor.name, encoded, cache, [True] * len(encoded))
+    told = Told.of(read, cache)
+    return Teaching(mentor.name, encoded, told, [index in told for index in range(len(encoded))])
 
 
 def shared(teachings: Sequence[Teaching], wish: Distillation) -> list[Teaching]:
@@ -107,12 +115,12 @@ def shared(teachings: Sequence[Teaching], wish: Distillation) -> list[Teaching]:
     if wish.mix == "static" or len(teachings) < 2:
         return list(teachings)
     bits = [
-        [bits_per_byte(encoded, teaching.statistics[index]) for index, encoded in enumerate(teaching.encoded)]
+        {index: bits_per_byte(teaching.encoded[index], said) for index, said in teaching.statistics.items()}
         for teaching in teachings
     ]
-    best = [min(range(len(bits)), key=lambda number: (bits[number][index], number)) for index in range(len(bits[0]))]
+    best = {index: min(range(len(bits)), key=lambda number: (bits[number][index], number)) for index in bits[0]}
     return [
-        Teaching(teaching.name, teaching.encoded, teaching.statistics, [choice == number for choice in best])
+        replace(teaching, teaches=[best.get(index) == number for index in range(len(teaching.encoded))])
         for number, teaching in enumerate(teachings)
     ]
 
@@ -158,7 +166,7 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
             lambda: load_model(school.pivot, "bfloat16"), school.tokenizer, model_digest(school.pivot)
         )
         columns = [
-            [mean_logprob(one) for one in score(school, mentor, Wanted(logprob=True), progress).statistics]
+            [mean_logprob(said) for said in score(school, mentor, Wanted(logprob=True), progress).statistics.values()]
             for mentor in [*mentors, Mentor("the pivot as it is", initial)]
         ]
         said = np.array(columns).T
@@ -181,7 +189,8 @@ def _taught(
         lessons: list[Lesson] = []
         if method is not None:
             wanted = needs_of(method.name, method.parameters)
-            teachings = shared([score(school, mentor, wanted, progress) for mentor in mentors], school.wish)
+            read = to_read(texts, school.wish)
+            teachings = shared([score(school, mentor, wanted, progress, read) for mentor in mentors], school.wish)
             lessons = _lessons(encoder, texts, mentors, teachings, method)
         batches = Batches(texts, teachings, school.padding, school.wish)
         if launcher():
