@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
+from cogen_registry.auth import required
 from cogen_registry.errors import Refused
 from cogen_registry.limits import Guard
 from cogen_registry.pages.refusals import refusal
@@ -36,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title=settings.title, lifespan=lifespan, redoc_url=None, description=__doc__)
     app.state.service = service
-    app.add_middleware(Guard, limits=settings.limits)
+    app.add_middleware(Guard, limits=settings.limits, required=required(service.sessions))
 
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:
@@ -55,8 +56,10 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     def unknown(request: Request, error: HTTPException) -> Response:
-        message = "there is no such page" if error.status_code == 404 else str(error.detail)
-        return refusal(service, request, error.status_code, message, None, error.headers)
+        message, hint = str(error.detail), "/docs says what can be asked"
+        if error.status_code == 404:
+            message, hint = "there is no such page", "the start page / leads to all; /docs lists what programs can ask"
+        return refusal(service, request, error.status_code, message, hint, error.headers)
 
     @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     def healthz() -> dict[str, str]:

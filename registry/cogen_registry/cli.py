@@ -217,7 +217,9 @@ def publisher_add(
         raise Refused(400, f"{name!r} can't be a publisher's name", hint="lower-case letters, digits and single dashes")
     with _sessions(root, database).write() as session:
         if session.scalar(select(Publisher).where(Publisher.name == name)):
-            raise Refused(409, f"there is a publisher {name!r} already")
+            raise Refused(
+                409, f"there is a publisher {name!r} already", hint="`cogen-registry publisher list` shows it"
+            )
         session.add(Publisher(name=name, title=title or name, limits={}))
     typer.echo(f"added {name}", err=True)
 

@@ -14,13 +14,11 @@ class Refused(Exception):
     :param headers: What the protocol wants beside it, such as the Hub's ``X-Error-Code``.
     """
 
-    def __init__(
-        self, status: int, message: str, *, hint: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, *, hint: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.hint, self.headers = status, message, hint, dict(headers or {})
 
 
-def missing(what: str) -> Refused:
+def missing(what: str, hint: str) -> Refused:
     """404, in the same words whether it is hidden or not there."""
-    return Refused(404, f"there is no {what}")
+    return Refused(404, f"there is no {what}", hint=hint)

@@ -21,8 +21,10 @@ class Limits(BaseModel):
     members: int = 5_000
     metadata: int = 2 * MB
     weight: int = Field(50 * GB, description="one file of weights")
-    #: A body of JSON (commits carry small files in it).
-    json_body: int = 64 * MB
+    #: A body of JSON, which is read whole; of the expert API, which asks for a token first, four times as much.
+    json_body: int = MB
+    #: A commit: small files come in it, line by line.
+    commit: int = 64 * MB
     #: Everything that one publisher stores.
     publisher: int = 200 * GB
     #: A body whose bytes come slower than ``slow_bytes`` in ``slow_seconds`` is given up.

@@ -254,7 +254,10 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
     except (InvalidVersion, Refused):
         row = None
     if row is None or (row.state != "released" and (viewer is None or row.project.publisher_id != viewer.id)):
-        raise missing(f"release {name} {version}"[:200])
+        raise missing(
+            f"release {name} {version}"[:200],
+            "/simple/ lists what is released; what is in quarantine, its owner's token sees",
+        )
     return row
 
 

@@ -29,7 +29,7 @@ class DiskStore:
 
     def place(self, sha256: str) -> Path:
         if not _NAME.fullmatch(sha256):
-            raise missing("such blob")
+            raise missing("such blob", "`cogen-registry check` says what is lost")
         return self.root / sha256[:2] / sha256
 
     def stage(self) -> StagedFile:
@@ -45,7 +45,7 @@ class DiskStore:
         try:
             return _blocks(self.place(sha256), start, stop)
         except FileNotFoundError:
-            raise missing("such blob") from None
+            raise missing("such blob", "`cogen-registry check` says what is lost") from None
 
     def delete(self, sha256: str) -> None:
         self.place(sha256).unlink(missing_ok=True)

@@ -66,7 +66,7 @@ class S3Store:
 
     def key(self, sha256: str) -> str:
         if not _NAME.fullmatch(sha256):
-            raise missing("such blob")
+            raise missing("such blob", "`cogen-registry check` says what is lost")
         return f"{self.prefix}{sha256[:2]}/{sha256}"
 
     def stage(self) -> StagedObject:
@@ -91,7 +91,7 @@ class S3Store:
             body = self.client.get_object(**asked)["Body"]
         except self.errors as error:
             if _absent(error):
-                raise missing("such blob") from None
+                raise missing("such blob", "`cogen-registry check` says what is lost") from None
             if error.response["Error"]["Code"] == "InvalidRange":
                 return iter(())
             raise

@@ -119,7 +119,10 @@ def one(service: Service, publisher: str, name: str, version: int | None = None)
         found = session.execute(statement).all()
         row = next((row for row in found if version in (None, row.Composite.version)), None)
         if row is None:
-            raise missing(f"composite {publisher}/{name}" + (f" in version {version}" if version else ""))
+            raise missing(
+                f"composite {publisher}/{name}" + (f" in version {version}" if version else ""),
+                "/api/v1/composites lists them",
+            )
         return models.CompositeDetail(
             **_fields(session, row.Composite, publisher),
             lock=row.Composite.lock,

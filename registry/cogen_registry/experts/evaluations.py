@@ -161,5 +161,5 @@ def evidence_of(service: Service, id: int) -> str:
             .where(Evaluation.id == id, Release.state == "released")
         )
     if found is None:
-        raise missing(f"evaluation {id}")
+        raise missing(f"evaluation {id}", "an expert's evaluations say their numbers")
     return found

@@ -21,6 +21,7 @@ from cogen_registry.service import Service
 
 #: Composites that an expert's page names.
 _USES = 20
+_SEARCH = "/api/v1/experts?q=… searches; check the spelling"
 #: Statements are made once: to put one together takes as long as to run it.
 _ROWS = (
     select(*COLUMNS, Expert.current, Release)
@@ -62,7 +63,7 @@ def _chosen(rows: Sequence[Any], id: str, version: str | None) -> Any:
     same = None if version is None else _same(version)
     found = [row for row in rows if same in (None, row.Release.same)]
     if not found:
-        raise missing(f"expert {id!r}" + (f" in version {version}" if version else ""))
+        raise missing(f"expert {id!r}" + (f" in version {version}" if version else ""), _SEARCH)
     return max(found, key=lambda one: (one.current, Version(one.Release.version)))
 
 
@@ -70,7 +71,7 @@ def _same(version: str) -> str:
     try:
         return canonicalize_version(Version(version))
     except InvalidVersion:
-        raise missing(f"version {version!r}") from None
+        raise missing(f"version {version!r}", "it looks like 1.0.2; an expert's page lists them") from None
 
 
 def detail(service: Service, id: str, version: str | None = None, base_url: str = "") -> models.Detail:
@@ -126,7 +127,7 @@ def publisher_of(service: Service, name: str) -> models.Publisher:
     with service.sessions.read() as session:
         publisher = session.scalar(select(Publisher).where(Publisher.name == name))
         if publisher is None:
-            raise missing(f"publisher {name!r}")
+            raise missing(f"publisher {name!r}", _SEARCH)
         keys = session.scalars(select(Key).where(Key.publisher_id == publisher.id).order_by(Key.id)).all()
     found = find(service, Query(publisher=name, limit=100))
     return models.Publisher(

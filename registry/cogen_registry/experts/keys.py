@@ -51,7 +51,7 @@ def revoke(service: Service, principal: Principal, name: str) -> models.PublicKe
     with service.sessions.write() as session:
         key = session.scalar(select(Key).where(Key.fingerprint == name, Key.publisher_id == principal.id))
         if key is None:
-            raise missing(f"key {name!r} of {principal.name}")
+            raise missing(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")
         key.revoked = key.revoked or now()
         answer = models.PublicKey.model_validate(key, from_attributes=True)
     service.changed()

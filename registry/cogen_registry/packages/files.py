@@ -28,7 +28,7 @@ def send(service: Service, request: Request, sha256: str, name: str) -> Response
             .where(Release.filename == filename, Release.sha256 == sha256, Release.state == "released")
         ).first()  # fmt: skip
     if row is None:
-        raise missing("such file")
+        raise missing("such file", "/simple/ lists what there is")
     blob, size, kind = sha256, row.size, "application/octet-stream"
     if filename != name:
         blob, kind = row.metadata_sha256, "text/plain; charset=utf-8"

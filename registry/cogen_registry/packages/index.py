@@ -62,7 +62,7 @@ class Pages:
             shown = select(Release).join(Project).where(Project.name == name, Release.state == "released")
             releases = sorted(session.scalars(shown).all(), key=lambda one: Version(one.version))
         if not releases:
-            raise missing(f"project {name}")
+            raise missing(f"project {name}", "/simple/ lists all; check the spelling")
         files = tuple(_file(one) for one in releases)
         if form is not Format.JSON_V1:  # its serializer writes attributes as they are
             files = tuple(replace(one, yanked=_escaped(one.yanked)) for one in files)

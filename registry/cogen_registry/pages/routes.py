@@ -46,7 +46,7 @@ def _browsing(routes: APIRouter, service: Service) -> None:
     @routes.api_route("/static/{name}", methods=_READ)
     def static(name: str) -> Response:
         if (content := assets().get(name)) is None:
-            raise missing("such file")
+            raise missing("such file", "load the page again")
         headers = HEADERS | {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(content, 200, headers, _KINDS[name.rpartition(".")[2]])
 

@@ -11,14 +11,13 @@ from cogen_registry.service import Service
 def refuse(
     status: int,
     message: str,
-    hint: str | None = None,
+    hint: str,
     *,
     code: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Refused:
     """A refusal whose reason the client shows, whichever of its exceptions it becomes."""
-    words = f"{message} ({hint})" if hint else message
-    said = {"X-Error-Message": words.encode("ascii", "backslashreplace").decode().replace("\n", " ")}
+    said = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode().replace("\n", " ")}
     if code:
         said["X-Error-Code"] = code
     return Refused(status, message, hint=hint, headers=said | (headers or {}))
@@ -31,12 +30,18 @@ def no_repository(name: str) -> Refused:
 
 def no_revision(name: str, revision: str) -> Refused:
     """``RevisionNotFoundError``."""
-    return refuse(404, f"{name} has no revision {revision!r}", code="RevisionNotFound")
+    return refuse(
+        404,
+        f"{name} has no revision {revision!r}",
+        f"/api/models/{name}/refs lists branches and tags",
+        code="RevisionNotFound",
+    )
 
 
 def no_entry(name: str, path: str, commit: str) -> Refused:
     """``EntryNotFoundError``; the commit lets the client remember that the file is not in it."""
-    return refuse(404, f"{name} has no {path!r}", code="EntryNotFound", headers={"X-Repo-Commit": commit})
+    hint = f"/api/models/{name}/tree/{commit} lists its files"
+    return refuse(404, f"{name} has no {path!r}", hint, code="EntryNotFound", headers={"X-Repo-Commit": commit})
 
 
 def base_url(service: Service, request: Request) -> str:

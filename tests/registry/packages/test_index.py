@@ -120,7 +120,9 @@ def test_what_is_not_there_is_not_found(client: TestClient, post: Post, tmp_path
         f"/files/{digest}/.metadata",
     ):  # fmt: skip
         assert client.get(path).status_code == 404, path
-    assert client.get("/simple/torch/").json() == {"error": "there is no project torch", "hint": None}
+    assert client.get("/simple/torch/").json() == {
+        "error": "there is no project torch", "hint": "/simple/ lists all; check the spelling",
+    }  # fmt: skip
 
 
 def test_pages_are_sent_once(client: TestClient, post: Post, tmp_path: Path) -> None:
