@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cogen_registry.errors import Refused
+
+if TYPE_CHECKING:
+    from cogen_registry.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
 publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Teams that may publish here.")
@@ -54,7 +57,7 @@ def serve(
     database: Database = None,
     blobs: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of files.")] = None,
     url: Annotated[str | None, typer.Option(help="As clients see this service, behind a proxy.")] = None,
-    title: Annotated[str, typer.Option(help="Shown on the pages.")] = "CoGen registry",
+    title: Annotated[str | None, typer.Option(help='Shown on the pages; default: "CoGen registry".')] = None,
     embedder: Annotated[
         str | None, typer.Option(help='Source of the model for search by meaning; "none": without.')
     ] = None,
@@ -62,36 +65,50 @@ def serve(
 ) -> None:
     """Serve until interrupted."""
     import socket
-    import tomllib
 
     import uvicorn
-    from pydantic import ValidationError
 
     from cogen_registry.app import create_app
     from cogen_registry.connections import watched
-    from cogen_registry.settings import Settings
 
     options: dict[str, Any] = {"root": root, "database": database, "blobs": blobs, "url": url, "title": title,
                                "embedder": embedder}  # fmt: skip
-    try:
-        known = tomllib.loads(settings.read_text(encoding="utf-8")) if settings else {}
-        chosen = Settings.model_validate(known | {key: value for key, value in options.items() if value is not None})
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise Refused(
-            400, f"{settings} cannot be used: {' '.join(str(error).split())}", hint="see docs/registry.md"
-        ) from error
+    chosen = chosen_settings(settings, options)
     try:
         listening = socket.create_server((host, port), backlog=512)
     except OSError as error:
         raise Refused(
             400, f"{host}:{port} cannot be listened on: {error.strerror}", hint="choose another --port"
         ) from error
-    config = uvicorn.Config(
-        create_app(chosen), limit_concurrency=chosen.limits.requests, access_log=False, log_level="warning",
-        timeout_keep_alive=30, server_header=False, http=watched(chosen.limits), ws="none",
-    )  # fmt: skip
-    typer.echo(f"serving {root} at http://{host}:{listening.getsockname()[1]}", err=True)
-    uvicorn.Server(config).run(sockets=[listening])
+    with listening:
+        config = uvicorn.Config(
+            create_app(chosen), limit_concurrency=chosen.limits.requests, access_log=False, log_level="warning",
+            timeout_keep_alive=30, server_header=False, http=watched(chosen.limits), ws="none",
+        )  # fmt: skip
+        typer.echo(f"serving {root} at http://{host}:{listening.getsockname()[1]}", err=True)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def chosen_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
+    """What a TOML file says, and the options that were given over it.
+
+    :raises Refused: 400, the file is not there, is no TOML, or says something that no setting is.
+    """
+    import tomllib
+
+    from pydantic import ValidationError
+
+    from cogen_registry.settings import Settings
+
+    try:
+        known = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
+        return Settings.model_validate(known | {key: value for key, value in options.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise Refused(400, f"{file or 'an option'} cannot be used: {reason}", hint="docs/registry.md names all settings")
 
 
 @app.command("export")

@@ -11,8 +11,9 @@ from support.shelf import open_service, put
 
 from cogen_registry.auth import new_token
 from cogen_registry.beside import beside
-from cogen_registry.cli import main
+from cogen_registry.cli import chosen_settings, main
 from cogen_registry.database.tables import Publisher, Release, now
+from cogen_registry.errors import Refused
 from cogen_registry.settings import Settings
 
 
@@ -83,3 +84,53 @@ def test_lists_of_a_root_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixt
     for verb in (["quarantine"], ["token", "list"], ["publisher", "list"]):
         assert main([*verb, "--root", str(tmp_path / "nothing")]) == 1
         assert "holds no registry" in capsys.readouterr().err
+
+
+def test_settings_come_from_a_file_and_options_win(tmp_path: Path) -> None:
+    """An option that was not given leaves what the file says."""
+    file = tmp_path / "settings.toml"
+    file.write_text('title = "Tidal models"\nurl = "https://one.example.org"\n[limits]\nwheel = 5\n')
+    options = {"root": tmp_path, "title": None, "url": "https://two.example.org", "blobs": None}
+    chosen = chosen_settings(file, options)
+    assert (chosen.title, chosen.url, chosen.limits.wheel) == ("Tidal models", "https://two.example.org", 5)
+    assert chosen.limits.weight == chosen_settings(None, {"root": tmp_path}).limits.weight
+    assert chosen_settings(None, {"root": tmp_path}).title == "CoGen registry"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x", "Expected '=' after a key"),
+        ("slow = 1", "slow: Extra inputs are not permitted"),
+        ("[limits]\nwheel = 'much'", "limits.wheel: Input should be a valid integer"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_settings_that_are_none(tmp_path: Path, text: str | None, reason: str) -> None:
+    file = tmp_path / "settings.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(Refused) as caught:
+        chosen_settings(file, {"root": tmp_path})
+    assert caught.value.message.startswith(f"{file} cannot be used: {reason}")
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_serve_takes_the_title_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command itself has no title of its own that would win."""
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def create(settings: Settings) -> None:
+        seen.append(settings.title)
+        raise Stop
+
+    monkeypatch.setattr("cogen_registry.app.create_app", create)
+    file = tmp_path / "settings.toml"
+    file.write_text('title = "Tidal models"\n')
+    with pytest.raises(Stop):
+        main(["serve", "--root", str(tmp_path), "--port", "0", "--settings", str(file)])
+    assert seen == ["Tidal models"]
