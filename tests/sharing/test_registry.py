@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import sigstore
 from support.hub import Registry
 from support.trees import tree
 from support.users import Users, publisher, token
 
 from cogen import trust
 from cogen.checkpoints.sources import fetch
+from cogen.trust.identities import CONFIG, TOKEN
 
 
 @pytest.mark.parametrize("tool", ["uv", pytest.param("pip", marks=pytest.mark.slow)])
@@ -218,3 +220,49 @@ def test_a_mirror_of_plain_files(registry: Registry, users: Users, tmp_path: Pat
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_team_signs_as_somebody(
+    registry: Registry, users: Users, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Sigstore, without a key: wheel and weights; whoever signs next has to be the same."""
+    with sigstore.running(tmp_path) as (ours, file):
+        monkeypatch.setenv(CONFIG, str(file))
+        monkeypatch.setenv(TOKEN, ours.token("alice@example.org"))
+        team = users("keyless")
+        team.ok("login", registry.url, "--token", token(registry, "keyless"))
+        tree(team.home / "plugin", "fjord", apart=True)
+        assert "two ways to sign" in team.refused("publish", "plugin", "--yes", "--identity", "--key", "k", code=3)
+        published = team.ok("publish", "plugin", "--yes", "--identity")
+        alice = trust.Identity("alice@example.org", ours.issuer)
+        assert (published["state"], published["key"]) == ("released", alice.fingerprint)
+        assert published["identity"] == str(alice)
+        assert not (team.home / "config" / "keys").exists()
+        assert ours.entries == 3  # who it is, the weights, the wheel
+
+        # who adds needs neither a token nor the log, only its roots
+        monkeypatch.delenv(TOKEN)
+        user = users("user")
+        user.ok("login", registry.url, "--read-only")
+        (known,) = user("search", "fjord").data["experts"][:1]
+        assert known["signed"]
+        added = user.ok("add", "fjord")
+        assert (added["key"], added["weights"][0]["signed"]) == (alice.fingerprint, True)
+        (finding,) = user.ok("verify", "fjord")["findings"]
+        assert (finding["ok"], finding["key"], finding["signer"]) == (True, alice.fingerprint, str(alice))
+        assert ours.entries == 3
+
+        # somebody else with the team's token
+        monkeypatch.setenv(TOKEN, ours.token("mallory@example.org"))
+        tree(team.home / "plugin", "fjord", version="2.0", apart=True)
+        mallory = team.ok("publish", "plugin", "--yes", "--identity")
+        monkeypatch.delenv(TOKEN)
+        assert mallory["key"] != alice.fingerprint
+        assert "the key of keyless changed" in user.refused("add", "fjord")
+        assert user.ok("verify", "fjord")["findings"][0]["ok"]
+        user.ok("add", "fjord", "--key", mallory["key"])
+
+        # without the roots nothing is taken for verified
+        monkeypatch.setenv(CONFIG, str(tmp_path / "none"))
+        assert "cannot be used" in users("other").refused("add", "fjord", "--registry", registry.url)

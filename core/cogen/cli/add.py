@@ -31,6 +31,7 @@ def command(
     from cogen.sharing import add, environment
     from cogen.sharing.registry import required
     from cogen.sharing.resolve import parse, resolve
+    from cogen.trust import brief, read_identity
 
     wanted, version = parse(name)
     tool = environment.tool(with_)
@@ -45,7 +46,9 @@ def command(
         how = (
             "as you asked" if key else "for the first time; --key FINGERPRINT would compare it with what you were told"
         )
-        out.status(f"trusting the key {trusted.key} of {release.publisher} {how}")
+        identity = read_identity(trusted.public_key)
+        whose = f"{identity}, {trusted.key}," if identity else f"the key {trusted.key}"
+        out.status(f"trusting {whose} of {release.publisher} {how}")
     with out.progress(None, f"fetching {release.filename}", "bytes") as bar:
         verified = add.fetch(client, release, trusted, weights=weights, advance=bar.advance)
     facts: dict[str, Any] = {
@@ -53,7 +56,7 @@ def command(
         "publisher": release.publisher, "key": trusted.key if trusted else None, "sha256": release.sha256,
         "registry": client.url, "weights": [one.model_dump(exclude={"files"}) for one in verified.weights],
     }  # fmt: skip
-    signed = f"signed by {release.publisher} ({trusted.key[:23]}…)" if trusted else "not signed"
+    signed = f"signed by {release.publisher} ({brief(trusted.public_key)})" if trusted else "not signed"
     if dry_run:
         out.success(f"{release.project} {release.version} is {signed}; nothing was installed")
         out.result({**facts, "installed": False})

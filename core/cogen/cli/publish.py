@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cogen.cli.output import out
+from cogen.errors import UsageError
 
 
 class Target(StrEnum):
@@ -29,6 +30,9 @@ def command(
         str | None, typer.Option(help="NAMESPACE/NAME for weights that are not in the package; default: TEAM/EXPERT.")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="Private key in PEM; default: your own, made if missing.")] = None,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Sign by Sigstore as who you are (e-mail, CI workflow), without a key.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check, send nothing.")] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds until it has to be visible.")] = 60.0,
@@ -42,9 +46,13 @@ def command(
 
     from cogen.sharing.publishing.publish import Order, carry_out, prepare
     from cogen.sharing.registry import required
+    from cogen.trust import IdentitySigner
 
     known = required(registry) if to == Target.registry else None
-    order = Order(folder.resolve(), known, to == Target.hub, weights, key, wait)
+    if identity and key is not None:
+        raise UsageError("--identity and --key are two ways to sign", hint="leave one out")
+    signer = IdentitySigner() if identity else key
+    order = Order(folder.resolve(), known, to == Target.hub, weights, signer, wait)
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         wheel, outcome = prepare(order, Path(place), out.status)
         where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub"}[to.value]
@@ -61,4 +69,5 @@ def command(
         out.error(f"{outcome.project} {outcome.version} is in quarantine, nobody sees it: {outcome.reason}")
         out.hint("mend what it says, or wait; `cogen publish` asks again")
         raise typer.Exit(1)
-    out.success(f"published {outcome.project} {outcome.version} to {where}, signed with {outcome.key}")
+    how = f"as {outcome.identity}" if outcome.identity else f"with {outcome.key}"
+    out.success(f"published {outcome.project} {outcome.version} to {where}, signed {how}")

@@ -49,7 +49,7 @@ def command(
 
 def _show(finding: Any) -> None:
     mark = "✗" if finding.problems else "✓"
-    signed = f", signed by {finding.publisher} ({finding.key[:23]}…)" if finding.key else ""
+    signed = f", signed by {finding.publisher} ({finding.signer})" if finding.signer else ""
     out.text(f"{mark} {finding.name} {finding.version}: {finding.files} files{signed}")
     for problem in finding.problems:
         out.text(f"    {problem}")

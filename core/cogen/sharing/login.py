@@ -9,7 +9,7 @@ from typing import Any
 
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
-from cogen.trust import fingerprint, new_key, prove_possession, public_key
+from cogen.trust import Signer, fingerprint, new_key, proven, public_key
 from cogen.trust.keys import PASSWORD
 from cogen.trust.registries import Registry, default_key, remember
 
@@ -41,7 +41,7 @@ def login(url: str, token: str | None, *, key: Path | None = None, make_key: boo
         new_key(file, password())
         told.made = True
     if publisher and (key is not None or file.exists()):
-        told.key, told.key_file = register(client, publisher, file), file
+        told.key, told.key_file = fingerprint(register(client, publisher, file)), file
     elif told.made:
         told.key, told.key_file = fingerprint(public_key(file, password())), file
     told.config = remember(Registry(url, token, publisher, (publisher,) if publisher else ()))
@@ -60,14 +60,14 @@ def whoami(client: Client) -> tuple[str, list[str]]:
         raise RegistryError(f"{client.url} is not a registry of CoGen", hint="check the URL") from error
 
 
-def register(client: Client, publisher: str, file: Path) -> str:
-    """Make the key known as the publisher's; the same again changes nothing. Returns its fingerprint.
+def register(client: Client, publisher: str, signer: Signer) -> str:
+    """Make a key or an identity known as the publisher's; the same again changes nothing. Returns it.
 
     :raises RegistryError: the registry refuses it. :raises TrustError: it can't be used.
     """
-    pem = public_key(file, password())
-    client.send("POST", "/api/v1/keys", json={"pem": pem, "proof": prove_possession(file, publisher, password())})
-    return fingerprint(pem)
+    pem, proof = proven(signer, publisher, password())
+    client.send("POST", "/api/v1/keys", json={"pem": pem, "proof": proof})
+    return pem
 
 
 def password() -> str | None:

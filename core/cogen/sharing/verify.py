@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
@@ -21,7 +22,8 @@ from cogen.remote.errors import NotThere, RegistryError
 from cogen.sharing import environment
 from cogen.sharing.weights import address, listing
 from cogen.sharing.wheels import read_wheel
-from cogen.trust import check_statement, fingerprint
+from cogen.trust import brief, check_statement, fingerprint
+from cogen.trust.errors import TrustError
 from cogen.trust.receipts import Receipt, receipt_of, receipts
 from cogen.trust.registries import Registry, pinned, registries
 
@@ -37,6 +39,8 @@ class Finding:
     version: str
     publisher: str | None = None
     key: str | None = None
+    #: The key or the identity, for people.
+    signer: str | None = None
     files: int = 0
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -64,7 +68,10 @@ def verify_all(names: list[str], *, online: bool = True) -> Iterator[Finding]:
 
 def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
     """Compare installed files, signature, weights and what the registry says today with a receipt."""
-    finding = Finding(receipt.project, receipt.version, receipt.publisher, receipt.key, len(receipt.files))
+    finding = Finding(receipt.project, receipt.version, receipt.publisher, receipt.key, files=len(receipt.files))
+    if receipt.public_key:
+        with contextlib.suppress(TrustError):  # then there is a problem below
+            finding.signer = brief(receipt.public_key)
     found = environment.installed(receipt.project)
     if found is None:
         finding.problems.append("it is not installed any more")

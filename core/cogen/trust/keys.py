@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.trust.errors import TrustError, extra_missing
+from cogen.trust.identities import IdentitySigner, check_proof, read_identity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -66,15 +67,32 @@ def public_key(path: Path, password: str | None = None) -> str:
 
 
 def fingerprint(public_pem: str) -> str:
-    """``sha256:`` + hex of the key's DER SubjectPublicKeyInfo, however the PEM was written.
+    """``sha256:`` + hex of the key's DER SubjectPublicKeyInfo, however the PEM was written; or of an identity.
 
-    :raises TrustError: it is no public key on a curve that can be used here.
+    :raises TrustError: it is no public key on a curve that can be used here, and no identity.
     """
+    if identity := read_identity(public_pem):
+        return identity.fingerprint
     key = load_public(public_pem)
     from cryptography.hazmat.primitives import serialization
 
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return "sha256:" + hashlib.sha256(der).hexdigest()
+
+
+#: What signs: the file of a private key, or somebody.
+Signer = Path | IdentitySigner
+
+
+def proven(signer: Signer, publisher: str, password: str | None = None) -> tuple[str, str]:
+    """(public key or identity, proof that it is the publisher's), as a registry takes them.
+
+    :raises TrustError: see :func:`public_key` and :meth:`IdentitySigner.prove`.
+    """
+    if isinstance(signer, IdentitySigner):
+        identity, proof = signer.prove(publisher)
+        return identity.text, proof
+    return public_key(signer, password), prove_possession(signer, publisher, password)
 
 
 def prove_possession(private_key: Path, publisher: str, password: str | None = None) -> str:
@@ -88,7 +106,10 @@ def prove_possession(private_key: Path, publisher: str, password: str | None = N
 
 
 def check_possession(public_pem: str, publisher: str, proof: str) -> None:
-    """:raises TrustError: ``proof`` was not made with this key for this publisher."""
+    """:raises TrustError: ``proof`` was not made with this key, or by this identity, for this publisher."""
+    if identity := read_identity(public_pem):
+        check_proof(identity, publisher, proof)
+        return
     public = load_public(public_pem)
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
@@ -132,6 +153,23 @@ def load_private(path: Path, password: str | None) -> EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
         raise TrustError(f"the key {path} is not on the curve P-256", hint="`cogen login --new-key` makes one that is")
     return key
+
+
+def brief(public: str) -> str:
+    """Who or what signed, for a line of a terminal: an identity, or the first digits of a key's fingerprint.
+
+    :raises TrustError: see :func:`fingerprint`.
+    """
+    return str(read_identity(public) or f"{fingerprint(public)[:23]}…")
+
+
+def plain(public: str) -> str:
+    """A public key alone, or an identity, as everybody writes it: what stands around it is nobody's business.
+
+    :raises TrustError: see :func:`fingerprint`.
+    """
+    identity = read_identity(public)
+    return identity.text if identity else _pem(load_public(public))
 
 
 def load_public(public_pem: str) -> EllipticCurvePublicKey:

@@ -1,4 +1,4 @@
-"""The one place that knows model-signing: folders signed with a key, offline.
+"""The one place that knows model-signing: folders signed with a key, offline, or as an identity of Sigstore.
 
 A bundle (Sigstore's JSON around a DSSE envelope) carries the list of files with their SHA-256 and how they were
 listed. The library takes over from there which paths to ignore, so a signer could leave a file out and change it later;
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cogen.trust.errors import TrustError, extra_missing
-from cogen.trust.keys import load_private, load_public
+from cogen.trust.identities import REACH, IdentitySigner, config_file, read_identity, trust
+from cogen.trust.keys import Signer, load_private, load_public
 
 #: The signature of a folder, inside of it; the only file that it does not cover.
 SIGNATURE = "model.sig"
@@ -26,45 +27,63 @@ _PREDICATE = "https://model_signing/signature/v1.0"
 _MAX_BUNDLE = 16 << 20
 
 
-def sign_folder(folder: Path, private_key: Path, password: str | None = None) -> dict[str, Any]:
+def sign_folder(folder: Path, signer: Signer, password: str | None = None) -> dict[str, Any]:
     """The bundle of a signature over every file in ``folder`` but ``model.sig``; nothing is written.
 
-    :raises TrustError: the key can't be used, or the folder can't be signed (it holds a symbolic link, say).
+    :raises TrustError: the key can't be used, Sigstore doesn't sign, or the folder can't be signed (it holds a symbolic
+        link, say).
     """
-    load_private(private_key, password)  # says in our words what is wrong with a key
     hashing, signing, _ = _library()
+    config = signing.Config()
+    hint = "it may hold plain files only, no symbolic links"
+    if isinstance(signer, IdentitySigner):
+        trust()  # says in our words what is wrong with a configuration
+        token, hint = signer.token(), f"{hint}; and {REACH}"
+        try:
+            config.use_sigstore_signer(identity_token=token, trust_config=config_file())
+        except Exception as error:
+            raise TrustError(f"Sigstore does not answer: {_line(error)}", hint=REACH) from error
+    else:
+        load_private(signer, password)  # the same of a key
+        config.use_elliptic_key_signer(private_key=signer, password=password.encode() if password else None)
     with tempfile.TemporaryDirectory(prefix="cogen-sign-") as place:
         bundle = Path(place) / "bundle.json"
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                signing.Config().use_elliptic_key_signer(
-                    private_key=private_key, password=password.encode() if password else None
-                ).set_hashing_config(_config(hashing)).sign(folder, bundle)
+                config.set_hashing_config(_config(hashing)).sign(folder, bundle)
             value: dict[str, Any] = json.loads(bundle.read_text(encoding="utf-8"))
         except Exception as error:
-            raise TrustError(
-                f"{folder} cannot be signed: {_line(error)}", hint="it may hold plain files only, no symbolic links"
-            ) from error
+            raise TrustError(f"{folder} cannot be signed: {_line(error)}", hint=hint) from error
     return value
 
 
 def check_folder(folder: Path, bundle: dict[str, Any], public_pem: str) -> None:
-    """Every file in ``folder`` (but ``model.sig``) is as it was signed with this key, and none is missing or new.
+    """Every file in ``folder`` (but ``model.sig``) is as it was signed, and none is missing or new.
 
+    :param public_pem: the key that it was signed with, or the identity (:class:`~cogen.trust.identities.Identity`).
     :raises TrustError: otherwise; the message names the files that differ.
     """
-    load_public(public_pem)
+    identity = read_identity(public_pem)
+    if identity is None:
+        load_public(public_pem)
     check_scope(bundle)
     hashing, _, verifying = _library()
+    if identity is not None:
+        trust()
     with tempfile.TemporaryDirectory(prefix="cogen-verify-") as place:
         pem, sig = Path(place) / "key.pub", Path(place) / "bundle.json"
         pem.write_text(public_pem, encoding="utf-8")
         sig.write_text(json.dumps(bundle), encoding="utf-8")
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # the library prints warnings; stdout is data
-                verifying.Config().use_elliptic_key_verifier(public_key=pem).set_hashing_config(
-                    _config(hashing)
-                ).verify(folder, sig)
+                config = verifying.Config()
+                if identity is None:
+                    config.use_elliptic_key_verifier(public_key=pem)
+                else:
+                    config.use_sigstore_verifier(
+                        identity=identity.name, oidc_issuer=identity.issuer, trust_config=config_file()
+                    )
+                config.set_hashing_config(_config(hashing)).verify(folder, sig)
         except Exception as error:
             raise TrustError(f"the signature does not hold: {_line(error)}", hint=_HINT) from error
 
@@ -83,7 +102,8 @@ def check_scope(bundle: dict[str, Any]) -> None:
         envelope = bundle["dsseEnvelope"]
         if envelope["payloadType"] != _PAYLOAD_TYPE or len(envelope["signatures"]) != 1:
             raise ValueError("it is not one signature of a model")
-        if not bundle["verificationMaterial"]["publicKey"]["hint"]:
+        material = bundle["verificationMaterial"]
+        if not material.get("publicKey", {}).get("hint") and not material.get("certificate", {}).get("rawBytes"):
             raise ValueError("it names no key")
         payload = json.loads(base64.b64decode(envelope["payload"], validate=True))
         if payload["predicateType"] != _PREDICATE:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cogen.trust.errors import TrustError
+from cogen.trust.keys import Signer
 from cogen.trust.signing import check_folder, sign_folder
 
 if TYPE_CHECKING:
@@ -114,18 +115,18 @@ def read_statement(statement: Any) -> Statement:
         ) from error
 
 
-def sign_statement(statement: dict[str, Any], private_key: Path, password: str | None = None) -> dict[str, Any]:
+def sign_statement(statement: dict[str, Any], signer: Signer, password: str | None = None) -> dict[str, Any]:
     """The bundle of a signature over ``statement``.
 
     :raises TrustError: the statement has another form, or the key can't be used.
     """
     read_statement(statement)
     with _folder(statement) as folder:
-        return sign_folder(folder, private_key, password)
+        return sign_folder(folder, signer, password)
 
 
 def check_statement(statement: dict[str, Any], bundle: dict[str, Any], public_pem: str) -> None:
-    """``statement`` is exactly what the owner of this key signed.
+    """``statement`` is exactly what the owner of this key, or this identity, signed.
 
     :raises TrustError: it isn't, or one of the three can't be read.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 
 from cogen.errors import CogenError
-from cogen.trust.keys import check_possession, fingerprint, load_public
+from cogen.trust.keys import check_possession, fingerprint, plain
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Key, now
 from cogen_registry.errors import Refused, missing
@@ -33,7 +33,7 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
         if known is None:
             if (session.scalar(select(func.count()).where(Key.publisher_id == principal.id)) or 0) >= MOST:
                 raise Refused(429, f"{principal.name} has {MOST} keys already", hint="ask the registry's operator")
-            made = Key(publisher_id=principal.id, fingerprint=name, pem=_plain(new.pem))
+            made = Key(publisher_id=principal.id, fingerprint=name, pem=plain(new.pem))
             session.add(made)
             session.flush()
         answer = models.PublicKey.model_validate(known or made, from_attributes=True)
@@ -56,10 +56,3 @@ def revoke(service: Service, principal: Principal, name: str) -> models.PublicKe
         answer = models.PublicKey.model_validate(key, from_attributes=True)
     service.changed()
     return answer
-
-
-def _plain(pem: str) -> str:
-    """The key alone, as everybody writes it: what stands around it in the file is nobody's business."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return load_public(pem).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

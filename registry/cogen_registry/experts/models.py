@@ -172,7 +172,7 @@ class NewEvaluation(Taken):
 
 
 class PublicKey(BaseModel):
-    """A key that releases are signed with."""
+    """A key that releases are signed with; or an identity of Sigstore, then ``pem`` is ``{"identity", "issuer"}``."""
 
     fingerprint: str
     pem: str
@@ -181,10 +181,10 @@ class PublicKey(BaseModel):
 
 
 class NewKey(Taken):
-    """``proof``: see :func:`cogen.trust.keys.prove_possession`, made with the private key for this publisher's name."""
+    """``pem``: a public key, or an identity of Sigstore. ``proof``: see :func:`cogen.trust.keys.proven`."""
 
     pem: str = Field(max_length=4096)
-    proof: str = Field(max_length=1024)
+    proof: str = Field(max_length=65536)
 
 
 class Publisher(BaseModel):

@@ -21,7 +21,7 @@ from cogen.errors import SpecError, UsageError
 from cogen.remote.errors import RegistryError
 from cogen.sharing.weights import MANIFEST, make_manifest
 from cogen.spec.expert import ExpertSpec
-from cogen.trust import sign_folder
+from cogen.trust import Signer, sign_folder
 from cogen.trust.signing import SIGNATURE
 
 
@@ -69,7 +69,7 @@ def local_weights(spec: ExpertSpec, folder: Path) -> Path | None:
 
 
 def upload(
-    weights: Path, place: Place, *, publisher: str, project: str, version: str, key: Path | None, password: str | None
+    weights: Path, place: Place, *, publisher: str, project: str, version: str, key: Signer | None, password: str | None
 ) -> Pinned:
     """Sign the folder and make one commit that holds exactly it.
 

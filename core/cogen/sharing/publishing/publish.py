@@ -20,7 +20,16 @@ from cogen.sharing.publishing import hub, upload
 from cogen.sharing.publishing.build import build_wheel
 from cogen.sharing.publishing.check import check_wheel
 from cogen.sharing.wheels import Wheel, read_wheel
-from cogen.trust import fingerprint, make_statement, new_key, public_key, sign_statement
+from cogen.trust import (
+    IdentitySigner,
+    Signer,
+    fingerprint,
+    make_statement,
+    new_key,
+    proven,
+    read_identity,
+    sign_statement,
+)
 from cogen.trust.files import sha256_of
 from cogen.trust.registries import Registry, default_key
 
@@ -36,6 +45,7 @@ class Outcome:
     experts: list[str]
     sha256: str = ""
     key: str | None = None
+    identity: str | None = None
     publisher: str | None = None
     checks: int = 0
     weights: dict[str, str] = field(default_factory=dict)
@@ -45,13 +55,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for. ``registry``: ``None`` publishes to PyPI and the Hub."""
+    """What was asked for. ``registry``: ``None`` publishes to PyPI and the Hub. ``key``: ``None`` is one's own."""
 
     folder: Path
     registry: Registry | None
     weights_only: bool = False
     repository: str | None = None
-    key: Path | None = None
+    key: Path | IdentitySigner | None = None
     seconds: float = 60.0
 
 
@@ -84,11 +94,13 @@ def carry_out(order: Order, wheel: Wheel, outcome: Outcome, say: Say) -> Outcome
     """
     client = Client(order.registry) if order.registry else None
     publisher = outcome.publisher = whoami(client)[0] if client else _namespace(order)
-    key = order.key or default_key()
-    if not key.exists() and order.key is None:
+    key: Signer = order.key or default_key()
+    if isinstance(key, Path) and not key.exists() and order.key is None:
         new_key(key, password())
         say(f"made a new key at {key}; keep a copy, nobody can restore it")
-    outcome.key = register(client, publisher, key) if client else fingerprint(public_key(key, password()))
+    pem = register(client, publisher, key) if client else proven(key, publisher, password())[0]
+    outcome.key, identity = fingerprint(pem), read_identity(pem)
+    outcome.identity = str(identity) if identity else None
     wheel = _with_weights(order, wheel, outcome, publisher, key, say)
     if order.weights_only:
         outcome.state = "released"
@@ -100,7 +112,7 @@ def carry_out(order: Order, wheel: Wheel, outcome: Outcome, say: Say) -> Outcome
     return _to_registry(order, client, wheel, outcome, key, say)
 
 
-def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, key: Path, say: Say) -> Wheel:
+def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, key: Signer, say: Say) -> Wheel:
     """Upload what only this machine has, pin it in the manifest, and build again."""
     changed = False
     for spec in wheel.experts:
@@ -132,7 +144,7 @@ def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, 
     return again
 
 
-def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, key: Path, say: Say) -> Outcome:
+def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, key: Signer, say: Say) -> Outcome:
     state = upload.state_of(client, wheel.project, wheel.version)
     if state is not None and state.sha256 != outcome.sha256:
         wheel = _same_as_before(order, wheel, outcome, state)
