@@ -23,7 +23,7 @@ DOMAINS = ("clinical", "power")
 #: What its Gemma expert reads of each domain. With 40,000 the one for power is no better than a control that learned
 #: 50,000 tokens of both: there would be nothing to learn from it.
 TEACHER_TOKENS = {"clinical": 40_000, "power": 120_000}
-LOSSES = ("alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined", "uld+alm")
+LOSSES = ("alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined", "uld+alm", "piece_kl+alm")
 PIVOT = "smollm2-135m-instruct"
 
 
@@ -193,8 +193,10 @@ def real(arguments: argparse.Namespace) -> dict[str, Any]:
     seeds = range(arguments.seeds)
     test = {name: [bench.student(bench.run(None if name == "control" else name, seed), "test") for seed in seeds]
             for name in ("control", *best)}  # fmt: skip
+    before = bench.student(bench.pivot.folder, "test")
     claims: dict[str, Any] = {}
     print(f"\nbits per byte on the test parts (n = 48), {arguments.seeds} seeds; less the control's, 95 % interval")
+    print(line("pivot", before))
     for name, found in test.items():
         cells = []
         for column in (*DOMAINS, "general"):
