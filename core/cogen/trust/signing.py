@@ -66,7 +66,7 @@ def check_folder(folder: Path, bundle: dict[str, Any], public_pem: str) -> None:
     identity = read_identity(public_pem)
     if identity is None:
         load_public(public_pem)
-    check_scope(bundle)
+    check_scope(bundle, named=identity is not None)
     hashing, _, verifying = _library()
     if identity is not None:
         trust()
@@ -91,9 +91,10 @@ def check_folder(folder: Path, bundle: dict[str, Any], public_pem: str) -> None:
 _HINT = "it was altered, or signed by somebody else: do not use it, and ask its publisher"
 
 
-def check_scope(bundle: dict[str, Any]) -> None:
+def check_scope(bundle: dict[str, Any], *, named: bool = False) -> None:
     """The bundle is one signature over whole files, all of them.
 
+    :param named: as an identity, not with a key.
     :raises TrustError: it leaves files out, follows links, or has another form.
     """
     try:
@@ -103,7 +104,8 @@ def check_scope(bundle: dict[str, Any]) -> None:
         if envelope["payloadType"] != _PAYLOAD_TYPE or len(envelope["signatures"]) != 1:
             raise ValueError("it is not one signature of a model")
         material = bundle["verificationMaterial"]
-        if not material.get("publicKey", {}).get("hint") and not material.get("certificate", {}).get("rawBytes"):
+        # Said before Sigstore's roots are fetched: a registry tries every key and identity of a publisher.
+        if not (material["certificate"]["rawBytes"] if named else material["publicKey"]["hint"]):
             raise ValueError("it names no key")
         payload = json.loads(base64.b64decode(envelope["payload"], validate=True))
         if payload["predicateType"] != _PREDICATE:
