@@ -55,7 +55,7 @@ def main() -> None:
     learned = [len(text.ids) - text.start for text in encoded]
     found = {
         "ends": ends, "tokens": [sum(learned[index] for index in part) for part in batches.order],
-        "scoring": scoring, "scored": sum(learned), "cache": teaching.statistics.nbytes,
+        "scoring": scoring, "scored": sum(learned),
         "trained": sum(x.numel() for x in model.parameters() if x.requires_grad),
     }  # fmt: skip
     Path(result).write_text(json.dumps(found), encoding="utf-8")
