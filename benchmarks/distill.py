@@ -1,7 +1,7 @@
 """Distillation across families: every loss beside its control, and what it costs.
 
     python benchmarks/distill.py --tiny --json tiny.json      # small models, two minutes
-    python benchmarks/distill.py real --json real.json        # SmolLM2 from Gemma experts, four hours
+    python benchmarks/distill.py real --json real.json        # SmolLM2 from Gemma experts, five hours
     python benchmarks/distill.py cost --json cost.json        # what a loss adds to the student's step
     python benchmarks/distill.py gold --json gold.json        # beside TRL's GOLD: tokens a second, memory
 

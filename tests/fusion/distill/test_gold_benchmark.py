@@ -26,10 +26,9 @@ def test_its_figures(tmp_path: Path, texts: Path, monkeypatch: Any) -> None:
     assert run.returncode == 0, run.stderr
     found = json.loads(result.read_text())
     assert len(found["ends"]) == len(found["tokens"]) == 3
-    assert found["ends"] == sorted(found["ends"])
     tokenizer = load_tokenizer(student)
     lines = [json.loads(line)["text"] for line in texts.read_text().splitlines()]
     assert found["scored"] == sum(len(tokenizer(line, add_special_tokens=False)["input_ids"]) for line in lines)
     assert all(0 < tokens <= found["scored"] for tokens in found["tokens"])
-    assert found["scoring"] > 0
-    assert found["trained"] > 0
+    # Rank 16 on all linear layers but the head: inputs and outputs of q, k, v, o, gate, up and down, in two layers.
+    assert found["trained"] == 2 * 16 * (64 + 48 + 48 + 64 + 96 + 96 + 96)

@@ -54,11 +54,6 @@ class TeacherCache(Sequence[dict[str, np.ndarray]]):
             self._open[number] = Shard(_file(self.folder, number))
         return self._open[number][inside]
 
-    @property
-    def nbytes(self) -> int:
-        """On disk."""
-        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
-
 
 def build(
     teacher: Teacher, encoded: Sequence[Encoded], wanted: Wanted, *, texts_digest: str, max_length: int,
