@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from cogen_registry.blobs.held import Held
+from cogen_registry.blobs.held import Held, Holding
 from cogen_registry.blobs.store import BLOCK
 from cogen_registry.errors import missing
 
@@ -21,11 +21,11 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 class DiskStore:
     """See :class:`~cogen_registry.blobs.store.BlobStore`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, held: Holding | None = None) -> None:
         self.root = root
         self.staging = root / ".staged"
         self.staging.mkdir(parents=True, exist_ok=True)
-        self.held = Held()
+        self.held = held or Held()
 
     def place(self, sha256: str) -> Path:
         if not _NAME.fullmatch(sha256):
@@ -64,6 +64,9 @@ class DiskStore:
     def recover(self) -> None:
         shutil.rmtree(self.staging)
         self.staging.mkdir()
+
+    def tidy(self) -> None:
+        """A file is there as a whole or not at all."""
 
 
 class StagedFile:

@@ -169,6 +169,8 @@ def test_a_catalogue_of_leavers_begins_again(service: Service) -> None:
     search.find(Query())
     with service.sessions.write() as session:
         session.execute(update(Expert).where(Expert.id.in_(rows[:9])).values(current=False))
+        for number in range(9):
+            service.change(session, "project", f"cogen-plugin-e{number}")
     service.changed()
     assert search.find(Query()).total == 3
     assert len(search.catalogue) == 12  # few rows are not worth it

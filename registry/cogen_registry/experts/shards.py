@@ -1,0 +1,221 @@
+"""The static index of a running service: a thread writes the shards that changed, beside what is being served.
+
+Files lie in ``root/index`` with a note of the state that they are of, so that a restart goes on where it was. A shard that
+was replaced stays for a while: whoever read the old ``index.json`` gets what it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import threading
+import time
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cogen_registry.database import feed
+from cogen_registry.errors import Refused, missing
+from cogen_registry.experts.static import SCHEMA, SHARDS, Shard, document, shard_of, write_shard
+from cogen_registry.news import tags_of
+from cogen_registry.search.index import search_of
+
+if TYPE_CHECKING:
+    from cogen_registry.news import Heard
+    from cogen_registry.search.catalogue import Catalogue
+    from cogen_registry.service import Service
+
+_log = logging.getLogger(__name__)
+_FILE = re.compile(r"[a-z2-7]{2}\.[0-9a-f]{64}\.json")
+#: Seconds that a shard is kept after it was replaced.
+_KEPT = 900.0
+#: Seconds that a request waits for what changed a moment ago; then it gets the state before.
+_PATIENCE = 1.0
+#: The same where there is no state before.
+_FIRST = 30.0
+#: Between two shards of the very first writing: others want to be answered meanwhile.
+_PAUSE = 0.002
+_NUMBERS = {name: number for number, name in enumerate(SHARDS)}
+
+
+class Index:
+    """One a service, started and closed with it."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.folder = service.settings.root / "index"
+        self._shards: dict[str, Shard] = {}
+        self._document: tuple[bytes, str] | None = None
+        #: Of the state that ``_document`` is of; and what is to be written, with the state that asked for it.
+        self._serial, self._wanted = -1, -1
+        self._dirty: set[str] = set()
+        self._numbers = (object(), np.zeros(0, np.int16))
+        self._old: list[tuple[float, Path]] = []
+        self._change, self._stop = threading.Condition(), False
+        self._thread = threading.Thread(target=self._run, name="index", daemon=True)
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.service.follow(self._hear, rank=1)
+        with self._change:
+            self._wanted = max(self._wanted, self.service.serial)
+            self._dirty |= self._recover()
+        self._thread.start()
+
+    def close(self) -> None:
+        with self._change:
+            self._stop = True
+            self._change.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(10)
+
+    def get(self) -> tuple[bytes, str]:
+        """(``index.json``, its hex SHA-256).
+
+        :raises Refused: 503, it is being written for the first time, and that takes a while.
+        """
+        serial = self.service.serial
+        with self._change:
+            first = self._document is None
+            self._change.wait_for(lambda: self._serial >= serial or self._stop, _FIRST if first else _PATIENCE)
+            if self._document is None:
+                raise Refused(503, "the index is being written", hint="try again", headers={"Retry-After": "5"})
+            return self._document
+
+    def file(self, name: str) -> Path:
+        """:raises Refused: 404, no index that is younger than a quarter of an hour names it."""
+        path = self.folder / name
+        if not _FILE.fullmatch(name) or not path.is_file():
+            raise missing("such shard", "read /api/v1/index.json again")
+        return path
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    def _hear(self, heard: Heard) -> None:
+        with self._change:
+            self._wanted = max(self._wanted, self.service.news.coming)
+            if heard.tags is None:
+                self._dirty |= set(SHARDS)
+            elif heard.keys("project"):
+                experts = (tag.removeprefix("expert:") for tag in heard.tags if tag.startswith("expert:"))
+                self._dirty |= {shard_of(id) for id in experts}
+            self._change.notify_all()
+
+    def _recover(self) -> set[str]:
+        """Take what an earlier run wrote; the shards that have to be written."""
+        serial, shards = _noted(self.folder / "state.json", self.service.settings.title)
+        names = {one.file for one in shards}
+        for path in self.folder.iterdir():
+            if path.name not in names | {"state.json"}:
+                path.unlink()
+        if not shards or any(one.experts and not (self.folder / one.file).is_file() for one in shards):
+            return set(SHARDS)
+        with self.service.sessions.read() as session:
+            _, items = feed.since(session, serial)
+            tags = tags_of(session, items)
+        if tags is None:
+            return set(SHARDS)
+        self._shards = {one.name: one for one in shards}
+        return {shard_of(tag.removeprefix("expert:")) for tag in tags if tag.startswith("expert:")}
+
+    def _run(self) -> None:
+        while not self._stop:
+            with self._change:
+                self._change.wait_for(lambda: self._serial < self._wanted or self._stop)
+                dirty, self._dirty, wanted = self._dirty, set(), self._wanted
+            try:
+                if not self._stop and not self._write(dirty, wanted):
+                    with self._change:
+                        self._dirty |= dirty
+            except Exception as error:  # a database that is away, a disk that is full: again in a moment
+                _log.warning("the index could not be written: %s", (str(error).splitlines() or ["?"])[0])
+                with self._change:
+                    self._dirty |= dirty
+                    self._change.wait_for(lambda: self._stop, 2.0)
+
+    def _write(self, dirty: set[str], wanted: int) -> bool:
+        """Write these shards, then the document that names them; ``False``: it was stopped before."""
+        catalogue = search_of(self.service).fresh()
+        changed = False
+        for name in sorted(dirty):
+            if self._stop:
+                return False
+            before = self._shards.get(name)
+            shard = self._made(name, self._ids(catalogue, name))
+            if shard != before:
+                self._shards[name] = shard
+                changed = True
+                if before is not None and before.experts:
+                    self._old.append((time.monotonic() + _KEPT, self.folder / before.file))
+        if changed or self._document is None:
+            made = document(self.service.settings.title, list(self._shards.values()))
+            self._note(wanted)
+        with self._change:
+            if changed or self._document is None:
+                self._document = made, hashlib.sha256(made).hexdigest()
+            self._serial = wanted
+            self._change.notify_all()
+        self._sweep()
+        return True
+
+    def _made(self, name: str, ids: list[int]) -> Shard:
+        """A shard with its file; one without experts has none."""
+        if not ids:
+            return Shard(name, "", 0, 0)
+        with self.service.sessions.read() as session:
+            shard, data = write_shard(session, name, ids)
+        path = self.folder / shard.file
+        if not path.is_file():
+            part = path.with_suffix(".part")
+            part.write_bytes(data)
+            part.replace(path)
+            if self._document is None:
+                time.sleep(_PAUSE)
+        return shard
+
+    def _ids(self, catalogue: Catalogue, name: str) -> list[int]:
+        """Rows of ``experts`` that are in a shard."""
+        known, numbers = self._numbers
+        alive = catalogue.alive.values
+        if known is not catalogue:
+            numbers = np.zeros(0, np.int16)
+        if len(numbers) < len(alive):
+            more = [_NUMBERS[shard_of(id)] for id in catalogue.names[len(numbers) : len(alive)]]
+            numbers = np.concatenate([numbers, np.array(more, np.int16)])
+        self._numbers = catalogue, numbers
+        rows = np.flatnonzero((numbers[: len(alive)] == _NUMBERS[name]) & alive)
+        found: list[int] = catalogue.ids.values[rows].tolist()
+        return found
+
+    def _note(self, serial: int) -> None:
+        """What a restart begins with. It may be older than the files: then some are written again."""
+        said = {
+            "schema": SCHEMA, "title": self.service.settings.title, "serial": serial,
+            "shards": [astuple(one) for one in self._shards.values()],
+        }  # fmt: skip
+        part = self.folder / "state.part"
+        part.write_text(json.dumps(said))
+        part.replace(self.folder / "state.json")
+
+    def _sweep(self) -> None:
+        moment = time.monotonic()
+        current = {one.file for one in self._shards.values()}
+        for until, path in self._old:
+            if until <= moment and path.name not in current:
+                path.unlink(missing_ok=True)
+        self._old = [one for one in self._old if one[0] > moment]
+
+
+def _noted(path: Path, title: str) -> tuple[int, list[Shard]]:
+    """(state, shards) that an earlier run noted; nothing where it was another program's or is damaged."""
+    try:
+        said = json.loads(path.read_text())
+        if (said["schema"], said["title"]) == (SCHEMA, title):
+            return int(said["serial"]), [Shard(*one) for one in said["shards"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return -1, []
