@@ -26,13 +26,16 @@ PULSE = 0.5
 _LISTS = {"publisher": "publishers", "composite": "composites"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Heard:
-    """Some changes. ``tags``: what they touch; ``None``: everything. ``session`` reads what is true now."""
+    """Some changes. ``tags``: what they touch; ``None``: everything. ``session`` reads what is true now.
+
+    Followers of a low rank may add tags: of what is no longer in the database, only who keeps it still knows.
+    """
 
     session: Session
     items: Sequence[feed.Item]
-    tags: frozenset[str] | None
+    tags: set[str] | None
 
     def keys(self, kind: str) -> list[str]:
         return [key for one, key in self.items if one == kind]
@@ -93,11 +96,11 @@ class News:
         while not self._stop.wait(PULSE):
             try:
                 self.catch_up()
-            except Exception:  # it must not end; what was not heard of is asked for again
+            except Exception:  # noqa: BLE001 - it must not end; what was not heard of is asked for again
                 _log.exception("changes could not be taken in")
 
 
-def tags_of(session: Session, items: Sequence[feed.Item]) -> frozenset[str] | None:
+def tags_of(session: Session, items: Sequence[feed.Item]) -> set[str] | None:
     """What changes touch; ``None``: everything."""
     if feed.ALL in items:
         return None
@@ -109,7 +112,7 @@ def tags_of(session: Session, items: Sequence[feed.Item]) -> frozenset[str] | No
         tags |= {f"{kind}:{key}"} | ({_LISTS[kind]} if kind in _LISTS else set())
         if kind == "project":
             tags |= {"experts", *_of_project(session, key)}
-    return frozenset(tags)
+    return tags
 
 
 def _of_project(session: Session, name: str) -> set[str]:

@@ -81,9 +81,10 @@ class Service:
         return service
 
     def _begin(self) -> None:
-        self.blobs.recover()
         if self.alive is None:
-            self.tidy()  # nobody else is at work
+            self.recover()
+        else:
+            self.blobs.recover()
         seconds = self.settings.alive_seconds
         self.leader.duties += [
             Duty(self.bury, seconds / 4, first=seconds),  # a database that was away: everybody may say that it lives
@@ -123,6 +124,11 @@ class Service:
         self.news.follow(call, rank)
 
     # ---- blobs that nothing needs ----------------------------------------------------------------
+
+    def recover(self) -> None:
+        """What a start does where nobody else is at work: remove also what was staged here."""
+        self.blobs.recover()
+        self.tidy()
 
     def tidy(self) -> None:
         """Remove uploads that no commit named in time, blobs that nothing refers to, and changes that all have read."""

@@ -1,8 +1,8 @@
 """The static index of a registry: `index.json`, and the shards that it names.
 
 Two forms are read. The older one holds all cards: ``{"schema": 1, "experts": [card]}``. The newer one names shards with
-their SHA-256, ``{"schema": 2, "shards": [{"name", "sha256", "size"}]}``: files ``index/NAME.SHA256.json`` beside it, of which only
-those are fetched that are not in the cache yet. A shard is what its digest says, whoever sent it and whoever kept it.
+their SHA-256, ``{"schema": 2, "shards": [{"name", "sha256", "size"}]}``: files ``index/NAME.SHA256.json`` beside it, of
+which only those are fetched that are not in the cache yet. A shard is what its digest says, whoever sent or kept it.
 """
 
 from __future__ import annotations

@@ -360,7 +360,7 @@ class Xorb(Base):
 
 
 class Places(Base):
-    """Where the chunks of a xorb ended up, see weights/xet_store.py. The name "epoch" is that of the publisher's URL."""
+    """Where the chunks of a xorb ended up, see weights/xet_store.py. Under "epoch": part of the publisher's URL."""
 
     __tablename__ = "xorb_places"
     publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), primary_key=True)

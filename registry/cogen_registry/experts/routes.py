@@ -25,7 +25,6 @@ from cogen_registry.service import Service
 
 #: Blobs and files by digest never change.
 _FOR_EVER = "public, max-age=31536000, immutable"
-_AS_JSON: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}}}
 Limit = Annotated[int, Query(ge=1, le=100)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Text = Annotated[str | None, Query(max_length=300)]
@@ -77,9 +76,9 @@ def _reading(routes: APIRouter, service: Service, index: Index) -> None:
         wish = Wish(q, domain, language, licence, base, publisher, sizes, sort, limit, offset)
         return _json(find.find(service, wish))
 
-    @routes.get("/index.json", response_class=Response, responses=_AS_JSON)
+    @routes.get("/index.json", response_model=models.Index)
     def index_json(request: Request) -> Response:
-        """All current cards, in shards: ``{"schema": 2, "title", "total", "shards": [{name, sha256, size, experts}]}``."""
+        """All current cards, in shards: ``index/NAME.SHA256.json`` beside this; clients fetch those that they lack."""
         body, digest = index.get()
         headers = {"ETag": f'"{digest}"', "Cache-Control": "no-cache"}
         if request.headers.get("if-none-match") == headers["ETag"]:

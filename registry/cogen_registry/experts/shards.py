@@ -1,7 +1,7 @@
 """The static index of a running service: a thread writes the shards that changed, beside what is being served.
 
-Files lie in ``root/index`` with a note of the state that they are of, so that a restart goes on where it was. A shard that
-was replaced stays for a while: whoever read the old ``index.json`` gets what it names.
+Files lie in ``root/index`` with a note of the state that they are of, so that a restart goes on where it was. A shard
+that was replaced stays for a while: whoever read the old ``index.json`` gets what it names.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Index:
                 if not self._stop and not self._write(dirty, wanted):
                     with self._change:
                         self._dirty |= dirty
-            except Exception as error:  # a database that is away, a disk that is full: again in a moment
+            except Exception as error:  # noqa: BLE001 - a database that is away, a disk that is full: again in a moment
                 _log.warning("the index could not be written: %s", (str(error).splitlines() or ["?"])[0])
                 with self._change:
                     self._dirty |= dirty

@@ -1,8 +1,8 @@
 """The static index: every current card in files, for clients that search without a service and for mirrors.
 
 ``index.json`` is small: it names shards with their SHA-256, and a shard is a file of its own, ``index/AB.SHA256.json``.
-``AB`` are the first ten bits of the SHA-256 of an expert's id, as two letters or digits of base 32: the same experts give the
-same files, whoever writes them. A publication changes one shard; a client fetches those that it has not yet.
+``AB`` are the first ten bits of the SHA-256 of an expert's id, as two letters or digits of base 32: the same experts
+give the same files, whoever writes them. A publication changes one shard; a client fetches those that it has not yet.
 """
 
 from __future__ import annotations

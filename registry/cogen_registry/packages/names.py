@@ -1,10 +1,9 @@
-"""The list of all projects, which changes by a line: it is kept in blocks, and a block is written again, not the list."""
+"""The list of all projects, which changes by a line: it is kept in blocks, and one of them is written again."""
 
 from __future__ import annotations
 
 import bisect
 import hashlib
-import os
 import threading
 from functools import cache
 from typing import Any
@@ -102,7 +101,7 @@ def written(names: list[str], form: Format) -> bytes:
 def frame(form: Format) -> tuple[bytes, bytes, bytes]:
     """What the serializer writes before all names, between two of them, and after all."""
     empty, one, two = (written(list(names), form) for names in ("", "x", "xy"))
-    start = len(os.path.commonprefix([empty, one]))
+    start = next(at for at in range(len(one)) if empty[at] != one[at])
     before, after = empty[:start], empty[start:]
     first, both = (text.removeprefix(before).removesuffix(after) for text in (one, two))
     second = first.replace(b"x", b"y")

@@ -80,7 +80,7 @@ class Leader:
                     duty.due = time.monotonic() + duty.seconds
                     try:
                         duty.work()
-                    except Exception as error:  # a database that is away: at the next time
+                    except Exception as error:  # noqa: BLE001 - a database that is away: at the next time
                         _log.warning("%s failed: %s", duty.work.__name__, str(error).splitlines()[0])
 
     def _look(self) -> None:

@@ -85,6 +85,13 @@ class Facet:
 
     def count(self, mask: np.ndarray) -> None:
         """Count all rows of ``mask`` anew. From then on :meth:`recount` follows what changes."""
+        found = self.counts(mask)
+        self._ranked = [(-count, name) for name, count in found]
+        self._shown = None
+        self._counts = dict(found)
+
+    def counts(self, mask: np.ndarray) -> list[tuple[str, int]]:
+        """(value, rows of ``mask`` that have it), the most frequent first."""
         rows, codes = self._pairs(len(mask))
         kept = mask[rows]
         rows, codes = rows[kept], codes[kept]
@@ -100,9 +107,8 @@ class Facet:
         # A row that has "en" and "en-GB" is one row of "en".
         pairs = np.unique(np.repeat(rows, repeated).astype(np.int64) * max(1, len(names)) + values)
         number = np.bincount(pairs % max(1, len(names)), minlength=len(names))
-        self._counts = {name: int(number[place[name]]) for name in names if number[place[name]]}
-        self._ranked = sorted((-count, name) for name, count in self._counts.items())
-        self._shown = None
+        found = [(name, int(number[place[name]])) for name in names if number[place[name]]]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
     def recount(self, gone: Iterable[int], come: Iterable[int]) -> None:
         """Some rows count no longer, some count from now on; costs what these rows have, not what all have."""

@@ -111,6 +111,9 @@ class Search:
             catalogue = self.catalogue
             if projects := heard.keys("project"):
                 gone, come = catalogue.follow(heard.session, projects)
+                for row in gone:
+                    bases = catalogue.facets["base"].names(row)
+                    heard.tags |= {f"expert:{catalogue.names[row]}", *(f"lineage:{base}" for base in bases)}
                 with self._keeping:
                     self._patch(gone, come)
             if heard.keys("embedder"):

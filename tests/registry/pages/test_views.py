@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from cogen_registry import kept
 from cogen_registry.experts import models
 from cogen_registry.pages import browse, evidence, lineage, words
-from cogen_registry import kept
 from cogen_registry.pages.cache import Cache, Page
 from cogen_registry.pages.links import Mirrored, Served
 
