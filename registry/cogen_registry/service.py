@@ -20,7 +20,7 @@ from cogen_registry.errors import Refused
 from cogen_registry.news import Follower, News
 from cogen_registry.replicas.leader import Duty, Leader
 from cogen_registry.replicas.leases import Leases
-from cogen_registry.replicas.process import Alive, give_up, void
+from cogen_registry.replicas.process import Alive, bury, give_up, void
 from cogen_registry.settings import Settings
 
 #: Every column that names a blob.
@@ -154,9 +154,11 @@ class Service:
             return
         if number := give_up(self.sessions, self.settings.alive_seconds):
             _log.warning("%d process(es) were not heard of for %.0f s", number, self.settings.alive_seconds)
-        for name in void(self.sessions):
-            self.discard(name)
-        self.blobs.tidy()
+        if names := void(self.sessions):
+            for name in names:
+                self.discard(name)
+            bury(self.sessions, names)
+            self.blobs.tidy()
 
     def discard(self, sha256: str) -> bool:
         """Delete a blob now if nothing refers to it; whether it was."""

@@ -27,11 +27,17 @@ class Leases:
 
     def hold(self, name: str) -> None:
         """Called before the bytes get their name: a clean-up that looks at this blob right now is over by then."""
-        with self._sessions.bare() as session:
-            _alone(session, name)
-            made = insert(Lease).values(sha256=name, process=self._alive.name).returning(Lease.id)
-            lease = session.execute(made).scalar_one()
-            self._alive.took(lease)  # before the commit: one that is not there does no harm
+        lease = None
+        try:
+            with self._sessions.bare() as session:
+                _alone(session, name)
+                made = insert(Lease).values(sha256=name, process=self._alive.name).returning(Lease.id)
+                lease = session.execute(made).scalar_one()
+                self._alive.took(lease)  # before the commit: from then on it may count
+        except SQLAlchemyError:
+            if lease is not None:  # whether it was committed, nobody knows
+                self._alive.gave(lease, there=True)
+            raise
         with self._lock:
             self._mine[name].append(lease)
 
@@ -47,9 +53,10 @@ class Leases:
         try:
             with self._sessions.bare() as session:
                 session.execute(delete(Lease).where(Lease.id == lease))
-        except SQLAlchemyError:  # the row stays as long as this process: a clean-up waits for it, no more
-            pass
-        self._alive.gave(lease)
+        except SQLAlchemyError:
+            self._alive.gave(lease, there=True)
+        else:
+            self._alive.gave(lease)
 
     def unless(self, name: str, needed: Callable[[], bool], delete_it: Callable[[], None]) -> bool:
         """Delete a blob that no living process holds and nothing needs; whether it was."""

@@ -41,6 +41,8 @@ class Alive:
         #: Lease → when it is over at the very latest, by this process's clock.
         self._orphans: dict[int, float] = {}
         self._held: set[int] = set()
+        #: Those that were given back while the database was away.
+        self._rows: set[int] = set()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._check_others()
@@ -88,17 +90,26 @@ class Alive:
         with self._lock:
             self._held.add(lease)
 
-    def gave(self, lease: int) -> None:
+    def gave(self, lease: int, there: bool = False) -> None:
+        """It is given back. ``there``: its row could not be deleted; a heartbeat does it."""
         with self._lock:
             self._held.discard(lease)
             self._orphans.pop(lease, None)
+            if there:
+                self._rows.add(lease)
 
     def _beat(self) -> None:
         while not self._stop.wait(self.seconds / 6):
             try:
+                with self._lock:
+                    rows = set(self._rows)
                 with self.sessions.bare() as session:
+                    if rows:
+                        session.execute(delete(Lease).where(Lease.id.in_(rows)))
                     mine = update(Process).where(Process.name == self.name).values(seen=func.now())
                     found = session.execute(mine).rowcount  # type: ignore[attr-defined]
+                with self._lock:
+                    self._rows -= rows
                 if not found:
                     _log.warning("this process was taken for dead: it begins again under another name")
                     self._register()
@@ -128,6 +139,13 @@ def void(sessions: Sessions) -> set[str]:
     living = select(Process.name)
     with sessions.read() as session:
         return set(session.scalars(select(Lease.sha256).where(Lease.process.not_in(living))))
+
+
+def bury(sessions: Sessions, names: set[str]) -> None:
+    """Forget leases of dead processes on these blobs, each of which was looked at since."""
+    with sessions.bare() as session:
+        living = select(Process.name)
+        session.execute(delete(Lease).where(Lease.sha256.in_(names), Lease.process.not_in(living)))
 
 
 def _old(seconds: float) -> ColumnElement[bool]:
