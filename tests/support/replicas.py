@@ -1,4 +1,4 @@
-"""Several real processes over one PostgreSQL and one object store, and a crowd that publishes and reads at all of them."""
+"""Several real processes over one PostgreSQL and one object store, and a crowd that uses all of them."""
 
 from __future__ import annotations
 
@@ -301,8 +301,8 @@ class Crowd:
         stale = sorted(self.stale) or [0.0]
         return (
             f"{len(self.accepted)} uploads accepted ({dict(Counter(one.kind for one in self.accepted))}), "
-            f"{sum(self.answers.values())} answers {dict(sorted(self.answers.items()))}; listed at another replica after "
-            f"{statistics.median(stale):.2f} s (median), {stale[int(len(stale) * 0.99)]:.2f} s (99 %), "
+            f"{sum(self.answers.values())} answers {dict(sorted(self.answers.items()))}; "
+            f"listed at another replica after {statistics.median(stale):.2f} s (median), {stale[int(len(stale) * 0.99)]:.2f} s (99 %), "
             f"{stale[-1]:.2f} s (the longest of {len(self.stale)})"
         )
 

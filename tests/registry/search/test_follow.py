@@ -55,8 +55,9 @@ def step(service: Service, what: str, number: int, how: int) -> None:
     with service.sessions.read() as session:
         found = session.scalars(select(Release).join(Project).where(Project.name == f"cogen-plugin-{id}")).all()
     if what == "publish":
+        newest = max((int(one.version[2:]) for one in found), default=-1)
         put(
-            service, id, f"1.{max((int(one.version[2:]) for one in found), default=-1) + 1}", team=f"team-{number % 2}", parameters=draw.randrange(1, 1000),
+            service, id, f"1.{newest + 1}", team=f"team-{number % 2}", parameters=draw.randrange(1, 1000),
             domains=draw.sample(DOMAINS, draw.randint(1, 2)), languages=draw.sample(LANGUAGES, 2),
             license=draw.choice(LICENCES), title=f"Shared words {how % 3}",
         )  # fmt: skip
