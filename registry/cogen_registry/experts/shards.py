@@ -20,7 +20,7 @@ import numpy as np
 
 from cogen_registry.database import feed
 from cogen_registry.errors import Refused, missing
-from cogen_registry.experts.static import SCHEMA, SHARDS, Shard, document, shard_of, write_shard
+from cogen_registry.experts.static import SCHEMA, SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
 from cogen_registry.news import tags_of
 from cogen_registry.search.index import search_of
 
@@ -52,7 +52,8 @@ class Index:
         self._document: tuple[bytes, str] | None = None
         #: Of the state that ``_document`` is of; and what is to be written, with the state that asked for it.
         self._serial, self._wanted = -1, -1
-        self._dirty: set[str] = set()
+        #: Shard → experts in it that are written anew; ``None``: all of them.
+        self._dirty: dict[str, set[str] | None] = {}
         self._numbers = (object(), np.zeros(0, np.int16))
         self._old: list[tuple[float, Path]] = []
         self._change, self._stop = threading.Condition(), False
@@ -63,7 +64,7 @@ class Index:
         self.service.follow(self._hear, rank=1)
         with self._change:
             self._wanted = max(self._wanted, self.service.serial)
-            self._dirty |= self._recover()
+            self._mark(self._recover())
         self._thread.start()
 
     def close(self) -> None:
@@ -98,54 +99,60 @@ class Index:
     def _hear(self, heard: Heard) -> None:
         with self._change:
             self._wanted = max(self._wanted, self.service.news.coming)
-            if heard.tags is None:
-                self._dirty |= set(SHARDS)
-            elif heard.keys("project"):
-                experts = (tag.removeprefix("expert:") for tag in heard.tags if tag.startswith("expert:"))
-                self._dirty |= {shard_of(id) for id in experts}
+            if heard.tags is None or heard.keys("project"):
+                self._mark(_experts(heard.tags))
             self._change.notify_all()
 
-    def _recover(self) -> set[str]:
-        """Take what an earlier run wrote; the shards that have to be written."""
+    def _mark(self, experts: set[str] | None) -> None:
+        """These are to be written anew; ``None``: everything."""
+        if experts is None:
+            self._dirty = dict.fromkeys(SHARDS)
+            return
+        for id in experts:
+            touched = self._dirty.setdefault(shard_of(id), set())
+            if touched is not None:
+                touched.add(id)
+
+    def _recover(self) -> set[str] | None:
+        """Take what an earlier run wrote; the experts that have to be written anew, ``None``: all."""
         serial, shards = _noted(self.folder / "state.json", self.service.settings.title)
         names = {one.file for one in shards}
         for path in self.folder.iterdir():
             if path.name not in names | {"state.json"}:
                 path.unlink()
         if not shards or any(one.experts and not (self.folder / one.file).is_file() for one in shards):
-            return set(SHARDS)
+            return None
         with self.service.sessions.read() as session:
             _, items = feed.since(session, serial)
             tags = tags_of(session, items)
         if tags is None:
-            return set(SHARDS)
+            return None
         self._shards = {one.name: one for one in shards}
-        return {shard_of(tag.removeprefix("expert:")) for tag in tags if tag.startswith("expert:")}
+        return _experts(tags)
 
     def _run(self) -> None:
         while not self._stop:
             with self._change:
                 self._change.wait_for(lambda: self._serial < self._wanted or self._stop)
-                dirty, self._dirty, wanted = self._dirty, set(), self._wanted
+                dirty, self._dirty, wanted = self._dirty, {}, self._wanted
             try:
-                if not self._stop and not self._write(dirty, wanted):
-                    with self._change:
-                        self._dirty |= dirty
+                if not self._stop:
+                    self._write(dirty, wanted)
             except Exception as error:  # noqa: BLE001 - a database that is away, a disk that is full: again in a moment
                 _log.warning("the index could not be written: %s", (str(error).splitlines() or ["?"])[0])
                 with self._change:
-                    self._dirty |= dirty
+                    self._dirty |= dict.fromkeys(dirty)  # whole: who knows how far it came
                     self._change.wait_for(lambda: self._stop, 2.0)
 
-    def _write(self, dirty: set[str], wanted: int) -> bool:
-        """Write these shards, then the document that names them; ``False``: it was stopped before."""
+    def _write(self, dirty: dict[str, set[str] | None], wanted: int) -> None:
+        """Write these shards, then the document that names them."""
         catalogue = search_of(self.service).fresh()
         changed = False
         for name in sorted(dirty):
             if self._stop:
-                return False
+                return
             before = self._shards.get(name)
-            shard = self._made(name, self._ids(catalogue, name))
+            shard = self._made(name, self._rows(catalogue, name), dirty[name])
             if shard != before:
                 self._shards[name] = shard
                 changed = True
@@ -160,14 +167,22 @@ class Index:
             self._serial = wanted
             self._change.notify_all()
         self._sweep()
-        return True
 
-    def _made(self, name: str, ids: list[int]) -> Shard:
-        """A shard with its file; one without experts has none."""
-        if not ids:
+    def _made(self, name: str, rows: dict[str, int], touched: set[str] | None) -> Shard:
+        """A shard with its file; one without experts has none.
+
+        :param rows: expert → row of ``experts``. :param touched: those whose cards may be others; ``None``: all.
+        """
+        if not rows:
             return Shard(name, "", 0, 0)
+        before = self._shards.get(name)
+        known = {}
+        if touched is not None and before is not None and before.experts:
+            lines = read_lines((self.folder / before.file).read_bytes())
+            known = {id: line for id, line in lines.items() if id in rows and id not in touched}
         with self.service.sessions.read() as session:
-            shard, data = write_shard(session, name, ids)
+            fresh = write_lines(session, [row for id, row in rows.items() if id not in known])
+        shard, data = joined(name, known | fresh)
         path = self.folder / shard.file
         if not path.is_file():
             part = path.with_suffix(".part")
@@ -177,8 +192,8 @@ class Index:
                 time.sleep(_PAUSE)
         return shard
 
-    def _ids(self, catalogue: Catalogue, name: str) -> list[int]:
-        """Rows of ``experts`` that are in a shard."""
+    def _rows(self, catalogue: Catalogue, name: str) -> dict[str, int]:
+        """Experts that are in a shard → their rows of ``experts``."""
         known, numbers = self._numbers
         alive = catalogue.alive.values
         if known is not catalogue:
@@ -188,8 +203,7 @@ class Index:
             numbers = np.concatenate([numbers, np.array(more, np.int16)])
         self._numbers = catalogue, numbers
         rows = np.flatnonzero((numbers[: len(alive)] == _NUMBERS[name]) & alive)
-        found: list[int] = catalogue.ids.values[rows].tolist()
-        return found
+        return {catalogue.names[row]: int(catalogue.ids.values[row]) for row in rows}
 
     def _note(self, serial: int) -> None:
         """What a restart begins with. It may be older than the files: then some are written again."""
@@ -208,6 +222,10 @@ class Index:
             if until <= moment and path.name not in current:
                 path.unlink(missing_ok=True)
         self._old = [one for one in self._old if one[0] > moment]
+
+
+def _experts(tags: set[str] | None) -> set[str] | None:
+    return None if tags is None else {tag.removeprefix("expert:") for tag in tags if tag.startswith("expert:")}
 
 
 def _noted(path: Path, title: str) -> tuple[int, list[Shard]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -43,14 +43,29 @@ def shard_of(id: str) -> str:
 
 
 def write_shard(session: Session, name: str, ids: Sequence[int]) -> tuple[Shard, bytes]:
-    """A shard and its bytes: a card a line, sorted by expert.
+    """A shard and its bytes.
 
     :param ids: rows of ``experts``; those that are gone meanwhile are left out.
     """
-    cards = sorted(cards_of(session, ids), key=lambda card: card.id)
-    lines = ",".join("\n" + card.model_dump_json(exclude={"score"}) for card in cards)
-    data = f'{{"schema": {SCHEMA}, "experts": [{lines}\n]}}\n'.encode()
-    return Shard(name, hashlib.sha256(data).hexdigest(), len(data), len(cards)), data
+    return joined(name, write_lines(session, ids))
+
+
+def write_lines(session: Session, ids: Sequence[int]) -> dict[str, bytes]:
+    """Expert → its card as a line of a shard."""
+    return {card.id: card.model_dump_json(exclude={"score"}).encode() for card in cards_of(session, ids)}
+
+
+def read_lines(data: bytes) -> dict[str, bytes]:
+    """What :func:`joined` was given. A card begins with its id, which is of letters, digits and dashes."""
+    lines = data.split(b"\n")[1:-2]
+    return {line.partition(b'"id":"')[2].partition(b'"')[0].decode(): line.removesuffix(b",") for line in lines}
+
+
+def joined(name: str, lines: Mapping[str, bytes]) -> tuple[Shard, bytes]:
+    """A card a line, sorted by expert."""
+    cards = b",".join(b"\n" + lines[id] for id in sorted(lines))
+    data = b'{"schema": %d, "experts": [%s\n]}\n' % (SCHEMA, cards)
+    return Shard(name, hashlib.sha256(data).hexdigest(), len(data), len(lines)), data
 
 
 def document(title: str, shards: Sequence[Shard]) -> bytes:
