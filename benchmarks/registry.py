@@ -10,7 +10,7 @@ ends in what was wished for and whether it is met.
 
 With `--publish RATE` real wheels of new experts come by the upload of twine meanwhile, RATE a second on average: every
 throughput is measured in turns without and with them, and what counts is their ratio. The machine may be shared: beside
-the rates stand the seconds of CPU that the server took. With `--root` the store is kept, and the next run needs no filling.
+the rates stands what the server took of its core. With `--root` the store is kept, and the next run needs no filling.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ SUBJECTS = (
 LANGUAGES = ("en", "en-gb", "de", "fr", "es", "zh", "ja", "pt-br")
 LICENCES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
 BASES = tuple(f"Base model {i}" for i in range(50))
+SYLLABLES = ("ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu")
 BATCH = 2000
 
 
@@ -133,11 +134,10 @@ def _manifest() -> dict[str, Any]:
 
 def _words(draw: random.Random, count: int) -> str:
     """Made-up words; the n-th most frequent is drawn about n times more seldom than the first."""
-    syllables = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu"]
     found = []
     for _ in range(count):
         rank = int(20_000 ** draw.random())
-        found.append("".join(syllables[(rank // 15**place) % 15] for place in range(4)))
+        found.append("".join(SYLLABLES[(rank // 15**place) % 15] for place in range(4)))
     return " ".join(found)
 
 
@@ -430,8 +430,8 @@ def index_beside(server: Server, publishers: Publishers, seconds: int) -> None:
     changed = [one for one in after["shards"] if before.get(one["name"]) != one["sha256"]]
     size = sum(one["size"] for one in after["shards"])
     print(f"static index: {len(body) / 1024:.0f} KB and {len(before)} shards of {size / 1e6:.0f} MB; "
-          f"{publishers.sent - sent} publications changed {len(changed)} shards, {sum(s['size'] for s in changed) / 1e6:.2f} MB; "
-          f"answered after {1000 * taken:.0f} ms")  # fmt: skip
+          f"{publishers.sent - sent} publications changed {len(changed)} shards, "
+          f"{sum(one['size'] for one in changed) / 1e6:.2f} MB; answered after {1000 * taken:.0f} ms")  # fmt: skip
 
 
 class Publishers:
@@ -442,7 +442,7 @@ class Publishers:
         self.sent, self.failed, self.took = 0, 0, list[float]()
         self._folder = tempfile.TemporaryDirectory()
         run = format(int(time.time()), "x")
-        self._wheels = [_wheel(f"b{run}-{number}") for number in range(count)]
+        self._wheels = [_wheel(_name(int(time.time()) * 10_000 + number)) for number in range(count)]
         self._token = _token(server.root, f"bench-{run}")
         self._going, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -493,6 +493,15 @@ def _token(root: Path, publisher: str) -> str:
     subprocess.run([script, "publisher", "add", publisher, "--root", str(root)], check=True, capture_output=True)
     made = [script, "token", "new", publisher, "--root", str(root), "--scope", "packages"]
     return subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _name(number: int) -> str:
+    """Of syllables: names that differ by a digit look alike."""
+    parts = []
+    for _ in range(12):
+        parts.append(SYLLABLES[number % len(SYLLABLES)])
+        number //= len(SYLLABLES)
+    return "".join(parts)
 
 
 def _wheel(id: str) -> tuple[str, str, str, bytes]:

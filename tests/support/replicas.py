@@ -298,11 +298,11 @@ class Crowd:
 
     def figures(self) -> str:
         """In words."""
-        stale = sorted(self.stale) or [0.0]
+        stale, kinds = sorted(self.stale) or [0.0], dict(Counter(one.kind for one in self.accepted))
+        answers = ", ".join(f"{what}: {count}" for what, count in sorted(self.answers.items()))
         return (
-            f"{len(self.accepted)} uploads accepted ({dict(Counter(one.kind for one in self.accepted))}), "
-            f"{sum(self.answers.values())} answers {dict(sorted(self.answers.items()))}; "
-            f"listed at another replica after {statistics.median(stale):.2f} s (median), {stale[int(len(stale) * 0.99)]:.2f} s (99 %), "
+            f"{len(self.accepted)} uploads accepted ({kinds}); answers {answers}; listed at another replica after "
+            f"{statistics.median(stale):.2f} s (median), {stale[int(len(stale) * 0.99)]:.2f} s (99 %), "
             f"{stale[-1]:.2f} s (the longest of {len(self.stale)})"
         )
 

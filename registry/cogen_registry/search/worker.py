@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select, text, update
@@ -19,6 +20,10 @@ BATCH = 4
 _PATIENCE = 0.5
 #: Seconds before the next try, where one failed.
 _PAUSE = 5.0
+#: A process is busy whose other threads take so much of a core; embedding gets this share of the time then.
+_BUSY, _SHARE = 0.5, 0.05
+#: Seconds of rest at the most.
+_REST = 10.0
 _STATE = "embedder"
 
 
@@ -62,8 +67,27 @@ class Worker:
         if not search.adopted and (leader.leads or known_model(search) == search.embedder.identity):
             adopt(search)
             read_vectors(search)
+        pace = Pace()
         while leader.leads and search.adopted and not self._stop.is_set() and embed_some(search):
-            pass
+            self._stop.wait(pace.pause())
+
+
+class Pace:
+    """Whoever asks comes first: while the process is busy otherwise, embedding takes a twentieth of the time.
+
+    Newcomers are found by their words at once; by meaning, when it is quieter.
+    """
+
+    def __init__(self) -> None:
+        self._before = time.monotonic(), time.process_time(), time.thread_time()
+
+    def pause(self) -> float:
+        """Seconds to rest, after a piece of work by this thread."""
+        now = time.monotonic(), time.process_time(), time.thread_time()
+        wall, whole, own = (new - old for new, old in zip(now, self._before, strict=True))
+        self._before = now
+        busy = whole - own > _BUSY * wall
+        return min(_REST, own * (1 / _SHARE - 1)) if busy else 0.0
 
 
 def known_model(search: Search) -> str | None:

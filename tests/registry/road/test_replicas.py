@@ -1,6 +1,6 @@
 """Two and three replicas over one PostgreSQL and one object store: killed, cut off, and nothing is lost or left.
 
-In the default run 3 kills and one restart of the database; the long one (``-m slow``) kills 30 times and restarts 3 times.
+In the default run 3 kills and one restart of the database; the long one (``-m slow``) 30 kills and 3 restarts.
 """
 
 from __future__ import annotations
