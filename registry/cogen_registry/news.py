@@ -75,8 +75,8 @@ class News:
 
     def follow(self, call: Follower, rank: int) -> None:
         """Those with a low rank hear first: what others are made of must be new before they are made again."""
-        self._followers.append((rank, call))
-        self._followers.sort(key=lambda one: one[0])
+        # Another list: somebody may be told something right now.
+        self._followers = sorted([*self._followers, (rank, call)], key=lambda one: one[0])
 
     def catch_up(self) -> None:
         """Hear of all that was committed before this call. A database that is away is asked again a moment later."""

@@ -104,11 +104,15 @@ class StagedFile:
         self._file = None
         place = self._store.place(name)
         self._store.held.hold(name)
-        fresh = not place.parent.exists()
-        place.parent.mkdir(exist_ok=True)
-        self._path.replace(place)
-        for folder in (place.parent, self._store.root) if fresh else (place.parent,):
-            _sync(folder)
+        try:
+            fresh = not place.parent.exists()
+            place.parent.mkdir(exist_ok=True)
+            self._path.replace(place)
+            for folder in (place.parent, self._store.root) if fresh else (place.parent,):
+                _sync(folder)
+        except BaseException:
+            self._store.held.settled(name)
+            raise
         return name
 
     def __enter__(self) -> Self:

@@ -144,10 +144,14 @@ class StagedObject(StagedFile):
         name = self.sha256
         self._file.flush()
         self._store.held.hold(name)
-        if self._store.size(name) != self.size:
-            self._store.client.upload_file(
-                str(self._path), self._store.bucket, self._store.key(name), Config=self._store.transfer
-            )
+        try:
+            if self._store.size(name) != self.size:
+                self._store.client.upload_file(
+                    str(self._path), self._store.bucket, self._store.key(name), Config=self._store.transfer
+                )
+        except BaseException:
+            self._store.held.settled(name)
+            raise
         self._file.close()
         self._file = None
         return name

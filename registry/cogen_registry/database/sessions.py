@@ -23,7 +23,7 @@ def connect(url: str) -> Engine:
     Connections to a server are tried before they are used: those of before its restart are replaced.
     """
     sqlite = url.startswith("sqlite")
-    arguments = {"timeout": 30} if sqlite else {"connect_timeout": 5}
+    arguments = {"timeout": 30} if sqlite else {"connect_timeout": 5} if "psycopg" in url.partition(":")[0] else {}
     engine = create_engine(
         url, connect_args=arguments, pool_size=20, max_overflow=20, pool_pre_ping=not sqlite, pool_timeout=20
     )

@@ -24,6 +24,8 @@ from cogen_registry.database.tables import Lease, Process
 from cogen_registry.errors import Refused
 
 _log = logging.getLogger(__name__)
+#: Of the lock under which a process begins.
+_NUMBER = 0x636F67656E + 2
 
 
 class Alive:
@@ -45,23 +47,16 @@ class Alive:
         self._rows: set[int] = set()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._check_others()
-        self._register()
+        self._register(check=True)
         sessions.guards.append(self.guard)
         self._thread.start()
 
-    def _check_others(self) -> None:
-        with self.sessions.read() as session:
-            other = session.scalar(select(Process).where(Process.blobs != self.blobs, ~_old(self.seconds)).limit(1))
-        if other is not None:
-            raise Refused(
-                409, f"{other.host} serves this database too, with its blobs at {other.blobs}",
-                hint="give all replicas the same --blobs s3://bucket/prefix and each a --root of its own",
-            )  # fmt: skip
-
-    def _register(self) -> None:
+    def _register(self, check: bool = False) -> None:
         name = secrets.token_hex(16)
         with self.sessions.bare() as session:  # not guarded: there is no row yet
+            if check:
+                session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _NUMBER})
+                self._check_others(session)
             session.execute(
                 insert(Process).values(name=name, host=socket.gethostname()[:300], blobs=self.blobs, seen=func.now())
             )
@@ -69,6 +64,15 @@ class Alive:
             self.name = name
             self._orphans |= dict.fromkeys(self._held, time.monotonic() + GRACE)
             self._held = set()
+
+    def _check_others(self, session: Session) -> None:
+        """Two that start at the same moment come here one after the other."""
+        other = session.scalar(select(Process).where(Process.blobs != self.blobs, ~_old(self.seconds)).limit(1))
+        if other is not None:
+            raise Refused(
+                409, f"{other.host} serves this database too, with its blobs at {other.blobs}",
+                hint="give all replicas the same --blobs s3://bucket/prefix and each a --root of its own",
+            )  # fmt: skip
 
     def guard(self, session: Session) -> None:
         """Within a transaction, before its commit.
