@@ -1,12 +1,16 @@
 """The registry under load: 100,000 made-up experts in its store, one real server, measured over loopback.
 
-    python benchmarks/registry.py [--experts 100000] [--root DIR] [--seconds 5]
+    python benchmarks/registry.py [--experts 100000] [--root DIR] [--seconds 5] [--publish 2]
 
 Experts are written straight into the tables by a process of its own: words drawn by Zipf's law from a vocabulary of
 made-up words and 40 subjects, unit vectors that are random and lean towards the embedding of one of the subjects,
 manifests as long as a real one. The server runs on core 0 (`taskset`), everything that asks it on the others. Latencies
 are of one client on one kept-alive connection (raw sockets); throughput is by wrk (apt-get install wrk). Every line
 ends in what was wished for and whether it is met.
+
+With `--publish RATE` real wheels of new experts come by the upload of twine meanwhile, RATE a second on average: every
+throughput is measured in turns without and with them, and what counts is their ratio. The machine may be shared: beside
+the rates stands what the server took of its core. With `--root` the store is kept, and the next run needs no filling.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -43,6 +48,7 @@ SUBJECTS = (
 LANGUAGES = ("en", "en-gb", "de", "fr", "es", "zh", "ja", "pt-br")
 LICENCES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
 BASES = tuple(f"Base model {i}" for i in range(50))
+SYLLABLES = ("ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu")
 BATCH = 2000
 
 
@@ -51,6 +57,7 @@ def main() -> int:
     parser.add_argument("--experts", type=int, default=100_000)
     parser.add_argument("--root", type=Path, help="keep the store here and use it again")
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement of throughput")
+    parser.add_argument("--publish", type=float, default=0.0, metavar="RATE", help="wheels a second beside the readers")
     parser.add_argument("--fill", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.fill:
@@ -65,7 +72,7 @@ def main() -> int:
             print(f"{options.experts:,} experts written in {time.perf_counter() - begin:.0f} s, "
                   f"{(root / 'registry.sqlite').stat().st_size / 1e9:.2f} GB")  # fmt: skip
         with Server(root) as server:
-            measure(server, options.seconds)
+            measure(server, options.seconds, options.publish)
     finally:
         if options.root is None:
             shutil.rmtree(root)
@@ -127,11 +134,10 @@ def _manifest() -> dict[str, Any]:
 
 def _words(draw: random.Random, count: int) -> str:
     """Made-up words; the n-th most frequent is drawn about n times more seldom than the first."""
-    syllables = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu"]
     found = []
     for _ in range(count):
         rank = int(20_000 ** draw.random())
-        found.append("".join(syllables[(rank // 15**place) % 15] for place in range(4)))
+        found.append("".join(SYLLABLES[(rank // 15**place) % 15] for place in range(4)))
     return " ".join(found)
 
 
@@ -208,6 +214,18 @@ class Server:
             time.sleep(0.02)
         raise SystemExit(f"{path} has no good answer after {patience:.0f} s")
 
+    def cpu(self) -> float:
+        """Seconds of CPU that it and its children took so far."""
+        total = 0
+        for place in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = place.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if self.process.pid in (int(place.parent.name), int(fields[1])):
+                total += int(fields[11]) + int(fields[12])
+        return total / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> dict[str, float]:
         """MiB, now and at the most."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
@@ -249,7 +267,7 @@ class Client:
 # ------------------------------------------------------------------------------------------------------- measurements
 
 
-def measure(server: Server, seconds: int) -> None:
+def measure(server: Server, seconds: int, rate: float = 0.0) -> None:
     others = set(range(os.cpu_count() or 1)) - {0}
     if others:
         os.sched_setaffinity(0, others)
@@ -273,8 +291,12 @@ def measure(server: Server, seconds: int) -> None:
     say("… with filters domain and size, p99", _at(filtered, 99), "ms", 200)
     broad = latencies(server, [f"q={urllib.parse.quote(query)}&language=en" for query in queries])
     say("… with the filter language=en, p99", _at(broad, 99), "ms", 200)
-    for name, paths in _pages(server).items():
-        throughput(server, name, paths, seconds)
+    pages = _pages(server)
+    if rate:
+        beside_publishers(server, pages, queries, seconds, rate)
+    else:
+        for name, paths in pages.items():
+            throughput(server, name, paths, seconds)
     for key, title in (("VmRSS", "memory after all that"), ("VmHWM", "memory at the most")):
         say(title, server.memory()[key], "MiB", 1024)
     cold_client(server)
@@ -327,15 +349,15 @@ def _pages(server: Server, spread: int = 100) -> dict[str, list[str]]:
     }
 
 
-def throughput(server: Server, name: str, paths: list[str], seconds: int) -> None:
-    """Requests a second by wrk with 8 connections over all ``paths``."""
+def throughput(server: Server, name: str, paths: list[str], seconds: int, quiet: bool = False) -> float:
+    """Requests a second by wrk with 8 connections over all ``paths``; 0: it was not measured."""
     status, body = Client(server.port).get(paths[0])
     if status != 200:
         print(f"{name}: not there (status {status})")
-        return
+        return 0.0
     if not shutil.which("wrk"):
         print(f"{name}: not measured (wrk is not installed)")
-        return
+        return 0.0
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f"local paths = {{{', '.join(json.dumps(path) for path in paths)}}}\nlocal place = 0\n")
         script.write("request = function() place = place % #paths + 1 return wrk.format(nil, paths[place]) end\n")
@@ -354,7 +376,147 @@ def throughput(server: Server, name: str, paths: list[str], seconds: int) -> Non
     rate = float(told.split("Requests/sec:")[1].split()[0])
     slow = re.search(r"99%\s+([\d.]+\w+)", told)
     wrong = "; some were refused" if "Non-2xx" in told else ""
+    if quiet:
+        return rate
     say(f"{name}, {len(body) / 1024:.1f} KB, p99 {slow[1] if slow else '?'}{wrong}", rate, "requests/s", 300, True)
+    return rate
+
+
+def beside_publishers(
+    server: Server, pages: dict[str, list[str]], queries: list[str], seconds: int, rate: float
+) -> None:  # fmt: skip
+    """Each throughput without and with publishers, in turns, so that both meet the same neighbours on the machine."""
+    with Publishers(server, rate, int(rate * seconds * 3 * (len(pages) + 4)) + 10) as publishers:
+        for name, paths in pages.items():
+            before, cpu = publishers.sent, {}
+            found: dict[bool, float] = {}
+            for busy in (False, True):
+                publishers.go(busy)
+                start = server.cpu()
+                found[busy] = throughput(server, name, paths, seconds, quiet=True)
+                cpu[busy] = (server.cpu() - start) / seconds
+            publishers.go(False)
+            share = 100 * found[True] / max(found[False], 1e-9)
+            print(f"{name}: {found[False]:,.0f} requests/s, beside {publishers.sent - before} publications "
+                  f"{found[True]:,.0f}; CPU {100 * cpu[False]:.0f} % and {100 * cpu[True]:.0f} %")  # fmt: skip
+            say("… of that, beside publishers", found[True], "requests/s", 300, True)
+            say("… share", share, "%", 80, True)
+        publishers.go(True)
+        found_queries = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
+        publishers.go(False)
+        say("search beside publishers, p50", _at(found_queries, 50), "ms", 50)
+        say("search beside publishers, p99", _at(found_queries, 99), "ms", 200)
+        index_beside(server, publishers, seconds)
+        took = sorted(publishers.took)
+        print(f"a publication beside readers: p50 {_at(took, 50) * 1000:.0f} ms, p99 {_at(took, 99) * 1000:.0f} ms, "
+              f"{publishers.sent} in all, {publishers.failed} refused")  # fmt: skip
+
+
+def index_beside(server: Server, publishers: Publishers, seconds: int) -> None:
+    """The static index: its size, what a publication changes of it, and how long it takes to be there."""
+    client = Client(server.port)
+    status, body = client.get("/api/v1/index.json")
+    while status == 503:
+        time.sleep(1)
+        status, body = client.get("/api/v1/index.json")
+    before = {one["name"]: one["sha256"] for one in json.loads(body)["shards"]}
+    sent = publishers.sent
+    publishers.go(True)
+    time.sleep(seconds)
+    publishers.go(False)
+    begin = time.perf_counter()
+    after = json.loads(client.get("/api/v1/index.json")[1])
+    taken = time.perf_counter() - begin
+    changed = [one for one in after["shards"] if before.get(one["name"]) != one["sha256"]]
+    size = sum(one["size"] for one in after["shards"])
+    print(f"static index: {len(body) / 1024:.0f} KB and {len(before)} shards of {size / 1e6:.0f} MB; "
+          f"{publishers.sent - sent} publications changed {len(changed)} shards, "
+          f"{sum(one['size'] for one in changed) / 1e6:.2f} MB; answered after {1000 * taken:.0f} ms")  # fmt: skip
+
+
+class Publishers:
+    """A thread that uploads wheels while it may; they were built before."""
+
+    def __init__(self, server: Server, rate: float, count: int) -> None:
+        self.server, self.rate = server, rate
+        self.sent, self.failed, self.took = 0, 0, list[float]()
+        self._folder = tempfile.TemporaryDirectory()
+        run = format(int(time.time()), "x")
+        self._wheels = [_wheel(_name(int(time.time()) * 10_000 + number)) for number in range(count)]
+        self._token = _token(server.root, f"bench-{run}")
+        self._going, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def go(self, busy: bool) -> None:
+        if busy:
+            self._going.set()
+            time.sleep(1 / self.rate)
+        else:
+            self._going.clear()
+
+    def __enter__(self) -> Publishers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._going.set()
+        self._thread.join(60)
+        self._folder.cleanup()
+
+    def _run(self) -> None:
+        import requests
+
+        with requests.Session() as session:
+            for name, version, filename, data in self._wheels:
+                self._going.wait()
+                if self._over.is_set():
+                    return
+                begin = time.perf_counter()
+                form = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel", "name": name,
+                        "version": version}  # fmt: skip
+                answer = session.post(
+                    f"http://127.0.0.1:{self.server.port}/legacy/", data=form, files={"content": (filename, data)},
+                    auth=("__token__", self._token), timeout=60,
+                )  # fmt: skip
+                self.took.append(time.perf_counter() - begin)
+                self.sent += 1
+                if answer.status_code != 200:
+                    self.failed += 1
+                    print(f"an upload was refused: {answer.status_code} {answer.text[:200]}")
+                time.sleep(max(0.0, 1 / self.rate - (time.perf_counter() - begin)))
+
+
+def _token(root: Path, publisher: str) -> str:
+    """Of a new publisher, by the commands of an operator, beside the running service."""
+    script = str(Path(sys.executable).parent / "cogen-registry")
+    subprocess.run([script, "publisher", "add", publisher, "--root", str(root)], check=True, capture_output=True)
+    made = [script, "token", "new", publisher, "--root", str(root), "--scope", "packages"]
+    return subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _name(number: int) -> str:
+    """Of syllables: names that differ by a digit look alike."""
+    parts = []
+    for _ in range(12):
+        parts.append(SYLLABLES[number % len(SYLLABLES)])
+        number //= len(SYLLABLES)
+    return "".join(parts)
+
+
+def _wheel(id: str) -> tuple[str, str, str, bytes]:
+    """(project, version, file name, bytes) of an expert with a little weights in its wheel, as the tests make them."""
+    tests = str(Path(__file__).parents[1] / "tests")
+    if tests not in sys.path:
+        sys.path.insert(0, tests)
+    from support import wheels
+
+    with tempfile.TemporaryDirectory() as folder:
+        draw = random.Random(id)
+        path = wheels.build(
+            Path(folder), id, title=f"{draw.choice(SUBJECTS)} {_words(draw, 2)}", summary=_words(draw, 10)
+        )  # fmt: skip
+        return f"cogen-plugin-{id}", "1.0", path.name, path.read_bytes()
 
 
 def cold_client(server: Server) -> None:

@@ -30,6 +30,7 @@ from cogen_registry.database.tables import (
     Reference,
     Release,
     Repository,
+    Xorb,
 )
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
@@ -40,6 +41,7 @@ _NAMED: tuple[tuple[str, Select[Any]], ...] = (
     ("the METADATA of", select(Release.filename, Release.metadata_sha256, text("NULL"))),
     ("the file", select(Entry.path, Entry.sha256, Entry.size)),
     ("an upload to repository", select(Possession.repository_id, Possession.sha256, Possession.size)),
+    ("the xorb", select(Xorb.name, Xorb.sha256, Xorb.size)),
     ("the evidence of evaluation", select(Evaluation.id, Evaluation.evidence, text("NULL"))),
 )
 _TOLERANCE = 1e-6

@@ -2,7 +2,7 @@
 
     index.html, experts/…, publishers/…, composites/…, static/…     pages for people
     simple/…, files/SHA256/WHEEL[.metadata|.signature.json]         the package index (pip, uv)
-    api/v1/index.json                                               all experts: what `cogen search` reads
+    api/v1/index.json, api/v1/index/…                               all experts: what `cogen search` reads
     api/v1/experts/ID[/VERSION]/index.json, api/v1/publishers/…     what `cogen add` and `cogen verify` read
     api/v1/evaluations/…, api/v1/composites/…
     NAMESPACE/NAME/resolve/…, api/models/…                          weights, see mirror/weights.py

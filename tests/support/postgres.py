@@ -7,8 +7,10 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -30,9 +32,30 @@ def user() -> str | None:
         return None
 
 
+@dataclass
+class Server:
+    """A running server. ``url``: of its empty database."""
+
+    url: str
+    control: Callable[[str], None]
+
+    def restart(self, pause: float = 0.0) -> None:
+        """As after a crash: connections break, and for ``pause`` seconds and more nobody answers."""
+        self.control("stop")
+        time.sleep(pause)
+        self.control("start")
+
+
 @contextmanager
 def cluster() -> Iterator[str]:
     """The URL of an empty database."""
+    with server() as opened:
+        yield opened.url
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """One that can be restarted."""
     folder, owner = binaries(), user()
     assert folder is not None
     assert owner is not None
@@ -43,10 +66,14 @@ def cluster() -> Iterator[str]:
         common = {"check": True, "stdout": subprocess.DEVNULL, "cwd": home}
         subprocess.run([folder / "initdb", "-D", place, "-A", "trust", "-U", "cogen", "-E", "UTF8", "--locale=C.UTF-8"],
                        **common, **run_as)  # fmt: skip
-        options = f"-k {home} -c listen_addresses='' -c fsync=off"
-        control = [folder / "pg_ctl", "-D", place, "-w"]
-        subprocess.run([*control, "-o", options, "-l", Path(home) / "log", "start"], **common, **run_as)
+        options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=200"
+
+        def control(what: str) -> None:
+            more = ["-o", options, "-l", Path(home) / "log"] if what == "start" else ["-m", "immediate"]
+            subprocess.run([folder / "pg_ctl", "-D", place, "-w", *more, what], **common, **run_as)
+
+        control("start")
         try:
-            yield f"postgresql+psycopg://cogen@/postgres?host={home}"
+            yield Server(f"postgresql+psycopg://cogen@/postgres?host={home}", control)
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], **common, **run_as)
+            control("stop")

@@ -96,6 +96,7 @@ def put(
         session.add(row)
         session.flush()
         made = row.id
+        service.change(session, "project", name)
     service.changed()
     return made
 

@@ -83,6 +83,7 @@ def stock(service: Service, id: str = "power", version: str = "1.0", **changes: 
     with service.sessions.write() as session:
         release = session.scalar(select(Expert.release_id).where(Expert.id == row))
         session.execute(update(Release).where(Release.id == release).values(**values))
+        service.change(session, "project", f"cogen-plugin-{id}")
     service.changed()
     return row
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from cogen.errors import SourceError
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
+from cogen.sharing.index import read_index
 from cogen.sharing.sizes import size_range
-from cogen.trust.registries import Registry
 
 
 @dataclass(frozen=True)
@@ -37,32 +34,12 @@ def ask(client: Client, wish: Wish) -> tuple[int, list[dict[str, Any]], str | No
     try:
         cards = [dict(card) for card in answer["items"]]
         if not cards and "mirror" in str(answer.get("note")):  # files cannot search, but they list everything
-            total, cards = choose(read_index(f"{client.url}/api/v1/index.json"), wish)
+            total, cards = choose(read_index(f"{client.url}/api/v1/index.json", client), wish)
             return total, cards, "this is a mirror: it was searched by words alone"
         return int(answer["total"]), cards, answer.get("note") if wish.q else None
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(
             f"{client.url} answers in a form that is not known", hint="is this the URL of a registry?"
-        ) from error
-
-
-def read_index(place: str) -> list[dict[str, Any]]:
-    """Cards of a static index: a file, or a URL (``…/api/v1/index.json`` of any registry).
-
-    :raises SourceError: it can't be read. :raises RegistryError: it can't be fetched.
-    """
-    try:
-        if re.match(r"https?://", place):
-            base, _, name = place.rpartition("/")
-            value = Client(Registry(base)).get(f"/{name}")
-        else:
-            value = json.loads(Path(place).expanduser().read_text(encoding="utf-8"))
-        cards = value["experts"] if isinstance(value, dict) else value
-        return [dict(card) for card in cards if "id" in card]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            f"{place} is not an index of experts: {error}",
-            hint="it is what a registry serves as /api/v1/index.json; set it as `index` in config.toml",
         ) from error
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from cogen.errors import UsageError
+from cogen.errors import CogenError, UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
+from cogen.sharing.index import read_index
 
 #: Distributions of experts are called so by custom.
 _PREFIX = "cogen-plugin-"
@@ -104,9 +105,9 @@ def _of_project(client: Client, name: str, version: str | None) -> tuple[str, st
     except (RegistryError, InvalidWheelFilename, KeyError, TypeError, ValueError, IndexError):
         pass
     try:  # a mirror lists no releases
-        cards = client.get("/api/v1/index.json")["experts"]
+        cards = read_index(f"{client.url}/api/v1/index.json", client)
         return next((str(card["id"]), version) for card in cards if card["project"] == project)
-    except (RegistryError, KeyError, TypeError, StopIteration):
+    except (CogenError, KeyError, TypeError, StopIteration):
         return None
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Expert, Project, Release
@@ -104,7 +104,7 @@ def claim_expert(session: Session, project: Project, expert: str) -> None:
 
 
 def _look_of(column: Any) -> Any:
-    """:func:`look` of an expert's id, in SQL."""
+    """:func:`look` of an expert's id, in SQL; as the index of migration 0003 has it, or all ids would be read."""
     for one, other in _ALIKE:
-        column = func.replace(column, one, other)
+        column = func.replace(column, literal_column(f"'{one}'"), literal_column(f"'{other}'"))
     return column

@@ -55,10 +55,13 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
             hint="upload large weights as a repository and pin them with hf://",
         )  # fmt: skip
     with service.sessions.read() as session:
-        if (known := _known(session, principal, name, version, staged.sha256)) is not None:
-            if known.state == "quarantined":
-                _wake(service)
-            return known
+        again = _known(session, principal, name, version, staged.sha256)
+    if again is not None:
+        if again.state == "quarantined":  # whoever looks for pinned weights looks again
+            with service.sessions.write() as session:
+                service.change(session, "quarantine", name)
+            service.changed()
+        return again
     place = scratch(service)
     place.mkdir(exist_ok=True)
     with _UNPACKING:
@@ -70,18 +73,11 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
             with service.sessions.write() as session:
                 release = _add(service, session, principal, staged, wheel, metadata.sha256, reason)
                 keep()
+                service.change(session, "quarantine" if reason else "project", name)
         except IntegrityError:  # two uploads at once, on a database where writers don't wait for each other
             raise Refused(409, f"{name} is being uploaded by somebody else", hint="try again") from None
-    if release.state == "released":
-        service.changed()
-    else:
-        _wake(service)
+    service.changed()
     return release
-
-
-def _wake(service: Service) -> None:
-    if (verifier := service.rooms.get("verifier")) is not None:
-        verifier.wake()
 
 
 def _identity(form: Mapping[str, str]) -> tuple[str, Version]:
@@ -221,6 +217,7 @@ def settle(service: Service, release: int, reason: str | None) -> None:
         if reason is None:
             row.state = "released"
             current.refresh(session, row.project_id)
+            service.change(session, "project", row.project.name)
     if reason is None:
         service.changed()
 
@@ -283,5 +280,6 @@ def yank(service: Service, principal: Principal, project: str, version: str, rea
         row = own(session, principal, project, version)
         row.yanked = " ".join(reason.split())[:300] if reason is not None else None
         current.refresh(session, row.project_id)
+        service.change(session, "project", row.project.name)
     service.changed()
     return row

@@ -64,6 +64,7 @@ def sign(
             if before is not None and before.revoked is None:
                 raise Refused(409, f"{row.project.name} {row.version} is signed already", hint="nothing is to be done")
         row.statement, row.bundle, row.key = statement, bundle, key.fingerprint
+        service.change(session, "project", row.project.name)
     service.changed()
     return row
 

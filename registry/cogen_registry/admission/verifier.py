@@ -1,6 +1,7 @@
 """A background thread that looks for pinned weights of releases in quarantine, here and elsewhere.
 
-It looks at the start and after every upload, newest releases first. What it fetched once is written down; what it could
+Of several replicas the leader alone looks: when it becomes the leader, and after every upload to whichever of them that
+has to wait, newest releases first. What it fetched once is written down; what it could
 not fetch leaves the release where it is, with the reason, and is tried again when it looks next.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from sqlalchemy import select
 
@@ -15,6 +17,7 @@ from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin
 from cogen_registry.admission.releases import pins_of, settle
 from cogen_registry.database.tables import Release, Verified
+from cogen_registry.news import Heard
 from cogen_registry.service import Service
 
 _log = logging.getLogger(__name__)
@@ -29,8 +32,13 @@ class Verifier:
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
 
     def start(self) -> None:
-        self._wanted.set()
+        self._service.follow(self._hear, rank=9)
+        self._service.leader.elected(self.wake)
         self._thread.start()
+
+    def _hear(self, heard: Heard) -> None:
+        if heard.keys("quarantine"):
+            self.wake()
 
     def wake(self) -> None:
         """Look again, after what is being looked at now."""
@@ -49,11 +57,15 @@ class Verifier:
             self._wanted.clear()
             if self._closed:
                 return
+            if not self._service.leader.leads:
+                continue
             try:
                 self.look()
             except Exception:  # noqa: BLE001 - a database that is away for a moment must not end this thread
                 if not self._closed:
                     _log.exception("looking for pinned weights failed")
+                    time.sleep(1)
+                    self._wanted.set()
 
     def look(self) -> None:
         """Once through all releases in quarantine; each source is fetched at most once."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from cogen_registry.blobs.held import Held
+from cogen_registry.blobs.held import Held, Holding
 from cogen_registry.blobs.store import BLOCK
 from cogen_registry.errors import missing
 
@@ -21,11 +21,11 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 class DiskStore:
     """See :class:`~cogen_registry.blobs.store.BlobStore`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, held: Holding | None = None) -> None:
         self.root = root
         self.staging = root / ".staged"
         self.staging.mkdir(parents=True, exist_ok=True)
-        self.held = Held()
+        self.held = held or Held()
 
     def place(self, sha256: str) -> Path:
         if not _NAME.fullmatch(sha256):
@@ -65,6 +65,9 @@ class DiskStore:
         shutil.rmtree(self.staging)
         self.staging.mkdir()
 
+    def tidy(self) -> None:
+        """A file is there as a whole or not at all."""
+
 
 class StagedFile:
     """See :class:`~cogen_registry.blobs.store.Staged`."""
@@ -101,11 +104,15 @@ class StagedFile:
         self._file = None
         place = self._store.place(name)
         self._store.held.hold(name)
-        fresh = not place.parent.exists()
-        place.parent.mkdir(exist_ok=True)
-        self._path.replace(place)
-        for folder in (place.parent, self._store.root) if fresh else (place.parent,):
-            _sync(folder)
+        try:
+            fresh = not place.parent.exists()
+            place.parent.mkdir(exist_ok=True)
+            self._path.replace(place)
+            for folder in (place.parent, self._store.root) if fresh else (place.parent,):
+                _sync(folder)
+        except BaseException:
+            self._store.held.settled(name)
+            raise
         return name
 
     def __enter__(self) -> Self:

@@ -6,13 +6,22 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Protocol
 
 #: Seconds from keeping a blob to the transaction that names it, at the very most.
 GRACE = 900.0
 
 
+class Holding(Protocol):
+    """Who says which blobs are held: :class:`Held`, or where several processes share a store, replicas/leases.py."""
+
+    def hold(self, name: str) -> None: ...
+    def settled(self, name: str) -> None: ...
+    def unless(self, name: str, needed: Callable[[], bool], delete: Callable[[], None], /) -> bool: ...
+
+
 class Held:
-    """One per store. Who keeps a blob holds it, until :meth:`settled` or for ``GRACE`` seconds."""
+    """One per store of a single process. Who keeps a blob holds it, until :meth:`settled` or for ``GRACE`` seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()

@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from cogen_registry.blobs.disk import StagedFile
-from cogen_registry.blobs.held import Held
+from cogen_registry.blobs.held import Held, Holding
 from cogen_registry.blobs.store import BLOCK
 from cogen_registry.errors import Refused, missing
 
@@ -29,7 +29,7 @@ class S3Store:
     :raises Refused: 400, there is no such bucket, or it can't be reached.
     """
 
-    def __init__(self, url: str, staging: Path) -> None:
+    def __init__(self, url: str, staging: Path, held: Holding | None = None) -> None:
         try:
             import boto3
             from boto3.s3.transfer import TransferConfig
@@ -53,7 +53,7 @@ class S3Store:
         )
         self.transfer = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)
         self.errors = ClientError
-        self.staging, self.held = staging, Held()
+        self.staging, self.held = staging, held or Held()
         staging.mkdir(parents=True, exist_ok=True)
         try:
             self.client.head_bucket(Bucket=self.bucket)
@@ -115,13 +115,23 @@ class S3Store:
                     yield name
 
     def recover(self) -> None:
-        """Local leftovers, and the parts of uploads that were never completed: they cost room that no list shows."""
+        """Local leftovers."""
         for file in self.staging.iterdir():
             file.unlink()
+
+    def tidy(self) -> None:
+        """The parts of uploads that nobody completes any more: they cost room that no list shows."""
         pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
         for page in pages:
             for upload in page.get("Uploads", ()):
-                self.client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                self.held.unless(upload["Key"].rpartition("/")[2], lambda: False, lambda one=upload: self._abort(one))
+
+    def _abort(self, upload: Any) -> None:
+        try:
+            self.client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        except self.errors as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload":  # it was completed since it was listed
+                raise
 
 
 class StagedObject(StagedFile):
@@ -134,10 +144,14 @@ class StagedObject(StagedFile):
         name = self.sha256
         self._file.flush()
         self._store.held.hold(name)
-        if self._store.size(name) != self.size:
-            self._store.client.upload_file(
-                str(self._path), self._store.bucket, self._store.key(name), Config=self._store.transfer
-            )
+        try:
+            if self._store.size(name) != self.size:
+                self._store.client.upload_file(
+                    str(self._path), self._store.bucket, self._store.key(name), Config=self._store.transfer
+                )
+        except BaseException:
+            self._store.held.settled(name)
+            raise
         self._file.close()
         self._file = None
         return name

@@ -62,4 +62,7 @@ class BlobStore(Protocol):
     def names(self) -> Iterator[str]: ...
 
     def recover(self) -> None:
-        """Remove what a killed process staged; called before anything else."""
+        """Remove what a killed process staged on this machine; called before anything else."""
+
+    def tidy(self) -> None:
+        """Remove what processes that are dead left half-done in the store; others may be at work."""

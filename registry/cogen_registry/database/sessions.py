@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
+
+from cogen_registry.database import feed
+
+#: Number of the lock under which a PostgreSQL database is migrated: replicas start at the same moment.
+_MIGRATION = 0x636F67656E
 
 
 def connect(url: str) -> Engine:
-    """An engine whose SQLite connections check foreign keys and sync every commit to the disk."""
+    """An engine whose SQLite connections check foreign keys and sync every commit to the disk.
+
+    Connections to a server are tried before they are used: those of before its restart are replaced.
+    """
     sqlite = url.startswith("sqlite")
-    engine = create_engine(url, connect_args={"timeout": 30} if sqlite else {}, pool_size=20, max_overflow=20)
+    arguments = {"timeout": 30} if sqlite else {"connect_timeout": 5} if "psycopg" in url.partition(":")[0] else {}
+    engine = create_engine(
+        url, connect_args=arguments, pool_size=20, max_overflow=20, pool_pre_ping=not sqlite, pool_timeout=20
+    )
     if sqlite:
 
         @event.listens_for(engine, "connect")
@@ -38,10 +52,38 @@ class Sessions:
         self.engine = engine
         self.read = sessionmaker(engine, expire_on_commit=False)
         self._write = sessionmaker(engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
+        #: Called before each commit: they raise where this process may not write any longer.
+        self.guards: list[Callable[[Session], None]] = []
+        self._recorded = threading.local()
 
-    def write(self) -> Any:
-        """A transaction: whole or not at all. Writers wait for each other."""
+    @property
+    def postgresql(self) -> bool:
+        """Several processes may share it."""
+        return self.engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: whole or not at all. Writers wait for each other.
+
+        What it changes it says with :func:`cogen_registry.database.feed.change`.
+        """
+        with self._write.begin() as session:
+            yield session
+            session.flush()
+            for guard in self.guards:
+                guard(session)
+            recorded = feed.record(session)  # last: others wait from here to the commit
+        self._recorded.yes = recorded or self.recorded()
+
+    def bare(self) -> Any:
+        """A transaction of the machinery itself: nobody is asked, and nothing is written down of it."""
         return self._write.begin()
+
+    def recorded(self) -> bool:
+        """Did this thread record a change since it asked last?"""
+        found: bool = getattr(self._recorded, "yes", False)
+        self._recorded.yes = False
+        return found
 
 
 def migrate(engine: Engine) -> None:
@@ -52,6 +94,8 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATION})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

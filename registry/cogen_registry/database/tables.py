@@ -297,3 +297,73 @@ class Verified(Base):
     source: Mapped[str] = mapped_column(String(500), primary_key=True)
     digest: Mapped[str] = mapped_column(String(80), primary_key=True)
     created: Mapped[datetime.datetime] = mapped_column(default=now)
+
+
+# ------------------------------------------------------------------------ what several processes of one registry share
+
+
+class Counter(Base):
+    """One row, number 1: how many changes there have been. See :mod:`cogen_registry.database.feed`."""
+
+    __tablename__ = "counter"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    serial: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class Change(Base):
+    """Something that can be seen became another. Whoever keeps something in memory reads these, in their order."""
+
+    __tablename__ = "changes"
+    serial: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(20))
+    key: Mapped[str] = mapped_column(String(300))
+    created: Mapped[datetime.datetime] = mapped_column(default=now, index=True)
+
+
+class Process(Base):
+    """A running replica. ``seen``: its last heartbeat, by the database's clock; ``blobs``: where its blobs are."""
+
+    __tablename__ = "processes"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    host: Mapped[str] = mapped_column(String(300))
+    blobs: Mapped[str] = mapped_column(String(1000))
+    seen: Mapped[datetime.datetime]
+
+
+class Lease(Base):
+    """A replica keeps a blob that no row may name yet: no clean-up takes it. Worth nothing without its process."""
+
+    __tablename__ = "leases"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    process: Mapped[str] = mapped_column(String(40), index=True)
+
+
+class Secret(Base):
+    """What all replicas sign with. On SQLite it is a file of the root instead."""
+
+    __tablename__ = "secrets"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Xorb(Base):
+    """A xorb that waits for its shard, as a blob. ``chunks``: its table, see weights/xet_format.py."""
+
+    __tablename__ = "xorbs"
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    chunks: Mapped[bytes] = mapped_column(LargeBinary)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)
+
+
+class Places(Base):
+    """Where the chunks of a xorb ended up, see weights/xet_store.py. Under "epoch": part of the publisher's URL."""
+
+    __tablename__ = "xorb_places"
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    places: Mapped[bytes] = mapped_column(LargeBinary)
+    created: Mapped[datetime.datetime] = mapped_column(default=now)

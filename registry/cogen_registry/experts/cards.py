@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
 from cogen_registry.experts.models import Base, Card
+from cogen_registry.kept import Kept
 
 if TYPE_CHECKING:
     from cogen_registry.service import Service
@@ -58,30 +58,25 @@ def cards_of(session: Session, ids: Sequence[int], scores: Sequence[float] | Non
 
 
 class Shelf:
-    """Cards that were shown since something changed last; the same few stand on most pages."""
+    """Cards that were shown; the same few stand on most pages. One goes when its project changes."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._lock = threading.Lock()
-        self._serial = -1
-        self._cards: dict[int, Card] = {}
+        self._kept: Kept[Card] = Kept(_KEPT)
+        service.follow(lambda heard: self._kept.drop(heard.tags), rank=1)
 
     def cards(self, ids: Sequence[int], scores: Sequence[float] | None = None) -> list[Card]:
         """As :func:`cards_of`."""
-        serial = self._service.serial  # before they are read: what changes meanwhile makes them old
-        with self._lock:
-            if self._serial != serial or len(self._cards) > _KEPT:
-                self._serial, self._cards = serial, {}
-            kept = self._cards
-            known = {id: kept[id] for id in ids if id in kept}
+        stamp = self._kept.stamp()
+        known = {id: card for id in ids if (card := self._kept.get(id)) is not None}
         if lacking := [id for id in ids if id not in known]:
             with self._service.sessions.read() as session:
                 fresh = cards_of(session, lacking)
                 if len(fresh) < len(lacking):  # somebody is gone: whose card is whose?
                     return cards_of(session, ids, scores)
-            known |= zip(lacking, fresh, strict=True)
-            with self._lock:
-                kept.update(known)  # if it is an older one by now, nobody looks at it again
+            for id, card in zip(lacking, fresh, strict=True):
+                known[id] = card
+                self._kept.put(id, card, (f"project:{card.project}",), stamp)
         found = [known[id] for id in ids]
         if scores is None:
             return found
@@ -90,8 +85,11 @@ class Shelf:
 
 def shelf_of(service: Service) -> Shelf:
     """The one shelf of a service."""
-    found: Shelf = service.rooms.setdefault("cards", Shelf(service))
-    return found
+    with service._counting:
+        if "cards" not in service.rooms:
+            service.rooms["cards"] = Shelf(service)
+        found: Shelf = service.rooms["cards"]
+        return found
 
 
 def fields(row: Any) -> dict[str, Any]:

@@ -43,6 +43,9 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
             session.add(made)
             session.flush()
             session.add_all(_ingredients(session, made.id, lock))
+            service.change(session, "composite", f"{principal.name}/{new.name}")
+            for expert in lock.plan.experts:  # their pages name it
+                service.change(session, "expert", expert.id)
     if not same:
         service.changed()
     return one(service, principal.name, new.name), not same

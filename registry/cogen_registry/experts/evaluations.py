@@ -145,6 +145,8 @@ def _insert(
         )
         session.add(made)
         session.flush()
+        expert = session.scalar(select(Expert.expert).where(Expert.id == row))
+        service.change(session, "expert", str(expert))
         return made.id, True
 
 

@@ -36,6 +36,7 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
             made = Key(publisher_id=principal.id, fingerprint=name, pem=plain(new.pem))
             session.add(made)
             session.flush()
+            service.change(session, "publisher", principal.name)
         answer = models.PublicKey.model_validate(known or made, from_attributes=True)
     if known is None:
         service.changed()
@@ -53,6 +54,7 @@ def revoke(service: Service, principal: Principal, name: str) -> models.PublicKe
         if key is None:
             raise missing(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")
         key.revoked = key.revoked or now()
+        service.change(session, "publisher", principal.name)
         answer = models.PublicKey.model_validate(key, from_attributes=True)
     service.changed()
     return answer

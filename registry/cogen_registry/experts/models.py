@@ -149,6 +149,24 @@ class Detail(Card):
     composites: list[Use]
 
 
+class IndexShard(BaseModel):
+    """``experts``: how many are in it."""
+
+    name: str
+    sha256: str
+    size: int
+    experts: int
+
+
+class Index(BaseModel):
+    """The static index, which names its shards."""
+
+    schema_: int = Field(alias="schema", serialization_alias="schema")
+    title: str
+    total: int
+    shards: list[IndexShard]
+
+
 class Evidence(Taken):
     """The figures of single documents, in the order of the suite's file."""
 

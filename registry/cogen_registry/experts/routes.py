@@ -16,7 +16,7 @@ from cogen_registry.auth import Principal, required
 from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Publisher
 from cogen_registry.experts import composites, evaluations, find, keys, models
-from cogen_registry.experts.static import Index
+from cogen_registry.experts.shards import Index
 from cogen_registry.search.index import Query as Wish
 from cogen_registry.search.index import search_of
 from cogen_registry.search.sizes import size_range
@@ -43,20 +43,21 @@ def router(service: Service) -> APIRouter:
             gc.enable()
         worker = Worker(search)
         worker.start()
+        index.start()
         yield
+        index.close()
         worker.stop()
 
+    index = Index(service)
     routes = APIRouter(prefix="/api/v1", tags=["experts"], lifespan=lifespan)
-    _reading(routes, service)
+    _reading(routes, service, index)
     _evaluations(routes, service)
     _publishers(routes, service)
     _composites(routes, service)
     return routes
 
 
-def _reading(routes: APIRouter, service: Service) -> None:
-    index = Index(service)
-
+def _reading(routes: APIRouter, service: Service, index: Index) -> None:
     @routes.get("/experts", response_model=models.Cards)
     def experts(
         q: Annotated[str, Query(max_length=1000, description="words, or what is meant")] = "",
@@ -75,14 +76,19 @@ def _reading(routes: APIRouter, service: Service) -> None:
         wish = Wish(q, domain, language, licence, base, publisher, sizes, sort, limit, offset)
         return _json(find.find(service, wish))
 
-    @routes.get("/index.json", response_class=FileResponse)
+    @routes.get("/index.json", response_model=models.Index)
     def index_json(request: Request) -> Response:
-        """Every current card in one file: ``{"schema": 1, "title", "experts": [card]}``."""
-        path, digest = index.get()
+        """All current cards, in shards: ``index/NAME.SHA256.json`` beside this; clients fetch those that they lack."""
+        body, digest = index.get()
         headers = {"ETag": f'"{digest}"', "Cache-Control": "no-cache"}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        return FileResponse(path, media_type="application/json", headers=headers)
+        return Response(body, headers=headers, media_type="application/json")
+
+    @routes.get("/index/{name}", response_class=FileResponse)
+    def shard(name: str) -> Response:
+        """``NAME.SHA256.json``: ``{"schema": 2, "experts": [card]}``; bytes that never change."""
+        return FileResponse(index.file(name), media_type="application/json", headers={"Cache-Control": _FOR_EVER})
 
     @routes.get("/experts/{id}", response_model=models.Detail)
     def current(id: str, request: Request) -> Response:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import select
 
 from cogen_registry.database.tables import Composite, Evaluation, Expert, Publisher, Release
-from cogen_registry.experts import composites, find
-from cogen_registry.experts.static import write_index
+from cogen_registry.experts import composites, find, static
 from cogen_registry.mirror.tree import Tree
 from cogen_registry.service import Service
 
@@ -31,9 +29,7 @@ def versions(service: Service) -> Versions:
 
 def write_all(service: Service, tree: Tree, found: Versions, advance: Callable[[], None] = lambda: None) -> None:
     """The index of all experts, each of them in each version, publishers, composites."""
-    index = io.BytesIO()
-    write_index(service, index)
-    tree.put(["api", "v1", "index.json"], index.getvalue())
+    _index(service, tree)
     note = "a mirror can't search: set COGEN_INDEX to its /api/v1/index.json, and no registry"
     tree.json(["api", "v1", "experts"], {"total": 0, "items": [], "meaning": False, "note": note})
     for id in dict.fromkeys(id for id, _ in found):
@@ -48,6 +44,20 @@ def write_all(service: Service, tree: Tree, found: Versions, advance: Callable[[
     for name in publishers:
         tree.json(["api", "v1", "publishers", name], find.publisher_of(service, name).model_dump_json())
     write_composites(service, tree)
+
+
+def _index(service: Service, tree: Tree) -> None:
+    """All current cards: the shards, and what names them."""
+    members: dict[str, list[int]] = {}
+    with service.sessions.read() as session:
+        for id, row in session.execute(select(Expert.expert, Expert.id).where(Expert.current)):
+            members.setdefault(static.shard_of(id), []).append(row)
+        shards = []
+        for name, ids in sorted(members.items()):
+            shard, data = static.write_shard(session, name, ids)
+            tree.put(["api", "v1", "index", shard.file], data)
+            shards.append(shard)
+    tree.put(["api", "v1", "index.json"], static.document(service.settings.title, shards))
 
 
 def _expert(service: Service, tree: Tree, id: str, version: str | None) -> None:

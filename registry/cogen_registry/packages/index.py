@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import html
-import threading
 from dataclasses import replace
 from typing import Any
 
 from packaging.version import Version
 from simple_repository.content_negotiation import Format
-from simple_repository.model import File, Meta, ProjectDetail, ProjectList, ProjectListElement
+from simple_repository.model import File, Meta, ProjectDetail
 from simple_repository.serializer import serialize
 from sqlalchemy import select
 
 from cogen_registry.database.tables import Project, Release
 from cogen_registry.errors import Refused, missing
+from cogen_registry.kept import Kept
+from cogen_registry.news import Heard
+from cogen_registry.packages.names import Names
 from cogen_registry.service import Service
 
 _VERSION = "1.1"
@@ -24,38 +26,32 @@ _MOST_PAGES = 4096
 
 
 class Pages:
-    """Rendered pages, as new as the service's serial number. Threads share it."""
+    """Rendered pages: those of a project until it changes, the list of all changed where it does. Threads share it."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._lock = service, threading.Lock()
-        self._serial, self._pages = -1, dict[tuple[str | None, Format], tuple[bytes, str]]()
+        self._service = service
+        self._kept: Kept[tuple[bytes, str]] = Kept(_MOST_PAGES)
+        self._names = Names(service)
+        service.follow(self._hear, rank=1)
+
+    def _hear(self, heard: Heard) -> None:
+        self._names.hear(heard)
+        self._kept.drop(heard.tags)
 
     def page(self, project: str | None, form: Format) -> tuple[bytes, str]:
         """(body, ETag) of one project, or of the list of all.
 
         :raises Refused: 404, no version of it was released.
         """
-        serial = self._service.serial  # read first: what is read of the database afterwards is at least as new
-        key = project, form
-        with self._lock:
-            if self._serial < serial:
-                self._serial, self._pages = serial, {}
-            if (known := self._pages.get(key)) is not None:
-                return known
-        body = serialize(self._list() if project is None else self._detail(project, form), form).encode()
+        if project is None:
+            return self._names.page(form)
+        key, stamp = (project, form), self._kept.stamp()
+        if (known := self._kept.get(key)) is not None:
+            return known
+        body = serialize(self._detail(project, form), form).encode()
         made = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        with self._lock:
-            if self._serial == serial and len(self._pages) < _MOST_PAGES:
-                self._pages[key] = made
+        self._kept.put(key, made, (f"project:{project}",), stamp)
         return made
-
-    def _list(self) -> ProjectList:
-        shown = select(Release.project_id).where(Release.state == "released")
-        with self._service.sessions.read() as session:
-            names = session.scalars(select(Project.name).where(Project.id.in_(shown)).order_by(Project.name)).all()
-        # The model wants sets, whose order differs between processes; a tuple gives equal pages equal ETags.
-        projects: Any = tuple(ProjectListElement(name) for name in names)
-        return ProjectList(Meta(_VERSION), projects)
 
     def _detail(self, name: str, form: Format) -> ProjectDetail:
         with self._service.sessions.read() as session:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cogen_registry.errors import Refused
-from cogen_registry.experts import composites, find
+from cogen_registry.experts import composites, find, models
 from cogen_registry.pages.room import Site
 from cogen_registry.search.catalogue import ORDERS
 from cogen_registry.search.index import Query, search_of
@@ -93,6 +93,7 @@ def home(service: Service, site: Site) -> tuple[str, dict[str, Any]]:
         "publishers": len(facets["publisher"]),
         "composites": made,
         "meaning": service.settings.embedder != "none",
+        "tags": {"experts", "composites", *_made_of(made)},
     }
 
 
@@ -114,6 +115,7 @@ def experts(service: Service, site: Site, wish: Wish) -> tuple[str, dict[str, An
         "filters": filters(service, wish),
         "sizes": SIZES,
         "sorts": SORTS,
+        "tags": {"experts", "search"} if wish.q else {"experts"},
         # While vectors are still missing the same question has a better answer a moment later.
         "keep": not (wish.q and found.note),
     }
@@ -147,9 +149,11 @@ def filters(service: Service, wish: Wish) -> list[tuple[str, str, list[tuple[str
 
 def publisher(service: Service, site: Site, name: str) -> tuple[str, dict[str, Any]]:
     """:raises Refused: 404"""
+    made = composites.listed(service, publisher=name, limit=100)
     return "publisher.html.j2", {
         "publisher": find.publisher_of(service, name),
-        "composites": composites.listed(service, publisher=name, limit=100),
+        "composites": made,
+        "tags": {f"publisher:{name}", "composites", *_made_of(made)},
     }
 
 
@@ -159,4 +163,12 @@ def composite_list(service: Service, site: Site, page: int) -> tuple[str, dict[s
     pages = max(1, -(-found.total // PER_PAGE))
     if page > pages:
         raise Refused(404, f"this list has {pages} page{'s' if pages > 1 else ''}", hint="begin with the first one")
-    return "composites.html.j2", {"found": found, "page": page, "pages": pages, "near": near(page, pages)}
+    return "composites.html.j2", {
+        "found": found, "page": page, "pages": pages, "near": near(page, pages),
+        "tags": {"composites", *_made_of(found)},
+    }  # fmt: skip
+
+
+def _made_of(found: models.Composites) -> set[str]:
+    """A list of composites says which of their experts are here."""
+    return {f"expert:{part.id}" for item in found.items for part in item.experts}

@@ -53,6 +53,7 @@ def composite(
     matrix = found.lock.get("matrix")
     return "composite.html.j2", {
         "composite": found,
+        "tags": {f"composite:{publisher}/{name}", "publishers", *(f"expert:{part.id}" for part in found.experts)},
         "lock": found.lock,
         "plan": found.lock["plan"],
         "parts": parts(found.lock, {part.id for part in found.experts if part.here}),

@@ -75,7 +75,16 @@ def expert(service: Service, site: Site, id: str, version: str | None = None) ->
         "drawing": (evidence.WIDTH, evidence.HEIGHT),
         "graph": lineage.graph(detail, siblings, same.total - listed, site.links),
         "siblings": siblings,
+        "tags": depends(detail) | {f"lineage:{detail.base.digest}"},
     }
+
+
+def depends(detail: Detail) -> set[str]:
+    """What an expert's page shows beside its own release: keys of its publisher, its repository, composites."""
+    tags = {f"expert:{detail.id}", f"project:{detail.project}", "publishers"}
+    if match := _HF.fullmatch(str(detail.spec["model"]["source"])):
+        tags.add(f"repository:{match[1].lower()}")
+    return tags | {f"composite:{one.publisher}/{one.name}" for one in detail.composites}
 
 
 def compare(service: Service, site: Site, ids: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -97,6 +106,7 @@ def compare(service: Service, site: Site, ids: tuple[str, ...]) -> tuple[str, di
         "unknown": unknown,
         "most": SIDE_BY_SIDE,
         "suites": suites(details),
+        "tags": set().union(*(depends(one) for one in details)),
         # Names that are not here cost a page each, and anybody can think of any number of them.
         "keep": not unknown,
     }

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cogen_registry.experts.routes import url_of
+from cogen_registry.kept import ANYTHING
 from cogen_registry.pages import words
 from cogen_registry.pages.cache import Cache, Page
 from cogen_registry.pages.links import Links, Served, named
@@ -42,7 +43,8 @@ class Site:
     links: Links
 
 
-#: From a site to the name of a template and what it shows.
+#: From a site to the name of a template and what it shows. ``keep`` and ``tags`` among it are for the cache: does it
+#: stay the same, and until what changes? Without ``tags``, until anything does.
 View = Callable[[Site], tuple[str, dict[str, Any]]]
 
 
@@ -65,7 +67,8 @@ class Pages:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.environment = environment()
-        self.cache = Cache(lambda: service.serial)
+        self.cache = Cache()
+        service.follow(lambda heard: self.cache.drop(heard.tags), rank=2)
         prefix = urlsplit(service.settings.url).path if service.settings.url else ""
         self.links = Served(prefix)
 
@@ -74,9 +77,9 @@ class Pages:
 
     def render(self, site: Site, view: View) -> Page:
         template, shown = view(site)
-        keep = bool(shown.pop("keep", True))
+        keep, tags = bool(shown.pop("keep", True)), frozenset(shown.pop("tags", (ANYTHING,)))
         text = self.environment.get_template(template).render(site=site, links=site.links, **shown)
-        return Page(text.encode(), keep)
+        return Page(text.encode(), keep, tags)
 
     def answer(self, request: Request, key: Hashable, view: View) -> Response:
         """The page, or 304 where the browser has it.
@@ -84,12 +87,12 @@ class Pages:
         :param key: what the page depends on beside the registry's state and the URL it is reached by.
         """
         site = self.site(request)
-        page = self.cache.get((site.url, key), lambda: self.render(site, view))
+        page = self.cache.made((site.url, key), lambda: self.render(site, view))
         return respond(request, page)
 
     def known(self, request: Request, key: Hashable) -> Response | None:
         """The page if it was rendered before: this waits for nothing."""
-        page = self.cache.known((url_of(self.service, request), key))
+        page = self.cache.get((url_of(self.service, request), key))
         return None if page is None else respond(request, page)
 
 

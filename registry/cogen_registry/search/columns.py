@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,17 +19,27 @@ class Column:
 
     @property
     def values(self) -> np.ndarray:
-        return self._array[: self._length]
+        array, length = self._array, self._length
+        return array[:length]
 
     def extend(self, values: np.ndarray | Sequence[Any]) -> None:
         new = np.asarray(values, self._array.dtype).reshape(-1, *self._shape)
         wanted = self._length + len(new)
         if wanted > len(self._array):
-            grown = np.zeros((wanted + wanted // 8, *self._shape), self._array.dtype)
-            grown[: self._length] = self.values
-            self._array = grown
+            self.reserve(wanted + wanted // 8)
         self._array[self._length : wanted] = new
         self._length = wanted
+
+    def reserve(self, length: int) -> None:
+        """Room for so many. The system gives memory only to what is written, so it costs nothing until then."""
+        if length > len(self._array):
+            grown = np.zeros((length, *self._shape), self._array.dtype)
+            grown[: self._length] = self.values
+            self._array = grown
+
+    def replace(self, values: np.ndarray) -> None:
+        """All of them at once: who looks sees the old ones or the new ones."""
+        self._array, self._length = values, len(values)
 
 
 class Facet:
@@ -44,13 +55,16 @@ class Facet:
         self._names: list[frozenset[str]] = []
         self._found_by: dict[str, list[int]] = {}
         self._rows, self._of = Column(np.int32), Column(np.int32)
+        self._counts: dict[str, int] | None = None
+        self._ranked: list[tuple[int, str]] = []
+        self._shown: list[tuple[str, int]] | None = None
 
     def extend(self, rows: np.ndarray | Sequence[int], values: Sequence[Any]) -> None:
         """Row and value of each pair."""
         known = self._codes
         codes = [known[value] if value in known else self._code(value) for value in values]
         self._rows.extend(rows)
-        self._of.extend(codes)
+        self._of.extend(codes)  # last: it says how many pairs there are
 
     def _code(self, value: Any) -> int:
         code = self._codes[value] = len(self._names)
@@ -68,6 +82,13 @@ class Facet:
         rows, codes = self._pairs(length)
         found[rows[wanted[codes]]] = True
         return found
+
+    def count(self, mask: np.ndarray) -> None:
+        """Count all rows of ``mask`` anew. From then on :meth:`recount` follows what changes."""
+        found = self.counts(mask)
+        self._ranked = [(-count, name) for name, count in found]
+        self._shown = None
+        self._counts = dict(found)
 
     def counts(self, mask: np.ndarray) -> list[tuple[str, int]]:
         """(value, rows of ``mask`` that have it), the most frequent first."""
@@ -88,6 +109,41 @@ class Facet:
         number = np.bincount(pairs % max(1, len(names)), minlength=len(names))
         found = [(name, int(number[place[name]])) for name in names if number[place[name]]]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+    def recount(self, gone: Iterable[int], come: Iterable[int]) -> None:
+        """Some rows count no longer, some count from now on; costs what these rows have, not what all have."""
+        if self._counts is None:
+            return
+        for rows, step in ((gone, -1), (come, 1)):
+            for row in rows:
+                for name in self.names(row):
+                    self._step(name, step)
+        self._shown = None
+
+    def _step(self, name: str, step: int) -> None:
+        assert self._counts is not None
+        count = self._counts.get(name, 0)
+        if count:
+            del self._ranked[bisect.bisect_left(self._ranked, (-count, name))]
+        if count + step:
+            self._counts[name] = count + step
+            bisect.insort(self._ranked, (-count - step, name))
+        else:
+            del self._counts[name]
+
+    def ranking(self) -> list[tuple[str, int]] | None:
+        """(value, rows that have it), the most frequent first; ``None`` before :meth:`count`."""
+        if self._counts is None:
+            return None
+        if (shown := self._shown) is None:
+            shown = self._shown = [(name, -count) for count, name in self._ranked]
+        return shown
+
+    def names(self, row: int) -> set[str]:
+        """What one row is found by."""
+        codes = self._of.values
+        found = codes[np.flatnonzero(self._rows.values[: len(codes)] == row)].tolist()
+        return set().union(*(self._names[code] for code in found))
 
     def _pairs(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows below ``length`` and their codes."""

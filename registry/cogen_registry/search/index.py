@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from cogen_registry.search.catalogue import FACETS, Catalogue
 from cogen_registry.search.embedder import Embedder
 
 if TYPE_CHECKING:
+    from cogen_registry.news import Heard
     from cogen_registry.service import Service
 
 #: Reciprocal rank fusion: 1 / (K + rank). Cormack, Clarke and Büttcher, SIGIR 2009.
@@ -62,33 +66,74 @@ class Found:
 
 
 class Search:
-    """In ``service.rooms["search"]``. Reads what changed when it is asked next."""
+    """In ``service.rooms["search"]``. Follows what changes as it is heard of; whoever searches waits for nothing."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.embedder = Embedder(service.settings.embedder)
         self.catalogue = Catalogue()
-        self._serial = -1
-        self._facets: tuple[int, dict[str, list[tuple[str, int]]]] = (-1, {})
-        self.lock = threading.Lock()
-        self._lists: OrderedDict[tuple[int, Query], np.ndarray] = OrderedDict()
+        #: Held by who changes the catalogue; who begins to read a new one stays out of everybody's way.
+        self.lock = threading.RLock()
+        self._read = False
+        #: Are the database's vectors of our own model?
+        self.adopted = False
+        self._lists: OrderedDict[Query, np.ndarray] = OrderedDict()
         self._keeping = threading.Lock()
+        service.follow(self.hear, rank=0)
 
     def fresh(self) -> Catalogue:
-        """The catalogue with everything that was visible when this was called."""
-        if self._serial != self.service.serial:
+        """The catalogue; it is read by whoever comes first, and followed from then on."""
+        if not self._read:
             with self.lock:
-                serial = self.service.serial
-                if self._serial != serial:
-                    old = self.catalogue
-                    catalogue = Catalogue() if self._shrunk() else old
-                    with self.service.sessions.read() as session:
-                        catalogue.follow(session)
-                        if catalogue is not old and old.vectors is not None:
-                            catalogue.read_vectors(session)
-                    catalogue.serial = serial
-                    self.catalogue, self._serial = catalogue, serial  # whole, or not yet
+                if not self._read:
+                    self._begin()
         return self.catalogue
+
+    def _begin(self) -> None:
+        """Read everything: seconds, where there are many."""
+        old, catalogue = self.catalogue, Catalogue()
+        with self.service.sessions.read() as session:
+            catalogue.read(session)
+            if old.vectors is not None:
+                catalogue.read_vectors(session)
+        with self._keeping:
+            self.catalogue, self._read = catalogue, True  # whole, or not yet
+            self._lists.clear()
+
+    def hear(self, heard: Heard) -> None:
+        """Take in what changed: who came, who went, who got a vector."""
+        with self.lock:
+            if not self._read:  # it will be as new as it can be when it is read
+                return
+            if heard.tags is None or self._shrunk():
+                self._begin()
+                return
+            catalogue = self.catalogue
+            if projects := heard.keys("project"):
+                gone, come = catalogue.follow(heard.session, projects)
+                for row in gone:
+                    bases = catalogue.facets["base"].names(row)
+                    heard.tags |= {f"expert:{catalogue.names[row]}", *(f"lineage:{base}" for base in bases)}
+                with self._keeping:
+                    self._patch(gone, come)
+            if heard.keys("embedder"):
+                self.adopted = False  # until the worker has seen whose vectors they are now
+                catalogue.forget_vectors()
+            elif self.adopted and (rows := [int(id) for key in heard.keys("vector") for id in key.split(",")]):
+                catalogue.read_vectors(heard.session, rows)
+
+    def _patch(self, gone: list[int], come: list[int]) -> None:
+        """Change the lists that are kept by a few rows, instead of making them anew."""
+        catalogue = self.catalogue
+        names = {row: {facet: catalogue.facets[facet].names(row) for facet in FACETS} for row in come}
+        for query, rows in self._lists.items():
+            if gone:
+                rows = rows[~np.isin(rows, gone)]
+            key = catalogue.key(_order(query))
+            for row in come:
+                if _passes(query, names[row], int(catalogue.parameters.values[row])):
+                    rows = np.insert(rows, bisect.bisect_left(rows, key(row), key=key), row)
+            self._lists[query] = rows
 
     def _shrunk(self) -> bool:
         """Are most rows of experts that are no longer current? Then it is time to begin again."""
@@ -124,20 +169,21 @@ class Search:
 
     def _listed(self, catalogue: Catalogue, query: Query) -> np.ndarray:
         """Rows that pass the filters, in their order. The last lists are kept: people turn pages."""
-        # Rows are those of this very catalogue: one that began again has a serial of its own.
-        key = (catalogue.serial, replace(query, q="", limit=0, offset=0))
+        key = replace(query, q="", limit=0, offset=0)
         with self._keeping:
-            if (known := self._lists.get(key)) is not None:
+            if catalogue is self.catalogue and (known := self._lists.get(key)) is not None:
                 self._lists.move_to_end(key)
                 return known
-        order = catalogue.order(query.sort if query.sort not in ("", "relevance") else "newest")
-        mask = mask_of(catalogue, query)
-        order = order[order < len(mask)]
-        rows = order[mask[order]].astype(np.int32)
-        with self._keeping:
-            self._lists[key] = rows
-            if len(self._lists) > _LISTS:
-                self._lists.popitem(last=False)
+        order = catalogue.order(_order(query))
+        with self._keeping:  # nobody patches lists meanwhile
+            mask = mask_of(catalogue, query)
+            order = catalogue.order(_order(query))
+            order = order[order < len(mask)]
+            rows = order[mask[order]].astype(np.int32)
+            if catalogue is self.catalogue:
+                self._lists[key] = rows
+                if len(self._lists) > _LISTS:
+                    self._lists.popitem(last=False)
         return rows
 
     def _by_words(self, catalogue: Catalogue, query: Query, mask: np.ndarray) -> list[int]:
@@ -155,17 +201,30 @@ class Search:
         assert catalogue.vectors is not None
         vectors = catalogue.vectors.values[: len(mask)]
         usable = mask[: len(vectors)] & catalogue.embedded.values[: len(vectors)]
-        return nearest(vectors, self.embedder.query(q), usable)
+        return nearest(vectors, self.embedder.query(q), usable, ids=catalogue.ids.values)
 
     def facets(self) -> dict[str, list[tuple[str, int]]]:
         """Of every filter: values and how many current experts have them, the most frequent first."""
         catalogue = self.fresh()
-        serial, known = self._facets
-        if serial != catalogue.serial:
-            serial, mask = catalogue.serial, catalogue.alive.values.copy()
-            known = {name: catalogue.facets[name].counts(mask) for name in FACETS}
-            self._facets = serial, known
-        return known
+        found = {}
+        for name, facet in catalogue.facets.items():
+            if (ranking := facet.ranking()) is None:
+                with catalogue.lock:
+                    facet.count(catalogue.alive.values.copy())
+                    ranking = facet.ranking()
+            found[name] = ranking or []
+        return found
+
+
+def _order(query: Query) -> str:
+    return query.sort if query.sort not in ("", "relevance") else "newest"
+
+
+def _passes(query: Query, names: Mapping[str, AbstractSet[str]], size: int) -> bool:
+    """Does one row pass the filters? As :func:`mask_of` of all."""
+    asked = ((name, getattr(query, name)) for name in FACETS)
+    fits = query.size is None or query.size[0] <= size <= query.size[1]
+    return fits and all(not value or value.strip().lower() in names[name] for name, value in asked)
 
 
 def mask_of(catalogue: Catalogue, query: Query) -> np.ndarray:
@@ -181,8 +240,10 @@ def mask_of(catalogue: Catalogue, query: Query) -> np.ndarray:
     return mask
 
 
-def nearest(vectors: np.ndarray, query: np.ndarray, usable: np.ndarray, depth: int = DEPTH) -> list[int]:
-    """Rows of ``usable`` whose cosine is at least :data:`FLOOR`, the nearest first; exact. Equal ones by row.
+def nearest(
+    vectors: np.ndarray, query: np.ndarray, usable: np.ndarray, depth: int = DEPTH, ids: np.ndarray | None = None
+) -> list[int]:
+    """Rows of ``usable`` whose cosine is at least :data:`FLOOR`, the nearest first; exact. Equal ones by id, or by row.
 
     :param vectors: shape (rows, dimensions), unit length. :param query: shape (dimensions,), unit length.
     """
@@ -192,9 +253,10 @@ def nearest(vectors: np.ndarray, query: np.ndarray, usable: np.ndarray, depth: i
     else:
         scores = (vectors @ query)[rows]
     if len(rows) > depth:
-        best = np.argpartition(-scores, depth - 1)[:depth]
+        least = np.partition(scores, len(scores) - depth)[len(scores) - depth]
+        best = np.flatnonzero(scores >= least)  # more than ``depth`` where some are equal
         rows, scores = rows[best], scores[best]
-    order = np.lexsort((rows, -scores))
+    order = np.lexsort((rows if ids is None else ids[rows], -scores))[:depth]
     found: list[int] = rows[order[scores[order] >= FLOOR]].tolist()
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select, text, update
@@ -17,11 +18,20 @@ if TYPE_CHECKING:
 BATCH = 4
 #: Seconds after the start before the model is loaded: its import would slow down the start itself.
 _PATIENCE = 0.5
+#: Seconds before the next try, where one failed.
+_PAUSE = 5.0
+#: A process is busy whose other threads take so much of a core; embedding gets this share of the time then.
+_BUSY, _SHARE = 0.5, 0.05
+#: Seconds of rest at the most.
+_REST = 10.0
 _STATE = "embedder"
 
 
 class Worker:
-    """Started and stopped with the application; a daemon, so that nobody waits for a model that is loading."""
+    """Started and stopped with the application; a daemon, so that nobody waits for a model that is loading.
+
+    Every replica loads the model, for queries; the leader alone embeds experts.
+    """
 
     def __init__(self, search: Search) -> None:
         self.search = search
@@ -29,7 +39,9 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="search", daemon=True)
 
     def start(self) -> None:
-        self.search.service.listeners.append(self._wake.set)
+        service = self.search.service
+        service.follow(lambda heard: self._wake.set(), rank=9)
+        service.leader.elected(self._wake.set)
         self._thread.start()
 
     def stop(self) -> None:
@@ -38,41 +50,69 @@ class Worker:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        embedder = self.search.embedder
-        if not embedder.wanted or self._stop.wait(_PATIENCE) or not embedder.load():
+        search = self.search
+        if not search.embedder.wanted or self._stop.wait(_PATIENCE) or not search.embedder.load():
             return
-        prepared = False
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                if not prepared:
-                    adopt(self.search)
-                    read_vectors(self.search)
-                    prepared = True
-                while not self._stop.is_set() and embed_some(self.search):
-                    pass
-            except Exception:  # a database that is away for a while: the next change tries again
+                self._work()
+                self._wake.wait()
+            except Exception:  # a database that is away for a while
                 logging.getLogger("cogen_registry").exception("experts could not be embedded")
-            self._wake.wait()
+                self._wake.wait(_PAUSE)
+
+    def _work(self) -> None:
+        search, leader = self.search, self.search.service.leader
+        if not search.adopted and (leader.leads or known_model(search) == search.embedder.identity):
+            adopt(search)
+            read_vectors(search)
+        pace = Pace()
+        while leader.leads and search.adopted and not self._stop.is_set() and embed_some(search):
+            self._stop.wait(pace.pause())
+
+
+class Pace:
+    """Whoever asks comes first: while the process is busy otherwise, embedding takes a twentieth of the time.
+
+    Newcomers are found by their words at once; by meaning, when it is quieter.
+    """
+
+    def __init__(self) -> None:
+        self._before = time.monotonic(), time.process_time(), time.thread_time()
+
+    def pause(self) -> float:
+        """Seconds to rest, after a piece of work by this thread."""
+        now = time.monotonic(), time.process_time(), time.thread_time()
+        wall, whole, own = (new - old for new, old in zip(now, self._before, strict=True))
+        self._before = now
+        busy = whole - own > _BUSY * wall
+        return min(_REST, own * (1 / _SHARE - 1)) if busy else 0.0
+
+
+def known_model(search: Search) -> str | None:
+    """Whose vectors the database has."""
+    with search.service.sessions.read() as session:
+        found: str | None = session.scalar(text("SELECT value FROM search_state WHERE name = :name"), {"name": _STATE})
+        return found
 
 
 def adopt(search: Search) -> None:
     """Vectors of another model are worth nothing beside this one's: drop them."""
     identity = search.embedder.identity
     name = {"name": _STATE}
-    with search.service.sessions.write() as session:
-        known = session.scalar(text("SELECT value FROM search_state WHERE name = :name"), name)
-        if known == identity:
-            return
-        session.execute(text("DELETE FROM search_state WHERE name = :name"), name)
-        session.execute(
-            text("INSERT INTO search_state (name, value) VALUES (:name, :value)"), name | {"value": identity}
-        )
-        if known is not None:
-            session.execute(update(Expert).values(vector=None))
-    if known is not None:
-        with search.lock:
-            search.catalogue.forget_vectors()
+    if known_model(search) != identity:
+        with search.service.sessions.write() as session:
+            known = session.scalar(text("SELECT value FROM search_state WHERE name = :name"), name)
+            session.execute(text("DELETE FROM search_state WHERE name = :name"), name)
+            session.execute(
+                text("INSERT INTO search_state (name, value) VALUES (:name, :value)"), name | {"value": identity}
+            )
+            if known is not None:
+                session.execute(update(Expert).values(vector=None))
+            search.service.change(session, "embedder")
+        search.service.changed()
+    search.adopted = True
 
 
 def read_vectors(search: Search) -> None:
@@ -80,6 +120,7 @@ def read_vectors(search: Search) -> None:
     catalogue = search.fresh()
     with search.lock, search.service.sessions.read() as session:
         catalogue.read_vectors(session)
+        search.adopted = True
 
 
 def embed_some(search: Search) -> int:
@@ -100,6 +141,8 @@ def embed_some(search: Search) -> int:
         statement = update(table).where(table.c.id == bindparam("row")).values(vector=bindparam("made"))
         with search.service.sessions.write() as session:
             session.connection().execute(statement, [{"row": one.id, "made": kept[one.id]} for one in fresh])
+            search.service.change(session, "vector", ",".join(str(one.id) for one in fresh))
+        search.service.changed()
     with search.lock:
         search.catalogue.take(list(kept.items()))
     return len(found)

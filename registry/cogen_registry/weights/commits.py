@@ -214,6 +214,7 @@ def _carry_out(
         session.add(made)
         reference.oid = made.oid
         said, oid = full_name(repository), made.oid
+        service.change(session, "repository", key)
     service.changed()
     _recheck(service, key)
     return said, oid

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from cogen_registry.auth import Principal, digest, required, secret_of
+from cogen_registry.database import feed
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Reference, Repository, Token, now
 from cogen_registry.errors import Refused
@@ -108,6 +109,7 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
         session.add(first)
         session.add(Reference(repository_id=made.id, name=MAIN, kind="branch", oid=first.oid))
         session.refresh(made, ["publisher"])
+        feed.change(session, "repository", key)
     return made, True
 
 
@@ -133,5 +135,6 @@ def add_reference(service: Service, principal: Principal, name: str, kind: str, 
             raise refuse(409, f"there is a {known.kind} {called} already", "a tag never moves: choose another name")
         session.add(Reference(repository_id=repository.id, name=called, kind=kind, oid=commit.oid))
         oid = commit.oid
+        feed.change(session, "repository", repository.key)
     service.changed()
     return oid

@@ -9,15 +9,22 @@ import secrets
 import time
 from pathlib import Path
 
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from cogen_registry.database.sessions import Sessions
+from cogen_registry.database.tables import Secret
+
 #: Seconds that a signature is good for. Checked where a body begins, so a slow upload may take longer.
 LASTS = 6 * 3600
+_NAME = "url.key"
 
 
 class Signer:
-    """HMAC-SHA256 with a secret of 32 bytes in ``root/url.key``, which its owner alone may read."""
+    """HMAC-SHA256 with a secret of 32 bytes: what one replica signs holds at all of them."""
 
-    def __init__(self, root: Path) -> None:
-        self._key = _key(root / "url.key")
+    def __init__(self, key: bytes) -> None:
+        self._key = key
 
     def sign(self, *parts: str | int) -> str:
         """:param parts: Numbers and words without a line break; the first says what the signature is for."""
@@ -31,6 +38,20 @@ class Signer:
 
 def expiry() -> int:
     return int(time.time()) + LASTS
+
+
+def key_of(root: Path, sessions: Sessions) -> bytes:
+    """In ``root/url.key``, which its owner alone may read; of several replicas in the database, which all of them read.
+
+    A root that had its own before gives it to the database: links under way go on.
+    """
+    file = root / "url.key"
+    if not sessions.postgresql:
+        return _key(file)
+    fresh = file.read_bytes() if file.exists() else secrets.token_bytes(32)
+    with sessions.write() as session:
+        session.execute(insert(Secret).values(name=_NAME, value=fresh).on_conflict_do_nothing())
+        return session.scalars(select(Secret.value).where(Secret.name == _NAME)).one()
 
 
 def _key(file: Path) -> bytes:

@@ -7,11 +7,23 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from sqlalchemy import text
+
+from cogen_registry.database.sessions import Sessions
+
+#: Keys are hashed to the number of a lock with this seed, so that nobody else's locks are met.
+_SEED = 11
+
 
 class Jobs:
-    """A few at once, so that long ones don't take all threads of the service."""
+    """A few at once, so that long ones don't take all threads of the service.
 
-    def __init__(self, workers: int = 2) -> None:
+    A client may ask again at another replica: that one waits until the first is done, or dead, and then finds done what
+    was done.
+    """
+
+    def __init__(self, sessions: Sessions, workers: int = 2) -> None:
+        self._sessions = sessions
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="shard")
         self._lock, self._running = threading.Lock(), dict[str, Future[None]]()
 
@@ -20,9 +32,18 @@ class Jobs:
         with self._lock:
             future = self._running.get(key)
             if future is None:
-                future = self._running[key] = self._pool.submit(work)
+                future = self._running[key] = self._pool.submit(self._alone, key, work)
                 future.add_done_callback(lambda done: self._forget(key))
         await asyncio.shield(asyncio.wrap_future(future))
+
+    def _alone(self, key: str, work: Callable[[], None]) -> None:
+        if not self._sessions.postgresql:
+            work()
+            return
+        with self._sessions.bare() as session:  # the lock goes with the transaction, and that with its process
+            number = "SELECT pg_advisory_xact_lock(hashtextextended(:key, :seed))"
+            session.execute(text(number), {"key": key, "seed": _SEED})
+            work()
 
     def _forget(self, key: str) -> None:
         with self._lock:

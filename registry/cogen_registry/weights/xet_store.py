@@ -26,7 +26,7 @@ from cogen_registry.weights.xet_format import chunk_table, unpacked
 #: Where a chunk of a xorb is now: ``size`` bytes at ``offset`` of the blob ``sha256``.
 PLACE = np.dtype([("index", "<u4"), ("size", "<u4"), ("offset", "<u8"), ("sha256", "V32")])
 #: Seconds; clients forget after three weeks.
-_KNOWN = 28 * 24 * 3600.0
+KNOWN = 28 * 24 * 3600.0
 _TABLES = 64
 
 
@@ -46,7 +46,7 @@ class XorbStore:
             for draft in publisher.glob("epoch.*"):
                 draft.unlink()
             for file in (publisher / "known").glob("*"):
-                if file.suffix or file.stat().st_mtime < time.time() - _KNOWN:
+                if file.suffix or file.stat().st_mtime < time.time() - KNOWN:
                     file.unlink()
 
     def epoch(self, publisher: int) -> str:
@@ -109,7 +109,7 @@ class XorbStore:
             return
         with file:
             rows = self._table(path, file)[start:stop]
-            _enough(rows, start, stop)
+            enough(rows, start, stop)
             for row in rows:
                 file.seek(int(row["offset"]))
                 yield unpacked(file.read(int(row["packed"])), int(row["scheme"]), int(row["size"]))
@@ -118,7 +118,7 @@ class XorbStore:
         places = self.known(publisher, name)
         rows = places[(places["index"] >= start) & (places["index"] < stop)]
         try:
-            _enough(rows, start, stop)
+            enough(rows, start, stop)
             for row in rows:
                 offset, size = int(row["offset"]), int(row["size"])
                 yield from blobs.read(bytes(row["sha256"]).hex(), offset, offset + size)
@@ -147,9 +147,7 @@ class XorbStore:
     def learn(self, publisher: int, name: str, places: Any, chunks: int) -> None:
         """Remember where chunks are; a xorb whose chunks all are elsewhere is not needed any longer."""
         with self._lock:
-            every = np.concatenate([self.known(publisher, name), places])
-            _, last = np.unique(every["index"][::-1], return_index=True)  # a newer place wins
-            every = every[::-1][last]
+            every = merged(self.known(publisher, name), places)
             file = self.root / str(publisher) / "known" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             _write(file, every.tobytes())
@@ -177,9 +175,16 @@ class XorbStore:
             (self.root / str(publisher) / "epoch").unlink(missing_ok=True)
 
 
-def _enough(rows: Any, start: int, stop: int) -> None:
+def enough(rows: Any, start: int, stop: int) -> None:
     if stop <= start or len(rows) != stop - start:
         raise refuse(400, "a file of this shard names chunks that were not uploaded", "upload again")
+
+
+def merged(known: Any, places: Any) -> Any:
+    """Places by index; a newer one wins."""
+    every = np.concatenate([known, places])
+    _, last = np.unique(every["index"][::-1], return_index=True)
+    return every[::-1][last]
 
 
 def _write(file: Path, data: bytes) -> None:

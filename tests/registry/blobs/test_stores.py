@@ -251,13 +251,15 @@ class TestS3:
         from cogen_registry.blobs.s3 import S3Store
 
         store = S3Store(f"s3://{bucket}/mine", tmp_path)
-        for key in ("mine/ab/abc", "other/ab/abc"):
+        for key in ("mine/ab/abc", "mine/cd/cde", "other/ab/abc"):
             upload = store.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
             store.client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 100)
         (tmp_path / "leftover").touch()
+        store.held.hold("cde")
         store.recover()
+        store.tidy()
         left = store.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-        assert [one["Key"] for one in left] == ["other/ab/abc"]
+        assert [one["Key"] for one in left] == ["mine/cd/cde", "other/ab/abc"]  # one is under way, one is another's
         assert list(tmp_path.iterdir()) == []
         store.client.close()
 

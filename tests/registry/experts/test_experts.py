@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -128,15 +129,28 @@ def test_cards_are_as_new_as_the_last_change(client: TestClient, service: Servic
     assert client.get("/api/v1/experts").json()["items"][0]["score"] is None
 
 
+def listed_cards(client: TestClient) -> list[dict[str, Any]]:
+    """Of the static index, each shard compared with what `index.json` says of it; sorted by id."""
+    cards = []
+    for shard in client.get("/api/v1/index.json").json()["shards"]:
+        answer = client.get(f"/api/v1/index/{shard['name']}.{shard['sha256']}.json")
+        assert (len(answer.content), hashlib.sha256(answer.content).hexdigest()) == (shard["size"], shard["sha256"])
+        assert "immutable" in answer.headers["cache-control"]
+        held = answer.json()["experts"]
+        assert len(held) == shard["experts"]
+        cards += held
+    return sorted(cards, key=lambda card: str(card["id"]))
+
+
 def test_the_static_index_is_every_current_card(client: TestClient, service: Service) -> None:
     """Sorted by id, equal to the pages of the API, and named by its digest until something changes."""
     empty = client.get("/api/v1/index.json")
-    assert empty.json() == {"schema": 1, "title": "CoGen registry", "experts": []}
+    assert empty.json() == {"schema": 2, "title": "CoGen registry", "total": 0, "shards": []}
     for id in ("power", "clinic", "alloys"):
         put(service, id)
     put(service, "power", "2.0")
     answer = client.get("/api/v1/index.json")
-    cards = answer.json()["experts"]
+    cards = listed_cards(client)
     assert [(card["id"], card["version"]) for card in cards] == [("alloys", "1.0"), ("clinic", "1.0"), ("power", "2.0")]
     pages = client.get("/api/v1/experts?sort=name").json()["items"]
     assert cards == [{key: value for key, value in card.items() if key != "score"} for card in pages]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cogen_registry import kept
 from cogen_registry.experts import models
 from cogen_registry.pages import browse, evidence, lineage, words
 from cogen_registry.pages.cache import Cache, Page
@@ -154,51 +155,78 @@ class TestCache:
     """Never an old page, never more bytes than were allowed."""
 
     def test_the_least_used_goes_first(self) -> None:
-        cache = Cache(lambda: 0, most=25)
+        cache = Cache(most=25)
         for key in "ab":
-            cache.get(key, lambda: Page(b"x" * 10))
-        cache.get("a", lambda: Page(b"never made"))
-        cache.get("c", lambda: Page(b"y" * 10))
+            cache.made(key, lambda: Page(b"x" * 10))
+        cache.made("a", lambda: Page(b"never made"))
+        cache.made("c", lambda: Page(b"y" * 10))
         assert (len(cache), cache.size) == (2, 20)
-        assert cache.known("b") is None
-        assert cache.known("a") is not None
-        cache.get("d", lambda: Page(b"z" * 26))
-        assert cache.known("d") is None
+        assert cache.get("b") is None
+        assert cache.get("a") is not None
+        cache.made("d", lambda: Page(b"z" * 26))
+        assert cache.get("d") is None
         assert cache.size == 20
 
-    def test_a_change_drops_all(self) -> None:
-        serial = 0
-        cache = Cache(lambda: serial)
-        cache.get("a", lambda: Page(b"old"))
-        serial = 1
-        assert cache.get("a", lambda: Page(b"new")).body == b"new"
-        assert cache.size == 3
+    def test_a_change_drops_what_it_touches(self) -> None:
+        cache = Cache()
+        cache.made("a", lambda: Page(b"old", tags=frozenset(("x", "y"))))
+        cache.made("b", lambda: Page(b"other", tags=frozenset(("z",))))
+        cache.drop(("y", "none"))
+        assert cache.made("a", lambda: Page(b"new", tags=frozenset(("x",)))).body == b"new"
+        assert cache.get("b") == Page(b"other", tags=frozenset(("z",)))
+        assert cache.size == 8
+        cache.drop(None)
+        assert (len(cache), cache.size) == (0, 0)
 
-    def test_a_page_of_before_a_change_is_not_kept(self) -> None:
-        serial = 0
-        cache = Cache(lambda: serial)
+    def test_a_page_that_says_nothing_goes_with_every_change(self) -> None:
+        cache = Cache()
+        cache.made("a", lambda: Page(b"x"))
+        cache.drop(("whatever", "*"))
+        assert cache.get("a") is None
+
+    @pytest.mark.parametrize("tags", [("x",), None])
+    def test_a_page_of_before_a_change_is_not_kept(self, tags: tuple[str, ...] | None) -> None:
+        cache = Cache()
 
         def make() -> Page:
-            nonlocal serial
-            serial = 1  # something is published while the page is made
-            return Page(b"old")
+            cache.drop(tags)  # something is published while the page is made
+            return Page(b"old", tags=frozenset(("x",)))
 
-        cache.get("a", make)
-        assert cache.known("a") is None
+        cache.made("a", make)
+        assert cache.get("a") is None
+
+    def test_a_change_of_something_else_meanwhile_does_no_harm(self) -> None:
+        cache = Cache()
+
+        def make() -> Page:
+            cache.drop(("y",))
+            return Page(b"good", tags=frozenset(("x",)))
+
+        cache.made("a", make)
+        assert cache.get("a") is not None
+
+    def test_more_changes_than_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then a page that was begun before is not kept, whatever it depends on."""
+        monkeypatch.setattr(kept, "_REMEMBERED", 3)
+        cache = Cache()
+        stamp = cache.stamp()
+        cache.drop(("x", "b", "c", "d"))
+        assert not cache.put("a", Page(b"old"), ("x",), stamp)
+        assert cache.put("a", Page(b"new"), ("x",), cache.stamp())
 
     def test_what_may_not_be_kept_is_not(self) -> None:
-        cache = Cache(lambda: 0)
-        cache.get("a", lambda: Page(b"x", keep=False))
+        cache = Cache()
+        cache.made("a", lambda: Page(b"x", keep=False))
         assert len(cache) == 0
 
     def test_many_threads(self) -> None:
-        cache = Cache(lambda: 0, most=1000)
+        cache = Cache(most=1000)
         wrong: list[bytes] = []
 
         def work(seed: int) -> None:
             for step in range(300):
                 key = (seed * 7 + step) % 40
-                body = cache.get(key, lambda key=key: Page(b"%d" % key * 20)).body  # type: ignore[misc]
+                body = cache.made(key, lambda key=key: Page(b"%d" % key * 20)).body  # type: ignore[misc]
                 if body != b"%d" % key * 20:
                     wrong.append(body)
 
@@ -209,4 +237,4 @@ class TestCache:
             thread.join()
         assert wrong == []
         assert cache.size <= 1000
-        assert cache.size == sum(len(page.body) for page in cache._pages.values())
+        assert cache.size == sum(len(page.body) for page, _ in cache._values.values())

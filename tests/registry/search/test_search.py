@@ -14,6 +14,7 @@ from support.shelf import open_service, put
 
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.database.tables import Expert
+from cogen_registry.search import worker
 from cogen_registry.search.full_text import words_of
 from cogen_registry.search.index import Query, Search, search_of
 from cogen_registry.search.text import text_of
@@ -169,6 +170,8 @@ def test_a_catalogue_of_leavers_begins_again(service: Service) -> None:
     search.find(Query())
     with service.sessions.write() as session:
         session.execute(update(Expert).where(Expert.id.in_(rows[:9])).values(current=False))
+        for number in range(9):
+            service.change(session, "project", f"cogen-plugin-e{number}")
     service.changed()
     assert search.find(Query()).total == 3
     assert len(search.catalogue) == 12  # few rows are not worth it
@@ -235,3 +238,20 @@ def test_by_meaning(tmp_path: Path, model: Path) -> None:
     adopt(again)
     assert len(again.catalogue.missing(9)) == 3
     service.close()
+
+
+def test_embedding_rests_while_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A twentieth of the time, where the rest of the process is busy; none of it is waited for otherwise."""
+    moments = iter([(0.0, 0.0, 0.0), (1.0, 1.0, 0.2), (2.0, 1.3, 0.4), (3.0, 2.3, 0.5), (90.0, 88.0, 10.0)])
+    clocks = {"monotonic": 0, "process_time": 1, "thread_time": 2}
+    moment: list[tuple[float, float, float]] = []
+
+    def read(place: int) -> float:
+        if place == 0:
+            moment[:] = [next(moments)]
+        return moment[0][place]
+
+    for name, place in clocks.items():
+        monkeypatch.setattr(worker.time, name, lambda place=place: read(place))
+    pace = worker.Pace()
+    assert [pace.pause() for _ in range(4)] == pytest.approx([0.2 * 19, 0.0, 0.1 * 19, 10.0])
