@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen_registry import cli_operators
+from cogen_registry.cli_common import Database, Root
+from cogen_registry.cli_common import publisher_named as _publisher
+from cogen_registry.cli_common import sessions as _sessions
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
@@ -22,10 +26,7 @@ tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets 
 app.add_typer(publishers, name="publisher")
 app.add_typer(tokens, name="token")
 
-Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
-Database = Annotated[
-    str | None, typer.Option(envvar="COGEN_REGISTRY_DATABASE", help="URL, such as postgresql+psycopg://…")
-]
+cli_operators.register(app)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -197,28 +198,6 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
             typer.echo("", err=True)
 
 
-def _sessions(root: Path, database: str | None) -> Any:
-    """Beside a running service: the database alone, not the lock of the root."""
-    from cogen_registry.database.sessions import Sessions, connect, migrate
-    from cogen_registry.settings import Settings
-
-    root.mkdir(parents=True, exist_ok=True)
-    engine = connect(Settings(root=root, database=database).database_url)
-    migrate(engine)
-    return Sessions(engine)
-
-
-def _publisher(session: Any, name: str) -> Any:
-    from sqlalchemy import select
-
-    from cogen_registry.database.tables import Publisher
-
-    found = session.scalar(select(Publisher).where(Publisher.name == name))
-    if found is None:
-        raise Refused(404, f"there is no publisher {name!r}", hint=f"cogen-registry publisher add {name}")
-    return found
-
-
 @publishers.command("add")
 def publisher_add(
     name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")], root: Root,
@@ -228,6 +207,7 @@ def publisher_add(
     from sqlalchemy import select
 
     from cogen_registry.admission.names import RESERVED
+    from cogen_registry.audit import log
     from cogen_registry.database.tables import Publisher
 
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,62}", name) or name in RESERVED:
@@ -238,6 +218,7 @@ def publisher_add(
                 409, f"there is a publisher {name!r} already", hint="`cogen-registry publisher list` shows it"
             )
         session.add(Publisher(name=name, title=title or name, limits={}))
+        log.record(session, log.operator(), "publisher.add", name, title=title or None)
     typer.echo(f"added {name}", err=True)
 
 
@@ -255,6 +236,7 @@ def publisher_set(
     database: Database = None,
 ) -> None:  # fmt: skip
     """Give a team limits of its own."""
+    from cogen_registry.audit import log
     from cogen_registry.settings import Limits
 
     with _sessions(root, database).write() as session:
@@ -266,6 +248,7 @@ def publisher_set(
                 raise Refused(400, f"{item!r} is not a limit", hint="one of " + ", ".join(Limits.model_fields))
             limits[field] = int(value)
         publisher.limits = limits
+        log.record(session, log.operator(), "publisher.set", name, limits=limits)
 
 
 @tokens.command("new")
@@ -308,13 +291,16 @@ def token_revoke(
     database: Database = None,
 ) -> None:  # fmt: skip
     """Make a token worthless at once."""
+    from cogen_registry.audit import log
     from cogen_registry.auth import digest
     from cogen_registry.database.tables import now
     from cogen_registry.overview import token_named
 
     with _sessions(root, database).write() as session:
         found = token_named(session, token, digest(token))
-        found.revoked = found.revoked or now()
+        if found.revoked is None:
+            found.revoked = now()
+            log.record(session, log.operator(), "token.revoke", found.publisher.name, token=found.id)
         told = f"revoked token {found.id} of {found.publisher.name}"
     typer.echo(told, err=True)
 

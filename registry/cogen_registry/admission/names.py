@@ -8,6 +8,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from sqlalchemy import func, select
 
+from cogen_registry.audit import removals
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Expert, Project, Release
 from cogen_registry.errors import Refused
@@ -72,6 +73,7 @@ def claim_project(session: Session, publisher: int, name: str) -> Project:
     if project is not None:
         if project.publisher_id != publisher:
             raise Refused(403, f"{name} belongs to another publisher", hint="choose another name")
+        removals.check(session, "project", project.id, name)
         return project
     if (alike := session.scalar(select(Project.name).where(Project.look == look(name)))) is not None:
         raise Refused(403, f"{name} looks like {alike}, which is there already", hint="choose another name")
@@ -88,6 +90,7 @@ def claim_expert(session: Session, project: Project, expert: str) -> None:
     """
     if expert.startswith(PREFIX):
         raise Refused(400, f"the expert's id {expert} begins like a plugin's name", hint="leave the beginning out")
+    removals.check(session, "expert", project.id, f"the expert {expert}", expert)
     own = select(Expert.id).join(Release).where(Expert.expert == expert, Release.project_id == project.id).limit(1)
     if session.scalar(own) is not None:  # all ids are read for a new one alone
         return

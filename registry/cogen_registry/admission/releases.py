@@ -21,6 +21,7 @@ from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin, pins
 from cogen_registry.admission.quota import check_total, limits_of
 from cogen_registry.admission.wheel import Wheel, check_filename, check_wheel
+from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import Staged
 from cogen_registry.database.sessions import Session
@@ -56,6 +57,7 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
         )  # fmt: skip
     with service.sessions.read() as session:
         if (known := _known(session, principal, name, version, staged.sha256)) is not None:
+            removals.check_release(session, known, f"{name} {known.version}")
             if known.state == "quarantined":
                 _wake(service)
             return known
@@ -155,6 +157,11 @@ def _add(
     )  # fmt: skip
     session.add(release)
     current.refresh(session, project.id)
+    log.record(
+        session, log.actor_of(principal), "release.upload", f"{project.name} {release.version}",
+        sha256=staged.sha256, size=staged.size, filename=wheel.filename, state=release.state,
+        experts=[spec.id for spec in wheel.experts],
+    )  # fmt: skip
     return release
 
 
@@ -221,6 +228,7 @@ def settle(service: Service, release: int, reason: str | None) -> None:
         if reason is None:
             row.state = "released"
             current.refresh(session, row.project_id)
+            log.record(session, log.SERVICE, "release.show", f"{row.project.name} {row.version}")
     if reason is None:
         service.changed()
 
@@ -244,7 +252,7 @@ def pins_of(release: Release) -> list[Pin]:
 def visible(session: Session, name: str, version: str, viewer: Principal | None) -> Release:
     """A release that this viewer may see: a released one, or an own one in quarantine.
 
-    :raises Refused: 404
+    :raises Refused: 404; 410 or 451, it was taken down
     """
     try:
         same = canonicalize_version(Version(version))
@@ -253,6 +261,8 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
         )
     except (InvalidVersion, Refused):
         row = None
+    if row is not None:
+        removals.check_release(session, row, f"{row.project.name} {row.version}")
     if row is None or (row.state != "released" and (viewer is None or row.project.publisher_id != viewer.id)):
         raise missing(
             f"release {name} {version}"[:200],
@@ -283,5 +293,9 @@ def yank(service: Service, principal: Principal, project: str, version: str, rea
         row = own(session, principal, project, version)
         row.yanked = " ".join(reason.split())[:300] if reason is not None else None
         current.refresh(session, row.project_id)
+        log.record(
+            session, log.actor_of(principal), "release.unyank" if reason is None else "release.yank",
+            f"{row.project.name} {row.version}", reason=row.yanked,
+        )  # fmt: skip
     service.changed()
     return row

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from cogen.spec.expert import canonical_digest
 from cogen_registry.admission.releases import own
+from cogen_registry.audit import log
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Key, Release, now
 from cogen_registry.errors import Refused
@@ -64,6 +65,9 @@ def sign(
             if before is not None and before.revoked is None:
                 raise Refused(409, f"{row.project.name} {row.version} is signed already", hint="nothing is to be done")
         row.statement, row.bundle, row.key = statement, bundle, key.fingerprint
+        log.record(
+            session, log.actor_of(principal), "release.sign", f"{row.project.name} {row.version}", key=key.fingerprint
+        )
     service.changed()
     return row
 

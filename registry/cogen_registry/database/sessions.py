@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from cogen_registry.database.tally import Tally
+
 
 def connect(url: str) -> Engine:
     """An engine whose SQLite connections check foreign keys and sync every commit to the disk."""
@@ -36,6 +38,7 @@ class Sessions:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.tally = Tally()
         self.read = sessionmaker(engine, expire_on_commit=False)
         self._write = sessionmaker(engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
 

@@ -8,6 +8,7 @@ from typing import Any
 from simple_repository.content_negotiation import Format
 from sqlalchemy import select
 
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.tables import Key, Project, Publisher, Release
 from cogen_registry.mirror.tree import Tree
 from cogen_registry.packages.index import Pages
@@ -46,7 +47,9 @@ def write_keys(service: Service, tree: Tree) -> None:
     """``publishers/NAME/FINGERPRINT.pem``; a key that was revoked has a name that says so."""
     with service.sessions.read() as session:
         found = session.execute(
-            select(Publisher.name, Key.fingerprint, Key.pem, Key.revoked).join(Key, Key.publisher_id == Publisher.id)
+            select(Publisher.name, Key.fingerprint, Key.pem, Key.revoked)
+            .join(Key, Key.publisher_id == Publisher.id)
+            .where(shown("publisher", Publisher.id))
         ).all()
     for one in found:
         name = one.fingerprint.removeprefix("sha256:") + (".revoked" if one.revoked else "")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.tables import Publisher
 from cogen_registry.experts import composites, find
 from cogen_registry.mirror.api import Versions, composite_versions
@@ -56,7 +57,8 @@ def write_pages(
         )  # fmt: skip
         advance()
     with service.sessions.read() as session:
-        publishers = session.scalars(select(Publisher.name).order_by(Publisher.name)).all()
+        visible = select(Publisher.name).where(shown("publisher", Publisher.id))
+        publishers = session.scalars(visible.order_by(Publisher.name)).all()
     for name in publishers:
         writer.write(
             lambda site, name=name: browse.publisher(service, site, name), "publishers", name  # type: ignore[misc]

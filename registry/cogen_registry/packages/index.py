@@ -14,6 +14,7 @@ from simple_repository.model import File, Meta, ProjectDetail, ProjectList, Proj
 from simple_repository.serializer import serialize
 from sqlalchemy import select
 
+from cogen_registry.audit import removals
 from cogen_registry.database.tables import Project, Release
 from cogen_registry.errors import Refused, missing
 from cogen_registry.service import Service
@@ -61,6 +62,10 @@ class Pages:
         with self._service.sessions.read() as session:
             shown = select(Release).join(Project).where(Project.name == name, Release.state == "released")
             releases = sorted(session.scalars(shown).all(), key=lambda one: Version(one.version))
+            if not releases:
+                removed = select(Release).join(Project).where(Project.name == name, Release.state == removals.REMOVED)
+                if (gone := session.scalar(removed.order_by(Release.id.desc()).limit(1))) is not None:
+                    removals.check_release(session, gone, f"project {name}")
         if not releases:
             raise missing(f"project {name}", "/simple/ lists all; check the spelling")
         files = tuple(_file(one) for one in releases)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cogen_registry.admission import releases, signatures
 from cogen_registry.admission.verifier import Verifier
-from cogen_registry.auth import principal_of, required, secret_of
+from cogen_registry.auth import address_of, principal_of, required, secret_of
 from cogen_registry.packages import files, upload
 from cogen_registry.packages.index import Pages, negotiate
 from cogen_registry.packages.releases import detail
@@ -89,7 +89,7 @@ def router(service: Service) -> APIRouter:
     @api.get("/api/v1/releases/{project}/{version}", tags=["packages"])
     def release(request: Request, project: str, version: str) -> dict[str, Any]:
         """State, files and signature. One in quarantine is there for its owner's token alone."""
-        viewer = principal_of(service.sessions, secret_of(request))
+        viewer = principal_of(service.sessions, secret_of(request), address_of(request))
         return detail(service, request, project, version, viewer)
 
     @api.put("/api/v1/releases/{project}/{version}/signature", tags=["packages"])

@@ -14,7 +14,7 @@ from cogen_registry.service import Service
 _PROTOCOLS = ("/api/", "/simple", "/files/", "/legacy", "/lfs/", "/xet/", "/healthz", "/openapi.json")
 _TITLES = {
     400: "This can't be asked", 401: "A token is needed", 403: "Not allowed", 404: "Not here",
-    405: "Not this way", 422: "This can't be asked", 429: "Too much",
+    405: "Not this way", 410: "Taken down", 422: "This can't be asked", 429: "Too much", 451: "Taken down",
 }  # fmt: skip
 
 

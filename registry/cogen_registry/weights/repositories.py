@@ -11,6 +11,7 @@ from fastapi import Request
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, digest, required, secret_of
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Reference, Repository, Token, now
@@ -52,10 +53,13 @@ def token_lives(session: Session, token: int) -> bool:
 
 
 def find(session: Session, namespace: str, name: str) -> Repository:
-    """:raises Refused: 404, also where only the case differs: two spellings of one name would be two in a cache."""
+    """:raises Refused: 404, also where only the case differs: two spellings of one name would be two in a cache;
+    410 or 451, it was taken down.
+    """
     found = session.scalar(select(Repository).where(Repository.key == f"{namespace}/{name}".lower()))
     if found is None or (found.publisher.name, found.name) != (namespace, name):
         raise no_repository(f"{namespace}/{name}")
+    removals.check(session, "repository", found.id, f"{namespace}/{name}")
     return found
 
 
@@ -100,6 +104,7 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
         if found is not None:
             if found.name != name:  # not 409: the client would take the other one for its own
                 raise refuse(400, f"{principal.name}/{found.name} is there and differs by case alone", "use that one")
+            removals.check(session, "repository", found.id, f"{principal.name}/{found.name}")
             return found, False
         made = Repository(publisher_id=principal.id, name=name, key=key)
         session.add(made)
@@ -108,6 +113,7 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
         session.add(first)
         session.add(Reference(repository_id=made.id, name=MAIN, kind="branch", oid=first.oid))
         session.refresh(made, ["publisher"])
+        log.record(session, log.actor_of(principal), "repository.create", f"{principal.name}/{name}")
     return made, True
 
 
@@ -133,5 +139,8 @@ def add_reference(service: Service, principal: Principal, name: str, kind: str, 
             raise refuse(409, f"there is a {known.kind} {called} already", "a tag never moves: choose another name")
         session.add(Reference(repository_id=repository.id, name=called, kind=kind, oid=commit.oid))
         oid = commit.oid
+        log.record(
+            session, log.actor_of(principal), f"repository.{kind}", full_name(repository), name=called, commit=oid
+        )
     service.changed()
     return oid
