@@ -57,7 +57,6 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
         )  # fmt: skip
     with service.sessions.read() as session:
         if (known := _known(session, principal, name, version, staged.sha256)) is not None:
-            removals.check_release(session, known, f"{name} {known.version}")
             if known.state == "quarantined":
                 _wake(service)
             return known
@@ -128,10 +127,12 @@ def _damaged(what: str) -> Refused:
 def _known(session: Session, principal: Principal, name: str, version: Version, sha256: str) -> Release | None:
     """The release of this version, if it is the publisher's own and the same file.
 
-    :raises Refused: 409, it is another file.
+    :raises Refused: 409, it is another file; 410 or 451, it was taken down.
     """
     same = select(Release).join(Project).where(Project.name == name, Project.publisher_id == principal.id)
     release = session.scalar(same.where(Release.same == canonicalize_version(version)))
+    if release is not None:
+        removals.check_release(session, release, f"{name} {release.version}")
     if release is not None and release.sha256 != sha256:
         raise Refused(
             409, f"{name} {release.version} is there already, and a version never changes", hint="raise the version"
