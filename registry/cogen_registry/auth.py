@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from packaging.utils import canonicalize_name
 from sqlalchemy import select
 
 from cogen_registry.audit.removals import takedown_of
@@ -42,6 +43,25 @@ class Principal:
             raise Refused(
                 403, f"this token has no scope {scope!r}", hint="ask the registry's operator for a token that has it"
             )
+
+
+def checked_scopes(wanted: list[str]) -> list[str]:
+    """Scopes as a token holds them; "all" stands for every one.
+
+    :raises Refused: 400, there are none, or unknown ones.
+    """
+    every = ", ".join((*SCOPES, "packages:PROJECT"))
+    if not wanted:
+        raise Refused(400, "a token has scopes, and none was chosen", hint=f"--scope one of {every}; or --scope all")
+    if "all" in wanted:
+        return list(SCOPES)
+    found = []
+    for one in wanted:
+        scope, colon, project = one.partition(":")
+        if scope not in SCOPES or (colon and (scope != "packages" or not project.strip())):
+            raise Refused(400, f"{one!r} is no scope", hint=f"one of {every}; or all")
+        found.append(f"{scope}:{canonicalize_name(project.strip())}" if colon else scope)
+    return list(dict.fromkeys(found))
 
 
 def new_token(session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from cogen.errors import CogenError
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.admission.current import rank
+from cogen_registry.admission.releases import publisher_of
 from cogen_registry.admission.signatures import expected
 from cogen_registry.audit import log, removals
 from cogen_registry.database.tables import (
@@ -161,7 +162,7 @@ def _unsigned(session: Session, release: Release) -> str | None:
     from cogen.trust import check_statement
 
     key = session.scalar(select(Key).where(Key.fingerprint == release.key))
-    if key is None or key.publisher_id != release.project.publisher_id:
+    if key is None or key.publisher.name != publisher_of(release):
         return "its key is not known, or another publisher's"
     statement = dict(release.statement or {})
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cogen_registry import cli_operators
+from cogen_registry import cli_names, cli_operators
 from cogen_registry.cli_common import Database, Root
 from cogen_registry.cli_common import publisher_named as _publisher
 from cogen_registry.cli_common import sessions as _sessions
@@ -27,6 +27,7 @@ app.add_typer(publishers, name="publisher")
 app.add_typer(tokens, name="token")
 
 cli_operators.register(app)
+cli_names.register(app)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -207,6 +208,7 @@ def publisher_add(
     from sqlalchemy import select
 
     from cogen_registry.admission.names import RESERVED
+    from cogen_registry.admission.rules import check_prohibited
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Publisher
 
@@ -217,6 +219,7 @@ def publisher_add(
             raise Refused(
                 409, f"there is a publisher {name!r} already", hint="`cogen-registry publisher list` shows it"
             )
+        check_prohibited(session, name)
         session.add(Publisher(name=name, title=title or name, limits={}))
         log.record(session, log.operator(), "publisher.add", name, title=title or None)
     typer.echo(f"added {name}", err=True)
@@ -254,23 +257,30 @@ def publisher_set(
 @tokens.command("new")
 def token_new(
     publisher: str, root: Root,
-    scope: Annotated[list[str] | None, typer.Option(help="packages, weights, evaluations, keys; default: all")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="packages, packages:PROJECT, weights, evaluations, keys; or all.")
+    ] = None,
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
-    days: Annotated[float | None, typer.Option(help="Until it expires.")] = None,
+    days: Annotated[float, typer.Option(min=0.001, max=36500, help="Until it expires.")] = 90.0,
+    no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Valid until it is revoked.")] = False,
     database: Database = None,
 ) -> None:  # fmt: skip
     """Print a new token on stdout; it can't be shown again."""
     import datetime
 
-    from cogen_registry.auth import SCOPES, new_token
+    from cogen_registry.audit import log
+    from cogen_registry.auth import checked_scopes, made_token
     from cogen_registry.database.tables import now
 
-    scopes = list(scope or SCOPES)
-    if unknown := [one for one in scopes if one.partition(":")[0] not in SCOPES]:
-        raise Refused(400, f"{unknown[0]!r} is no scope", hint="one of " + ", ".join(SCOPES))
-    expires = now() + datetime.timedelta(days=days) if days else None
+    scopes = checked_scopes(scope or [])
+    expires = None if no_expiry else now() + datetime.timedelta(days=days)
     with _sessions(root, database).write() as session:
-        secret = new_token(session, _publisher(session, publisher), scopes, label, expires)
+        secret, row = made_token(session, _publisher(session, publisher), scopes, label[:100], expires)
+        until = f"{expires:%Y-%m-%d}" if expires else None
+        log.record(
+            session, log.operator(), "token.new", publisher, token=row.id, scopes=scopes, label=label or None,
+            expires=until,
+        )  # fmt: skip
     typer.echo(secret)
 
 
@@ -279,7 +289,7 @@ def token_list(
     root: Root, publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
     database: Database = None,
 ) -> None:  # fmt: skip
-    """Number, publisher, state, scopes and label of every token."""
+    """Number, publisher, state, scopes, label and last use of every token."""
     from cogen_registry.overview import tokens
 
     _show(root, database, lambda session: tokens(session, publisher))

@@ -108,7 +108,7 @@ def log_(
     root: Root,
     publisher: Annotated[str | None, typer.Option(help="What this team's tokens did.")] = None,
     subject: Annotated[str | None, typer.Option(help="What was done to it, or to what begins with it.")] = None,
-    since: Annotated[str | None, typer.Option(help="A day or moment in UTC, such as 2026-01-31 or 2026-01-31T12:00.")] = None,
+    since: Annotated[str | None, typer.Option(help="In UTC: 2026-01-31 or 2026-01-31T12:00.")] = None,
     as_json: Json = False, database: Database = None,
 ) -> None:  # fmt: skip
     """Who did what, the oldest first: moment, who, token, address, action, subject, details."""

@@ -64,6 +64,7 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
     place.mkdir(exist_ok=True)
     with _UNPACKING:
         wheel = check_wheel(Path(staged.path()), form["filename"], limits, place)
+    service.sessions.tally.flush(service.sessions)  # what was just downloaded counts where a new name is close to it
     reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
     with service.blobs.stage() as metadata, _kept(service, staged, metadata) as keep:
         metadata.write(wheel.metadata)
@@ -270,6 +271,11 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
             "/simple/ lists what is released; what is in quarantine, its owner's token sees",
         )
     return row
+
+
+def publisher_of(release: Release) -> str:
+    """Who published it: its project may belong to somebody else by now, and its signature stays what it is."""
+    return release.experts[0].publisher if release.experts else release.project.publisher.name
 
 
 def own(session: Session, principal: Principal, name: str, version: str) -> Release:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock
 from cogen.errors import CogenError
 from cogen.spec.expert import canonical_digest
+from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
@@ -39,6 +40,8 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
         same = newest is not None and (newest.lock, newest.card, newest.title) == (new.lock, new.card, new.title)
         if not same:
             last = tombstones.last(session, "composite", f"{principal.name}/{new.name}/")
+            if newest is None and not consented(session, new.name, principal.id):
+                check_prohibited(session, new.name)
             version = max(newest.version if newest else 0, last) + 1
             if version > MOST:
                 raise Refused(429, f"{new.name} has {MOST} versions already", hint="choose another name")

@@ -61,7 +61,7 @@ class Feed:
     def _run(self) -> None:
         try:
             delete_doomed(self._service)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the next take-down tries again
             _log.exception("blobs that were purged could not be deleted")
         while not self._stop.wait(PACE):
             try:
@@ -69,6 +69,6 @@ class Feed:
                 if time.monotonic() - self._written > _WRITES:
                     self._written = time.monotonic()
                     self._service.sessions.tally.flush(self._service.sessions)
-            except Exception:  # a database that is away for a moment: the next look tries again
+            except Exception:  # noqa: BLE001 - a database that is away for a moment: the next look tries again
                 if not self._stop.is_set():
                     _log.exception("changes of operators could not be read")

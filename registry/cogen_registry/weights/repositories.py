@@ -11,6 +11,7 @@ from fastapi import Request
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, digest, required, secret_of
 from cogen_registry.database.sessions import Session
@@ -106,6 +107,8 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
                 raise refuse(400, f"{principal.name}/{found.name} is there and differs by case alone", "use that one")
             removals.check(session, "repository", found.id, f"{principal.name}/{found.name}")
             return found, False
+        if not consented(session, name, principal.id):
+            check_prohibited(session, name)
         made = Repository(publisher_id=principal.id, name=name, key=key)
         session.add(made)
         session.flush()
