@@ -119,6 +119,9 @@ def export_(
     root: Root,
     url: Annotated[str | None, typer.Option(help="Where it will be served: for the commands on the pages.")] = None,
     title: Annotated[str, typer.Option(help="Shown on the pages.")] = "CoGen registry",
+    contact: Annotated[
+        str | None, typer.Option(help="Where readers report what is wrong: mailto:… or a URL; without, no link.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Copy everything, also what seems unchanged.")] = False,
     database: Database = None,
     blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
@@ -126,7 +129,8 @@ def export_(
     """Write a mirror that any web server or object store can host; the service may go on meanwhile."""
     from cogen_registry.export import export
 
-    settings = _settings(root, database, blobs, title)
+    settings = chosen_settings(None, {"root": root, "database": database, "blobs": blobs, "title": title,
+                                      "embedder": "none", "contact": contact})  # fmt: skip
     with _progress("documents") as report:
         done = export(settings, target, _checked_url(url), fresh=fresh, report=report)
     typer.echo(

@@ -18,7 +18,8 @@ from cogen_registry.errors import Refused
 #: First parts of paths that are the service's own; no publisher is called so.
 RESERVED = frozenset(
     {"api", "simple", "files", "legacy", "lfs", "xet", "experts", "compare", "publishers", "composites", "static",
-     "docs", "openapi.json", "healthz", "login", "cogen", "admin", "models", "datasets", "spaces"}
+     "docs", "report", "integrity", "openapi.json", "healthz", "login", "cogen", "admin", "models", "datasets",
+     "spaces"}
 )  # fmt: skip
 
 

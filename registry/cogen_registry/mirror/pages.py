@@ -32,7 +32,8 @@ class Writer:
         self.environment = environment()
 
     def write(self, view: View, *folder: str, name: str = "index.html") -> None:
-        site = Site(self.service.settings.title, self.url, Mirrored(*folder))
+        settings = self.service.settings
+        site = Site(settings.title, self.url, Mirrored(*folder), contact=settings.contact or "")
         template, shown = view(site)
         text = self.environment.get_template(template).render(site=site, links=site.links, **shown)
         self.tree.put([*folder, name], text.encode())

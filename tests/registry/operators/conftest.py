@@ -68,6 +68,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 @pytest.fixture
+def own_desk(tmp_path: Path) -> Iterator[Desk]:
+    """A registry of this test alone: for what is counted, and for lists that nobody else writes."""
+    with serving(tmp_path / "root") as served:
+        yield Desk(served, tmp_path)
+        served.healthy()
+
+
+@pytest.fixture
 def ids(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Names of this test alone."""
     digest = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
