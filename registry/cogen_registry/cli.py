@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cogen_registry import cli_names, cli_operators
+from cogen_registry import cli_names, cli_operators, cli_trusted
 from cogen_registry.cli_common import Database, Root
 from cogen_registry.cli_common import publisher_named as _publisher
 from cogen_registry.cli_common import sessions as _sessions
@@ -28,6 +28,7 @@ app.add_typer(tokens, name="token")
 
 cli_operators.register(app)
 cli_names.register(app)
+cli_trusted.register(app)
 
 
 def main(args: Sequence[str] | None = None) -> int:
