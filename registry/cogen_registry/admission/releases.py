@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from cogen.spec.expert import ExpertSpec
-from cogen_registry.admission import current
+from cogen_registry.admission import attestations, current
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
 from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin, pins
@@ -25,7 +25,7 @@ from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import Staged
 from cogen_registry.database.sessions import Session
-from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
+from cogen_registry.database.tables import Attestation, Domain, Expert, Language, Project, Release
 from cogen_registry.errors import Refused, missing
 from cogen_registry.search.text import text_of
 from cogen_registry.service import Service
@@ -65,12 +65,13 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
     with _UNPACKING:
         wheel = check_wheel(Path(staged.path()), form["filename"], limits, place)
     service.sessions.tally.flush(service.sessions)  # what was just downloaded counts where a new name is close to it
+    attested = attestations.checked(service, principal, form, staged.sha256, wheel.filename)
     reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
     with service.blobs.stage() as metadata, _kept(service, staged, metadata) as keep:
         metadata.write(wheel.metadata)
         try:
             with service.sessions.write() as session:
-                release = _add(service, session, principal, staged, wheel, metadata.sha256, reason)
+                release = _add(service, session, principal, staged, wheel, metadata.sha256, reason, attested)
                 keep()
         except IntegrityError:  # two uploads at once, on a database where writers don't wait for each other
             raise Refused(409, f"{name} is being uploaded by somebody else", hint="try again") from None
@@ -143,7 +144,7 @@ def _known(session: Session, principal: Principal, name: str, version: Version, 
 
 def _add(
     service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
-    reason: str | None,
+    reason: str | None, attested: attestations.Attested | None,
 ) -> Release:  # fmt: skip
     project = claim_project(session, principal.id, wheel.project)
     if _known(session, principal, wheel.project, wheel.version, staged.sha256) is not None:
@@ -159,6 +160,9 @@ def _add(
     )  # fmt: skip
     session.add(release)
     current.refresh(session, project.id)
+    if attested is not None:
+        made = Attestation(release_id=release.id, publisher=attested.publisher, attestations=attested.attestations)
+        session.add(made)
     log.record(
         session, log.actor_of(principal), "release.upload", f"{project.name} {release.version}",
         sha256=staged.sha256, size=staged.size, filename=wheel.filename, state=release.state,

@@ -1,4 +1,4 @@
-"""The simple index: pages of projects by PEP 503 (HTML) and PEP 691 (JSON), with PEP 592, 658, 700 and 714."""
+"""The simple index: pages of projects by PEP 503 (HTML) and 691 (JSON), with PEP 592, 658, 700, 708, 714 and 740."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from sqlalchemy import select
 from cogen_registry.audit import removals
 from cogen_registry.database.tables import Project, Release
 from cogen_registry.errors import Refused, missing
+from cogen_registry.packages.extras import decorated, extras_of
 from cogen_registry.service import Service
 
-_VERSION = "1.1"
+_VERSION = "1.3"
 #: Pages that are kept in memory until something changes.
 _MOST_PAGES = 4096
 
@@ -43,7 +44,10 @@ class Pages:
                 self._serial, self._pages = serial, {}
             if (known := self._pages.get(key)) is not None:
                 return known
-        body = serialize(self._list() if project is None else self._detail(project, form), form).encode()
+        text = serialize(self._list() if project is None else self._detail(project, form), form)
+        if project is not None:
+            text = decorated(text, form, extras_of(self._service, project))
+        body = text.encode()
         made = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         with self._lock:
             if self._serial == serial and len(self._pages) < _MOST_PAGES:

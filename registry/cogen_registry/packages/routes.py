@@ -16,6 +16,7 @@ from cogen_registry.admission import releases, signatures
 from cogen_registry.admission.verifier import Verifier
 from cogen_registry.auth import address_of, principal_of, required, secret_of
 from cogen_registry.packages import files, upload
+from cogen_registry.packages.extras import provenance_of
 from cogen_registry.packages.index import Pages, negotiate
 from cogen_registry.packages.releases import detail
 from cogen_registry.service import Service
@@ -78,6 +79,12 @@ def router(service: Service) -> APIRouter:
     def file(request: Request, sha256: str, name: str) -> Response:
         """A wheel, or its METADATA."""
         return files.send(service, request, sha256, name)
+
+    @_readable(api, "/integrity/{project}/{version}/{filename}/provenance", operation_id="provenance")
+    def integrity(project: str, version: str, filename: str) -> Response:
+        """Who attested a file, and how (PEP 740)."""
+        found = provenance_of(service, str(canonicalize_name(project)), version, filename)
+        return JSONResponse(found, media_type="application/vnd.pypi.integrity.v1+json")
 
     @api.post("/legacy/", tags=["packages"], operation_id="upload")
     async def legacy(request: Request) -> Response:
