@@ -21,6 +21,8 @@ from support.issuer import Issuer, issuing
 from support.served import serving
 from support.sigstore import Sigstore, running
 
+from cogen.trust.identities import IdentitySigner
+
 Ids = Callable[[str], str]
 JSON = "application/vnd.pypi.simple.v1+json"
 PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
@@ -38,7 +40,7 @@ class Build:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["token"])
 
-    def attest(self, path: Path, name: str = SUBJECT, **changes: Any) -> dict[str, Any]:
+    def attest(self, path: Path, name: str = SUBJECT, issuer: str | None = None, **changes: Any) -> dict[str, Any]:
         """An attestation of a file as PEP 740 has it."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         said = {
@@ -46,7 +48,7 @@ class Build:
             "subject": [{"name": path.name, "digest": {"sha256": digest}}],
         } | changes  # fmt: skip
         context = SigningContext.from_trust_config(ClientTrustConfig.from_json(self.config.read_text()))
-        identity = sigstore.oidc.IdentityToken(self.ours.token(name, issuer=changes.pop("issuer", self.issuer.url)))
+        identity = sigstore.oidc.IdentityToken(self.ours.token(name, issuer=issuer or self.issuer.url))
         with context.signer(identity) as signer:
             bundle = json.loads(signer.sign_dsse(Statement(json.dumps(said).encode())).to_json())
         material, envelope = bundle["verificationMaterial"], bundle["dsseEnvelope"]
@@ -155,6 +157,23 @@ def test_a_token_of_a_person_attests_nothing(build: Build, wheel: Path) -> None:
     assert "trusted publisher's token" in answer.json()["error"]
 
 
+def test_an_identity_among_the_keys_of_a_publisher_attests(build: Build, ids: Ids, tmp_path: Path) -> None:
+    team, name, issuer = ids("team"), "alice@example.org", build.ours.issuer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COGEN_SIGSTORE", str(build.config))
+        identity, proof = IdentitySigner(build.ours.token(name)).prove(team)
+    desk, path = build.desk, wheels.build(tmp_path, ids("signed"))
+    token = desk.served.token(team)
+    attestation = build.attest(path, name, issuer)
+    assert build.upload(path, [attestation], token).status_code == 400
+    assert desk.ask("POST", "/api/v1/keys", team, json={"pem": identity.text, "proof": proof}).status_code == 201
+    assert build.upload(path, [build.attest(path, "eve@example.org", issuer)], token).status_code == 400
+    assert build.upload(path, [attestation], token).status_code == 200
+    shown = desk.get(f"/integrity/{project_of(path)}/1.0/{path.name}/provenance").json()
+    who = {"kind": "Sigstore", "identity": name, "issuer": issuer, "claims": None}
+    assert shown["attestation_bundles"][0]["publisher"] == who
+
+
 def test_without_attestations_there_is_no_provenance(build: Build, wheel: Path) -> None:
     assert build.desk.send(wheel, build.token()).status_code == 200
     (file,) = build.desk.get(f"/simple/{project_of(wheel)}/", Accept=JSON).json()["files"]
@@ -174,10 +193,8 @@ def test_where_else_a_project_is(desk: Any, ids: Ids) -> None:
     text = desk.get(f"/simple/{project}/").text
     assert f'<meta name="pypi:tracks" content="{tracked}">' in text
     assert f'<meta name="pypi:alternate-locations" content="{other}">' in text
-    assert desk.command("project", "link", project).splitlines() == [
-        f"alternate-locations\t{other}",
-        f"tracks\t{tracked}",
-    ]
+    said = desk.command("project", "link", project).splitlines()
+    assert said == [f"alternate-locations\t{other}", f"tracks\t{tracked}"]
     desk.command("project", "link", project, "--clear")
     assert "alternate-locations" not in desk.get(f"/simple/{project}/", Accept=JSON).json()
     for url in ("javascript:alert(1)", 'https://x/"><script>/', "https://x/simple", "ftp://x/"):
