@@ -56,6 +56,8 @@ class Found:
     rows: int = 0
     unnamed: int = 0
     damage: list[str] = field(default_factory=list)
+    #: Digest of the newest entry of the audit log.
+    head: str = ""
 
 
 def check(service: Service, *, quick: bool = False, advance: Callable[[int], None] = lambda _: None) -> Found:
@@ -67,6 +69,7 @@ def check(service: Service, *, quick: bool = False, advance: Callable[[int], Non
     found = Found()
     with service.sessions.read() as session:
         found.damage += _database(session)
+        found.head = log.head(session)
         named = _sizes(session)
         found.rows = sum(len(uses) for uses in named.values())
     _blobs(service, named, found, quick, advance)

@@ -162,6 +162,7 @@ def check_(
         found = check(service, quick=quick, advance=advance)
     for line in found.damage:
         typer.echo(line)
+    typer.echo(f"newest entry of the audit log: {found.head}", err=True)
     left = f", {found.unnamed:,} of them named by nothing" if found.unnamed else ""
     typer.echo(
         f"{found.blobs:,} blobs{left}, {found.bytes:,} bytes, {found.rows:,} names of blobs: "

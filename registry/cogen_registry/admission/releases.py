@@ -64,7 +64,7 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
     place.mkdir(exist_ok=True)
     with _UNPACKING:
         wheel = check_wheel(Path(staged.path()), form["filename"], limits, place)
-    service.sessions.tally.flush(service.sessions)  # what was just downloaded counts where a new name is close to it
+    service.sessions.tally.flush(service.sessions, tokens_too=False)  # what was just installed counts for new names
     attested = attestations.checked(service, principal, form, staged.sha256, wheel.filename)
     reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
     with service.blobs.stage() as metadata, _kept(service, staged, metadata) as keep:

@@ -28,11 +28,13 @@ class Tally:
         with self._lock:
             self._tokens[token] = now()
 
-    def flush(self, sessions: Any) -> None:
-        """Add what was counted since the last time."""
+    def flush(self, sessions: Any, *, tokens_too: bool = True) -> None:
+        """Add what was counted since the last time; nothing is written where nothing was."""
+        tokens: dict[int, datetime.datetime] = {}
         with self._lock:
             downloads, self._downloads = self._downloads, Counter()
-            tokens, self._tokens = self._tokens, {}
+            if tokens_too:
+                tokens, self._tokens = self._tokens, {}
         if not downloads and not tokens:
             return
         with sessions.write() as session:

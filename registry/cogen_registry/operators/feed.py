@@ -42,10 +42,13 @@ class Feed:
 
     def look(self) -> bool:
         """Once; whether something had changed."""
-        newest = self._newest()
-        if newest == self._seen:
+        fresh = select(AuditEntry.id, AuditEntry.operator).where(AuditEntry.id > self._seen).order_by(AuditEntry.id)
+        with self._service.sessions.read() as session:
+            rows = session.execute(fresh).all()
+        if rows:
+            self._seen = rows[-1].id
+        if all(row.operator in (None, "service") for row in rows):
             return False
-        self._seen = newest
         self._service.changed()
         delete_doomed(self._service)
         verifier = self._service.rooms.get("verifier")
@@ -54,9 +57,8 @@ class Feed:
         return True
 
     def _newest(self) -> int:
-        rows = select(func.max(AuditEntry.id)).where(AuditEntry.operator.is_not(None), AuditEntry.operator != "service")
         with self._service.sessions.read() as session:
-            return session.scalar(rows) or 0
+            return session.scalar(select(func.max(AuditEntry.id))) or 0
 
     def _run(self) -> None:
         try:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from cogen_registry.admission import current
 from cogen_registry.audit import log
 from cogen_registry.audit.removals import REMOVED
-from cogen_registry.database.tables import Release, Removal, Takedown, now
+from cogen_registry.database.tables import Evaluation, Expert, Release, Removal, Takedown, now
 from cogen_registry.errors import Refused, missing
 from cogen_registry.operators.purge import EMPTY
 from cogen_registry.operators.subjects import KINDS, Row, rows_of
@@ -109,7 +109,7 @@ def _hide(session: Session, takedown: Takedown, row: Row) -> None:
 
 def _purge(session: Session, takedown: Takedown, rows: Sequence[Row]) -> None:
     """:raises Refused: 409, somebody holds a part of it."""
-    for row in rows:
+    for row in _with_measurements(session, rows):
         held = session.scalar(
             select(Takedown)
             .join(Removal)
@@ -125,6 +125,14 @@ def _purge(session: Session, takedown: Takedown, rows: Sequence[Row]) -> None:
         if row.kind in EMPTY:
             EMPTY[row.kind](session, row.id)
     takedown.purged = now()
+
+
+def _with_measurements(session: Session, rows: Sequence[Row]) -> list[Row]:
+    """A release goes with what others measured of it."""
+    releases = [row.id for row in rows if row.kind == "release"]
+    measured = select(Evaluation.id).join(Expert, Evaluation.expert_id == Expert.id)
+    ids = session.scalars(measured.where(Expert.release_id.in_(releases)))
+    return [*rows, *(Row("evaluation", id, f"evaluation {id}") for id in ids)]
 
 
 def restore(session: Session, who: log.Actor, subject: Subject, reason: str = "") -> int:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from cogen_registry.admission.names import project_name
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import digest, made_token
-from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TrustedPublisher, now
+from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TokenUse, TrustedPublisher, now
 from cogen_registry.errors import Refused, missing
 from cogen_registry.operators.issuers import Identity, Issuers, is_issuer
 from cogen_registry.service import Service
@@ -135,7 +135,7 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
     projects = sorted({one.project for one in trusted})
     expires = now() + LASTS
     secret, row = made_token(session, publisher, [f"packages:{one}" for one in projects], _label(identity), expires)
-    session.execute(delete(Exchanged).where(Exchanged.expires < now() - datetime.timedelta(days=1)))
+    _forget(session)
     session.add(
         Exchanged(issuer=identity.issuer, jti=jti, expires=identity.expires, minted=row.id, claims=identity.told())
     )
@@ -143,6 +143,15 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
     log.record(session, who, "token.mint", publisher.name, projects=projects, issuer=identity.issuer,
                claims=identity.told(), expires=expires.isoformat())  # fmt: skip
     return Minted(secret, expires, projects)
+
+
+def _forget(session: Session) -> None:
+    """Exchanges that nobody can repeat, with the tokens that were given for them."""
+    old = select(Exchanged).where(Exchanged.expires < now() - datetime.timedelta(days=1)).limit(500)
+    for one in session.scalars(old).all():
+        session.execute(delete(TokenUse).where(TokenUse.token_id == one.minted))
+        session.execute(delete(Token).where(Token.id == one.minted))
+        session.delete(one)
 
 
 def burn(session: Session, token: str, address: str | None) -> None:
