@@ -15,21 +15,26 @@ from starlette.exceptions import HTTPException
 from cogen_registry.auth import required
 from cogen_registry.errors import Refused
 from cogen_registry.limits import Guard
+from cogen_registry.operators.upkeep import Upkeep
 from cogen_registry.pages.refusals import refusal
 from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
 #: Each has ``routes.py`` with ``router(service) -> APIRouter``. Weights come last: their paths begin with any name.
-ROOMS = ("packages", "experts", "pages", "weights")
+ROOMS = ("packages", "experts", "operators", "pages", "weights")
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The whole service over one root; it is opened and closed with the application."""
     service = Service.open(settings)
 
+    upkeep = Upkeep(service)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        upkeep.start()
         yield
+        upkeep.stop()
         for room in service.rooms.values():
             if hasattr(room, "close"):
                 room.close()

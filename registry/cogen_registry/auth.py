@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from packaging.utils import canonicalize_name
 from sqlalchemy import select
 
+from cogen_registry.audit.removals import takedown_of
 from cogen_registry.database.sessions import Session, Sessions
 from cogen_registry.database.tables import Publisher, Token, now
 from cogen_registry.errors import Refused
@@ -31,6 +33,9 @@ class Principal:
     name: str
     scopes: frozenset[str]
     limits: dict[str, Any]
+    #: The row of the token, and where the request came from: for the audit log.
+    token: int | None = None
+    address: str | None = None
 
     def need(self, scope: str, project: str | None = None) -> None:
         """:raises Refused: 403, the token has no such scope."""
@@ -40,11 +45,39 @@ class Principal:
             )
 
 
+def checked_scopes(wanted: list[str]) -> list[str]:
+    """Scopes as a token holds them; "all" stands for every one.
+
+    :raises Refused: 400, there are none, or unknown ones.
+    """
+    every = ", ".join((*SCOPES, "packages:PROJECT"))
+    if not wanted:
+        raise Refused(400, "a token has scopes, and none was chosen", hint=f"--scope one of {every}; or --scope all")
+    if "all" in wanted:
+        return list(SCOPES)
+    found = []
+    for one in wanted:
+        scope, colon, project = one.partition(":")
+        if scope not in SCOPES or (colon and (scope != "packages" or not project.strip())):
+            raise Refused(400, f"{one!r} is no scope", hint=f"one of {every}; or all")
+        found.append(f"{scope}:{canonicalize_name(project.strip())}" if colon else scope)
+    return list(dict.fromkeys(found))
+
+
 def new_token(session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None) -> str:
     """A fresh secret, stored as its digest alone."""
+    return made_token(session, publisher, scopes, label, expires)[0]
+
+
+def made_token(
+    session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None
+) -> tuple[str, Token]:
+    """The same, and its row."""
     secret = PREFIX + secrets.token_urlsafe(32)
-    session.add(Token(publisher_id=publisher.id, label=label, digest=digest(secret), scopes=scopes, expires=expires))
-    return secret
+    row = Token(publisher_id=publisher.id, label=label, digest=digest(secret), scopes=scopes, expires=expires)
+    session.add(row)
+    session.flush()
+    return secret, row
 
 
 def digest(secret: str) -> str:
@@ -73,8 +106,8 @@ def secret_of(request: Request) -> str | None:
     raise _unknown()
 
 
-def principal_of(sessions: Sessions, secret: str | None) -> Principal | None:
-    """:raises Refused: 401, there is a token but it is not known, expired or revoked."""
+def principal_of(sessions: Sessions, secret: str | None, address: str | None = None) -> Principal | None:
+    """:raises Refused: 401, the token is not known, expired or revoked; 403, its publisher was taken down."""
     if secret is None:
         return None
     with sessions.read() as session:
@@ -82,14 +115,24 @@ def principal_of(sessions: Sessions, secret: str | None) -> Principal | None:
         if token is None or token.revoked or (token.expires and token.expires <= now()):
             raise _unknown()
         owner = token.publisher
-        return Principal(owner.id, owner.name, frozenset(token.scopes), dict(owner.limits))
+        if (why := takedown_of(session, "publisher", owner.id)) is not None:
+            raise Refused(403, f"{owner.name} was taken down: {why.reason}", hint="ask the registry's operator")
+        sessions.tally.used(token.id)
+        return Principal(
+            owner.id, owner.name, frozenset(token.scopes), dict(owner.limits), token=token.id, address=address
+        )
+
+
+def address_of(request: Request) -> str | None:
+    """Of the client; behind a proxy, what the proxy says it is."""
+    return request.client.host if request.client else None
 
 
 def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request], Principal]:
     """A dependency of FastAPI: who asks, with a scope."""
 
     def found(request: Request) -> Principal:
-        principal = principal_of(sessions, secret_of(request))
+        principal = principal_of(sessions, secret_of(request), address_of(request))
         if principal is None:
             raise Refused(
                 401, "this needs a token", hint="run `cogen login`, or send it as password of the user __token__",

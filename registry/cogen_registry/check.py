@@ -16,7 +16,9 @@ from sqlalchemy.orm import Session
 from cogen.errors import CogenError
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.admission.current import rank
+from cogen_registry.admission.releases import publisher_of
 from cogen_registry.admission.signatures import expected
+from cogen_registry.audit import log, removals
 from cogen_registry.database.tables import (
     Commit,
     Composite,
@@ -37,8 +39,8 @@ from cogen_registry.service import Service
 
 #: Everything that names a blob: (what it is, statement of (name, hex SHA-256, size or null)).
 _NAMED: tuple[tuple[str, Select[Any]], ...] = (
-    ("the wheel", select(Release.filename, Release.sha256, Release.size)),
-    ("the METADATA of", select(Release.filename, Release.metadata_sha256, text("NULL"))),
+    ("the wheel", select(Release.filename, Release.sha256, Release.size).where(Release.sha256 != "")),
+    ("the METADATA of", select(Release.filename, Release.metadata_sha256, text("NULL")).where(Release.sha256 != "")),
     ("the file", select(Entry.path, Entry.sha256, Entry.size)),
     ("an upload to repository", select(Possession.repository_id, Possession.sha256, Possession.size)),
     ("the xorb", select(Xorb.name, Xorb.sha256, Xorb.size)),
@@ -56,6 +58,8 @@ class Found:
     rows: int = 0
     unnamed: int = 0
     damage: list[str] = field(default_factory=list)
+    #: Digest of the newest entry of the audit log.
+    head: str = ""
 
 
 def check(service: Service, *, quick: bool = False, advance: Callable[[int], None] = lambda _: None) -> Found:
@@ -67,11 +71,12 @@ def check(service: Service, *, quick: bool = False, advance: Callable[[int], Non
     found = Found()
     with service.sessions.read() as session:
         found.damage += _database(session)
+        found.head = log.head(session)
         named = _sizes(session)
         found.rows = sum(len(uses) for uses in named.values())
     _blobs(service, named, found, quick, advance)
     with service.sessions.read() as session:
-        for look in (_releases, _current, _repositories, _evaluations, _composites):
+        for look in (_audit, _releases, _current, _repositories, _evaluations, _composites):
             found.damage += look(service, session)
     return found
 
@@ -131,10 +136,19 @@ def _unlike(service: Service, name: str, advance: Callable[[int], None]) -> str 
     return None if digest.hexdigest() == name else f"its SHA-256 is {digest.hexdigest()}"
 
 
+def _audit(service: Service, session: Session) -> Iterator[str]:
+    """Nothing of the audit log was altered or taken out."""
+    return log.broken(session)
+
+
 def _releases(service: Service, session: Session) -> Iterator[str]:
     """Manifests are valid, and signatures hold."""
     for release in session.scalars(select(Release).order_by(Release.id).execution_options(yield_per=200)):
         name = f"{release.project.name} {release.version}"
+        if release.state == removals.REMOVED:
+            if removals.takedown_of(session, "release", release.id) is None:
+                yield f"{name} is hidden, and no take-down says why"
+            continue
         if release.state not in ("released", "quarantined"):
             yield f"{name} has the state {release.state!r}"
         for row in release.experts:
@@ -153,7 +167,7 @@ def _unsigned(session: Session, release: Release) -> str | None:
     from cogen.trust import check_statement
 
     key = session.scalar(select(Key).where(Key.fingerprint == release.key))
-    if key is None or key.publisher_id != release.project.publisher_id:
+    if key is None or key.publisher.name != publisher_of(release):
         return "its key is not known, or another publisher's"
     statement = dict(release.statement or {})
     try:
@@ -226,7 +240,9 @@ def _evaluations(service: Service, session: Session) -> Iterator[str]:
 def _composites(service: Service, session: Session) -> Iterator[str]:
     from cogen_registry.experts.composites import check_lock
 
-    for one in session.scalars(select(Composite).order_by(Composite.id)):
+    for one in session.scalars(
+        select(Composite).where(removals.shown("composite", Composite.id)).order_by(Composite.id)
+    ):
         try:
             check_lock(one.lock)
         except Refused as error:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen_registry import cli_names, cli_operators, cli_trusted
+from cogen_registry.cli_common import Database, Root
+from cogen_registry.cli_common import publisher_named as _publisher
+from cogen_registry.cli_common import sessions as _sessions
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
@@ -22,10 +26,9 @@ tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets 
 app.add_typer(publishers, name="publisher")
 app.add_typer(tokens, name="token")
 
-Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
-Database = Annotated[
-    str | None, typer.Option(envvar="COGEN_REGISTRY_DATABASE", help="URL, such as postgresql+psycopg://…")
-]
+cli_operators.register(app)
+cli_names.register(app)
+cli_trusted.register(app)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -117,6 +120,9 @@ def export_(
     root: Root,
     url: Annotated[str | None, typer.Option(help="Where it will be served: for the commands on the pages.")] = None,
     title: Annotated[str, typer.Option(help="Shown on the pages.")] = "CoGen registry",
+    contact: Annotated[
+        str | None, typer.Option(help="Where readers report what is wrong: mailto:… or a URL; without, no link.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Copy everything, also what seems unchanged.")] = False,
     database: Database = None,
     blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
@@ -124,7 +130,8 @@ def export_(
     """Write a mirror that any web server or object store can host; the service may go on meanwhile."""
     from cogen_registry.export import export
 
-    settings = _settings(root, database, blobs, title)
+    settings = chosen_settings(None, {"root": root, "database": database, "blobs": blobs, "title": title,
+                                      "embedder": "none", "contact": contact})  # fmt: skip
     with _progress("documents") as report:
         done = export(settings, target, _checked_url(url), fresh=fresh, report=report)
     typer.echo(
@@ -155,6 +162,7 @@ def check_(
         found = check(service, quick=quick, advance=advance)
     for line in found.damage:
         typer.echo(line)
+    typer.echo(f"newest entry of the audit log: {found.head}", err=True)
     left = f", {found.unnamed:,} of them named by nothing" if found.unnamed else ""
     typer.echo(
         f"{found.blobs:,} blobs{left}, {found.bytes:,} bytes, {found.rows:,} names of blobs: "
@@ -197,28 +205,6 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
             typer.echo("", err=True)
 
 
-def _sessions(root: Path, database: str | None) -> Any:
-    """Beside a running service: the database alone, not the lock of the root."""
-    from cogen_registry.database.sessions import Sessions, connect, migrate
-    from cogen_registry.settings import Settings
-
-    root.mkdir(parents=True, exist_ok=True)
-    engine = connect(Settings(root=root, database=database).database_url)
-    migrate(engine)
-    return Sessions(engine)
-
-
-def _publisher(session: Any, name: str) -> Any:
-    from sqlalchemy import select
-
-    from cogen_registry.database.tables import Publisher
-
-    found = session.scalar(select(Publisher).where(Publisher.name == name))
-    if found is None:
-        raise Refused(404, f"there is no publisher {name!r}", hint=f"cogen-registry publisher add {name}")
-    return found
-
-
 @publishers.command("add")
 def publisher_add(
     name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")], root: Root,
@@ -228,6 +214,8 @@ def publisher_add(
     from sqlalchemy import select
 
     from cogen_registry.admission.names import RESERVED
+    from cogen_registry.admission.rules import check_prohibited
+    from cogen_registry.audit import log
     from cogen_registry.database.tables import Publisher
 
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,62}", name) or name in RESERVED:
@@ -237,7 +225,9 @@ def publisher_add(
             raise Refused(
                 409, f"there is a publisher {name!r} already", hint="`cogen-registry publisher list` shows it"
             )
+        check_prohibited(session, name)
         session.add(Publisher(name=name, title=title or name, limits={}))
+        log.record(session, log.operator(), "publisher.add", name, title=title or None)
     typer.echo(f"added {name}", err=True)
 
 
@@ -255,6 +245,7 @@ def publisher_set(
     database: Database = None,
 ) -> None:  # fmt: skip
     """Give a team limits of its own."""
+    from cogen_registry.audit import log
     from cogen_registry.settings import Limits
 
     with _sessions(root, database).write() as session:
@@ -266,28 +257,36 @@ def publisher_set(
                 raise Refused(400, f"{item!r} is not a limit", hint="one of " + ", ".join(Limits.model_fields))
             limits[field] = int(value)
         publisher.limits = limits
+        log.record(session, log.operator(), "publisher.set", name, limits=limits)
 
 
 @tokens.command("new")
 def token_new(
     publisher: str, root: Root,
-    scope: Annotated[list[str] | None, typer.Option(help="packages, weights, evaluations, keys; default: all")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="packages, packages:PROJECT, weights, evaluations, keys; or all.")
+    ] = None,
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
-    days: Annotated[float | None, typer.Option(help="Until it expires.")] = None,
+    days: Annotated[float, typer.Option(min=0.001, max=36500, help="Until it expires.")] = 90.0,
+    no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Valid until it is revoked.")] = False,
     database: Database = None,
 ) -> None:  # fmt: skip
     """Print a new token on stdout; it can't be shown again."""
     import datetime
 
-    from cogen_registry.auth import SCOPES, new_token
+    from cogen_registry.audit import log
+    from cogen_registry.auth import checked_scopes, made_token
     from cogen_registry.database.tables import now
 
-    scopes = list(scope or SCOPES)
-    if unknown := [one for one in scopes if one.partition(":")[0] not in SCOPES]:
-        raise Refused(400, f"{unknown[0]!r} is no scope", hint="one of " + ", ".join(SCOPES))
-    expires = now() + datetime.timedelta(days=days) if days else None
+    scopes = checked_scopes(scope or [])
+    expires = None if no_expiry else now() + datetime.timedelta(days=days)
     with _sessions(root, database).write() as session:
-        secret = new_token(session, _publisher(session, publisher), scopes, label, expires)
+        secret, row = made_token(session, _publisher(session, publisher), scopes, label[:100], expires)
+        until = f"{expires:%Y-%m-%d}" if expires else None
+        log.record(
+            session, log.operator(), "token.new", publisher, token=row.id, scopes=scopes, label=label or None,
+            expires=until,
+        )  # fmt: skip
     typer.echo(secret)
 
 
@@ -296,7 +295,7 @@ def token_list(
     root: Root, publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
     database: Database = None,
 ) -> None:  # fmt: skip
-    """Number, publisher, state, scopes and label of every token."""
+    """Number, publisher, state, scopes, label and last use of every token."""
     from cogen_registry.overview import tokens
 
     _show(root, database, lambda session: tokens(session, publisher))
@@ -308,13 +307,16 @@ def token_revoke(
     database: Database = None,
 ) -> None:  # fmt: skip
     """Make a token worthless at once."""
+    from cogen_registry.audit import log
     from cogen_registry.auth import digest
     from cogen_registry.database.tables import now
     from cogen_registry.overview import token_named
 
     with _sessions(root, database).write() as session:
         found = token_named(session, token, digest(token))
-        found.revoked = found.revoked or now()
+        if found.revoked is None:
+            found.revoked = now()
+            log.record(session, log.operator(), "token.revoke", found.publisher.name, token=found.id)
         told = f"revoked token {found.id} of {found.publisher.name}"
     typer.echo(told, err=True)
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from cogen_registry.admission.quota import stored
 from cogen_registry.database.sessions import Session
-from cogen_registry.database.tables import Project, Publisher, Release, Token, now
+from cogen_registry.database.tables import Project, Publisher, Release, Token, TokenUse, now
 from cogen_registry.errors import Refused
 
 #: Cells of one line.
@@ -24,12 +24,24 @@ def publishers(session: Session) -> Iterator[Line]:
 
 
 def tokens(session: Session, publisher: str | None = None) -> Iterator[Line]:
-    """Number, publisher, state, scopes, label; the secret is known to its owner alone."""
+    """Number, publisher, state, scopes, label, last use; the secret is known to its owner alone."""
+    used = {one.token_id: one.last for one in session.scalars(select(TokenUse))}
     asked = select(Token).join(Publisher).order_by(Publisher.name, Token.id)
     if publisher is not None:
         asked = asked.where(Publisher.name == publisher)
     for one in session.scalars(asked):
-        yield str(one.id), one.publisher.name, _state(one), " ".join(one.scopes), one.label or "-"
+        yield (
+            str(one.id),
+            one.publisher.name,
+            _state(one),
+            " ".join(one.scopes),
+            one.label or "-",
+            _used(used.get(one.id)),
+        )
+
+
+def _used(last: datetime.datetime | None) -> str:
+    return "never used" if last is None else f"last used {_day(last)}"
 
 
 def _state(token: Token) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from sqlalchemy import delete, exists, select
 
+from cogen_registry.audit.removals import shown
 from cogen_registry.blobs.held import Holding
 from cogen_registry.blobs.store import BlobStore
 from cogen_registry.database import feed
@@ -136,7 +137,11 @@ class Service:
         old = now() - datetime.timedelta(seconds=self.settings.limits.pending)
         with self.sessions.write() as session:
             session.execute(
-                delete(Possession).where(Possession.created < old, Possession.sha256.not_in(select(Entry.sha256)))
+                delete(Possession).where(
+                    Possession.created < old,
+                    Possession.sha256.not_in(select(Entry.sha256)),
+                    shown("repository", Possession.repository_id),  # what was taken down may be under a legal hold
+                )
             )
             session.execute(delete(Xorb).where(Xorb.created < old))
             feed.trim(session)

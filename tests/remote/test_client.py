@@ -134,6 +134,28 @@ def test_an_upload_follows_no_redirect_and_a_download_leaves_the_token_at_home()
             assert len(other.seen) == 1
 
 
+@pytest.mark.parametrize("token", ["secret", None])
+def test_netrc_is_not_asked_for_a_host_that_a_redirect_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    """Two servers under two names; the file has a password of each, and a default."""
+    (tmp_path / "netrc").write_text(
+        "machine localhost login me password other\nmachine 127.0.0.1 login me password mine\n"
+        "default login any password body\n"
+    )
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with serving(lambda handler: send(handler, DATA)) as far:
+        elsewhere = far.url.replace("127.0.0.1", "localhost")
+        with serving(lambda handler: send(handler, {}, 302, Location=f"{elsewhere}{handler.path}")) as near:
+            opened = client(near.url, token)
+            assert opened.read("/x") == DATA
+            opened.download("/y", tmp_path / "y", size=len(DATA))
+            sent = f"Bearer {token}" if token else None
+            assert [headers.get("Authorization") for _, headers in near.seen] == [sent, sent]
+    assert [line for line, _ in far.seen] == ["GET /x", "GET /y"]
+    assert all("Authorization" not in headers for _, headers in far.seen)
+
+
 def test_netrc_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password other\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

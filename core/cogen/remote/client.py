@@ -1,6 +1,7 @@
 """Requests to one registry. The answers are another party's words: their size is bounded, their bytes are compared.
 
-The token goes to the registry's own host alone; ``~/.netrc`` is not asked, proxies and ``REQUESTS_CA_BUNDLE`` are.
+The token goes to the registry's own host alone; ``~/.netrc`` is not asked, neither for that host nor for one that a
+redirect chose; proxies and ``REQUESTS_CA_BUNDLE`` are.
 """
 
 from __future__ import annotations
@@ -147,10 +148,10 @@ class Client:
 
     def _connection(self) -> requests.Session:
         if self._session is None:
-            import requests
+            from cogen.remote.session import session
 
             token = self.registry.token
-            self._session = requests.Session()
+            self._session = session()
             self._session.headers["User-Agent"] = "cogen"
 
             def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:

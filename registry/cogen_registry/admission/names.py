@@ -8,6 +8,9 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from sqlalchemy import func, literal_column, select
 
+from cogen_registry.admission.looks import ALIKE, PREFIX, look
+from cogen_registry.admission.rules import check_new
+from cogen_registry.audit import removals
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Expert, Project, Release
 from cogen_registry.errors import Refused
@@ -15,14 +18,8 @@ from cogen_registry.errors import Refused
 #: First parts of paths that are the service's own; no publisher is called so.
 RESERVED = frozenset(
     {"api", "simple", "files", "legacy", "lfs", "xet", "experts", "compare", "publishers", "composites", "static",
-     "docs", "openapi.json", "healthz", "login", "cogen", "admin", "models", "datasets", "spaces"}
-)  # fmt: skip
-#: Of distributions. Only plugins live here, so that a registry never shadows a package of PyPI.
-PREFIX = "cogen-plugin-"
-#: Longer ones first; no right side stands on the left, so the order of the single characters doesn't matter.
-_ALIKE = (
-    ("-", ""), ("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"), ("2", "z"), ("8", "b"),
-    ("9", "g"), ("6", "b"), ("v", "u"),
+     "docs", "report", "integrity", "openapi.json", "healthz", "login", "cogen", "admin", "models", "datasets",
+     "spaces"}
 )  # fmt: skip
 
 
@@ -37,14 +34,6 @@ def project_name(name: str) -> str:
             400, f"{name!r} is not a plugin's name", hint=f"call it {PREFIX}NAME: this registry holds nothing else"
         )
     return str(normal)
-
-
-def look(name: str) -> str:
-    """What names that look alike have in common: 0 and o, 1 and i and l, rn and m, vv and w, and no dashes."""
-    found = canonicalize_name(name).removeprefix(PREFIX)
-    for one, other in _ALIKE:
-        found = found.replace(one, other)
-    return found
 
 
 def package_of(project: str) -> str:
@@ -66,15 +55,17 @@ def check_package(project: str, package: str) -> None:
 def claim_project(session: Session, publisher: int, name: str) -> Project:
     """The project of this name, made if it is new: a name belongs to whoever uses it first.
 
-    :raises Refused: 403, it is somebody else's, or looks like a name that is there.
+    :raises Refused: 403, it is somebody else's, looks like a name that is there, or needs the operator's consent.
     """
     project = session.scalar(select(Project).where(Project.name == name))
     if project is not None:
         if project.publisher_id != publisher:
             raise Refused(403, f"{name} belongs to another publisher", hint="choose another name")
+        removals.check(session, "project", project.id, name)
         return project
     if (alike := session.scalar(select(Project.name).where(Project.look == look(name)))) is not None:
         raise Refused(403, f"{name} looks like {alike}, which is there already", hint="choose another name")
+    check_new(session, "project", name, publisher)
     project = Project(name=name, look=look(name), publisher_id=publisher)
     session.add(project)
     session.flush()
@@ -84,10 +75,11 @@ def claim_project(session: Session, publisher: int, name: str) -> Project:
 def claim_expert(session: Session, project: Project, expert: str) -> None:
     """An expert's id belongs to the project that published it first.
 
-    :raises Refused: 403, it is another project's, or looks like one of those.
+    :raises Refused: 403, it is another project's, looks like one of those, or needs the operator's consent.
     """
     if expert.startswith(PREFIX):
         raise Refused(400, f"the expert's id {expert} begins like a plugin's name", hint="leave the beginning out")
+    removals.check(session, "expert", project.id, f"the expert {expert}", expert)
     own = select(Expert.id).join(Release).where(Expert.expert == expert, Release.project_id == project.id).limit(1)
     if session.scalar(own) is not None:  # all ids are read for a new one alone
         return
@@ -101,10 +93,12 @@ def claim_expert(session: Session, project: Project, expert: str) -> None:
     if taken is not None:
         how = "belongs to" if taken.expert == expert else f"looks like {taken.expert} of"
         raise Refused(403, f"the expert's id {expert} {how} {taken.name}", hint="choose another id")
+    if project.name != PREFIX + expert:  # that one was looked at as the project's name
+        check_new(session, "expert", expert, project.publisher_id)
 
 
 def _look_of(column: Any) -> Any:
     """:func:`look` of an expert's id, in SQL; as the index of migration 0003 has it, or all ids would be read."""
-    for one, other in _ALIKE:
+    for one, other in ALIKE:
         column = func.replace(column, literal_column(f"'{one}'"), literal_column(f"'{other}'"))
     return column

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from cogen_registry.admission.pins import Pin
 from cogen_registry.admission.weights import folder_digest, taken
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Project, Release, Repository, Verified
 from cogen_registry.service import Service
@@ -45,7 +46,11 @@ def _in_repository(session: Session, pin: Pin) -> str | None:
     """Digest of what ``hf://`` would bring from here."""
     assert pin.hub is not None
     name, oid, file = pin.hub
-    commit = session.scalar(select(Commit.id).join(Repository).where(Repository.key == name.lower(), Commit.oid == oid))
+    commit = session.scalar(
+        select(Commit.id)
+        .join(Repository)
+        .where(Repository.key == name.lower(), Commit.oid == oid, shown("repository", Repository.id))
+    )
     if commit is None:
         return None
     entries = select(Entry.path, Entry.sha256).where(Entry.commit_id == commit)

@@ -15,16 +15,17 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from cogen.spec.expert import ExpertSpec
-from cogen_registry.admission import current
+from cogen_registry.admission import attestations, current
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
 from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin, pins
 from cogen_registry.admission.quota import check_total, limits_of
 from cogen_registry.admission.wheel import Wheel, check_filename, check_wheel
+from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import Staged
 from cogen_registry.database.sessions import Session
-from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
+from cogen_registry.database.tables import Attestation, Domain, Expert, Language, Project, Release
 from cogen_registry.errors import Refused, missing
 from cogen_registry.search.text import text_of
 from cogen_registry.service import Service
@@ -66,12 +67,14 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
     place.mkdir(exist_ok=True)
     with _UNPACKING:
         wheel = check_wheel(Path(staged.path()), form["filename"], limits, place)
+    service.sessions.tally.flush(service.sessions, tokens_too=False)  # what was just installed counts for new names
+    attested = attestations.checked(service, principal, form, staged.sha256, wheel.filename)
     reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
     with service.blobs.stage() as metadata, _kept(service, staged, metadata) as keep:
         metadata.write(wheel.metadata)
         try:
             with service.sessions.write() as session:
-                release = _add(service, session, principal, staged, wheel, metadata.sha256, reason)
+                release = _add(service, session, principal, staged, wheel, metadata.sha256, reason, attested)
                 keep()
                 service.change(session, "quarantine" if reason else "project", name)
         except IntegrityError:  # two uploads at once, on a database where writers don't wait for each other
@@ -122,10 +125,12 @@ def _damaged(what: str) -> Refused:
 def _known(session: Session, principal: Principal, name: str, version: Version, sha256: str) -> Release | None:
     """The release of this version, if it is the publisher's own and the same file.
 
-    :raises Refused: 409, it is another file.
+    :raises Refused: 409, it is another file; 410 or 451, it was taken down.
     """
     same = select(Release).join(Project).where(Project.name == name, Project.publisher_id == principal.id)
     release = session.scalar(same.where(Release.same == canonicalize_version(version)))
+    if release is not None:
+        removals.check_release(session, release, f"{name} {release.version}")
     if release is not None and release.sha256 != sha256:
         raise Refused(
             409, f"{name} {release.version} is there already, and a version never changes", hint="raise the version"
@@ -135,7 +140,7 @@ def _known(session: Session, principal: Principal, name: str, version: Version, 
 
 def _add(
     service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
-    reason: str | None,
+    reason: str | None, attested: attestations.Attested | None,
 ) -> Release:  # fmt: skip
     project = claim_project(session, principal.id, wheel.project)
     if _known(session, principal, wheel.project, wheel.version, staged.sha256) is not None:
@@ -151,6 +156,14 @@ def _add(
     )  # fmt: skip
     session.add(release)
     current.refresh(session, project.id)
+    if attested is not None:
+        made = Attestation(release_id=release.id, publisher=attested.publisher, attestations=attested.attestations)
+        session.add(made)
+    log.record(
+        session, log.actor_of(principal), "release.upload", f"{project.name} {release.version}",
+        sha256=staged.sha256, size=staged.size, filename=wheel.filename, state=release.state,
+        experts=[spec.id for spec in wheel.experts],
+    )  # fmt: skip
     return release
 
 
@@ -218,6 +231,7 @@ def settle(service: Service, release: int, reason: str | None) -> None:
             row.state = "released"
             current.refresh(session, row.project_id)
             service.change(session, "project", row.project.name)
+            log.record(session, log.SERVICE, "release.show", f"{row.project.name} {row.version}")
     if reason is None:
         service.changed()
 
@@ -241,7 +255,7 @@ def pins_of(release: Release) -> list[Pin]:
 def visible(session: Session, name: str, version: str, viewer: Principal | None) -> Release:
     """A release that this viewer may see: a released one, or an own one in quarantine.
 
-    :raises Refused: 404
+    :raises Refused: 404; 410 or 451, it was taken down
     """
     try:
         same = canonicalize_version(Version(version))
@@ -250,12 +264,19 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
         )
     except (InvalidVersion, Refused):
         row = None
+    if row is not None:
+        removals.check_release(session, row, f"{row.project.name} {row.version}")
     if row is None or (row.state != "released" and (viewer is None or row.project.publisher_id != viewer.id)):
         raise missing(
             f"release {name} {version}"[:200],
             "/simple/ lists what is released; what is in quarantine, its owner's token sees",
         )
     return row
+
+
+def publisher_of(release: Release) -> str:
+    """Who published it: its project may belong to somebody else by now, and its signature stays what it is."""
+    return release.experts[0].publisher if release.experts else release.project.publisher.name
 
 
 def own(session: Session, principal: Principal, name: str, version: str) -> Release:
@@ -281,5 +302,9 @@ def yank(service: Service, principal: Principal, project: str, version: str, rea
         row.yanked = " ".join(reason.split())[:300] if reason is not None else None
         current.refresh(session, row.project_id)
         service.change(session, "project", row.project.name)
+        log.record(
+            session, log.actor_of(principal), "release.unyank" if reason is None else "release.yank",
+            f"{row.project.name} {row.version}", reason=row.yanked,
+        )  # fmt: skip
     service.changed()
     return row

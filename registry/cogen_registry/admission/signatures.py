@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import select
 
 from cogen.spec.expert import canonical_digest
-from cogen_registry.admission.releases import own
+from cogen_registry.admission.releases import own, publisher_of
+from cogen_registry.audit import log
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Key, Release, now
 from cogen_registry.errors import Refused
@@ -36,7 +37,7 @@ def expected(release: Release) -> dict[str, Any]:
         "filename": release.filename,
         "sha256": release.sha256,
         "size": release.size,
-        "publisher": release.project.publisher.name,
+        "publisher": publisher_of(release),
         "experts": sorted(experts, key=lambda one: str(one["id"])),
     }
 
@@ -51,6 +52,11 @@ def sign(
     """
     with service.sessions.read() as session:
         row = own(session, principal, project, version)
+        if publisher_of(row) != principal.name:
+            raise Refused(
+                403, f"{row.project.name} {row.version} was published by {publisher_of(row)}",
+                hint="publish a new version, and sign that",
+            )  # fmt: skip
         _check_fits(statement, expected(row))
         keys = session.scalars(select(Key).where(Key.publisher_id == principal.id, Key.revoked.is_(None))).all()
     key = _signer(statement, bundle, keys)
@@ -65,6 +71,9 @@ def sign(
                 raise Refused(409, f"{row.project.name} {row.version} is signed already", hint="nothing is to be done")
         row.statement, row.bundle, row.key = statement, bundle, key.fingerprint
         service.change(session, "project", row.project.name)
+        log.record(
+            session, log.actor_of(principal), "release.sign", f"{row.project.name} {row.version}", key=key.fingerprint
+        )
     service.changed()
     return row
 

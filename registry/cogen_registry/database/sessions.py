@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from cogen_registry.database import feed
+from cogen_registry.database.tally import Tally
 
 #: Number of the lock under which a PostgreSQL database is migrated: replicas start at the same moment.
 _MIGRATION = 0x636F67656E
@@ -50,6 +51,7 @@ class Sessions:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.tally = Tally()
         self.read = sessionmaker(engine, expire_on_commit=False)
         self._write = sessionmaker(engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
         #: Called before each commit: they raise where this process may not write any longer.

@@ -7,16 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock
 from cogen.errors import CogenError
 from cogen.spec.expert import canonical_digest
+from cogen_registry.admission.rules import check_prohibited, consented
+from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
 from cogen_registry.errors import Refused, missing
-from cogen_registry.experts import models
+from cogen_registry.experts import models, tombstones
+from cogen_registry.experts.standing import standings
 from cogen_registry.service import Service
 
 #: Versions of one composite.
@@ -32,9 +35,14 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
     mine = (Composite.publisher_id == principal.id, Composite.name == new.name)
     with service.sessions.write() as session:
         newest = session.scalar(select(Composite).where(*mine).order_by(Composite.version.desc()).limit(1))
+        if newest is not None:
+            removals.check(session, "composite", newest.id, f"{principal.name}/{new.name}")
         same = newest is not None and (newest.lock, newest.card, newest.title) == (new.lock, new.card, new.title)
         if not same:
-            version = newest.version + 1 if newest else 1
+            last = tombstones.last(session, "composite", f"{principal.name}/{new.name}/")
+            if newest is None and not consented(session, new.name, principal.id):
+                check_prohibited(session, new.name)
+            version = max(newest.version if newest else 0, last) + 1
             if version > MOST:
                 raise Refused(429, f"{new.name} has {MOST} versions already", hint="choose another name")
             made = Composite(
@@ -46,6 +54,8 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
             service.change(session, "composite", f"{principal.name}/{new.name}")
             for expert in lock.plan.experts:  # their pages name it
                 service.change(session, "expert", expert.id)
+            subject = f"{principal.name}/{new.name} {version}"
+            log.record(session, log.actor_of(principal), "composite.add", subject, plan_digest=lock.plan_digest)
     if not same:
         service.changed()
     return one(service, principal.name, new.name), not same
@@ -72,13 +82,14 @@ def check_lock(value: dict[str, Any]) -> Lock:
 
 
 def _ingredients(session: Session, composite: int, lock: Lock) -> list[Ingredient]:
-    """Its experts; linked to ours where id and digest of the manifest are equal."""
+    """Its experts; linked to ours where id and digest of the manifest are equal, the same version before others."""
     made = []
     for expert in lock.plan.experts:
         rows = session.execute(
             select(Expert.id, Expert.spec)
             .join(Release, Expert.release_id == Release.id)
             .where(Expert.expert == expert.id, Release.state == "released")
+            .order_by(Release.version != expert.version, Release.id)
         )
         same = (row.id for row in rows if canonical_digest(row.spec) == expert.spec_digest)
         made.append(
@@ -94,14 +105,22 @@ def _ingredients(session: Session, composite: int, lock: Lock) -> list[Ingredien
 
 
 def _all() -> Select[Any]:
-    return select(Composite, Publisher.name.label("publisher")).join(Publisher, Composite.publisher_id == Publisher.id)
+    return (
+        select(Composite, Publisher.name.label("publisher"))
+        .join(Publisher, Composite.publisher_id == Publisher.id)
+        .where(removals.shown("composite", Composite.id))
+    )
 
 
 def listed(
     service: Service, publisher: str | None = None, expert: str | None = None, limit: int = 20, offset: int = 0
 ) -> models.Composites:
     """The newest version of each composite, the newest first."""
-    newest = select(func.max(Composite.id)).group_by(Composite.publisher_id, Composite.name)
+    newest = (
+        select(func.max(Composite.id))
+        .where(removals.shown("composite", Composite.id))
+        .group_by(Composite.publisher_id, Composite.name)
+    )
     statement = _all().where(Composite.id.in_(newest))
     if publisher:
         statement = statement.where(Publisher.name == publisher)
@@ -116,12 +135,13 @@ def listed(
 
 
 def one(service: Service, publisher: str, name: str, version: int | None = None) -> models.CompositeDetail:
-    """:raises Refused: 404"""
+    """:raises Refused: 404; 410 or 451, it was deleted by its publisher, or taken down"""
     statement = _all().where(Publisher.name == publisher, Composite.name == name).order_by(Composite.version.desc())
     with service.sessions.read() as session:
         found = session.execute(statement).all()
         row = next((row for row in found if version in (None, row.Composite.version)), None)
         if row is None:
+            _check_gone(session, publisher, name, version)
             raise missing(
                 f"composite {publisher}/{name}" + (f" in version {version}" if version else ""),
                 "/api/v1/composites lists them",
@@ -134,17 +154,55 @@ def one(service: Service, publisher: str, name: str, version: int | None = None)
         )
 
 
+def remove(service: Service, principal: Principal, name: str, version: int | None = None) -> list[int]:
+    """Delete a composite of one's own, or one version of it; the versions that are gone. Their numbers stay taken.
+
+    :raises Refused: 404, there is none; 410 or 451, it was deleted or taken down.
+    """
+    mine = select(Composite).where(Composite.publisher_id == principal.id, Composite.name == name)
+    if version is not None:
+        mine = mine.where(Composite.version == version)
+    with service.sessions.write() as session:
+        rows = session.scalars(mine.where(removals.shown("composite", Composite.id)).order_by(Composite.version)).all()
+        if not rows:
+            _check_gone(session, principal.name, name, version)
+            raise missing(
+                f"composite {principal.name}/{name}", "/api/v1/composites lists them; you can delete your own"
+            )
+        for row in rows:
+            service.change(session, "composite", f"{principal.name}/{name}")
+            for expert in session.scalars(select(Ingredient.expert).where(Ingredient.composite_id == row.id)):
+                service.change(session, "expert", expert)
+            session.execute(delete(Ingredient).where(Ingredient.composite_id == row.id))
+            session.delete(row)
+            tombstones.add(session, "composite", f"{principal.name}/{name}/{row.version}", row.version)
+        gone = [row.version for row in rows]
+        log.record(session, log.actor_of(principal), "composite.delete", f"{principal.name}/{name}", versions=gone)
+    service.changed()
+    return gone
+
+
+def _check_gone(session: Session, publisher: str, name: str, version: int | None) -> None:
+    """:raises Refused: 410 or 451, it was there once."""
+    what = f"composite {publisher}/{name}" + (f" in version {version}" if version else "")
+    known = (select(Composite.id).join(Publisher).where(Publisher.name == publisher, Composite.name == name)).order_by(
+        Composite.version.desc()
+    )
+    if version is not None:
+        known = known.where(Composite.version == version)
+    for row in session.scalars(known):
+        removals.check(session, "composite", row, what)
+    tombstones.check(session, "composite", f"{publisher}/{name}/" + (str(version) if version else ""), what)
+
+
 def _fields(session: Session, composite: Composite, publisher: str) -> dict[str, Any]:
     plan = composite.lock["plan"]
-    here = set(
-        session.scalars(
-            select(Ingredient.expert).where(Ingredient.composite_id == composite.id, Ingredient.expert_id.is_not(None))
-        )
-    )
+    known = standings(session, composite.id, composite.lock)
     parts = [
         models.Part(
             id=expert["id"], version=expert["version"], spec_digest=expert["spec_digest"],
-            weights_digest=expert["weights_digest"], publisher=expert["publisher"], here=expert["id"] in here,
+            weights_digest=expert["weights_digest"], publisher=expert["publisher"], here=known[expert["id"]].here,
+            checked=known[expert["id"]].checked,
         )
         for expert in plan["experts"]
     ]  # fmt: skip

@@ -10,10 +10,11 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from cogen.spec.expert import canonical_digest
+from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Evaluation, Expert, Project, Publisher, Release
 from cogen_registry.errors import Refused, missing
-from cogen_registry.experts import models
+from cogen_registry.experts import models, tombstones
 from cogen_registry.service import Service
 
 #: A mean that was computed in another order, or written with fewer digits than a float has, still agrees.
@@ -29,7 +30,7 @@ _MEASURED = (
     .join(Publisher, Evaluation.publisher_id == Publisher.id)
     .join(Expert, Evaluation.expert_id == Expert.id)
     .join(Release, Expert.release_id == Release.id)
-    .where(Evaluation.expert_id == bindparam("row"))
+    .where(Evaluation.expert_id == bindparam("row"), removals.shown("evaluation", Evaluation.id))
     .order_by(Evaluation.id.desc())
 )
 
@@ -141,13 +142,56 @@ def _insert(
                 hint="publish a new version, or ask the registry's operator",
             )  # fmt: skip
         made = Evaluation(
-            expert_id=row, publisher_id=principal.id, evidence=evidence, **new.model_dump(exclude={"evidence"})
-        )
+            id=_number(session), expert_id=row, publisher_id=principal.id, evidence=evidence,
+            **new.model_dump(exclude={"evidence"}),
+        )  # fmt: skip
         session.add(made)
         session.flush()
         expert = session.scalar(select(Expert.expert).where(Expert.id == row))
         service.change(session, "expert", str(expert))
+        of = session.get_one(Expert, row)
+        log.record(
+            session, log.actor_of(principal), "evaluation.add", f"{of.expert} {of.release.version}", id=made.id,
+            suite=new.suite, value=new.value, evidence=evidence,
+        )  # fmt: skip
         return made.id, True
+
+
+def _number(session: Session) -> int | None:
+    """SQLite would give the number of the last row again when that was deleted; PostgreSQL never does."""
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    return max(session.scalar(select(func.max(Evaluation.id))) or 0, tombstones.last(session, "evaluation")) + 1
+
+
+def remove(service: Service, principal: Principal, id: int) -> None:
+    """Delete a measurement of one's own with its evidence, unless something else holds the same bytes.
+
+    :raises Refused: 403, somebody else's; 404, there is none; 410 or 451, it was deleted or taken down.
+    """
+    with service.sessions.write() as session:
+        row = session.get(Evaluation, id)
+        _check_gone(session, id)
+        if row is None:
+            raise missing(f"evaluation {id}", "an expert's evaluations say their numbers")
+        if row.publisher_id != principal.id:
+            raise Refused(403, f"evaluation {id} is somebody else's", hint="ask who measured")
+        of, evidence = session.get_one(Expert, row.expert_id), row.evidence
+        removals.check_release(session, of.release, f"{of.expert} {of.release.version}")
+        service.change(session, "expert", of.expert)
+        session.delete(row)
+        tombstones.add(session, "evaluation", str(id), id)
+        log.record(
+            session, log.actor_of(principal), "evaluation.delete", f"{of.expert} {of.release.version}", id=id,
+            evidence=evidence,
+        )  # fmt: skip
+    service.discard(evidence)
+    service.changed()
+
+
+def _check_gone(session: Session, id: int) -> None:
+    removals.check(session, "evaluation", id, f"evaluation {id}")
+    tombstones.check(session, "evaluation", str(id), f"evaluation {id}")
 
 
 def evidence_of(service: Service, id: int) -> str:
@@ -160,8 +204,10 @@ def evidence_of(service: Service, id: int) -> str:
             select(Evaluation.evidence)
             .join(Expert, Evaluation.expert_id == Expert.id)
             .join(Release, Expert.release_id == Release.id)
-            .where(Evaluation.id == id, Release.state == "released")
+            .where(Evaluation.id == id, Release.state == "released", removals.shown("evaluation", Evaluation.id))
         )
+        if found is None:
+            _check_gone(session, id)
     if found is None:
         raise missing(f"evaluation {id}", "an expert's evaluations say their numbers")
     return found

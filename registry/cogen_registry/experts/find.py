@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from cogen.spec.expert import canonical_digest
+from cogen_registry.audit import removals
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Key, Project, Publisher, Release
 from cogen_registry.errors import missing
 from cogen_registry.experts import models
@@ -38,7 +39,7 @@ _USED = (
     )
     .join(Composite, Ingredient.composite_id == Composite.id)
     .join(Publisher, Composite.publisher_id == Publisher.id)
-    .where(Ingredient.expert == bindparam("expert"))
+    .where(Ingredient.expert == bindparam("expert"), removals.shown("composite", Composite.id))
     .order_by(Composite.id.desc())
     .limit(_USES)
 )  # fmt: skip
@@ -54,17 +55,32 @@ def find(service: Service, query: Query) -> models.Cards:
 def expert_row(session: Session, id: str, version: str | None = None) -> Any:
     """The row of ``version``, or the current one, or where all are yanked the newest; ``row`` is its id.
 
-    :raises Refused: 404, there is no such expert, or not in this version, or it is in quarantine.
+    :raises Refused: 404, there is no such expert, or not in this version, or it is in quarantine; 410 or 451, it was
+        taken down.
     """
-    return _chosen(session.execute(_ROWS, {"expert": id}).all(), id, version)
+    return _chosen(session, session.execute(_ROWS, {"expert": id}).all(), id, version)
 
 
-def _chosen(rows: Sequence[Any], id: str, version: str | None) -> Any:
+def _chosen(session: Session, rows: Sequence[Any], id: str, version: str | None) -> Any:
     same = None if version is None else _same(version)
     found = [row for row in rows if same in (None, row.Release.same)]
     if not found:
+        _check_removed(session, id, same)
         raise missing(f"expert {id!r}" + (f" in version {version}" if version else ""), _SEARCH)
     return max(found, key=lambda one: (one.current, Version(one.Release.version)))
+
+
+def _check_removed(session: Session, id: str, same: str | None) -> None:
+    """:raises Refused: 410 or 451, the expert was here."""
+    removed = (
+        select(Release)
+        .join(Expert, Expert.release_id == Release.id)
+        .where(Expert.expert == id, Release.state == removals.REMOVED)
+        .order_by(Release.id.desc())
+    )
+    release = session.scalar((removed if same is None else removed.where(Release.same == same)).limit(1))
+    if release is not None:
+        removals.check_release(session, release, f"expert {id}" + (f" {release.version}" if same else ""))
 
 
 def _same(version: str) -> str:
@@ -82,7 +98,7 @@ def detail(service: Service, id: str, version: str | None = None, base_url: str 
     """
     with service.sessions.read() as session:
         rows = session.execute(_ROWS, {"expert": id}).all()
-        chosen = _chosen(rows, id, version)
+        chosen = _chosen(session, rows, id, version)
         row, release = chosen.row, chosen.Release
         spec = session.scalar(_SPEC, {"row": row})
         uses = session.execute(_USED, {"expert": id, "row": row})
@@ -128,6 +144,7 @@ def publisher_of(service: Service, name: str) -> models.Publisher:
         publisher = session.scalar(select(Publisher).where(Publisher.name == name))
         if publisher is None:
             raise missing(f"publisher {name!r}", _SEARCH)
+        removals.check(session, "publisher", publisher.id, f"publisher {name}")
         keys = session.scalars(select(Key).where(Key.publisher_id == publisher.id).order_by(Key.id)).all()
     found = find(service, Query(publisher=name, limit=100))
     return models.Publisher(

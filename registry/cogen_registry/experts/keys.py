@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 
 from cogen.errors import CogenError
 from cogen.trust.keys import check_possession, fingerprint, plain
+from cogen_registry.audit import log
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Key, now
 from cogen_registry.errors import Refused, missing
@@ -37,6 +38,7 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
             session.add(made)
             session.flush()
             service.change(session, "publisher", principal.name)
+            log.record(session, log.actor_of(principal), "key.add", principal.name, key=name)
         answer = models.PublicKey.model_validate(known or made, from_attributes=True)
     if known is None:
         service.changed()
@@ -53,7 +55,9 @@ def revoke(service: Service, principal: Principal, name: str) -> models.PublicKe
         key = session.scalar(select(Key).where(Key.fingerprint == name, Key.publisher_id == principal.id))
         if key is None:
             raise missing(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")
-        key.revoked = key.revoked or now()
+        if key.revoked is None:
+            key.revoked = now()
+            log.record(session, log.actor_of(principal), "key.revoke", principal.name, key=name)
         service.change(session, "publisher", principal.name)
         answer = models.PublicKey.model_validate(key, from_attributes=True)
     service.changed()

@@ -225,7 +225,11 @@ class Who(BaseModel):
 
 
 class Part(BaseModel):
-    """An expert of a composite. ``here``: this registry has the very same version."""
+    """An expert of a composite. ``here``: this registry shows the very same manifest in this version.
+
+    ``checked``: wheel, weights, publisher and key of the lock, too, are those of that signed release. Where it is false
+    all of this is what the composite's author claims.
+    """
 
     id: str
     version: str
@@ -233,6 +237,7 @@ class Part(BaseModel):
     weights_digest: str
     publisher: str
     here: bool
+    checked: bool = False
 
 
 class Composite(BaseModel):
@@ -266,3 +271,9 @@ class NewComposite(Taken):
     title: str = Field(min_length=1, max_length=300, pattern=r"^[^\r\n]+$")
     lock: dict[str, Any]
     card: str = Field("", max_length=1 << 20)
+
+
+class Deleted(BaseModel):
+    """Versions that are gone."""
+
+    deleted: list[int]

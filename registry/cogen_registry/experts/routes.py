@@ -15,6 +15,7 @@ from sqlalchemy import select
 from cogen_registry.auth import Principal, required
 from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Publisher
+from cogen_registry.errors import Refused
 from cogen_registry.experts import composites, evaluations, find, keys, models
 from cogen_registry.experts.shards import Index
 from cogen_registry.search.index import Query as Wish
@@ -119,6 +120,11 @@ def _evaluations(routes: APIRouter, service: Service) -> None:
         kept, fresh = evaluations.add(service, principal, row, new)
         return _status(response, fresh, kept)
 
+    @routes.delete("/evaluations/{id}", status_code=204)
+    def remove(id: Annotated[int, Path(ge=1, le=2**31 - 1)], principal: Principal = may) -> None:
+        """Delete a measurement of your own, with its evidence."""
+        evaluations.remove(service, principal, id)
+
     @routes.get("/evaluations/{id}/evidence", response_class=StreamingResponse)
     def evidence(id: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> Response:
         """What was sent, as JSON: its SHA-256 is the measurement's ``evidence``."""
@@ -168,6 +174,23 @@ def _composites(routes: APIRouter, service: Service) -> None:
         """Show a composite: its lock and its card. 200: it is the newest version already."""
         kept, fresh = composites.add(service, principal, new)
         return _status(response, fresh, kept)
+
+    @routes.delete("/composites/{publisher}/{name}")
+    def remove_all(publisher: str, name: str, principal: Principal = may) -> models.Deleted:
+        """Delete a composite of your own in all versions. Their numbers are not given again."""
+        return _removed(principal, publisher, name, None)
+
+    @routes.delete("/composites/{publisher}/{name}/{version}")
+    def remove(
+        publisher: str, name: str, version: Annotated[int, Path(ge=1, le=2**31 - 1)], principal: Principal = may
+    ) -> models.Deleted:
+        """Delete one version of a composite of your own."""
+        return _removed(principal, publisher, name, version)
+
+    def _removed(principal: Principal, publisher: str, name: str, version: int | None) -> models.Deleted:
+        if publisher != principal.name:
+            raise Refused(403, f"{publisher}/{name} is not yours to delete", hint=f"yours are {principal.name}/…")
+        return models.Deleted(deleted=composites.remove(service, principal, name, version))
 
     @routes.get("/composites/{publisher}/{name}")
     def newest(publisher: str, name: str) -> models.CompositeDetail:

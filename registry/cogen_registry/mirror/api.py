@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import select
 
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.tables import Composite, Evaluation, Expert, Publisher, Release
 from cogen_registry.experts import composites, find, static
 from cogen_registry.mirror.tree import Tree
@@ -40,7 +41,8 @@ def write_all(service: Service, tree: Tree, found: Versions, advance: Callable[[
         advance()
     _evidence(service, tree)
     with service.sessions.read() as session:
-        publishers = session.scalars(select(Publisher.name).order_by(Publisher.name)).all()
+        visible = select(Publisher.name).where(shown("publisher", Publisher.id))
+        publishers = session.scalars(visible.order_by(Publisher.name)).all()
     for name in publishers:
         tree.json(["api", "v1", "publishers", name], find.publisher_of(service, name).model_dump_json())
     write_composites(service, tree)
@@ -73,7 +75,7 @@ def _evidence(service: Service, tree: Tree) -> None:
             select(Evaluation.id, Evaluation.evidence)
             .join(Expert, Evaluation.expert_id == Expert.id)
             .join(Release, Expert.release_id == Release.id)
-            .where(Release.state == "released")
+            .where(Release.state == "released", shown("evaluation", Evaluation.id))
         ).all()
     for one in found:
         data = b"".join(service.blobs.read(one.evidence))
@@ -85,6 +87,7 @@ def composite_versions(service: Service) -> Sequence[tuple[str, str, int]]:
         found = session.execute(
             select(Publisher.name.label("publisher"), Composite.name, Composite.version)
             .join(Publisher, Composite.publisher_id == Publisher.id)
+            .where(shown("composite", Composite.id))
             .order_by(Publisher.name, Composite.name, Composite.version)
         )
         return [(one.publisher, one.name, one.version) for one in found]

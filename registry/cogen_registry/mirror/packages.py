@@ -8,8 +8,11 @@ from typing import Any
 from simple_repository.content_negotiation import Format
 from sqlalchemy import select
 
-from cogen_registry.database.tables import Key, Project, Publisher, Release
+from cogen_registry.admission.attestations import provenance
+from cogen_registry.audit.removals import shown
+from cogen_registry.database.tables import Attestation, Key, Project, Publisher, Release
 from cogen_registry.mirror.tree import Tree
+from cogen_registry.packages.extras import path_of
 from cogen_registry.packages.index import Pages
 from cogen_registry.service import Service
 
@@ -30,13 +33,18 @@ def write_files(service: Service, tree: Tree) -> None:
     """Wheels of released versions with their METADATA, and the signature of each beside it."""
     with service.sessions.read() as session:
         columns = (Release.filename, Release.sha256, Release.size, Release.metadata_sha256, Release.statement,
-                   Release.bundle, Release.key)  # fmt: skip
-        found = session.execute(select(*columns).where(Release.state == "released").order_by(Release.id)).all()
+                   Release.bundle, Release.key, Release.version, Project.name.label("project"),
+                   Attestation.publisher, Attestation.attestations)  # fmt: skip
+        released = select(*columns).join(Project).outerjoin(Attestation, Attestation.release_id == Release.id)
+        found = session.execute(released.where(Release.state == "released").order_by(Release.id)).all()
     for one in found:
         place = ["files", one.sha256]
         _blob(service, tree, [*place, one.filename], one.sha256, one.size)
         metadata = b"".join(service.blobs.read(one.metadata_sha256))
         tree.put([*place, f"{one.filename}.metadata"], metadata)
+        if one.attestations is not None:
+            said = provenance(one.publisher, one.attestations)
+            tree.put(path_of(one.project, one.version, one.filename).split("/"), _text(said))
         if one.bundle is not None:
             said = {"key": one.key, "statement": one.statement, "bundle": one.bundle}
             tree.put([*place, f"{one.filename}.signature.json"], _text(said))
@@ -46,7 +54,9 @@ def write_keys(service: Service, tree: Tree) -> None:
     """``publishers/NAME/FINGERPRINT.pem``; a key that was revoked has a name that says so."""
     with service.sessions.read() as session:
         found = session.execute(
-            select(Publisher.name, Key.fingerprint, Key.pem, Key.revoked).join(Key, Key.publisher_id == Publisher.id)
+            select(Publisher.name, Key.fingerprint, Key.pem, Key.revoked)
+            .join(Key, Key.publisher_id == Publisher.id)
+            .where(shown("publisher", Publisher.id))
         ).all()
     for one in found:
         name = one.fingerprint.removeprefix("sha256:") + (".revoked" if one.revoked else "")

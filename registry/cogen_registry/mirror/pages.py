@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.tables import Publisher
 from cogen_registry.experts import composites, find
 from cogen_registry.mirror.api import Versions, composite_versions
@@ -31,7 +32,8 @@ class Writer:
         self.environment = environment()
 
     def write(self, view: View, *folder: str, name: str = "index.html") -> None:
-        site = Site(self.service.settings.title, self.url, Mirrored(*folder))
+        settings = self.service.settings
+        site = Site(settings.title, self.url, Mirrored(*folder), contact=settings.contact or "")
         template, shown = view(site)
         text = self.environment.get_template(template).render(site=site, links=site.links, **shown)
         self.tree.put([*folder, name], text.encode())
@@ -56,7 +58,8 @@ def write_pages(
         )  # fmt: skip
         advance()
     with service.sessions.read() as session:
-        publishers = session.scalars(select(Publisher.name).order_by(Publisher.name)).all()
+        visible = select(Publisher.name).where(shown("publisher", Publisher.id))
+        publishers = session.scalars(visible.order_by(Publisher.name)).all()
     for name in publishers:
         writer.write(
             lambda site, name=name: browse.publisher(service, site, name), "publishers", name  # type: ignore[misc]

@@ -15,6 +15,7 @@ import re
 
 from sqlalchemy import select
 
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Expert, Reference, Release, Repository
 from cogen_registry.mirror.tree import Tree
@@ -29,7 +30,8 @@ def write_weights(service: Service, tree: Tree) -> None:
     """Everything of the module's list."""
     with service.sessions.read() as session:
         pinned = _pinned(session)
-        repositories = session.scalars(select(Repository).order_by(Repository.key)).all()
+        visible = select(Repository).where(shown("repository", Repository.id))
+        repositories = session.scalars(visible.order_by(Repository.key)).all()
         for repository in repositories:
             _repository(service, session, tree, repository, pinned)
 

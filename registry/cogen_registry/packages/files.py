@@ -8,6 +8,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from sqlalchemy import select
 
+from cogen_registry.audit import removals
 from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Release
 from cogen_registry.errors import Refused, missing
@@ -19,14 +20,18 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 def send(service: Service, request: Request, sha256: str, name: str) -> Response:
     """A released wheel, or with ``.metadata`` behind its name the METADATA in it (PEP 658).
 
-    :raises Refused: 404, 416
+    :raises Refused: 404, 416; 410 or 451, it was taken down
     """
     filename = name.removesuffix(".metadata")
     with service.sessions.read() as session:
         row = session.execute(
-            select(Release.metadata_sha256, Release.size)
+            select(Release.metadata_sha256, Release.size, Release.project_id)
             .where(Release.filename == filename, Release.sha256 == sha256, Release.state == "released")
         ).first()  # fmt: skip
+        if row is None:
+            removed = select(Release).where(Release.filename == filename, Release.state == removals.REMOVED)
+            if (release := session.scalar(removed)) is not None:
+                removals.check_release(session, release, filename)
     if row is None:
         raise missing("such file", "/simple/ lists what there is")
     blob, size, kind = sha256, row.size, "application/octet-stream"
@@ -44,6 +49,8 @@ def send(service: Service, request: Request, sha256: str, name: str) -> Response
         status, (start, stop) = 206, part
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     headers["Content-Length"] = str(stop - start)
+    if request.method == "GET" and filename == name and start == 0:
+        service.sessions.tally.downloaded(row.project_id)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=kind)
     return Sending(service.blobs.read(blob, start, stop), status, headers, media_type=kind)

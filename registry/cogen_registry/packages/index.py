@@ -1,4 +1,4 @@
-"""The simple index: pages of projects by PEP 503 (HTML) and PEP 691 (JSON), with PEP 592, 658, 700 and 714."""
+"""The simple index: pages of projects by PEP 503 (HTML) and 691 (JSON), with PEP 592, 658, 700, 708, 714 and 740."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from simple_repository.model import File, Meta, ProjectDetail
 from simple_repository.serializer import serialize
 from sqlalchemy import select
 
+from cogen_registry.audit import removals
 from cogen_registry.database.tables import Project, Release
 from cogen_registry.errors import Refused, missing
 from cogen_registry.kept import Kept
 from cogen_registry.news import Heard
+from cogen_registry.packages.extras import decorated, extras_of
 from cogen_registry.packages.names import Names
 from cogen_registry.service import Service
 
-_VERSION = "1.1"
+_VERSION = "1.3"
 #: Pages that are kept in memory until something changes.
 _MOST_PAGES = 4096
 
@@ -48,7 +50,8 @@ class Pages:
         key, stamp = (project, form), self._kept.stamp()
         if (known := self._kept.get(key)) is not None:
             return known
-        body = serialize(self._detail(project, form), form).encode()
+        text = serialize(self._detail(project, form), form)
+        body = decorated(text, form, extras_of(self._service, project)).encode()
         made = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         self._kept.put(key, made, (f"project:{project}",), stamp)
         return made
@@ -57,6 +60,10 @@ class Pages:
         with self._service.sessions.read() as session:
             shown = select(Release).join(Project).where(Project.name == name, Release.state == "released")
             releases = sorted(session.scalars(shown).all(), key=lambda one: Version(one.version))
+            if not releases:
+                removed = select(Release).join(Project).where(Project.name == name, Release.state == removals.REMOVED)
+                if (gone := session.scalar(removed.order_by(Release.id.desc()).limit(1))) is not None:
+                    removals.check_release(session, gone, f"project {name}")
         if not releases:
             raise missing(f"project {name}", "/simple/ lists all; check the spelling")
         files = tuple(_file(one) for one in releases)

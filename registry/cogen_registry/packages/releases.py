@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request
 from sqlalchemy import select
 
-from cogen_registry.admission.releases import visible
+from cogen_registry.admission.releases import publisher_of, visible
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Key
 from cogen_registry.service import Service
@@ -27,7 +27,8 @@ def detail(
         return {
             "project": row.project.name,
             "version": row.version,
-            "publisher": row.project.publisher.name,
+            "publisher": publisher_of(row),
+            "owner": row.project.publisher.name,
             "state": row.state,
             "reason": row.reason,
             "yanked": row.yanked,

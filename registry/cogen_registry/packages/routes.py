@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from cogen_registry.admission import releases, signatures
 from cogen_registry.admission.verifier import Verifier
-from cogen_registry.auth import principal_of, required, secret_of
+from cogen_registry.auth import address_of, principal_of, required, secret_of
 from cogen_registry.packages import files, upload
+from cogen_registry.packages.extras import provenance_of
 from cogen_registry.packages.index import Pages, negotiate
 from cogen_registry.packages.releases import detail
 from cogen_registry.service import Service
@@ -79,6 +80,12 @@ def router(service: Service) -> APIRouter:
         """A wheel, or its METADATA."""
         return files.send(service, request, sha256, name)
 
+    @_readable(api, "/integrity/{project}/{version}/{filename}/provenance", operation_id="provenance")
+    def integrity(project: str, version: str, filename: str) -> Response:
+        """Who attested a file, and how (PEP 740)."""
+        found = provenance_of(service, str(canonicalize_name(project)), version, filename)
+        return JSONResponse(found, media_type="application/vnd.pypi.integrity.v1+json")
+
     @api.post("/legacy/", tags=["packages"], operation_id="upload")
     async def legacy(request: Request) -> Response:
         """The upload of `twine` and `uv publish`: a form with a wheel."""
@@ -89,7 +96,7 @@ def router(service: Service) -> APIRouter:
     @api.get("/api/v1/releases/{project}/{version}", tags=["packages"])
     def release(request: Request, project: str, version: str) -> dict[str, Any]:
         """State, files and signature. One in quarantine is there for its owner's token alone."""
-        viewer = principal_of(service.sessions, secret_of(request))
+        viewer = principal_of(service.sessions, secret_of(request), address_of(request))
         return detail(service, request, project, version, viewer)
 
     @api.put("/api/v1/releases/{project}/{version}/signature", tags=["packages"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cogen.markdown import word
-from cogen_registry.experts import composites
+from cogen_registry.experts import composites, models
 from cogen_registry.pages.room import Site
 from cogen_registry.pages.words import SHARES, figure
 from cogen_registry.service import Service
@@ -29,7 +29,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Part:
-    """One expert. ``key``: whose signature was checked when it was installed; ``None``: nothing was."""
+    """One expert. ``publisher`` and ``key`` are what the lock says; ``checked``: a release here says the same."""
 
     id: str
     title: str
@@ -43,6 +43,7 @@ class Part:
     weight: float | None
     digest: str
     here: bool
+    checked: bool
 
 
 def composite(
@@ -56,7 +57,7 @@ def composite(
         "tags": {f"composite:{publisher}/{name}", "publishers", *(f"expert:{part.id}" for part in found.experts)},
         "lock": found.lock,
         "plan": found.lock["plan"],
-        "parts": parts(found.lock, {part.id for part in found.experts if part.here}),
+        "parts": parts(found.lock, {part.id: part for part in found.experts}),
         "matrix": matrix,
         "rows": [] if matrix is None else rows(matrix, found.lock["plan"]),
         "columns": [] if matrix is None else columns(matrix, found.lock["plan"]),
@@ -73,8 +74,8 @@ def lock_file(lock: dict[str, Any]) -> bytes:
     return (json.dumps(lock, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def parts(lock: dict[str, Any], here: set[str]) -> list[Part]:
-    """The experts in the plan's order, with what the lock says of where they came from."""
+def parts(lock: dict[str, Any], known: dict[str, models.Part]) -> list[Part]:
+    """The experts in the plan's order, with what the lock says of where they came from, and whether that is so here."""
     sources = lock.get("sources") or {}
     found = []
     for one in lock["plan"]["experts"]:
@@ -84,7 +85,8 @@ def parts(lock: dict[str, Any], here: set[str]) -> list[Part]:
                 id=one["id"], title=one["title"], version=one["version"], distribution=one["distribution"],
                 publisher=source.get("publisher") or one["publisher"], key=source.get("key"),
                 registry=source.get("registry"), licence=one["license"], derivatives=one["derivatives"],
-                weight=one.get("weight"), digest=one["weights_digest"], here=one["id"] in here,
+                weight=one.get("weight"), digest=one["weights_digest"], here=known[one["id"]].here,
+                checked=known[one["id"]].checked,
             )
         )  # fmt: skip
     return found

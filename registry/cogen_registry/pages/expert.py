@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import exists, select
 
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.tables import Commit, Repository
 from cogen_registry.errors import Refused
 from cogen_registry.experts import find
@@ -46,7 +47,10 @@ def weights_of(service: Service, spec: dict[str, Any]) -> Weights:
         here = session.scalar(
             select(
                 exists().where(
-                    Commit.oid == revision, Commit.repository_id == Repository.id, Repository.key == match[1].lower()
+                    Commit.oid == revision,
+                    Commit.repository_id == Repository.id,
+                    Repository.key == match[1].lower(),
+                    shown("repository", Repository.id),
                 )
             )
         )

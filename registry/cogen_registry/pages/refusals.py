@@ -11,10 +11,21 @@ from cogen_registry.pages.room import HEADERS, Pages
 from cogen_registry.service import Service
 
 #: Paths of protocols: their clients read JSON, whatever they say that they accept.
-_PROTOCOLS = ("/api/", "/simple", "/files/", "/legacy", "/lfs/", "/xet/", "/healthz", "/openapi.json")
+_PROTOCOLS = (
+    "/api/",
+    "/simple",
+    "/integrity/",
+    "/_/",
+    "/files/",
+    "/legacy",
+    "/lfs/",
+    "/xet/",
+    "/healthz",
+    "/openapi.json",
+)
 _TITLES = {
     400: "This can't be asked", 401: "A token is needed", 403: "Not allowed", 404: "Not here",
-    405: "Not this way", 422: "This can't be asked", 429: "Too much",
+    405: "Not this way", 410: "Taken down", 422: "This can't be asked", 429: "Too much", 451: "Taken down",
 }  # fmt: skip
 
 

@@ -41,6 +41,16 @@ class Site:
     title: str
     url: str
     links: Links
+    #: Where the page stands, and where to report what is wrong with it; "": nowhere.
+    path: str = ""
+    contact: str = ""
+
+    @property
+    def report(self) -> str:
+        """Where the link "Report" leads; "": there is none."""
+        if self.contact:
+            return self.contact
+        return self.links.page("report", about=self.path or None) if self.links.live else ""
 
 
 #: From a site to the name of a template and what it shows. ``keep`` and ``tags`` among it are for the cache: does it
@@ -73,7 +83,8 @@ class Pages:
         self.links = Served(prefix)
 
     def site(self, request: Request) -> Site:
-        return Site(self.service.settings.title, url_of(self.service, request), self.links)
+        settings = self.service.settings
+        return Site(settings.title, url_of(self.service, request), self.links, request.url.path, settings.contact or "")
 
     def render(self, site: Site, view: View) -> Page:
         template, shown = view(site)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from cogen_registry.errors import Refused, missing
 from cogen_registry.experts import composites
-from cogen_registry.pages import browse
+from cogen_registry.pages import browse, report
 from cogen_registry.pages import composite as composite_page
 from cogen_registry.pages import expert as expert_page
 from cogen_registry.pages.links import assets
@@ -24,6 +24,7 @@ def router(service: Service) -> APIRouter:
     _browsing(routes, service)
     _experts(routes, service)
     _composites(routes, service)
+    report.add_routes(routes, service)
     return routes
 
 

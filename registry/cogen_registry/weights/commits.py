@@ -17,6 +17,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from cogen_registry.admission.weights import check_weight_file
+from cogen_registry.audit import log as audit
 from cogen_registry.auth import Principal
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Reference, Repository
@@ -215,6 +216,9 @@ def _carry_out(
         reference.oid = made.oid
         said, oid = full_name(repository), made.oid
         service.change(session, "repository", key)
+        audit.record(
+            session, audit.actor_of(principal), "repository.commit", said, branch=revision, commit=oid, parent=head
+        )
     service.changed()
     _recheck(service, key)
     return said, oid

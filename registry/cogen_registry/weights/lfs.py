@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from cogen_registry.admission.quota import check_total
+from cogen_registry.audit import removals
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import BLOCK, Staged
 from cogen_registry.database.tables import Possession, Repository
@@ -117,6 +118,7 @@ def _owner(service: Service, repository: int, token: int) -> int:
     with service.sessions.read() as session:
         if not token_lives(session, token):
             raise refuse(403, "the token that asked for this URL is no longer valid", "ask the registry's operator")
+        removals.check(session, "repository", repository, "this repository")
         return session.scalars(select(Repository.publisher_id).where(Repository.id == repository)).one()
 
 
@@ -129,6 +131,7 @@ def own(service: Service, repository: int, staged: Staged) -> None:
     try:
         with service.sessions.write() as session:
             found = session.get_one(Repository, repository)
+            removals.check(session, "repository", repository, "this repository")
             quota.possess(service, session, found, sha256, size)
     finally:
         service.blobs.settled(sha256)

@@ -12,6 +12,7 @@ from sqlalchemy import and_, delete, exists, select
 from sqlalchemy.exc import IntegrityError
 
 from cogen_registry.admission.quota import check_total, limits_of
+from cogen_registry.audit.removals import shown
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Repository, now
 from cogen_registry.service import Service
@@ -68,6 +69,7 @@ def sweep(service: Service, publisher: int) -> None:
             select(Possession.repository_id, Possession.sha256)
             .join(Repository, Repository.id == Possession.repository_id)
             .where(Repository.publisher_id == publisher, Possession.created < old, ~_named())
+            .where(shown("repository", Repository.id))  # what was taken down may be under a legal hold
         ).all()
         for repository, sha256 in pending:
             session.execute(delete(Possession).filter_by(repository_id=repository, sha256=sha256))

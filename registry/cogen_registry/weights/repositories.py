@@ -11,6 +11,8 @@ from fastapi import Request
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from cogen_registry.admission.rules import check_prohibited, consented
+from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, digest, required, secret_of
 from cogen_registry.database import feed
 from cogen_registry.database.sessions import Session
@@ -53,10 +55,13 @@ def token_lives(session: Session, token: int) -> bool:
 
 
 def find(session: Session, namespace: str, name: str) -> Repository:
-    """:raises Refused: 404, also where only the case differs: two spellings of one name would be two in a cache."""
+    """:raises Refused: 404, also where only the case differs: two spellings of one name would be two in a cache;
+    410 or 451, it was taken down.
+    """
     found = session.scalar(select(Repository).where(Repository.key == f"{namespace}/{name}".lower()))
     if found is None or (found.publisher.name, found.name) != (namespace, name):
         raise no_repository(f"{namespace}/{name}")
+    removals.check(session, "repository", found.id, f"{namespace}/{name}")
     return found
 
 
@@ -101,7 +106,10 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
         if found is not None:
             if found.name != name:  # not 409: the client would take the other one for its own
                 raise refuse(400, f"{principal.name}/{found.name} is there and differs by case alone", "use that one")
+            removals.check(session, "repository", found.id, f"{principal.name}/{found.name}")
             return found, False
+        if not consented(session, name, principal.id):
+            check_prohibited(session, name)
         made = Repository(publisher_id=principal.id, name=name, key=key)
         session.add(made)
         session.flush()
@@ -110,6 +118,7 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
         session.add(Reference(repository_id=made.id, name=MAIN, kind="branch", oid=first.oid))
         session.refresh(made, ["publisher"])
         feed.change(session, "repository", key)
+        log.record(session, log.actor_of(principal), "repository.create", f"{principal.name}/{name}")
     return made, True
 
 
@@ -136,5 +145,8 @@ def add_reference(service: Service, principal: Principal, name: str, kind: str, 
         session.add(Reference(repository_id=repository.id, name=called, kind=kind, oid=commit.oid))
         oid = commit.oid
         feed.change(session, "repository", repository.key)
+        log.record(
+            session, log.actor_of(principal), f"repository.{kind}", full_name(repository), name=called, commit=oid
+        )
     service.changed()
     return oid

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from cogen_registry.admission.quota import check_total
+from cogen_registry.audit import removals
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Possession, Publisher, Repository
 from cogen_registry.service import Service
@@ -51,7 +52,7 @@ def grant(service: Service, request: Request, principal: Principal, name: str) -
 def uploader(service: Service, request: Request) -> Repository:
     """The repository that a token of Xet is for.
 
-    :raises Refused: 401
+    :raises Refused: 401; 410 or 451, it was taken down
     """
     said = request.headers.get("authorization", "").removeprefix("Bearer ")
     match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([0-9a-f]{64})", said)
@@ -60,6 +61,7 @@ def uploader(service: Service, request: Request) -> Repository:
         if room_of(service).signer.holds(match[4], expires, "xet", repository, token):
             with service.sessions.read() as session:
                 if token_lives(session, token):
+                    removals.check(session, "repository", repository, "this repository")
                     return session.get_one(Repository, repository)
     raise refuse(401, "this token of Xet is not valid, or no longer", "ask for a new one")
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select, update
 from support.manifests import manifest
 from support.shelf import put, token
 
 from cogen.spec.expert import ExpertSpec, canonical_digest
+from cogen_registry.audit import log
+from cogen_registry.database.tables import Expert, Key, Publisher
 from cogen_registry.service import Service
 
 ZERO = "sha256:" + "0" * 64
@@ -116,3 +119,109 @@ def test_what_is_no_composite_is_refused(
 def test_it_needs_a_token_with_the_scope(client: TestClient, service: Service) -> None:
     assert client.post("/api/v1/composites", json=body()).status_code == 401
     assert client.post("/api/v1/composites", json=body(), headers=token(service, scopes=["keys"])).status_code == 403
+
+
+def test_deleted_versions_are_gone_and_their_numbers_taken(client: TestClient, service: Service) -> None:
+    put(service, "power")
+    mine = token(service, "team")
+    for card in "abc":
+        client.post("/api/v1/composites", json=body(card=card), headers=mine)
+    path = "/api/v1/composites/team/both"
+    assert client.delete(f"{path}/2").status_code == 401
+    assert client.delete(f"{path}/2", headers=token(service, "rival")).status_code == 403
+    assert (
+        client.delete(f"{path}/2", headers=token(service, "team", ["packages", "weights", "keys"])).status_code == 403
+    )
+    assert client.delete(f"{path}/9", headers=mine).status_code == 404
+    assert client.delete("/api/v1/composites/team/other", headers=mine).status_code == 404
+    answer = client.delete(f"{path}/2", headers=mine)
+    assert (answer.status_code, answer.json()) == (200, {"deleted": [2]})
+    assert client.get(path).json()["versions"] == [3, 1]
+    for place in (f"{path}/2", "/composites/team/both/2", "/composites/team/both/2/cogen.lock"):
+        assert client.get(place).status_code == 410
+        assert "deleted by its publisher" in client.get(place).text
+    assert client.delete(f"{path}/2", headers=mine).status_code == 410
+    assert client.delete(path, headers=mine).json() == {"deleted": [1, 3]}
+    assert client.get(path).status_code == 410
+    assert client.get("/api/v1/composites").json()["total"] == 0
+    assert client.get("/api/v1/experts/power").json()["composites"] == []
+    again = client.post("/api/v1/composites", json=body(card="d"), headers=mine)
+    assert (again.status_code, again.json()["version"]) == (201, 4)
+    with service.sessions.read() as session:
+        done = [(one.action, one.subject, one.publisher) for one in log.entries(session)]
+    assert done[-3:] == [("composite.delete", "team/both", "team")] * 2 + [("composite.add", "team/both 4", "team")]
+
+
+PEM = "-----BEGIN PUBLIC KEY-----"
+
+
+def signed(service: Service, row: int, key: str = "sha256:1") -> str:
+    """Make a release signed by a key of its publisher; the SHA-256 of its wheel."""
+    with service.sessions.write() as session:
+        release = session.get_one(Expert, row).release
+        release.key, release.statement, release.bundle = key, {}, {}
+        session.add(Key(publisher_id=release.project.publisher_id, fingerprint=key, pem=PEM))
+        return str(release.sha256)
+
+
+def claims(wheel: str, **changes: Any) -> dict[str, Any]:
+    """What a lock says of where power came from; all of it true unless changed."""
+    return {"distribution": "cogen-plugin-power", "version": "1.0", "publisher": "team", "key": "sha256:1",
+            "sha256": wheel, "registry": "https://r.example"} | changes  # fmt: skip
+
+
+def posted(client: TestClient, service: Service, source: dict[str, Any] | None, **planned: Any) -> dict[str, Any]:
+    lock = lock_of("power")
+    lock["plan"]["experts"][0] |= planned
+    lock["plan_digest"] = canonical_digest(lock["plan"])
+    lock["sources"] = {} if source is None else {"power": source}
+    answer = client.post("/api/v1/composites", json=body(lock=lock), headers=token(service, "somebody"))
+    assert answer.status_code in (200, 201), answer.text
+    (part,) = answer.json()["experts"]
+    page = client.get(f"/composites/somebody/both/{answer.json()['version']}").text
+    assert (">checked<" in page, ">claimed<" in page) == (part["checked"], not part["checked"])
+    return dict(part)
+
+
+def test_checked_is_what_equals_a_signed_release_here(client: TestClient, service: Service) -> None:
+    sha256 = signed(service, put(service, "power", parameters=1))
+    part = posted(client, service, claims(sha256))
+    assert (part["here"], part["checked"]) == (True, True)
+    client.post("/api/v1/keys/sha256:1/revoke", headers=token(service, "team"))
+    assert posted(client, service, claims(sha256))["checked"] is False
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"key": "sha256:2"}, {"key": None}, {"publisher": "hospital"}, {"sha256": "0" * 64}, {"sha256": None},
+     {"version": "1.1"}, {"distribution": "cogen-plugin-other"}],
+)  # fmt: skip
+def test_anything_else_is_claimed(client: TestClient, service: Service, changes: dict[str, Any]) -> None:
+    sha256 = signed(service, put(service, "power", parameters=1))
+    part = posted(client, service, claims(sha256, **changes))
+    assert (part["here"], part["checked"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("planned", "here"),
+    [({"weights_digest": "sha256:" + "1" * 64}, True), ({"spec_digest": ZERO}, False), ({"version": "1.1"}, False),
+     ({"distribution": "cogen-plugin-other"}, True)],
+)  # fmt: skip
+def test_a_plan_that_says_otherwise(
+    client: TestClient, service: Service, planned: dict[str, Any], here: bool
+) -> None:  # fmt: skip
+    sha256 = signed(service, put(service, "power", parameters=1))
+    part = posted(client, service, claims(sha256), **planned)
+    assert (part["here"], part["checked"]) == (here, False)
+
+
+def test_neither_an_unsigned_release_nor_a_key_of_another_is_checked(client: TestClient, service: Service) -> None:
+    row = put(service, "power", parameters=1)
+    assert posted(client, service, claims("0" * 64))["checked"] is False
+    assert posted(client, service, None)["checked"] is False
+    sha256 = signed(service, row)
+    token(service, "hospital")
+    with service.sessions.write() as session:
+        other = session.scalars(select(Publisher.id).where(Publisher.name == "hospital")).one()
+        session.execute(update(Key).values(publisher_id=other))
+    assert posted(client, service, claims(sha256))["checked"] is False

@@ -149,3 +149,28 @@ def test_nobody_floods_an_expert(client: TestClient, service: Service, monkeypat
     assert codes == [201, 201, 429]
     assert len(list(service.blobs.names())) == 2
     assert client.post(PATH, json=body(), headers=token(service, "other")).status_code == 201
+
+
+@pytest.mark.usefixtures("claimed")
+def test_a_deleted_measurement_is_gone_with_its_evidence(client: TestClient, service: Service) -> None:
+    """Its number is never given again: its evidence was cached under it for ever."""
+    mine, rival = token(service, "hospital"), token(service, "rival")
+    first = client.post(PATH, json=body(), headers=mine).json()
+    same = client.post(PATH, json=body(), headers=rival).json()
+    assert first["evidence"] == same["evidence"]
+    path = f"/api/v1/evaluations/{same['id']}"
+    assert client.delete(path).status_code == 401
+    assert client.delete(path, headers=mine).status_code == 403
+    assert client.delete(path, headers=token(service, "rival", ["packages"])).status_code == 403
+    assert client.delete("/api/v1/evaluations/999", headers=mine).status_code == 404
+    assert client.delete(path, headers=rival).status_code == 204
+    assert service.blobs.size(first["evidence"]) is not None  # the other one's
+    assert client.get(f"{path}/evidence").status_code == 410
+    assert client.delete(path, headers=rival).status_code == 410
+    assert [one["by"] for one in client.get(PATH).json()["measured"]] == ["hospital"]
+    again = client.post(PATH, json=body(), headers=rival).json()
+    assert again["id"] > same["id"]
+    for id, headers in ((first["id"], mine), (again["id"], rival)):
+        assert client.delete(f"/api/v1/evaluations/{id}", headers=headers).status_code == 204
+    assert service.blobs.size(first["evidence"]) is None
+    assert client.get(PATH).json()["measured"] == []

@@ -54,8 +54,8 @@ def test_tokens_are_revoked_by_their_number(root: Path, capsys: pytest.CaptureFi
     printed = capsys.readouterr().out
     assert secret not in printed
     old, new = (line.split("\t") for line in printed.splitlines())
-    assert old[1:] == ["utility", f"expired {yesterday:%Y-%m-%d}", "packages keys", "build machine"]
-    assert new[1:] == ["utility", "valid", "evaluations", "-"]
+    assert old[1:] == ["utility", f"expired {yesterday:%Y-%m-%d}", "packages keys", "build machine", "never used"]
+    assert new[1:] == ["utility", "valid", "evaluations", "-", "never used"]
     for name in (new[0], secret):
         assert main(["token", "revoke", name, "--root", str(root)]) == 0
     assert main(["token", "list", "--root", str(root)]) == 0

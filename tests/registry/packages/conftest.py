@@ -67,7 +67,7 @@ class Running:
     def publisher(self, name: str) -> str:
         """A fresh token of a new publisher."""
         self.command("publisher", "add", name)
-        return self.command("token", "new", name).strip()
+        return self.command("token", "new", name, "--scope", "all").strip()
 
 
 def _run(command: list[str]) -> str:

@@ -179,8 +179,8 @@ def test_a_publishers_page_has_keys_and_experts(client: TestClient) -> None:
 
 def test_a_composite_names_publisher_and_key_of_every_expert(client: TestClient, service: Service) -> None:
     said = text_of(client, "/composites/gridworks/both")
-    assert "hospital https://models.example.org checked sha256:" + "ab" * 32 in said
-    assert "The tests not checked" in said
+    assert "hospital https://models.example.org claimed sha256:" + "ab" * 32 in said
+    assert "The tests claimed" in said
     assert "Base 1.0000 0.9800 – 1.0200 30 documents" in said
     assert "Composite 0.9000 +10.0 % 0.8800 – 0.9200 30 documents" in said
     assert "cogen fuse --lock cogen.lock -o both" in said

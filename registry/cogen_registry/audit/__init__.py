@@ -1,0 +1,1 @@
+"""Who did what, and what was taken down: read and written by every room."""

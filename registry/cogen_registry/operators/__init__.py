@@ -1,0 +1,1 @@
+"""What operators decide and everybody can see: the audit log, take-downs, names, reports, trusted publishers."""

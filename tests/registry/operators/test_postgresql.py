@@ -1,0 +1,78 @@
+"""The operator's commands on PostgreSQL, beside the running service."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from support import postgres
+from support.desk import Desk
+from support.hub import file, lfs, tensors
+from support.issuer import issuing
+from support.served import serving
+
+pytestmark = [
+    pytest.mark.skipif(postgres.binaries() is None or postgres.user() is None, reason="there is no PostgreSQL here"),
+    pytest.mark.skipif(importlib.util.find_spec("psycopg") is None, reason="psycopg is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("postgres")
+    with postgres.cluster() as url, serving(folder / "root", database=url) as served:
+        yield Desk(served, folder)
+        served.healthy()
+
+
+def test_take_down_purge_and_restore(desk: Desk) -> None:
+    wheel = desk.published("team", "turbine")
+    other = desk.published("team", "boiler")
+    hub, data = desk.served.hub("team"), tensors(1, 500)
+    repo = hub.create("model")
+    hub.upload(repo, data)
+    hub.committed(repo, lfs("model.safetensors", data), file("config.json", "{}"))
+    desk.command("takedown", "publisher", "team", "--reason", "a test of everything")
+    for path in (wheel, other, f"/{repo}/resolve/main/config.json", "/api/v1/experts/turbine", "/publishers/team"):
+        assert desk.get(path).status_code == 410, path
+    assert desk.get("/api/v1/experts").json()["total"] == 0
+    desk.command("restore", "publisher", "team")
+    assert desk.get("/api/v1/experts").json()["total"] == 2
+    desk.command("takedown", "repository", repo, "--reason", "a test of a purge", "--purge")
+    desk.command("takedown", "expert", "boiler", "--reason", "a test of a purge", "--purge")
+    assert [desk.get(path).status_code for path in (other, f"/{repo}/resolve/main/config.json")] == [410, 410]
+    blobs = sorted(path.name for path in (desk.served.root / "blobs").glob("??/*"))
+    assert len(blobs) == 2
+    assert desk.get(wheel).status_code == 200
+    assert desk.command("check").endswith("all whole\n")
+
+
+def test_names_transfer_and_downloads(desk: Desk) -> None:
+    assert desk.get(desk.published("team", "furnace")).status_code == 200
+    desk.served.token("rival")
+    assert desk.upload("rival", "furnaces").status_code == 403
+    desk.command("names", "consent", "cogen-plugin-furnaces", "rival")
+    assert desk.upload("rival", "furnaces").status_code == 200
+    desk.command("names", "prohibit", "*kiln*", "--reason", "no kilns")
+    assert desk.upload("rival", "big-kiln").status_code == 403
+    desk.command("project", "transfer", "cogen-plugin-furnace", "rival")
+    assert desk.upload("rival", "furnace", "2.0").status_code == 200
+
+
+def test_a_token_by_exchange_and_the_log(desk: Desk) -> None:
+    desk.served.token("team")
+    with issuing(urlsplit(desk.served.url).netloc) as issuer:
+        desk.command("trusted-publisher", "add", "cogen-plugin-built", "--issuer", issuer.url, "--publisher", "team",
+                     "--claims", "repository=org/power")  # fmt: skip
+        token = issuer.token()
+        answers = [desk.ask("POST", "/_/oidc/mint-token", json={"token": token}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 422]
+    assert desk.upload("team", "built", token=answers[0].json()["token"]).status_code == 200
+    rows: Any = json.loads(desk.command("log", "--json"))
+    assert [one["action"] for one in rows][-2:] == ["token.mint", "release.upload"]
+    assert len({one["digest"] for one in rows}) == len(rows)
+    assert desk.command("check").endswith("all whole\n")
