@@ -216,6 +216,7 @@ def publisher_add(
     from cogen_registry.admission.names import RESERVED
     from cogen_registry.admission.rules import check_prohibited
     from cogen_registry.audit import log
+    from cogen_registry.database import feed
     from cogen_registry.database.tables import Publisher
 
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,62}", name) or name in RESERVED:
@@ -227,6 +228,7 @@ def publisher_add(
             )
         check_prohibited(session, name)
         session.add(Publisher(name=name, title=title or name, limits={}))
+        feed.change(session, "publisher", name)
         log.record(session, log.operator(), "publisher.add", name, title=title or None)
     typer.echo(f"added {name}", err=True)
 

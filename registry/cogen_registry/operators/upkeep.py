@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Started and stopped with the application. Several replicas may do the same at once: each asks before it deletes."""
+    """Started and stopped with the application. Several replicas may do the same: each asks before it deletes."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._stop = service, threading.Event()
