@@ -94,7 +94,8 @@ def test_a_shard_that_was_altered_is_refused(change: Any, cache: Path) -> None:
     first = min(files)
     with registry({"index.json": document} | files | {first: change(files[first])}) as server:
         place = f"{server.url}/index.json"
-        pytest.raises(DigestError, read_index, place)
+        with pytest.raises(DigestError):
+            read_index(place)
     assert [path.name for path in cache.rglob("*.json")] == []
 
 

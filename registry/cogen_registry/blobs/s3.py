@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -124,7 +125,7 @@ class S3Store:
         pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
         for page in pages:
             for upload in page.get("Uploads", ()):
-                self.held.unless(upload["Key"].rpartition("/")[2], lambda: False, lambda one=upload: self._abort(one))
+                self.held.unless(upload["Key"].rpartition("/")[2], lambda: False, partial(self._abort, upload))
 
     def _abort(self, upload: Any) -> None:
         try:

@@ -177,6 +177,24 @@ def test_a_blob_is_not_discarded_while_somebody_needs_it(store: BlobStore) -> No
     assert store.size(name) is None
 
 
+def test_what_could_not_be_kept_is_held_by_nobody(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full, a store that is away: the next clean-up may have what came of it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with store.stage() as staged:
+        staged.write(DATA)
+        if isinstance(store, DiskStore):
+            monkeypatch.setattr(Path, "replace", fail)
+        else:
+            monkeypatch.setattr(store.client, "upload_file", fail)  # type: ignore[attr-defined]
+        with pytest.raises(OSError, match="No space"):
+            staged.keep()
+        monkeypatch.undo()
+    assert store.discard(hashlib.sha256(DATA).hexdigest(), lambda: False)
+
+
 def test_two_who_keep_the_same_bytes_hold_them_each() -> None:
     moment = [0.0]
     held, deleted = Held(lambda: moment[0]), []

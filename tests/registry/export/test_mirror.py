@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from support.hub import running
 from support.trees import built, tree
 from support.users import User, publisher
 
+from cogen.sharing.index import read_index
 from cogen_registry.export import export
 from cogen_registry.settings import Settings
 
@@ -153,4 +153,4 @@ def test_the_list_is_split_where_it_is_long(mirror: Path, tmp_path: Path, monkey
         if f'href="../experts/e{number}/index.html"' in (folder / name).read_text()
     ]  # fmt: skip
     assert sorted(found) == list(range(5))
-    assert len(json.loads((tmp_path / "mirror" / "api" / "v1" / "index.json").read_text())["experts"]) == 5
+    assert len(read_index(str(tmp_path / "mirror" / "api" / "v1" / "index.json"))) == 5

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import select
 from support import postgres, wheels, xet
 from support.hub import file, lfs, sha256, tensors
 from support.served import Served, serving
+
+from cogen_registry.database.sessions import Sessions, connect
+from cogen_registry.database.tables import Places, Xorb
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +49,11 @@ def test_up_and_down(on_postgres: Served, tmp_path: Path, machines: Any) -> None
     home = machines("home")
     home.run(Path(sys.executable).with_name("hf"), "upload", "team/model", folder,
              HF_ENDPOINT=on_postgres.url, HF_TOKEN=on_postgres.token("team"))  # fmt: skip
-    assert list((on_postgres.root / "xet").glob("*/known/*"))
+    engine = connect(str(on_postgres.database))
+    with Sessions(engine).read() as session:
+        assert session.scalars(select(Places).where(Places.name != "epoch")).all()  # so it was Xet that brought them
+        assert session.scalars(select(Xorb)).all() == []
+    engine.dispose()
     hub.upload("team/model", other)
     head = hub.committed("team/model", lfs("other.safetensors", other), file("notes.txt", "Größe"))
     assert hub.fetch("team/model", "model.safetensors").content == data

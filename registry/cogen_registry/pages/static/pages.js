@@ -63,6 +63,16 @@ function filter() {
   const pager = document.querySelector(".pager");
   const [before, said] = [Array.from(list.childNodes), Array.from(count.childNodes)];
   let cards;
+  // The index names shards beside it; browsers keep them, since what a digest names never changes.
+  async function cardsOf(place) {
+    const read = async (url) => (await fetch(url)).json();
+    const folder = new URL("index/", new URL(place, location.href));
+    const waiting = (await read(place)).shards.map((one) => new URL(`${one.name}.${one.sha256}.json`, folder).href);
+    const all = [];
+    const work = async () => { for (let url; (url = waiting.shift()); ) all.push(...(await read(url)).experts); };
+    await Promise.all(Array.from({ length: 8 }, work));
+    return all.sort((one, other) => (one.id < other.id ? -1 : 1));
+  }
   async function apply() {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     if (pager) pager.hidden = words.length > 0;
@@ -71,7 +81,7 @@ function filter() {
       count.replaceChildren(...said);
       return;
     }
-    cards ??= fetch(form.dataset.index).then((answer) => answer.json()).then((index) => index.experts.map((card) => ({
+    cards ??= cardsOf(form.dataset.index).then((all) => all.map((card) => ({
       card, text: [card.title, card.id, card.summary, card.publisher, card.licence, card.base.name, card.base.digest,
         ...card.domains, ...card.languages].join(" ").toLowerCase(),
     })));
