@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from cogen_registry.admission.names import project_name
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import digest, made_token
-from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TokenUse, TrustedPublisher, now
+from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TrustedPublisher, now
 from cogen_registry.errors import Refused, missing
 from cogen_registry.operators.issuers import Identity, Issuers, is_issuer
 from cogen_registry.service import Service
@@ -149,7 +149,6 @@ def _forget(session: Session) -> None:
     """Exchanges that nobody can repeat, with the tokens that were given for them."""
     old = select(Exchanged).where(Exchanged.expires < now() - datetime.timedelta(days=1)).limit(500)
     for one in session.scalars(old).all():
-        session.execute(delete(TokenUse).where(TokenUse.token_id == one.minted))
         session.execute(delete(Token).where(Token.id == one.minted))
         session.delete(one)
 
