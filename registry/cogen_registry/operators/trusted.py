@@ -43,7 +43,7 @@ def add(
     :raises Refused: 400, 404, 409
     """
     name = project_name(project)
-    issuer = ISSUERS.get(issuer, issuer).rstrip("/")
+    issuer = ISSUERS.get(issuer, issuer)
     if not is_issuer(issuer):
         raise Refused(400, f"{issuer!r} is not an issuer", hint="an https URL, or one of " + ", ".join(ISSUERS))
     if not any(claims.get(one) for one in _WHOSE):
