@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from cogen_registry.admission.quota import stored
 from cogen_registry.database.sessions import Session
-from cogen_registry.database.tables import Project, Publisher, Release, Token, TokenUse, now
+from cogen_registry.database.tables import Project, Publisher, Release, Token, now
 from cogen_registry.errors import Refused
 
 #: Cells of one line.
@@ -25,7 +25,6 @@ def publishers(session: Session) -> Iterator[Line]:
 
 def tokens(session: Session, publisher: str | None = None) -> Iterator[Line]:
     """Number, publisher, state, scopes, label, last use; the secret is known to its owner alone."""
-    used = {one.token_id: one.last for one in session.scalars(select(TokenUse))}
     asked = select(Token).join(Publisher).order_by(Publisher.name, Token.id)
     if publisher is not None:
         asked = asked.where(Publisher.name == publisher)
@@ -36,7 +35,7 @@ def tokens(session: Session, publisher: str | None = None) -> Iterator[Line]:
             _state(one),
             " ".join(one.scopes),
             one.label or "-",
-            _used(used.get(one.id)),
+            _used(one.used),
         )
 
 

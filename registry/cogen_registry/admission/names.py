@@ -12,7 +12,7 @@ from cogen_registry.admission.looks import ALIKE, PREFIX, look
 from cogen_registry.admission.rules import check_new
 from cogen_registry.audit import removals
 from cogen_registry.database.sessions import Session
-from cogen_registry.database.tables import Expert, Project, Release
+from cogen_registry.database.tables import Expert, Project, Publisher, Release
 from cogen_registry.errors import Refused
 
 #: First parts of paths that are the service's own; no publisher is called so.
@@ -57,7 +57,10 @@ def claim_project(session: Session, publisher: int, name: str) -> Project:
 
     :raises Refused: 403, it is somebody else's, looks like a name that is there, or needs the operator's consent.
     """
-    project = session.scalar(select(Project).where(Project.name == name))
+    # Both rows are held until the end: a take-down of another process waits, or is seen here.
+    owner = session.get_one(Publisher, publisher, with_for_update={"read": True})
+    removals.check(session, "publisher", publisher, owner.name)
+    project = session.scalar(select(Project).where(Project.name == name).with_for_update())
     if project is not None:
         if project.publisher_id != publisher:
             raise Refused(403, f"{name} belongs to another publisher", hint="choose another name")

@@ -73,6 +73,8 @@ class Token(Base):
     created: Mapped[datetime.datetime] = mapped_column(default=now)
     expires: Mapped[datetime.datetime | None]
     revoked: Mapped[datetime.datetime | None]
+    #: When it was last used, within some seconds: written in batches.
+    used: Mapped[datetime.datetime | None]
     publisher: Mapped[Publisher] = relationship()
 
 
@@ -475,14 +477,6 @@ class Downloads(Base):
     __tablename__ = "downloads"
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, default=0)
-
-
-class TokenUse(Base):
-    """When a token was last used, within a minute; written in batches."""
-
-    __tablename__ = "token_uses"
-    token_id: Mapped[int] = mapped_column(ForeignKey("tokens.id"), primary_key=True)
-    last: Mapped[datetime.datetime]
 
 
 class Report(Base):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from cogen_registry.database.tables import Downloads, Project, Token, TokenUse, now
+from cogen_registry.database.tables import Downloads, Project, Token, now
 
 
 class Tally:
@@ -44,6 +44,5 @@ class Tally:
                 added = update(Downloads).where(Downloads.project_id == project)
                 if not session.execute(added.values(number=Downloads.number + downloads[project])).rowcount:
                     session.add(Downloads(project_id=project, number=downloads[project]))
-            valid = set(session.scalars(select(Token.id).where(Token.id.in_(list(tokens)))))
-            for token in sorted(valid):
-                session.merge(TokenUse(token_id=token, last=tokens[token]))
+            for token in sorted(tokens):
+                session.execute(update(Token).where(Token.id == token).values(used=tokens[token]))

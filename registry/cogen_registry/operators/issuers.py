@@ -145,7 +145,7 @@ def fetch_keys(issuer: str) -> dict[str, Any]:
     """
     import jwt
 
-    about = _fetch(f"{issuer}/.well-known/openid-configuration")
+    about = _fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     place = about.get("jwks_uri")
     if about.get("issuer") != issuer or not isinstance(place, str) or not is_issuer(place.partition("?")[0]):
         raise _away(issuer, "its configuration names another issuer, or no keys")

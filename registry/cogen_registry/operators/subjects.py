@@ -50,7 +50,7 @@ def rows_of(session: Session, kind: str, name: str, version: str | None) -> list
 def _release(session: Session, name: str, version: str | None) -> Iterator[Row]:
     """One version; without one, the project itself with all of its versions, those to come with them."""
     normal = str(canonicalize_name(name))
-    project = session.scalar(select(Project).where(Project.name == normal))
+    project = session.scalar(select(Project).where(Project.name == normal).with_for_update())
     if project is None:
         return
     if version is None:
@@ -68,9 +68,10 @@ def _releases(session: Session, subject: str, which: Any, version: str | None) -
 
 def _expert(session: Session, name: str, version: str | None) -> Iterator[Row]:
     """The releases that hold it: a wheel is served whole or not at all. Without a version, its id as well."""
-    found = session.scalars(
-        select(Release).where(Release.id.in_(select(Expert.release_id).where(Expert.expert == name)))
-    ).all()
+    holding = Release.id.in_(select(Expert.release_id).where(Expert.expert == name))
+    projects = select(Release.project_id).where(holding)
+    session.scalars(select(Project.id).where(Project.id.in_(projects)).order_by(Project.id).with_for_update()).all()
+    found = session.scalars(select(Release).where(holding)).all()
     if not found:
         return
     if version is None:
@@ -86,14 +87,16 @@ def _repository(session: Session, name: str, version: str | None) -> Iterator[Ro
 
 def _publisher(session: Session, name: str, version: str | None) -> Iterator[Row]:
     """Itself, and all that it published: projects, releases, repositories, composites, measurements."""
-    publisher = session.scalar(select(Publisher).where(Publisher.name == name))
+    publisher = session.scalar(select(Publisher).where(Publisher.name == name).with_for_update())
     if publisher is None:
         return
     yield Row("publisher", publisher.id, name)
     projects = session.scalars(select(Project.id).where(Project.publisher_id == publisher.id)).all()
     for project in projects:
         yield Row("project", project, name)
-    yield from _releases(session, name, Release.project_id.in_(projects), None)
+    # Also what it published in projects that are others' by now.
+    published = Release.id.in_(select(Expert.release_id).where(Expert.publisher == name))
+    yield from _releases(session, name, Release.project_id.in_(projects) | published, None)
     tables: Any = (("repository", Repository), ("composite", Composite), ("evaluation", Evaluation))
     for kind, table in tables:
         for row in session.scalars(select(table.id).where(table.publisher_id == publisher.id).order_by(table.id)):

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from cogen_registry.admission.names import project_name
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import digest, made_token
-from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TokenUse, TrustedPublisher, now
+from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TrustedPublisher, now
 from cogen_registry.errors import Refused, missing
 from cogen_registry.operators.issuers import Identity, Issuers, is_issuer
 from cogen_registry.service import Service
@@ -43,7 +43,7 @@ def add(
     :raises Refused: 400, 404, 409
     """
     name = project_name(project)
-    issuer = ISSUERS.get(issuer, issuer).rstrip("/")
+    issuer = ISSUERS.get(issuer, issuer)
     if not is_issuer(issuer):
         raise Refused(400, f"{issuer!r} is not an issuer", hint="an https URL, or one of " + ", ".join(ISSUERS))
     if not any(claims.get(one) for one in _WHOSE):
@@ -149,7 +149,6 @@ def _forget(session: Session) -> None:
     """Exchanges that nobody can repeat, with the tokens that were given for them."""
     old = select(Exchanged).where(Exchanged.expires < now() - datetime.timedelta(days=1)).limit(500)
     for one in session.scalars(old).all():
-        session.execute(delete(TokenUse).where(TokenUse.token_id == one.minted))
         session.execute(delete(Token).where(Token.id == one.minted))
         session.delete(one)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,9 @@ from cogen_registry.audit import removals
 from cogen_registry.database.tables import Attestation, IndexLink, Project, Release
 from cogen_registry.errors import missing
 from cogen_registry.service import Service
+
+#: Of pages that say more than those of version 1.1.
+_VERSION = "1.3"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def decorated(text: str, form: Format, extras: Extras) -> str:
 
 def _json(text: str, extras: Extras) -> str:
     page = json.loads(text)
+    page["meta"]["api-version"] = _VERSION
     if extras.tracks:
         page["meta"]["tracks"] = extras.tracks
     if extras.alternates:
@@ -78,7 +83,7 @@ def _html(text: str, extras: Extras) -> str:
     text = text.replace("    </head>", f"{head}    </head>", 1)
     for filename, url in extras.provenance.items():
         text = text.replace(f">{filename}</a>", f' data-provenance="{html.escape(url)}">{filename}</a>', 1)
-    return text
+    return re.sub(r'(name="pypi:repository-version" content=")[\d.]+', rf"\g<1>{_VERSION}", text, count=1)
 
 
 def provenance_of(service: Service, project: str, version: str, filename: str) -> dict[str, Any]:

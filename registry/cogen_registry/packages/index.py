@@ -22,7 +22,7 @@ from cogen_registry.packages.extras import decorated, extras_of
 from cogen_registry.packages.names import Names
 from cogen_registry.service import Service
 
-_VERSION = "1.3"
+_VERSION = "1.1"
 #: Pages that are kept in memory until something changes.
 _MOST_PAGES = 4096
 

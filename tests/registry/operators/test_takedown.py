@@ -181,6 +181,18 @@ def test_a_publisher_with_all_that_it_published(desk: Any, ids: Ids) -> None:
     nowhere(desk, other, why="it was alone before")
 
 
+def test_what_a_publisher_had_published_before_a_transfer(desk: Any, ids: Ids) -> None:
+    bad, good, id = ids("bad"), ids("good"), ids("moved")
+    desk.published(bad, id, "1.0")
+    desk.served.token(good)
+    desk.command("project", "transfer", f"cogen-plugin-{id}", good)
+    desk.published(good, id, "2.0")
+    desk.command("takedown", "publisher", bad, "--reason", WHY)
+    gone(desk.get(f"/api/v1/experts/{id}/1.0"))
+    assert desk.get(f"/api/v1/experts/{id}").json()["version"] == "2.0"
+    assert desk.upload(good, id, "3.0").status_code == 200
+
+
 def test_an_export_has_none_of_it(desk: Any, ids: Ids, tmp_path: Any) -> None:
     id, team = ids("mirrored"), ids("team")
     wheel = desk.published(team, id)

@@ -196,6 +196,18 @@ def test_an_issuer_that_lies(desk: Any, issuer: Issuer, project: str, changes: d
     assert "Retry-After" in answer.headers
 
 
+def test_an_issuer_whose_name_ends_in_a_slash(desk: Any, issuer: Issuer, ids: Ids) -> None:
+    """The name is compared as it is; its documents lie below it."""
+    name = f"cogen-plugin-{ids('slash')}"
+    issuer.changes = {"issuer": issuer.url + "/"}
+    desk.served.token("team")
+    desk.command(
+        "trusted-publisher", "add", name, "--issuer", issuer.url + "/", "--publisher", "team", "--subject", "x"
+    )
+    assert mint(desk, issuer.token(sub="x")).status_code == 422
+    assert mint(desk, issuer.token(sub="x", iss=issuer.url + "/")).status_code == 200
+
+
 def test_who_is_trusted_is_listed_and_taken_back(desk: Any, issuer: Issuer, project: str) -> None:
     (one,) = json.loads(desk.command("trusted-publisher", "list", f"cogen-plugin-{project}", "--json"))
     assert (one["publisher"], one["issuer"]) == ("team", issuer.url)

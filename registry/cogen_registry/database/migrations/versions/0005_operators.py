@@ -166,13 +166,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "kind", "url", name=op.f("pk_index_links")),
     )
     op.create_table(
-        "token_uses",
-        sa.Column("token_id", sa.Integer(), nullable=False),
-        sa.Column("last", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name=op.f("fk_token_uses_token_id_tokens")),
-        sa.PrimaryKeyConstraint("token_id", name=op.f("pk_token_uses")),
-    )
-    op.create_table(
         "attestations",
         sa.Column("release_id", sa.Integer(), nullable=False),
         sa.Column("publisher", sa.JSON(), nullable=False),
@@ -180,5 +173,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["release_id"], ["releases.id"], name=op.f("fk_attestations_release_id_releases")),
         sa.PrimaryKeyConstraint("release_id", name=op.f("pk_attestations")),
     )
+    op.add_column("tokens", sa.Column("used", sa.DateTime(timezone=True), nullable=True))
     for statement in POSTGRESQL if op.get_bind().dialect.name == "postgresql" else SQLITE:
         op.execute(statement)
