@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.host.budget import MANIFEST_BYTES, check_numbers, check_toml
 from cogen.host.plugin import State
 
 if TYPE_CHECKING:
@@ -36,13 +37,19 @@ def broken(reason: str, hint: str | None = None) -> Reading:
 def read_manifest(path: Path) -> Reading:
     """Parse and validate one ``expert.toml``; never raises."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MANIFEST_BYTES:
+            return broken(f"{MANIFEST} is larger than {MANIFEST_BYTES // 1024} KiB", "put data into files of their own")
+        text = path.read_text(encoding="utf-8")
+        check_toml(text)
+        raw = tomllib.loads(text)
+        check_numbers(raw)
     except OSError as error:
         return broken(f"{MANIFEST} cannot be read: {error.strerror}", "check the permissions of the installed files")
     except UnicodeDecodeError:
         return broken(f"{MANIFEST} is not UTF-8 text", "save it as UTF-8")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        return broken(f"{MANIFEST} is not valid TOML: {error}", "mend the line that it names")
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return broken(f"{MANIFEST} is not valid TOML: {reason}", "mend the line that it names")
     return validate(raw)
 
 

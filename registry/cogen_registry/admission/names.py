@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import func, select
 
+from cogen.wheels import names
+from cogen.wheels.names import PREFIX
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Expert, Project, Release
-from cogen_registry.errors import Refused
+from cogen_registry.errors import Refused, translated
 
 #: First parts of paths that are the service's own; no publisher is called so.
 RESERVED = frozenset(
     {"api", "simple", "files", "legacy", "lfs", "xet", "experts", "compare", "publishers", "composites", "static",
      "docs", "openapi.json", "healthz", "login", "cogen", "admin", "models", "datasets", "spaces"}
 )  # fmt: skip
-#: Of distributions. Only plugins live here, so that a registry never shadows a package of PyPI.
-PREFIX = "cogen-plugin-"
 #: Longer ones first; no right side stands on the left, so the order of the single characters doesn't matter.
 _ALIKE = (
     ("-", ""), ("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"), ("2", "z"), ("8", "b"),
@@ -31,12 +30,8 @@ def project_name(name: str) -> str:
 
     :raises Refused: 400, it is no name of a plugin.
     """
-    normal = canonicalize_name(name)
-    if len(normal) > 100 or not re.fullmatch(PREFIX + r"[a-z0-9]+(-[a-z0-9]+)*", normal):
-        raise Refused(
-            400, f"{name!r} is not a plugin's name", hint=f"call it {PREFIX}NAME: this registry holds nothing else"
-        )
-    return str(normal)
+    with translated():
+        return names.project_name(name)
 
 
 def look(name: str) -> str:
@@ -45,22 +40,6 @@ def look(name: str) -> str:
     for one, other in _ALIKE:
         found = found.replace(one, other)
     return found
-
-
-def package_of(project: str) -> str:
-    """The package that a plugin installs. Others of the same plugin are called ``….__MORE``: two dashes stand in no
-    project's name, so nobody else's plugin can install anything there.
-    """
-    return project.replace("-", "_")
-
-
-def check_package(project: str, package: str) -> None:
-    """:raises Refused: 400, the package may be somebody else's, such as ``torch``."""
-    own = package_of(project)
-    if package != own and not re.fullmatch(own + r"__[a-z0-9_]+", package):
-        raise Refused(
-            400, f"the package {package!r} is not {project}'s own", hint=f"call it {own}, a second one {own}__MORE"
-        )
 
 
 def claim_project(session: Session, publisher: int, name: str) -> Project:
