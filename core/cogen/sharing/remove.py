@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 from cogen.errors import UsageError
 from cogen.host import Host
 from cogen.sharing import environment, project
+from cogen.sharing.snapshot import recover
 from cogen.trust.receipts import forget, receipts
 
 
@@ -53,6 +54,7 @@ def remove(name: str, file: Path, with_: environment.Tool) -> Done:
 
     :raises InstallError: pip or uv failed.
     """
+    recover()
     uninstalled = environment.installed(name) is not None
     if uninstalled:
         environment.uninstall(name, with_)

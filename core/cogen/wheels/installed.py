@@ -59,12 +59,12 @@ def check_installed(
         return
     root = Path(str(found.locate_file("")))
     yield from _recorded(found, root, points)
-    yield from beside(root, project, found.version, points.values())
+    yield from beside(root, project, info_name(found), points.values())
 
 
 def _recorded(found: Distribution, root: Path, points: dict[str, str]) -> Iterator[str]:
     """What RECORD says that installing wrote."""
-    info = _info(found)
+    info = info_name(found)
     try:
         listed = [row[0] for row in rows((found.read_text("RECORD") or "").encode())]
     except WheelError as error:
@@ -82,10 +82,10 @@ def _recorded(found: Distribution, root: Path, points: dict[str, str]) -> Iterat
             yield error.message
 
 
-def beside(root: Path, project: str, version: str, packages: Collection[str]) -> Iterator[str]:
+def beside(root: Path, project: str, info: str, packages: Collection[str]) -> Iterator[str]:
     """What lies in site-packages under a name of this plugin and is not its own: it could be taken for it."""
     own = package_of(project)
-    expected = {*packages, f"{own}-{version}.dist-info"}
+    expected = {*packages, info}
     try:
         names = sorted(path.name for path in root.iterdir())
     except OSError:
@@ -142,7 +142,7 @@ def recorded_files(found: Distribution) -> dict[str, str]:
 
     :raises WheelError: RECORD cannot be read.
     """
-    info, listed = _info(found), {}
+    info, listed = info_name(found), {}
     for row in rows((found.read_text("RECORD") or "").encode()):
         own = row[0].startswith(f"{info}/") and row[0].partition("/")[2] in INSTALLERS
         if len(row) == 3 and row[1].startswith("sha256=") and not own and not is_compiled(row[0]):
@@ -177,5 +177,6 @@ def sha256_of(path: Path) -> str | None:
         return None
 
 
-def _info(found: Distribution) -> str:
+def info_name(found: Distribution) -> str:
+    """Name of the folder that holds a distribution's metadata."""
     return str(getattr(found, "_path", "")).replace("\\", "/").rstrip("/").rpartition("/")[2]

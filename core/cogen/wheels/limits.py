@@ -12,8 +12,8 @@ class Limits:
     """Sizes in bytes. An operator sets ``unpacked``, ``members`` and ``metadata``; the others are nobody's wish.
 
     ``headers``: lines before METADATA's long text; reading them takes time by their number, squared.
-    ``texts``: of all held-out parts of an expert, each counted as often as a suite names it. ``pinned``: of all weights in
-    the wheel, each counted as often as an expert pins it.
+    ``texts``: of all held-out parts of an expert, each counted as often as a suite names it. ``pinned``: of all
+    weights in the wheel, each counted as often as an expert pins it.
     """
 
     unpacked: int = 1024 * MB
