@@ -184,12 +184,12 @@ def install(client: Client, verified: Verified, with_: environment.Tool, file: P
     release, wheel = verified.release, verified.wheel
     project.recorded(file)  # before anything is changed: a file that can't be read can't be written
     site = environment.site_packages()
-    found = environment.installed(release.project)
-    again = found is not None and (environment.editable(found) or Version(found.version) == Version(release.version))
+    found = environment.installed_at(release.project, site)
+    again = found is not None and (environment.editable(found) or found.version == release.version)
     with staged(wheel, release.sha256, verified.beside, with_) as stage:
         paths = [*touched(site, wheel), *stage.touched(site)]
         keys = config_dir() / "known-keys.json"
-        paths += [receipt_path(release.project), file.absolute(), keys]
+        paths += [receipt_path(release.project), file.absolute(), keys, Path(sys.prefix) / ".lock"]  # the last is uv's
         roots = (Path(sys.prefix), file.absolute().parent, keys.parent)
         with undoable(release.project, (_highest(path, roots) for path in paths)):
             forget_compiled(site, wheel)
@@ -214,14 +214,10 @@ def _highest(path: Path, roots: Iterable[Path]) -> Path:
 def _check_done(verified: Verified, with_: environment.Tool, site: Path) -> None:
     """What the tool made of the environment is what was verified, file by file."""
     release, wheel = verified.release, verified.wheel
-    now = environment.installed(release.project)
+    now = environment.installed_at(release.project, site)
     if now is None or Version(now.version) != Version(release.version):
         raise environment.InstallError(
-            f"{with_} installed something else than {release.filename}", hint="see `pip list`"
-        )
-    if Path(str(now.locate_file(""))).resolve() != site.resolve():
-        raise environment.InstallError(
-            f"{with_} installed {release.filename} outside of {site}", hint="use a virtual environment of your own"
+            f"{with_} did not install {release.filename} in {site}", hint="use a virtual environment of your own"
         )
     if changed := [*compare_files(site, wheel.files, wheel.info), *check_installed(now, allow=verified.consent.allow)]:
         raise environment.InstallError(

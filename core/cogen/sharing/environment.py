@@ -50,6 +50,14 @@ def installed(project: str) -> Distribution | None:
         return None
 
 
+def installed_at(project: str, site: Path) -> Distribution | None:
+    """The distribution that lies in this folder, where installers put theirs; others may lie elsewhere on the path."""
+    from importlib.metadata import distributions
+
+    importlib.invalidate_caches()
+    return next(iter(distributions(name=project, path=[str(site)])), None)
+
+
 def editable(found: Distribution) -> bool:
     """Is it a link to a source tree?"""
     return '"editable": true' in (found.read_text("direct_url.json") or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
@@ -23,8 +24,13 @@ def check_free(site: Path, wheel: Wheel) -> None:
 
     :raises InstallError: names the first file that is somebody else's, or nobody's.
     """
-    found = environment.installed(wheel.project)
+    found = environment.installed_at(wheel.project, site)
     own = set(listed(found)) if found is not None else set()
+    if found is not None and not found.metadata["Version"]:
+        raise environment.InstallError(
+            f"{info_name(found)} holds no METADATA: something was left half done",
+            hint=f"delete {site / info_name(found)}",
+        )
     if found is not None and not environment.editable(found):
         _check_own(found, wheel)
     tops = {name.partition("/")[0] for name in wheel.files}
@@ -75,7 +81,8 @@ def owner(path: Path) -> str | None:
     """The distribution whose RECORD names this file; all of them are read, so only to say what is wrong."""
     for found in distributions():
         root = Path(str(found.locate_file("")))
-        if path.is_relative_to(root) and path.relative_to(root).as_posix() in listed(found):
+        name = os.path.relpath(path, root).replace(os.sep, "/")
+        if name in listed(found):
             return str(canonicalize_name(found.metadata["Name"]))
     return None
 
@@ -90,7 +97,7 @@ def touched(site: Path, wheel: Wheel) -> Iterator[Path]:
     for path in sorted(site.iterdir()):
         if path.name not in tops and (is_own(wheel.project, path.name) or path.name.startswith(f"{own}-")):
             yield path
-    if (found := environment.installed(wheel.project)) is not None:
+    if (found := environment.installed_at(wheel.project, site)) is not None:
         root = Path(str(found.locate_file("")))
         for name in listed(found):  # a link to a source tree has files of other names
             if name.partition("/")[0] not in tops and not is_own(wheel.project, name.partition("/")[0]):
