@@ -52,8 +52,9 @@ def _check_headers(raw: bytes, limits: Limits) -> None:
 
     The reader looks each name up among all lines, so their number counts squared; brackets of a marker nest.
     """
-    head = re.split(rb"\r?\n[ \t]*\r?\n|\r\r", raw, maxsplit=1)[0]
-    lines = re.split(rb"\r\n|\n|\r", head)
+    # only a line without even a blank ends them, for the reader
+    head = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").partition(b"\n\n")[0]
+    lines = head.strip(b"\n").split(b"\n")
     if len(head) > limits.header_bytes or len(lines) > 20 * limits.headers:
         raise WheelError("METADATA has more than fits before its long text", hint="shorten it", too_large=True)
     names = [line for line in lines if line[:1] not in (b" ", b"\t")]
