@@ -87,9 +87,11 @@ def test_files_that_are_too_large_for_what_they_are(tmp_path: Path) -> None:
         ("X:\n \n" + "".join(f"X-{number}:\r" for number in range(3000)), "3,005 fields"),
         ("Content-Type: multipart/mixed; boundary=a\n", "has parts"),
         ("MIME-Version: 1.0\n", "has parts"),
-        ("Requires-Dist: x; " + "(" * 900 + "\n", "that nobody can read"),
-        ("Requires-Dist: x" + ",>1" * 500 + "\n", "that nobody can read"),
-        ("Requires-Python: " + "(" * 100 + "\n", "that nobody can read"),
+        ("Requires-Dist: x; " + "(" * 900 + "\n", "brackets in brackets"),
+        ("Requires-Dist: x" + ",>1" * 500 + "\n", "at most 1,000"),
+        ("Description-Content-Type: " + "a;" * 1000 + "\n", "at most 200"),
+        ("Description-Content-Type: a\n" + " a;\n" * 1000, "at most 200"),
+        ("Requires-Python: " + "(" * 100 + "\n", "brackets in brackets"),
     ],
 )
 def test_metadata_that_would_take_minutes(head: str, message: str) -> None:
@@ -122,6 +124,14 @@ def test_a_few_bytes_that_name_the_same_file_a_thousand_times(tmp_path: Path) ->
     line = json.dumps({"text": "word " * 1000}).encode() + b"\n"
     content["suites/test.jsonl"] = b"".join(line.replace(b"word", b"%04d" % n) for n in range(300))
     refuse(build(tmp_path, content=content), "bytes of text, at most 67,108,864", True)
+    for changes, message in (
+        ({"domains": [f"d{n}" for n in range(101)]}, "101 domains, at most 100"),
+        ({"languages": ["en"] * 101}, "101 languages, at most 100"),
+    ):
+        refuse(build(tmp_path, **changes), message, True)
+    content = package_files("power", suites=many[:60])
+    content["suites/heldout.yaml"] += b"# " + b"x" * 5_000
+    refuse(build(tmp_path, content=content), "bytes, at most 262,144", True)
     points = "[cogen]\n" + "".join(f"e{number} = {CODE}__{number}\n" for number in range(65))
     refuse(build(tmp_path, points=points), "has 65 experts, at most 64", True)
 
@@ -183,3 +193,13 @@ def test_many_short_documents_against_many_samples(tmp_path: Path) -> None:
         file.write(json.dumps({"text": "T7, u7!"}) + "\n")
     with pytest.raises(Exception, match=r"document 50001 of suites/test\.jsonl stands in the samples"):
         overlap.compare_texts(expert)
+
+
+@pytest.mark.parametrize("text", ["[" * 7_000, "a: [" + "1," * 7_000 + "]", "a: " + "1:" * 7_000 + "1", "{" * 7_000])
+def test_task_files_that_would_take_seconds(tmp_path: Path, text: str) -> None:
+    from cogen.errors import UnsafeError
+    from cogen.evals.safe_yaml import read_yaml
+
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UnsafeError, match="more than 6,000 values"):
+        read_yaml(tmp_path / "x.yaml")

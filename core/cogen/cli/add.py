@@ -40,11 +40,14 @@ def command(
     from cogen.sharing import add, environment
     from cogen.sharing.registry import required
     from cogen.sharing.resolve import parse, resolve
+    from cogen.sharing.snapshot import recover
     from cogen.trust import brief, read_identity
 
     wanted, version = parse(name)
     tool = environment.tool(with_)
     client = Client(required(registry))
+    for left in recover():
+        out.warn(f"an earlier add of {left} was killed: what was there before was put back")
     release = resolve(client, wanted, version)
     if release.yanked:
         out.warn(f"{release.project} {release.version} was yanked by {release.publisher}")

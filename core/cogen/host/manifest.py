@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MANIFEST = "expert.toml"
 #: Errors that one line names; the rest are counted.
 _SHOWN = 3
+#: Errors that are put into words; a hostile manifest has a hundred thousand.
+_LOOKED = 200
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ def validate(raw: Mapping[str, Any]) -> Reading:
 
 def one_line(error: ValidationError) -> str:
     """pydantic's report as one readable line that names the fields."""
-    problems = list(dict.fromkeys(_problem(item["loc"], item["type"], item["msg"]) for item in error.errors()))
-    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    looked, rest = found[:_LOOKED], len(found[_LOOKED:])
+    problems = list(dict.fromkeys(_problem(item["loc"], item["type"], item["msg"]) for item in looked))
+    count = len(problems) + rest - _SHOWN
+    more = f" (and {count} more)" if count > 0 else ""
     return "; ".join(problems[:_SHOWN]) + more
 
 

@@ -32,7 +32,7 @@ def check_free(site: Path, wheel: Wheel) -> None:
             hint=f"delete {site / info_name(found)}",
         )
     if found is not None and not environment.editable(found):
-        _check_own(found, wheel)
+        check_own(found, wheel.project)
     tops = {name.partition("/")[0] for name in wheel.files}
     for name, path in files_of(site, [top for top in tops if (site / top).is_dir()]):
         if name in own or is_compiled(name):
@@ -53,18 +53,19 @@ def check_free(site: Path, wheel: Wheel) -> None:
         raise environment.InstallError(line, hint="delete it and try again: it could be taken for the plugin")
 
 
-def _check_own(found: Distribution, wheel: Wheel) -> None:
-    """What is replaced lists its own files alone: an installer deletes whatever a RECORD names."""
+def check_own(found: Distribution, project: str) -> None:
+    """What is replaced or removed lists its own files alone: an installer deletes whatever a RECORD names.
+
+    :raises InstallError: it names somebody else's.
+    """
     info = info_name(found)
     for name in listed(found):
         top = name.partition("/")[0]
         try:
-            check_place(
-                name if not is_compiled(name) else f"{top}/x", info, {top} if is_own(wheel.project, top) else ()
-            )
+            check_place(name if not is_compiled(name) else f"{top}/x", info, {top} if is_own(project, top) else ())
         except WheelError:
             raise environment.InstallError(
-                f"{wheel.project} {found.version} is installed and lists {name}, which is not its own",
+                f"{project} {found.version} is installed and lists {name}, which is not its own",
                 hint=f"delete {info} by hand, and reinstall the package that the file belongs to",
             ) from None
 

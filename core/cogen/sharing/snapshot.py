@@ -11,6 +11,7 @@ what did not exist is removed again. No installer takes part: an installer belie
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -33,33 +34,62 @@ def home() -> Path:
 
 @contextlib.contextmanager
 def undoable(name: str, paths: Iterable[Path]) -> Iterator[None]:
-    """Put these paths back as they were if the block fails in any way."""
-    place = _take(home() / name, paths)
-    try:
-        yield
-    except BaseException:
-        with _undisturbed():
-            _restore(place)
-        raise
-    _drop(place)
+    """Put these paths back as they were if the block fails in any way.
+
+    :raises CogenError: another process is installing here.
+    """
+    with _alone() as alone:
+        if not alone:
+            raise CogenError("another command is installing into this environment", hint="wait until it has ended")
+        place = _take(home() / name, paths)
+        try:
+            yield
+        except BaseException:
+            with _undisturbed():
+                _restore(place)
+            raise
+        _drop(place)
 
 
 def recover() -> list[str]:
-    """Undo what a killed process left half done; the names of the distributions."""
-    try:
-        places = sorted(path for path in home().iterdir() if path.is_dir())
-    except OSError:
+    """Undo what a killed process left half done; the names of the distributions.
+
+    What a process that still runs is doing is left to it.
+    """
+    if not home().is_dir():
         return []
     found = []
-    for place in places:
-        if place.suffix in (".part", ".done"):
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            with _undisturbed():
-                _restore(place)
-            found.append(place.name)
-    _tidy()
+    with _alone() as alone:
+        for place in sorted(path for path in home().iterdir() if path.is_dir()) if alone else ():
+            if place.suffix in (".part", ".done"):
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                with _undisturbed():
+                    _restore(place)
+                found.append(place.name)
+        _tidy()
     return found
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[bool]:
+    """Does nobody else install into this environment, for the length of a ``with``? A killed process holds nothing."""
+    from filelock import FileLock, Timeout
+
+    from cogen.checkpoints.cache import cache_dir
+
+    place = cache_dir() / "environments" / f"{hashlib.sha256(sys.prefix.encode()).hexdigest()[:16]}.lock"
+    place.parent.mkdir(exist_ok=True)
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def first_missing(path: Path, root: Path) -> Path:

@@ -84,7 +84,7 @@ def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
         finding.problems.append(f"version {found.version} is installed, {receipt.version} was verified")
     else:
         root, info = Path(str(found.locate_file(""))), info_name(found)
-        lines = [*compare_files(root, receipt.files, info), *check_installed(found, allow=receipt.allow)]
+        lines = [*compare_files(root, receipt.files, info), *check_installed(found, allow=_allowed(receipt))]
         finding.problems += dict.fromkeys(lines)
         finding.kind = _kind(found)
         if finding.kind == "code" and receipt.code is False:
@@ -132,7 +132,7 @@ def _wheel(receipt: Receipt, finding: Finding) -> None:
         finding.notes.append("the copy of the wheel in the cache is damaged; `cogen add` fetches it again")
         return
     try:
-        if read_wheel(path, allow=receipt.allow).files != receipt.files:
+        if read_wheel(path, allow=_allowed(receipt)).files != receipt.files:
             finding.problems.append("the receipt lists other files than the wheel holds")
     except WheelError as error:
         finding.problems.append(f"the wheel holds what no plugin may hold: {error.message}")
@@ -174,6 +174,11 @@ def _ask(receipt: Receipt, finding: Finding) -> None:
         finding.notes.append(f"the registry was not asked: {error.message}")
     except (KeyError, TypeError, IndexError):
         finding.notes.append("the registry answered in a form that is not known")
+
+
+def _allowed(receipt: Receipt) -> list[str] | None:
+    """What it may require; any, where it was added before that was asked."""
+    return None if receipt.code is None else receipt.allow
 
 
 def _kind(found: Distribution) -> str | None:

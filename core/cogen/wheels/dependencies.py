@@ -18,12 +18,14 @@ HOST = "cogen-core"
 _SAY = 'say dependencies = ["cogen-core"] in pyproject.toml'
 
 
-def check_dependencies(requires: Iterable[Requirement], allow: Collection[str] = (), host: str | None = None) -> None:
-    """:param allow: names that are allowed beside cogen-core.
+def check_dependencies(
+    requires: Iterable[Requirement], allow: Collection[str] | None = (), host: str | None = None
+) -> None:
+    """:param allow: names that are allowed beside cogen-core; ``None``: any.
     :param host: version of the cogen-core that is installed where the plugin is to go; ``None``: anywhere.
     :raises WheelError: names the first requirement that is not allowed.
     """
-    allowed = {canonicalize_name(name) for name in allow}
+    allowed = {canonicalize_name(name) for name in allow or ()}
     found = False
     for one in requires:
         name = canonicalize_name(one.name)
@@ -34,7 +36,7 @@ def check_dependencies(requires: Iterable[Requirement], allow: Collection[str] =
         if name == HOST:
             _check_host(one, host)
             found = True
-        elif name not in allowed:
+        elif allow is not None and name not in allowed:
             extra = " in an extra" if "extra" in str(one.marker or "") else ""
             raise WheelError(
                 f"it requires {one.name[:100]}{extra}, and a plugin requires cogen-core alone",

@@ -51,8 +51,7 @@ def check_installed(
         yield error.message
     try:
         said = read_metadata((found.read_text("METADATA") or "").encode(), project, version, limits)
-        if allow is not None:
-            check_dependencies(said.requires, allow, host)
+        check_dependencies(said.requires, allow, host)
     except WheelError as error:
         yield error.message
     if editable:

@@ -12,6 +12,8 @@ class Limits:
     """Sizes in bytes. An operator sets ``unpacked``, ``members`` and ``metadata``; the others are nobody's wish.
 
     ``headers``: lines before METADATA's long text; reading them takes time by their number, squared.
+    ``names``: domains of an expert, languages, sources of its data (ten times as many). ``tasks``: of all task files
+    of an expert, which are YAML.
     ``texts``: of all held-out parts of an expert, each counted as often as a suite names it. ``pinned``: of all
     weights in the wheel, each counted as often as an expert pins it.
     """
@@ -26,6 +28,8 @@ class Limits:
     header_bytes: int = 256 * 1024
     experts: int = 64
     suites: int = 64
+    names: int = 100
+    tasks: int = 256 * 1024
     texts: int = 64 * MB
     pinned: int = 4096 * MB
     #: Bytes that come out for each one that went in, of archives that unpack to more than ``small``.

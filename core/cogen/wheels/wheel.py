@@ -64,7 +64,7 @@ class Wheel:
 
 
 def read_wheel(
-    path: Path, filename: str | None = None, limits: Limits | None = None, *, allow: Collection[str] = (),
+    path: Path, filename: str | None = None, limits: Limits | None = None, *, allow: Collection[str] | None = (),
     host: str | None = None,
 ) -> Wheel:  # fmt: skip
     """Everything that can be said of a wheel by reading it; see :func:`unpacked`."""
@@ -74,13 +74,13 @@ def read_wheel(
 
 @contextmanager
 def unpacked(
-    path: Path, filename: str | None = None, limits: Limits | None = None, *, allow: Collection[str] = (),
+    path: Path, filename: str | None = None, limits: Limits | None = None, *, allow: Collection[str] | None = (),
     host: str | None = None, scratch: Path | None = None,
 ) -> Iterator[tuple[Wheel, Path]]:  # fmt: skip
     """Check a wheel and keep its files in a folder of their own for the length of a ``with``.
 
     :param filename: its name as published; that of ``path`` by default.
-    :param allow: distributions that it may require beside cogen-core.
+    :param allow: distributions that it may require beside cogen-core; ``None``: any.
     :param host: version of the cogen-core that it is to be installed beside.
     :param scratch: an existing folder to unpack in; nothing stays there.
     :raises WheelError: what is wrong with it; ``too_large`` where it is only that.
@@ -191,6 +191,15 @@ def _check_costs(specs: Sequence[ExpertSpec], points: dict[str, str], place: Pat
         root = place / points[spec.id]
         if len(spec.suites) > limits.suites:
             raise _dear(f"{spec.id} has {len(spec.suites)} suites, at most {limits.suites} are allowed")
+        for what, count, most in (
+            ("domains", len(spec.domains), limits.names), ("languages", len(spec.languages), limits.names),
+            ("sources", 0 if spec.data.sources == "unknown" else len(spec.data.sources), 10 * limits.names),
+        ):  # fmt: skip
+            if count > most:
+                raise _dear(f"{spec.id} has {count:,} {what}, at most {most:,} are allowed")
+        tasks = sum(_size(root / suite.task) for suite in spec.suites)
+        if tasks > limits.tasks:
+            raise _dear(f"the task files of {spec.id} have {tasks:,} bytes, at most {limits.tasks:,} are allowed")
         texts = sum(_size(root / part.path) for suite in spec.suites for part in (suite.dev, suite.test))
         if texts > limits.texts:
             raise _dear(f"the suites of {spec.id} have {texts:,} bytes of text, at most {limits.texts:,} are allowed")
