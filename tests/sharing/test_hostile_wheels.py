@@ -334,3 +334,56 @@ class TestUndo:
         (finding,) = verify_all(["power"], online=False)
         assert finding.problems == []
         assert not list((user.packages / CODE).rglob("*.pyc"))
+
+    def test_only_one_at_a_time(self, user: User, tmp_path: Path) -> None:
+        """What another process is installing is neither disturbed nor taken for left over."""
+        from cogen.sharing import snapshot
+
+        path = user.packages / "file.txt"
+        path.write_text("before")
+        whole = user.whole()
+
+        def installing() -> None:
+            with snapshot.undoable("other", [path]):
+                path.write_text("after")
+                assert snapshot.recover() == []
+                assert path.read_text() == "after"
+                with pytest.raises(CogenError, match="another command is installing"):
+                    add_file(build(tmp_path))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            installing()
+        assert user.whole() == whole
+
+
+def test_removing_deletes_nothing_of_others(user: User, tmp_path: Path) -> None:
+    """An installer deletes whatever a RECORD names."""
+    from cogen.sharing.remove import remove
+
+    add_file(build(tmp_path))
+    record = user.packages / INFO / "RECORD"
+    kept = record.read_text()
+    record.write_text(kept + "transformers/__init__.py,,\n../../../../cogen.toml,,\n")
+    before = user.whole()
+    with pytest.raises(CogenError, match="which is not its own"):
+        remove("cogen-plugin-power", Path("cogen.toml"), "uv")
+    assert user.whole() == before
+    record.write_text(kept)
+    assert remove("cogen-plugin-power", Path("cogen.toml"), "uv").uninstalled
+
+
+def test_a_wheel_that_changes_in_the_cache(user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed is the copy that was hashed, and not what lies in the cache by then."""
+    before = user.whole()
+    real = add.prepare
+
+    def prepared(verified: Any, tool: Any) -> Any:
+        found = real(verified, tool)
+        found.wheel.path.write_bytes(b"another file")
+        return found
+
+    monkeypatch.setattr(add, "prepare", prepared)
+    with pytest.raises(CogenError, match="changed while it was looked at"):
+        add_file(build(tmp_path))
+    assert user.whole() == before
