@@ -255,8 +255,9 @@ def publisher_set(
         limits = dict(publisher.limits)
         for item in limit:
             field, _, value = item.partition("=")
-            if field not in Limits.model_fields or not value.isdigit():
-                raise Refused(400, f"{item!r} is not a limit", hint="one of " + ", ".join(Limits.model_fields))
+            known = [name for name, one in Limits.model_fields.items() if one.annotation in (int, float)]
+            if field not in known or not value.isdigit():
+                raise Refused(400, f"{item!r} is not a limit", hint="one of " + ", ".join(known))
             limits[field] = int(value)
         publisher.limits = limits
         log.record(session, log.operator(), "publisher.set", name, limits=limits)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 
 class Refused(Exception):
@@ -22,3 +23,18 @@ class Refused(Exception):
 def missing(what: str, hint: str) -> Refused:
     """404, in the same words whether it is hidden or not there."""
     return Refused(404, f"there is no {what}", hint=hint)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What a wheel may hold is said by :mod:`cogen.wheels`, for clients too; here it is an answer of HTTP.
+
+    :raises Refused: 400 for what is wrong, 413 for what is too large.
+    """
+    from cogen.wheels.errors import WheelError
+
+    try:
+        yield
+    except WheelError as error:
+        status = 413 if error.too_large else 400
+        raise Refused(status, error.message, hint=error.hint or "see docs/registry.md") from None

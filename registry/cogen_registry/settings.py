@@ -20,6 +20,8 @@ class Limits(BaseModel):
     unpacked: int = GB
     members: int = 5_000
     metadata: int = 2 * MB
+    #: Distributions that a plugin may require beside cogen-core.
+    allow_dependencies: tuple[str, ...] = ()
     weight: int = Field(50 * GB, description="one file of weights")
     #: A body of JSON, which is read whole; of the expert API, which asks for a token first, four times as much.
     json_body: int = MB

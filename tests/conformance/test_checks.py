@@ -55,8 +55,26 @@ def test_dependency_on_the_unrelated_cogen(site: Path) -> None:
     text = metadata.read_text()
     metadata.write_text(text.replace("Requires-Dist: cogen-core", "Requires-Dist: cogen>=1"))
     assert "unrelated package" in failed()["dependencies"]
-    metadata.write_text(text.replace("Requires-Dist: cogen-core", "Requires-Dist: numpy"))
+    metadata.write_text(text.replace("Requires-Dist: cogen-core\n", ""))
     assert "does not depend on cogen-core" in failed()["dependencies"]
+    metadata.write_text(text.replace("Requires-Dist: cogen-core", "Requires-Dist: cogen-core\nRequires-Dist: numpy"))
+    assert "it requires numpy, and a plugin requires cogen-core alone" in failed()["dependencies"]
+    assert all(check.ok is not False for check in run_checks("power", allow=["NumPy"]))
+
+
+def test_what_no_plugin_may_install(site: Path) -> None:
+    """The rule of wheels, on what is installed: commands, files of others, look-alikes beside the package."""
+    install(site, "power")
+    info = site / "cogen_plugin_power-1.0.dist-info"
+    points = (info / "entry_points.txt").read_text()
+    (info / "entry_points.txt").write_text(points + "[console_scripts]\nls = cogen_plugin_power:main\n")
+    assert "the group console_scripts" in failed()["files"]
+    (info / "entry_points.txt").write_text(points)
+    (info / "RECORD").write_text("transformers/__init__.py,,\n")
+    assert "transformers/__init__.py lies outside" in failed()["files"]
+    (info / "RECORD").unlink()
+    (site / "cogen_plugin_power.py").write_text("import os")
+    assert "cogen_plugin_power.py: added beside its packages" in failed()["files"]
 
 
 @pytest.mark.parametrize(

@@ -169,4 +169,4 @@ def test_by_pytest(site: Path, tmp_path: Path) -> None:
         capture_output=True, text=True, env=env, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout
-    assert "9 passed, 8 skipped" in run.stdout
+    assert "10 passed, 8 skipped" in run.stdout

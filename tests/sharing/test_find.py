@@ -120,7 +120,9 @@ def test_without_a_registry(
     assert [one["id"] for one in told["experts"]] == ["tumours", "oncology"]
     assert main(["search", "grid"]) == 0
     text = capsys.readouterr()
-    assert text.out.splitlines()[0].split() == ["id", "title", "publisher", "licence", "size", "signed"]
+    assert text.out.splitlines()[0].split() == [
+        "id", "title", "publisher", "licence", "size", "signed", "kind",
+    ]  # fmt: skip
     assert "The tests" in text.out  # what is installed wins over the index
     assert "cogen login" in text.err
 

@@ -61,11 +61,12 @@ def test_publish_search_add_verify_remove(
     said = user("verify", name)
     assert said.code == 1
     assert [problem.partition(",")[0] for problem in said.data["findings"][0]["problems"]] == [
+        f"cogen_plugin_{module}/more.py: added",
         f"cogen_plugin_{module}/samples.jsonl: missing",
         f"cogen_plugin_{module}/weights/adapter_model.safetensors: altered",
-        f"cogen_plugin_{module}/more.py: added",
+        "it holds code",
     ]
-    # the same version again: its files are replaced, which pip alone would not do; what was added stays in the way
+    # the same version again: its files are replaced, which pip alone would not do; what nobody installed is in the way
     assert "more.py: added | delete that file" in user.refused("add", name, "--with", tool)
     (package / "more.py").unlink()
     user.ok("add", name, "--with", tool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -56,20 +58,28 @@ def test_composites(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert "1 of 1 differ" in told.err
 
 
+def write_record(site: Path, info: Path) -> None:
+    """As pip writes it."""
+    lines = []
+    for path in sorted(path for path in site.rglob("*") if path.is_file()):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).decode().rstrip("=")
+        lines.append(f"{path.relative_to(site).as_posix()},sha256={digest},{path.stat().st_size}\n")
+    (info / "RECORD").write_text("".join([*lines, f"{info.name}/RECORD,,\n"]))
+
+
 def test_what_was_not_added_from_a_registry(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package = install(site, "power")
     info = site / "cogen_plugin_power-1.0.dist-info"
-    (info / "RECORD").write_text(
-        "cogen_plugin_power/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"
-    )
+    write_record(site, info)
     assert main(["verify", "power", "--json"]) == 0
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
-    assert (finding["files"], finding["key"]) == (1, None)
+    assert (finding["files"], finding["key"], finding["kind"]) == (10, None, "data")
     assert "RECORD alone" in finding["notes"][0]
     (package / "__init__.py").write_text("x = 1")
     assert main(["verify", "--json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert finding["problems"][0].startswith("cogen_plugin_power/__init__.py: altered")
+    assert finding["kind"] == "code"
     assert main(["verify", "nobody", "--json"]) == 3
     assert "not installed" in capsys.readouterr().out
 

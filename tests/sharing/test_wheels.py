@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from support.trees import built, tree
 
-from cogen.errors import CogenError, SpecError, UnsafeError, UsageError
+from cogen.errors import CogenError, SpecError, UsageError
 from cogen.sharing.publishing.build import BuildError, build_wheel
 from cogen.sharing.publishing.check import check_wheel
 from cogen.sharing.wheels import read_wheel
 from cogen.trust.files import sha256_of
+from cogen.wheels import WheelError
 
 
 @pytest.fixture(scope="module")
@@ -74,26 +75,26 @@ def test_a_check_that_fails_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("../evil.py", "holds the path"),
-        ("/etc/evil", "holds the path"),
-        ("a/../../evil", "holds the path"),
-        ("a\\evil", "holds the path"),
-        ("C:/evil", "holds the path"),
-        ("cogen_plugin_power-1.0.data/data/share/cogen/receipts/x.json", "outside of its package"),
-        ("evil.pth", "outside of its package"),
-        ("more.py", "other files than its RECORD"),
-        ("cogen_plugin_power/more.py", "other files than its RECORD"),
+        ("../evil.py", "not a path|has characters"),
+        ("/etc/evil", "not a path|has characters"),
+        ("a/../../evil", "not a path|has characters"),
+        ("a\\evil", "not a path|has characters"),
+        ("C:/evil", "not a path|has characters"),
+        ("cogen_plugin_power-1.0.data/data/share/cogen/receipts/x.json", "outside of the plugin"),
+        ("evil.pth", "outside of the plugin"),
+        ("more.py", "outside of the plugin"),
+        ("cogen_plugin_power/more.py", "RECORD and the archive differ"),
     ],
 )
 def test_members_that_do_not_belong_there(wheel: Path, tmp_path: Path, name: str, error: str) -> None:
-    with pytest.raises(UnsafeError, match=error):
+    with pytest.raises(WheelError, match=error):
         read_wheel(changed(wheel, tmp_path / "bad", {name: b"x"}))
 
 
 def test_a_member_that_is_not_what_its_record_says(wheel: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsafeError, match=r"__init__\.py is not what its RECORD says"):
+    with pytest.raises(WheelError, match=r"__init__\.py is not the file that RECORD lists"):
         read_wheel(changed(wheel, tmp_path / "bad", {"cogen_plugin_power/__init__.py": b"import os"}))
-    with pytest.raises(UnsafeError, match="other files than its RECORD"):
+    with pytest.raises(WheelError, match="RECORD and the archive differ"):
         read_wheel(changed(wheel, tmp_path / "bad", {"cogen_plugin_power/__init__.py": None}))
 
 

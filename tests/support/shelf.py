@@ -60,6 +60,7 @@ def put(
     state: str = "released",
     parameters: int = 1000,
     yanked: str | None = None,
+    code: bool | None = False,
     **changes: Any,
 ) -> int:
     """One released expert; its row's id. It becomes the current one. ``changes`` are of its manifest."""
@@ -78,7 +79,7 @@ def put(
         release = Release(
             project_id=project.id, version=version, same=canonicalize_version(Version(version)), state=state,
             yanked=yanked, filename=f"{name.replace('-', '_')}-{version}-py3-none-any.whl", sha256=sha256, size=1234,
-            metadata_sha256=sha256, summary=spec.summary,
+            metadata_sha256=sha256, summary=spec.summary, code=code,
         )  # fmt: skip
         session.add(release)
         session.flush()

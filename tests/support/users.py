@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import site
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,9 @@ class User:
         (core / "METADATA").write_text("Metadata-Version: 2.1\nName: cogen-core\nVersion: 0.1.0\n")
         (core / "INSTALLER").write_text("uv" if shutil.which("uv") else "pip")
 
-    def __call__(self, *arguments: str) -> Said:
+    @contextmanager
+    def there(self) -> Iterator[None]:
+        """What runs in the block runs as if it ran in this user's environment, home and settings."""
         with self._patch.context() as patch:
             patch.setenv("COGEN_CONFIG", str(self.home / "config"))
             patch.setenv("COGEN_CACHE", str(self.home / "cache"))
@@ -58,10 +62,24 @@ class User:
             patch.setattr(sys, "executable", str(self.env / "bin" / "python"))
             patch.setattr(sys, "path", [str(self.packages), *sys.path])
             patch.chdir(self.home)
+            yield
+
+    def __call__(self, *arguments: str) -> Said:
+        with self.there():
             self._capsys.readouterr()
             code = main([*arguments, "--json"])
         told = self._capsys.readouterr()
         return Said(code, json.loads(told.out) if told.out.strip() else None, told.err)
+
+    def whole(self) -> dict[str, tuple[int, str]]:
+        """Every file and link of the environment, and what the user has beside it but the cache: mode and bytes."""
+        found = {}
+        for top in (self.env, self.home / "config", self.project):
+            for path in [top, *top.rglob("*")]:
+                if path.is_symlink() or path.is_file():
+                    content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+                    found[str(path)] = (path.lstat().st_mode, hashlib.sha256(content).hexdigest())
+        return found
 
     def ok(self, *arguments: str) -> Any:
         """The answer of a command that has to succeed."""

@@ -105,3 +105,19 @@ def raw(folder: Path, filename: str, members: Iterable[Member]) -> Path:
 
 def _hash(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+
+
+def plain(folder: Path, name: str, version: str, requires: Iterable[str] = ()) -> Path:
+    """The wheel of any library: one module, and a command of its name."""
+    module = name.replace("-", "_")
+    info = f"{module}-{version}.dist-info"
+    needed = "".join(f"Requires-Dist: {one}\n" for one in requires)
+    members = {
+        f"{module}.py": f"version = {version!r}\n\n\ndef main():\n    print(version)\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name}-run = {module}:main\n".encode(),
+    }
+    lines = [f"{path},sha256={_hash(data)},{len(data)}\n" for path, data in members.items()]
+    members[f"{info}/RECORD"] = "".join([*lines, f"{info}/RECORD,,\n"]).encode()
+    return raw(folder, f"{module}-{version}-py3-none-any.whl", members.items())

@@ -16,6 +16,15 @@ def command(
     key: Annotated[
         str | None, typer.Option(help="Fingerprint that the publisher gave you; accepts a key that is new, too.")
     ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Accept a plugin with code, which can do what you can.")
+    ] = False,
+    allow_dependency: Annotated[
+        list[str] | None, typer.Option(help="A package that it may require beside cogen-core; may be repeated.")
+    ] = None,
+    allow_upgrade: Annotated[
+        list[str] | None, typer.Option(help="An installed package that may be replaced for that; may be repeated.")
+    ] = None,
     project: Annotated[Path, typer.Option(help="The file that records it.")] = Path("cogen.toml"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Verify everything, install nothing.")] = False,
     weights: Annotated[bool, typer.Option(help="Fetch and verify weights that the registry holds, too.")] = True,
@@ -24,18 +33,21 @@ def command(
 ) -> None:
     """Install an expert after checking who signed it: exactly the file that was verified.
 
-    A publisher's key is remembered when it is first seen; another one is refused later. What the expert depends on
-    comes from the index that your pip or uv is configured for.
+    A publisher's key is remembered when it is first seen; another one is refused later. An expert is data: one that
+    holds code needs --allow-code. It requires cogen-core alone: nothing else is installed, no index is asked.
     """
     from cogen.remote.client import Client
     from cogen.sharing import add, environment
     from cogen.sharing.registry import required
     from cogen.sharing.resolve import parse, resolve
+    from cogen.sharing.snapshot import recover
     from cogen.trust import brief, read_identity
 
     wanted, version = parse(name)
     tool = environment.tool(with_)
     client = Client(required(registry))
+    for left in recover():
+        out.warn(f"an earlier add of {left} was killed: what was there before was put back")
     release = resolve(client, wanted, version)
     if release.yanked:
         out.warn(f"{release.project} {release.version} was yanked by {release.publisher}")
@@ -49,12 +61,24 @@ def command(
         identity = read_identity(trusted.public_key)
         whose = f"{identity}, {trusted.key}," if identity else f"the key {trusted.key}"
         out.status(f"trusting {whose} of {release.publisher} {how}")
+    consent = add.consented(
+        release, project, code=allow_code, allow=allow_dependency or (), upgrade=allow_upgrade or ()
+    )
     with out.progress(None, f"fetching {release.filename}", "bytes") as bar:
-        verified = add.fetch(client, release, trusted, weights=weights, advance=bar.advance)
+        verified = add.fetch(
+            client, release, trusted, weights=weights, consent=consent, advance=bar.advance
+        )  # fmt: skip
+    verified = add.prepare(verified, tool)
+    kind = "code" if verified.wheel.code else "data"
+    out.status(f"{release.project} {release.version} is {'a plugin with code' if kind == 'code' else 'data alone'}")
+    for one in verified.beside:
+        instead = f" in place of {one.instead}" if one.instead else ""
+        out.status(f"it brings {one.name} {one.version}{instead} (sha256 {one.sha256})")
     facts: dict[str, Any] = {
         "project": release.project, "version": release.version, "experts": [s.id for s in verified.wheel.experts],
         "publisher": release.publisher, "key": trusted.key if trusted else None, "sha256": release.sha256,
-        "registry": client.url, "weights": [one.model_dump(exclude={"files"}) for one in verified.weights],
+        "registry": client.url, "kind": kind, "beside": [str(one) for one in verified.beside],
+        "weights": [one.model_dump(exclude={"files"}) for one in verified.weights],
     }  # fmt: skip
     signed = f"signed by {release.publisher} ({brief(trusted.public_key)})" if trusted else "not signed"
     if dry_run:

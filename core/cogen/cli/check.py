@@ -32,13 +32,16 @@ def command(
         Path | None,
         typer.Option(help="The training text: a recipe, folder or file. Held-out text is searched for in it."),
     ] = None,
+    allow_dependency: Annotated[
+        list[str] | None, typer.Option(help="A package that it may require beside cogen-core; may be repeated.")
+    ] = None,
 ) -> None:
     """Test an expert plugin against the contract; ends with exit code 1 if a check fails."""
     from cogen.conformance import run_checks
 
     checks = []
     with out.progress(None, f"checking {name}") as bar:
-        for check in run_checks(name, level.value, texts=texts):
+        for check in run_checks(name, level.value, texts=texts, allow=allow_dependency or ()):
             bar.describe(check.name)
             mark = {True: "✓", False: "✗", None: "-"}[check.ok]
             out.text(f"{mark} {check.name}: {check.message}")

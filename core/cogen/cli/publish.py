@@ -35,6 +35,9 @@ def command(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check, send nothing.")] = False,
+    allow_dependency: Annotated[
+        list[str] | None, typer.Option(help="A package that it may require beside cogen-core; may be repeated.")
+    ] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds until it has to be visible.")] = 60.0,
     registry: Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")] = None,
 ) -> None:
@@ -52,7 +55,7 @@ def command(
     if identity and key is not None:
         raise UsageError("--identity and --key are two ways to sign", hint="leave one out")
     signer = IdentitySigner() if identity else key
-    order = Order(folder.resolve(), known, to == Target.hub, weights, signer, wait)
+    order = Order(folder.resolve(), known, to == Target.hub, weights, signer, wait, tuple(allow_dependency or ()))
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         wheel, outcome = prepare(order, Path(place), out.status)
         where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub"}[to.value]

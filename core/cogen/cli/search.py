@@ -37,7 +37,7 @@ def command(
         total, cards = choose(list(known.values()), wish)
         place = "what is installed" + (f" and {index}" if index else "")
     if cards:
-        heads = ["id", "title", "publisher", "licence", Column("size", justify="right"), "signed"]
+        heads = ["id", "title", "publisher", "licence", Column("size", justify="right"), "signed", "kind"]
         out.table([_row(card) for card in cards], heads)
     if note:
         out.hint(note)
@@ -62,6 +62,7 @@ def _row(card: dict[str, Any]) -> dict[str, Any]:
         "licence": _plain(card.get("licence")),
         "size": shown(float(card.get("parameters") or 0)),
         "signed": "yes" if card.get("signed") else "no",
+        "kind": {True: "code", False: "data"}.get(card.get("code"), "?"),
     }
 
 

@@ -18,9 +18,21 @@ def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `coge
 
     expert = Host.discover().expert(name)
     spec = expert.spec
+    from cogen.wheels.installed import holds_code
+
+    code = holds_code(expert.root.parent, [expert.root.name])
+    kind = "a plugin with code, which can do what you can" if code else "data alone: nothing of it runs"
     out.text(f"{spec.title} ({spec.id})")
     out.text(spec.summary)
-    _facts("", {**_identity(spec), "distribution": f"{expert.distribution} {expert.version}", "digest": spec.digest})
+    _facts(
+        "",
+        {
+            **_identity(spec),
+            "distribution": f"{expert.distribution} {expert.version}",
+            "kind": kind,
+            "digest": spec.digest,
+        },
+    )
     _facts("Model", _model(spec))
     _facts("Data", _data(spec))
     if spec.data.sources != "unknown":
@@ -35,6 +47,7 @@ def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `coge
             "distribution": expert.distribution,
             "version": expert.version,
             "digest": spec.digest,
+            "code": code,
         }
     )
 

@@ -12,7 +12,7 @@ publisher's claims.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,12 +50,17 @@ def find(host: Host, name: str) -> Plugin:
 
 
 def run_checks(
-    name: str, level: Level = "static", host: Host | None = None, texts: Path | None = None
+    name: str,
+    level: Level = "static",
+    host: Host | None = None,
+    texts: Path | None = None,
+    allow: Collection[str] = (),
 ) -> Iterator[Check]:
     """Check one installed plugin; the checks of a level come after those of the levels below it.
 
     :param texts: the training text, where it is at hand: a recipe of ``cogen train``, a folder or a file. It is
         compared with the held-out text and goes nowhere.
+    :param allow: distributions that it may require beside cogen-core.
     :raises UsageError: it is not installed, or there are no such texts. Everything else that is wrong is a
         :class:`Check` that is not ok.
     """
@@ -66,7 +71,7 @@ def run_checks(
     if texts is not None and not texts.exists():
         raise UsageError(f"{texts} is not there", hint="name a recipe, a folder of texts or a text file")
     failed = False
-    for check in static.checks(plugin):
+    for check in static.checks(plugin, allow):
         failed |= check.ok is False
         yield check
     expert = plugin.expert

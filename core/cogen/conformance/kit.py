@@ -36,6 +36,9 @@ class ExpertConformance:
     #: The training text, for :meth:`test_training_text`: a recipe, a folder or a file.
     texts: ClassVar[str | Path | None] = None
 
+    #: Distributions that it may require beside cogen-core, where its registry and its users allow them.
+    allow: ClassVar[tuple[str, ...]] = ()
+
     _seen: ClassVar[list[Check]]
     _coming: ClassVar[Iterator[Check]]
 
@@ -45,15 +48,19 @@ class ExpertConformance:
         cls._coming = iter(())
         if hasattr(cls, "expert"):
             texts = None if cls.texts is None else Path(cls.texts)
-            cls._coming = run_checks(cls.expert, cls.level, texts=texts)
+            cls._coming = run_checks(cls.expert, cls.level, texts=texts, allow=cls.allow)
 
     def test_manifest(self) -> None:
         """`expert.toml` is there and valid, the id is the entry point's name, the host speaks its API."""
         self._holds("manifest")
 
     def test_dependencies(self) -> None:
-        """The distribution depends on cogen-core."""
+        """The distribution depends on cogen-core, in a range that the installed one is in, and on nothing else."""
         self._holds("dependencies")
+
+    def test_files(self) -> None:
+        """Its name, entry points, packages and files are its own: no commands, nothing that runs at the start."""
+        self._holds("files")
 
     def test_import(self) -> None:
         """Importing the package loads nothing heavy, prints nothing, connects to nothing; its hooks are hooks."""

@@ -25,14 +25,17 @@ def compare_texts(expert: Expert) -> str:
     if not samples:
         raise Failed(f"{spec.samples.path} holds no text", 'one {"text": …} a line')
     whole = "\n".join(f" {text} " for text in samples)
-    runs = {run for text in samples for run in grams(text)}
+    # every run of words up to the length that counts as copied: looked up, where searching takes time by both sizes
+    runs = {run for text in samples for length in range(1, WORDS + 1) for run in grams(text, length)}
     for suite in spec.suites:
         for part in (suite.dev, suite.test):
             for number, text in enumerate(map(normal, texts(expert.root / part.path)), 1):
                 where = f"document {number} of {part.path}"
-                if text and f" {text} " in whole:
+                words = len(text.split())
+                copied = next((run for run in grams(text) if run in runs), None)
+                if text and (text in runs if words < WORDS else copied and f" {text} " in whole):
                     raise Failed(f"{where} stands in the samples", "draw samples from the training part only")
-                if copied := next((run for run in grams(text) if run in runs), None):
+                if copied:
                     raise Failed(
                         f"{where} shares {WORDS} words with the samples: {copied[:60]}…", "remove one of the two"
                     )
@@ -51,9 +54,10 @@ def normal(text: str) -> str:
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
-def grams(text: str) -> Iterator[str]:
+def grams(text: str, length: int = WORDS) -> Iterator[str]:
+    """Runs of so many words."""
     words = text.split()
-    return (" ".join(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1))
+    return (" ".join(words[i : i + length]) for i in range(len(words) - length + 1))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -14,12 +14,15 @@ from cogen.conformance.overlap import compare_texts
 from cogen.conformance.result import Check, Failed, attempt
 from cogen.conformance.shipped import check_digests, check_licences, check_router, check_samples, no_pickles
 from cogen.host import Expert, Plugin
+from cogen.wheels import check_installed
+from cogen.wheels.dependencies import HOST, check_dependencies
 
 
-def checks(plugin: Plugin) -> Iterator[Check]:
+def checks(plugin: Plugin, allow: Collection[str] = ()) -> Iterator[Check]:
     """Everything that can be said from the installed files, and from importing the package."""
     yield from attempt("manifest", partial(_manifest, plugin))
-    yield from attempt("dependencies", partial(_dependencies, plugin.distribution))
+    yield from attempt("dependencies", partial(_dependencies, plugin.distribution, allow))
+    yield from attempt("files", partial(_files, plugin))
     if plugin.module and plugin.root is not None:
         yield from attempt("import", partial(_import, plugin))
     if plugin.expert is not None and plugin.state == "ok":
@@ -48,20 +51,38 @@ def _manifest(plugin: Plugin) -> str:
     return f"valid, id = entry point = {plugin.name}"
 
 
-def _dependencies(distribution: str) -> str:
+def _files(plugin: Plugin) -> str:
+    """What :mod:`cogen.wheels` says of an installed distribution: the rule that a registry and `cogen add` apply."""
+    found = _distribution(plugin.distribution)
+    editable = '"editable": true' in (found.read_text("direct_url.json") or "")
+    for line in check_installed(found, allow=None, editable=editable):
+        raise Failed(line, "docs/registry.md says what a plugin's wheel may hold")
+    if editable:
+        return "name, entry points and packages are its own; the files are those of a source tree"
+    return "name, entry points, packages and files are its own"
+
+
+def _dependencies(distribution: str, allow: Collection[str]) -> str:
     try:
-        lines = requires(distribution) or []
-    except PackageNotFoundError:
-        lines = []
-    try:
-        names = {canonicalize_name(Requirement(line).name) for line in lines}
+        requires = [Requirement(line) for line in _distribution(distribution).requires or []]
     except InvalidRequirement as error:
         raise Failed(f"the metadata has an unreadable requirement: {error}") from error
-    if "cogen" in names:
-        raise Failed("it depends on `cogen`, an unrelated package of 2009", 'say dependencies = ["cogen-core"]')
-    if "cogen-core" not in names:
-        raise Failed("it does not depend on cogen-core", 'say dependencies = ["cogen-core"] in pyproject.toml')
-    return "cogen-core"
+    check_dependencies(requires, allow, _version(HOST))
+    return ", ".join(sorted({str(canonicalize_name(one.name)) for one in requires}))
+
+
+def _distribution(name: str) -> Distribution:
+    try:
+        return distribution(name)
+    except PackageNotFoundError as error:
+        raise Failed(f"{name} has no metadata", "install it with pip or uv") from error
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _import(plugin: Plugin) -> str:

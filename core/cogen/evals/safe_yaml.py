@@ -14,6 +14,7 @@ import yaml
 from cogen.errors import EvalError, UnsafeError
 
 YAML_LIMIT = 64 * 1024
+_MARKS = 6_000
 
 #: What a hint says wherever a suite tries to bring code.
 HOOK_HINT = "a suite is data; one that needs code goes through the hook `cogen_eval_suites` and the user's consent"
@@ -44,6 +45,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = file.read(YAML_LIMIT + 1)
     if len(data) > YAML_LIMIT:
         raise UnsafeError(f"{path.name} is larger than {YAML_LIMIT // 1024} KiB", hint="put data into the JSONL files")
+    if sum(data.count(mark) for mark in b"[{,:") > _MARKS:  # the reader takes its time over each
+        raise UnsafeError(f"{path.name} has more than {_MARKS:,} values", hint="put data into the JSONL files")
     try:
         # _DataLoader is a SafeLoader: it builds plain values only.
         value = yaml.load(data.decode("utf-8"), Loader=_DataLoader)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import keyword
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cogen.host.choice import choose
+from cogen.host.code import does_nothing
 from cogen.host.index import Index
 from cogen.host.manifest import MANIFEST, Reading, broken, referenced_files
 from cogen.host.plugin import Expert, Plugin
@@ -90,14 +90,10 @@ def _locate(value: str) -> tuple[Path, Path | None]:
 
 
 def has_code(init: Path | None) -> bool:
-    """Whether a package's ``__init__.py`` does anything at all, judged by its syntax tree."""
+    """Whether a package's ``__init__.py`` does anything at all, judged by its bytes."""
     if init is None or not init.is_file() or init.stat().st_size == 0:
         return False
-    try:
-        body = ast.parse(init.read_bytes()).body
-    except (SyntaxError, ValueError, RecursionError):
-        return True  # importing it will say what is wrong
-    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
+    return not does_nothing(init.read_bytes())
 
 
 def _fits(point: EntryPoint, expert: Expert) -> Reading:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.host.budget import MANIFEST_BYTES, check_numbers, check_toml
 from cogen.host.plugin import State
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 MANIFEST = "expert.toml"
 #: Errors that one line names; the rest are counted.
 _SHOWN = 3
+#: Errors that are put into words; a hostile manifest has a hundred thousand.
+_LOOKED = 200
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,19 @@ def broken(reason: str, hint: str | None = None) -> Reading:
 def read_manifest(path: Path) -> Reading:
     """Parse and validate one ``expert.toml``; never raises."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MANIFEST_BYTES:
+            return broken(f"{MANIFEST} is larger than {MANIFEST_BYTES // 1024} KiB", "put data into files of their own")
+        text = path.read_text(encoding="utf-8")
+        check_toml(text)
+        raw = tomllib.loads(text)
+        check_numbers(raw)
     except OSError as error:
         return broken(f"{MANIFEST} cannot be read: {error.strerror}", "check the permissions of the installed files")
     except UnicodeDecodeError:
         return broken(f"{MANIFEST} is not UTF-8 text", "save it as UTF-8")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        return broken(f"{MANIFEST} is not valid TOML: {error}", "mend the line that it names")
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return broken(f"{MANIFEST} is not valid TOML: {reason}", "mend the line that it names")
     return validate(raw)
 
 
@@ -73,8 +82,11 @@ def validate(raw: Mapping[str, Any]) -> Reading:
 
 def one_line(error: ValidationError) -> str:
     """pydantic's report as one readable line that names the fields."""
-    problems = list(dict.fromkeys(_problem(item["loc"], item["type"], item["msg"]) for item in error.errors()))
-    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    looked, rest = found[:_LOOKED], len(found[_LOOKED:])
+    problems = list(dict.fromkeys(_problem(item["loc"], item["type"], item["msg"]) for item in looked))
+    count = len(problems) + rest - _SHOWN
+    more = f" (and {count} more)" if count > 0 else ""
     return "; ".join(problems[:_SHOWN]) + more
 
 

@@ -1,39 +1,84 @@
-"""`cogen add`: resolve → verify → install exactly the file that was verified → write down what it was."""
+"""`cogen add`: resolve → verify → stage → install exactly the file that was verified → write down what it was.
+
+Before anything is installed: the wheel keeps the rule (:mod:`cogen.wheels`), its code was allowed if it has any, what
+it requires is there or planned, and no file of it lies where somebody else's does. What fails then never happened.
+"""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from cogen.checkpoints.cache import cache_dir, locked
-from cogen.errors import CogenError, DigestError
+from cogen.errors import DigestError, SpecError
 from cogen.remote.client import Client, quoted
-from cogen.sharing import environment, project
+from cogen.sharing import beside, environment, project
+from cogen.sharing.placing import check_free, forget_compiled, touched
 from cogen.sharing.resolve import Release
 from cogen.sharing.signatures import Trusted, check_release
-from cogen.sharing.verify import installed_files
+from cogen.sharing.snapshot import first_missing, recover, undoable
+from cogen.sharing.stage import staged
 from cogen.sharing.weights import base_sources, received, sources
-from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust.errors import TrustError
 from cogen.trust.files import sha256_of
-from cogen.trust.receipts import Receipt, ReceivedWeights, forget, keep, receipt_of
-from cogen.trust.registries import pin
+from cogen.trust.receipts import Receipt, ReceivedWeights, keep, receipt_of, receipt_path
+from cogen.trust.registries import config_dir, pin
+from cogen.wheels import Wheel, check_installed, read_wheel, requirements
+from cogen.wheels.installed import compare_files
 
 Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
+class Consent:
+    """What the user allows. ``code``: that it may hold code; ``allow``: what it may require beside cogen-core;
+    ``upgrade``: what may be replaced for that; ``known``: what the same wheel brought elsewhere, by ``cogen.toml``.
+    """
+
+    code: bool = False
+    allow: tuple[str, ...] = ()
+    upgrade: tuple[str, ...] = ()
+    known: tuple[beside.Pinned, ...] = ()
+
+
+@dataclass(frozen=True)
 class Verified:
-    """A release that may be installed."""
+    """A release that may be installed. ``beside``: what is going to be installed with it."""
 
     release: Release
     trusted: Trusted | None
     wheel: Wheel
     weights: list[ReceivedWeights] = field(default_factory=list)
+    consent: Consent = Consent()
+    beside: list[beside.Pinned] = field(default_factory=list)
+
+    @property
+    def came_with(self) -> tuple[str, ...]:
+        """For the project's file and the receipt: of before, where the same wheel needs nothing more now."""
+        return tuple(map(str, self.beside)) or tuple(map(str, self.consent.known))
+
+
+def consented(
+    release: Release, file: Path, *, code: bool = False, allow: Iterable[str] = (), upgrade: Iterable[str] = ()
+) -> Consent:
+    """What the command line allows, and what the project's file allowed for the very same wheel before."""
+    entry = project.recorded(file).get(release.project)
+    if entry is None or entry.sha256 != release.sha256:
+        return Consent(code, tuple(allow), tuple(upgrade))
+    try:
+        known = tuple(beside.read(one) for one in entry.beside)
+    except ValueError as error:
+        raise SpecError(
+            f"{file}: `beside` of {release.project} is not what `cogen add` wrote: {str(error)[:80]}",
+            hint="delete that line",
+        ) from error
+    return Consent(code or entry.code == project.ALLOWED, (*allow, *entry.allow), tuple(upgrade), known)
 
 
 def check(client: Client, release: Release, *, key: str | None, allow_unsigned: bool, file: Path) -> Trusted | None:
@@ -73,11 +118,13 @@ def fetch(
     trusted: Trusted | None,
     *,
     weights: bool = True,
+    consent: Consent | None = None,
     advance: Advance = lambda _: None,
 ) -> Verified:
     """Download and compare the wheel, and (with ``weights``) what it pins and this registry holds.
 
-    :raises DigestError: other bytes than were promised. :raises TrustError: the wheel holds other experts than signed.
+    :raises DigestError: other bytes than were promised. :raises WheelError: it holds what no plugin may hold.
+    :raises TrustError: it holds other experts than signed, or code that was not allowed.
     """
     path = cache_dir() / "wheels" / release.sha256 / release.filename
     with locked(path.parent):
@@ -89,7 +136,9 @@ def fetch(
                 size=release.size, sha256=release.sha256, advance=advance,
             )  # fmt: skip
             part.replace(path)
-    wheel = read_wheel(path)
+    consent = consent or Consent()
+    core = environment.installed("cogen-core")
+    wheel = read_wheel(path, allow=consent.allow, host=core.version if core else None)
     if wheel.project != release.project or Version(wheel.version) != Version(release.version):
         raise DigestError(
             f"{release.filename} is not {release.project} {release.version}", hint="tell the registry's operator"
@@ -100,6 +149,11 @@ def fetch(
             raise TrustError(
                 f"{release.filename} holds other experts than its signature names", hint="ask its publisher"
             )
+    if wheel.code and not consent.code:
+        raise TrustError(
+            f"{release.project} {release.version} holds code, which can do what you can: it is no data alone",
+            hint="read it first, and ask for an expert of data alone; --allow-code accepts this very file",
+        )
     pinned = [sources(spec) for spec in wheel.experts]
     if weights:
         pinned = [received(client, one, trusted, release.project, advance) for one in pinned]
@@ -107,58 +161,86 @@ def fetch(
         bases = {one.source: one for spec in wheel.experts if (one := base_sources(spec)) is not None}
         found = (received(client, one, None, release.project, advance) for one in bases.values())
         pinned += [one for one in found if one.files]
-    return Verified(release, trusted, wheel, pinned)
+    return Verified(release, trusted, wheel, pinned, consent)
+
+
+def prepare(verified: Verified, with_: environment.Tool) -> Verified:
+    """What would be installed beside it, and whether its place is free; nothing is changed.
+
+    :raises InstallError: it would replace what is somebody else's.
+    """
+    recover()
+    check_free(environment.site_packages(), verified.wheel)
+    consent = verified.consent
+    pins = beside.plan(verified.wheel, with_, upgrade=consent.upgrade, known=consent.known)
+    return replace(verified, beside=pins)
 
 
 def install(client: Client, verified: Verified, with_: environment.Tool, file: Path) -> Receipt:
-    """Install the wheel, then write the receipt and the project's entry; a failure leaves neither.
+    """Install the wheel, then write the receipt and the project's entry; a failure leaves everything as it was.
 
-    :raises InstallError: pip or uv failed.
+    :raises InstallError: pip or uv failed, or installed something else.
     """
     release, wheel = verified.release, verified.wheel
     project.recorded(file)  # before anything is changed: a file that can't be read can't be written
-    found = environment.installed(release.project)
-    again = found is not None and (environment.editable(found) or Version(found.version) == Version(release.version))
-    old = receipt_of(release.project)
-    try:
-        environment.install(wheel.path, with_, again=again)
-        if (now := environment.installed(release.project)) is None or Version(now.version) != Version(release.version):
-            raise environment.InstallError(
-                f"{with_} installed something else than {release.filename}", hint="see `pip list`"
-            )
-        if changed := list(installed_files(now, wheel.files)):
-            raise environment.InstallError(
-                f"what {with_} installed is not what was verified: {changed[0]}",
-                hint="delete that file and try again" if changed[0].endswith(": added")
-                else f"clear the cache of {with_} (`{with_} cache {'clean' if with_ == 'uv' else 'purge'}`), try again",
-            )  # fmt: skip
-        receipt = _receipt(client, verified, with_)
-        keep(receipt)
-        trusted = verified.trusted
-        project.record(
-            file,
-            release.project,
-            project.Recorded(release.version, release.sha256, release.publisher, trusted and trusted.key, client.url),
-        )
-        if trusted is not None and trusted.first:
-            pin(client.url, release.publisher, trusted.key)
-    except BaseException:
-        _undo(release.project, old, was_here=found is not None, with_=with_)
-        raise
+    site = environment.site_packages()
+    found = environment.installed_at(release.project, site)
+    again = found is not None and (environment.editable(found) or found.version == release.version)
+    with staged(wheel, release.sha256, verified.beside, with_) as stage:
+        paths = [*touched(site, wheel), *stage.touched(site)]
+        keys = config_dir() / "known-keys.json"
+        paths += [receipt_path(release.project), file.absolute(), keys, Path(sys.prefix) / ".lock"]  # the last is uv's
+        roots = (Path(sys.prefix), file.absolute().parent, keys.parent)
+        with undoable(release.project, (_highest(path, roots) for path in paths)):
+            forget_compiled(site, wheel)
+            if stage.requirements is not None:
+                environment.install_pinned(stage.requirements, with_)
+            environment.install(stage.wheel, with_, again=again)
+            _check_done(verified, with_, site)
+            receipt = _receipt(verified, client.url, with_)
+            keep(receipt)
+            _record(file, verified, client.url)
+            trusted = verified.trusted
+            if trusted is not None and trusted.first:
+                pin(client.url, release.publisher, trusted.key)
     return receipt
 
 
-def _undo(name: str, old: Receipt | None, *, was_here: bool, with_: environment.Tool) -> None:
-    """Nothing is written down of an add that did not end; what was not installed before is not installed after."""
-    try:
-        if old is not None:
-            keep(old)
-        else:
-            forget(name)
-        if not was_here and environment.installed(name) is not None:
-            environment.uninstall(name, with_)
-    except CogenError:
-        pass  # the first error says more
+def _highest(path: Path, roots: Iterable[Path]) -> Path:
+    root = next((one for one in roots if path.is_relative_to(one)), path.parent)
+    return first_missing(path, root)
+
+
+def _check_done(verified: Verified, with_: environment.Tool, site: Path) -> None:
+    """What the tool made of the environment is what was verified, file by file."""
+    release, wheel = verified.release, verified.wheel
+    now = environment.installed_at(release.project, site)
+    if now is None or Version(now.version) != Version(release.version):
+        raise environment.InstallError(
+            f"{with_} did not install {release.filename} in {site}", hint="use a virtual environment of your own"
+        )
+    if changed := [*compare_files(site, wheel.files, wheel.info), *check_installed(now, allow=verified.consent.allow)]:
+        raise environment.InstallError(
+            f"what {with_} installed is not what was verified: {changed[0]}", hint="find out who changed it, try again"
+        )
+    for one in verified.beside:
+        if (there := environment.installed(one.name)) is None or Version(there.version) != Version(one.version):
+            raise environment.InstallError(f"{with_} did not install {one.name} {one.version}", hint="see `pip list`")
+
+
+def _record(file: Path, verified: Verified, url: str) -> None:
+    release, wheel, trusted = verified.release, verified.wheel, verified.trusted
+    entry = project.Recorded(
+        release.version, release.sha256, release.publisher, trusted and trusted.key, url,
+        code=project.ALLOWED if wheel.code else None, allow=_used(verified), beside=verified.came_with,
+    )  # fmt: skip
+    project.record(file, release.project, entry)
+
+
+def _used(verified: Verified) -> tuple[str, ...]:
+    """What was allowed and is required."""
+    names = {str(canonicalize_name(one.name)) for one in requirements(verified.wheel)}
+    return tuple(sorted({str(canonicalize_name(name)) for name in verified.consent.allow} & names))
 
 
 def _before(name: str, file: Path) -> list[tuple[str, str, str]]:
@@ -171,7 +253,7 @@ def _before(name: str, file: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-def _receipt(client: Client, verified: Verified, with_: str) -> Receipt:
+def _receipt(verified: Verified, url: str, with_: str) -> Receipt:
     release, trusted = verified.release, verified.trusted
     return Receipt(
         schema=1,
@@ -180,7 +262,7 @@ def _receipt(client: Client, verified: Verified, with_: str) -> Receipt:
         filename=release.filename,
         sha256=release.sha256,
         size=release.size,
-        registry=client.url,
+        registry=url,
         publisher=release.publisher,
         key=trusted and trusted.key,
         public_key=trusted and trusted.public_key,
@@ -191,4 +273,7 @@ def _receipt(client: Client, verified: Verified, with_: str) -> Receipt:
         files=verified.wheel.files,
         installed=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         installer=with_,
+        code=verified.wheel.code,
+        allow=list(_used(verified)),
+        beside=list(verified.came_with),
     )

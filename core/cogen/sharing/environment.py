@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,14 @@ def installed(project: str) -> Distribution | None:
         return None
 
 
+def installed_at(project: str, site: Path) -> Distribution | None:
+    """The distribution that lies in this folder, where installers put theirs; others may lie elsewhere on the path."""
+    from importlib.metadata import distributions
+
+    importlib.invalidate_caches()
+    return next(iter(distributions(name=project, path=[str(site)])), None)
+
+
 def editable(found: Distribution) -> bool:
     """Is it a link to a source tree?"""
     return '"editable": true' in (found.read_text("direct_url.json") or "")
@@ -62,37 +71,92 @@ class Outcome:
     output: str
 
 
-def install(wheel: Path, with_: Tool, *, again: bool) -> Outcome:
-    """Install exactly this file; what it depends on comes from the user's own index.
+def site_packages() -> Path:
+    """Where pip and uv put what they install here."""
+    import sysconfig
+
+    base = {"base": sys.prefix, "platbase": sys.prefix}
+    return Path(sysconfig.get_path("purelib", sysconfig.get_default_scheme(), base))
+
+
+def scripts() -> Path:
+    """Where commands are put."""
+    import sysconfig
+
+    base = {"base": sys.prefix, "platbase": sys.prefix}
+    return Path(sysconfig.get_path("scripts", sysconfig.get_default_scheme(), base))
+
+
+def install(wheel: Path, with_: Tool, *, again: bool = False, target: Path | None = None) -> Outcome:
+    """Install exactly this file and nothing else: no index is asked, nothing is built, nothing is compiled.
 
     :param again: the same version is here: replace its files, too.
+    :param target: a folder to put it into in place of the environment.
     :raises InstallError: the tool failed; its own last line is the reason.
     """
+    where = ["--target", str(target)] if target is not None else []
     if with_ == "uv":
         # Copied and unpacked anew: uv links installed files to its cache, so who alters one alters both.
-        fresh = ["--link-mode", "copy", "--refresh-package", _name(wheel)]
-        command = [str(_uv()), "pip", "install", "--python", sys.executable, *fresh]
+        command = [str(_uv()), "pip", "install", "--python", sys.executable, "--no-config", "--offline", "--no-cache"]
+        command += ["--no-deps", "--no-index", "--no-build", "--link-mode", "copy", *where]
         return _run([*command, *(["--reinstall-package", _name(wheel)] if again else []), str(wheel)])
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    if again:  # pip leaves a version alone that is there; this replaces its files and nothing else
-        _run([*command, "--no-deps", "--force-reinstall", str(wheel)])
-    return _run([*command, str(wheel)])
+    command = [*_pip(), "--isolated", "install", "--no-deps", "--no-index", "--only-binary", ":all:", "--no-compile"]
+    command += ["--no-user"] if target is None else []
+    return _run([*command, *where, *(["--force-reinstall"] if again else []), str(wheel)])
+
+
+def install_pinned(requirements: Path, with_: Tool, *, target: Path | None = None) -> Outcome:
+    """Install what a file of ``name==version --hash=…`` lists, wheels alone, from the user's own index.
+
+    :raises InstallError: the tool failed, or a file has another hash.
+    """
+    where = ["--target", str(target)] if target is not None else []
+    listed = ["--no-deps", "--require-hashes", "-r", str(requirements)]
+    if with_ == "uv":
+        command = [str(_uv()), "pip", "install", "--python", sys.executable, "--link-mode", "copy", "--no-build"]
+        return _run([*command, *where, *listed])
+    return _run([*_pip(), "install", "--only-binary", ":all:", "--no-compile", *where, *listed])
+
+
+def pip(*arguments: str) -> Outcome:
+    """Run this environment's pip.
+
+    :raises InstallError: it failed.
+    """
+    return _run([*_pip(), *arguments])
+
+
+def uv(*arguments: str) -> str:
+    """What uv prints on stdout, for this environment's Python.
+
+    :raises InstallError: it failed.
+    """
+    return _run([str(_uv()), *arguments, "--python", sys.executable], apart=True).output
+
+
+def _pip() -> list[str]:
+    # -P: a folder called pip in the present directory is not the pip that is meant
+    return [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 
 def uninstall(project: str, with_: Tool) -> Outcome:
     """:raises InstallError: the tool failed."""
     if with_ == "uv":
         return _run([str(_uv()), "pip", "uninstall", "--python", sys.executable, project])
-    return _run([sys.executable, "-m", "pip", "uninstall", "--disable-pip-version-check", "--yes", project])
+    return _run([*_pip(), "uninstall", "--yes", project])
 
 
-def _run(command: list[str]) -> Outcome:
+def _run(command: list[str], *, apart: bool = False) -> Outcome:
+    """:param apart: stdout is data: what is said goes to stderr."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if apart else subprocess.STDOUT, text=True,
+            errors="replace", env=_environment(),
+        )  # fmt: skip
     except OSError as error:
         raise InstallError(f"{command[0]} cannot be started: {error.strerror}", hint="is it installed?") from error
     if done.returncode:
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        lines = [line.strip() for line in (done.stderr if apart else done.stdout).splitlines() if line.strip()]
         told = [line for line in lines if "error" in line.lower() or line.startswith("×")] or lines
         tool_name = "uv" if command[1] == "pip" else "pip"
         raise InstallError(
@@ -100,6 +164,13 @@ def _run(command: list[str]) -> Outcome:
             hint="what an expert depends on comes from the index that your pip or uv is configured for",
         )
     return Outcome(command, done.stdout)
+
+
+def _environment() -> dict[str, str]:
+    """That of the user, but for what would put files elsewhere or compile them."""
+    elsewhere = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "UV_TARGET", "UV_PREFIX", "UV_SYSTEM_PYTHON")
+    kept = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    return kept | {"UV_COMPILE_BYTECODE": "0", "PYTHONDONTWRITEBYTECODE": "1", "PIP_USER": "0"}
 
 
 def _name(wheel: Path) -> str:

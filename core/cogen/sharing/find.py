@@ -47,6 +47,7 @@ def installed_cards() -> list[dict[str, Any]]:
     """Cards of the experts that are installed here."""
     from cogen.host import Host
     from cogen.trust.receipts import receipts
+    from cogen.wheels.installed import holds_code
 
     keys = {receipt.project: receipt.key for receipt in receipts()}
     found = []
@@ -64,6 +65,7 @@ def installed_cards() -> list[dict[str, Any]]:
                 "base": {"name": base.get("name"), "digest": base["weights_digest"]},
                 "parameters": model["parameters"], "relation": model["relation"], "size": None,
                 "signed": keys.get(project) is not None, "key": keys.get(project), "yanked": False, "installed": True,
+                "code": holds_code(plugin.expert.root.parent, [plugin.expert.root.name]),
             }
         )  # fmt: skip
     return found

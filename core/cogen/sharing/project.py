@@ -6,6 +6,9 @@ sha256 = "…"                     of the wheel
 publisher = "acme"
 key = "sha256:…"                 fingerprint; left out for what is not signed
 registry = "https://models.example.org"
+code = "allowed"                 only where it is a plugin with code that somebody allowed, in this very file
+allow = ["numpy"]                what it may require beside cogen-core
+beside = ["numpy==2.1.0 sha256:…"]   what came with it
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 NAME = "cogen.toml"
+#: What ``code`` says of a plugin whose code somebody allowed.
+ALLOWED = "allowed"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Recorded:
     publisher: str
     key: str | None
     registry: str
+    code: str | None = None
+    allow: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def recorded(path: Path) -> dict[str, Recorded]:
@@ -45,6 +53,8 @@ def recorded(path: Path) -> dict[str, Recorded]:
             found[str(name)] = Recorded(
                 str(entry["version"]), str(entry["sha256"]), str(entry["publisher"]),
                 None if key is None else str(key), str(entry["registry"]),
+                None if (code := entry.get("code")) is None else str(code),
+                _strings(entry.get("allow")), _strings(entry.get("beside")),
             )  # fmt: skip
         except (KeyError, AttributeError) as error:
             raise SpecError(
@@ -63,11 +73,15 @@ def record(path: Path, project: str, entry: Recorded) -> None:
     experts = document.setdefault("experts", tomlkit.table(is_super_table=True))
     table = experts.setdefault(project, tomlkit.table())
     for name, value in vars(entry).items():
-        if value is None:
+        if value is None or value == ():
             table.pop(name, None)
         else:
-            table[name] = value
+            table[name] = list(value) if isinstance(value, tuple) else value
     _write(path, document)
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def unrecord(path: Path, project: str) -> bool:

@@ -10,7 +10,10 @@ from packaging.utils import canonicalize_name
 from cogen.errors import UsageError
 from cogen.host import Host
 from cogen.sharing import environment, project
+from cogen.sharing.placing import check_own
+from cogen.sharing.snapshot import recover
 from cogen.trust.receipts import forget, receipts
+from cogen.wheels.names import PREFIX
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,13 @@ def target(name: str, file: Path) -> Target:
 def remove(name: str, file: Path, with_: environment.Tool) -> Done:
     """Uninstall first: where that fails, everything else stays as it is.
 
-    :raises InstallError: pip or uv failed.
+    :raises InstallError: pip or uv failed, or its RECORD names files of others, which they would delete.
     """
-    uninstalled = environment.installed(name) is not None
-    if uninstalled:
+    recover()
+    found = environment.installed(name)
+    uninstalled = found is not None
+    if found is not None:
+        if not environment.editable(found) and str(canonicalize_name(name)).startswith(PREFIX):
+            check_own(found, str(canonicalize_name(name)))
         environment.uninstall(name, with_)
     return Done(uninstalled, project.unrecord(file, name), forget(name))

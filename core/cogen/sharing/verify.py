@@ -20,15 +20,15 @@ from cogen.host import Host
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.sharing import environment
+from cogen.sharing.snapshot import recover
 from cogen.sharing.weights import address, listing
-from cogen.sharing.wheels import read_wheel
 from cogen.trust import brief, check_statement, fingerprint
 from cogen.trust.errors import TrustError
 from cogen.trust.receipts import Receipt, receipt_of, receipts
 from cogen.trust.registries import Registry, pinned, registries
-
-#: What pip and uv write beside the files of a wheel.
-_INSTALLERS = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
+from cogen.wheels import WheelError, check_installed, read_wheel
+from cogen.wheels.installed import compare, compare_files, holds_code, info_name, recorded_files
+from cogen.wheels.points import read_points
 
 
 @dataclass
@@ -42,6 +42,8 @@ class Finding:
     #: The key or the identity, for people.
     signer: str | None = None
     files: int = 0
+    #: "data" or "code", as it lies there.
+    kind: str | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -52,6 +54,7 @@ def verify_all(names: list[str], *, online: bool = True) -> Iterator[Finding]:
     :param online: also ask the registry that each came from.
     :raises UsageError: one of the names is not installed and has no receipt.
     """
+    recover()
     by_expert = {plugin.name: plugin.distribution for plugin in Host.discover().plugins}
     by_expert |= {expert: receipt.project for receipt in receipts() for expert in receipt.experts}
     known = {str(canonicalize_name(name)) for name in by_expert.values()}
@@ -80,45 +83,19 @@ def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
     elif Version(found.version) != Version(receipt.version):
         finding.problems.append(f"version {found.version} is installed, {receipt.version} was verified")
     else:
-        finding.problems += installed_files(found, receipt.files)
+        root, info = Path(str(found.locate_file(""))), info_name(found)
+        lines = [*compare_files(root, receipt.files, info), *check_installed(found, allow=_allowed(receipt))]
+        finding.problems += dict.fromkeys(lines)
+        finding.kind = _kind(found)
+        if finding.kind == "code" and receipt.code is False:
+            finding.problems.append("it holds code, and held none when it was added")
+        _beside(receipt, finding)
     _signature(receipt, finding)
     _wheel(receipt, finding)
     _weights(receipt, finding)
     if online:
         _ask(receipt, finding)
     return finding
-
-
-def installed_files(found: Distribution, expected: dict[str, str]) -> Iterator[str]:
-    """One line for every file of a distribution that is not as it was verified, or was added to its packages.
-
-    :param expected: path in site-packages → hex SHA-256.
-    """
-    root = Path(str(found.locate_file("")))
-    yield from compare(expected, {path: _hash(root / path) for path in expected})
-    for top in sorted({path.partition("/")[0] for path in expected if "/" in path}):
-        for path in sorted((root / top).rglob("*")):
-            relative = path.relative_to(root).as_posix()
-            ours = top.endswith(".dist-info") and path.name in _INSTALLERS
-            compiled = "__pycache__" in path.parts and path.suffix == ".pyc"
-            if relative not in expected and not path.is_dir() and not ours and not compiled:
-                yield f"{relative}: added"
-
-
-def compare(expected: dict[str, str], found: dict[str, str | None]) -> Iterator[str]:
-    """One line for every file that is not as it was."""
-    for path in sorted(expected.keys() | found.keys()):
-        before, now = expected.get(path), found.get(path)
-        if before is None:
-            yield f"{path}: added"
-        elif now is None:
-            yield f"{path}: missing"
-        elif now != before:
-            yield f"{path}: altered, sha256 {now[:12]}… where {before[:12]}… was verified"
-
-
-def _hash(path: Path) -> str | None:
-    return sha256_file(path) if path.is_file() else None
 
 
 def _signature(receipt: Receipt, finding: Finding) -> None:
@@ -153,8 +130,12 @@ def _wheel(receipt: Receipt, finding: Finding) -> None:
         return
     if sha256_file(path) != receipt.sha256:
         finding.notes.append("the copy of the wheel in the cache is damaged; `cogen add` fetches it again")
-    elif read_wheel(path).files != receipt.files:
-        finding.problems.append("the receipt lists other files than the wheel holds")
+        return
+    try:
+        if read_wheel(path, allow=_allowed(receipt)).files != receipt.files:
+            finding.problems.append("the receipt lists other files than the wheel holds")
+    except WheelError as error:
+        finding.problems.append(f"the wheel holds what no plugin may hold: {error.message}")
 
 
 def _weights(receipt: Receipt, finding: Finding) -> None:
@@ -195,21 +176,47 @@ def _ask(receipt: Receipt, finding: Finding) -> None:
         finding.notes.append("the registry answered in a form that is not known")
 
 
+def _allowed(receipt: Receipt) -> list[str] | None:
+    """What it may require; any, where it was added before that was asked."""
+    return None if receipt.code is None else receipt.allow
+
+
+def _kind(found: Distribution) -> str | None:
+    """data or code, as it lies there; ``None``: its entry points cannot be read."""
+    try:
+        points = read_points((found.read_text("entry_points.txt") or "").encode())
+    except WheelError:
+        return None
+    return "code" if holds_code(Path(str(found.locate_file(""))), set(points.values())) else "data"
+
+
+def _beside(receipt: Receipt, finding: Finding) -> None:
+    """What came with it is somebody else's to verify; here only what is there."""
+    for one in receipt.beside:
+        name, _, version = one.partition(" ")[0].partition("==")
+        now = environment.installed(name)
+        if now is None or now.version != version:
+            finding.notes.append(f"{name} {version} came with it, and {now.version if now else 'nothing'} is installed")
+
+
 def _by_record(project: str) -> Finding:
-    """Without a receipt: only what pip itself wrote down, which whoever altered the files could have altered too."""
+    """Without a receipt: the rule, and what pip itself wrote down, which whoever altered the files could alter too."""
     found = environment.installed(project)
     if found is None:
         return Finding(project, "", problems=["it is not installed"])
     finding = Finding(project, found.version, notes=["it was not added from a registry: compared with RECORD alone"])
-    for file in found.files or ():
-        if file.hash is None or file.hash.mode != "sha256":
-            continue
-        import base64
-
-        value = base64.urlsafe_b64decode(file.hash.value + "=" * (-len(file.hash.value) % 4)).hex()
-        now = _hash(Path(str(found.locate_file(file))))
-        finding.files += 1
-        finding.problems += compare({file.as_posix(): value}, {file.as_posix(): now})
+    link = environment.editable(found)
+    problems = list(check_installed(found, allow=None, editable=link))
+    if link:
+        finding.notes.append("it is a link to a source tree, whose files nobody listed")
+    else:
+        try:
+            expected = recorded_files(found)
+        except WheelError as error:
+            expected, problems = {}, [*problems, error.message]
+        finding.files, finding.kind = len(expected), _kind(found)
+        problems += compare_files(Path(str(found.locate_file(""))), expected, info_name(found))
+    finding.problems = list(dict.fromkeys(problems))
     return finding
 
 

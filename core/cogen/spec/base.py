@@ -18,7 +18,7 @@ RESERVED_IDS = frozenset({"base", "composite", "general", "route", "ensemble", "
 class Frozen(BaseModel):
     """Immutable, unknown fields refused: a typing error in a manifest is an error, never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 def _licence(value: str) -> str:

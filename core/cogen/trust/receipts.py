@@ -64,6 +64,11 @@ class Receipt(_Record):
     files: dict[str, str]
     installed: str
     installer: str
+    #: Could Python run anything of it? ``None``: from before this was looked at.
+    code: bool | None = None
+    #: What it may require beside cogen-core; what came with it, as ``name==version sha256:…``.
+    allow: list[str] = Field(default_factory=list)
+    beside: list[str] = Field(default_factory=list)
 
 
 def folder() -> Path:
@@ -88,26 +93,27 @@ def receipt_of(project: str) -> Receipt | None:
 
     :raises TrustError: it can't be read.
     """
-    path = _path(project)
+    path = receipt_path(project)
     return _read(path) if path.exists() else None
 
 
 def keep(receipt: Receipt) -> Path:
     """Write it, whole or not at all."""
-    path = _path(receipt.project)
+    path = receipt_path(receipt.project)
     write_private(path, receipt.model_dump_json(by_alias=True, indent=2) + "\n", mode=0o644)
     return path
 
 
 def forget(project: str) -> bool:
     """Remove it; was there one?"""
-    path = _path(project)
+    path = receipt_path(project)
     found = path.exists()
     path.unlink(missing_ok=True)
     return found
 
 
-def _path(project: str) -> Path:
+def receipt_path(project: str) -> Path:
+    """Where the receipt of a distribution lies, by any spelling of its name."""
     from packaging.utils import canonicalize_name
 
     return folder() / f"{canonicalize_name(project)}.json"

@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from cogen.checkpoints.digests import file_digest
 from cogen.conformance.static import expert_checks
 from cogen.host import Expert
-from cogen.host.manifest import MANIFEST, read_manifest, referenced_files
+from cogen.host.manifest import MANIFEST, referenced_files
 from cogen.spec.expert import ExpertSpec
+from cogen.wheels import Wheel
 from cogen_registry.admission.pins import check_sources, in_wheel
 from cogen_registry.errors import Refused
-from cogen_registry.settings import Limits
 
 
-def check_experts(
-    place: Path, project: str, version: str, points: Mapping[str, str], limits: Limits
-) -> tuple[ExpertSpec, ...]:
-    """Manifests of all entry points, in the order of their names.
+def check_experts(place: Path, wheel: Wheel) -> tuple[ExpertSpec, ...]:
+    """Experts of all entry points, in the order of their names.
 
-    :param place: The unpacked wheel. :param points: entry point → package.
+    :param place: The unpacked wheel.
     :raises Refused: 400, with what ``cogen check`` says first.
     """
-    found = []
-    for name, package in sorted(points.items()):
-        found.append(_check_expert(place, project, version, name, package, limits).spec)
-    return tuple(found)
+    specs = {spec.id: spec for spec in wheel.experts}
+    for name, package in sorted(wheel.points.items()):
+        if name not in specs:
+            raise Refused(
+                400, f"{package} holds no {MANIFEST}",
+                hint="this registry holds experts only; see that the build ships it",
+            )  # fmt: skip
+        _check_expert(place, Expert(specs[name], wheel.project, wheel.version, place / package), package)
+    return tuple(specs[name] for name in sorted(specs))
 
 
-def _check_expert(place: Path, project: str, version: str, name: str, package: str, limits: Limits) -> Expert:
-    root = place / package
-    path = root / MANIFEST
-    if not path.is_file():
-        raise Refused(
-            400, f"{package} holds no {MANIFEST}", hint="this registry holds experts only; see that the build ships it"
-        )
-    if path.stat().st_size > limits.metadata:
-        raise Refused(413, f"{MANIFEST} of {package} is larger than {limits.metadata:,} bytes", hint="shorten it")
-    reading = read_manifest(path)
-    if reading.document is None:
-        raise Refused(400, reading.reason or f"{MANIFEST} is not valid", hint=reading.hint)
-    expert = Expert(reading.document, project, version, root)
-    if expert.id != name:
-        raise Refused(
-            400, f"the entry point is called {name!r}, but {MANIFEST} says id = {expert.id!r}",
-            hint=f'write {expert.id} = "{package}" under [project.entry-points.cogen] in pyproject.toml',
-        )  # fmt: skip
+def _check_expert(place: Path, expert: Expert, package: str) -> None:
+    root = expert.root
     check_sources(expert.spec)
     for file in referenced_files(expert.document, package):
         # the contract's own check of paths lets a folder such as "." through
@@ -63,5 +49,4 @@ def _check_expert(place: Path, project: str, version: str, name: str, package: s
             )  # fmt: skip
     for check in expert_checks(expert):
         if check.ok is False:
-            raise Refused(400, f"{expert.id}, {check.name}: {check.message}", hint=check.hint)
-    return expert
+            raise Refused(400, f"{expert.id}, {check.name}: {check.message}", hint=check.hint or "run `cogen check`")

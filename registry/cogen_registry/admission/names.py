@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from packaging.utils import canonicalize_name
 from sqlalchemy import func, literal_column, select
 
+from cogen.wheels import names
 from cogen_registry.admission.looks import ALIKE, PREFIX, look
 from cogen_registry.admission.rules import check_new
 from cogen_registry.audit import removals
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Expert, Project, Publisher, Release
-from cogen_registry.errors import Refused
+from cogen_registry.errors import Refused, translated
 
 #: First parts of paths that are the service's own; no publisher is called so.
 RESERVED = frozenset(
@@ -28,28 +27,8 @@ def project_name(name: str) -> str:
 
     :raises Refused: 400, it is no name of a plugin.
     """
-    normal = canonicalize_name(name)
-    if len(normal) > 100 or not re.fullmatch(PREFIX + r"[a-z0-9]+(-[a-z0-9]+)*", normal):
-        raise Refused(
-            400, f"{name!r} is not a plugin's name", hint=f"call it {PREFIX}NAME: this registry holds nothing else"
-        )
-    return str(normal)
-
-
-def package_of(project: str) -> str:
-    """The package that a plugin installs. Others of the same plugin are called ``….__MORE``: two dashes stand in no
-    project's name, so nobody else's plugin can install anything there.
-    """
-    return project.replace("-", "_")
-
-
-def check_package(project: str, package: str) -> None:
-    """:raises Refused: 400, the package may be somebody else's, such as ``torch``."""
-    own = package_of(project)
-    if package != own and not re.fullmatch(own + r"__[a-z0-9_]+", package):
-        raise Refused(
-            400, f"the package {package!r} is not {project}'s own", hint=f"call it {own}, a second one {own}__MORE"
-        )
+    with translated():
+        return names.project_name(name)
 
 
 def claim_project(session: Session, publisher: int, name: str) -> Project:

@@ -152,7 +152,7 @@ def _add(
         project_id=project.id, version=str(wheel.version), same=canonicalize_version(wheel.version),
         state="quarantined" if reason else "released", reason=reason, filename=wheel.filename, sha256=staged.sha256,
         size=staged.size, metadata_sha256=metadata, requires_python=wheel.requires_python, summary=wheel.summary,
-        experts=[_expert(spec, principal.name) for spec in wheel.experts],
+        code=wheel.code, experts=[_expert(spec, principal.name) for spec in wheel.experts],
     )  # fmt: skip
     session.add(release)
     current.refresh(session, project.id)

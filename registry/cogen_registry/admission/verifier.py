@@ -13,6 +13,7 @@ import time
 
 from sqlalchemy import select
 
+from cogen_registry.admission.code import fill
 from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin
 from cogen_registry.admission.releases import pins_of, settle
@@ -69,6 +70,7 @@ class Verifier:
 
     def look(self) -> None:
         """Once through all releases in quarantine; each source is fetched at most once."""
+        fill(self._service)
         waiting = select(Release.id).where(Release.state == "quarantined").order_by(Release.id.desc())
         failed: dict[Pin, str] = {}
         with self._service.sessions.read() as session:

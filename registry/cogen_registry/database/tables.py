@@ -130,6 +130,8 @@ class Release(Base):
     statement: Mapped[dict[str, Any] | None]
     bundle: Mapped[dict[str, Any] | None]
     key: Mapped[str | None] = mapped_column(String(80))
+    #: Does the wheel hold anything that Python could run? ``None``: from before this was looked at.
+    code: Mapped[bool | None]
     project: Mapped[Project] = relationship()
     experts: Mapped[list[Expert]] = relationship(back_populates="release")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     Expert.id.label("row"), Expert.expert, Expert.title, Expert.summary, Expert.publisher, Expert.licence,
     Expert.lineage, Expert.base_name, Expert.architecture, Expert.parameters, Expert.relation, Expert.release_id,
-    Release.version, Release.size, Release.created, Release.yanked, Release.key,
+    Release.version, Release.size, Release.created, Release.yanked, Release.key, Release.code,
     Release.bundle.is_not(None).label("signed"), Project.name.label("project"),
 )  # fmt: skip
 
@@ -110,6 +110,7 @@ def fields(row: Any) -> dict[str, Any]:
         "released": row.created,
         "signed": row.signed,
         "key": row.key,
+        "code": row.code,
         "yanked": row.yanked is not None,
     }
 

@@ -46,6 +46,9 @@ class Card(BaseModel):
     signed: bool
     key: str | None
     yanked: bool
+    code: bool | None = Field(
+        None, description="does its wheel hold anything that Python could run? null: not known; clients look themselves"
+    )
     score: float | None = Field(None, description="sum of reciprocal ranks; only where there was a query")
 
 

@@ -32,6 +32,7 @@ def detail(
             "state": row.state,
             "reason": row.reason,
             "yanked": row.yanked,
+            "code": row.code,
             "created": row.created,
             "experts": sorted(one.expert for one in row.experts),
             "files": [

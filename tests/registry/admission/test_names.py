@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from sqlalchemy import literal, select
 from support.shelf import open_service, put, token
 
+from cogen.wheels.errors import WheelError
+from cogen.wheels.names import check_package, package_of
 from cogen_registry.admission.names import (
     _look_of,
-    check_package,
     claim_expert,
     claim_project,
     look,
-    package_of,
     project_name,
 )
 from cogen_registry.database.tables import Project, Publisher
@@ -82,7 +82,7 @@ def test_the_database_sees_what_python_sees(service: Service) -> None:
      "cogen_plugin_power__X"],
 )  # fmt: skip
 def test_a_plugin_installs_no_package_of_others(package: str) -> None:
-    with pytest.raises(Refused, match="not cogen-plugin-power's own"):
+    with pytest.raises(WheelError, match="not cogen-plugin-power's own"):
         check_package("cogen-plugin-power", package)
 
 
@@ -99,7 +99,7 @@ PROJECTS = st.from_regex(r"cogen-plugin-[a-c0]{1,2}(-[a-c0]{1,2}){0,2}", fullmat
 def test_no_two_projects_share_a_package(one: str, other: str, more: str) -> None:
     if one != other:
         for package in (package_of(one), f"{package_of(one)}__{more}"):
-            with pytest.raises(Refused):
+            with pytest.raises(WheelError):
                 check_package(other, package)
 
 

@@ -133,7 +133,8 @@ def test_file_name_dist_info_and_metadata_are_of_one_release(
         ("cogen_plugin_power-1.0.data/scripts/pip", "outside of the plugin's own packages"),
         ("cogen_plugin_power-1.0.data/purelib/torch.py", "outside of the plugin's own packages"),
         (f"{CODE}/native.so", "not a kind of file that a plugin may ship"),
-        (f"{CODE}/__pycache__/x.pyc", "not a kind of file that a plugin may ship"),
+        (f"{CODE}/__pycache__/x.pyc", "not a path that a plugin may have"),
+        (f"{CODE}/x.pyc", "not a kind of file that a plugin may ship"),
         (f"{CODE}/weights/pytorch_model.bin", "not a kind of file that a plugin may ship"),
         (f"{CODE}/run.sh", "not a kind of file that a plugin may ship"),
         (f"{CODE}/../evil.py", "not a path"),
@@ -163,7 +164,7 @@ def test_a_pickle_in_disguise_is_refused(tmp_path: Path, name: str) -> None:
         (f"[cogen]\npower = {CODE}\npower = {CODE}\n", "no entry point"),
         (f"[cogen]\npower = {CODE}\nwind = {CODE}\n", "two entry points name the same package"),
         (f"[cogen]\nwind = {CODE}\n", "called 'wind', but expert.toml says id = 'power'"),
-        (f"[cogen]\npower = {CODE}\nwind = {CODE}__wind\n", f"{CODE}__wind holds no expert.toml"),
+        (f"[cogen]\npower = {CODE}\nwind = {CODE}__wind\n", f"{CODE}__wind holds no __init__.py"),
         (f"[cogen]\n power\n = {CODE}\n", "no entry point"),
     ],
 )

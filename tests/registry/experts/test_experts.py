@@ -17,7 +17,7 @@ from cogen_registry.service import Service
 
 _CARD = {
     "id", "version", "project", "title", "summary", "publisher", "domains", "languages", "licence", "base",
-    "architecture", "parameters", "relation", "size", "released", "signed", "key", "yanked", "score",
+    "architecture", "parameters", "relation", "size", "released", "signed", "key", "yanked", "code", "score",
 }  # fmt: skip
 
 

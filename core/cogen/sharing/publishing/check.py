@@ -8,10 +8,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 from cogen.errors import SpecError
-from cogen.sharing.wheels import Wheel
+from cogen.wheels import Wheel, requirements
+from cogen.wheels.dependencies import others
 
 #: Settings that choose among installed plugins have no say in what is checked here.
 _SETTINGS = ("COGEN_PLUGINS", "COGEN_BLOCK", "COGEN_PREFER", "COGEN_STRICT")
@@ -23,19 +25,20 @@ def check_wheel(wheel: Wheel) -> int:
     :raises SpecError: a check failed; the message says which.
     """
     count = 0
+    allow = [one.name for one in others(requirements(wheel))]  # what was not allowed was refused when it was read
     with tempfile.TemporaryDirectory(prefix="cogen-check-") as place:
         with zipfile.ZipFile(wheel.path) as archive:  # its names were checked when it was read
             archive.extractall(place)
         for spec in wheel.experts:
-            count += _check(spec.id, place)
+            count += _check(spec.id, place, allow)
     return count
 
 
-def _check(expert: str, place: str) -> int:
+def _check(expert: str, place: str, allow: Collection[str]) -> int:
     environment = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
     environment["PYTHONPATH"] = os.pathsep.join([place, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "cogen", "check", expert, "--json"],
+        [sys.executable, "-m", "cogen", "check", expert, "--json", *(f"--allow-dependency={one}" for one in allow)],
         capture_output=True, text=True, errors="replace", env=environment, cwd=Path(place),
     )  # fmt: skip
     try:

@@ -55,7 +55,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for. ``registry``: ``None`` publishes to PyPI and the Hub. ``key``: ``None`` is one's own."""
+    """What was asked for. ``registry``: ``None`` publishes to PyPI and the Hub. ``key``: ``None`` is one's own.
+
+    ``allow``: distributions that the plugin may require beside cogen-core.
+    """
 
     folder: Path
     registry: Registry | None
@@ -63,6 +66,7 @@ class Order:
     repository: str | None = None
     key: Path | IdentitySigner | None = None
     seconds: float = 60.0
+    allow: tuple[str, ...] = ()
 
 
 def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, Outcome]:
@@ -71,7 +75,7 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, Outcome]:
     :raises BuildError: it can't be built. :raises SpecError: the wheel doesn't keep the contract.
     """
     say(f"building {order.folder}")
-    wheel = read_wheel(build_wheel(order.folder, place))
+    wheel = read_wheel(build_wheel(order.folder, place), allow=order.allow)
     if not wheel.experts:
         raise UsageError(f"{wheel.path.name} declares no expert", hint="publish a plugin of hooks alone with twine")
     outcome = Outcome(wheel.project, wheel.version, [spec.id for spec in wheel.experts])
@@ -139,7 +143,7 @@ def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, 
         changed = True
     if not changed:
         return wheel
-    again = read_wheel(build_wheel(order.folder, wheel.path.parent))
+    again = read_wheel(build_wheel(order.folder, wheel.path.parent), allow=order.allow)
     outcome.checks, outcome.sha256 = check_wheel(again), sha256_of(again.path)
     return again
 
@@ -171,7 +175,7 @@ def _same_as_before(order: Order, wheel: Wheel, outcome: Outcome, state: upload.
     old = order.folder / "dist" / wheel.path.name
     if old.is_file() and sha256_of(old) == state.sha256:
         outcome.sha256 = state.sha256
-        return read_wheel(old)
+        return read_wheel(old, allow=order.allow)
     raise RegistryError(
         f"{wheel.project} {wheel.version} was published before with other content",
         hint="a released version never changes: raise the version in pyproject.toml",
