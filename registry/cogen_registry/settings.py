@@ -30,10 +30,21 @@ class Limits(BaseModel):
     #: A body whose bytes come slower than ``slow_bytes`` in ``slow_seconds`` is given up.
     slow_seconds: float = 30.0
     slow_bytes: int = 1024
-    #: Requests that are worked on at once.
+    #: Connections at once, and how many of them one address of a client may have.
     requests: int = 256
+    address: int = 96
     #: Uploaded weights that no commit names are kept so long.
     pending: float = 24 * 3600
+    #: Processes that read what was uploaded, memory of each, and seconds of the processor for one upload (to which come
+    #: those that its bytes need); uploads of one publisher that may wait for them.
+    workers: int = Field(2, ge=1)
+    memory: int = 3 * GB // 2
+    seconds: float = 10.0
+    waiting: int = 16
+    #: Projects and repositories of one publisher; lines that all it stores has in the database, above all one for each
+    #: file of each commit.
+    projects: int = 2_000
+    rows: int = 2_000_000
 
 
 class Settings(BaseModel):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
@@ -19,8 +18,9 @@ from cogen_registry.admission import current
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
 from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin, pins
+from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.quota import check_total, limits_of
-from cogen_registry.admission.wheel import Wheel, check_filename, check_wheel
+from cogen_registry.admission.wheel import check_filename
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import Staged
 from cogen_registry.database.sessions import Session
@@ -29,8 +29,8 @@ from cogen_registry.errors import Refused, missing
 from cogen_registry.search.text import text_of
 from cogen_registry.service import Service
 
-#: Wheels that are unpacked at once: each may fill a gigabyte of scratch space.
-_UNPACKING = threading.BoundedSemaphore(4)
+if TYPE_CHECKING:
+    from cogen_registry.admission.wheel import Wheel
 
 
 def scratch(service: Service) -> Path:
@@ -61,8 +61,8 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
             return known
     place = scratch(service)
     place.mkdir(exist_ok=True)
-    with _UNPACKING:
-        wheel = check_wheel(Path(staged.path()), form["filename"], limits, place)
+    # As many at once as there are workers: each wheel may fill a gigabyte of scratch space.
+    wheel = pool_of(service.settings.limits).wheel(staged.path(), form["filename"], limits, place)
     reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
     with service.blobs.stage() as metadata, _kept(service, staged, metadata) as keep:
         metadata.write(wheel.metadata)

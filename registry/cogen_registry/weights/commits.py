@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from cogen_registry.admission.weights import check_weight_file
+from cogen_registry.admission.pool import pool_of
+from cogen_registry.admission.turns import turns_of
 from cogen_registry.auth import Principal
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Reference, Repository
@@ -99,8 +100,8 @@ async def commit(service: Service, request: Request, principal: Principal, name:
     draft = Draft()
     try:
         async for line in _lines(request):
-            await run_in_threadpool(_take, service, draft, line)
-        return await run_in_threadpool(_carry_out, service, principal, name, revision, draft)
+            await turns_of(service).run(principal.id, _take, service, draft, line)
+        return await turns_of(service).run(principal.id, _carry_out, service, principal, name, revision, draft)
     finally:
         await run_in_threadpool(_settle, service, draft)
 
@@ -164,7 +165,7 @@ def _keep(service: Service, draft: Draft, path: str, data: bytes) -> Content:
         raise refuse(413, f"{path} has more than {_MOST:,} bytes", "send it by LFS")
     with service.blobs.stage() as staged:
         staged.write(data)
-        check_weight_file(staged.path(), path)
+        pool_of(service.settings.limits).weight(staged.path(), path)
         sha256 = staged.keep()
         draft.kept.append(sha256)
     return Content(sha256, len(data), git_oid(data), False)
