@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from cogen_registry.admission.pool import pool_of
 from cogen_registry.auth import required
 from cogen_registry.errors import Refused
+from cogen_registry.failures import failure, store_errors
 from cogen_registry.limits import Guard
 from cogen_registry.pages.refusals import refusal
 from cogen_registry.service import Service
@@ -23,12 +26,18 @@ from cogen_registry.settings import Settings
 ROOMS = ("packages", "experts", "pages", "weights")
 
 
+#: What may come of a disk, a database or an object store, or of a value that they can't hold; see failures.py.
+_FAILURES = (OSError, OverflowError, UnicodeEncodeError, SQLAlchemyError)
+log = logging.getLogger(__name__)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The whole service over one root; it is opened and closed with the application."""
     service = Service.open(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        pool_of(settings.limits).start()
         yield
         for room in service.rooms.values():
             if hasattr(room, "close"):
@@ -47,6 +56,17 @@ def create_app(settings: Settings) -> FastAPI:
     def beaten(request: Request, error: IntegrityError) -> Response:
         # On a database where writers don't wait for each other; whoever could go on does so itself.
         return refusal(service, request, 409, "somebody did the same at the same moment", "try again", {})
+
+    def failed(request: Request, error: Exception) -> Response:
+        found = failure(error)
+        if found is None:
+            raise error
+        if found.status >= 500:
+            log.error("%s %s: %d, %s", request.method, request.url.path, found.status, _line(error))
+        return refusal(service, request, found.status, found.message, found.hint, found.headers)
+
+    for kind in (*_FAILURES, *store_errors(settings)):
+        app.add_exception_handler(kind, failed)
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> Response:
@@ -70,3 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         module = importlib.import_module(f"cogen_registry.{room}.routes")
         app.include_router(module.router(service))
     return app
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]

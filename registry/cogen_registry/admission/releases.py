@@ -28,9 +28,13 @@ from cogen_registry.database.tables import Domain, Expert, Language, Project, Re
 from cogen_registry.errors import Refused, missing
 from cogen_registry.search.text import text_of
 from cogen_registry.service import Service
+from cogen_registry.versions import version_of
 
 if TYPE_CHECKING:
     from cogen_registry.admission.wheel import Wheel
+
+#: Characters of a wheel's file name.
+_LONGEST_NAME = 300
 
 
 def scratch(service: Service) -> Path:
@@ -90,11 +94,13 @@ def _identity(form: Mapping[str, str]) -> tuple[str, Version]:
         raise Refused(
             400, f"{form.get('filetype', 'this')} is not a wheel", hint="upload wheels only: `twine upload dist/*.whl`"
         )
+    if len(form.get("filename", "")) > _LONGEST_NAME:  # all combinations of its tags are made
+        raise Refused(400, f"the file's name has more than {_LONGEST_NAME} characters", hint="build the wheel again")
     name, version = check_filename(form.get("filename", ""))
     try:
-        said = project_name(form.get("name", "")), Version(form.get("version", ""))
+        said = project_name(form.get("name", "")), version_of(form.get("version", ""))
     except InvalidVersion:
-        raise Refused(400, f"{form.get('version')!r} is not a version", hint="see PEP 440") from None
+        raise Refused(400, f"{form.get('version', '')[:100]!r} is not a version", hint="see PEP 440") from None
     if said != (name, version):
         raise Refused(
             400, f"the form is of {said[0]} {said[1]}, the file of {name} {version}", hint="upload it as it was built"
@@ -247,7 +253,7 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
     :raises Refused: 404
     """
     try:
-        same = canonicalize_version(Version(version))
+        same = canonicalize_version(version_of(version))
         row = session.scalar(
             select(Release).join(Project).where(Project.name == project_name(name), Release.same == same)
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from fastapi import Request
 
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
+
+#: Characters of a header that says why; a path can have thousands.
+_HEADER = 1000
 
 
 def refuse(
@@ -17,7 +22,8 @@ def refuse(
     headers: dict[str, str] | None = None,
 ) -> Refused:
     """A refusal whose reason the client shows, whichever of its exceptions it becomes."""
-    said = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode().replace("\n", " ")}
+    plain = re.sub(r"[\x00-\x1f\x7f]", " ", f"{message} ({hint})")[:_HEADER]
+    said = {"X-Error-Message": plain.encode("ascii", "backslashreplace").decode()}
     if code:
         said["X-Error-Code"] = code
     return Refused(status, message, hint=hint, headers=said | (headers or {}))

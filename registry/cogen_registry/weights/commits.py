@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.turns import turns_of
 from cogen_registry.auth import Principal
+from cogen_registry.bodies import check_json
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Reference, Repository
 from cogen_registry.errors import Refused
@@ -125,6 +126,7 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
 
 def _take(service: Service, draft: Draft, line: bytes) -> None:
     """One line of the body into the draft."""
+    check_json(line, depth=8, values=100)
     try:
         said = json.loads(line)
         parsed = LINES[said["key"]].model_validate(said["value"])
