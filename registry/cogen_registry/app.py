@@ -46,7 +46,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title=settings.title, lifespan=lifespan, redoc_url=None, description=__doc__)
     app.state.service = service
-    app.add_middleware(Guard, limits=settings.limits, required=required(service.sessions))
+    app.add_middleware(
+        Guard, limits=settings.limits, required=required(service.sessions), proxied=bool(settings.proxies)
+    )
 
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:

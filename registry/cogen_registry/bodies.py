@@ -22,8 +22,8 @@ _SPECIAL = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _LONG = re.compile(rb"\d{%d}" % (DIGITS + 1))
 
 
-def check_json(data: bytes, *, depth: int = DEPTH, values: int = VALUES) -> None:
-    """Refuse JSON that is deeper or has more values than it may, or a text that can't be stored.
+def check_json(data: bytes, *, depth: int = DEPTH, values: int = VALUES, texts: bool = True) -> None:
+    """Refuse JSON that is deeper or has more values than it may, or with ``texts`` a text that can't be stored.
 
     Whether it is JSON at all is the business of whoever reads it.
 
@@ -33,11 +33,11 @@ def check_json(data: bytes, *, depth: int = DEPTH, values: int = VALUES) -> None
     if _LONG.search(bones):
         raise Refused(400, f"the body has a number of more than {DIGITS} digits", hint=_HINT)
     bones = _PLAIN.sub(b"", bones)
-    if len(bones) > 2 * values:
-        raise Refused(413, f"the body has more than {values:,} values", hint="send less at a time")
     if _deep(bones, depth):
         raise Refused(400, f"the body is nested deeper than {depth} levels", hint=_HINT)
-    if b"\0" in data or (_SPECIAL.search(data) and not _storable(data)):
+    if len(bones) > 2 * values:
+        raise Refused(413, f"the body has more than {values:,} values", hint="send less at a time")
+    if texts and (b"\0" in data or (_SPECIAL.search(data) and not _storable(data))):
         raise Refused(400, "the body holds a text with NUL or half a surrogate, which cannot be stored", hint=_HINT)
 
 

@@ -18,6 +18,8 @@ from cogen_registry.settings import Limits
 
 #: Seconds that a connection may take to hear that there is no place for it.
 _TURNED = 2.0
+#: Seconds in which a new connection is expected to say something, and the bytes a second that it may be worth.
+_JUST, _SPEED = 1.0, 4096.0
 
 
 def _raw(status: str, message: str, hint: str, more: str = "") -> bytes:
@@ -117,10 +119,11 @@ def watched(limits: Limits, proxies: Sequence[str] = ()) -> type[asyncio.Protoco
             """How much this connection is worth, the least one first; ``None``: the service is at work for it.
 
             First those without a request, by their age; then requests that still come, the slowest ones; then answers
-            that are not taken.
+            that are not taken. Who has just come, and whose request may lie in the network's buffers, is taken for a
+            client that is not quick.
             """
             if self._idle:
-                return 0, 0.0, self._idle
+                return (1, _SPEED, self._idle) if now - self._idle < _JUST else (0, 0.0, self._idle)
             if self.cycle is not None and self.cycle.more_body:
                 return 1, self._came / max(now - self._begun, 0.1), self._begun
             return (2, 0.0, self._begun) if self._reader is not None else None

@@ -38,11 +38,14 @@ class Guard:
     of JSON sees it (:mod:`cogen_registry.bodies`); of the expert API not without a token.
 
     :param required: see :func:`cogen_registry.auth.required`.
+    :param proxied: clients share the connections of a proxy, so that their requests are counted instead.
     """
 
-    def __init__(self, app: Any, limits: Limits, required: Callable[[Request], Any]) -> None:
-        self.app, self.limits, self.required = app, limits, required
-        #: Requests that are under way, by client: behind a proxy all have the proxy's connections.
+    def __init__(
+        self, app: Any, limits: Limits, required: Callable[[Request], Any], proxied: bool = False
+    ) -> None:  # fmt: skip
+        self.app, self.limits, self.required, self.proxied = app, limits, required, proxied
+        #: Requests that are under way, by client.
         self._busy: Counter[str] = Counter()
 
     def allowed(self, path: str) -> int:
@@ -69,7 +72,7 @@ class Guard:
             await send(message)
 
         try:
-            if self._busy[client] > self.limits.address:
+            if self.proxied and self._busy[client] > self.limits.address:
                 raise Refused(429, "your address asks too much at once", hint="wait for answers", headers=_LATER)
             await self._guarded(scope, receive, noted_send)
         except _Cut as cut:
@@ -102,7 +105,7 @@ class Guard:
         await self.app(scope, counted, send)
 
     async def _looked_through(self, kind: bytes, receive: Receive) -> Receive:
-        """Read a whole body, check it, and hand it on. Forms have limits of their own.
+        """Read a whole body, check it if somebody will read it as JSON, and hand it on.
 
         :raises Refused: 400, 413
         """
@@ -113,7 +116,7 @@ class Guard:
                 raise Refused(400, "the connection ended too early", hint="send it again")
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        if not kind.startswith((b"application/x-www-form-urlencoded", b"multipart/form-data")):
+        if b"json" in kind.lower():
             await run_in_threadpool(check_json, bytes(body))
         said = False
 

@@ -126,7 +126,10 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
 
 def _take(service: Service, draft: Draft, line: bytes) -> None:
     """One line of the body into the draft."""
-    check_json(line, depth=8, values=100)
+    try:
+        check_json(line, depth=8, values=100, texts=False)
+    except Refused as error:
+        raise refuse(error.status, f"a line of the commit is not valid: {error.message}", _CLIENT) from None
     try:
         said = json.loads(line)
         parsed = LINES[said["key"]].model_validate(said["value"])
