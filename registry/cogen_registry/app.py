@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,7 @@ from cogen_registry.auth import required
 from cogen_registry.errors import Refused
 from cogen_registry.failures import failure, store_errors
 from cogen_registry.limits import Guard
+from cogen_registry.openapi import describe
 from cogen_registry.pages.refusals import refusal
 from cogen_registry.service import Service
 from cogen_registry.settings import Settings
@@ -28,6 +30,7 @@ ROOMS = ("packages", "experts", "pages", "weights")
 
 #: What may come of a disk, a database or an object store, or of a value that they can't hold; see failures.py.
 _FAILURES = (OSError, OverflowError, UnicodeEncodeError, SQLAlchemyError)
+_ABOUT = "Packages, experts and composites. Weights are read and written by the protocol of the Hugging Face Hub."
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
                 room.close()
         service.close()
 
-    app = FastAPI(title=settings.title, lifespan=lifespan, redoc_url=None, description=__doc__)
+    app = FastAPI(title=settings.title, lifespan=lifespan, docs_url=None, redoc_url=None, description=_ABOUT)
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.service = service
     app.add_middleware(
         Guard, limits=settings.limits, required=required(service.sessions), proxied=bool(settings.proxies)
