@@ -19,7 +19,7 @@ from cogen_registry.admission.names import claim_expert, claim_project, project_
 from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin, pins
 from cogen_registry.admission.pool import pool_of
-from cogen_registry.admission.quota import check_total, limits_of
+from cogen_registry.admission.quota import check_projects, check_total, limits_of
 from cogen_registry.admission.wheel import check_filename
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import Staged
@@ -147,21 +147,30 @@ def _add(
     service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
     reason: str | None,
 ) -> Release:  # fmt: skip
+    if session.scalar(select(Project.id).where(Project.name == wheel.project)) is None:
+        check_projects(session, service.settings.limits, principal.id)
     project = claim_project(session, principal.id, wheel.project)
     if _known(session, principal, wheel.project, wheel.version, staged.sha256) is not None:
         raise Refused(409, f"{wheel.filename} is being uploaded twice at once", hint="it is there now")
     for spec in wheel.experts:
         claim_expert(session, project, spec.id)
-    check_total(session, service.settings.limits, principal.id, staged.size)
+    more = staged.size + len(wheel.metadata) + sum(_size(spec) for spec in wheel.experts)
+    check_total(session, service.settings.limits, principal.id, more, 1 + len(wheel.experts))
     release = Release(
         project_id=project.id, version=str(wheel.version), same=canonicalize_version(wheel.version),
         state="quarantined" if reason else "released", reason=reason, filename=wheel.filename, sha256=staged.sha256,
-        size=staged.size, metadata_sha256=metadata, requires_python=wheel.requires_python, summary=wheel.summary,
+        size=staged.size, metadata_sha256=metadata, metadata_size=more - staged.size,
+        requires_python=wheel.requires_python, summary=wheel.summary,
         experts=[_expert(spec, principal.name) for spec in wheel.experts],
     )  # fmt: skip
     session.add(release)
     current.refresh(session, project.id)
     return release
+
+
+def _size(spec: ExpertSpec) -> int:
+    """Bytes of a manifest in the database: as it is, and as search reads it."""
+    return 2 * len(spec.model_dump_json())
 
 
 def _expert(spec: ExpertSpec, publisher: str) -> Expert:

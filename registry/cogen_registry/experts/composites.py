@@ -16,6 +16,7 @@ from cogen.artifacts.lock import LOCK_NAME, Lock
 from cogen.spec.expert import canonical_digest
 from cogen_registry.admission import locks
 from cogen_registry.admission.pool import pool_of
+from cogen_registry.admission.quota import check_total
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
 from cogen_registry.errors import Refused, missing
@@ -42,9 +43,12 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
             version = newest.version + 1 if newest else 1
             if version > MOST:
                 raise Refused(429, f"{new.name} has {MOST} versions already", hint="choose another name")
+            taken = size + len(new.card.encode())
+            check_total(session, service.settings.limits, principal.id, taken, 1 + len(named))
             made = Composite(
-                publisher_id=principal.id, name=new.name, version=version, title=new.title, lock=new.lock, card=new.card
-            )
+                publisher_id=principal.id, name=new.name, version=version, title=new.title, lock=new.lock,
+                card=new.card, size=taken,
+            )  # fmt: skip
             session.add(made)
             session.flush()
             session.add_all(_ingredients(session, made.id, named))
