@@ -1,9 +1,10 @@
-"""A full disk answers 507, a database or a store that is gone 503: each with a hint, and once it is back all goes on."""
+"""A full disk answers 507, a database or a store that is gone 503, each with a hint; once it is back all goes on."""
 
 from __future__ import annotations
 
 import errno
 import importlib.util
+import itertools
 import os
 import socket
 import sqlite3
@@ -65,8 +66,7 @@ def test_a_full_disk(small: Path, tmp_path: Path) -> None:
         before = served.files()
         fill = small / "fill"
         with fill.open("wb", buffering=0) as full, pytest.raises(OSError, match="No space"):
-            while True:
-                full.write(b"x" * 4096)
+            full.writelines(itertools.repeat(b"x" * 4096))
 
         told(requests.put(urls[0], data=large, timeout=60), 507)
         told(post(served, hub, good, "good"), 507)
