@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from cogen_registry.admission.pool import pool_of
 from cogen_registry.auth import required
 from cogen_registry.errors import Refused
+from cogen_registry.failures import failure, store_errors
 from cogen_registry.limits import Guard
+from cogen_registry.openapi import describe
 from cogen_registry.operators.upkeep import Upkeep
 from cogen_registry.pages.refusals import refusal
 from cogen_registry.service import Service
@@ -22,6 +27,12 @@ from cogen_registry.settings import Settings
 
 #: Each has ``routes.py`` with ``router(service) -> APIRouter``. Weights come last: their paths begin with any name.
 ROOMS = ("packages", "experts", "operators", "pages", "weights")
+
+
+#: What may come of a disk, a database or an object store, or of a value that they can't hold; see failures.py.
+_FAILURES = (OSError, OverflowError, UnicodeEncodeError, SQLAlchemyError)
+_ABOUT = "Packages, experts and composites. Weights are read and written by the protocol of the Hugging Face Hub."
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upkeep.start()
+        pool_of(settings.limits).start()
         yield
         upkeep.stop()
         for room in service.rooms.values():
@@ -40,9 +52,12 @@ def create_app(settings: Settings) -> FastAPI:
                 room.close()
         service.close()
 
-    app = FastAPI(title=settings.title, lifespan=lifespan, redoc_url=None, description=__doc__)
+    app = FastAPI(title=settings.title, lifespan=lifespan, docs_url=None, redoc_url=None, description=_ABOUT)
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.service = service
-    app.add_middleware(Guard, limits=settings.limits, required=required(service.sessions))
+    app.add_middleware(
+        Guard, limits=settings.limits, required=required(service.sessions), proxied=bool(settings.proxies)
+    )
 
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:
@@ -52,6 +67,17 @@ def create_app(settings: Settings) -> FastAPI:
     def beaten(request: Request, error: IntegrityError) -> Response:
         # On a database where writers don't wait for each other; whoever could go on does so itself.
         return refusal(service, request, 409, "somebody did the same at the same moment", "try again", {})
+
+    def failed(request: Request, error: Exception) -> Response:
+        found = failure(error)
+        if found is None:
+            raise error
+        if found.status >= 500:
+            log.error("%s %s: %d, %s", request.method, request.url.path, found.status, _line(error))
+        return refusal(service, request, found.status, found.message, found.hint, found.headers)
+
+    for kind in (*_FAILURES, *store_errors(settings)):
+        app.add_exception_handler(kind, failed)
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> Response:
@@ -75,3 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         module = importlib.import_module(f"cogen_registry.{room}.routes")
         app.include_router(module.router(service))
     return app
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]

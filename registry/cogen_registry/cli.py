@@ -85,8 +85,9 @@ def serve(
         ) from error
     with listening:
         config = uvicorn.Config(
-            create_app(chosen), limit_concurrency=chosen.limits.requests, access_log=False, log_level="warning",
-            timeout_keep_alive=30, server_header=False, http=watched(chosen.limits), ws="none",
+            create_app(chosen), access_log=False, log_level="warning", timeout_keep_alive=30, server_header=False,
+            http=watched(chosen.limits, chosen.proxies), ws="none", proxy_headers=bool(chosen.proxies),
+            forwarded_allow_ips=list(chosen.proxies),
         )  # fmt: skip
         typer.echo(f"serving {root} at http://{host}:{listening.getsockname()[1]}", err=True)
         uvicorn.Server(config).run(sockets=[listening])

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+#: Characters of a message, and of a header: what strangers sent is quoted in them.
+_LONGEST, _HEADER = 2000, 1000
+#: What ends a line, or can't be sent at all: control characters and halves of surrogates.
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Refused(Exception):
@@ -17,7 +23,17 @@ class Refused(Exception):
 
     def __init__(self, status: int, message: str, *, hint: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.message, self.hint, self.headers = status, message, hint, dict(headers or {})
+        self.status, self.message, self.hint = status, _line(message, _LONGEST), hint and _line(hint, _LONGEST)
+        self.headers = {name: _header(value) for name, value in (headers or {}).items()}
+
+
+def _line(text: str, most: int) -> str:
+    plain = _NOT_TEXT.sub(" ", text)
+    return plain if len(plain) <= most else plain[: most - 3] + "..."
+
+
+def _header(text: str) -> str:
+    return _line(text, _HEADER).strip().encode("latin-1", "backslashreplace").decode("latin-1")
 
 
 def missing(what: str, hint: str) -> Refused:

@@ -1,4 +1,4 @@
-"""No body is larger than it may be, and no client may be so slow that it holds a place for nothing."""
+"""No body is larger or deeper than it may be, and no client may be so slow that it holds a place for nothing."""
 
 from __future__ import annotations
 
@@ -6,35 +6,47 @@ import asyncio
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
+from cogen_registry.addresses import group
+from cogen_registry.bodies import check_json
 from cogen_registry.errors import Refused
+from cogen_registry.failures import failure
 from cogen_registry.settings import MB, Limits
 
 Receive = Callable[[], Any]
 
 _READING = ("GET", "HEAD", "OPTIONS")
 _LARGE = "send less at a time, or ask the registry's operator for more"
+_LATER = {"Retry-After": "5"}
 _API = "/api/v1/"
+#: Beside commits: bodies that their handlers read while they come.
+_STREAMED = ("/lfs/", "/legacy", "/xet/")
 _COMMIT = re.compile(r"/api/models/[^/]+/[^/]+/commit/")
 
 
 class Guard:
     """ASGI middleware: counts a body while it streams; 413 beyond the limit of its path, 408 where it comes too slowly.
 
-    The limits of a publisher are the handlers' business; these are of the service. What may be large is either
-    streamed by its handler, once that knows who sends it, or (the expert API) not read without a token: FastAPI reads a
-    body of JSON before anything of ours is called.
+    The limits of a publisher are the handlers' business; these are of the service. What may be large is streamed by
+    its handler, once that knows who sends it. Everything else is read here, whole, and looked through before a reader
+    of JSON sees it (:mod:`cogen_registry.bodies`); of the expert API not without a token.
 
     :param required: see :func:`cogen_registry.auth.required`.
+    :param proxied: clients share the connections of a proxy, so that their requests are counted instead.
     """
 
-    def __init__(self, app: Any, limits: Limits, required: Callable[[Request], Any]) -> None:
-        self.app, self.limits, self.required = app, limits, required
+    def __init__(
+        self, app: Any, limits: Limits, required: Callable[[Request], Any], proxied: bool = False
+    ) -> None:  # fmt: skip
+        self.app, self.limits, self.required, self.proxied = app, limits, required, proxied
+        #: Requests that are under way, by client.
+        self._busy: Counter[str] = Counter()
 
     def allowed(self, path: str) -> int:
         if path.startswith("/lfs/"):
@@ -51,31 +63,71 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.allowed(scope["path"])
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > limit:
-            await _answer(send, 413, f"the body is larger than {limit:,} bytes", _LARGE)
-            return
-        if scope["path"].startswith(_API) and scope["method"] not in _READING:
-            try:
-                await run_in_threadpool(self.required, Request(scope))
-            except Refused as error:
-                await _answer(send, error.status, error.message, error.hint, error.headers)
-                return
-        state = {"started": False, "failed": None}
+        client = group(str((scope.get("client") or ("",))[0]))
+        self._busy[client] += 1
+        state = {"started": False}
 
-        async def guarded_send(message: Any) -> None:
-            if state["failed"]:
-                return
+        async def noted_send(message: Any) -> None:
             state["started"] = True
             await send(message)
 
         try:
-            await self.app(scope, self._counted(receive, limit), guarded_send)
+            if self.proxied and self._busy[client] > self.limits.address:
+                raise Refused(429, "your address asks too much at once", hint="wait for answers", headers=_LATER)
+            await self._guarded(scope, receive, noted_send)
         except _Cut as cut:
             if not state["started"]:
                 await _answer(send, cut.status, cut.message, cut.hint)
+        except Exception as error:
+            refused = error if isinstance(error, Refused) else failure(error)
+            if refused is None or state["started"]:
+                raise
+            await _answer(send, refused.status, refused.message, refused.hint, refused.headers)
+        finally:
+            self._busy[client] -= 1
+            if not self._busy[client]:
+                del self._busy[client]
+
+    async def _guarded(self, scope: Any, receive: Receive, send: Any) -> None:
+        path, limit = scope["path"], self.allowed(scope["path"])
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 18 or int(length) > limit:
+            raise Refused(413, f"the body is larger than {limit:,} bytes", hint=_LARGE)
+        if "\0" in path or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
+            raise Refused(400, "the address holds a NUL", hint="/docs says what can be asked")
+        counted = self._counted(receive, limit)
+        if scope["method"] not in _READING:
+            if path.startswith(_API):
+                await run_in_threadpool(self.required, Request(scope))
+            if not path.startswith(_STREAMED) and not _COMMIT.match(path):
+                counted = await self._looked_through(headers.get(b"content-type", b""), counted)
+        await self.app(scope, counted, send)
+
+    async def _looked_through(self, kind: bytes, receive: Receive) -> Receive:
+        """Read a whole body, check it if somebody will read it as JSON, and hand it on.
+
+        :raises Refused: 400, 413
+        """
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise Refused(400, "the connection ended too early", hint="send it again")
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if b"json" in kind.lower():
+            await run_in_threadpool(check_json, bytes(body))
+        said = False
+
+        async def replayed() -> Any:
+            nonlocal said
+            if said:
+                return await receive()
+            said = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+        return replayed
 
     def _counted(self, receive: Receive, limit: int) -> Receive:
         seen, ended = 0, False

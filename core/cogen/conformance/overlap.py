@@ -25,21 +25,37 @@ def compare_texts(expert: Expert) -> str:
     if not samples:
         raise Failed(f"{spec.samples.path} holds no text", 'one {"text": …} a line')
     whole = "\n".join(f" {text} " for text in samples)
-    # every run of words up to the length that counts as copied: looked up, where searching takes time by both sizes
-    runs = {run for text in samples for length in range(1, WORDS + 1) for run in grams(text, length)}
+    runs = {run for text in samples for run in grams(text)}
+    short = _short_runs(expert, samples)
     for suite in spec.suites:
         for part in (suite.dev, suite.test):
             for number, text in enumerate(map(normal, texts(expert.root / part.path)), 1):
                 where = f"document {number} of {part.path}"
-                words = len(text.split())
                 copied = next((run for run in grams(text) if run in runs), None)
-                if text and (text in runs if words < WORDS else copied and f" {text} " in whole):
+                # A long document that stands in the samples begins with a run of theirs: only then it is looked for,
+                # once, since all samples are read for it.
+                if text in short or (copied and f" {text} " in whole):
                     raise Failed(f"{where} stands in the samples", "draw samples from the training part only")
                 if copied:
                     raise Failed(
                         f"{where} shares {WORDS} words with the samples: {copied[:60]}…", "remove one of the two"
                     )
     return f"no document and no {WORDS} words in common"
+
+
+def _short_runs(expert: Expert, samples: list[str]) -> set[str]:
+    """Documents of suites that are shorter than a run, and stand in the samples: one pass for each length there is."""
+    wanted: dict[int, set[str]] = {}
+    for suite in expert.spec.suites:
+        for part in (suite.dev, suite.test):
+            for text in map(normal, texts(expert.root / part.path)):
+                if 0 < (length := text.count(" ") + 1) < WORDS and text:
+                    wanted.setdefault(length, set()).add(text)
+    found: set[str] = set()
+    for length, documents in wanted.items():
+        for sample in samples:
+            found.update(run for run in grams(sample, length) if run in documents)
+    return found
 
 
 def texts(path: Path) -> Iterator[str]:
@@ -55,7 +71,7 @@ def normal(text: str) -> str:
 
 
 def grams(text: str, length: int = WORDS) -> Iterator[str]:
-    """Runs of so many words."""
+    """Each run of ``length`` words."""
     words = text.split()
     return (" ".join(words[i : i + length]) for i in range(len(words) - length + 1))
 

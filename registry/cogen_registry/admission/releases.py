@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
@@ -19,8 +18,9 @@ from cogen_registry.admission import attestations, current
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
 from cogen_registry.admission.pinned import Absent, find
 from cogen_registry.admission.pins import Pin, pins
-from cogen_registry.admission.quota import check_total, limits_of
-from cogen_registry.admission.wheel import Wheel, check_filename, check_wheel
+from cogen_registry.admission.pool import pool_of
+from cogen_registry.admission.quota import check_projects, check_total, limits_of
+from cogen_registry.admission.wheel import Wheel, check_filename
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import Staged
@@ -29,9 +29,13 @@ from cogen_registry.database.tables import Attestation, Domain, Expert, Language
 from cogen_registry.errors import Refused, missing
 from cogen_registry.search.text import text_of
 from cogen_registry.service import Service
+from cogen_registry.versions import version_of
 
-#: Wheels that are unpacked at once: each may fill a gigabyte of scratch space.
-_UNPACKING = threading.BoundedSemaphore(4)
+if TYPE_CHECKING:
+    from cogen_registry.admission.wheel import Wheel
+
+#: Characters of a wheel's file name.
+_LONGEST_NAME = 300
 
 
 def scratch(service: Service) -> Path:
@@ -65,8 +69,8 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
         return again
     place = scratch(service)
     place.mkdir(exist_ok=True)
-    with _UNPACKING:
-        wheel = check_wheel(Path(staged.path()), form["filename"], limits, place)
+    # As many at once as there are workers: each wheel may fill a gigabyte of scratch space.
+    wheel = pool_of(service.settings.limits).wheel(staged.path(), form["filename"], limits, place)
     service.sessions.tally.flush(service.sessions, tokens_too=False)  # what was just installed counts for new names
     attested = attestations.checked(service, principal, form, staged.sha256, wheel.filename)
     reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
@@ -89,11 +93,13 @@ def _identity(form: Mapping[str, str]) -> tuple[str, Version]:
         raise Refused(
             400, f"{form.get('filetype', 'this')} is not a wheel", hint="upload wheels only: `twine upload dist/*.whl`"
         )
+    if len(form.get("filename", "")) > _LONGEST_NAME:  # all combinations of its tags are made
+        raise Refused(400, f"the file's name has more than {_LONGEST_NAME} characters", hint="build the wheel again")
     name, version = check_filename(form.get("filename", ""))
     try:
-        said = project_name(form.get("name", "")), Version(form.get("version", ""))
+        said = project_name(form.get("name", "")), version_of(form.get("version", ""))
     except InvalidVersion:
-        raise Refused(400, f"{form.get('version')!r} is not a version", hint="see PEP 440") from None
+        raise Refused(400, f"{form.get('version', '')[:100]!r} is not a version", hint="see PEP 440") from None
     if said != (name, version):
         raise Refused(
             400, f"the form is of {said[0]} {said[1]}, the file of {name} {version}", hint="upload it as it was built"
@@ -142,17 +148,21 @@ def _add(
     service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
     reason: str | None, attested: attestations.Attested | None,
 ) -> Release:  # fmt: skip
+    if session.scalar(select(Project.id).where(Project.name == wheel.project)) is None:
+        check_projects(session, service.settings.limits, principal.id)
     project = claim_project(session, principal.id, wheel.project)
     if _known(session, principal, wheel.project, wheel.version, staged.sha256) is not None:
         raise Refused(409, f"{wheel.filename} is being uploaded twice at once", hint="it is there now")
     for spec in wheel.experts:
         claim_expert(session, project, spec.id)
-    check_total(session, service.settings.limits, principal.id, staged.size)
+    more = staged.size + len(wheel.metadata) + sum(_size(spec) for spec in wheel.experts)
+    check_total(session, service.settings.limits, principal.id, more, 1 + len(wheel.experts))
     release = Release(
         project_id=project.id, version=str(wheel.version), same=canonicalize_version(wheel.version),
         state="quarantined" if reason else "released", reason=reason, filename=wheel.filename, sha256=staged.sha256,
-        size=staged.size, metadata_sha256=metadata, requires_python=wheel.requires_python, summary=wheel.summary,
-        code=wheel.code, experts=[_expert(spec, principal.name) for spec in wheel.experts],
+        size=staged.size, metadata_sha256=metadata, metadata_size=more - staged.size,
+        requires_python=wheel.requires_python, summary=wheel.summary, code=wheel.code,
+        experts=[_expert(spec, principal.name) for spec in wheel.experts],
     )  # fmt: skip
     session.add(release)
     current.refresh(session, project.id)
@@ -165,6 +175,11 @@ def _add(
         experts=[spec.id for spec in wheel.experts],
     )  # fmt: skip
     return release
+
+
+def _size(spec: ExpertSpec) -> int:
+    """Bytes of a manifest in the database: as it is, and as search reads it."""
+    return 2 * len(spec.model_dump_json())
 
 
 def _expert(spec: ExpertSpec, publisher: str) -> Expert:
@@ -258,7 +273,7 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
     :raises Refused: 404; 410 or 451, it was taken down
     """
     try:
-        same = canonicalize_version(Version(version))
+        same = canonicalize_version(version_of(version))
         row = session.scalar(
             select(Release).join(Project).where(Project.name == project_name(name), Release.same == same)
         )

@@ -124,6 +124,7 @@ class Release(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     #: Blob of the wheel's METADATA, for PEP 658.
     metadata_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    metadata_size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     requires_python: Mapped[str | None] = mapped_column(String(200))
     summary: Mapped[str] = mapped_column(Text, default="")
     #: The signed statement and its bundle, see :mod:`cogen.trust`; the fingerprint of the key.
@@ -201,6 +202,8 @@ class Evaluation(Base):
     documents: Mapped[int]
     harness: Mapped[str] = mapped_column(String(300))
     evidence: Mapped[str] = mapped_column(String(64), index=True)
+    #: Bytes of the evidence.
+    size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created: Mapped[datetime.datetime] = mapped_column(default=now)
     publisher: Mapped[Publisher] = relationship()
 
@@ -217,6 +220,8 @@ class Composite(Base):
     title: Mapped[str] = mapped_column(String(300))
     lock: Mapped[dict[str, Any]]
     card: Mapped[str] = mapped_column(Text, default="")
+    #: Bytes of lock and card.
+    size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created: Mapped[datetime.datetime] = mapped_column(default=now)
     publisher: Mapped[Publisher] = relationship()
 
@@ -255,6 +260,9 @@ class Commit(Base):
     parent: Mapped[str | None] = mapped_column(String(40))
     summary: Mapped[str] = mapped_column(String(500), default="")
     description: Mapped[str] = mapped_column(Text, default="")
+    #: Bytes and number of its lines in the database; see admission/quota.py.
+    size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    files: Mapped[int] = mapped_column(default=0, server_default="0")
     created: Mapped[datetime.datetime] = mapped_column(default=now)
     repository: Mapped[Repository] = relationship()
     entries: Mapped[list[Entry]] = relationship(order_by="Entry.path", cascade="all, delete-orphan")

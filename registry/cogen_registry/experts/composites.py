@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock
-from cogen.errors import CogenError
+from cogen.artifacts.lock import LOCK_NAME, Lock
 from cogen.spec.expert import canonical_digest
+from cogen_registry.admission import locks
+from cogen_registry.admission.pool import pool_of
+from cogen_registry.admission.quota import check_total
 from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
@@ -31,7 +35,9 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
 
     :raises Refused: 422, the lock is none; 429
     """
-    lock = check_lock(new.lock)
+    with _written(new.lock) as path:
+        size = path.stat().st_size
+        named = pool_of(service.settings.limits).run("lock", {"path": str(path)}, size)["experts"]
     mine = (Composite.publisher_id == principal.id, Composite.name == new.name)
     with service.sessions.write() as session:
         newest = session.scalar(select(Composite).where(*mine).order_by(Composite.version.desc()).limit(1))
@@ -45,59 +51,64 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
             version = max(newest.version if newest else 0, last) + 1
             if version > MOST:
                 raise Refused(429, f"{new.name} has {MOST} versions already", hint="choose another name")
+            taken = size + len(new.card.encode())
+            check_total(session, service.settings.limits, principal.id, taken, 1 + len(named))
             made = Composite(
-                publisher_id=principal.id, name=new.name, version=version, title=new.title, lock=new.lock, card=new.card
-            )
+                publisher_id=principal.id, name=new.name, version=version, title=new.title, lock=new.lock,
+                card=new.card, size=taken,
+            )  # fmt: skip
             session.add(made)
             session.flush()
-            session.add_all(_ingredients(session, made.id, lock))
+            session.add_all(_ingredients(session, made.id, named))
             service.change(session, "composite", f"{principal.name}/{new.name}")
-            for expert in lock.plan.experts:  # their pages name it
-                service.change(session, "expert", expert.id)
+            for id, _, _ in named:  # their pages name it
+                service.change(session, "expert", id)
             subject = f"{principal.name}/{new.name} {version}"
-            log.record(session, log.actor_of(principal), "composite.add", subject, plan_digest=lock.plan_digest)
+            log.record(session, log.actor_of(principal), "composite.add", subject, plan_digest=new.lock["plan_digest"])
     if not same:
         service.changed()
     return one(service, principal.name, new.name), not same
 
 
 def check_lock(value: dict[str, Any]) -> Lock:
-    """:raises Refused: 422, it is no lock of this CoGen, or its plan is not the one that was locked."""
-    try:
-        # Read as `cogen` would read it from the composite's folder, so that both say the same.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / LOCK_NAME
+    """See :func:`cogen_registry.admission.locks.read`; for a lock that was accepted before."""
+    with _written(value) as path:
+        return locks.read(path)
+
+
+@contextmanager
+def _written(value: dict[str, Any]) -> Iterator[Path]:
+    """A lock as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / LOCK_NAME
+        try:
             path.write_text(json.dumps(value, allow_nan=False), encoding="utf-8")
-            lock = read_lock(path)
-    except ValueError as error:
-        raise Refused(422, f"the lock can't be read: {error}", hint="send it as `cogen fuse` wrote it") from error
-    except CogenError as error:
-        raise Refused(422, error.message, hint=error.hint) from error
-    if not lock.plan.experts:
-        raise Refused(422, "the lock names no expert", hint="send the lock that `cogen fuse` wrote")
-    ids = [expert.id for expert in lock.plan.experts]
-    if len(set(ids)) != len(ids):
-        raise Refused(422, "the lock names an expert twice", hint="send the lock that `cogen fuse` wrote")
-    return lock
+        except (ValueError, RecursionError) as error:
+            hint = "send it as `cogen fuse` wrote it"
+            raise Refused(422, f"the lock can't be read: {error}", hint=hint) from error
+        yield path
 
 
-def _ingredients(session: Session, composite: int, lock: Lock) -> list[Ingredient]:
-    """Its experts; linked to ours where id and digest of the manifest are equal, the same version before others."""
+def _ingredients(session: Session, composite: int, named: list[tuple[str, str, str]]) -> list[Ingredient]:
+    """Its experts; linked to ours where id and digest of the manifest are equal, the same version before others.
+
+    :param named: (id, version, digest of the manifest) of each.
+    """
     made = []
-    for expert in lock.plan.experts:
+    for id, expert_version, digest in named:
         rows = session.execute(
             select(Expert.id, Expert.spec)
             .join(Release, Expert.release_id == Release.id)
-            .where(Expert.expert == expert.id, Release.state == "released")
-            .order_by(Release.version != expert.version, Release.id)
+            .where(Expert.expert == id, Release.state == "released")
+            .order_by(Release.version != expert_version, Release.id)
         )
-        same = (row.id for row in rows if canonical_digest(row.spec) == expert.spec_digest)
+        same = (row.id for row in rows if canonical_digest(row.spec) == digest)
         made.append(
             Ingredient(
                 composite_id=composite,
-                expert=expert.id,
-                version=expert.version,
-                spec_digest=expert.spec_digest,
+                expert=id,
+                version=expert_version,
+                spec_digest=digest,
                 expert_id=next(same, None),
             )
         )

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from cogen.spec.expert import canonical_digest
+from cogen_registry.admission.quota import check_total
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Evaluation, Expert, Project, Publisher, Release
@@ -115,7 +116,7 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
         staged.write(data)
         evidence = staged.keep()
     try:
-        id, fresh = _insert(service, principal, row, new, evidence)
+        id, fresh = _insert(service, principal, row, new, evidence, len(data))
     except BaseException:
         service.blobs.settled(evidence)
         service.discard(evidence)
@@ -128,7 +129,7 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
 
 
 def _insert(
-    service: Service, principal: Principal, row: int, new: models.NewEvaluation, evidence: str
+    service: Service, principal: Principal, row: int, new: models.NewEvaluation, evidence: str, size: int
 ) -> tuple[int, bool]:
     """(id, is it new?)"""
     mine = (Evaluation.expert_id == row, Evaluation.publisher_id == principal.id)
@@ -141,8 +142,9 @@ def _insert(
                 429, f"there are {MOST} measurements of this version by {principal.name} already",
                 hint="publish a new version, or ask the registry's operator",
             )  # fmt: skip
+        check_total(session, service.settings.limits, principal.id, size)
         made = Evaluation(
-            id=_number(session), expert_id=row, publisher_id=principal.id, evidence=evidence,
+            id=_number(session), expert_id=row, publisher_id=principal.id, evidence=evidence, size=size,
             **new.model_dump(exclude={"evidence"}),
         )  # fmt: skip
         session.add(made)

@@ -19,6 +19,7 @@ from cogen_registry.experts.cards import COLUMNS, fields, shelf_of
 from cogen_registry.experts.evaluations import evaluations_of
 from cogen_registry.search.index import Query, search_of
 from cogen_registry.service import Service
+from cogen_registry.versions import version_of
 
 #: Composites that an expert's page names.
 _USES = 20
@@ -85,7 +86,7 @@ def _check_removed(session: Session, id: str, same: str | None) -> None:
 
 def _same(version: str) -> str:
     try:
-        return canonicalize_version(Version(version))
+        return canonicalize_version(version_of(version))
     except InvalidVersion:
         raise missing(f"version {version!r}", "it looks like 1.0.2; an expert's page lists them") from None
 

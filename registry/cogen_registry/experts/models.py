@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 #: (numerator, denominator): bits and bytes of UTF-8, or right answers and 1.
 Figure = tuple[Finite, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+#: Members of what is said beside the figures of an evaluation.
+CONTEXT = 200
 
 
 class Taken(BaseModel):
@@ -170,12 +173,21 @@ class Index(BaseModel):
     shards: list[IndexShard]
 
 
+def _few(value: Any) -> Any:
+    """Counted before its members are looked at: each of them can be wrong in five ways."""
+    if isinstance(value, dict) and len(value) > CONTEXT:
+        raise ValueError(f"it has more than {CONTEXT} members")
+    return value
+
+
 class Evidence(Taken):
     """The figures of single documents, in the order of the suite's file."""
 
-    per_document: list[Figure] = Field(min_length=1)
+    per_document: Annotated[list[Figure], FailFast()] = Field(min_length=1)
     #: What may help to measure again: the result's key, digest of the documents, versions of software.
-    context: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    context: Annotated[dict[str, str | int | float | bool | None], BeforeValidator(_few)] = Field(
+        default_factory=dict, max_length=CONTEXT
+    )
 
 
 class NewEvaluation(Taken):

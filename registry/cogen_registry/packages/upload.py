@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from cogen_registry.admission.quota import limits_of
 from cogen_registry.admission.releases import admit
+from cogen_registry.admission.turns import turns_of
 from cogen_registry.auth import Principal, required
 from cogen_registry.errors import Refused
 from cogen_registry.packages.form import UploadForm, drain
@@ -39,7 +40,7 @@ async def receive(service: Service, request: Request) -> dict[str, Any]:
             fields = form.fields | {"filename": form.filename or ""}
             if fields.get(":action") != "file_upload" or fields.get("protocol_version", "1") != "1":
                 raise Refused(400, "the form asks for no upload that is known", hint="upload with twine or uv")
-            release = await run_in_threadpool(admit, service, principal, staged, fields)
+            release = await turns_of(service).run(principal.id, admit, service, principal, staged, fields)
     except ClientDisconnect:
         raise Refused(400, "the upload was cut off", hint="upload it again") from None
     except Refused as error:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from cogen_registry.errors import Refused, missing
 from cogen_registry.experts import composites
-from cogen_registry.pages import browse, report
+from cogen_registry.pages import browse, docs, report
 from cogen_registry.pages import composite as composite_page
 from cogen_registry.pages import expert as expert_page
 from cogen_registry.pages.links import assets
@@ -39,6 +39,10 @@ def _browsing(routes: APIRouter, service: Service) -> None:
     def experts(request: Request) -> Response:
         wish = browse.Wish.of(request.query_params)
         return pages.answer(request, wish, lambda site: browse.experts(service, site, wish))
+
+    @routes.api_route("/docs", methods=_READ)
+    def api(request: Request) -> Response:
+        return pages.answer(request, "docs", lambda site: docs.docs(site, request.app.openapi()))
 
     @routes.api_route("/publishers/{name}", methods=_READ)
     def publisher(request: Request, name: str) -> Response:

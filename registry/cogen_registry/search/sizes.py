@@ -10,6 +10,7 @@ _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 _NUMBER = r"(\d+(?:\.\d+)?)\s*([kmbt]?)"
 #: "135M" is any number of parameters that a title would call so.
 _ABOUT = 0.1
+_LONGEST = 40
 
 
 def size_range(text: str) -> tuple[float, float]:
@@ -18,6 +19,8 @@ def size_range(text: str) -> tuple[float, float]:
     :raises Refused: 400, it is no size.
     """
     plain = text.strip().lower()
+    if len(plain) > _LONGEST:  # the patterns below look at spaces more than once
+        raise Refused(400, f"{plain[:20]!r}… is not a size", hint="parameters, such as <200M, >=1B, 1B-7B or 135M")
     if match := re.fullmatch(rf"(<=?|>=?)\s*{_NUMBER}", plain):
         value = _value(match[2], match[3])
         ends = {"<": (0.0, value - 1), "<=": (0.0, value), ">": (value + 1, float("inf")), ">=": (value, float("inf"))}

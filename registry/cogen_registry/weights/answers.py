@@ -17,7 +17,7 @@ def refuse(
     headers: dict[str, str] | None = None,
 ) -> Refused:
     """A refusal whose reason the client shows, whichever of its exceptions it becomes."""
-    said = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode().replace("\n", " ")}
+    said = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode()}
     if code:
         said["X-Error-Code"] = code
     return Refused(status, message, hint=hint, headers=said | (headers or {}))

@@ -16,14 +16,17 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from cogen_registry.admission.weights import check_weight_file
+from cogen_registry.admission.pool import pool_of
+from cogen_registry.admission.quota import LINE, TREE, check_total
+from cogen_registry.admission.turns import turns_of
 from cogen_registry.audit import log as audit
 from cogen_registry.auth import Principal
+from cogen_registry.bodies import check_json
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Reference, Repository
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
-from cogen_registry.settings import MB
+from cogen_registry.settings import MB, Limits
 from cogen_registry.weights import quota
 from cogen_registry.weights.answers import no_entry, no_revision, refuse
 from cogen_registry.weights.content import check_blob
@@ -32,6 +35,8 @@ from cogen_registry.weights.reading import git_oid
 from cogen_registry.weights.repositories import commit_of, commit_oid, find, full_name
 
 log = logging.getLogger(__name__)
+#: Characters of what a commit says of itself.
+_DESCRIPTION = 65_536
 #: Files from this size on are LFS's: they come in a stream of their own.
 REGULAR = MB
 #: A small file may have so many bytes if the client insists.
@@ -100,8 +105,8 @@ async def commit(service: Service, request: Request, principal: Principal, name:
     draft = Draft()
     try:
         async for line in _lines(request):
-            await run_in_threadpool(_take, service, draft, line)
-        return await run_in_threadpool(_carry_out, service, principal, name, revision, draft)
+            await turns_of(service).run(principal.id, _take, service, draft, line)
+        return await turns_of(service).run(principal.id, _carry_out, service, principal, name, revision, draft)
     finally:
         await run_in_threadpool(_settle, service, draft)
 
@@ -125,6 +130,10 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
 
 def _take(service: Service, draft: Draft, line: bytes) -> None:
     """One line of the body into the draft."""
+    try:
+        check_json(line, depth=8, values=100, texts=False)
+    except Refused as error:
+        raise refuse(error.status, f"a line of the commit is not valid: {error.message}", _CLIENT) from None
     try:
         said = json.loads(line)
         parsed = LINES[said["key"]].model_validate(said["value"])
@@ -165,7 +174,7 @@ def _keep(service: Service, draft: Draft, path: str, data: bytes) -> Content:
         raise refuse(413, f"{path} has more than {_MOST:,} bytes", "send it by LFS")
     with service.blobs.stage() as staged:
         staged.write(data)
-        check_weight_file(staged.path(), path)
+        pool_of(service.settings.limits).weight(staged.path(), path)
         sha256 = staged.keep()
         draft.kept.append(sha256)
     return Content(sha256, len(data), git_oid(data), False)
@@ -183,7 +192,7 @@ def _carry_out(
 ) -> tuple[str, str]:  # fmt: skip
     with service.sessions.read() as session:
         repository = find(session, principal.name, name)
-        before, after = _trees(session, repository, revision, draft)
+        before, after = _trees(session, repository, revision, draft, service.settings.limits)
         fresh = [(path, one) for path, one in after.items() if one.lfs and before.get(path) != one]
     for path, one in fresh:  # may read much: not within a transaction that others wait for
         try:
@@ -197,17 +206,23 @@ def _carry_out(
         reference = session.scalar(
             select(Reference).filter_by(repository_id=repository.id, name=revision).with_for_update()
         )
-        before, after = _trees(session, repository, revision, draft)
+        before, after = _trees(session, repository, revision, draft, service.settings.limits)
         key, head = repository.key, reference.oid if reference else None
         assert reference is not None
         if before == after:
             return full_name(repository), str(head)
-        for one in {one.sha256: one for path, one in after.items() if not one.lfs}.values():
-            quota.possess(service, session, repository, one.sha256, one.size)
+        small = {one.sha256: one for path, one in after.items() if not one.lfs}
+        known = {one.sha256 for one in before.values()}
+        coming = sum(one.size for one in small.values() if one.sha256 not in known)
+        summary, description = _plain(draft.header.summary)[:500], _plain(draft.header.description)[:_DESCRIPTION]
+        size = sum(len(path.encode()) + LINE for path in after) + len(summary) + len(description)
+        check_total(session, service.settings.limits, principal.id, coming + size, 1 + len(after) + len(small))
+        for one in small.values():
+            quota.possess(service, session, repository, one.sha256, one.size, counted=True)
         listing = sorted((path, one.sha256, one.size) for path, one in after.items())
         made = Commit(
-            repository_id=repository.id, parent=head, summary=_plain(draft.header.summary)[:500],
-            description=_plain(draft.header.description), oid=commit_oid(key, head, listing, draft.header.summary),
+            repository_id=repository.id, parent=head, summary=summary, description=description, size=size,
+            files=len(after), oid=commit_oid(key, head, listing, draft.header.summary),
         )  # fmt: skip
         made.entries = [
             Entry(path=path, sha256=one.sha256, size=one.size, oid=one.oid, lfs=one.lfs) for path, one in after.items()
@@ -225,7 +240,7 @@ def _carry_out(
 
 
 def _trees(
-    session: Session, repository: Repository, revision: str, draft: Draft
+    session: Session, repository: Repository, revision: str, draft: Draft, limits: Limits
 ) -> tuple[dict[str, Content], dict[str, Content]]:
     """The tree of a branch, and what the draft makes of it.
 
@@ -252,6 +267,8 @@ def _trees(
             raise no_entry(name, path, head.oid)
         for one in doomed:
             del after[one]
+    if len(after) > (most := TREE * limits.members):
+        raise refuse(413, f"a tree has more than {most:,} files", "make several repositories of it")
     check_tree(after)
     return before, after
 

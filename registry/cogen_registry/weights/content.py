@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cogen_registry.admission.weights import MAX_HEADER, check_weight_file
+from cogen_registry.admission.pool import pool_of
+from cogen_registry.admission.weights import MAX_HEADER
 from cogen_registry.service import Service
 
 
 def check_blob(service: Service, sha256: str, path: str) -> None:
     """:raises Refused: 400, the file may not lie here under this name."""
     with local_file(service, sha256, header_only=path.lower().endswith(".safetensors")) as file:
-        check_weight_file(file, path)
+        pool_of(service.settings.limits).weight(file, path)
 
 
 @contextmanager

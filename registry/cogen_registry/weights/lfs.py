@@ -10,7 +10,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from cogen_registry.admission.quota import check_total
+from cogen_registry.admission.quota import check_bytes, check_rows, limits_of, stored
 from cogen_registry.audit import removals
 from cogen_registry.auth import Principal
 from cogen_registry.blobs.store import BLOCK, Staged
@@ -40,9 +40,11 @@ def batch(service: Service, request: Request, principal: Principal, name: str, w
     quota.sweep(service, principal.id)
     token = token_id(service, request)
     answers: list[dict[str, Any]] = []
-    coming = 0
+    coming, most = 0, limits_of(service.settings.limits, principal.limits).publisher
     with service.sessions.read() as session:
         repository = find(session, principal.name, name)
+        check_rows(session, service.settings.limits, principal.id, len(wanted.objects))
+        have = stored(session, principal.id)
         for item in wanted.objects:
             answer: dict[str, Any] = {"oid": item.oid, "size": item.size}
             answers.append(answer)
@@ -50,7 +52,7 @@ def batch(service: Service, request: Request, principal: Principal, name: str, w
                 continue
             try:
                 quota.check_file(service, principal.limits, item.size)
-                check_total(session, service.settings.limits, principal.id, coming + item.size)
+                check_bytes(most, have, coming + item.size)
             except Refused as error:
                 answer["error"] = {"code": error.status, "message": f"{error.message} ({error.hint})"}
                 continue

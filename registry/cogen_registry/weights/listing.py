@@ -84,9 +84,11 @@ async def paths_info(service: Service, request: Request, namespace: str, name: s
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise refuse(400, "the body is not valid", 'send {"paths": […]}') from None
     else:
-        form = await request.form()
+        form = await request.form(max_files=1, max_fields=_PAGE)
         paths, expand = form.getlist("paths"), form.get("expand")
-    wanted = [str(path) for path in ([paths] if isinstance(paths, str) else list(paths))][:_PAGE]
+    if not isinstance(paths, str | list):
+        raise refuse(400, "the body is not valid", 'send {"paths": […]}')
+    wanted = [str(path) for path in ([paths] if isinstance(paths, str) else paths)][:_PAGE]
 
     def found() -> list[dict[str, Any]]:
         with service.sessions.read() as session:

@@ -54,14 +54,20 @@ def check_tree(paths: Iterable[str]) -> None:
 
     :raises Refused: 400
     """
-    files = set(paths)
-    spelled: dict[str, str] = {}
-    for path in files:
-        parts = path.split("/")
-        for length in range(1, len(parts) + 1):
-            part = "/".join(parts[:length])
-            if length < len(parts) and part in files:
-                raise refuse(400, f"{part} is a file, and {path} wants it to be a folder", "rename one of them")
-            other = spelled.setdefault(unicodedata.normalize("NFKC", part).casefold(), part)
-            if other != part:
-                raise refuse(400, f"{part} and {other} are one name on some systems", "rename one of them")
+    #: (folder's number, a name in it as all systems read it) → (its own number, as it was spelled first)
+    known: dict[tuple[int, str], tuple[int, str]] = {}
+    files: dict[int, str] = {}
+    folders: dict[int, str] = {}
+    for path in set(paths):
+        node, parts = 0, path.split("/")
+        for number, part in enumerate(parts):
+            # part by part, in time that is linear in the characters; a wide slash is one to some systems
+            for name in unicodedata.normalize("NFKC", part).casefold().split("/"):
+                node, spelled = known.setdefault((node, name), (len(known) + 1, part))
+                if spelled != part:
+                    one, other = ("/".join([*parts[:number], last]) for last in (part, spelled))
+                    raise refuse(400, f"{one} and {other} are one name on some systems", "rename one of them")
+            (files if number == len(parts) - 1 else folders).setdefault(node, path)
+    for node in files.keys() & folders.keys():
+        hint = "rename one of them"
+        raise refuse(400, f"{files[node]} is a file, and {folders[node]} wants it to be a folder", hint)

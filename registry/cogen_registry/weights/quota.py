@@ -44,14 +44,18 @@ class Reservations:
             self._coming[publisher] -= size
 
 
-def possess(service: Service, session: Session, repository: Repository, sha256: str, size: int) -> None:
+def possess(
+    service: Service, session: Session, repository: Repository, sha256: str, size: int, *, counted: bool = False
+) -> None:  # fmt: skip
     """The publisher proved that it has these bytes: commits of this repository may name them.
 
+    :param counted: whoever calls this has asked whether there is room already, for many at once.
     :raises Refused: 413, they are one too many.
     """
     known = session.get(Possession, (repository.id, sha256))
     if known is None:
-        check_total(session, service.settings.limits, repository.publisher_id, size)
+        if not counted:
+            check_total(session, service.settings.limits, repository.publisher_id, size)
         try:
             with session.begin_nested():
                 session.add(Possession(repository_id=repository.id, sha256=sha256, size=size))

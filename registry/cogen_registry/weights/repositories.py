@@ -11,6 +11,7 @@ from fastapi import Request
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from cogen_registry.admission.quota import check_projects, check_rows
 from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, digest, required, secret_of
@@ -110,6 +111,8 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
             return found, False
         if not consented(session, name, principal.id):
             check_prohibited(session, name)
+        check_projects(session, service.settings.limits, principal.id)
+        check_rows(session, service.settings.limits, principal.id, 3)
         made = Repository(publisher_id=principal.id, name=name, key=key)
         session.add(made)
         session.flush()
@@ -142,6 +145,7 @@ def add_reference(service: Service, principal: Principal, name: str, kind: str, 
         known = session.scalar(select(Reference).filter_by(repository_id=repository.id, name=called))
         if known is not None:
             raise refuse(409, f"there is a {known.kind} {called} already", "a tag never moves: choose another name")
+        check_rows(session, service.settings.limits, principal.id, 1)
         session.add(Reference(repository_id=repository.id, name=called, kind=kind, oid=commit.oid))
         oid = commit.oid
         feed.change(session, "repository", repository.key)

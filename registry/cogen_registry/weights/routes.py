@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from cogen_registry.auth import required
+from cogen_registry.admission import readmes
+from cogen_registry.admission.pool import pool_of
+from cogen_registry.admission.turns import turns_of
+from cogen_registry.auth import principal_of, required, secret_of
 from cogen_registry.service import Service
 from cogen_registry.weights import commits, lfs, listing, reading, repositories, xet
 from cogen_registry.weights.answers import base_url, refuse
@@ -93,17 +95,19 @@ def _accounts(routes: APIRouter, service: Service) -> None:
         raise refuse(403, "nothing that was published is deleted", "yank the release that names it")
 
     @routes.post("/api/validate-yaml")
-    def validate_yaml(readme: Readme) -> Response:
+    async def validate_yaml(request: Request, readme: Readme) -> Response:
         """The metadata at the top of a README."""
         said: dict[str, Any] = {"errors": [], "warnings": []}
-        parts = readme.content.split("---", 2) if readme.content.startswith("---") else []
-        if len(parts) == 3:
-            try:
-                if not isinstance(yaml.safe_load(parts[1][:65536]) or {}, dict):
-                    raise ValueError("it is no mapping")
-            except (yaml.YAMLError, ValueError, RecursionError) as error:
-                problem = " ".join(str(error).split())[:300]
-                said["errors"].append({"message": f"the metadata of README.md is not valid YAML: {problem}"})
+        problem, front = None, readmes.front(readme.content)
+        if front is not None and len(front) > readmes.LONGEST:
+            problem = f"it has more than {readmes.LONGEST:,} characters"
+        elif front is not None:
+            asks = await run_in_threadpool(principal_of, service.sessions, secret_of(request))
+            pool = pool_of(service.settings.limits)  # without a token one is one of the crowd, which has turns, too
+            found = await turns_of(service).run(asks.id if asks else 0, pool.run, "metadata", {"text": front})
+            problem = found["problem"]
+        if problem:
+            said["errors"].append({"message": f"the metadata of README.md is not valid YAML: {problem}"})
         return JSONResponse(said, 400 if said["errors"] else 200)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from cogen_registry.admission.quota import check_total
+from cogen_registry.admission.turns import turns_of
 from cogen_registry.audit import removals
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Possession, Publisher, Repository
@@ -107,7 +108,8 @@ async def take_shard(service: Service, request: Request) -> None:
     await receive(request, data, _SHARD)
     shard = bytes(data)
     key = f"{repository.id} {hashlib.sha256(shard).hexdigest()}"
-    await room_of(service).jobs.run(key, lambda: _build(service, repository, shard))
+    async with turns_of(service).turn(repository.publisher_id):
+        await room_of(service).jobs.run(key, lambda: _build(service, repository, shard))
 
 
 class _Buffer(bytearray):

@@ -25,7 +25,8 @@ class Jobs:
     def __init__(self, sessions: Sessions, workers: int = 2) -> None:
         self._sessions = sessions
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="shard")
-        self._lock, self._running = threading.Lock(), dict[str, Future[None]]()
+        # Of the kind that a thread may take twice: work that is done already calls `_forget` at once.
+        self._lock, self._running = threading.RLock(), dict[str, Future[None]]()
 
     async def run(self, key: str, work: Callable[[], None]) -> None:
         """Do the work of this key, or wait for the one that does it already; raises what it raises."""

@@ -40,8 +40,8 @@ def test_publishers_and_what_they_store(root: Path, capsys: pytest.CaptureFixtur
     assert main(["publisher", "set", "utility", "--root", str(root), "--limit", "wheel=1000"]) == 0
     assert main(["publisher", "list", "--root", str(root)]) == 0
     hospital, utility = lines(capsys)
-    assert hospital == ["hospital", "1,234 bytes", "-", "Hospital"]
-    assert utility == ["utility", "1,234 bytes", "wheel=1000", "Utility"]
+    assert hospital == ["hospital", "1,234 bytes", "-", "Hospital", "1,234 wheels; 2 rows"]
+    assert utility == ["utility", "1,234 bytes", "wheel=1000", "Utility", "1,234 wheels; 2 rows"]
 
 
 def test_tokens_are_revoked_by_their_number(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -346,3 +346,32 @@ class TestStore:
             list(store.read(blobs, 7, X, 0, 1))
         assert store.epoch(7) != epoch
         assert len(store.known(7, X)) == 0
+
+
+def test_work_that_ends_before_anybody_waits_for_it() -> None:
+    """Once it stopped the whole service: whoever asked held the lock that the end of the work takes."""
+    import asyncio
+    import threading
+
+    from cogen_registry.weights.xet_jobs import Jobs
+
+    class Quick(Jobs):
+        """Its work is over when ``submit`` returns."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            submit = self._pool.submit
+
+            def done(work: object) -> object:
+                future = submit(work)  # type: ignore[arg-type]
+                future.result()
+                return future
+
+            self._pool.submit = done  # type: ignore[method-assign,assignment]
+
+    jobs = Quick()
+    thread = threading.Thread(target=lambda: asyncio.run(jobs.run("key", lambda: None)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    jobs.close()
