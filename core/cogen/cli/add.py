@@ -21,25 +21,53 @@ def command(
     weights: Annotated[bool, typer.Option(help="Fetch and verify weights that the registry holds, too.")] = True,
     with_: Annotated[str | None, typer.Option("--with", help="pip or uv; default: what made this environment.")] = None,
     registry: Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="What may differ from the project's file: registry, publisher.")
+    ] = None,
+    allow_unverified: Annotated[
+        bool,
+        typer.Option("--allow-unverified-registry", help="Accept a registry of an older version: it signs nothing."),
+    ] = False,
 ) -> None:
     """Install an expert after checking who signed it: exactly the file that was verified.
 
-    A publisher's key is remembered when it is first seen; another one is refused later. What the expert depends on
-    comes from the index that your pip or uv is configured for.
+    The registry's root and a project's keys are remembered when they are first seen; others are refused later. What
+    the expert depends on comes from the index that your pip or uv is configured for.
     """
+    from cogen.errors import UsageError
     from cogen.remote.client import Client
     from cogen.sharing import add, environment
+    from cogen.sharing.binding import bind, check_asked, known_names
+    from cogen.sharing.names import pinned_identity
+    from cogen.sharing.pinned import ACCEPT
     from cogen.sharing.registry import required
     from cogen.sharing.resolve import parse, resolve
     from cogen.trust import brief, read_identity
 
     wanted, version = parse(name)
     tool = environment.tool(with_)
+    if unknown := [one for one in accept or () if one not in ACCEPT]:
+        raise UsageError(f"--accept {unknown[0]} means nothing", hint=f"it takes {' or '.join(ACCEPT)}")
     client = Client(required(registry))
+    first = pinned_identity(client.url) is None
+    names = known_names(client, allow_untold=allow_unverified)
+    if names is None:
+        out.warn(f"{client.url} signs nothing: whoever answers in its place can choose what you get")
+    elif first:
+        out.status(f"trusting the root {names.identity} of {client.url} for the first time: compare it with what its "
+                   "operator says; `cogen login --root-key` does it")  # fmt: skip
     release = resolve(client, wanted, version)
+    bound = None
+    if names is None:
+        check_asked(release, wanted, version, client.url)
+    else:
+        release, bound = bind(names, release, wanted, version)
     if release.yanked:
         out.warn(f"{release.project} {release.version} was yanked by {release.publisher}")
-    trusted = add.check(client, release, key=key, allow_unsigned=allow_unsigned, file=project)
+    trusted = add.check(
+        client, release, key=key, allow_unsigned=allow_unsigned, file=project, bound=bound,
+        accept=frozenset(accept or ()),
+    )  # fmt: skip
     if trusted is None:
         out.warn(f"{release.project} {release.version} is not signed: only the registry says that it is {wanted}")
     elif trusted.first:
@@ -50,7 +78,7 @@ def command(
         whose = f"{identity}, {trusted.key}," if identity else f"the key {trusted.key}"
         out.status(f"trusting {whose} of {release.publisher} {how}")
     with out.progress(None, f"fetching {release.filename}", "bytes") as bar:
-        verified = add.fetch(client, release, trusted, weights=weights, advance=bar.advance)
+        verified = add.fetch(client, release, trusted, weights=weights, advance=bar.advance, bound=bound)
     facts: dict[str, Any] = {
         "project": release.project, "version": release.version, "experts": [s.id for s in verified.wheel.experts],
         "publisher": release.publisher, "key": trusted.key if trusted else None, "sha256": release.sha256,

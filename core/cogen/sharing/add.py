@@ -13,6 +13,8 @@ from cogen.checkpoints.cache import cache_dir, locked
 from cogen.errors import CogenError, DigestError
 from cogen.remote.client import Client, quoted
 from cogen.sharing import environment, project
+from cogen.sharing.binding import Bound
+from cogen.sharing.pinned import before, compare
 from cogen.sharing.resolve import Release
 from cogen.sharing.signatures import Trusted, check_release
 from cogen.sharing.verify import installed_files
@@ -20,6 +22,8 @@ from cogen.sharing.weights import base_sources, received, sources
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust.errors import TrustError
 from cogen.trust.files import sha256_of
+from cogen.trust.metadata.project import bytes_of
+from cogen.trust.pins import Pin, update
 from cogen.trust.receipts import Receipt, ReceivedWeights, forget, keep, receipt_of
 from cogen.trust.registries import pin
 
@@ -34,21 +38,29 @@ class Verified:
     trusted: Trusted | None
     wheel: Wheel
     weights: list[ReceivedWeights] = field(default_factory=list)
+    bound: Bound | None = None
 
 
-def check(client: Client, release: Release, *, key: str | None, allow_unsigned: bool, file: Path) -> Trusted | None:
+def check(
+    client: Client, release: Release, *, key: str | None, allow_unsigned: bool, file: Path, bound: Bound | None = None,
+    accept: frozenset[str] = frozenset(),
+) -> Trusted | None:  # fmt: skip
     """Everything that can be said before a byte is downloaded.
 
-    :param file: the project's ``cogen.toml``.
-    :raises TrustError: not signed (unless allowed), a signature that doesn't hold, or older than what was there.
+    :param file: the project's ``cogen.toml``. :param bound: what the registry signed; ``None``: it signs nothing.
+    :param accept: what may have changed since it was added, see :mod:`cogen.sharing.pinned`.
+    :raises TrustError: not signed (unless allowed), a signature that doesn't hold, older than what was there, or of
+        another registry or publisher.
     """
-    trusted = check_release(client, release, key)
+    known = before(release.project, file)
+    compare(known, release, client.url, bound, accept)
+    trusted = check_release(client, release, key, bound=bound, known=known)
     if trusted is None and (key is not None or not allow_unsigned):
         raise TrustError(
             f"{release.project} {release.version} of {release.publisher} is not signed",
             hint=f"ask {release.publisher} to sign it (`cogen publish`), or accept it with --allow-unsigned",
         )
-    for where, version, sha256 in _before(release.project, file):
+    for where, version, sha256 in ((one.where, one.version, one.sha256) for one in known.seen):
         if Version(release.version) < Version(version):
             raise TrustError(
                 f"{release.project} {release.version} is older than {version}, which {where} names",
@@ -59,9 +71,9 @@ def check(client: Client, release: Release, *, key: str | None, allow_unsigned: 
                 f"{release.project} {version} is another file than the one that {where} names",
                 hint="a released version never changes: do not use it, and tell the registry's operator",
             )
-    if trusted is None and (before := receipt_of(release.project)) is not None and before.key is not None:
+    if trusted is None and (signed := next((one for one in known.seen if one.key is not None), None)) is not None:
         raise TrustError(
-            f"{release.project} was signed in version {before.version} and is not in {release.version}",
+            f"{release.project} was signed in version {signed.version} and is not in {release.version}",
             hint=f"do not use it, and ask {release.publisher}; `cogen remove {release.expert}` forgets the signature",
         )
     return trusted
@@ -74,6 +86,7 @@ def fetch(
     *,
     weights: bool = True,
     advance: Advance = lambda _: None,
+    bound: Bound | None = None,
 ) -> Verified:
     """Download and compare the wheel, and (with ``weights``) what it pins and this registry holds.
 
@@ -94,6 +107,8 @@ def fetch(
         raise DigestError(
             f"{release.filename} is not {release.project} {release.version}", hint="tell the registry's operator"
         )
+    if release.expert not in {spec.id for spec in wheel.experts}:
+        raise TrustError(f"{release.filename} does not hold the expert {release.expert}", hint="tell the operator")
     if trusted is not None:
         signed = {one["id"]: one["spec_digest"] for one in trusted.statement["experts"]}
         if signed != {spec.id: spec.digest for spec in wheel.experts}:
@@ -107,7 +122,7 @@ def fetch(
         bases = {one.source: one for spec in wheel.experts if (one := base_sources(spec)) is not None}
         found = (received(client, one, None, release.project, advance) for one in bases.values())
         pinned += [one for one in found if one.files]
-    return Verified(release, trusted, wheel, pinned)
+    return Verified(release, trusted, wheel, pinned, bound)
 
 
 def install(client: Client, verified: Verified, with_: environment.Tool, file: Path) -> Receipt:
@@ -138,10 +153,13 @@ def install(client: Client, verified: Verified, with_: environment.Tool, file: P
         project.record(
             file,
             release.project,
-            project.Recorded(release.version, release.sha256, release.publisher, trusted and trusted.key, client.url),
+            project.Recorded(
+                release.version, release.sha256, release.publisher, trusted and trusted.key, client.url, receipt.root
+            ),
         )
         if trusted is not None and trusted.first:
             pin(client.url, release.publisher, trusted.key)
+        _remember(client, verified)
     except BaseException:
         _undo(release.project, old, was_here=found is not None, with_=with_)
         raise
@@ -161,14 +179,17 @@ def _undo(name: str, old: Receipt | None, *, was_here: bool, with_: environment.
         pass  # the first error says more
 
 
-def _before(name: str, file: Path) -> list[tuple[str, str, str]]:
-    """(where, version, sha256) of what was added before."""
-    found = []
-    if entry := project.recorded(file).get(name):
-        found.append((file.name, entry.version, entry.sha256))
-    if receipt := receipt_of(name):
-        found.append(("this environment", receipt.version, receipt.sha256))
-    return found
+def _remember(client: Client, verified: Verified) -> None:
+    """From now on the project's keys, and whose each expert is, are known."""
+    trusted, project_ = verified.trusted, verified.release.project
+    identity = verified.bound.names.identity if verified.bound else client.url
+    pins = {}
+    if trusted is not None:
+        chain = trusted.chain
+        pins[project_] = (
+            Pin(bytes_of(chain.root), chain.targets.signed.version, trusted.key) if chain else Pin(key=trusted.key)
+        )
+    update(identity, projects=pins, experts={spec.id: project_ for spec in verified.wheel.experts})
 
 
 def _receipt(client: Client, verified: Verified, with_: str) -> Receipt:
@@ -181,6 +202,7 @@ def _receipt(client: Client, verified: Verified, with_: str) -> Receipt:
         sha256=release.sha256,
         size=release.size,
         registry=client.url,
+        root=verified.bound.names.identity if verified.bound else None,
         publisher=release.publisher,
         key=trusted and trusted.key,
         public_key=trusted and trusted.public_key,

@@ -6,6 +6,7 @@ sha256 = "…"                     of the wheel
 publisher = "acme"
 key = "sha256:…"                 fingerprint; left out for what is not signed
 registry = "https://models.example.org"
+root = "sha256:…"                of the registry's first root, which its mirrors share; left out where it has none
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Recorded:
     publisher: str
     key: str | None
     registry: str
+    root: str | None = None
 
 
 def recorded(path: Path) -> dict[str, Recorded]:
@@ -41,10 +43,10 @@ def recorded(path: Path) -> dict[str, Recorded]:
     found = {}
     for name, entry in _table(_load(path), path).items():
         try:
-            key = entry.get("key")
+            key, root = entry.get("key"), entry.get("root")
             found[str(name)] = Recorded(
                 str(entry["version"]), str(entry["sha256"]), str(entry["publisher"]),
-                None if key is None else str(key), str(entry["registry"]),
+                None if key is None else str(key), str(entry["registry"]), None if root is None else str(root),
             )  # fmt: skip
         except (KeyError, AttributeError) as error:
             raise SpecError(

@@ -15,7 +15,7 @@ from cogen_registry.errors import Refused
 #: First parts of paths that are the service's own; no publisher is called so.
 RESERVED = frozenset(
     {"api", "simple", "files", "legacy", "lfs", "xet", "experts", "compare", "publishers", "composites", "static",
-     "docs", "openapi.json", "healthz", "login", "cogen", "admin", "models", "datasets", "spaces"}
+     "docs", "openapi.json", "healthz", "tuf", "login", "cogen", "admin", "models", "datasets", "spaces"}
 )  # fmt: skip
 #: Of distributions. Only plugins live here, so that a registry never shadows a package of PyPI.
 PREFIX = "cogen-plugin-"

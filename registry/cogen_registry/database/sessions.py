@@ -37,11 +37,12 @@ class Sessions:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.read = sessionmaker(engine, expire_on_commit=False)
-        self._write = sessionmaker(engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
+        #: Where listeners to transactions that write are added.
+        self.writing = sessionmaker(engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
 
     def write(self) -> Any:
         """A transaction: whole or not at all. Writers wait for each other."""
-        return self._write.begin()
+        return self.writing.begin()
 
 
 def migrate(engine: Engine) -> None:
