@@ -23,7 +23,7 @@ def command(
     key: Annotated[Path | None, typer.Option(help="Private key in PEM; default: the one that --new-key made.")] = None,
     root_key: Annotated[
         str | None,
-        typer.Option(help="Fingerprint of the registry's root, from its operator: compared before all else."),
+        typer.Option(help="Fingerprint of the registry's root, as its operator told you: compared first."),
     ] = None,
 ) -> None:
     """Remember a registry (0600) and make it the default; register your public key there if you have one.

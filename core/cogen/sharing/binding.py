@@ -9,8 +9,9 @@ from packaging.version import InvalidVersion, Version
 
 from cogen.errors import UsageError
 from cogen.remote.client import Client
+from cogen.remote.errors import NotThere
 from cogen.sharing.names import Listed, Names, Untold, open_names
-from cogen.sharing.resolve import Release
+from cogen.sharing.resolve import Release, resolve
 from cogen.trust.errors import TrustError
 from cogen.trust.registries import config_dir
 
@@ -47,6 +48,8 @@ def bind(names: Names, release: Release, wanted: str, version: str | None) -> tu
     :raises TrustError: it is something else.
     """
     check_asked(release, wanted, version, names.client.url)
+    if version is None and (newest := _newest(names, release, wanted)) not in (None, Version(release.version)):
+        release = _that(names, release, wanted, str(newest))
     found = _listed(names, release)
     if found is None:  # published since the metadata was read
         names = open_names(names.client)
@@ -71,8 +74,6 @@ def bind(names: Names, release: Release, wanted: str, version: str | None) -> tu
             f"the expert {release.expert} belonged to {owner} when it was seen before; now {release.project} has it",
             hint=f"ask the registry's operator; if it is right, take it out of {config_dir() / 'pins.json'}",
         )
-    if version is None:
-        _check_newest(names, release, wanted)
     return replace(release, yanked=found.yanked is not None), Bound(names, found)
 
 
@@ -101,18 +102,28 @@ def _listed(names: Names, release: Release) -> Listed | None:
     return next((one for one in names.releases(release.project) if Version(one.version) == version), None)
 
 
-def _check_newest(names: Names, release: Release, wanted: str) -> None:
-    """Without a version, the newest that is not yanked: final before pre-releases."""
+def _newest(names: Names, release: Release, wanted: str) -> Version | None:
+    """Of what is not yanked: final before pre-releases. ``None``: there is nothing like that."""
     by_expert = release.expert == wanted.lower()
     pool = [
         Version(one.version)
         for one in names.releases(release.project)
         if one.yanked is None and (not by_expert or release.expert in one.experts)
     ]
-    newest = max(pool, key=lambda one: (not one.is_prerelease, one), default=None)
-    if newest is not None and newest != Version(release.version):
+    return max(pool, key=lambda one: (not one.is_prerelease, one), default=None)
+
+
+def _that(names: Names, release: Release, wanted: str, newest: str) -> Release:
+    """The release that the signed metadata names as the newest, where the registry showed another one.
+
+    :raises TrustError: the registry does not show it.
+    """
+    try:
+        found = resolve(names.client, wanted, newest)
+    except NotThere as error:
         raise TrustError(
-            f"{names.client.url} shows {release.project} {release.version} as the newest; its signed metadata names "
-            f"{newest}",
-            hint=f"it shows the past: tell its operator; `cogen add {wanted}=={newest}` asks for that version",
-        )
+            f"{names.client.url} shows {release.project} {release.version} as the newest and leaves out {newest}, "
+            "which its signed metadata names", hint="it shows the past: tell its operator",
+        ) from error  # fmt: skip
+    check_asked(found, wanted, newest, names.client.url)
+    return found

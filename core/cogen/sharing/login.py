@@ -42,21 +42,33 @@ def login(
     :raises RegistryError: it can't be reached, or doesn't take the token. :raises TrustError: the key can't be used, or
         the root is another one.
     """
-    from cogen.sharing.names import Untold, open_names, pinned_identity
+    from cogen.sharing.names import forget, pinned_identity
 
-    root, known, why = None, pinned_identity(url) is not None, None
+    known = pinned_identity(url) is not None
     try:
-        root = open_names(Client(Registry(url)), root_key=root_key).root
+        return _login(url, token, key, make_key, root_key, known)
+    except BaseException:
+        if not known:
+            forget(url)
+        raise
+
+
+def _login(url: str, token: str | None, key: Path | None, make_key: bool, root_key: str | None, known: bool) -> Told:
+    from cogen.sharing.names import Untold, open_names
+
+    told = Told(Path(), root_known=known)
+    try:
+        told.root = open_names(Client(Registry(url)), root_key=root_key).root
     except (Untold, ExtraMissing) as error:
         if root_key is not None or known:
             raise
-        why = error.message
+        told.rootless = error.message
     client = Client(Registry(url, token))
-    publisher, scopes = whoami(client) if token else (None, [])
-    if not token:
+    if token:
+        told.publisher, told.scopes = whoami(client)
+    else:
         client.get("/api/v1/experts", {"limit": 1})  # is it a registry at all?
-    told = Told(Path(), publisher, scopes, root=root, root_known=known, rootless=why)
-    file = key or default_key()
+    publisher, file = told.publisher, key or default_key()
     if make_key and not file.exists():
         new_key(file, password())
         told.made = True

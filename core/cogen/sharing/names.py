@@ -62,8 +62,10 @@ class Names:
         self.root = max(_fingerprints(folder).items())[1]
         self._cache: dict[str, bytes | None] = {}
         seen = _revocations(self.read("revocations.json"))
-        update(self.identity, revoked=seen)
         self.pins: Pins = pins_of(self.identity)
+        if seen.keys() - self.pins.revoked.keys():
+            update(self.identity, revoked=seen)
+            self.pins = pins_of(self.identity)
 
     @property
     def revoked(self) -> dict[str, str]:
@@ -204,6 +206,20 @@ def folder_of(url: str) -> Path:
     return config_dir() / "tuf" / quote(url, safe="")
 
 
+def forget(url: str) -> None:
+    """Take back that a registry was seen, as if that had never been."""
+    import shutil
+
+    folder = folder_of(url)
+    shutil.rmtree(folder, ignore_errors=True)
+    _lock_of(folder).unlink(missing_ok=True)
+    for empty in (folder.parent, config_dir()):
+        try:
+            empty.rmdir()
+        except OSError:
+            break  # it holds something of other registries
+
+
 def pinned_identity(url: str) -> str | None:
     """The fingerprint of the first root that was pinned of a registry."""
     folder = folder_of(url)
@@ -248,6 +264,10 @@ def _fingerprint(folder: Path, version: int) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def _lock_of(folder: Path) -> Path:
+    return folder.parent / f".{folder.name[:150]}.lock"
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time: python-tuf's client asks for that."""
@@ -255,7 +275,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with filelock.FileLock(folder.parent / f".{folder.name[:150]}.lock"):
+        with filelock.FileLock(_lock_of(folder)):
             yield
     except OSError as error:
         if isinstance(error, CogenError):

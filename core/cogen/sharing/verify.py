@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -20,12 +20,13 @@ from cogen.host import Host
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.sharing import environment
+from cogen.sharing.standing import by_metadata, by_pins
 from cogen.sharing.weights import address, listing
 from cogen.sharing.wheels import read_wheel
 from cogen.trust import brief, check_statement, fingerprint
-from cogen.trust.errors import TrustError
+from cogen.trust.errors import ExtraMissing, TrustError
 from cogen.trust.receipts import Receipt, receipt_of, receipts
-from cogen.trust.registries import Registry, pinned, registries
+from cogen.trust.registries import Registry, registries
 
 #: What pip and uv write beside the files of a wheel.
 _INSTALLERS = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
@@ -82,10 +83,12 @@ def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
     else:
         finding.problems += installed_files(found, receipt.files)
     _signature(receipt, finding)
+    seen = list(by_pins(receipt))
     _wheel(receipt, finding)
     _weights(receipt, finding)
-    if online:
-        _ask(receipt, finding)
+    if online and (said := _ask(receipt, finding)) is not None:
+        seen = [one for one in seen if "was revoked" not in one[1]] + said  # today's word is fuller
+    _take(finding, seen)
     return finding
 
 
@@ -139,11 +142,11 @@ def _signature(receipt: Receipt, finding: Finding) -> None:
             finding.problems.append(f"the signature is for another {wrong[0]}: {receipt.statement[wrong[0]]}")
     except CogenError as error:
         finding.problems.append(error.message)
-    known = pinned(receipt.registry, receipt.publisher)
-    if known and receipt.key not in known:
-        finding.problems.append(f"the key {receipt.key} is none that you know of {receipt.publisher}")
-    elif not known:
-        finding.notes.append(f"this user has not seen a key of {receipt.publisher} before")
+
+
+def _take(finding: Finding, lines: Iterable[tuple[bool, str]]) -> None:
+    for problem, line in lines:
+        (finding.problems if problem else finding.notes).append(line)
 
 
 def _wheel(receipt: Receipt, finding: Finding) -> None:
@@ -172,9 +175,29 @@ def _weights(receipt: Receipt, finding: Finding) -> None:
         finding.problems += [f"weights {place[0]}: {line}" for line in compare(weights.files, dict(listing(home)))]
 
 
-def _ask(receipt: Receipt, finding: Finding) -> None:
-    """What the registry says today: a revoked key, a yanked release, other bytes."""
+def _ask(receipt: Receipt, finding: Finding) -> list[tuple[bool, str]] | None:
+    """What the registry signed today: a revoked key, a yanked release, other bytes. ``None``: it can't be asked."""
+    from cogen.sharing.names import Untold, open_names
+
     client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
+    try:
+        return list(by_metadata(receipt, client, open_names(client)))
+    except Untold as error:
+        if receipt.root is not None:
+            finding.problems.append(error.message)
+        else:
+            _ask_unsigned(client, receipt, finding)
+    except RegistryError as error:
+        finding.notes.append(f"the registry was not asked: {error.message}")
+    except ExtraMissing as error:
+        finding.notes.append(f"the registry was not asked: {error.message}")
+    except CogenError as error:  # expired, rolled back, forged: what it says can't be believed
+        finding.problems.append(error.message)
+    return None
+
+
+def _ask_unsigned(client: Client, receipt: Receipt, finding: Finding) -> None:
+    """The same of a registry of an older version, whose word is all that there is."""
     try:
         now: Any = client.get(f"/api/v1/experts/{quoted(receipt.experts[0])}/{quoted(receipt.version)}")
         if now["file"]["sha256"] != receipt.sha256:

@@ -35,10 +35,7 @@ def vouch(client: Client, project: str, statements: Sequence[dict[str, Any]], si
     signing = signer_of(signer, password())
     key = f"sha256:{signing.public_key.keyid}"
     if chain is not None and key not in chain.keys:
-        raise TrustError(
-            f"{project} is bound to the key {min(chain.keys)}, not to {key}",
-            hint="sign with that one; `cogen key rotate` exchanges it",
-        )
+        raise _other(project, chain, key)
     roots = []
     if chain is None:
         entries = {entry.filename: entry for entry in _signed_before(names, project, signing.public_key)} | entries
@@ -47,6 +44,29 @@ def vouch(client: Client, project: str, statements: Sequence[dict[str, Any]], si
         entries = {entry.filename: entry for entry in chain.entries()} | entries
     targets = sign(new_targets(project, _next(names, project, chain), entries.values()), [signing])
     return send(client, project, roots, targets)
+
+
+def check_bound(client: Client, project: str, publisher: str, key: str) -> None:
+    """:raises TrustError: the project is bound to another key: what is signed with this one nobody would take.
+
+    :raises RegistryError: it is somebody else's.
+    """
+    try:
+        names = open_names(client)
+    except Untold:
+        return
+    if any(one.publisher != publisher for one in names.releases(project)):
+        raise RegistryError(f"{project} belongs to another publisher", hint="choose another name")
+    chain = names.chain(project)
+    if chain is not None and key not in chain.keys:
+        raise _other(project, chain, key)
+
+
+def _other(project: str, chain: Chain, key: str) -> TrustError:
+    return TrustError(
+        f"{project} is bound to the key {min(chain.keys)}, not to {key}",
+        hint="sign with that one; `cogen key rotate` exchanges it",
+    )
 
 
 def send(client: Client, project: str, roots: Sequence[Any], targets: Any) -> Chain:

@@ -8,7 +8,7 @@ neither forge it nor exchange its keys; timestamp, snapshot and bins say that it
 from cogen.trust.errors import extra_missing
 
 try:
-    import securesystemslib.signer
+    import securesystemslib.signer  # noqa: F401
     import tuf.api.metadata  # noqa: F401
 except ImportError as error:  # said here once, whoever needs it first
     raise extra_missing(error) from error

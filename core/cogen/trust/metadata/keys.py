@@ -12,7 +12,7 @@ from securesystemslib.signer import Signer as TufSigner
 
 from cogen.errors import CogenError
 from cogen.trust.errors import TrustError
-from cogen.trust.identities import Identity, IdentitySigner, check_signed, read_identity
+from cogen.trust.identities import REACH, Identity, IdentitySigner, check_signed, read_identity
 from cogen.trust.keys import Signer, fingerprint, load_private, load_public, public_key
 
 _TYPE, _SCHEME = "cogen-sigstore", "sigstore-bundle"
@@ -43,6 +43,8 @@ class IdentityKey(Key):
             bundle = signature.unrecognized_fields["bundle"]
             check_signed(self.identity, data, json.dumps(bundle))
         except CogenError as error:
+            if error.hint == REACH:  # nothing can be verified: that is not the signature's fault
+                raise
             raise UnverifiedSignatureError(error.message) from error
         except Exception as error:
             raise VerificationError(f"no signature of {self.identity}") from error

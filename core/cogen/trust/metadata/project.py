@@ -173,6 +173,8 @@ def check_root(document: Metadata[Root], before: Metadata[Root] | None) -> None:
     result = root.get_root_verification_result(
         before.signed if before else None, document.signed_bytes, document.signatures
     )
+    if not result and before is None:
+        raise TrustError(f"the first keys of {project} did not sign for themselves", hint=_OTHERS)
     if not result:
         raise ChainChanged(
             f"the keys of {project} were replaced, and the keys of before did not sign that", hint=_OTHERS
