@@ -300,9 +300,11 @@ def _meaning(url: str, error: Exception) -> CogenError:
     from tuf.api import exceptions
 
     cause = error.__cause__
+    said = _line(str(error))
+    if isinstance(error, exceptions.DownloadHTTPError):
+        return TrustError(f"{url} leaves out signed metadata: {said}", hint="ask its operator; try again later")
     if isinstance(error, exceptions.DownloadError) and isinstance(cause, CogenError):
         return cause
-    said = _line(str(error))
     if isinstance(error, exceptions.ExpiredMetadataError):
         return TrustError(
             f"what {url} signed is too old: {said}",
@@ -321,8 +323,6 @@ def _meaning(url: str, error: Exception) -> CogenError:
             hint="it is not the registry that you know; if its operator began anew: `cogen login URL --root-key "
             "FINGERPRINT`, with what the operator tells you",
         )
-    if isinstance(error, exceptions.DownloadHTTPError):
-        return TrustError(f"{url} leaves out signed metadata: {said}", hint="ask its operator; try again later")
     return TrustError(f"the signed metadata of {url} does not hold: {said}", hint=_TELL)
 
 

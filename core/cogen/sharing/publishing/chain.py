@@ -28,12 +28,12 @@ def vouch(client: Client, project: str, statements: Sequence[dict[str, Any]], si
         names = open_names(client)
     except Untold:
         return None
-    chain = names.chain(project)
+    signing = signer_of(signer, password())
+    key = f"sha256:{signing.public_key.keyid}"
+    chain = _chain(names, project, key)
     entries = {entry.filename: entry for entry in map(entry_of, statements)}
     if chain is not None and all(chain.entry(name) == entry for name, entry in entries.items()):
         return chain
-    signing = signer_of(signer, password())
-    key = f"sha256:{signing.public_key.keyid}"
     if chain is not None and key not in chain.keys:
         raise _other(project, chain, key)
     roots = []
@@ -57,9 +57,27 @@ def check_bound(client: Client, project: str, publisher: str, key: str) -> None:
         return
     if any(one.publisher != publisher for one in names.releases(project)):
         raise RegistryError(f"{project} belongs to another publisher", hint="choose another name")
-    chain = names.chain(project)
+    chain = _chain(names, project, key)
     if chain is not None and key not in chain.keys:
         raise _other(project, chain, key)
+
+
+def _chain(names: Names, project: str, key: str) -> Chain | None:
+    """The keys that bind a project. Its publisher, who asks here, begins anew where the operator allowed it.
+
+    :raises TrustError: see :meth:`Names.chain`.
+    """
+    try:
+        return names.chain(project)
+    except TrustError:
+        if names.recovered(project) is None:
+            raise
+        if names.documents(project) is None:
+            return None
+        found = names.chain(project, pinned=False)
+        if found is None or key not in found.keys:
+            raise
+        return found
 
 
 def _other(project: str, chain: Chain, key: str) -> TrustError:
@@ -70,15 +88,15 @@ def _other(project: str, chain: Chain, key: str) -> TrustError:
 
 
 def send(client: Client, project: str, roots: Sequence[Any], targets: Any) -> Chain:
-    """Send documents, and read the chain as everybody will from now on; it is pinned.
+    """Send documents, and read the chain as everybody will from now on; what was sent is pinned.
 
     :raises RegistryError: the registry refuses them.
     """
     said = {"roots": [one.to_dict() for one in roots], "targets": targets.to_dict()}
     client.send("PUT", f"/api/v1/projects/{quoted(project)}/metadata", json=said)
     names = open_names(client)
-    chain = names.chain(project)
-    if chain is None:
+    chain = names.chain(project, pinned=False)
+    if chain is None or chain.targets.signed_bytes != targets.signed_bytes:
         raise RegistryError(f"{client.url} has lost the documents of {project}", hint="run the command again")
     update(names.identity, projects={project: Pin(bytes_of(chain.root), chain.targets.signed.version, min(chain.keys))})
     return chain
