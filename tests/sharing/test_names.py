@@ -72,7 +72,7 @@ def renewed(registry: Registry, **options: Any) -> None:
     service = registry.service
     with service.sessions.write() as session:
         online = load_online(service.settings.keys_folder)
-        setup.renew(session, online, load_offline([registry.root / "offline"], None), **options)
+        setup.renew(session, online, load_offline([shelf.offline()], None), **options)
 
 
 class TestMessenger:
@@ -235,7 +235,7 @@ class TestRoot:
 
     def test_one_key_of_two_is_not_enough(self, ring: Ring) -> None:
         service = ring.registry.service
-        online, one = load_online(service.settings.keys_folder), ring.registry.root / "offline" / "root-1.pem"
+        online, one = load_online(service.settings.keys_folder), shelf.offline() / "root-1.pem"
         with service.sessions.write() as session, pytest.raises(Refused, match="are not 2 of the root's keys"):
             setup.renew(session, online, load_offline([one], None))
 
@@ -259,7 +259,7 @@ class TestRoot:
             session.execute(delete(SignedRole).where(SignedRole.role == "snapshot", SignedRole.version == 1_000_000))
             session.execute(delete(SignedRole).where(SignedRole.role == "timestamp"))
         with service.sessions.write() as session:
-            setup.renew(session, restored, load_offline([ring.registry.root / "offline"], None), new=restored)
+            setup.renew(session, restored, load_offline([shelf.offline()], None), new=restored)
         service.signer.keys = restored
         assert bringing.names().chain(PROJECT) is not None
 
@@ -384,7 +384,8 @@ class TestKeys:
         from cogen_registry.names.chains import recover
 
         service = ring.registry.service
-        lost = ring.keys.pop("team")
+        lost, identity = ring.keys.pop("team"), bringing.names().identity
+        user = pins_of(identity).projects[PROJECT]  # user and publisher share their settings here
         with service.sessions.write() as session:
             assert service.signer is not None
             service.signer.change(session, [PROJECT], files=recover(session, PROJECT, "the laptop burnt"))
@@ -400,6 +401,7 @@ class TestKeys:
         lost.unlink()
         lost.with_suffix(".pub").unlink()
         ring.publish("power", "2.0")
+        update(identity, projects={PROJECT: user})
         with pytest.raises(ChainChanged):
             bringing.names().chain(PROJECT)
         chain = bringing.names().chain(PROJECT, pinned=False)

@@ -34,11 +34,17 @@ def _empty() -> Path:
     return folder / "root"
 
 
+def offline() -> Path:
+    """The operator's keys of every :func:`fresh_root`."""
+    return _empty().with_name("root-offline")
+
+
 def initialise(root: Path, database: str | None = None) -> None:
-    """As `cogen-registry init` does it, with two keys of which both sign, and few bins."""
+    """As `cogen-registry init` does it, with two keys of which both sign, few bins, and the operator's keys beside."""
     from cogen_registry.cli import main
 
     more = ["--database", database] if database else []
+    more += ["--offline", str(root.with_name(f"{root.name}-offline"))]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         code = main(["init", "--root", str(root), "--root-keys", "2", "--bins", "4", *more])
     assert code == 0
