@@ -146,7 +146,7 @@ def rotate_online(
     part = place.with_name(f"{place.name}.new")
     shutil.rmtree(part, ignore_errors=True)
     made = make_online(part)
-    kept = place.with_name(f"{place.name}.old-{datetime.datetime.now(datetime.UTC):%Y%m%d%H%M%S}")
+    kept = place.with_name(f"{place.name}.old-{datetime.datetime.now(datetime.UTC):%Y%m%d%H%M%S%f}")
     try:
         _renew(root, database, None, keys, new=made)
     except BaseException:
