@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -27,6 +27,9 @@ from cogen.trust import brief, check_statement, fingerprint
 from cogen.trust.errors import ExtraMissing, TrustError
 from cogen.trust.receipts import Receipt, receipt_of, receipts
 from cogen.trust.registries import Registry, registries
+
+if TYPE_CHECKING:
+    from cogen.sharing.names import Names
 
 #: What pip and uv write beside the files of a wheel.
 _INSTALLERS = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
@@ -53,6 +56,7 @@ def verify_all(names: list[str], *, online: bool = True) -> Iterator[Finding]:
     :param online: also ask the registry that each came from.
     :raises UsageError: one of the names is not installed and has no receipt.
     """
+    opened: dict[str, Names] = {}  # registries whose metadata was read: each once
     by_expert = {plugin.name: plugin.distribution for plugin in Host.discover().plugins}
     by_expert |= {expert: receipt.project for receipt in receipts() for expert in receipt.experts}
     known = {str(canonicalize_name(name)) for name in by_expert.values()}
@@ -64,11 +68,14 @@ def verify_all(names: list[str], *, online: bool = True) -> Iterator[Finding]:
         wanted.append(project)
     for project in dict.fromkeys(wanted or sorted(known)):
         receipt = receipt_of(project)
-        yield _by_record(project) if receipt is None else verify_receipt(receipt, online=online)
+        yield _by_record(project) if receipt is None else verify_receipt(receipt, online=online, opened=opened)
 
 
-def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
-    """Compare installed files, signature, weights and what the registry says today with a receipt."""
+def verify_receipt(receipt: Receipt, *, online: bool, opened: dict[str, Names] | None = None) -> Finding:
+    """Compare installed files, signature, weights and what the registry says today with a receipt.
+
+    :param opened: signed metadata that was read already, by URL; what is read here is added.
+    """
     finding = Finding(receipt.project, receipt.version, receipt.publisher, receipt.key, files=len(receipt.files))
     if receipt.public_key:
         with contextlib.suppress(TrustError):  # then there is a problem below
@@ -86,7 +93,7 @@ def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
     seen = list(by_pins(receipt))
     _wheel(receipt, finding)
     _weights(receipt, finding)
-    if online and (said := _ask(receipt, finding)) is not None:
+    if online and (said := _ask(receipt, finding, {} if opened is None else opened)) is not None:
         seen = [one for one in seen if "was revoked" not in one[1]] + said  # today's word is fuller
     _take(finding, seen)
     return finding
@@ -175,13 +182,15 @@ def _weights(receipt: Receipt, finding: Finding) -> None:
         finding.problems += [f"weights {place[0]}: {line}" for line in compare(weights.files, dict(listing(home)))]
 
 
-def _ask(receipt: Receipt, finding: Finding) -> list[tuple[bool, str]] | None:
+def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[tuple[bool, str]] | None:
     """What the registry signed today: a revoked key, a yanked release, other bytes. ``None``: it can't be asked."""
     from cogen.sharing.names import Untold, open_names
 
     client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
     try:
-        return list(by_metadata(receipt, client, open_names(client)))
+        if client.url not in opened:
+            opened[client.url] = open_names(client)
+        return list(by_metadata(receipt, client, opened[client.url]))
     except Untold as error:
         if receipt.root is not None:
             finding.problems.append(error.message)
