@@ -189,7 +189,8 @@ def rotate_root(
 @keys.command("revoke")
 def key_revoke(
     fingerprint: Annotated[str, typer.Argument(help="sha256:…, as the publisher's page shows it.")], root: Root,
-    reason: Annotated[str, typer.Option(help="One line, shown to everybody.")] = "", database: Database = None,
+    reason: Annotated[str, typer.Option(help="One line, shown to everybody.")] = "", online: Online = None,
+    database: Database = None,
 ) -> None:  # fmt: skip
     """Tell every client that nothing signed with this key is to be trusted; it can't be taken back."""
     import re
@@ -202,7 +203,7 @@ def key_revoke(
     name = fingerprint.lower()
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", name):
         raise Refused(400, f"{fingerprint!r} is no fingerprint", hint="sha256: and 64 hex digits")
-    with _signing(root, database) as (sessions, signer), sessions.write() as session:
+    with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         key = session.scalar(select(Key).where(Key.fingerprint == name))
         owner = session.scalar(select(Publisher.name).where(Publisher.id == key.publisher_id)) if key else None
         said = {"fingerprint": name, "publisher": owner, "by": "operator", "when": now().isoformat(),
@@ -217,14 +218,14 @@ def key_revoke(
 def project_recover(
     name: str, root: Root,
     reason: Annotated[str, typer.Option(help="One line, shown to everybody who knew the old keys.")],
-    database: Database = None,
+    online: Online = None, database: Database = None,
 ) -> None:  # fmt: skip
     """Let a publisher who lost its keys begin anew; clients that know the old ones stop and say so."""
     from cogen_registry.admission.names import project_name
     from cogen_registry.names.chains import recover
 
     project = project_name(name)
-    with _signing(root, database) as (sessions, signer), sessions.write() as session:
+    with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         signer.change(session, [project], files=recover(session, project, " ".join(reason.split())[:300]))
     typer.echo(f"{project} may be signed with new keys: its publisher runs `cogen publish` again", err=True)
 
@@ -247,7 +248,7 @@ def _renew(
 
 
 @contextmanager
-def _signing(root: Path, database: str | None) -> Iterator[tuple[Any, Any]]:
+def _signing(root: Path, database: str | None, online: Path | None) -> Iterator[tuple[Any, Any]]:
     """Sessions, and the service's keys.
 
     :raises Refused: 404, 409
@@ -256,7 +257,7 @@ def _signing(root: Path, database: str | None) -> Iterator[tuple[Any, Any]]:
     from cogen_registry.settings import Settings
 
     with _opened(root, database) as sessions:
-        signer = attach(sessions, Settings(root=root, database=database).keys_folder)
+        signer = attach(sessions, Settings(root=root, database=database, keys=online).keys_folder)
         if signer is None:
             raise missing("signed metadata", f"cogen-registry init --root {root}")
         yield sessions, signer

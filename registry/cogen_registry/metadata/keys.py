@@ -67,7 +67,9 @@ def load_offline(places: list[Path], password: str | None) -> list[CryptoSigner]
     try:
         return [file_signer(file, password) for file in files]
     except CogenError as error:
-        raise Refused(400, error.message, hint=f"give the passphrase as {PASSWORD}") from error
+        lost = "cannot be read" in error.message
+        hint = "name the folder that was taken offline" if lost else f"give the passphrase as {PASSWORD}"
+        raise Refused(400, error.message, hint=hint) from error
 
 
 def _make(path: Path, password: str | None) -> None:

@@ -1,4 +1,4 @@
-"""A mirror carries the registry's signed metadata: an old or frozen one, and one that leaves out something, is found."""
+"""A mirror carries the registry's signed metadata: an old or frozen one, and one that leaves things out, is found."""
 
 from __future__ import annotations
 
