@@ -1,4 +1,4 @@
-"""`cogen-registry init`, `status`, `renew`, `rotate-online`, `rotate-root`, `key revoke`, `project recover`."""
+"""`cogen-registry init`, `status`, `sign`, `renew`, `rotate-online`, `rotate-root`, `key revoke`, `project recover`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("init")(init)
     app.command("status")(status)
+    app.command("sign")(sign)
     app.command("renew")(renew)
     app.command("rotate-online")(rotate_online)
     app.command("rotate-root")(rotate_root)
@@ -122,6 +123,16 @@ def status(root: Root, database: Database = None) -> None:
             typer.echo(f"{one.role}\tversion {one.version}\t{one.expires:%Y-%m-%d %H:%M}\t{left}{soon}")
         typer.echo(f"projects\t{chained(session)} of {len(every_project(session))} with keys of their publisher")
         typer.echo(f"revoked\t{len(revoked(session))} keys")
+
+
+def sign(root: Root, online: Online = None, database: Database = None) -> None:
+    """Sign anew what is said of every project: after somebody changed the database by hand."""
+    from cogen_registry.metadata.signer import every_project
+
+    with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
+        names = every_project(session)
+        signer.change(session, names, revocations=True)
+    typer.echo(f"signed what is said of {len(names):,} projects", err=True)
 
 
 def renew(root: Root, keys: Offline, online: Online = None, database: Database = None) -> None:

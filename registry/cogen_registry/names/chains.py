@@ -44,7 +44,7 @@ def accept(
         release than this registry has.
     """
     if service.signer is None:
-        raise Refused(501, "this registry has no signed metadata", hint="its operator runs `cogen-registry init`")
+        raise Refused(409, "this registry has no signed metadata", hint="its operator runs `cogen-registry init`")
     project = project_name(name)
     with service.sessions.read() as session:
         before, old, gone = _current(session, principal, project)
