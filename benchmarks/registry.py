@@ -67,6 +67,8 @@ def main() -> int:
     try:
         if not (root / "registry.sqlite").exists():
             begin = time.perf_counter()
+            script = Path(sys.executable).parent / "cogen-registry"
+            subprocess.run([str(script), "init", "--root", str(root)], check=True, stdout=subprocess.DEVNULL)
             again = [sys.executable, __file__, "--fill", "--root", str(root), "--experts", str(options.experts)]
             subprocess.run(again, check=True)
             print(f"{options.experts:,} experts written in {time.perf_counter() - begin:.0f} s, "

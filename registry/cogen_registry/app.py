@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,7 +27,7 @@ from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
 #: Each has ``routes.py`` with ``router(service) -> APIRouter``. Weights come last: their paths begin with any name.
-ROOMS = ("packages", "experts", "operators", "pages", "weights")
+ROOMS = ("names", "packages", "experts", "operators", "pages", "weights")
 
 
 #: What may come of a disk, a database or an object store, or of a value that they can't hold; see failures.py.
@@ -93,9 +94,10 @@ def create_app(settings: Settings) -> FastAPI:
         return refusal(service, request, error.status_code, message, hint, error.headers)
 
     @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
-    def healthz() -> dict[str, str]:
-        """Answers once everything is open."""
-        return {"status": "ok"}
+    def healthz() -> dict[str, Any]:
+        """Answers once everything is open. ``expiring``: what the operator has to sign again in the next weeks."""
+        expiring = service.rooms["renewal"].expiring if "renewal" in service.rooms else []
+        return {"status": "ok"} | ({"expiring": expiring} if expiring else {})
 
     for room in ROOMS:
         module = importlib.import_module(f"cogen_registry.{room}.routes")

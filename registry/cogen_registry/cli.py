@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cogen_registry import cli_names, cli_operators, cli_trusted
+from cogen_registry import cli_metadata, cli_names, cli_operators, cli_trusted
 from cogen_registry.cli_common import Database, Root
 from cogen_registry.cli_common import publisher_named as _publisher
 from cogen_registry.cli_common import sessions as _sessions
+from cogen_registry.cli_metadata import check_initialised
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Team
 tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets that teams upload with.")
 app.add_typer(publishers, name="publisher")
 app.add_typer(tokens, name="token")
+cli_metadata.register(app)
 
 cli_operators.register(app)
 cli_names.register(app)
@@ -77,6 +79,7 @@ def serve(
     options: dict[str, Any] = {"root": root, "database": database, "blobs": blobs, "url": url, "title": title,
                                "embedder": embedder}  # fmt: skip
     chosen = chosen_settings(settings, options)
+    check_initialised(chosen)
     try:
         listening = socket.create_server((host, port), backlog=512)
     except OSError as error:

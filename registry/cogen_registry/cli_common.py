@@ -26,12 +26,16 @@ Reason = Annotated[str, typer.Option(help="One line; it is kept in the audit log
 def sessions(root: Path, database: str | None) -> Any:
     """Beside a running service: the database alone, not the lock of the root."""
     from cogen_registry.database.sessions import Sessions, connect, migrate
+    from cogen_registry.metadata.attach import attach
     from cogen_registry.settings import Settings
 
     root.mkdir(parents=True, exist_ok=True)
-    engine = connect(Settings(root=root, database=database).database_url)
+    settings = Settings(root=root, database=database)
+    engine = connect(settings.database_url)
     migrate(engine)
-    return Sessions(engine)
+    found = Sessions(engine)
+    attach(found, settings.keys_folder, required=False)
+    return found
 
 
 def publisher_named(session: Any, name: str) -> Any:
@@ -50,9 +54,11 @@ def publisher_named(session: Any, name: str) -> Any:
 def opened(root: Path, database: str | None, blobs: str | None = None) -> Iterator[Service]:
     """The registry beside its service, to change rows of it; nothing is migrated, locked or cleaned up."""
     from cogen_registry.beside import beside
+    from cogen_registry.metadata.attach import attach
     from cogen_registry.settings import Settings
 
     with beside(Settings(root=root, database=database, blobs=blobs, embedder="none")) as service:
+        attach(service.sessions, service.settings.keys_folder, required=False)
         yield service
 
 

@@ -7,6 +7,7 @@
     api/v1/evaluations/…, api/v1/composites/…
     NAMESPACE/NAME/resolve/…, api/models/…                          weights, see mirror/weights.py
     publishers/NAME/FINGERPRINT.pem                                 public keys
+    tuf/…                                                           signed metadata, which ends after a day
     mirror.json                                                     what this is and when it was written
 
 Lists are written before what they name: what is published meanwhile is missing, never half there.
@@ -22,7 +23,7 @@ from pathlib import Path
 from cogen_registry.beside import beside
 from cogen_registry.database.tables import now
 from cogen_registry.errors import Refused
-from cogen_registry.mirror import api, packages, pages, weights
+from cogen_registry.mirror import api, metadata, packages, pages, weights
 from cogen_registry.mirror.tree import MARK, Tree
 from cogen_registry.settings import Settings
 
@@ -59,6 +60,7 @@ def export(
             done += 1
             report(done, total)
 
+        metadata.write_metadata(service, tree)
         packages.write_index(service, tree)
         api.write_all(service, tree, found, advance)
         pages.write_pages(service, tree, url, found, advance)

@@ -18,6 +18,8 @@ from cogen_registry.database import feed
 from cogen_registry.database.sessions import Sessions, connect, migrate
 from cogen_registry.database.tables import Entry, Evaluation, Possession, Release, Xorb, now
 from cogen_registry.errors import Refused
+from cogen_registry.metadata import attach
+from cogen_registry.metadata.signer import Signer
 from cogen_registry.news import Follower, News
 from cogen_registry.replicas.leader import Duty, Leader
 from cogen_registry.replicas.leases import Leases
@@ -45,6 +47,8 @@ class Service:
     #: What rooms keep for themselves, by room (the search index, the verifier).
     rooms: dict[str, Any] = field(default_factory=dict)
     alive: Alive | None = None
+    #: Signs what is said of projects; ``None``: this registry has no signed metadata.
+    signer: Signer | None = None
     _lock: Any = None
     _counting: Any = field(default_factory=threading.Lock)
 
@@ -71,9 +75,10 @@ class Service:
         try:
             migrate(engine)
             sessions = Sessions(engine)
+            signer = attach.attach(sessions, settings.keys_folder)
             alive = Alive(sessions, _place(settings), settings.alive_seconds) if sessions.postgresql else None
             held = Leases(alive) if alive is not None else None
-            service = cls(settings, sessions, open_blobs(settings, held), alive=alive, _lock=lock)
+            service = cls(settings, sessions, open_blobs(settings, held), alive=alive, signer=signer, _lock=lock)
             service._begin()
         except BaseException:
             engine.dispose()

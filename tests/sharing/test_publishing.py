@@ -23,7 +23,7 @@ def test_an_interrupted_publish_goes_on(
 ) -> None:
     """Weights first: whenever it stops, nobody sees half of it, and the same command ends it."""
     name = f"half-{place.partition('.')[2].replace('_', '-')}"
-    team = publisher(registry, users, "half")
+    team = publisher(registry, users, name)
     tree(team.home / "plugin", name, apart=True)
     user = users("user")
     user.ok("login", registry.url, "--read-only")

@@ -135,7 +135,7 @@ def serving(root: Path, *options: str, database: str | None = None, **limits: An
     if database is None:
         shelf.fresh_root(root)
     else:
-        root.mkdir()
+        shelf.initialise(root, database)
     settings = root.with_suffix(".toml")
     settings.write_text("[limits]\n" + "".join(f"{name} = {value}\n" for name, value in limits.items()))
     with started(root, "--settings", str(settings), *options, database=database) as served:

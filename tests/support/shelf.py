@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
 import shutil
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,27 @@ from support.manifests import manifest
 
 @cache
 def _empty() -> Path:
-    """A root whose database has all tables; copying it is quicker than migrating one for every test."""
+    """A root whose database has all tables and keys; copying it is quicker than making one for every test."""
     folder = Path(tempfile.mkdtemp(prefix="cogen-registry-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Service.open(Settings(root=folder / "root", embedder="none")).close()
+    initialise(folder / "root")
     return folder / "root"
+
+
+def offline() -> Path:
+    """The operator's keys of every :func:`fresh_root`."""
+    return _empty().with_name("root-offline")
+
+
+def initialise(root: Path, database: str | None = None) -> None:
+    """As `cogen-registry init` does it, with two keys of which both sign, few bins, and the operator's keys beside."""
+    from cogen_registry.cli import main
+
+    more = ["--database", database] if database else []
+    more += ["--offline", str(root.with_name(f"{root.name}-offline"))]
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        code = main(["init", "--root", str(root), "--root-keys", "2", "--bins", "4", *more])
+    assert code == 0
 
 
 def fresh_root(root: Path) -> Path:

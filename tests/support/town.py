@@ -21,6 +21,7 @@ from cogen import trust
 from cogen.remote import Client
 from cogen.sharing.login import register
 from cogen.sharing.publishing import hub, upload
+from cogen.sharing.publishing.chain import vouch
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.spec.expert import ExpertSpec
 from cogen.trust.registries import Registry
@@ -70,8 +71,16 @@ class Town:
         if publisher not in self.keys:
             path = self.keys[publisher] = self.folder / f"{publisher}.pem"
             trust.new_key(path)
-            register(self.client(publisher), publisher, path)
+            with self.settings():
+                register(self.client(publisher), publisher, path)
         return self.keys[publisher]
+
+    @contextmanager
+    def settings(self) -> Iterator[None]:
+        """The publishers' own: what they pin."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COGEN_CONFIG", str(self.folder / "config"))
+            yield
 
     def publish(self, publisher: str, id: str, version: str = "1.0", *, signed: bool = True) -> Wheel:
         """What `cogen publish` sends, with the weights in a repository where it is signed."""
@@ -95,7 +104,10 @@ class Town:
         sha256 = hashlib.sha256(wheel.path.read_bytes()).hexdigest()
         upload.upload_wheel(self.client(publisher), wheel, sha256)
         if signed:
-            upload.upload_signature(self.client(publisher), *self.signature(wheel, publisher, key))
+            statement, bundle = self.signature(wheel, publisher, key)
+            upload.upload_signature(self.client(publisher), statement, bundle)
+            with self.settings():
+                vouch(self.client(publisher), wheel.project, [statement], key)
         self.shelf[f"/files/{sha256}/{wheel.path.name}"] = sha256
         self.wheels[id, version] = wheel
         return wheel

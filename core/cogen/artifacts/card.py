@@ -155,14 +155,14 @@ def _experts(lock: Lock) -> str:
         for e in sorted(lock.plan.experts, key=lambda e: e.id)
     ]  # fmt: skip
     if lock.plan.distillation is not None:
-        heads = ["expert", "title", "publisher", "distribution", "relation", "weight", "licence"]
+        heads = ["expert", "title", "publisher (claimed)", "distribution", "relation", "weight", "licence"]
         said = md(words.distillation(lock.plan))
         return f"{table(heads, rows)}\n\n{said}. This model's weights are `{lock.weights_digest}`."
     lineage = (
         f"Lineage: {md(lock.plan.base.name)} → {_count(rows)} → this model. All start from the same weights, "
         f"`{lock.plan.base.weights_digest}`; this model's weights are `{lock.weights_digest}`."
     )
-    heads = ["expert", "title", "publisher", "distribution", "relation", "weight", "licence"]
+    heads = ["expert", "title", "publisher (claimed)", "distribution", "relation", "weight", "licence"]
     return f"{table(heads, rows)}\n\n{lineage}"
 
 

@@ -30,14 +30,26 @@ def command(
     weights: Annotated[bool, typer.Option(help="Fetch and verify weights that the registry holds, too.")] = True,
     with_: Annotated[str | None, typer.Option("--with", help="pip or uv; default: what made this environment.")] = None,
     registry: Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="What may differ from the project's file: registry, publisher.")
+    ] = None,
+    allow_unverified: Annotated[
+        bool,
+        typer.Option("--allow-unverified-registry", help="Accept a registry of an older version: it signs nothing."),
+    ] = False,
 ) -> None:
     """Install an expert after checking who signed it: exactly the file that was verified.
 
-    A publisher's key is remembered when it is first seen; another one is refused later. An expert is data: one that
-    holds code needs --allow-code. It requires cogen-core alone: nothing else is installed, no index is asked.
+    The registry's root and a project's keys are remembered when they are first seen; others are refused later. An
+    expert is data: one that holds code needs --allow-code. It requires cogen-core alone: nothing else is installed, no
+    index is asked.
     """
+    from cogen.errors import UsageError
     from cogen.remote.client import Client
     from cogen.sharing import add, environment
+    from cogen.sharing.binding import bind, check_asked, known_names
+    from cogen.sharing.names import pinned_identity
+    from cogen.sharing.pinned import ACCEPT
     from cogen.sharing.registry import required
     from cogen.sharing.resolve import parse, resolve
     from cogen.sharing.snapshot import recover
@@ -45,13 +57,30 @@ def command(
 
     wanted, version = parse(name)
     tool = environment.tool(with_)
+    if unknown := [one for one in accept or () if one not in ACCEPT]:
+        raise UsageError(f"--accept {unknown[0]} means nothing", hint=f"it takes {' or '.join(ACCEPT)}")
     client = Client(required(registry))
     for left in recover():
         out.warn(f"an earlier add of {left} was killed: what was there before was put back")
+    first = pinned_identity(client.url) is None
+    names = known_names(client, allow_untold=allow_unverified)
+    if names is None:
+        out.warn(f"{client.url} signs nothing: whoever answers in its place can choose what you get")
+    elif first:
+        out.status(f"trusting the root {names.identity} of {client.url} for the first time: compare it with what its "
+                   "operator says; `cogen login --root-key` does it")  # fmt: skip
     release = resolve(client, wanted, version)
+    bound = None
+    if names is None:
+        check_asked(release, wanted, version, client.url)
+    else:
+        release, bound = bind(names, release, wanted, version)
     if release.yanked:
         out.warn(f"{release.project} {release.version} was yanked by {release.publisher}")
-    trusted = add.check(client, release, key=key, allow_unsigned=allow_unsigned, file=project)
+    trusted = add.check(
+        client, release, key=key, allow_unsigned=allow_unsigned, file=project, bound=bound,
+        accept=frozenset(accept or ()),
+    )  # fmt: skip
     if trusted is None:
         out.warn(f"{release.project} {release.version} is not signed: only the registry says that it is {wanted}")
     elif trusted.first:
@@ -66,7 +95,7 @@ def command(
     )
     with out.progress(None, f"fetching {release.filename}", "bytes") as bar:
         verified = add.fetch(
-            client, release, trusted, weights=weights, consent=consent, advance=bar.advance
+            client, release, trusted, weights=weights, consent=consent, advance=bar.advance, bound=bound
         )  # fmt: skip
     verified = add.prepare(verified, tool)
     kind = "code" if verified.wheel.code else "data"

@@ -21,6 +21,10 @@ def command(
     read_only: Annotated[bool, typer.Option("--read-only", help="No token: search, add and verify only.")] = False,
     new_key: Annotated[bool, typer.Option("--new-key", help="Make a key pair if there is none yet.")] = False,
     key: Annotated[Path | None, typer.Option(help="Private key in PEM; default: the one that --new-key made.")] = None,
+    root_key: Annotated[
+        str | None,
+        typer.Option(help="Fingerprint of the registry's root, as its operator told you: compared first."),
+    ] = None,
 ) -> None:
     """Remember a registry (0600) and make it the default; register your public key there if you have one.
 
@@ -33,7 +37,13 @@ def command(
     if not is_private(url):
         out.warn(f"{url} is not encrypted: who listens can read the token and change what you download")
     secret = None if read_only else token or os.environ.get("COGEN_TOKEN") or _ask()
-    told = login(url, secret, key=key, make_key=new_key)
+    told = login(url, secret, key=key, make_key=new_key, root_key=root_key)
+    if told.rootless:
+        out.warn(f"{told.rootless}: whoever answers in its place can choose what you get")
+    elif root_key is not None:
+        out.status(f"the root of {url} is {told.root}, as its operator told you")
+    elif not told.root_known:
+        out.status(f"trusting the root {told.root} of {url} for the first time: compare it with what its operator says")
     if told.made:
         out.status(f"made a new key at {told.key_file}; keep a copy, nobody can restore it")
     if told.publisher:
@@ -46,8 +56,9 @@ def command(
     elif told.publisher:
         out.hint("`cogen login` with --new-key makes a key to sign with; `cogen publish` does it too")
     out.result(
-        {"url": url, "publisher": told.publisher, "scopes": told.scopes, "key": told.key, "config": str(told.config)}
-    )
+        {"url": url, "publisher": told.publisher, "scopes": told.scopes, "key": told.key, "config": str(told.config),
+         "root": told.root, "root_known": told.root_known}
+    )  # fmt: skip
 
 
 def _ask() -> str:

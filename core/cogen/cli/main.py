@@ -37,6 +37,7 @@ VERBS = {
     "train": "Train an expert from a recipe.",
     "check": "Test an expert plugin against the contract.",
     "login": "Name a registry and who you are there.",
+    "key": "Exchange or revoke the key that you sign with.",
     "publish": "Check, build, sign and upload an expert.",
     "search": "Find experts in the registry.",
     "add": "Verify and install an expert of the registry.",

@@ -24,10 +24,11 @@ def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `coge
     kind = "a plugin with code, which can do what you can" if code else "data alone: nothing of it runs"
     out.text(f"{spec.title} ({spec.id})")
     out.text(spec.summary)
+    checked = _checked(expert.distribution, expert.version)
     _facts(
         "",
         {
-            **_identity(spec),
+            **_identity(spec, checked),
             "distribution": f"{expert.distribution} {expert.version}",
             "kind": kind,
             "digest": spec.digest,
@@ -48,13 +49,33 @@ def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `coge
             "version": expert.version,
             "digest": spec.digest,
             "code": code,
+            "verified": checked,
         }
     )
 
 
-def _identity(spec: ExpertSpec) -> dict[str, Any]:
+def _checked(distribution: str, version: str) -> dict[str, Any] | None:
+    """Who published it by a receipt, whose signature was verified; ``None``: nobody checked who it is."""
+    from cogen.trust.errors import TrustError
+    from cogen.trust.receipts import receipt_of
+
+    try:
+        receipt = receipt_of(distribution)
+    except TrustError:  # damaged: `cogen verify` says so
+        return None
+    if receipt is None or receipt.version != version:
+        return None
+    return {"publisher": receipt.publisher, "registry": receipt.registry, "key": receipt.key}
+
+
+def _identity(spec: ExpertSpec, checked: dict[str, Any] | None) -> dict[str, Any]:
+    account = None
+    if checked is not None:
+        how = f"signed with {checked['key'][:23]}…" if checked["key"] else "not signed"
+        account = f"{checked['publisher']} at {checked['registry']}, {how}"
     return {
-        "publisher": spec.publisher,
+        "publisher (claimed)": spec.publisher,
+        "registry account": account or "none: it was not added from a registry",
         "homepage": spec.homepage,
         "contact": spec.contact,
         "domains": ", ".join(spec.domains),

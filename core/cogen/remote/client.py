@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -70,6 +70,24 @@ class Client:
         """
         with self._open("GET", path) as response:
             return self._body(response, limit)
+
+    def stream(self, path: str, size: int = _CHUNK) -> Iterator[bytes]:
+        """The bytes at ``path`` as they come, in blocks of at most ``size``; the caller counts them.
+
+        :raises RegistryError: see :meth:`get`; at once where the registry says no, later where the connection breaks.
+        """
+        return self._blocks(self._open("GET", path), size)
+
+    def _blocks(self, response: requests.Response, size: int) -> Iterator[bytes]:
+        import requests
+        import urllib3
+
+        with response:
+            try:
+                while block := response.raw.read1(size, decode_content=True):
+                    yield block
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                raise self._unreachable(error) from error
 
     def download(
         self,

@@ -19,6 +19,8 @@ from cogen.checkpoints.cache import cache_dir, locked
 from cogen.errors import DigestError, SpecError
 from cogen.remote.client import Client, quoted
 from cogen.sharing import beside, environment, project
+from cogen.sharing.binding import Bound
+from cogen.sharing.pinned import before, compare
 from cogen.sharing.placing import check_free, forget_compiled, touched
 from cogen.sharing.resolve import Release
 from cogen.sharing.signatures import Trusted, check_release
@@ -27,7 +29,9 @@ from cogen.sharing.stage import staged
 from cogen.sharing.weights import base_sources, received, sources
 from cogen.trust.errors import TrustError
 from cogen.trust.files import sha256_of
-from cogen.trust.receipts import Receipt, ReceivedWeights, keep, receipt_of, receipt_path
+from cogen.trust.metadata.project import bytes_of
+from cogen.trust.pins import Pin, update
+from cogen.trust.receipts import Receipt, ReceivedWeights, keep, receipt_path
 from cogen.trust.registries import config_dir, pin
 from cogen.wheels import Wheel, check_installed, read_wheel, requirements
 from cogen.wheels.installed import compare_files
@@ -57,6 +61,7 @@ class Verified:
     weights: list[ReceivedWeights] = field(default_factory=list)
     consent: Consent = Consent()
     beside: list[beside.Pinned] = field(default_factory=list)
+    bound: Bound | None = None
 
     @property
     def came_with(self) -> tuple[str, ...]:
@@ -81,19 +86,26 @@ def consented(
     return Consent(code or entry.code == project.ALLOWED, (*allow, *entry.allow), tuple(upgrade), known)
 
 
-def check(client: Client, release: Release, *, key: str | None, allow_unsigned: bool, file: Path) -> Trusted | None:
+def check(
+    client: Client, release: Release, *, key: str | None, allow_unsigned: bool, file: Path, bound: Bound | None = None,
+    accept: frozenset[str] = frozenset(),
+) -> Trusted | None:  # fmt: skip
     """Everything that can be said before a byte is downloaded.
 
-    :param file: the project's ``cogen.toml``.
-    :raises TrustError: not signed (unless allowed), a signature that doesn't hold, or older than what was there.
+    :param file: the project's ``cogen.toml``. :param bound: what the registry signed; ``None``: it signs nothing.
+    :param accept: what may have changed since it was added, see :mod:`cogen.sharing.pinned`.
+    :raises TrustError: not signed (unless allowed), a signature that doesn't hold, older than what was there, or of
+        another registry or publisher.
     """
-    trusted = check_release(client, release, key)
+    known = before(release.project, file)
+    compare(known, release, client.url, bound, accept)
+    trusted = check_release(client, release, key, bound=bound, known=known)
     if trusted is None and (key is not None or not allow_unsigned):
         raise TrustError(
             f"{release.project} {release.version} of {release.publisher} is not signed",
             hint=f"ask {release.publisher} to sign it (`cogen publish`), or accept it with --allow-unsigned",
         )
-    for where, version, sha256 in _before(release.project, file):
+    for where, version, sha256 in ((one.where, one.version, one.sha256) for one in known.seen):
         if Version(release.version) < Version(version):
             raise TrustError(
                 f"{release.project} {release.version} is older than {version}, which {where} names",
@@ -104,9 +116,9 @@ def check(client: Client, release: Release, *, key: str | None, allow_unsigned: 
                 f"{release.project} {version} is another file than the one that {where} names",
                 hint="a released version never changes: do not use it, and tell the registry's operator",
             )
-    if trusted is None and (before := receipt_of(release.project)) is not None and before.key is not None:
+    if trusted is None and (signed := next((one for one in known.seen if one.key is not None), None)) is not None:
         raise TrustError(
-            f"{release.project} was signed in version {before.version} and is not in {release.version}",
+            f"{release.project} was signed in version {signed.version} and is not in {release.version}",
             hint=f"do not use it, and ask {release.publisher}; `cogen remove {release.expert}` forgets the signature",
         )
     return trusted
@@ -120,6 +132,7 @@ def fetch(
     weights: bool = True,
     consent: Consent | None = None,
     advance: Advance = lambda _: None,
+    bound: Bound | None = None,
 ) -> Verified:
     """Download and compare the wheel, and (with ``weights``) what it pins and this registry holds.
 
@@ -143,6 +156,8 @@ def fetch(
         raise DigestError(
             f"{release.filename} is not {release.project} {release.version}", hint="tell the registry's operator"
         )
+    if release.expert not in {spec.id for spec in wheel.experts}:
+        raise TrustError(f"{release.filename} does not hold the expert {release.expert}", hint="tell the operator")
     if trusted is not None:
         signed = {one["id"]: one["spec_digest"] for one in trusted.statement["experts"]}
         if signed != {spec.id: spec.digest for spec in wheel.experts}:
@@ -161,7 +176,7 @@ def fetch(
         bases = {one.source: one for spec in wheel.experts if (one := base_sources(spec)) is not None}
         found = (received(client, one, None, release.project, advance) for one in bases.values())
         pinned += [one for one in found if one.files]
-    return Verified(release, trusted, wheel, pinned, consent)
+    return Verified(release, trusted, wheel, pinned, consent, bound=bound)
 
 
 def prepare(verified: Verified, with_: environment.Tool) -> Verified:
@@ -188,9 +203,9 @@ def install(client: Client, verified: Verified, with_: environment.Tool, file: P
     again = found is not None and (environment.editable(found) or found.version == release.version)
     with staged(wheel, release.sha256, verified.beside, with_) as stage:
         paths = [*touched(site, wheel), *stage.touched(site)]
-        keys = config_dir() / "known-keys.json"
-        paths += [receipt_path(release.project), file.absolute(), keys, Path(sys.prefix) / ".lock"]  # the last is uv's
-        roots = (Path(sys.prefix), file.absolute().parent, keys.parent)
+        known = [config_dir() / "known-keys.json", config_dir() / "pins.json"]
+        paths += [receipt_path(release.project), file.absolute(), *known, Path(sys.prefix) / ".lock"]  # the last: uv's
+        roots = (Path(sys.prefix), file.absolute().parent, config_dir())
         with undoable(release.project, (_highest(path, roots) for path in paths)):
             forget_compiled(site, wheel)
             if stage.requirements is not None:
@@ -203,6 +218,7 @@ def install(client: Client, verified: Verified, with_: environment.Tool, file: P
             trusted = verified.trusted
             if trusted is not None and trusted.first:
                 pin(client.url, release.publisher, trusted.key)
+            _remember(client, verified)
     return receipt
 
 
@@ -232,6 +248,7 @@ def _record(file: Path, verified: Verified, url: str) -> None:
     release, wheel, trusted = verified.release, verified.wheel, verified.trusted
     entry = project.Recorded(
         release.version, release.sha256, release.publisher, trusted and trusted.key, url,
+        root=verified.bound.names.identity if verified.bound else None,
         code=project.ALLOWED if wheel.code else None, allow=_used(verified), beside=verified.came_with,
     )  # fmt: skip
     project.record(file, release.project, entry)
@@ -243,14 +260,17 @@ def _used(verified: Verified) -> tuple[str, ...]:
     return tuple(sorted({str(canonicalize_name(name)) for name in verified.consent.allow} & names))
 
 
-def _before(name: str, file: Path) -> list[tuple[str, str, str]]:
-    """(where, version, sha256) of what was added before."""
-    found = []
-    if entry := project.recorded(file).get(name):
-        found.append((file.name, entry.version, entry.sha256))
-    if receipt := receipt_of(name):
-        found.append(("this environment", receipt.version, receipt.sha256))
-    return found
+def _remember(client: Client, verified: Verified) -> None:
+    """From now on the project's keys, and whose each expert is, are known."""
+    trusted, project_ = verified.trusted, verified.release.project
+    identity = verified.bound.names.identity if verified.bound else client.url
+    pins = {}
+    if trusted is not None:
+        chain = trusted.chain
+        pins[project_] = (
+            Pin(bytes_of(chain.root), chain.targets.signed.version, trusted.key) if chain else Pin(key=trusted.key)
+        )
+    update(identity, projects=pins, experts={spec.id: project_ for spec in verified.wheel.experts})
 
 
 def _receipt(verified: Verified, url: str, with_: str) -> Receipt:
@@ -263,6 +283,7 @@ def _receipt(verified: Verified, url: str, with_: str) -> Receipt:
         sha256=release.sha256,
         size=release.size,
         registry=url,
+        root=verified.bound.names.identity if verified.bound else None,
         publisher=release.publisher,
         key=trusted and trusted.key,
         public_key=trusted and trusted.public_key,

@@ -49,7 +49,9 @@ def installed_cards() -> list[dict[str, Any]]:
     from cogen.trust.receipts import receipts
     from cogen.wheels.installed import holds_code
 
-    keys = {receipt.project: receipt.key for receipt in receipts()}
+    known = receipts()
+    keys = {receipt.project: receipt.key for receipt in known}
+    accounts = {receipt.project: receipt.publisher for receipt in known}
     found = []
     for plugin in Host.discover().plugins:
         if plugin.expert is None or plugin.state != "ok":
@@ -60,7 +62,8 @@ def installed_cards() -> list[dict[str, Any]]:
         found.append(
             {
                 "id": plugin.name, "version": plugin.version, "project": project, "title": document["title"],
-                "summary": document["summary"], "publisher": document["publisher"],
+                "summary": document["summary"],
+                "publisher": accounts.get(project, f"{document['publisher']} (claimed)"),
                 "domains": document["domains"], "languages": document["languages"], "licence": document["license"],
                 "base": {"name": base.get("name"), "digest": base["weights_digest"]},
                 "parameters": model["parameters"], "relation": model["relation"], "size": None,

@@ -9,7 +9,8 @@ from typing import Any
 
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
-from cogen.trust import Signer, fingerprint, new_key, proven, public_key
+from cogen.trust import Signer, fingerprint, new_key, prove_succession, proven, public_key
+from cogen.trust.errors import ExtraMissing
 from cogen.trust.keys import PASSWORD
 from cogen.trust.registries import Registry, default_key, remember
 
@@ -24,19 +25,50 @@ class Told:
     key: str | None = None
     key_file: Path | None = None
     made: bool = False
+    #: Fingerprint of the newest root of its signed metadata; ``None``: it signs nothing, or that can't be read here.
+    root: str | None = None
+    #: Was the root seen before?
+    root_known: bool = False
+    #: Why there is no root.
+    rootless: str | None = None
 
 
-def login(url: str, token: str | None, *, key: Path | None = None, make_key: bool = False) -> Told:
-    """Try the registry, then store it as the default.
+def login(
+    url: str, token: str | None, *, key: Path | None = None, make_key: bool = False, root_key: str | None = None
+) -> Told:  # fmt: skip
+    """Try the registry, pin its root, then store it as the default.
 
-    :raises RegistryError: it can't be reached, or doesn't take the token. :raises TrustError: the key can't be used.
+    :param root_key: fingerprint of the root that its operator told; compared before anything is stored or sent.
+    :raises RegistryError: it can't be reached, or doesn't take the token. :raises TrustError: the key can't be used, or
+        the root is another one.
     """
+    from cogen.sharing.names import forget, pinned_identity
+
+    known = pinned_identity(url) is not None
+    try:
+        return _login(url, token, key, make_key, root_key, known)
+    except BaseException:
+        if not known:
+            forget(url)
+        raise
+
+
+def _login(url: str, token: str | None, key: Path | None, make_key: bool, root_key: str | None, known: bool) -> Told:
+    from cogen.sharing.names import Untold, open_names
+
+    told = Told(Path(), root_known=known)
+    try:
+        told.root = open_names(Client(Registry(url)), root_key=root_key).root
+    except (Untold, ExtraMissing) as error:
+        if root_key is not None or known:
+            raise
+        told.rootless = error.message
     client = Client(Registry(url, token))
-    publisher, scopes = whoami(client) if token else (None, [])
-    if not token:
+    if token:
+        told.publisher, told.scopes = whoami(client)
+    else:
         client.get("/api/v1/experts", {"limit": 1})  # is it a registry at all?
-    told = Told(Path(), publisher, scopes)
-    file = key or default_key()
+    publisher, file = told.publisher, key or default_key()
     if make_key and not file.exists():
         new_key(file, password())
         told.made = True
@@ -60,13 +92,22 @@ def whoami(client: Client) -> tuple[str, list[str]]:
         raise RegistryError(f"{client.url} is not a registry of CoGen", hint="check the URL") from error
 
 
-def register(client: Client, publisher: str, signer: Signer) -> str:
+def register(client: Client, publisher: str, signer: Signer, by: Signer | None = None) -> str:
     """Make a key or an identity known as the publisher's; the same again changes nothing. Returns it.
 
+    :param by: a key that the publisher has already, without which the registry takes no further one; ``None``: the
+        user's own, if that is another.
     :raises RegistryError: the registry refuses it. :raises TrustError: it can't be used.
     """
     pem, proof = proven(signer, publisher, password())
-    client.send("POST", "/api/v1/keys", json={"pem": pem, "proof": proof})
+    said: dict[str, Any] = {"pem": pem, "proof": proof}
+    own = default_key()
+    if by is None and own.exists() and fingerprint(public_key(own, password())) != fingerprint(pem):
+        by = own
+    if by is not None:
+        known, agreement = prove_succession(by, publisher, fingerprint(pem), password())
+        said["by"] = {"fingerprint": known, "proof": agreement}
+    client.send("POST", "/api/v1/keys", json=said)
     return pem
 
 

@@ -6,6 +6,7 @@ sha256 = "…"                     of the wheel
 publisher = "acme"
 key = "sha256:…"                 fingerprint; left out for what is not signed
 registry = "https://models.example.org"
+root = "sha256:…"                of the registry's first root, which its mirrors share; left out where it has none
 code = "allowed"                 only where it is a plugin with code that somebody allowed, in this very file
 allow = ["numpy"]                what it may require beside cogen-core
 beside = ["numpy==2.1.0 sha256:…"]   what came with it
@@ -36,6 +37,7 @@ class Recorded:
     publisher: str
     key: str | None
     registry: str
+    root: str | None = None
     code: str | None = None
     allow: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -49,10 +51,10 @@ def recorded(path: Path) -> dict[str, Recorded]:
     found = {}
     for name, entry in _table(_load(path), path).items():
         try:
-            key = entry.get("key")
+            key, root = entry.get("key"), entry.get("root")
             found[str(name)] = Recorded(
                 str(entry["version"]), str(entry["sha256"]), str(entry["publisher"]),
-                None if key is None else str(key), str(entry["registry"]),
+                None if key is None else str(key), str(entry["registry"]), None if root is None else str(root),
                 None if (code := entry.get("code")) is None else str(code),
                 _strings(entry.get("allow")), _strings(entry.get("beside")),
             )  # fmt: skip

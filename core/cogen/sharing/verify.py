@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -21,14 +21,18 @@ from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.sharing import environment
 from cogen.sharing.snapshot import recover
+from cogen.sharing.standing import by_metadata, by_pins
 from cogen.sharing.weights import address, listing
 from cogen.trust import brief, check_statement, fingerprint
-from cogen.trust.errors import TrustError
+from cogen.trust.errors import ExtraMissing, TrustError
 from cogen.trust.receipts import Receipt, receipt_of, receipts
-from cogen.trust.registries import Registry, pinned, registries
+from cogen.trust.registries import Registry, registries
 from cogen.wheels import WheelError, check_installed, read_wheel
 from cogen.wheels.installed import compare, compare_files, holds_code, info_name, recorded_files
 from cogen.wheels.points import read_points
+
+if TYPE_CHECKING:
+    from cogen.sharing.names import Names
 
 
 @dataclass
@@ -55,6 +59,7 @@ def verify_all(names: list[str], *, online: bool = True) -> Iterator[Finding]:
     :raises UsageError: one of the names is not installed and has no receipt.
     """
     recover()
+    opened: dict[str, Names] = {}  # registries whose metadata was read: each once
     by_expert = {plugin.name: plugin.distribution for plugin in Host.discover().plugins}
     by_expert |= {expert: receipt.project for receipt in receipts() for expert in receipt.experts}
     known = {str(canonicalize_name(name)) for name in by_expert.values()}
@@ -66,11 +71,14 @@ def verify_all(names: list[str], *, online: bool = True) -> Iterator[Finding]:
         wanted.append(project)
     for project in dict.fromkeys(wanted or sorted(known)):
         receipt = receipt_of(project)
-        yield _by_record(project) if receipt is None else verify_receipt(receipt, online=online)
+        yield _by_record(project) if receipt is None else verify_receipt(receipt, online=online, opened=opened)
 
 
-def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
-    """Compare installed files, signature, weights and what the registry says today with a receipt."""
+def verify_receipt(receipt: Receipt, *, online: bool, opened: dict[str, Names] | None = None) -> Finding:
+    """Compare installed files, signature, weights and what the registry says today with a receipt.
+
+    :param opened: signed metadata that was read already, by URL; what is read here is added.
+    """
     finding = Finding(receipt.project, receipt.version, receipt.publisher, receipt.key, files=len(receipt.files))
     if receipt.public_key:
         with contextlib.suppress(TrustError):  # then there is a problem below
@@ -91,10 +99,12 @@ def verify_receipt(receipt: Receipt, *, online: bool) -> Finding:
             finding.problems.append("it holds code, and held none when it was added")
         _beside(receipt, finding)
     _signature(receipt, finding)
+    seen = list(by_pins(receipt))
     _wheel(receipt, finding)
     _weights(receipt, finding)
-    if online:
-        _ask(receipt, finding)
+    if online and (said := _ask(receipt, finding, {} if opened is None else opened)) is not None:
+        seen = [one for one in seen if "was revoked" not in one[1]] + said  # today's word is fuller
+    _take(finding, seen)
     return finding
 
 
@@ -116,11 +126,11 @@ def _signature(receipt: Receipt, finding: Finding) -> None:
             finding.problems.append(f"the signature is for another {wrong[0]}: {receipt.statement[wrong[0]]}")
     except CogenError as error:
         finding.problems.append(error.message)
-    known = pinned(receipt.registry, receipt.publisher)
-    if known and receipt.key not in known:
-        finding.problems.append(f"the key {receipt.key} is none that you know of {receipt.publisher}")
-    elif not known:
-        finding.notes.append(f"this user has not seen a key of {receipt.publisher} before")
+
+
+def _take(finding: Finding, lines: Iterable[tuple[bool, str]]) -> None:
+    for problem, line in lines:
+        (finding.problems if problem else finding.notes).append(line)
 
 
 def _wheel(receipt: Receipt, finding: Finding) -> None:
@@ -153,9 +163,31 @@ def _weights(receipt: Receipt, finding: Finding) -> None:
         finding.problems += [f"weights {place[0]}: {line}" for line in compare(weights.files, dict(listing(home)))]
 
 
-def _ask(receipt: Receipt, finding: Finding) -> None:
-    """What the registry says today: a revoked key, a yanked release, other bytes."""
+def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[tuple[bool, str]] | None:
+    """What the registry signed today: a revoked key, a yanked release, other bytes. ``None``: it can't be asked."""
+    from cogen.sharing.names import Untold, open_names
+
     client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
+    try:
+        if client.url not in opened:
+            opened[client.url] = open_names(client)
+        return list(by_metadata(receipt, client, opened[client.url]))
+    except Untold as error:
+        if receipt.root is not None:
+            finding.problems.append(error.message)
+        else:
+            _ask_unsigned(client, receipt, finding)
+    except RegistryError as error:
+        finding.notes.append(f"the registry was not asked: {error.message}")
+    except ExtraMissing as error:
+        finding.notes.append(f"the registry was not asked: {error.message}")
+    except CogenError as error:  # expired, rolled back, forged: what it says can't be believed
+        finding.problems.append(error.message)
+    return None
+
+
+def _ask_unsigned(client: Client, receipt: Receipt, finding: Finding) -> None:
+    """The same of a registry of an older version, whose word is all that there is."""
     try:
         now: Any = client.get(f"/api/v1/experts/{quoted(receipt.experts[0])}/{quoted(receipt.version)}")
         if now["file"]["sha256"] != receipt.sha256:

@@ -85,6 +85,7 @@ class IdentitySigner:
     def __init__(self, token: str | None = None) -> None:
         self._given = token
         self._token: Any = None
+        self._known: Identity | None = None
 
     def token(self) -> str:
         """A token that is valid now.
@@ -114,6 +115,14 @@ class IdentitySigner:
 
         :raises TrustError: see :meth:`token`; or Sigstore can't be reached, or refuses.
         """
+        found, bundle = self.sign(_message(publisher))
+        return found, base64.b64encode(bundle.encode()).decode()
+
+    def sign(self, message: bytes) -> tuple[Identity, str]:
+        """Who signed, and Sigstore's bundle over the message, as JSON.
+
+        :raises TrustError: see :meth:`prove`.
+        """
         raw = self.token()
         from sigstore.oidc import IdentityToken
         from sigstore.sign import SigningContext
@@ -121,11 +130,15 @@ class IdentitySigner:
         context = SigningContext.from_trust_config(trust())
         try:
             with context.signer(IdentityToken(raw)) as signer:
-                bundle = signer.sign_artifact(_message(publisher))
-            found = _named(bundle.signing_certificate)
+                bundle = signer.sign_artifact(message)
+            self._known = _named(bundle.signing_certificate)
         except Exception as error:
             raise TrustError(f"Sigstore does not sign: {_line(error)}", hint=REACH) from error
-        return found, base64.b64encode(bundle.to_json().encode()).decode()
+        return self._known, str(bundle.to_json())
+
+    def identity(self) -> Identity:
+        """Who signs: only a certificate tells, so something is signed where nothing was yet."""
+        return self._known or self.sign(b"cogen identity 1\n")[0]
 
 
 #: A hint for all that needs Sigstore.
@@ -134,19 +147,35 @@ REACH = f"check the network; {CONFIG} names a Sigstore of your own"
 
 def check_proof(identity: Identity, publisher: str, proof: str) -> None:
     """:raises TrustError: ``proof`` was not made by this identity for this publisher, or nothing can be verified."""
+    try:
+        bundle = base64.b64decode(proof, validate=True).decode()
+    except ValueError as error:
+        raise _unproven(identity, f"{publisher}: it is not base64") from error
+    try:
+        check_signed(identity, _message(publisher), bundle)
+    except TrustError as error:
+        if error.hint == REACH:
+            raise
+        raise _unproven(identity, f"{publisher}: {error.message}") from error
+
+
+def _unproven(identity: Identity, why: str) -> TrustError:
+    return TrustError(
+        f"the proof was not made by {identity} for {why}", hint="register it with `cogen publish --identity`"
+    )
+
+
+def check_signed(identity: Identity, message: bytes, bundle: str) -> None:
+    """:raises TrustError: ``bundle`` (JSON) is not this identity's over ``message``, or nothing can be verified."""
     known = trust().trusted_root
     from sigstore.models import Bundle
     from sigstore.verify import Verifier, policy
 
     try:
-        bundle = Bundle.from_json(base64.b64decode(proof, validate=True))
         who = policy.Identity(identity=identity.name, issuer=identity.issuer)
-        Verifier(trusted_root=known).verify_artifact(_message(publisher), bundle, who)
+        Verifier(trusted_root=known).verify_artifact(message, Bundle.from_json(bundle), who)
     except Exception as error:
-        raise TrustError(
-            f"the proof was not made by {identity} for {publisher}: {_line(error)}",
-            hint="register it with `cogen publish --identity`",
-        ) from error
+        raise TrustError(_line(error), hint="it was signed by somebody else, or altered") from error
 
 
 def trust() -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.trust.errors import TrustError, extra_missing
-from cogen.trust.identities import IdentitySigner, check_proof, read_identity
+from cogen.trust.identities import IdentitySigner, check_proof, check_signed, read_identity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -24,6 +24,7 @@ PASSWORD = "COGEN_KEY_PASSWORD"
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 #: Said before the text that is signed, so that a signature for one purpose is worth nothing for another.
 _POSSESSION = "cogen key possession 1"
+_SUCCESSION = "cogen key succession 1"
 
 
 def new_key(path: Path, password: str | None = None) -> str:
@@ -122,6 +123,48 @@ def check_possession(public_pem: str, publisher: str, proof: str) -> None:
         raise TrustError(
             f"the proof was not made with this key for {publisher}", hint="register it with `cogen login`"
         ) from error
+
+
+def prove_succession(signer: Signer, publisher: str, new: str, password: str | None = None) -> tuple[str, str]:
+    """(fingerprint of ``signer``, its agreement that the key ``new`` signs for the publisher, too).
+
+    :param new: the fingerprint of the other key. :raises TrustError: see :func:`proven`.
+    """
+    message = _succession(publisher, new)
+    if isinstance(signer, IdentitySigner):
+        identity, bundle = signer.sign(message)
+        return identity.fingerprint, base64.b64encode(bundle.encode()).decode()
+    key = load_private(signer, password)
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    proof = base64.b64encode(key.sign(message, ec.ECDSA(hashes.SHA256()))).decode()
+    return fingerprint(_pem(key.public_key())), proof
+
+
+def check_succession(public_pem: str, publisher: str, new: str, proof: str) -> None:
+    """:raises TrustError: the owner of ``public_pem`` did not agree that ``new`` signs for the publisher."""
+    message, wrong = _succession(publisher, new), "the key of before did not sign for the new one"
+    try:
+        signature = base64.b64decode(proof, validate=True)
+        if identity := read_identity(public_pem):
+            check_signed(identity, message, signature.decode())
+            return
+        public = load_public(public_pem)
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        try:
+            public.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature as error:
+            raise TrustError(wrong, hint="`cogen key rotate` does it") from error
+    except (ValueError, TypeError) as error:
+        raise TrustError(wrong, hint="`cogen key rotate` does it") from error
+
+
+def _succession(publisher: str, new: str) -> bytes:
+    return f"{_SUCCESSION}\n{publisher}\n{new}\n".encode()
 
 
 def _possession(key: str, publisher: str) -> bytes:

@@ -44,7 +44,8 @@ class ReceivedWeights(_Record):
 class Receipt(_Record):
     """See the module. ``publisher`` is the registry's name of the team; ``key`` is ``None`` for what is not signed.
 
-    ``files``: those that the wheel installs, relative to site-packages → hex SHA-256.
+    ``files``: those that the wheel installs, relative to site-packages → hex SHA-256. ``root``: the fingerprint of the
+    registry's first root of signed metadata, ``None`` for one that signs nothing.
     """
 
     version_: Literal[1] = Field(1, alias="schema")
@@ -54,6 +55,7 @@ class Receipt(_Record):
     sha256: str
     size: int
     registry: str
+    root: str | None = None
     publisher: str
     key: str | None = None
     public_key: str | None = None

@@ -116,7 +116,7 @@ def remember(registry: Registry, *, default: bool = True) -> Path:
     import tomlkit
 
     path = config_dir() / "config.toml"
-    with _alone():
+    with alone():
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
         if default:
             document["default"] = registry.url
@@ -155,7 +155,7 @@ def pinned(url: str, publisher: str) -> list[str]:
 
 def pin(url: str, publisher: str, key: str) -> None:
     """From now on this key of the publisher is known."""
-    with _alone():
+    with alone():
         keys = _known_keys()
         listed = keys.setdefault(url, {}).setdefault(publisher, [])
         if key not in listed:
@@ -196,7 +196,7 @@ def _known_keys() -> dict[str, dict[str, list[str]]]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """One process at a time changes the settings."""
     import filelock
 

@@ -53,8 +53,9 @@ class Sessions:
         self.engine = engine
         self.tally = Tally()
         self.read = sessionmaker(engine, expire_on_commit=False)
-        self._write = sessionmaker(engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
-        #: Called before each commit: they raise where this process may not write any longer.
+        #: Where listeners to transactions that write are added.
+        self.writing = sessionmaker(engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
+        #: Called before each commit: they may write more, or raise where this process may not write any longer.
         self.guards: list[Callable[[Session], None]] = []
         self._recorded = threading.local()
 
@@ -69,7 +70,7 @@ class Sessions:
 
         What it changes it says with :func:`cogen_registry.database.feed.change`.
         """
-        with self._write.begin() as session:
+        with self.writing.begin() as session:
             yield session
             session.flush()
             for guard in self.guards:
@@ -79,7 +80,7 @@ class Sessions:
 
     def bare(self) -> Any:
         """A transaction of the machinery itself: nobody is asked, and nothing is written down of it."""
-        return self._write.begin()
+        return self.writing.begin()
 
     def recorded(self) -> bool:
         """Did this thread record a change since it asked last?"""

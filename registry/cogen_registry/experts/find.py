@@ -147,8 +147,11 @@ def publisher_of(service: Service, name: str) -> models.Publisher:
             raise missing(f"publisher {name!r}", _SEARCH)
         removals.check(session, "publisher", publisher.id, f"publisher {name}")
         keys = session.scalars(select(Key).where(Key.publisher_id == publisher.id).order_by(Key.id)).all()
+        shown = select(Release.project_id).where(Release.state == "released")
+        own = select(Project.name).where(Project.publisher_id == publisher.id, Project.id.in_(shown))
+        projects = list(session.scalars(own.order_by(Project.name)))
     found = find(service, Query(publisher=name, limit=100))
     return models.Publisher(
         name=publisher.name, title=publisher.title, created=publisher.created, total=found.total, experts=found.items,
-        keys=[models.PublicKey.model_validate(key, from_attributes=True) for key in keys],
+        keys=[models.PublicKey.model_validate(key, from_attributes=True) for key in keys], projects=projects,
     )  # fmt: skip

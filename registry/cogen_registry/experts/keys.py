@@ -1,13 +1,18 @@
-"""Public keys of publishers: who adds one proves that it is theirs; a key that was taken back never comes again."""
+"""Public keys of publishers: who adds one proves that it is theirs; a key that was taken back never comes again.
+
+The first key of a publisher needs a token alone, every further one the signature of a key that it has: who steals a
+token adds none.
+"""
 
 from __future__ import annotations
 
 from sqlalchemy import func, select
 
 from cogen.errors import CogenError
-from cogen.trust.keys import check_possession, fingerprint, plain
+from cogen.trust.keys import check_possession, check_succession, fingerprint, plain
 from cogen_registry.audit import log
 from cogen_registry.auth import Principal
+from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, now
 from cogen_registry.errors import Refused, missing
 from cogen_registry.experts import models
@@ -27,11 +32,14 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
         check_possession(new.pem, principal.name, new.proof)
     except CogenError as error:
         raise Refused(422, error.message, hint=error.hint) from error
+    agreed = _agreed(service, principal, new, name)
     with service.sessions.write() as session:
         known = session.scalar(select(Key).where(Key.fingerprint == name))
         if known is not None and (known.publisher_id != principal.id or known.revoked):
             raise Refused(409, "this key was revoked, or is another publisher's", hint="make a new one")
         if known is None:
+            if agreed not in _live(session, principal.id):  # looked at again: it may have changed meanwhile
+                raise _without(principal)
             if (session.scalar(select(func.count()).where(Key.publisher_id == principal.id)) or 0) >= MOST:
                 raise Refused(429, f"{principal.name} has {MOST} keys already", hint="ask the registry's operator")
             made = Key(publisher_id=principal.id, fingerprint=name, pem=plain(new.pem))
@@ -43,6 +51,37 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
     if known is None:
         service.changed()
     return answer, known is None
+
+
+def _agreed(service: Service, principal: Principal, new: models.NewKey, name: str) -> str | None:
+    """The fingerprint of the live key that agrees to the new one; ``None``: there is none yet.
+
+    :raises Refused: 403, there is one, and it doesn't.
+    """
+    with service.sessions.read() as session:
+        live = _live(session, principal.id)
+    if None in live or name in live:
+        return None
+    if new.by is None or new.by.fingerprint not in live:
+        raise _without(principal)
+    try:
+        check_succession(str(live[new.by.fingerprint]), principal.name, name, new.by.proof)
+    except CogenError as error:
+        raise Refused(403, error.message, hint=error.hint) from error
+    return new.by.fingerprint
+
+
+def _live(session: Session, publisher: int) -> dict[str | None, str | None]:
+    """Fingerprint → key, of all that were not revoked; ``{None: None}``: there is none."""
+    rows = session.execute(select(Key.fingerprint, Key.pem).where(Key.publisher_id == publisher, Key.revoked.is_(None)))
+    return {row.fingerprint: row.pem for row in rows} or {None: None}
+
+
+def _without(principal: Principal) -> Refused:
+    return Refused(
+        403, f"{principal.name} has a key already, and a further one needs its signature",
+        hint="`cogen key rotate` exchanges a key; a lost one the registry's operator revokes",
+    )  # fmt: skip
 
 
 def revoke(service: Service, principal: Principal, name: str) -> models.PublicKey:

@@ -213,11 +213,22 @@ class PublicKey(BaseModel):
     revoked: datetime.datetime | None
 
 
+class Agreement(Taken):
+    """See :func:`cogen.trust.keys.prove_succession`; ``fingerprint``: of a key that the publisher has."""
+
+    fingerprint: str = Field(max_length=80)
+    proof: str = Field(max_length=65536)
+
+
 class NewKey(Taken):
-    """``pem``: a public key, or an identity of Sigstore. ``proof``: see :func:`cogen.trust.keys.proven`."""
+    """``pem``: a public key, or an identity of Sigstore. ``proof``: see :func:`cogen.trust.keys.proven`.
+
+    ``by``: a publisher that has a key needs its signature for another one; a token alone adds none.
+    """
 
     pem: str = Field(max_length=4096)
     proof: str = Field(max_length=65536)
+    by: Agreement | None = None
 
 
 class Publisher(BaseModel):
@@ -227,6 +238,7 @@ class Publisher(BaseModel):
     title: str
     created: datetime.datetime
     keys: list[PublicKey]
+    projects: list[str] = Field(default_factory=list, description="all that have a release")
     total: int
     experts: list[Card] = Field(description="the newest 100")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from support.shelf import open_service, put
+from support.shelf import fresh_root, open_service, put
 
 from cogen_registry.auth import new_token
 from cogen_registry.beside import beside
@@ -129,8 +129,9 @@ def test_serve_takes_the_title_of_the_file(tmp_path: Path, monkeypatch: pytest.M
         raise Stop
 
     monkeypatch.setattr("cogen_registry.app.create_app", create)
+    root = fresh_root(tmp_path / "root")
     file = tmp_path / "settings.toml"
     file.write_text('title = "Tidal models"\n')
     with pytest.raises(Stop):
-        main(["serve", "--root", str(tmp_path), "--port", "0", "--settings", str(file)])
+        main(["serve", "--root", str(root), "--port", "0", "--settings", str(file)])
     assert seen == ["Tidal models"]

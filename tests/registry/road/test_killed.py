@@ -30,7 +30,7 @@ from cogen_registry.settings import Settings
 PUBLISHERS = ("wheel-a", "wheel-b", "lfs-a", "lfs-b", "xet-a", "xet-b", "small-a")
 #: All that a registry at rest consists of beside its database.
 _PLACES = re.compile(
-    r"blobs/[0-9a-f]{2}/[0-9a-f]{64}|xet/\d+/epoch|xet/\d+/known/[0-9a-f]{64}|url\.key"
+    r"blobs/[0-9a-f]{2}/[0-9a-f]{64}|xet/\d+/epoch|xet/\d+/known/[0-9a-f]{64}|url\.key|keys/\w+\.(?:pem|pub)"
     r"|index/state\.json|index/[a-z2-7]{2}\.[0-9a-f]{64}\.json"
 )
 _LATE = "late/"

@@ -55,16 +55,30 @@ class TestReplay:
     def test_the_client_goes_back_to_no_old_version(self, town: Town, owner: User) -> None:
         assert "older than 1.1" in owner.refused("add", "grid==1.0")
 
-    def test_a_registry_that_shows_old_as_newest(self, town: Town, owner: User) -> None:
+    def test_a_registry_that_shows_old_as_newest(self, town: Town) -> None:
+        """What it signed names the newest: that one is asked for."""
         old = town.served.get("/api/v1/experts/grid/1.0").content
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
             return headers, old if path == "/api/v1/experts/grid" else body
 
         with lying(town.served, change) as liar:
-            assert "older than 1.1" in owner.refused("add", "grid", "--registry", liar.url)
+            assert town.user(liar.url).ok("add", "grid")["version"] == "1.1"
 
-    def test_a_registry_that_calls_old_new(self, town: Town, owner: User) -> None:
+    def test_a_registry_that_leaves_out_the_newest(self, town: Town) -> None:
+        old = town.served.get("/api/v1/experts/grid/1.0").content
+        lost = json.dumps({"error": "there is no such version", "hint": "none"}).encode()
+
+        def change(path: str, headers: dict[str, str], body: bytes) -> Any:
+            said = {"/api/v1/experts/grid": old, "/api/v1/experts/grid/1.1": lost, "/simple/grid/": lost}
+            return headers, said.get(path, body)
+
+        with lying(town.served, change) as liar:
+            user = town.user(liar.url)
+            assert "a form that is not known" in user.refused("add", "grid")
+            assert user.trace() == {"installed": [], "receipts": [], "project": ""}
+
+    def test_a_registry_that_calls_old_new(self, town: Town) -> None:
         said = json.loads(town.served.get("/api/v1/experts/grid/1.0").content)
         said["version"] = "9.0"
         said["file"]["filename"] = "cogen_plugin_grid-9.0-py3-none-any.whl"
@@ -72,31 +86,42 @@ class TestReplay:
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
             return headers, json.dumps(said).encode() if path == "/api/v1/experts/grid" else body
 
+        with lying(town.served, change) as liar:  # nobody who asks for the newest gets it, nor who asks for 9.0
+            user = town.user(liar.url)
+            assert "has no expert grid in version 9.0" in user.refused("add", "grid==9.0")
+            assert user.trace() == {"installed": [], "receipts": [], "project": ""}
+            assert user.ok("add", "grid", "--dry-run")["version"] == "1.1"
+
+    def test_a_registry_that_calls_old_new_under_that_version(self, town: Town) -> None:
+        said = json.loads(town.served.get("/api/v1/experts/grid/1.0").content)
+        said["version"] = "9.0"
+
+        def change(path: str, headers: dict[str, str], body: bytes) -> Any:
+            return headers, json.dumps(said).encode() if path == "/api/v1/experts/grid/1.1" else body
+
         with lying(town.served, change) as liar:
-            text = owner.refused("add", "grid", "--registry", liar.url)
-        assert "the signature is for version 1.0, not for 9.0" in text
+            user = town.user(liar.url)
+            assert "asked for grid==1.1" in user.refused("add", "grid==1.1")
+            assert user.trace() == {"installed": [], "receipts": [], "project": ""}
 
 
 class TestForging:
     """The client believes none of it, whoever runs the registry."""
 
-    @pytest.mark.parametrize("what", ["statement", "bundle", "key", "keys"])
+    @pytest.mark.parametrize("what", ["statement", "bundle", "key"])
     def test_a_registry_that_forges(self, town: Town, what: str) -> None:
         other = town.folder / f"forger-{what}.pem"
         pem = trust.new_key(other)
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
             said = json.loads(body) if path.startswith("/api/v1/") else None
-            if path == "/api/v1/experts/grid":
+            if path.startswith("/api/v1/experts/grid"):
                 if what == "statement":
                     said["signature"]["statement"]["sha256"] = "0" * 64
                 elif what == "bundle":
                     _, said["signature"]["bundle"] = town.signature(town.wheels["grid", "1.1"], "team", other)
                 elif what == "key":
                     said["signature"]["key"] = trust.fingerprint(pem)
-            elif path == "/api/v1/publishers/team" and what == "keys":
-                for key in said["keys"]:
-                    key["pem"] = pem
             return headers, body if said is None else json.dumps(said).encode()
 
         with lying(town.served, change) as liar:
@@ -122,7 +147,24 @@ class TestForging:
         true = trust.fingerprint(trust.public_key(town.key("team"), None))
         with lying(town.served, change) as liar:
             user = town.user(liar.url)
-            assert f"not with {true}" in user.refused("add", "grid", "--key", true)
+            for options in ([], ["--key", true], ["--allow-unsigned"]):
+                assert "is not registered as a key of cogen-plugin-grid" in user.refused("add", "grid", *options)
+            assert user.trace() == {"installed": [], "receipts": [], "project": ""}
+
+    def test_a_registry_that_lists_other_keys(self, town: Town) -> None:
+        """The project's own documents say whose keys they are; what a page of the API says is nobody's word."""
+        pem = trust.new_key(town.folder / "listed.pem")
+
+        def change(path: str, headers: dict[str, str], body: bytes) -> Any:
+            if path != "/api/v1/publishers/team":
+                return headers, body
+            said = json.loads(body)
+            said["keys"] = [{"fingerprint": trust.fingerprint(pem), "pem": pem, "revoked": None}]
+            return headers, json.dumps(said).encode()
+
+        with lying(town.served, change) as liar:
+            added = town.user(liar.url).ok("add", "grid", "--dry-run")
+            assert added["key"] == trust.fingerprint(trust.public_key(town.key("team"), None))
 
 
 class TestHostileRegistry:

@@ -18,6 +18,7 @@ from cogen.remote.errors import RegistryError
 from cogen.sharing.login import password, register, whoami
 from cogen.sharing.publishing import hub, upload
 from cogen.sharing.publishing.build import build_wheel
+from cogen.sharing.publishing.chain import check_bound, vouch
 from cogen.sharing.publishing.check import check_wheel
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust import (
@@ -149,6 +150,7 @@ def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, 
 
 
 def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, key: Signer, say: Say) -> Outcome:
+    check_bound(client, wheel.project, outcome.publisher or "", outcome.key or "")
     state = upload.state_of(client, wheel.project, wheel.version)
     if state is not None and state.sha256 != outcome.sha256:
         wheel = _same_as_before(order, wheel, outcome, state)
@@ -159,9 +161,16 @@ def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, k
         upload.upload_wheel(client, wheel, outcome.sha256)
     else:
         say(f"{path.name} is there already")
-    if state is None or state.key is None:
-        statement: dict[str, Any] = make_statement(path, outcome.publisher or "", wheel.experts)
+    statement: dict[str, Any] = make_statement(path, outcome.publisher or "", wheel.experts)
+    if state is None or state.key is None or state.revoked:
         upload.upload_signature(client, statement, sign_statement(statement, key, password()))
+    elif state.key != outcome.key:
+        raise RegistryError(
+            f"{wheel.project} {wheel.version} is signed already, with {state.key}",
+            hint="sign with that key, or raise the version; `cogen key rotate` exchanges keys",
+        )
+    if vouch(client, wheel.project, [statement], key) is None:
+        say(f"{client.url} is of an older version: it does not bind {wheel.project} to your key")
     final = upload.wait_until_visible(client, wheel.project, wheel.version, order.seconds, say)
     outcome.state, outcome.reason, outcome.key = final.state, final.reason, final.key
     return outcome

@@ -33,6 +33,8 @@ class State:
     reason: str | None
     sha256: str
     key: str | None
+    #: The key that signed it was taken back.
+    revoked: bool = False
 
 
 def state_of(client: Client, project: str, version: str) -> State | None:
@@ -45,8 +47,9 @@ def state_of(client: Client, project: str, version: str) -> State | None:
         signature = answer.get("signature")
         files = answer.get("files") or [answer["file"]]
         return State(
-            str(answer["state"]), answer.get("reason"), str(files[0]["sha256"]), signature["key"] if signature else None
-        )
+            str(answer["state"]), answer.get("reason"), str(files[0]["sha256"]),
+            signature["key"] if signature else None, bool(signature and signature.get("revoked")),
+        )  # fmt: skip
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise RegistryError(
             f"{client.url} describes the release in a form that is not known", hint="a newer CoGen may be needed"

@@ -1,0 +1,96 @@
+"""`cogen key`: the keys that a publisher signs with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cogen.cli.output import out
+from cogen.errors import UsageError
+
+Registry = Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the sub-commands."""
+    app.command("list")(list_)
+    app.command("rotate")(rotate)
+    app.command("revoke")(revoke)
+
+
+def list_(registry: Registry = None) -> None:
+    """Show your keys at the registry, and which projects each of them signs."""
+    from dataclasses import asdict
+
+    from cogen.remote.client import Client
+    from cogen.sharing.publishing.rotation import keys_of
+    from cogen.sharing.registry import required
+
+    found = keys_of(Client(required(registry)))
+    for one in found:
+        state = f"revoked {one.revoked[:10]}" if one.revoked else "yours" if one.own else "in use"
+        out.text(f"{one.fingerprint}  {state}  {', '.join(one.projects) or 'signs no project'}")
+    out.result({"keys": [asdict(one) for one in found]})
+
+
+def rotate(
+    new: Annotated[
+        Path | None, typer.Option(help="Private key in PEM, made if missing; default: beside the old.")
+    ] = None,
+    old: Annotated[Path | None, typer.Option(help="The key to replace; default: your own.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    registry: Registry = None,
+) -> None:
+    """Replace your key by another one in all of your projects; the old one signs that, so your users notice nothing.
+
+    Run it again after an interrupt. The old key stays valid for what it signed, until `cogen key revoke`.
+    """
+    from dataclasses import asdict
+
+    from cogen.remote.client import Client
+    from cogen.sharing.publishing import rotation
+    from cogen.sharing.registry import required
+    from cogen.trust.registries import default_key
+
+    leaving = old or default_key()
+    coming = new or leaving.with_name("next.pem")
+    client = Client(required(registry))
+    if not out.confirm(f"replace the key {leaving} in all of your projects at {client.url}?", yes=yes):
+        raise typer.Exit(1)
+    done = rotation.rotate(client, leaving, coming, out.status)
+    if old is None and new is None:
+        kept = rotation.adopt(leaving, coming)
+        done.key_file = str(leaving)
+        out.status(f"{leaving} is the new key; the old one is {kept}")
+    out.success(f"{len(done.projects)} projects are signed with {done.new} from now on, no longer with {done.old}")
+    out.hint(f"publish the new fingerprint; if somebody else has the old key: cogen key revoke {done.old}")
+    out.result(asdict(done))
+
+
+def revoke(
+    fingerprint: Annotated[str, typer.Argument(help="sha256:…, as `cogen key list` shows it.")],
+    resign: Annotated[
+        bool, typer.Option("--resign", help="Sign the releases again, with your own key, that it had signed.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    registry: Registry = None,
+) -> None:
+    """Take a key back, for ever: nobody installs what only it signed. Rotate first if it signs projects still."""
+    from cogen.remote.client import Client
+    from cogen.sharing.publishing import rotation
+    from cogen.sharing.registry import required
+    from cogen.trust.registries import default_key
+
+    client = Client(required(registry))
+    own = default_key()
+    if resign and not own.exists():
+        raise UsageError(f"there is no key at {own} to sign with again", hint="leave --resign out")
+    still = rotation.signs_still(client, fingerprint)
+    warning = f" It signs {', '.join(still)}: nobody could add these any more." if still else ""
+    if not out.confirm(f"revoke {fingerprint} at {client.url}?{warning} It can't be taken back.", yes=yes):
+        raise typer.Exit(1)
+    again = rotation.revoke(client, fingerprint, again=own if resign else None, say=out.status)
+    out.success(f"revoked {fingerprint}")
+    out.result({"revoked": fingerprint, "signed_again": again, "unusable": still})

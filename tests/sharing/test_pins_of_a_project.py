@@ -1,0 +1,197 @@
+"""A project's file and the receipts are pins: another registry, publisher or key stops a colleague's `cogen add`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from support import shelf
+from support.hub import Registry, running
+from support.trees import tree
+from support.users import Users, publisher, token
+
+from cogen import trust
+from cogen_registry.database.tables import Expert, Project, Publisher
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A second registry, with keys of its own."""
+    monkeypatch.setattr(shelf, "fresh_root", lambda root: shelf.initialise(root) or root)
+    with running(tmp_path / "other", verify_elsewhere=False) as opened:
+        yield opened
+
+
+def nothing(user: Any, project: str = "") -> dict[str, Any]:
+    return {"installed": [], "receipts": [], "project": project}
+
+
+def test_another_registry(registry: Registry, other: Registry, users: Users) -> None:
+    """The same project by the same key elsewhere: still not what the project's file names."""
+    team = publisher(registry, users, "twice")
+    tree(team.home / "plugin", "dam")
+    key = team.ok("publish", "plugin", "--yes")["key"]
+    team.ok("login", other.url, "--token", token(other, "twice"))
+    assert team.ok("publish", "plugin", "--yes")["key"] == key
+    first = users("first")
+    first.ok("login", registry.url, "--read-only")
+    first.ok("add", "dam")
+    written = first.project.read_text()
+    assert 'root = "sha256:' in written
+
+    colleague = users("colleague")  # a machine that has never seen either
+    shutil.copy(first.project, colleague.project)
+    text = colleague.refused("add", "dam", "--registry", other.url)
+    assert f"comes from {other.url} now; cogen.toml names {registry.url}" in text
+    assert "--accept registry" in text
+    assert colleague.trace() == nothing(colleague, written)
+    assert "takes registry or publisher" in colleague.refused("add", "dam", "--accept", "all", code=3)
+    colleague.ok("add", "dam", "--registry", other.url, "--accept", "registry")
+    assert other.url in colleague.project.read_text()
+    first.ok("login", other.url, "--read-only")  # this environment's receipt is a pin, too
+    first.project.unlink()
+    assert "this environment names" in first.refused("add", "dam")
+
+
+def test_a_renamed_publisher_and_a_key_that_is_first_seen(registry: Registry, users: Users) -> None:
+    """The registry gives the project to somebody else, under whose name no key was seen yet."""
+    team = publisher(registry, users, "before")
+    tree(team.home / "plugin", "weir")
+    team.ok("publish", "plugin", "--yes")
+    first, colleague = users("first"), users("colleague")
+    for user in (first, colleague):
+        user.ok("login", registry.url, "--read-only")
+    first.ok("add", "weir")
+    shutil.copy(first.project, colleague.project)
+    written = colleague.project.read_text()
+    thief = publisher(registry, users, "after")
+    with registry.service.sessions.write() as session:
+        row = session.scalars(select(Project).where(Project.name == "cogen-plugin-weir")).one()
+        row.publisher_id = session.scalars(select(Publisher.id).where(Publisher.name == "after")).one()
+        session.execute(update(Expert).where(Expert.expert == "weir").values(publisher="after"))
+    for user in (first, colleague):
+        text = user.refused("add", "weir")
+        assert "belongs to after now" in text
+        assert "--accept publisher" in text
+        # and whoever accepts that has not accepted another key
+        assert "the signature is for publisher before" in user.refused("add", "weir", "--accept", "publisher")
+    tree(thief.home / "plugin", "weir", "2.0")
+    assert "is bound to the key" in thief.refused("publish", "plugin", "--yes")
+    assert colleague.trace() == nothing(colleague, written)
+    (finding,) = first("verify", "weir").data["findings"]
+    assert "it belongs to after now, not to before" in finding["problems"]
+
+
+def test_a_key_that_the_projects_file_does_not_name(registry: Registry, users: Users) -> None:
+    """A CI without settings: the key of cogen.toml counts, and follows where its owner signed a new one."""
+    team = publisher(registry, users, "turns")
+    tree(team.home / "plugin", "lock")
+    old = team.ok("publish", "plugin", "--yes")["key"]
+    first = users("first")
+    first.ok("login", registry.url, "--read-only")
+    first.ok("add", "lock")
+    new = team.ok("key", "rotate", "--yes")["new"]
+    tree(team.home / "plugin", "lock", "1.1")
+    team.ok("publish", "plugin", "--yes")
+    ci = users("ci")
+    shutil.copy(first.project, ci.project)
+    assert ci.ok("add", "lock", "--registry", registry.url)["key"] == new
+    forged = users("forged")
+    forged.project.write_text(first.project.read_text().replace(old, "sha256:" + "3" * 64))
+    text = forged.refused("add", "lock", "--registry", registry.url)
+    assert "the key of cogen-plugin-lock changed" in text
+    assert f"--key {new}" in text
+    forged.ok("add", "lock", "--registry", registry.url, "--key", new)
+
+
+def test_what_was_asked_for_is_what_comes(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for tumour 1.0, the registry answers with another project, expert or version: all of it signed."""
+    team = publisher(registry, users, "swaps")
+    for id, version in (("tumour", "1.0"), ("rotten", "7.0")):
+        tree(team.home / id, id, version)
+        team.ok("publish", id, "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    from cogen.remote.client import Client
+
+    get, answers = Client.get, {}
+
+    def swapped(client: Client, path: str, params: Any = None) -> Any:
+        return get(client, answers.get(path, path), params)
+
+    monkeypatch.setattr(Client, "get", swapped)
+    for asked in ("tumour==1.0", "tumour", "cogen-plugin-tumour", "cogen-plugin-tumour==1.0"):
+        for path in ("/api/v1/experts/tumour", "/api/v1/experts/tumour/1.0"):
+            answers[path] = "/api/v1/experts/rotten/7.0"
+        text = user.refused("add", asked)
+        assert (
+            f"asked for {asked.partition('==')[0]}, {registry.url} answers with rotten of cogen-plugin-rotten" in text
+        )
+        assert user.trace() == nothing(user)
+    answers.clear()
+    tree(team.home / "tumour", "tumour", "1.1")
+    team.ok("publish", "tumour", "--yes")
+    answers["/api/v1/experts/tumour/1.0"] = "/api/v1/experts/tumour/1.1"
+    assert "asked for tumour==1.0" in user.refused("add", "tumour==1.0")
+    assert user.trace() == nothing(user)
+
+
+def test_a_registry_of_an_older_version(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It signs nothing: who knew it otherwise never falls back, who is new has to ask for it."""
+    from cogen_registry.errors import Refused
+    from cogen_registry.names import reading
+
+    team = publisher(registry, users, "olden")
+    tree(team.home / "plugin", "mill")
+    team.ok("publish", "plugin", "--yes")
+    knows, new = users("knows"), users("new")
+    knows.ok("login", registry.url, "--read-only")
+
+    def gone(*_: Any) -> Any:
+        raise Refused(404, "there is no such page", hint="none")
+
+    monkeypatch.setattr(reading, "role", gone)
+    assert "leaves out signed metadata" in knows.refused("add", "mill", "--allow-unverified-registry")
+    assert "leaves out signed metadata" in knows.refused("login", registry.url, "--read-only")
+    said = new("login", registry.url, "--read-only")
+    assert (said.code, said.data["root"]) == (0, None)
+    assert "signs nothing" in said.error
+    text = new.refused("add", "mill")
+    assert "signs nothing" in text
+    assert "--allow-unverified-registry" in text
+    assert new.ok("add", "mill", "--allow-unverified-registry")["version"] == "1.0"
+    assert "root" not in new.project.read_text()
+    assert new.ok("verify", "mill")["verified"]
+
+
+def test_login_compares_the_root(registry: Registry, users: Users) -> None:
+    user = users("user")
+    wrong = "sha256:" + "4" * 64
+    assert f"not {wrong}" in user.refused("login", registry.url, "--read-only", "--root-key", wrong)
+    assert "not a fingerprint" in user.refused("login", registry.url, "--read-only", "--root-key", "abc", code=3)
+    assert not (user.home / "config").exists()
+    said = user.ok("login", registry.url, "--read-only")
+    assert (said["root"][:7], said["root_known"]) == ("sha256:", False)
+    assert user.ok("login", registry.url, "--read-only")["root_known"]
+    told = users("again").ok("login", registry.url, "--read-only", "--root-key", said["root"])
+    assert told["root"] == said["root"]
+
+
+def test_a_stolen_token_adds_no_key(registry: Registry, users: Users) -> None:
+    team = publisher(registry, users, "robbed")
+    tree(team.home / "plugin", "quay")
+    true = team.ok("publish", "plugin", "--yes")["key"]
+    thief = users("thief")
+    stolen = token(registry, "robbed")
+    assert "needs its signature" in thief.refused("login", registry.url, "--token", stolen, "--new-key")
+    listed = team.ok("key", "list")["keys"]
+    assert [(one["fingerprint"], one["projects"]) for one in listed] == [(true, ["cogen-plugin-quay"])]
+    assert json.loads(json.dumps(listed))[0]["own"]
+    assert trust.fingerprint(listed[0]["key"]) == true
