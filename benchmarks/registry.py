@@ -389,6 +389,7 @@ def beside_publishers(
 ) -> None:  # fmt: skip
     """Each throughput without and with publishers, in turns, so that both meet the same neighbours on the machine."""
     with Publishers(server, rate, int(rate * seconds * 3 * (len(pages) + 4)) + 10) as publishers:
+        alone(server, publishers, 2 * seconds)
         for name, paths in pages.items():
             before, cpu = publishers.sent, {}
             found: dict[bool, float] = {}
@@ -412,6 +413,18 @@ def beside_publishers(
         took = sorted(publishers.took)
         print(f"a publication beside readers: p50 {_at(took, 50) * 1000:.0f} ms, p99 {_at(took, 99) * 1000:.0f} ms, "
               f"{publishers.sent} in all, {publishers.failed} refused")  # fmt: skip
+
+
+def alone(server: Server, publishers: Publishers, seconds: int) -> None:
+    """Publications without readers: what they take of a core, whatever else the machine does."""
+    before, start = publishers.sent, server.cpu()
+    publishers.go(True)
+    time.sleep(seconds)
+    publishers.go(False)
+    time.sleep(1)  # the index is written, and newcomers are embedded
+    sent, cpu = publishers.sent - before, server.cpu() - start
+    print(f"a publication without readers: {1000 * cpu / max(sent, 1):.0f} ms of CPU, embedding with it "
+          f"({sent} of them in {seconds} s)")  # fmt: skip
 
 
 def index_beside(server: Server, publishers: Publishers, seconds: int) -> None:
