@@ -70,9 +70,7 @@ def plan(
     :param known: what somebody's earlier `cogen add` of the very same wheel brought: the same versions are taken.
     :raises InstallError: it cannot be had without replacing what is installed.
     """
-    here = {
-        str(canonicalize_name(one.metadata["Name"])): one.version for one in distributions() if one.metadata["Name"]
-    }
+    here = _installed()
     wanted = [one for one in others(requirements(wheel)) if not _there(one, here)]
     if not wanted:
         return []
@@ -93,6 +91,16 @@ def plan(
                 else f"nothing that an expert requires replaces {name}",
             )  # fmt: skip
     return sorted(found, key=lambda one: one.name)
+
+
+def _installed() -> dict[str, str]:
+    """Name → version; of one that is there twice, what Python finds first."""
+    found: dict[str, str] = {}
+    for one in distributions():
+        name, version = one.metadata["Name"], one.metadata["Version"]
+        if name and version:
+            found.setdefault(str(canonicalize_name(name)), str(version))
+    return found
 
 
 def _there(one: Requirement, here: dict[str, str]) -> bool:
