@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -99,7 +98,7 @@ def secret_of(request: Request) -> str | None:
     if kind.lower() == "basic":
         try:
             _, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # of base64, of UTF-8, and of a header that is not ASCII
             password = ""
         if password:
             return password

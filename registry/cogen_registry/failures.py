@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from sqlalchemy import exc
+from starlette.requests import ClientDisconnect
 
 from cogen_registry.errors import Refused
 from cogen_registry.settings import Settings
@@ -28,6 +29,8 @@ def failure(error: BaseException) -> Refused | None:
         return _database(error)
     if isinstance(error, OSError):
         return _disk(error)
+    if isinstance(error, ClientDisconnect):
+        return Refused(400, "the connection ended too early", hint="send it again")
     if isinstance(error, OverflowError):
         return impossible()
     if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":

@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from packaging.utils import canonicalize_name, canonicalize_version
@@ -19,6 +20,9 @@ from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Project, Release, Repository, Verified
 from cogen_registry.service import Service
 
+#: Of what one wheel may unpack to: as much is read for the pins of one release.
+_MOST = 4
+
 
 class Absent(Exception):
     """Not here. ``final``: these very bytes are here and are others, so that looking elsewhere is of no use."""
@@ -28,14 +32,34 @@ class Absent(Exception):
         self.reason, self.final = reason, final
 
 
-def find(service: Service, session: Session, pin: Pin) -> None:
+class Allowed:
+    """Bytes that may be read for the pins of one release: a source of 440 characters can name a wheel twenty times."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def take(self, size: int) -> None:
+        """:raises Absent: it is too much."""
+        self._left -= size
+        if self._left < 0:
+            raise Absent(f"its pinned weights take more than {self._most:,} bytes to read", final=True)
+
+
+def allowance(service: Service) -> Allowed:
+    """For the pins of one release."""
+    return Allowed(_MOST * service.settings.limits.unpacked)
+
+
+def find(service: Service, session: Session, pin: Pin, allowed: Allowed | None = None) -> None:
     """Return if the pinned weights are here with their digest, or were verified elsewhere before.
 
+    :param allowed: what may be read for this and other pins.
     :raises Absent: otherwise.
     """
+    allowed = allowed or allowance(service)
     if session.get(Verified, (pin.key, pin.digest)) is not None:
         return
-    have = _in_repository(session, pin) if pin.hub else _in_wheels(service, session, pin)
+    have = _in_repository(session, pin) if pin.hub else _in_wheels(service, session, pin, allowed)
     if have is None:
         raise Absent(f"{pin.source} is not in this registry")
     if have != pin.digest:
@@ -60,7 +84,7 @@ def _in_repository(session: Session, pin: Pin) -> str | None:
     return folder_digest((path, sha256) for path, sha256 in session.execute(entries) if taken(path))
 
 
-def _in_wheels(service: Service, session: Session, pin: Pin) -> str | None:
+def _in_wheels(service: Service, session: Session, pin: Pin, allowed: Allowed) -> str | None:
     """Digest of what ``pypi://`` would take out of wheels that were released here."""
     whole = hashlib.sha256()
     for name, version, path in pin.wheels or [("", "", "")]:
@@ -72,26 +96,40 @@ def _in_wheels(service: Service, session: Session, pin: Pin) -> str | None:
         )
         if blob is None:
             return None
-        with tempfile.TemporaryFile() as file:
-            for block in service.blobs.read(blob):
-                file.write(block)
-            try:
-                with zipfile.ZipFile(file) as archive:
-                    if path.endswith("/"):
-                        return _folder(archive, path)
-                    for block in _blocks(archive.open(path)):
-                        whole.update(block)
-            except (KeyError, zipfile.BadZipFile, zlib.error):
-                return None
+        try:
+            with _opened(service, blob, allowed) as file, zipfile.ZipFile(file) as archive:
+                if path.endswith("/"):
+                    return _folder(archive, path, allowed)
+                for block in _blocks(archive.open(path)):
+                    allowed.take(len(block))
+                    whole.update(block)
+        except (KeyError, zipfile.BadZipFile, zlib.error):
+            return None
     return f"sha256:{whole.hexdigest()}"
 
 
-def _folder(archive: zipfile.ZipFile, path: str) -> str | None:
+@contextmanager
+def _opened(service: Service, blob: str, allowed: Allowed) -> Iterator[IO[bytes]]:
+    """A blob as a file: its own, where blobs are files; else a copy."""
+    place = getattr(service.blobs, "place", None)
+    if place is not None:
+        with place(blob).open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        for block in service.blobs.read(blob):
+            allowed.take(len(block))
+            copy.write(block)
+        yield copy
+
+
+def _folder(archive: zipfile.ZipFile, path: str, allowed: Allowed) -> str | None:
     entries = []
     for name in archive.namelist():
         if name.startswith(path) and not name.endswith("/"):
             digest = hashlib.sha256()
             for block in _blocks(archive.open(name)):
+                allowed.take(len(block))
                 digest.update(block)
             entries.append((name.removeprefix(path), digest.hexdigest()))
     return folder_digest(entries) if entries else None

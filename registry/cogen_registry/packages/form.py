@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from cogen_registry.blobs.store import Staged
@@ -39,13 +39,16 @@ class UploadForm:
             "on_header_end": self._header_end, "on_headers_finished": self._headers_end, "on_part_data": self._data,
             "on_part_end": self._end, "on_end": self._finish,
         }  # fmt: skip
-        self._parser = MultipartParser(options[b"boundary"], callbacks)
+        try:
+            self._parser = MultipartParser(options[b"boundary"], callbacks)
+        except FormParserError as error:
+            raise Refused(400, f"the form cannot be read: {error}", hint=_HINT) from None
 
     def feed(self, data: bytes) -> None:
         """:raises Refused: 400, 413"""
         try:
             self._parser.write(data)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise Refused(400, f"the form cannot be read: {error}", hint=_HINT) from None
 
     def close(self) -> None:
