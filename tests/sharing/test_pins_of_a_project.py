@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from collections.abc import Iterator
@@ -169,6 +170,43 @@ def test_a_registry_of_an_older_version(registry: Registry, users: Users, monkey
     assert new.ok("add", "mill", "--allow-unverified-registry")["version"] == "1.0"
     assert "root" not in new.project.read_text()
     assert new.ok("verify", "mill")["verified"]
+
+
+def test_verify_says_that_a_registry_stands_still(
+    registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is altered here, and yet nobody knows whether a key was revoked since."""
+    from cogen_registry.metadata import signer
+
+    team = publisher(registry, users, "still")
+    tree(team.home / "plugin", "pond")
+    team.ok("publish", "plugin", "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    user.ok("add", "pond")
+    with monkeypatch.context() as patch:
+        patch.setitem(signer.VALID, "timestamp", datetime.timedelta(seconds=-1))
+        shelf.put(registry.service, "elsewhere")
+        said = user("verify", "pond")
+        assert said.code == 1
+        (problem,) = said.data["findings"][0]["problems"]
+        assert "signed is too old: timestamp.json is expired" in problem
+        assert user.ok("verify", "pond", "--offline")["verified"]
+    shelf.put(registry.service, "elsewhere", "1.1")
+    assert user.ok("verify", "pond")["verified"]
+
+
+def test_show_keeps_the_claim_apart(registry: Registry, users: Users) -> None:
+    """The manifest says "acme" of itself; the account that signed it is another one."""
+    team = publisher(registry, users, "account")
+    tree(team.home / "plugin", "brook")
+    team.ok("publish", "plugin", "--yes")
+    user = users("user")
+    user.ok("login", registry.url, "--read-only")
+    key = user.ok("add", "brook")["key"]
+    shown = user.ok("show", "brook")
+    assert shown["verified"] == {"publisher": "account", "registry": registry.url, "key": key}
+    assert shown["publisher"] != "account"
 
 
 def test_login_compares_the_root(registry: Registry, users: Users) -> None:

@@ -101,13 +101,17 @@ def register(client: Client, publisher: str, signer: Signer, by: Signer | None =
     """
     pem, proof = proven(signer, publisher, password())
     said: dict[str, Any] = {"pem": pem, "proof": proof}
-    own = default_key()
-    if by is None and own.exists() and fingerprint(public_key(own, password())) != fingerprint(pem):
-        by = own
-    if by is not None:
-        known, agreement = prove_succession(by, publisher, fingerprint(pem), password())
-        said["by"] = {"fingerprint": known, "proof": agreement}
-    client.send("POST", "/api/v1/keys", json=said)
+    if by is None:
+        try:
+            client.send("POST", "/api/v1/keys", json=said)
+            return pem
+        except RegistryError as error:
+            own = default_key()
+            if error.status != 403 or not own.exists() or signer == own:
+                raise
+            by = own
+    known, agreement = prove_succession(by, publisher, fingerprint(pem), password())
+    client.send("POST", "/api/v1/keys", json=said | {"by": {"fingerprint": known, "proof": agreement}})
     return pem
 
 
