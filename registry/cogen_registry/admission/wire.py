@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Bytes of one message. The manifests of a wheel are most of it.
 LARGEST = 64 << 20
+#: Types of fields, as they stand in the source.
+_SPECS, _TEXTS = "tuple[ExpertSpec, ...]", "tuple[str, ...]"
 
 
 class Garbled(Exception):
@@ -57,17 +59,17 @@ def receive(file: BinaryIO) -> dict[str, Any] | None:
 
 def of_wheel(wheel: Wheel) -> dict[str, Any]:
     """A wheel that passed, field by field, as JSON."""
-    return {field.name: _out(getattr(wheel, field.name)) for field in dataclasses.fields(wheel)}
+    return {field.name: _out(str(field.type), getattr(wheel, field.name)) for field in dataclasses.fields(wheel)}
 
 
-def _out(value: Any) -> Any:
-    if isinstance(value, Version):
+def _out(kind: str, value: Any) -> Any:
+    if kind == "Version":
         return {"version": str(value)}
-    if isinstance(value, bytes):
+    if kind == "bytes":
         return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, tuple):
+    if kind == _SPECS:
         return {"specs": [spec.model_dump_json() for spec in value]}
-    return value
+    return list(value) if kind == _TEXTS else value
 
 
 def to_wheel(said: dict[str, Any]) -> Wheel:
@@ -90,8 +92,10 @@ def _in(kind: str, value: Any) -> Any:
         return Version(value["version"])
     if kind == "bytes":
         return base64.b64decode(value["bytes"], validate=True)
-    if kind.startswith("tuple"):
+    if kind == _SPECS:
         return tuple(ExpertSpec.model_validate_json(one) for one in value["specs"])
+    if kind == _TEXTS:
+        return tuple(_in("str", one) for one in value)
     plain = {"str": (str,), "str | None": (str, type(None)), "bool": (bool,), "int": (int,)}[kind]
     if not isinstance(value, plain):
         raise ValueError(f"{kind} was expected")
