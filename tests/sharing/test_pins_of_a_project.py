@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +223,20 @@ def test_login_compares_the_root(registry: Registry, users: Users) -> None:
     assert user.ok("login", registry.url, "--read-only")["root_known"]
     told = users("again").ok("login", registry.url, "--read-only", "--root-key", said["root"])
     assert told["root"] == said["root"]
+
+
+def test_without_the_extra(registry: Registry, tmp_path: Path) -> None:
+    """Searching needs no library for signatures; adding says which one is missing."""
+    script = (
+        "import sys; sys.modules['tuf'] = None\n"
+        "from cogen.cli.main import main\n"
+        f"codes = [main(['login', '{registry.url}', '--read-only']), main(['search', 'x']), main(['verify'])]\n"
+        "print(*codes, main(['add', 'x']), file=sys.stderr)"
+    )
+    env = os.environ | {"COGEN_CONFIG": str(tmp_path / "c"), "COGEN_CACHE": str(tmp_path / "d")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
+    assert done.stderr.splitlines()[-1] == "0 0 0 1"
+    assert "pip install 'cogen-core[sign]'" in done.stderr
 
 
 def test_a_stolen_token_adds_no_key(registry: Registry, users: Users) -> None:
