@@ -115,6 +115,31 @@ def test_a_key_that_the_projects_file_does_not_name(registry: Registry, users: U
     forged.ok("add", "lock", "--registry", registry.url, "--key", new)
 
 
+def test_a_stolen_key_is_exchanged_revoked_and_its_releases_signed_again(registry: Registry, users: Users) -> None:
+    team = publisher(registry, users, "burgled")
+    tree(team.home / "plugin", "sluice")
+    old = team.ok("publish", "plugin", "--yes")["key"]
+    user, late = users("user"), users("late")
+    for one in (user, late):
+        one.ok("login", registry.url, "--read-only")
+    user.ok("add", "sluice")
+    new = team.ok("key", "rotate", "--yes")["new"]
+    team.ok("key", "revoke", old, "--yes")
+    assert "was revoked" in late.refused("add", "sluice")
+    (finding,) = user("verify", "sluice").data["findings"]
+    assert any("burgled revoked the key that signed it" in problem for problem in finding["problems"])
+    said = team.ok("key", "revoke", old, "--resign", "--yes")  # the same again does what was left out
+    assert (said["signed_again"], said["unusable"]) == (["cogen-plugin-sluice 1.0"], [])
+    assert late.ok("add", "sluice")["key"] == new
+    assert user.ok("add", "sluice")["key"] == new
+    assert user.ok("verify", "sluice")["verified"]
+    shown = {one["fingerprint"]: (bool(one["revoked"]), one["own"]) for one in team.ok("key", "list")["keys"]}
+    assert shown == {old: (True, False), new: (False, True)}
+    assert sorted(path.name for path in (team.home / "config" / "keys").glob("*.pem")) == [
+        f"key-{old.removeprefix('sha256:')[:16]}.pem", "key.pem",
+    ]  # fmt: skip
+
+
 def test_what_was_asked_for_is_what_comes(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for tumour 1.0, the registry answers with another project, expert or version: all of it signed."""
     team = publisher(registry, users, "swaps")
