@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,14 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]
     monkeypatch.setattr(shelf, "fresh_root", lambda root: shelf.initialise(root) or root)
     with running(tmp_path / "other", verify_elsewhere=False) as opened:
         yield opened
+
+
+def signed_again(registry: Registry) -> None:
+    """A new timestamp."""
+    signer = registry.service.signer
+    assert signer is not None
+    with registry.service.sessions.write() as session:
+        signer.sign_timestamp(session)
 
 
 def nothing(user: Any, project: str = "") -> dict[str, Any]:
@@ -112,6 +123,31 @@ def test_a_key_that_the_projects_file_does_not_name(registry: Registry, users: U
     forged.ok("add", "lock", "--registry", registry.url, "--key", new)
 
 
+def test_a_stolen_key_is_exchanged_revoked_and_its_releases_signed_again(registry: Registry, users: Users) -> None:
+    team = publisher(registry, users, "burgled")
+    tree(team.home / "plugin", "sluice")
+    old = team.ok("publish", "plugin", "--yes")["key"]
+    user, late = users("user"), users("late")
+    for one in (user, late):
+        one.ok("login", registry.url, "--read-only")
+    user.ok("add", "sluice")
+    new = team.ok("key", "rotate", "--yes")["new"]
+    team.ok("key", "revoke", old, "--yes")
+    assert "was revoked" in late.refused("add", "sluice")
+    (finding,) = user("verify", "sluice").data["findings"]
+    assert any("burgled revoked the key that signed it" in problem for problem in finding["problems"])
+    said = team.ok("key", "revoke", old, "--resign", "--yes")  # the same again does what was left out
+    assert (said["signed_again"], said["unusable"]) == (["cogen-plugin-sluice 1.0"], [])
+    assert late.ok("add", "sluice")["key"] == new
+    assert user.ok("add", "sluice")["key"] == new
+    assert user.ok("verify", "sluice")["verified"]
+    shown = {one["fingerprint"]: (bool(one["revoked"]), one["own"]) for one in team.ok("key", "list")["keys"]}
+    assert shown == {old: (True, False), new: (False, True)}
+    assert sorted(path.name for path in (team.home / "config" / "keys").glob("*.pem")) == [
+        f"key-{old.removeprefix('sha256:')[:16]}.pem", "key.pem",
+    ]  # fmt: skip
+
+
 def test_what_was_asked_for_is_what_comes(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for tumour 1.0, the registry answers with another project, expert or version: all of it signed."""
     team = publisher(registry, users, "swaps")
@@ -186,13 +222,13 @@ def test_verify_says_that_a_registry_stands_still(
     user.ok("add", "pond")
     with monkeypatch.context() as patch:
         patch.setitem(signer.VALID, "timestamp", datetime.timedelta(seconds=-1))
-        shelf.put(registry.service, "elsewhere")
+        signed_again(registry)
         said = user("verify", "pond")
         assert said.code == 1
         (problem,) = said.data["findings"][0]["problems"]
         assert "signed is too old: timestamp.json is expired" in problem
         assert user.ok("verify", "pond", "--offline")["verified"]
-    shelf.put(registry.service, "elsewhere", "1.1")
+    signed_again(registry)
     assert user.ok("verify", "pond")["verified"]
 
 
@@ -220,6 +256,20 @@ def test_login_compares_the_root(registry: Registry, users: Users) -> None:
     assert user.ok("login", registry.url, "--read-only")["root_known"]
     told = users("again").ok("login", registry.url, "--read-only", "--root-key", said["root"])
     assert told["root"] == said["root"]
+
+
+def test_without_the_extra(registry: Registry, tmp_path: Path) -> None:
+    """Searching needs no library for signatures; adding says which one is missing."""
+    script = (
+        "import sys; sys.modules['tuf'] = None\n"
+        "from cogen.cli.main import main\n"
+        f"codes = [main(['login', '{registry.url}', '--read-only']), main(['search', 'x']), main(['verify'])]\n"
+        "print(*codes, main(['add', 'x']), file=sys.stderr)"
+    )
+    env = os.environ | {"COGEN_CONFIG": str(tmp_path / "c"), "COGEN_CACHE": str(tmp_path / "d")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
+    assert done.stderr.splitlines()[-1] == "0 0 0 1"
+    assert "pip install 'cogen-core[sign]'" in done.stderr
 
 
 def test_a_stolen_token_adds_no_key(registry: Registry, users: Users) -> None:

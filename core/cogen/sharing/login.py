@@ -42,27 +42,33 @@ def login(
     :raises RegistryError: it can't be reached, or doesn't take the token. :raises TrustError: the key can't be used, or
         the root is another one.
     """
-    from cogen.sharing.names import forget, pinned_identity
-
+    try:
+        from cogen.sharing.names import forget, pinned_identity
+    except ExtraMissing as error:  # nothing can be verified here; searching needs nothing of it
+        if root_key is not None:
+            raise
+        return _login(url, token, key, make_key, Told(Path(), rootless=error.message))
     known = pinned_identity(url) is not None
     try:
-        return _login(url, token, key, make_key, root_key, known)
+        return _login(url, token, key, make_key, _rooted(url, root_key, known))
     except BaseException:
         if not known:
             forget(url)
         raise
 
 
-def _login(url: str, token: str | None, key: Path | None, make_key: bool, root_key: str | None, known: bool) -> Told:
+def _rooted(url: str, root_key: str | None, known: bool) -> Told:
     from cogen.sharing.names import Untold, open_names
 
-    told = Told(Path(), root_known=known)
     try:
-        told.root = open_names(Client(Registry(url)), root_key=root_key).root
-    except (Untold, ExtraMissing) as error:
+        return Told(Path(), root=open_names(Client(Registry(url)), root_key=root_key).root, root_known=known)
+    except Untold as error:
         if root_key is not None or known:
             raise
-        told.rootless = error.message
+        return Told(Path(), rootless=error.message)
+
+
+def _login(url: str, token: str | None, key: Path | None, make_key: bool, told: Told) -> Told:
     client = Client(Registry(url, token))
     if token:
         told.publisher, told.scopes = whoami(client)

@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 from cogen.errors import CogenError
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
+from cogen.trust import pins
 from cogen.trust.errors import TrustError, extra_missing
 from cogen.trust.metadata.project import MOST_BYTES, MOST_ROOTS, Chain, verify
 from cogen.trust.pins import Pins, pins_of, update
@@ -211,8 +212,12 @@ def forget(url: str) -> None:
     import shutil
 
     folder = folder_of(url)
+    if (identity := pinned_identity(url)) is not None:
+        pins.forget(identity)
     shutil.rmtree(folder, ignore_errors=True)
     _lock_of(folder).unlink(missing_ok=True)
+    if {path.name for path in config_dir().glob("*")} <= {".lock", "tuf"}:
+        (config_dir() / ".lock").unlink(missing_ok=True)
     for empty in (folder.parent, config_dir()):
         try:
             empty.rmdir()

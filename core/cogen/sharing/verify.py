@@ -165,8 +165,11 @@ def _weights(receipt: Receipt, finding: Finding) -> None:
 
 def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[tuple[bool, str]] | None:
     """What the registry signed today: a revoked key, a yanked release, other bytes. ``None``: it can't be asked."""
-    from cogen.sharing.names import Untold, open_names
-
+    try:
+        from cogen.sharing.names import Untold, open_names
+    except ExtraMissing as error:
+        finding.notes.append(f"the registry was not asked: {error.message}")
+        return None
     client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
     try:
         if client.url not in opened:
@@ -178,8 +181,6 @@ def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[t
         else:
             _ask_unsigned(client, receipt, finding)
     except RegistryError as error:
-        finding.notes.append(f"the registry was not asked: {error.message}")
-    except ExtraMissing as error:
         finding.notes.append(f"the registry was not asked: {error.message}")
     except CogenError as error:  # expired, rolled back, forged: what it says can't be believed
         finding.problems.append(error.message)

@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
@@ -18,12 +18,14 @@ from cogen.checkpoints.sources.registry import place_of, resolve, snapshot, tree
 from cogen.errors import DigestError
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere
-from cogen.sharing.signatures import Trusted
 from cogen.spec.expert import ExpertSpec
 from cogen.trust import check_folder
 from cogen.trust.errors import TrustError
 from cogen.trust.receipts import ReceivedWeights
 from cogen.trust.signing import SIGNATURE
+
+if TYPE_CHECKING:
+    from cogen.sharing.signatures import Trusted
 
 #: What a signed folder of weights says of itself: a copy in another repository, or for another project, is found out.
 MANIFEST = "cogen-manifest.json"

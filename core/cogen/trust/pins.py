@@ -61,6 +61,22 @@ def update(registry: str, *, projects: dict[str, Pin] | None = None, experts: di
             write_private(config_dir() / NAME, json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
+def forget(registry: str) -> None:
+    """Take back what was noted of a registry of which nothing was installed."""
+    path = config_dir() / NAME
+    if not path.exists():
+        return
+    with alone():
+        document = _load()
+        known = _from(document["registries"].get(registry, {}))
+        if known.projects or known.experts or document["registries"].pop(registry, None) is None:
+            return
+        if document["registries"]:
+            write_private(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        else:
+            path.unlink()
+
+
 def _load() -> dict[str, Any]:
     path = config_dir() / NAME
     try:
