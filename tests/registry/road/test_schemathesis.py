@@ -15,7 +15,7 @@ from support import hubspec, wheels
 from support.hub import file, lfs, tensors
 from support.served import Served, serving
 
-#: The long run takes five minutes with its four parts; the short one is counted, not timed: a few requests of each kind.
+#: The long run takes five minutes with its four parts; the short one is counted, not timed.
 LONG, BRIEF = "--max-time=75", "--max-examples=2"
 
 
