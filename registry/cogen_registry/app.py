@@ -56,8 +56,12 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title=settings.title, lifespan=lifespan, docs_url=None, redoc_url=None, description=_ABOUT)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.service = service
+
+    def told(request: Request, error: Refused) -> Response:
+        return refusal(service, request, error.status, error.message, error.hint, error.headers)
+
     app.add_middleware(
-        Guard, limits=settings.limits, required=required(service.sessions), proxied=bool(settings.proxies)
+        Guard, limits=settings.limits, required=required(service.sessions), proxied=bool(settings.proxies), told=told
     )
 
     @app.exception_handler(Refused)

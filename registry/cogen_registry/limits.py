@@ -38,13 +38,15 @@ class Guard:
     of JSON sees it (:mod:`cogen_registry.bodies`); of the expert API not without a token.
 
     :param required: see :func:`cogen_registry.auth.required`.
+    :param told: what a reader is told, as a page where a browser asks.
     :param proxied: clients share the connections of a proxy, so that their requests are counted instead.
     """
 
     def __init__(
-        self, app: Any, limits: Limits, required: Callable[[Request], Any], proxied: bool = False
+        self, app: Any, limits: Limits, required: Callable[[Request], Any], proxied: bool = False,
+        told: Callable[[Request, Refused], Any] | None = None,
     ) -> None:  # fmt: skip
-        self.app, self.limits, self.required, self.proxied = app, limits, required, proxied
+        self.app, self.limits, self.required, self.proxied, self.told = app, limits, required, proxied, told
         #: Requests that are under way, by client.
         self._busy: Counter[str] = Counter()
 
@@ -82,6 +84,9 @@ class Guard:
             refused = error if isinstance(error, Refused) else failure(error)
             if refused is None or state["started"]:
                 raise
+            if self.told is not None and scope["method"] in _READING:
+                await self.told(Request(scope), refused)(scope, receive, send)
+                return
             await _answer(send, refused.status, refused.message, refused.hint, refused.headers)
         finally:
             self._busy[client] -= 1
