@@ -37,8 +37,8 @@ _FULL = _raw("503 Service Unavailable", "there is no place for another connectio
 
 
 def _at_once(transport: Any) -> None:
-    """Headers and body of an answer are two writes. asyncio lets the second go at once (TCP_NODELAY) only on sockets that
-    say that they are TCP's, which those of a listener made by hand don't: it would wait for the client, 40 ms.
+    """Headers and body of an answer are two writes. asyncio lets the second go at once (TCP_NODELAY) only on sockets
+    that say that they are TCP's, which those of a listener made by hand don't: it would wait for the client, 40 ms.
     """
     opened = transport.get_extra_info("socket")
     if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
