@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from cogen.errors import CogenError
 from cogen.remote.client import Client
@@ -40,7 +40,10 @@ class Untold(RegistryError):
 
 @dataclass(frozen=True)
 class Listed:
-    """One release, as the registry signed it. ``key``: of the signed statement."""
+    """One release, as the registry signed it. ``key``: of the signed statement.
+
+    ``publisher``: who published it; ``owner``: whose the project is now.
+    """
 
     project: str
     publisher: str
@@ -51,6 +54,7 @@ class Listed:
     yanked: str | None
     key: str | None
     experts: tuple[str, ...]
+    owner: str
 
 
 class Names:
@@ -96,12 +100,13 @@ class Names:
                 raise ValueError
             return [
                 Listed(
-                    project, str(said["publisher"]), str(Version(one["version"])), str(one["filename"]),
-                    str(one["sha256"]), int(one["size"]), one["yanked"], one["key"], tuple(map(str, one["experts"])),
+                    project, str(one.get("publisher", said["publisher"])), str(Version(one["version"])), str(one["filename"]),
+                    str(one["sha256"]), int(one["size"]), _text(one["yanked"]), _text(one["key"]), tuple(map(str, one["experts"])),
+                    str(said["publisher"]),
                 )
                 for one in said["releases"]
             ]  # fmt: skip
-        except (KeyError, TypeError, ValueError, InvalidVersion) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise RegistryError(
                 f"{self.client.url} describes {project} in a form that is not known", hint="a newer CoGen may be needed"
             ) from error
@@ -114,7 +119,7 @@ class Names:
         try:
             last = json.loads(data)["recovered"][-1]
             return f"on {str(last['when'])[:10]}: {_line(str(last['reason']))}"
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError):
             return "for a reason that cannot be read"
 
     def documents(self, project: str) -> tuple[list[bytes], bytes] | None:
@@ -340,8 +345,17 @@ def _revocations(data: bytes | None) -> dict[str, str]:
             str(one["fingerprint"]): _line(f"by its {one['by']} on {str(one['when'])[:10]} {one['reason']}")
             for one in said
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RegistryError("the list of revoked keys cannot be read", hint="a newer CoGen may be needed") from error
+
+
+def _text(value: Any) -> str | None:
+    """:raises TypeError: it is neither text nor nothing."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError
+    return _line(value)
 
 
 def _line(text: str) -> str:
