@@ -22,6 +22,7 @@ from packaging.version import Version
 from cogen.errors import CogenError
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
+from cogen.remote.said import line, text, whole
 from cogen.trust import pins
 from cogen.trust.errors import TrustError, extra_missing
 from cogen.trust.metadata.project import MOST_BYTES, MOST_ROOTS, Chain, verify
@@ -100,9 +101,9 @@ class Names:
                 raise ValueError
             return [
                 Listed(
-                    project, str(one.get("publisher", said["publisher"])), str(Version(one["version"])), str(one["filename"]),
-                    str(one["sha256"]), int(one["size"]), _text(one["yanked"]), _text(one["key"]), tuple(map(str, one["experts"])),
-                    str(said["publisher"]),
+                    project, text(one.get("publisher", said["publisher"])), str(Version(one["version"])),
+                    text(one["filename"]), text(one["sha256"]), whole(one["size"]), _text(one["yanked"]),
+                    _text(one["key"]), tuple(map(text, one["experts"])), text(said["publisher"]),
                 )
                 for one in said["releases"]
             ]  # fmt: skip
@@ -118,7 +119,7 @@ class Names:
             return None
         try:
             last = json.loads(data)["recovered"][-1]
-            return f"on {str(last['when'])[:10]}: {_line(str(last['reason']))}"
+            return f"on {str(last['when'])[:10]}: {line(str(last['reason']))}"
         except (KeyError, TypeError, ValueError, IndexError, RecursionError):
             return "for a reason that cannot be read"
 
@@ -310,7 +311,7 @@ def _meaning(url: str, error: Exception) -> CogenError:
     from tuf.api import exceptions
 
     cause = error.__cause__
-    said = _line(str(error))
+    said = line(str(error))
     if isinstance(error, exceptions.DownloadHTTPError):
         return TrustError(f"{url} leaves out signed metadata: {said}", hint="ask its operator; try again later")
     if isinstance(error, exceptions.DownloadError) and isinstance(cause, CogenError):
@@ -342,7 +343,7 @@ def _revocations(data: bytes | None) -> dict[str, str]:
     try:
         said = json.loads(data)["keys"]
         return {
-            str(one["fingerprint"]): _line(f"by its {one['by']} on {str(one['when'])[:10]} {one['reason']}")
+            str(one["fingerprint"]): line(f"by its {one['by']} on {str(one['when'])[:10]} {one['reason']}")
             for one in said
         }
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -355,8 +356,4 @@ def _text(value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise TypeError
-    return _line(value)
-
-
-def _line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+    return line(value)
