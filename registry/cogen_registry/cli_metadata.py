@@ -24,11 +24,10 @@ Online = Annotated[Path | None, typer.Option("--online", help="Folder of the ser
 _PASSWORD = "COGEN_REGISTRY_KEY_PASSWORD"
 
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys that publishers sign with.")
-projects = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Names that publishers own.")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Add the commands of this file; `project recover` stands with the others of its group, in `cli_names`."""
     app.command("init")(init)
     app.command("status")(status)
     app.command("sign")(sign)
@@ -36,7 +35,6 @@ def register(app: typer.Typer) -> None:
     app.command("rotate-online")(rotate_online)
     app.command("rotate-root")(rotate_root)
     app.add_typer(keys, name="key")
-    app.add_typer(projects, name="project")
 
 
 def check_initialised(settings: Settings) -> None:
@@ -74,6 +72,7 @@ def init(
     """
     import os
 
+    from cogen_registry.audit import log
     from cogen_registry.metadata import setup, state
     from cogen_registry.metadata.keys import make_offline, make_online
 
@@ -94,6 +93,7 @@ def init(
             service = make_online(places[1])
             with sessions.write() as session:
                 found = setup.initialise(session, service, signers, threshold, bins.bit_length() - 1)
+                log.record(session, log.operator(), "registry.init", found, keys=root_keys, threshold=threshold)
         except BaseException:
             for place in places:
                 shutil.rmtree(place, ignore_errors=True)
@@ -127,17 +127,19 @@ def status(root: Root, database: Database = None) -> None:
 
 def sign(root: Root, online: Online = None, database: Database = None) -> None:
     """Sign anew what is said of every project: after somebody changed the database by hand."""
+    from cogen_registry.audit import log
     from cogen_registry.metadata.signer import every_project
 
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         names = every_project(session)
         signer.change(session, names, revocations=True)
+        log.record(session, log.operator(), "registry.sign", "every project", projects=len(names))
     typer.echo(f"signed what is said of {len(names):,} projects", err=True)
 
 
 def renew(root: Root, keys: Offline, online: Online = None, database: Database = None) -> None:
     """Sign root and targets for another year."""
-    _renew(root, database, online, keys)
+    _renew(root, database, online, keys, "registry.renew")
     typer.echo("renewed root and targets for a year; take the keys offline again", err=True)
 
 
@@ -159,7 +161,7 @@ def rotate_online(
     made = make_online(part)
     kept = place.with_name(f"{place.name}.old-{datetime.datetime.now(datetime.UTC):%Y%m%d%H%M%S%f}")
     try:
-        _renew(root, database, None, keys, new=made)
+        _renew(root, database, None, keys, "registry.rotate-online", new=made)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -188,7 +190,7 @@ def rotate_root(
         raise Refused(409, f"{new} exists already", hint="it may hold keys: name another")
     try:
         made = make_offline(new, root_keys, os.environ.get(_PASSWORD) or None)
-        _renew(root, database, online, keys, own=made, threshold=threshold)
+        _renew(root, database, online, keys, "registry.rotate-root", own=made, threshold=threshold)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -208,6 +210,9 @@ def key_revoke(
 
     from sqlalchemy import select
 
+    from cogen_registry.audit import log
+    from cogen_registry.cli_common import settle
+    from cogen_registry.database import feed
     from cogen_registry.database.tables import Key, Publisher, now
     from cogen_registry.metadata import documents
 
@@ -222,10 +227,13 @@ def key_revoke(
         signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, said)})
         if key is not None:
             key.revoked = key.revoked or now()
+        if owner is not None:  # its pages and cards say it, too, in every process
+            feed.change(session, "publisher", owner)
+        log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=said["reason"] or None)
+    settle()
     typer.echo(f"revoked {name}" + (f" of {owner}" if owner else "; no publisher has it here"), err=True)
 
 
-@projects.command("recover")
 def project_recover(
     name: str, root: Root,
     reason: Annotated[str, typer.Option(help="One line, shown to everybody who knew the old keys.")],
@@ -233,21 +241,24 @@ def project_recover(
 ) -> None:  # fmt: skip
     """Let a publisher who lost its keys begin anew; clients that know the old ones stop and say so."""
     from cogen_registry.admission.names import project_name
+    from cogen_registry.audit import log
     from cogen_registry.names.chains import recover
 
-    project = project_name(name)
+    project, why = project_name(name), " ".join(reason.split())[:300]
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
-        signer.change(session, [project], files=recover(session, project, " ".join(reason.split())[:300]))
+        signer.change(session, [project], files=recover(session, project, why))
+        log.record(session, log.operator(), "project.recover", project, reason=why)
     typer.echo(f"{project} may be signed with new keys: its publisher runs `cogen publish` again", err=True)
 
 
 def _renew(
-    root: Path, database: str | None, online: Path | None, offline: list[Path], *, new: Any = None, own: Any = None,
-    threshold: int | None = None,
+    root: Path, database: str | None, online: Path | None, offline: list[Path], action: str, *, new: Any = None,
+    own: Any = None, threshold: int | None = None,
 ) -> None:  # fmt: skip
-    """``new``: keys of the service, ``own``: of the operator, from now on."""
+    """``new``: keys of the service, ``own``: of the operator, from now on. ``action``: for the audit log."""
     import os
 
+    from cogen_registry.audit import log
     from cogen_registry.metadata import setup
     from cogen_registry.metadata.keys import load_offline, load_online
 
@@ -256,6 +267,9 @@ def _renew(
         used = new or load_online(online or root / "keys")
         with sessions.write() as session:
             setup.renew(session, used, signers, new=new, keys=own, threshold=threshold)
+            # The newest root, and who signed it: whoever asks later which keys were at hand finds them here.
+            keys = sorted(f"sha256:{one.public_key.keyid}" for one in signers)
+            log.record(session, log.operator(), action, setup.fingerprint(session), keys=keys, threshold=threshold)
 
 
 @contextmanager
