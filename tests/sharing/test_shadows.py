@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from support.users import User, Users
 from support.wheels import build
+from tests.sharing.test_hostile_wheels import CODE, INFO, add_file
 
 from cogen.errors import CogenError
 from cogen.sharing.verify import Finding, verify_all
-from tests.sharing.test_hostile_wheels import CODE, INFO, add_file
 
 
 @pytest.fixture
