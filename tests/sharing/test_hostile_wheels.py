@@ -5,56 +5,23 @@ The registry's word is left out here: a client that hands over any file, and the
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.hostile import add_file
 from support.users import User, Users
 from support.wheels import build
 
 from cogen.errors import CogenError
 from cogen.sharing import add, environment
-from cogen.sharing.resolve import Release
 from cogen.sharing.verify import verify_all
 from cogen.trust.errors import TrustError
 from cogen.wheels import WheelError
 
 CODE, INFO = "cogen_plugin_power", "cogen_plugin_power-1.0.dist-info"
 LOADS = b"import os\n"
-
-
-class Sender(SimpleNamespace):
-    """Stands for a client of a registry that sends this file, whatever was asked for."""
-
-    def __init__(self, wheel: Path) -> None:
-        super().__init__(url="https://evil.example", wheel=wheel)
-
-    def download(self, path: str, target: Path, **_: Any) -> None:
-        shutil.copyfile(self.wheel, target)
-
-
-def release(wheel: Path) -> Release:
-    project, version = wheel.name.split("-")[:2]
-    data = wheel.read_bytes()
-    return Release(
-        project=project.replace("_", "-"), version=version, filename=wheel.name,
-        sha256=hashlib.sha256(data).hexdigest(), size=len(data), publisher="evil", yanked=False, signature=None,
-        expert=project.removeprefix("cogen_plugin_"),
-    )  # fmt: skip
-
-
-def add_file(wheel: Path, tool: environment.Tool = "uv", **consent: Any) -> Any:
-    """What `cogen add` does with a wheel that the registry says is right."""
-    client: Any = Sender(wheel)
-    file = Path("cogen.toml")
-    verified = add.fetch(
-        client, release(wheel), None, weights=False, consent=add.consented(release(wheel), file, **consent)
-    )
-    return add.install(client, add.prepare(verified, tool), tool, file)
 
 
 @pytest.fixture
