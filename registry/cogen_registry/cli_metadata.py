@@ -27,7 +27,7 @@ keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys that 
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file; `project recover` stands with the others of its group, in `cli_names`."""
+    """Add the commands of this file; `project recover` is added by `cli`, to the group of `cli_names`."""
     app.command("init")(init)
     app.command("status")(status)
     app.command("sign")(sign)
