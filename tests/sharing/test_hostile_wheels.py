@@ -6,6 +6,7 @@ The registry's word is left out here: a client that hands over any file, and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,20 @@ def user(users: Users) -> Iterator[User]:
     (made.packages / "typing_extensions.py").write_text("y = 1\n")
     with made.there():
         yield made
+
+
+def test_a_size_that_no_wheel_has(user: User, tmp_path: Path) -> None:
+    """Nothing is fetched: a disk is full before a digest is compared."""
+    wheel = build(tmp_path)
+    asked = replace(release(wheel), size=1 << 40)
+
+    class Never(Sender):
+        def download(self, path: str, target: Path, **_: Any) -> None:
+            raise AssertionError("it was fetched")
+
+    client: Any = Never(wheel)
+    with pytest.raises(WheelError, match="at most"):
+        add.fetch(client, asked, None, weights=False)
 
 
 NOT = "not a (kind|path|file) "

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support import issuer as issuers
 from support import wheels
-from support.issuer import Issuer, issuing
+from support.issuer import Issuer, audience_of, issuing
 from support.served import serving
 from support.tls import in_front_of
 
@@ -27,7 +27,7 @@ Ids = Callable[[str], str]
 
 @pytest.fixture
 def issuer(desk: Any) -> Iterator[Issuer]:
-    with issuing(desk.get("/_/oidc/audience").json()["audience"]) as made:
+    with issuing(audience_of(desk.served)) as made:
         yield made
 
 
