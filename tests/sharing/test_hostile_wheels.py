@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hostile import add_file
+from support.hostile import Sender, add_file, release
 from support.users import User, Users
 from support.wheels import build
 
