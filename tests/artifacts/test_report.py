@@ -217,6 +217,8 @@ def test_charts_keep_order_and_bounds() -> None:
     specialist, composite = chart.groups[0].marks
     assert chart.left <= chart.zero < composite.x < specialist.low < specialist.x < specialist.high <= chart.right
     assert composite.low is None
+    equal = charts.whiskers([("a", "b", [charts.Point("composite", 0.0, 0.0, 0.0, "", "")])])
+    assert equal.groups[0].marks[0].x == equal.zero == equal.left, "an expert that was not trained equals its base"
     curve = search_view.curve([(1.0, 0.9), (0.3, 0.8), (0.6, 0.7)], 0.6)
     assert [p.scale for p in curve.points] == ["0.3", "0.6", "1"]
     assert [p.chosen for p in curve.points] == [False, True, False]

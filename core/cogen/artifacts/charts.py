@@ -79,7 +79,7 @@ def whiskers(groups: Sequence[tuple[str, str, Sequence[Point]]], unit: str = " %
     """A dot-and-whisker chart: one group a suite with (label, note, points), better to the right."""
     left, right, row, gap, top = 222.0, WIDTH - 126.0, 24.0, 18.0, 10.0
     ends = [end for _, _, points in groups for p in points for end in (p.gain, p.low, p.high) if end is not None]
-    values = nice_ticks(min(0.0, *ends) * 100, max(0.0, *ends) * 100, 8) if ends else [0.0, 1.0]
+    values = nice_ticks(min(0.0, *ends) * 100, max(0.0, *ends) * 100, 8) if any(ends) else [0.0, 1.0]
     low, high = values[0], values[-1]
 
     def x(share: float) -> float:

@@ -36,7 +36,11 @@ _START = 120.0
 _JOBS = 2000
 #: Of the service's environment; secrets (AWS_*, the database's URL) are not for who reads strangers' bytes.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
-_SERVERS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM}
+#: Errors that say something of the service's own disk, and nothing of what was uploaded.
+_SERVERS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM,
+            errno.ENOENT}  # fmt: skip
+#: What a job names by paths. Workers live in a folder of their own, so relative ones would mean something else there.
+_PATHS = {"path", "scratch"}
 _HINT = "an ordinary wheel takes a second; ship less, or in several plugins"
 
 
@@ -182,6 +186,7 @@ class Pool:
         :raises OSError: of the service's own disk.
         """
         seconds = self._seconds + size / _BYTES_A_SECOND
+        of = {key: os.path.abspath(value) if key in _PATHS else value for key, value in of.items()}
         job = {"kind": kind, "of": of, "seconds": seconds, "file_size": file_size}
         for last in (False, True):
             worker = self._take()

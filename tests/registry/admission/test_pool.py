@@ -39,6 +39,21 @@ def test_a_wheel_comes_through_whole(pool: Pool, tmp_path: Path) -> None:
     assert not list((tmp_path / "scratch").iterdir())
 
 
+def test_a_relative_root_is_found(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve --root store` hands workers paths that are relative to its own folder, which is not theirs."""
+    path = wheels.build(tmp_path, "power")
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert pool.wheel(path.name, path.name, LIMITS, Path("scratch")).project == "cogen-plugin-power"
+    pool.weight("a.json", "a.json")
+
+
+def test_a_file_that_is_gone_is_no_fault_of_the_upload(pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        pool.run("weight", {"path": str(tmp_path / "gone.json"), "name": "a.json"})
+
+
 def test_what_is_wrong_is_said_in_the_same_words(pool: Pool, tmp_path: Path) -> None:
     path = wheels.build(tmp_path, "power", extra={"cogen_plugin_power/x.exe": b"MZ"})
     with pytest.raises(Refused) as here:
@@ -60,7 +75,7 @@ def weight(pool: Pool, folder: Path, data: bytes, name: str = "a.json") -> Refus
 
 
 def test_memory_and_time_end(pool: Pool, tmp_path: Path) -> None:
-    refused = weight(pool, tmp_path, b"[" + b"[]," * 3_500_000 + b"1]")
+    refused = weight(pool, tmp_path, json.dumps({f"k{n}": 1 for n in range(1_900_000)}).encode())
     assert refused is not None
     assert refused.status == 413
     assert "memory" in refused.message

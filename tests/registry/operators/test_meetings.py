@@ -164,6 +164,6 @@ class TestTakenDown:
         names = [one["name"] for one in town.served.get("/simple/", Accept="application/vnd.pypi.simple.v1+json").json()
                  ["projects"]]  # fmt: skip
         assert "cogen-plugin-lamp" not in names
-        assert "lamp" not in town.served.get("/api/v1/index.json").text
+        assert "lamp" not in town.served.get("/api/v1/experts").text
         town.served.command("restore", "publisher", "crook")
         assert town.user().ok("add", "lamp")["publisher"] == "crook"
