@@ -41,20 +41,24 @@ def register(app: typer.Typer) -> None:
 
 def check_initialised(settings: Settings) -> None:
     """:raises Refused: 409, this registry has no signed metadata: nobody could trust what it serves."""
-    from cogen_registry.metadata import state
-
     with _opened(settings.root, settings.database) as sessions, sessions.read() as session:
-        known = state.initialised(session)
-    if not known:
-        raise Refused(
-            409, f"{settings.root} is not initialised: without keys, clients cannot trust what it serves",
-            hint=f"cogen-registry init --root {settings.root}",
-        )  # fmt: skip
+        _check_signed(session, settings.root)
     if (offline := settings.root / "offline").is_dir():
         typer.echo(
             f"warning: the operator's keys still lie in {offline}: who breaks into this machine has them too", err=True
         )
         typer.echo("hint: move that folder to a medium that is not connected, and keep two copies", err=True)
+
+
+def _check_signed(session: Any, root: Path) -> None:
+    """:raises Refused: 409"""
+    from cogen_registry.metadata import state
+
+    if not state.initialised(session):
+        raise Refused(
+            409, f"{root} is not initialised: without keys, clients cannot trust what it serves",
+            hint=f"cogen-registry init --root {root}",
+        )  # fmt: skip
 
 
 def init(
@@ -74,6 +78,7 @@ def init(
     """
     import os
 
+    from cogen_registry.audit import log
     from cogen_registry.metadata import setup, state
     from cogen_registry.metadata.keys import make_offline, make_online
 
@@ -94,6 +99,7 @@ def init(
             service = make_online(places[1])
             with sessions.write() as session:
                 found = setup.initialise(session, service, signers, threshold, bins.bit_length() - 1)
+                log.record(session, log.operator(), "registry.init", found, keys=root_keys, threshold=threshold)
         except BaseException:
             for place in places:
                 shutil.rmtree(place, ignore_errors=True)
@@ -116,28 +122,33 @@ def status(root: Root, database: Database = None) -> None:
     from cogen_registry.names.chains import chained
 
     with _opened(root, database) as sessions, sessions.read() as session:
+        _check_signed(session, root)
         typer.echo(f"root\t{setup.fingerprint(session)}")
         for one in setup.expiries(session):
-            left = f"{one.days} days" if one.days > 1 else "today" if one.days >= 0 else "EXPIRED"
-            soon = "\tsoon: cogen-registry renew" if one.soon and one.role in ("root", "targets") else ""
-            typer.echo(f"{one.role}\tversion {one.version}\t{one.expires:%Y-%m-%d %H:%M}\t{left}{soon}")
+            left = "EXPIRED" if one.days < 0 else f"{one.days} days" if one.days > 1 else f"{one.hours} hours"
+            whose = "the service renews it"
+            if one.role in ("root", "targets"):
+                whose = "soon: cogen-registry renew" if one.soon else "cogen-registry renew"
+            typer.echo(f"{one.role}\tversion {one.version}\t{one.expires:%Y-%m-%d %H:%M}\t{left}\t{whose}")
         typer.echo(f"projects\t{chained(session)} of {len(every_project(session))} with keys of their publisher")
         typer.echo(f"revoked\t{len(revoked(session))} keys")
 
 
 def sign(root: Root, online: Online = None, database: Database = None) -> None:
     """Sign anew what is said of every project: after somebody changed the database by hand."""
+    from cogen_registry.audit import log
     from cogen_registry.metadata.signer import every_project
 
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         names = every_project(session)
         signer.change(session, names, revocations=True)
+        log.record(session, log.operator(), "registry.sign", "everything", projects=len(names))
     typer.echo(f"signed what is said of {len(names):,} projects", err=True)
 
 
 def renew(root: Root, keys: Offline, online: Online = None, database: Database = None) -> None:
     """Sign root and targets for another year."""
-    _renew(root, database, online, keys)
+    _renew(root, database, online, keys, action="registry.renew")
     typer.echo("renewed root and targets for a year; take the keys offline again", err=True)
 
 
@@ -159,14 +170,16 @@ def rotate_online(
     made = make_online(part)
     kept = place.with_name(f"{place.name}.old-{datetime.datetime.now(datetime.UTC):%Y%m%d%H%M%S%f}")
     try:
-        _renew(root, database, None, keys, new=made)
+        _renew(root, database, None, keys, action="registry.rotate-online", new=made)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    if place.exists():
+    before = place.exists()
+    if before:
         place.rename(kept)
     part.rename(place)
-    typer.echo(f"the service signs with the keys in {place} from now on; delete {kept}", err=True)
+    old = f"; delete {kept}" if before else ""
+    typer.echo(f"the service signs with the keys in {place} from now on{old}", err=True)
 
 
 def rotate_root(
@@ -188,7 +201,7 @@ def rotate_root(
         raise Refused(409, f"{new} exists already", hint="it may hold keys: name another")
     try:
         made = make_offline(new, root_keys, os.environ.get(_PASSWORD) or None)
-        _renew(root, database, online, keys, own=made, threshold=threshold)
+        _renew(root, database, online, keys, action="registry.rotate-root", own=made, threshold=threshold)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -208,6 +221,7 @@ def key_revoke(
 
     from sqlalchemy import select
 
+    from cogen_registry.audit import log
     from cogen_registry.database.tables import Key, Publisher, now
     from cogen_registry.metadata import documents
 
@@ -222,6 +236,7 @@ def key_revoke(
         signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, said)})
         if key is not None:
             key.revoked = key.revoked or now()
+        log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=said["reason"] or None)
     typer.echo(f"revoked {name}" + (f" of {owner}" if owner else "; no publisher has it here"), err=True)
 
 
@@ -233,29 +248,35 @@ def project_recover(
 ) -> None:  # fmt: skip
     """Let a publisher who lost its keys begin anew; clients that know the old ones stop and say so."""
     from cogen_registry.admission.names import project_name
+    from cogen_registry.audit import log
     from cogen_registry.names.chains import recover
 
-    project = project_name(name)
+    project, why = project_name(name), " ".join(reason.split())[:300]
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
-        signer.change(session, [project], files=recover(session, project, " ".join(reason.split())[:300]))
+        signer.change(session, [project], files=recover(session, project, why))
+        log.record(session, log.operator(), "project.recover", project, reason=why)
     typer.echo(f"{project} may be signed with new keys: its publisher runs `cogen publish` again", err=True)
 
 
 def _renew(
-    root: Path, database: str | None, online: Path | None, offline: list[Path], *, new: Any = None, own: Any = None,
-    threshold: int | None = None,
+    root: Path, database: str | None, online: Path | None, offline: list[Path], *, action: str, new: Any = None,
+    own: Any = None, threshold: int | None = None,
 ) -> None:  # fmt: skip
-    """``new``: keys of the service, ``own``: of the operator, from now on."""
+    """``new``: keys of the service, ``own``: of the operator, from now on. ``action``: for the audit log."""
     import os
 
+    from cogen_registry.audit import log
     from cogen_registry.metadata import setup
     from cogen_registry.metadata.keys import load_offline, load_online
 
     signers = load_offline(offline, os.environ.get(_PASSWORD) or None)
     with _opened(root, database) as sessions:
+        with sessions.read() as session:
+            _check_signed(session, root)
         used = new or load_online(online or root / "keys")
         with sessions.write() as session:
             setup.renew(session, used, signers, new=new, keys=own, threshold=threshold)
+            log.record(session, log.operator(), action, setup.fingerprint(session))
 
 
 @contextmanager

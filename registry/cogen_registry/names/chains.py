@@ -18,6 +18,7 @@ from cogen.trust.metadata.project import (
     verify,
 )
 from cogen_registry.admission.names import project_name
+from cogen_registry.audit import log
 from cogen_registry.auth import Principal
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, Project, Release, SignedFile
@@ -72,6 +73,10 @@ def accept(
         _check_keys(session, principal, chain, gone)
         _check_releases(session, project, chain)
         service.signer.change(session, [project], files=files)
+        log.record(
+            session, log.actor_of(principal), "project.keys" if len(every) > len(before) else "project.list", project,
+            root=chain.root.signed.version, targets=chain.targets.signed.version, keys=sorted(chain.keys),
+        )  # fmt: skip
     service.changed()
     return chain, True
 

@@ -13,7 +13,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from support import postgres
 from support.hub import file
-from support.shelf import fresh_root
 
 from cogen_registry.audit import log
 from cogen_registry.database.sessions import Sessions, connect, migrate
@@ -26,7 +25,8 @@ WHO = log.Actor(publisher="team", token=1, address="127.0.0.1")
 @pytest.fixture(params=["sqlite", "postgresql"])
 def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sessions]:
     if request.param == "sqlite":
-        engine = connect(f"sqlite:///{fresh_root(tmp_path / 'root') / 'registry.sqlite'}")
+        engine = connect(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+        migrate(engine)
         yield Sessions(engine)
         engine.dispose()
         return
@@ -150,6 +150,34 @@ def test_everything_that_a_publisher_and_an_operator_do(desk: Any, ids: Ids) -> 
     text = desk.command("log", "--subject", repo)
     assert [line.split("\t")[4] for line in text.splitlines()] == [one[0] for one in done if one[1] == repo]
     assert desk.served.tokens[team] not in json.dumps(json.loads(desk.command("log", "--json")))
+
+
+def test_every_command_that_signs_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of the registry and of publishers: whoever changes them is in the log, with the new root."""
+    from cogen_registry.cli import main
+
+    monkeypatch.setenv("COGEN_REGISTRY_ROOT", str(tmp_path / "root"))
+    offline = str(tmp_path / "root" / "offline")
+    gone = "sha256:" + "a" * 64
+    commands = [
+        ("registry.init", ["init", "--bins", "2"]),
+        ("registry.sign", ["sign"]),
+        ("registry.renew", ["renew", "--keys", offline]),
+        ("registry.rotate-online", ["rotate-online", "--keys", offline]),
+        ("registry.rotate-root", ["rotate-root", "--keys", offline, "--new", str(tmp_path / "new")]),
+        ("key.revoke", ["key", "revoke", gone, "--reason", "stolen"]),
+    ]
+    for _, command in commands:
+        assert main(command) == 0
+    engine = connect(f"sqlite:///{tmp_path / 'root' / 'registry.sqlite'}")
+    with Sessions(engine).read() as session:
+        rows = list(log.entries(session))
+        assert [row.action for row in rows] == [action for action, _ in commands]
+        assert all(row.operator for row in rows)
+        assert rows[-1].detail == {"key": gone, "reason": "stolen"}
+        assert len({row.subject for row in rows if row.subject.startswith("sha256:")} - {gone}) == 4
+        assert list(log.broken(session)) == []
+    engine.dispose()
 
 
 def test_what_is_refused_leaves_no_row(desk: Any, ids: Ids) -> None:
