@@ -24,11 +24,10 @@ Online = Annotated[Path | None, typer.Option("--online", help="Folder of the ser
 _PASSWORD = "COGEN_REGISTRY_KEY_PASSWORD"
 
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys that publishers sign with.")
-projects = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Names that publishers own.")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Add the commands of this file; `project recover` stands with the others of its group, in `cli_names`."""
     app.command("init")(init)
     app.command("status")(status)
     app.command("sign")(sign)
@@ -36,7 +35,6 @@ def register(app: typer.Typer) -> None:
     app.command("rotate-online")(rotate_online)
     app.command("rotate-root")(rotate_root)
     app.add_typer(keys, name="key")
-    app.add_typer(projects, name="project")
 
 
 def check_initialised(settings: Settings) -> None:
@@ -142,13 +140,13 @@ def sign(root: Root, online: Online = None, database: Database = None) -> None:
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         names = every_project(session)
         signer.change(session, names, revocations=True)
-        log.record(session, log.operator(), "registry.sign", "everything", projects=len(names))
+        log.record(session, log.operator(), "registry.sign", "every project", projects=len(names))
     typer.echo(f"signed what is said of {len(names):,} projects", err=True)
 
 
 def renew(root: Root, keys: Offline, online: Online = None, database: Database = None) -> None:
     """Sign root and targets for another year."""
-    _renew(root, database, online, keys, action="registry.renew")
+    _renew(root, database, online, keys, "registry.renew")
     typer.echo("renewed root and targets for a year; take the keys offline again", err=True)
 
 
@@ -170,7 +168,7 @@ def rotate_online(
     made = make_online(part)
     kept = place.with_name(f"{place.name}.old-{datetime.datetime.now(datetime.UTC):%Y%m%d%H%M%S%f}")
     try:
-        _renew(root, database, None, keys, action="registry.rotate-online", new=made)
+        _renew(root, database, None, keys, "registry.rotate-online", new=made)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -201,7 +199,7 @@ def rotate_root(
         raise Refused(409, f"{new} exists already", hint="it may hold keys: name another")
     try:
         made = make_offline(new, root_keys, os.environ.get(_PASSWORD) or None)
-        _renew(root, database, online, keys, action="registry.rotate-root", own=made, threshold=threshold)
+        _renew(root, database, online, keys, "registry.rotate-root", own=made, threshold=threshold)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -222,6 +220,8 @@ def key_revoke(
     from sqlalchemy import select
 
     from cogen_registry.audit import log
+    from cogen_registry.cli_common import settle
+    from cogen_registry.database import feed
     from cogen_registry.database.tables import Key, Publisher, now
     from cogen_registry.metadata import documents
 
@@ -236,11 +236,13 @@ def key_revoke(
         signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, said)})
         if key is not None:
             key.revoked = key.revoked or now()
+        if owner is not None:  # its pages and cards say it, too, in every process
+            feed.change(session, "publisher", owner)
         log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=said["reason"] or None)
+    settle()
     typer.echo(f"revoked {name}" + (f" of {owner}" if owner else "; no publisher has it here"), err=True)
 
 
-@projects.command("recover")
 def project_recover(
     name: str, root: Root,
     reason: Annotated[str, typer.Option(help="One line, shown to everybody who knew the old keys.")],
@@ -259,7 +261,7 @@ def project_recover(
 
 
 def _renew(
-    root: Path, database: str | None, online: Path | None, offline: list[Path], *, action: str, new: Any = None,
+    root: Path, database: str | None, online: Path | None, offline: list[Path], action: str, *, new: Any = None,
     own: Any = None, threshold: int | None = None,
 ) -> None:  # fmt: skip
     """``new``: keys of the service, ``own``: of the operator, from now on. ``action``: for the audit log."""
@@ -276,7 +278,9 @@ def _renew(
         used = new or load_online(online or root / "keys")
         with sessions.write() as session:
             setup.renew(session, used, signers, new=new, keys=own, threshold=threshold)
-            log.record(session, log.operator(), action, setup.fingerprint(session))
+            # The newest root, and who signed it: whoever asks later which keys were at hand finds them here.
+            keys = sorted(f"sha256:{one.public_key.keyid}" for one in signers)
+            log.record(session, log.operator(), action, setup.fingerprint(session), keys=keys, threshold=threshold)
 
 
 @contextmanager

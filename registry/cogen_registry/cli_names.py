@@ -14,7 +14,10 @@ names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Names tha
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands."""
+    """Add these commands, and those of other files that belong into their groups."""
+    from cogen_registry.cli_metadata import project_recover
+
+    projects.command("recover")(project_recover)
     app.add_typer(projects, name="project")
     app.add_typer(names, name="names")
 
@@ -26,12 +29,19 @@ def project_transfer(
 ) -> None:  # fmt: skip
     """Give a project to another team. What was published stays under the name and signature of who published it."""
     from cogen_registry.audit.log import operator
+    from cogen_registry.names.chains import roots_of
     from cogen_registry.operators.transfer import transfer
 
     with opened(root, database) as service, service.sessions.write() as session:
         project, before = transfer(session, operator(), name, publisher, reason)
+        signed = bool(roots_of(session, project))
     settle()
     typer.echo(f"{project} went from {before} to {publisher}; who pinned {before} is told at the next update", err=True)
+    if signed:
+        typer.echo(
+            f"hint: it is bound to keys of {before}, which have to sign those of {publisher}; where they cannot: "
+            f"cogen-registry project recover {project}", err=True,
+        )  # fmt: skip
 
 
 @projects.command("link")

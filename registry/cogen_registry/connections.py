@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,15 @@ _YOURS = _raw("429 Too Many Requests", "your address has too many connections op
 _FULL = _raw("503 Service Unavailable", "there is no place for another connection", "try again in a moment", _LATER)
 
 
+def _at_once(transport: Any) -> None:
+    """Headers and body of an answer are two writes. asyncio lets the second go at once (TCP_NODELAY) only on sockets
+    that say that they are TCP's, which those of a listener made by hand don't: it would wait for the client, 40 ms.
+    """
+    opened = transport.get_extra_info("socket")
+    if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def watched(limits: Limits, proxies: Sequence[str] = ()) -> type[asyncio.Protocol]:
     """uvicorn's protocol of HTTP, for ``uvicorn.Config(http=…)``, with an end to whoever keeps it waiting.
 
@@ -60,6 +70,7 @@ def watched(limits: Limits, proxies: Sequence[str] = ()) -> type[asyncio.Protoco
         address = ""
 
         def connection_made(self, transport: Any) -> None:
+            _at_once(transport)
             peer = transport.get_extra_info("peername")
             self.address = group(str(peer[0])) if peer else ""
             proxy = bool(peer) and is_in(str(peer[0]), trusted)

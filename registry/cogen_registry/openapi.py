@@ -33,10 +33,12 @@ _READING = {
     405: "Not with this method.",
     406: "There is no such form of it.",
     408: "It came too slowly.",
+    410: "It was taken down, or deleted; the reason is said.",
     413: "It is too large.",
     416: "It has no such bytes.",
     422: "A part of it is not what it should be.",
     429: "Too much at once: wait for the seconds in Retry-After.",
+    451: "It was taken down for legal reasons.",
     503: "Not now: wait for the seconds in Retry-After.",
 }
 _WRITING = _READING | {
@@ -48,6 +50,8 @@ _WRITING = _READING | {
 _METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 _PROVEN = ({"token": []}, {"password": []})
 _NEEDED = ("/whoami",)
+#: Who asks here proves an identity of another place, in the body.
+_OPEN = "/_/oidc/"
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -69,7 +73,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     reads = method in ("get", "head", "options")
-    operation["security"] = [*_PROVEN] if not reads or path.endswith(_NEEDED) else [{}, *_PROVEN]
+    needed = path.endswith(_NEEDED) or not (reads or path.startswith(_OPEN))
+    operation["security"] = [*_PROVEN] if needed else [{}, *_PROVEN]
     said = operation.setdefault("responses", {})
     if "201" in said:
         said.setdefault("200", said["201"] | {"description": "It was there already."})

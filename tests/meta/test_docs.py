@@ -16,7 +16,14 @@ from cogen.fusion.recipe import FuseRecipe
 from cogen.host.builtin import METHODS
 
 _ROOT = Path(__file__).parents[2]
-_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/merging.md", "docs/mixtures.md", "docs/distillation.md")
+_DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/merging.md",
+    "docs/mixtures.md",
+    "docs/distillation.md",
+    "docs/security.md",
+)
 
 
 def _commands() -> list[str]:
@@ -63,6 +70,21 @@ def test_files_that_documents_name_exist(document: str) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
     paths = re.findall(r"`((?:core|examples|benchmarks|tests|plugins|registry)/[\w./-]*)`", text)
     assert [path for path in (*links, *paths) if not (_ROOT / path).exists()] == []
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    """docs/security.md says of each attack which test shows that it is refused."""
+    text = (_ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| (?!attack|---|who|\*\*)", line)]
+    assert len(rows) > 70
+    assert [row for row in rows if not re.search(r"`tests/[\w/]+\.py", row.rsplit("|", 2)[1])] == []
+    named = {tuple(one.split("::")) for one in re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)`", text)}
+    missing = []
+    for path, *names in sorted(named):
+        found = (_ROOT / path).read_text(encoding="utf-8") if (_ROOT / path).is_file() else ""
+        if not found or not all(re.search(rf"\b(?:def|class) {name}\b", found) for name in names):
+            missing.append("::".join((path, *names)))
+    assert missing == []
 
 
 def test_no_file_is_too_long_to_read() -> None:

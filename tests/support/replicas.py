@@ -22,7 +22,9 @@ import requests
 from support import wheels, xet
 from support.hub import file, lfs, sha256, tensors
 
-SETTINGS = 'alive_seconds = {alive}\ntidy_seconds = {tidy}\nembedder = "none"\nverify_elsewhere = false\n'
+SETTINGS = (
+    'alive_seconds = {alive}\ntidy_seconds = {tidy}\nkeys = "{keys}"\nembedder = "none"\nverify_elsewhere = false\n'
+)
 _SIMPLE = "application/vnd.pypi.simple.v1+json"
 
 

@@ -72,11 +72,15 @@ class User:
         return Said(code, json.loads(told.out) if told.out.strip() else None, told.err)
 
     def whole(self) -> dict[str, tuple[int, str]]:
-        """Every file and link of the environment, and what the user has beside it but the cache: mode and bytes."""
+        """Every file and link of the environment, and what the user has beside it: mode and bytes.
+
+        But the cache, and the signed metadata of registries: that a newer one was seen is never to be forgotten.
+        """
         found = {}
         for top in (self.env, self.home / "config", self.project):
             for path in [top, *top.rglob("*")]:
-                if path.is_symlink() or path.is_file():
+                seen = path.is_relative_to(self.home / "config" / "tuf")
+                if not seen and (path.is_symlink() or path.is_file()):
                     content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
                     found[str(path)] = (path.lstat().st_mode, hashlib.sha256(content).hexdigest())
         return found

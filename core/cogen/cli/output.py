@@ -81,7 +81,7 @@ class _Bar(Progress):
         self._bar, self._task = bar, bar.add_task(label, total=total)
 
     def describe(self, label: str) -> None:
-        self._bar.update(self._task, description=label)
+        self._bar.update(self._task, description=_shown(label))
 
     def _show(self) -> None:
         self._bar.update(self._task, completed=self.done, total=self.total)
@@ -107,7 +107,7 @@ class Output:
     def text(self, line: str = "") -> None:
         """A line for people; scripts read :meth:`result`."""
         if self.mode == "human":
-            self._write(self.stdout, line)
+            self._write(self.stdout, _shown(line))
 
     def table(
         self, rows: Sequence[Any], columns: Sequence[str | Column] | None = None, *, title: str | None = None
@@ -119,7 +119,7 @@ class Output:
                 self._write(self.stdout, row[0])
         elif self.mode == "human" and heads:
             if title:
-                self._write(self.stdout, self._paint("bold", title, self.stdout))
+                self._write(self.stdout, self._paint("bold", _shown(title), self.stdout))
             draw = self._rich_table if self.stdout.isatty() else self._plain_table
             draw(heads, cells)
 
@@ -128,30 +128,31 @@ class Output:
         if self.mode == "json":
             import json
 
-            self._write(self.stdout, json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+            text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+            self._write(self.stdout, text if _is_plain(text) else "".join(map(_escaped, text)))
         elif human is not None and self.mode == "human":
-            self._write(self.stdout, human)
+            self._write(self.stdout, _shown(human))
 
     # ---- talk, on stderr -------------------------------------------------------------------------
 
     def status(self, message: str) -> None:
         """What is going on."""
         if self.mode == "human":
-            self._write(self.stderr, message)
+            self._write(self.stderr, _shown(message))
 
     def success(self, message: str) -> None:
         if self.mode == "human":
-            self._write(self.stderr, self._paint("success", message, self.stderr))
+            self._write(self.stderr, self._paint("success", _shown(message), self.stderr))
 
     def warn(self, message: str) -> None:
-        self._write(self.stderr, f"{self._paint('warning', 'warning:', self.stderr)} {message}")
+        self._write(self.stderr, f"{self._paint('warning', 'warning:', self.stderr)} {_shown(message)}")
 
     def error(self, message: str) -> None:
-        self._write(self.stderr, f"{self._paint('error', 'error:', self.stderr)} {message}")
+        self._write(self.stderr, f"{self._paint('error', 'error:', self.stderr)} {_shown(message)}")
 
     def hint(self, message: str) -> None:
         if self.mode != "quiet":
-            self._write(self.stderr, f"{self._paint('hint', 'hint:', self.stderr)} {message}")
+            self._write(self.stderr, f"{self._paint('hint', 'hint:', self.stderr)} {_shown(message)}")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Ask on a terminal; where nobody can answer, only ``--yes`` does.
@@ -162,13 +163,14 @@ class Output:
             return True
         if self.mode != "human" or not sys.stdin.isatty() or not self.stderr.isatty():
             raise UsageError(f"this needs a yes: {question}", hint="pass --yes to agree")
-        self.stderr.write(f"{question} [y/N] ")
+        self.stderr.write(f"{_shown(question)} [y/N] ")
         self.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager
     def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
         """A progress bar for anything that may take over two seconds; ``total`` None: unknown."""
+        label = _shown(label)
         if self.mode != "human":
             yield Progress(total)
         elif not self.stderr.isatty():
@@ -235,9 +237,31 @@ def _cells(rows: Sequence[Any], columns: Sequence[str | Column] | None) -> tuple
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)
+    return _shown(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
+#: What is not printable and harmless: line breaks, tabs, and what joins letters of some scripts.
+_HARMLESS = frozenset("\n\t\u200c\u200d")
+
+
+def _is_plain(text: str) -> bool:
+    return all(line.isprintable() for line in text.split("\n"))
+
+
+def _shown(text: str) -> str:
+    """What a person may be shown, whoever wrote it: a terminal must obey nothing of it."""
+    text = str(text)
+    if _is_plain(text):
+        return text
+    return "".join(c if c.isprintable() or c in _HARMLESS else " " for c in text)
+
+
+def _escaped(char: str) -> str:
+    """The same in JSON, where a character may be written by its number: what reads it notices nothing."""
+    if char.isprintable() or char == "\n":
+        return char
+    code = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{code[i : i + 4]}" for i in range(0, len(code), 4))
 
 
 def _plain(value: Any) -> Any:

@@ -62,7 +62,7 @@ def _row(card: dict[str, Any]) -> dict[str, Any]:
         "licence": _plain(card.get("licence")),
         "size": shown(float(card.get("parameters") or 0)),
         "signed": "yes" if card.get("signed") else "no",
-        "kind": {True: "code", False: "data"}.get(card.get("code"), "?"),
+        "kind": "code" if card.get("code") is True else "data" if card.get("code") is False else "?",
     }
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from cogen.errors import DigestError
 from cogen.remote.errors import NotThere, RegistryError
+from cogen.remote.said import line
 from cogen.trust.registries import Registry
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Client:
         status = response.status_code
         message, hint = _words(self._body(response, 1 << 20))
         if 300 <= status < 400:
-            where = response.headers.get("Location", "another place")
+            where = line(response.headers.get("Location", "another place"))
             return RegistryError(f"{self.url} has moved to {where}", hint=f"cogen login {where}", status=status)
         if status == 401:
             has = "the token is not accepted" if self.registry.token else "this needs a token"
@@ -279,7 +280,8 @@ def _words(body: bytes) -> tuple[str | None, str | None]:
     message, hint = value.get("error"), value.get("hint")
     detail = value.get("detail")
     if message is None and isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        place = ".".join(map(str, detail[0].get("loc", ())[1:]))
+        where = detail[0].get("loc")
+        place = ".".join(map(str, where[1:])) if isinstance(where, list) else "the request"
         message = f"{place}: {detail[0].get('msg')}"
     elif message is None and isinstance(detail, str):
         message = detail
@@ -290,7 +292,7 @@ def _plain(text: Any) -> str | None:
     """One printable line: a terminal must not obey what a server sends."""
     if not isinstance(text, str) or not text.strip():
         return None
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
+    return line(text, 500)
 
 
 def _reason(error: Exception) -> str:

@@ -30,9 +30,9 @@ from cogen.sharing.weights import base_sources, received, sources
 from cogen.trust.errors import TrustError
 from cogen.trust.files import sha256_of
 from cogen.trust.metadata.project import bytes_of
-from cogen.trust.pins import Pin, update
+from cogen.trust.pins import Pin, pins_of, revert, update
 from cogen.trust.receipts import Receipt, ReceivedWeights, keep, receipt_path
-from cogen.trust.registries import config_dir, pin
+from cogen.trust.registries import pin
 from cogen.wheels import Wheel, check_installed, read_wheel, requirements
 from cogen.wheels.installed import compare_files
 
@@ -203,9 +203,8 @@ def install(client: Client, verified: Verified, with_: environment.Tool, file: P
     again = found is not None and (environment.editable(found) or found.version == release.version)
     with staged(wheel, release.sha256, verified.beside, with_) as stage:
         paths = [*touched(site, wheel), *stage.touched(site)]
-        known = [config_dir() / "known-keys.json", config_dir() / "pins.json"]
-        paths += [receipt_path(release.project), file.absolute(), *known, Path(sys.prefix) / ".lock"]  # the last: uv's
-        roots = (Path(sys.prefix), file.absolute().parent, config_dir())
+        paths += [receipt_path(release.project), file.absolute(), Path(sys.prefix) / ".lock"]  # the last: uv's
+        roots = (Path(sys.prefix), file.absolute().parent)
         with undoable(release.project, (_highest(path, roots) for path in paths)):
             forget_compiled(site, wheel)
             if stage.requirements is not None:
@@ -215,9 +214,6 @@ def install(client: Client, verified: Verified, with_: environment.Tool, file: P
             receipt = _receipt(verified, client.url, with_)
             keep(receipt)
             _record(file, verified, client.url)
-            trusted = verified.trusted
-            if trusted is not None and trusted.first:
-                pin(client.url, release.publisher, trusted.key)
             _remember(client, verified)
     return receipt
 
@@ -239,6 +235,12 @@ def _check_done(verified: Verified, with_: environment.Tool, site: Path) -> None
         raise environment.InstallError(
             f"what {with_} installed is not what was verified: {changed[0]}", hint="find out who changed it, try again"
         )
+    for package in sorted({name.partition("/")[0] for name in wheel.files} - {wheel.info}):
+        if (other := environment.shadows(package, site)) is not None:
+            raise environment.InstallError(
+                f"Python would take {other} in the place of {package} of {release.filename}",
+                hint="take that out of PYTHONPATH, out of the current folder, or out of this environment",
+            )
     for one in verified.beside:
         if (there := environment.installed(one.name)) is None or Version(there.version) != Version(one.version):
             raise environment.InstallError(f"{with_} did not install {one.name} {one.version}", hint="see `pip list`")
@@ -261,7 +263,11 @@ def _used(verified: Verified) -> tuple[str, ...]:
 
 
 def _remember(client: Client, verified: Verified) -> None:
-    """From now on the project's keys, and whose each expert is, are known."""
+    """From now on the project's keys, and whose each expert is, are known.
+
+    Settings are shared by all environments of a user, so no copy of them is put back: another add may have written
+    there meanwhile. This is the last step, and takes back its own entries alone.
+    """
     trusted, project_ = verified.trusted, verified.release.project
     identity = verified.bound.names.identity if verified.bound else client.url
     pins = {}
@@ -270,7 +276,14 @@ def _remember(client: Client, verified: Verified) -> None:
         pins[project_] = (
             Pin(bytes_of(chain.root), chain.targets.signed.version, trusted.key) if chain else Pin(key=trusted.key)
         )
-    update(identity, projects=pins, experts={spec.id: project_ for spec in verified.wheel.experts})
+    before, experts = pins_of(identity), {spec.id: project_ for spec in verified.wheel.experts}
+    update(identity, projects=pins, experts=experts)
+    try:
+        if trusted is not None and trusted.first:
+            pin(client.url, verified.release.publisher, trusted.key)
+    except BaseException:
+        revert(identity, before, projects=pins, experts=experts)
+        raise
 
 
 def _receipt(verified: Verified, url: str, with_: str) -> Receipt:

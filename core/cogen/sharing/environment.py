@@ -58,6 +58,26 @@ def installed_at(project: str, site: Path) -> Distribution | None:
     return next(iter(distributions(name=project, path=[str(site)])), None)
 
 
+def shadows(package: str, site: Path) -> Path | None:
+    """What Python would import in the place of a package of this folder: something before it on ``sys.path``."""
+    from importlib.machinery import PathFinder
+
+    importlib.invalidate_caches()
+    try:
+        spec = PathFinder.find_spec(package)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None:
+        return None
+    places = [Path(place) for place in spec.submodule_search_locations or () if place]
+    found = places[0] if places else Path(spec.origin or package)
+    try:
+        same = len(places) == 1 and found.resolve() == (site / package).resolve()
+    except (OSError, RuntimeError):
+        same = False
+    return None if same else found
+
+
 def editable(found: Distribution) -> bool:
     """Is it a link to a source tree?"""
     return '"editable": true' in (found.read_text("direct_url.json") or "")

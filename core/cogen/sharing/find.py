@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cogen.remote import said
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
 from cogen.sharing.index import read_index
@@ -32,12 +33,13 @@ def ask(client: Client, wish: Wish) -> tuple[int, list[dict[str, Any]], str | No
     """
     answer = client.get("/api/v1/experts", asdict(wish))
     try:
-        cards = [dict(card) for card in answer["items"]]
+        cards = [said.card(card) for card in answer["items"]]
         if not cards and "mirror" in str(answer.get("note")):  # files cannot search, but they list everything
             total, cards = choose(read_index(f"{client.url}/api/v1/index.json", client), wish)
             return total, cards, "this is a mirror: it was searched by words alone"
-        return int(answer["total"]), cards, answer.get("note") if wish.q else None
-    except (KeyError, TypeError, ValueError) as error:
+        note = answer.get("note")
+        return said.whole(answer["total"]), cards, said.line(note) if wish.q and isinstance(note, str) else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RegistryError(
             f"{client.url} answers in a form that is not known", hint="is this the URL of a registry?"
         ) from error

@@ -17,6 +17,7 @@ from typing import Any
 
 from cogen.checkpoints.cache import atomic_write, cache_dir
 from cogen.errors import CogenError, DigestError, SourceError
+from cogen.remote import said
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.trust.registries import Registry
@@ -39,13 +40,13 @@ def read_index(place: str, client: Client | None = None) -> list[dict[str, Any]]
         if re.match(r"https?://", place):
             return _fetched(place, client)
         return list(_cards_of_file(Path(place).expanduser()))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SourceError(f"{place} is not an index of experts: {error}", hint=_HINT) from error
 
 
 def _cards(value: Any) -> Iterator[dict[str, Any]]:
     """Of the older form, and of a shard."""
-    yield from (dict(card) for card in (value["experts"] if isinstance(value, dict) else value) if "id" in card)
+    yield from (said.card(card) for card in (value["experts"] if isinstance(value, dict) else value) if "id" in card)
 
 
 def _shards(value: Any) -> list[tuple[str, str, int]] | None:

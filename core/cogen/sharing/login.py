@@ -9,6 +9,7 @@ from typing import Any
 
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
+from cogen.remote.said import text
 from cogen.trust import Signer, fingerprint, new_key, prove_succession, proven, public_key
 from cogen.trust.errors import ExtraMissing
 from cogen.trust.keys import PASSWORD
@@ -93,8 +94,8 @@ def whoami(client: Client) -> tuple[str, list[str]]:
     """
     answer: Any = client.get("/api/v1/whoami")
     try:
-        return str(answer["name"]), [str(scope) for scope in answer["scopes"]]
-    except (KeyError, TypeError) as error:
+        return text(answer["name"]), [text(scope) for scope in answer["scopes"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(f"{client.url} is not a registry of CoGen", hint="check the URL") from error
 
 

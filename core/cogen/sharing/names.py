@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from cogen.errors import CogenError
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
+from cogen.remote.said import line, text, whole
 from cogen.trust import pins
 from cogen.trust.errors import TrustError, extra_missing
 from cogen.trust.metadata.project import MOST_BYTES, MOST_ROOTS, Chain, verify
@@ -40,7 +41,10 @@ class Untold(RegistryError):
 
 @dataclass(frozen=True)
 class Listed:
-    """One release, as the registry signed it. ``key``: of the signed statement."""
+    """One release, as the registry signed it. ``key``: of the signed statement.
+
+    ``publisher``: who published it; ``owner``: whose the project is now.
+    """
 
     project: str
     publisher: str
@@ -51,6 +55,7 @@ class Listed:
     yanked: str | None
     key: str | None
     experts: tuple[str, ...]
+    owner: str
 
 
 class Names:
@@ -96,12 +101,13 @@ class Names:
                 raise ValueError
             return [
                 Listed(
-                    project, str(said["publisher"]), str(Version(one["version"])), str(one["filename"]),
-                    str(one["sha256"]), int(one["size"]), one["yanked"], one["key"], tuple(map(str, one["experts"])),
+                    project, text(one.get("publisher", said["publisher"])), str(Version(one["version"])),
+                    text(one["filename"]), text(one["sha256"]), whole(one["size"]), _text(one["yanked"]),
+                    _text(one["key"]), tuple(map(text, one["experts"])), text(said["publisher"]),
                 )
                 for one in said["releases"]
             ]  # fmt: skip
-        except (KeyError, TypeError, ValueError, InvalidVersion) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise RegistryError(
                 f"{self.client.url} describes {project} in a form that is not known", hint="a newer CoGen may be needed"
             ) from error
@@ -113,8 +119,8 @@ class Names:
             return None
         try:
             last = json.loads(data)["recovered"][-1]
-            return f"on {str(last['when'])[:10]}: {_line(str(last['reason']))}"
-        except (KeyError, TypeError, ValueError, IndexError):
+            return f"on {str(last['when'])[:10]}: {line(str(last['reason']))}"
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError):
             return "for a reason that cannot be read"
 
     def documents(self, project: str) -> tuple[list[bytes], bytes] | None:
@@ -305,7 +311,7 @@ def _meaning(url: str, error: Exception) -> CogenError:
     from tuf.api import exceptions
 
     cause = error.__cause__
-    said = _line(str(error))
+    said = line(str(error))
     if isinstance(error, exceptions.DownloadHTTPError):
         return TrustError(f"{url} leaves out signed metadata: {said}", hint="ask its operator; try again later")
     if isinstance(error, exceptions.DownloadError) and isinstance(cause, CogenError):
@@ -337,12 +343,17 @@ def _revocations(data: bytes | None) -> dict[str, str]:
     try:
         said = json.loads(data)["keys"]
         return {
-            str(one["fingerprint"]): _line(f"by its {one['by']} on {str(one['when'])[:10]} {one['reason']}")
+            str(one["fingerprint"]): line(f"by its {one['by']} on {str(one['when'])[:10]} {one['reason']}")
             for one in said
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RegistryError("the list of revoked keys cannot be read", hint="a newer CoGen may be needed") from error
 
 
-def _line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+def _text(value: Any) -> str | None:
+    """:raises TypeError: it is neither text nor nothing."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError
+    return line(value)

@@ -18,12 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 from cogen.errors import SpecError
+from cogen.host.budget import check_toml
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 NAME = "cogen.toml"
+#: Fields of an entry: those that every one has, and those that may be left out.
+_NEEDED, _MORE = ("version", "sha256", "publisher", "registry"), ("key", "root", "code")
+#: Bytes of the file, and characters of one field: it comes with a project that somebody else may have written.
+_LARGEST, _LONGEST = 1 << 20, 2000
 #: What ``code`` says of a plugin whose code somebody allowed.
 ALLOWED = "allowed"
 
@@ -51,16 +59,17 @@ def recorded(path: Path) -> dict[str, Recorded]:
     found = {}
     for name, entry in _table(_load(path), path).items():
         try:
-            key, root = entry.get("key"), entry.get("root")
-            found[str(name)] = Recorded(
-                str(entry["version"]), str(entry["sha256"]), str(entry["publisher"]),
-                None if key is None else str(key), str(entry["registry"]), None if root is None else str(root),
-                None if (code := entry.get("code")) is None else str(code),
-                _strings(entry.get("allow")), _strings(entry.get("beside")),
+            version, sha256, publisher, registry = (_word(entry[one]) for one in _NEEDED)
+            key, root, code = (None if (value := entry.get(one)) is None else _word(value) for one in _MORE)
+            Version(version)
+            # in any spelling of the name: a pin that was written by hand counts, too
+            found[str(canonicalize_name(str(name)))] = Recorded(
+                version, sha256, publisher, key, registry, root, code, _strings(entry.get("allow")),
+                _strings(entry.get("beside")),
             )  # fmt: skip
-        except (KeyError, AttributeError) as error:
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise SpecError(
-                f"{path}: [experts.{name}] is not an entry that `cogen add` wrote",
+                f"{path}: [experts.{str(name)[:80]}] is not an entry that `cogen add` wrote",
                 hint=f"delete it and run `cogen add {name}`",
             ) from error
     return found
@@ -73,6 +82,8 @@ def record(path: Path, project: str, entry: Recorded) -> None:
     document = _load(path)
     _table(document, path)
     experts = document.setdefault("experts", tomlkit.table(is_super_table=True))
+    for other in [one for one in experts if one != project and canonicalize_name(str(one)) == project]:
+        experts.pop(other)
     table = experts.setdefault(project, tomlkit.table())
     for name, value in vars(entry).items():
         if value is None or value == ():
@@ -80,6 +91,15 @@ def record(path: Path, project: str, entry: Recorded) -> None:
         else:
             table[name] = list(value) if isinstance(value, tuple) else value
     _write(path, document)
+
+
+def _word(value: Any) -> str:
+    """:raises TypeError: it is no text. :raises ValueError: it is none of one line."""
+    if not isinstance(value, str):
+        raise TypeError
+    if not value.isprintable() or len(value) > _LONGEST:
+        raise ValueError
+    return str(value)
 
 
 def _strings(value: Any) -> tuple[str, ...]:
@@ -104,10 +124,18 @@ def _load(path: Path) -> TOMLDocument:
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        return tomlkit.parse(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise OSError(f"it has more than {_LARGEST:,} bytes")
+        text = data.decode()
+        check_toml(text)  # what would take this one minutes
+        return tomlkit.parse(text)
     except FileNotFoundError:
         return tomlkit.document()
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+    except (OSError, UnicodeDecodeError, TOMLKitError, ValueError, RecursionError) as error:
         raise SpecError(
             f"{path} cannot be read: {error}", hint="mend it, or name another file with --project"
         ) from error

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from cogen.errors import CogenError, UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
+from cogen.remote.said import text, whole
 from cogen.sharing.index import read_index
 
 #: Distributions of experts are called so by custom.
@@ -72,17 +74,18 @@ def _release(client: Client, detail: Any) -> Release:
     try:
         file = detail["file"]
         release = Release(
-            project=str(detail["project"]),
-            version=str(detail["version"]),
-            filename=str(file["filename"]),
-            sha256=str(file["sha256"]),
-            size=int(file["size"]),
-            publisher=str(detail["publisher"]),
+            project=text(detail["project"]),
+            version=text(detail["version"]),
+            filename=text(file["filename"]),
+            sha256=text(file["sha256"]),
+            size=whole(file["size"]),
+            publisher=text(detail["publisher"]),
             yanked=bool(detail["yanked"]),
             signature=detail["signature"],
-            expert=str(detail["id"]),
+            expert=text(detail["id"]),
         )
-        if not re.fullmatch(r"[0-9a-f]{64}", release.sha256) or not re.fullmatch(r"[\w.+!-]+\.whl", release.filename):
+        Version(release.version)
+        if not re.fullmatch(r"[0-9a-f]{64}", release.sha256) or not re.fullmatch(r"[\w.+!-]+\.whl", release.filename, re.ASCII):
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(
@@ -101,8 +104,8 @@ def _of_project(client: Client, name: str, version: str | None) -> tuple[str, st
             versions = [parse_wheel_filename(file["filename"])[1] for file in files]
             version = str(max(versions, key=lambda one: (not one.is_prerelease, one)))
         release = client.get(f"/api/v1/releases/{project}/{quoted(version)}")
-        return str(release["experts"][0]), str(release["version"])
-    except (RegistryError, InvalidWheelFilename, KeyError, TypeError, ValueError, IndexError):
+        return text(release["experts"][0]), text(release["version"])
+    except (RegistryError, InvalidWheelFilename, KeyError, TypeError, ValueError, IndexError, AttributeError):
         pass
     try:  # a mirror lists no releases
         cards = read_index(f"{client.url}/api/v1/index.json", client)
@@ -127,12 +130,12 @@ def _hint(client: Client, name: str, expert: str, version: str | None) -> str | 
         if version:
             known = _detail(client, expert, None)
             return "it has " + ", ".join(str(one["version"]) for one in known["versions"][:5])
-    except (RegistryError, KeyError, TypeError):
+    except (RegistryError, KeyError, TypeError, AttributeError):
         pass
     try:
         listed = _simple(client, "/simple/")
         names = [str(one["name"]).removeprefix(_PREFIX) for one in listed["projects"]]
-    except (RegistryError, KeyError, TypeError):
+    except (RegistryError, KeyError, TypeError, AttributeError):
         return None
     wanted = expert.removeprefix(_PREFIX)
     # A registry may have 100,000 names: only those of about this length are looked at closely.

@@ -8,6 +8,7 @@ from typing import Any
 from cogen.errors import UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import RegistryError
+from cogen.remote.said import text
 from cogen.sharing.binding import Bound
 from cogen.sharing.pinned import Before, before
 from cogen.sharing.resolve import Release
@@ -65,7 +66,7 @@ def check_release(
         return None
     try:
         statement, bundle = dict(release.signature["statement"]), dict(release.signature["bundle"])
-        claimed = str(release.signature["key"])
+        claimed = text(release.signature["key"])
     except (KeyError, TypeError, ValueError) as error:
         raise TrustError("the signature has a form that is not known", hint="a newer CoGen may be needed") from error
     pem, revoked = _public_key(client, release, claimed, bound, chain)

@@ -68,6 +68,8 @@ def by_metadata(receipt: Receipt, client: Client, names: Names) -> Lines:
         yield True, "the registry has lost its signature"
     if listed is not None and listed.publisher != receipt.publisher:
         yield True, f"it belongs to {listed.publisher} now, not to {receipt.publisher}"
+    elif listed is not None and listed.owner != receipt.publisher:
+        yield False, f"{receipt.project} belongs to {listed.owner} now; this version is still {receipt.publisher}'s"
     if listed is not None and listed.yanked is not None:
         yield False, f"{listed.publisher} yanked this version: {listed.yanked}".rstrip(": ")
     if receipt.key in names.revoked:

@@ -93,7 +93,7 @@ def verify_receipt(receipt: Receipt, *, online: bool, opened: dict[str, Names] |
     else:
         root, info = Path(str(found.locate_file(""))), info_name(found)
         lines = [*compare_files(root, receipt.files, info), *check_installed(found, allow=_allowed(receipt))]
-        finding.problems += dict.fromkeys(lines)
+        finding.problems += dict.fromkeys([*lines, *_shadowed(found)])
         finding.kind = _kind(found)
         if finding.kind == "code" and receipt.code is False:
             finding.problems.append("it holds code, and held none when it was added")
@@ -227,6 +227,17 @@ def _kind(found: Distribution) -> str | None:
     return "code" if holds_code(Path(str(found.locate_file(""))), set(points.values())) else "data"
 
 
+def _shadowed(found: Distribution) -> Iterator[str]:
+    """Packages of which Python would take another one, whatever lies here."""
+    try:
+        packages = set(read_points((found.read_text("entry_points.txt") or "").encode()).values())
+    except WheelError:
+        return
+    for package in sorted(packages):
+        if (other := environment.shadows(package, Path(str(found.locate_file(""))))) is not None:
+            yield f"{package}: Python takes {other} in its place; look at PYTHONPATH and at the current folder"
+
+
 def _beside(receipt: Receipt, finding: Finding) -> None:
     """What came with it is somebody else's to verify; here only what is there."""
     for one in receipt.beside:
@@ -252,7 +263,7 @@ def _by_record(project: str) -> Finding:
         except WheelError as error:
             expected, problems = {}, [*problems, error.message]
         finding.files, finding.kind = len(expected), _kind(found)
-        problems += compare_files(Path(str(found.locate_file(""))), expected, info_name(found))
+        problems += [*compare_files(Path(str(found.locate_file(""))), expected, info_name(found)), *_shadowed(found)]
     finding.problems = list(dict.fromkeys(problems))
     return finding
 

@@ -10,6 +10,7 @@ who renames the publisher makes no key new. ``key``: of a signed release whose p
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +60,26 @@ def update(registry: str, *, projects: dict[str, Pin] | None = None, experts: di
         if changed != known:
             document["registries"][registry] = _to(changed)
             write_private(config_dir() / NAME, json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def revert(registry: str, before: Pins, *, projects: Iterable[str], experts: Iterable[str]) -> None:
+    """Take back what was added of these; what others added meanwhile, and every revocation, stays."""
+    with alone():
+        document = _load()
+        known = _from(document["registries"].get(registry, {}))
+        for name in projects:
+            _put(known.projects, name, before.projects.get(name))
+        for name in experts:
+            _put(known.experts, name, before.experts.get(name))
+        document["registries"][registry] = _to(known)
+        write_private(config_dir() / NAME, json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def _put(table: dict[str, Any], name: str, value: Any) -> None:
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = value
 
 
 def forget(registry: str) -> None:

@@ -1,7 +1,10 @@
 """What the registry itself says of a project, and of keys that nobody may trust any more.
 
 projects/NAME/releases.json    {"schema": 1, "project", "publisher",
-                                "releases": [{"version", "filename", "sha256", "size", "yanked", "key", "experts"}]}
+                                "releases": [{"version", "filename", "sha256", "size", "yanked", "key", "experts",
+                                              "publisher"}]}
+                               publisher: whose the project is; of a release: who published (and signed) it, which is
+                               somebody else after the project was handed over
 projects/NAME/N.root.json      the publisher's chain, see cogen.trust.metadata.project
 projects/NAME/targets.json
 projects/NAME/recovered.json   {"schema": 1, "project", "recovered": [{"when", "reason", "keys"}]}
@@ -50,14 +53,17 @@ def releases(session: Session, project: str) -> bytes | None:
     if not found:
         return None
     experts: dict[int, list[str]] = {row.id: [] for row in found}
-    listed = select(Expert.release_id, Expert.expert).join(Release, Expert.release_id == Release.id)
+    publishers = {row.id: row.publisher for row in found}
+    listed = select(Expert.release_id, Expert.expert, Expert.publisher).join(Release, Expert.release_id == Release.id)
     listed = listed.join(Project, Release.project_id == Project.id).where(Project.name == project)
     for row in session.execute(listed.order_by(Expert.expert)):
         if row.release_id in experts:
             experts[row.release_id].append(row.expert)
+            publishers[row.release_id] = row.publisher
     said = [
         {"version": row.version, "filename": row.filename, "sha256": row.sha256, "size": row.size,
-         "yanked": row.yanked, "key": row.key, "experts": experts[row.id]}
+         "yanked": row.yanked, "key": row.key, "experts": experts[row.id],
+         "publisher": publishers[row.id]}
         for row in sorted(found, key=lambda row: Version(row.version))
     ]  # fmt: skip
     return _bytes({"schema": 1, "project": project, "publisher": found[0].publisher, "releases": said})

@@ -74,7 +74,7 @@ def accept(
         _check_releases(session, project, chain)
         service.signer.change(session, [project], files=files)
         log.record(
-            session, log.actor_of(principal), "project.keys" if len(every) > len(before) else "project.list", project,
+            session, log.actor_of(principal), "project.keys" if sent else "project.list", project,
             root=chain.root.signed.version, targets=chain.targets.signed.version, keys=sorted(chain.keys),
         )  # fmt: skip
     service.changed()

@@ -41,7 +41,7 @@ def test_a_card(client: TestClient, service: Service) -> None:
         "languages": ["de-ch", "en"], "licence": "Apache-2.0",
         "base": {"name": "A base", "digest": "sha256:" + "0" * 64}, "architecture": "LlamaForCausalLM",
         "parameters": 7_000_000_000, "relation": "ffn", "size": 1234, "signed": False, "key": None, "yanked": False,
-        "score": None,
+        "code": False, "score": None,
     }  # fmt: skip
 
 

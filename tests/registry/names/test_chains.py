@@ -150,7 +150,7 @@ class TestRefused:
         team, first, root = bound
         good = sign(listing(2, "1.0"), [first]).to_dict()
         deep: Any = {}
-        for _ in range(200):
+        for _ in range(50):
             deep = {"a": deep}
         bent: list[Any] = [{}, {"signed": {}}, {"signatures": [], "signed": deep}, root.to_dict()]
         for path, value in (

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 from sqlalchemy import exc
-from support import postgres, wheels
+from support import postgres, shelf, wheels
 from support.hub import Hub, file, tensors
 from support.served import Served, serving, started
 
@@ -145,7 +145,7 @@ def test_an_object_store_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 break
             except Exception:  # noqa: BLE001 - until it listens
                 time.sleep(0.2)
-        root = tmp_path / "root"
+        root = shelf.fresh_root(tmp_path / "root")
         with started(root, "--blobs", "s3://blobs/x") as served:
             hub = served.hub("team")
             repo, data = hub.create("model"), tensors(1, 1000)

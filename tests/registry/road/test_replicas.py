@@ -19,13 +19,14 @@ import boto3
 import pytest
 import requests
 from sqlalchemy import func, select, text, update
-from support import moto_server, postgres
+from support import moto_server, postgres, shelf
 from support.replicas import SETTINGS, Crowd, Replica, whole
 from support.served import tokens_of
 
 from cogen_registry.database.sessions import Sessions, connect
 from cogen_registry.database.tables import Lease, Process, now
 from cogen_registry.errors import Refused
+from cogen_registry.replicas.leader import _NUMBER
 from cogen_registry.replicas.process import give_up, void
 from cogen_registry.service import REFERENCES, Service
 from cogen_registry.settings import Settings
@@ -50,13 +51,14 @@ class Site:
     stack: ExitStack
 
     def replicas(self, count: int) -> list[Replica]:
-        settings = self.folder / "settings.toml"
-        settings.write_text(SETTINGS.format(alive=ALIVE, tidy=TIDY))
+        settings, shared = self.folder / "settings.toml", self.folder / "shared"
+        shelf.initialise(shared, self.database.url)
+        settings.write_text(SETTINGS.format(alive=ALIVE, tidy=TIDY, keys=shared / "keys"))
         made = [
             Replica(self.folder, number, self.database.url, f"s3://{self.bucket}/registry", settings)
             for number in range(count)
         ]
-        for replica in made:  # at the same moment: the empty database is migrated by one of them
+        for replica in made:  # at the same moment
             self.stack.callback(replica.stop)
             replica.start(wait=False)
         for replica in made:
@@ -146,9 +148,8 @@ def test_one_leads_and_another_follows_it(site: Site) -> None:
 
     def leader() -> int | None:
         with sessions.read() as session:
-            return session.scalar(
-                text("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid > 1")
-            )
+            held = "locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = :number"
+            return session.scalar(text(f"SELECT pid FROM pg_locks WHERE {held}"), {"number": _NUMBER})
 
     begin = time.monotonic()
     while (first := leader()) is None:

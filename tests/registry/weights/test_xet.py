@@ -18,6 +18,7 @@ from support import xet
 from support.hub import Hub, Registry, lfs, sha256, tensors
 
 from cogen_registry.blobs.disk import DiskStore
+from cogen_registry.database.sessions import Sessions, connect
 from cogen_registry.errors import Refused
 from cogen_registry.weights.xet_format import chunk_table, files_of, hexed, unpacked
 from cogen_registry.weights.xet_store import PLACE, XorbStore
@@ -348,7 +349,7 @@ class TestStore:
         assert len(store.known(7, X)) == 0
 
 
-def test_work_that_ends_before_anybody_waits_for_it() -> None:
+def test_work_that_ends_before_anybody_waits_for_it(tmp_path: Path) -> None:
     """Once it stopped the whole service: whoever asked held the lock that the end of the work takes."""
     import asyncio
     import threading
@@ -358,20 +359,22 @@ def test_work_that_ends_before_anybody_waits_for_it() -> None:
     class Quick(Jobs):
         """Its work is over when ``submit`` returns."""
 
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, sessions: Sessions) -> None:
+            super().__init__(sessions)
             submit = self._pool.submit
 
-            def done(work: object) -> object:
-                future = submit(work)  # type: ignore[arg-type]
+            def done(*work: Any) -> Any:
+                future = submit(*work)
                 future.result()
                 return future
 
             self._pool.submit = done  # type: ignore[method-assign,assignment]
 
-    jobs = Quick()
+    sessions = Sessions(connect(f"sqlite:///{tmp_path / 'registry.sqlite'}"))
+    jobs = Quick(sessions)
     thread = threading.Thread(target=lambda: asyncio.run(jobs.run("key", lambda: None)), daemon=True)
     thread.start()
     thread.join(20)
     assert not thread.is_alive()
     jobs.close()
+    sessions.engine.dispose()

@@ -55,7 +55,7 @@ def check_bound(client: Client, project: str, publisher: str, key: str) -> None:
         names = open_names(client)
     except Untold:
         return
-    if any(one.publisher != publisher for one in names.releases(project)):
+    if any(one.owner != publisher for one in names.releases(project)):
         raise RegistryError(f"{project} belongs to another publisher", hint="choose another name")
     chain = _chain(names, project, key)
     if chain is not None and key not in chain.keys:
