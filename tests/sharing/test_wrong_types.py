@@ -173,7 +173,9 @@ def test_the_static_index(form: str) -> None:
     wish = find.Wish("power", domain="energy", language="en", licence="Apache-2.0", base="tiny", size="<1M")
     for card in bent(CARD):
         if form == "older":
-            holds(lambda card=card: find.choose(index.read_index(f"{URL}/index.json", Fixed({"experts": [card]})), wish))
+            holds(
+                lambda card=card: find.choose(index.read_index(f"{URL}/index.json", Fixed({"experts": [card]})), wish)
+            )
         else:
             holds(lambda card=card: find.ask(Fixed({"items": [], "total": 0, "note": "a mirror", "experts": [card]}),
                                              wish))  # fmt: skip

@@ -85,7 +85,9 @@ def _release(client: Client, detail: Any) -> Release:
             expert=text(detail["id"]),
         )
         Version(release.version)
-        if not re.fullmatch(r"[0-9a-f]{64}", release.sha256) or not re.fullmatch(r"[\w.+!-]+\.whl", release.filename, re.ASCII):
+        if not re.fullmatch(r"[0-9a-f]{64}", release.sha256) or not re.fullmatch(
+            r"[\w.+!-]+\.whl", release.filename, re.ASCII
+        ):
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(
