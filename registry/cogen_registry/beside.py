@@ -45,5 +45,5 @@ def _check_revision(engine: object) -> None:
     if found != newest:
         raise Refused(
             409, f"the database is at revision {found}, this program at {newest}",
-            hint="start `cogen-registry serve` of this version once: it brings the database up to date",
+            hint="after a backup, start `cogen-registry serve` of this version once: it migrates the database",
         )  # fmt: skip

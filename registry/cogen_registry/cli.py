@@ -266,6 +266,7 @@ def publisher_set(
             limits[field] = int(value)
         publisher.limits = limits
         log.record(session, log.operator(), "publisher.set", name, limits=limits)
+    typer.echo(f"{name}: " + " ".join(f"{field}={value}" for field, value in sorted(limits.items())), err=True)
 
 
 @tokens.command("new")

@@ -39,20 +39,24 @@ def register(app: typer.Typer) -> None:
 
 def check_initialised(settings: Settings) -> None:
     """:raises Refused: 409, this registry has no signed metadata: nobody could trust what it serves."""
-    from cogen_registry.metadata import state
-
     with _opened(settings.root, settings.database) as sessions, sessions.read() as session:
-        known = state.initialised(session)
-    if not known:
-        raise Refused(
-            409, f"{settings.root} is not initialised: without keys, clients cannot trust what it serves",
-            hint=f"cogen-registry init --root {settings.root}",
-        )  # fmt: skip
+        _check_signed(session, settings.root)
     if (offline := settings.root / "offline").is_dir():
         typer.echo(
             f"warning: the operator's keys still lie in {offline}: who breaks into this machine has them too", err=True
         )
         typer.echo("hint: move that folder to a medium that is not connected, and keep two copies", err=True)
+
+
+def _check_signed(session: Any, root: Path) -> None:
+    """:raises Refused: 409"""
+    from cogen_registry.metadata import state
+
+    if not state.initialised(session):
+        raise Refused(
+            409, f"{root} is not initialised: without keys, clients cannot trust what it serves",
+            hint=f"cogen-registry init --root {root}",
+        )  # fmt: skip
 
 
 def init(
@@ -116,11 +120,14 @@ def status(root: Root, database: Database = None) -> None:
     from cogen_registry.names.chains import chained
 
     with _opened(root, database) as sessions, sessions.read() as session:
+        _check_signed(session, root)
         typer.echo(f"root\t{setup.fingerprint(session)}")
         for one in setup.expiries(session):
-            left = f"{one.days} days" if one.days > 1 else "today" if one.days >= 0 else "EXPIRED"
-            soon = "\tsoon: cogen-registry renew" if one.soon and one.role in ("root", "targets") else ""
-            typer.echo(f"{one.role}\tversion {one.version}\t{one.expires:%Y-%m-%d %H:%M}\t{left}{soon}")
+            left = "EXPIRED" if one.days < 0 else f"{one.days} days" if one.days > 1 else f"{one.hours} hours"
+            whose = "the service renews it"
+            if one.role in ("root", "targets"):
+                whose = "soon: cogen-registry renew" if one.soon else "cogen-registry renew"
+            typer.echo(f"{one.role}\tversion {one.version}\t{one.expires:%Y-%m-%d %H:%M}\t{left}\t{whose}")
         typer.echo(f"projects\t{chained(session)} of {len(every_project(session))} with keys of their publisher")
         typer.echo(f"revoked\t{len(revoked(session))} keys")
 
@@ -165,10 +172,12 @@ def rotate_online(
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    if place.exists():
+    before = place.exists()
+    if before:
         place.rename(kept)
     part.rename(place)
-    typer.echo(f"the service signs with the keys in {place} from now on; delete {kept}", err=True)
+    old = f"; delete {kept}" if before else ""
+    typer.echo(f"the service signs with the keys in {place} from now on{old}", err=True)
 
 
 def rotate_root(
@@ -265,6 +274,8 @@ def _renew(
 
     signers = load_offline(offline, os.environ.get(_PASSWORD) or None)
     with _opened(root, database) as sessions:
+        with sessions.read() as session:
+            _check_signed(session, root)
         used = new or load_online(online or root / "keys")
         with sessions.write() as session:
             setup.renew(session, used, signers, new=new, keys=own, threshold=threshold)

@@ -23,6 +23,7 @@ from pathlib import Path
 from cogen_registry.beside import beside
 from cogen_registry.database.tables import now
 from cogen_registry.errors import Refused
+from cogen_registry.metadata import state
 from cogen_registry.mirror import api, metadata, packages, pages, weights
 from cogen_registry.mirror.tree import MARK, Tree
 from cogen_registry.settings import Settings
@@ -51,6 +52,12 @@ def export(
     """
     _check_apart(settings, target)
     with beside(settings) as service, Tree(target, fresh) as tree:
+        with service.sessions.read() as session:
+            if not state.initialised(session):
+                raise Refused(
+                    409, f"{settings.root} is not initialised: clients refuse a mirror without signed metadata",
+                    hint=f"cogen-registry init --root {settings.root}",
+                )  # fmt: skip
         found = api.versions(service)
         experts = len({id for id, _ in found})
         total, done = 2 * (experts + len(found)), 0

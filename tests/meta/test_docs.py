@@ -23,6 +23,9 @@ _DOCUMENTS = (
     "docs/mixtures.md",
     "docs/distillation.md",
     "docs/security.md",
+    "docs/conformance.md",
+    "docs/registry.md",
+    "registry/README.md",
 )
 
 
@@ -67,9 +70,45 @@ def test_every_setting_is_documented() -> None:
 def test_files_that_documents_name_exist(document: str) -> None:
     """Links, and paths in code marks that look like files of this repository."""
     text = (_ROOT / document).read_text(encoding="utf-8")
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", text)
     paths = re.findall(r"`((?:core|examples|benchmarks|tests|plugins|registry)/[\w./-]*)`", text)
-    assert [path for path in (*links, *paths) if not (_ROOT / path).exists()] == []
+    assert [path for path in links if not ((_ROOT / document).parent / path).exists()] == []
+    assert [path for path in paths if not (_ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS)
+def test_sections_that_links_name_exist(document: str) -> None:
+    """As GitHub makes anchors of headings: lower case, dashes for spaces, no punctuation."""
+    text = (_ROOT / document).read_text(encoding="utf-8")
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", text):
+        target = (_ROOT / document).parent / path if path else _ROOT / document
+        headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.M)
+        assert anchor in [re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings]
+
+
+def _operators_commands() -> list[str]:
+    """Every `cogen-registry …` line of the documents' code blocks, without comments."""
+    lines = []
+    for document in ("README.md", "docs/registry.md"):
+        text = (_ROOT / document).read_text(encoding="utf-8").replace("\\\n", " ")
+        for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
+            lines += [line.split("#")[0].strip() for line in block.splitlines()]
+    return sorted({line for line in lines if line.startswith("cogen-registry ")})
+
+
+@pytest.mark.parametrize("line", _operators_commands())
+def test_commands_of_operators_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command is there and takes every option that the line gives it."""
+    from cogen_registry.cli import main as registry
+
+    _, *words = shlex.split(line)
+    assert registry([words[0], "--help"]) == 0
+    told = capsys.readouterr().out
+    if "Commands:" in told:
+        assert registry([*words[:2], "--help"]) == 0
+        told = capsys.readouterr().out
+    for option in (word for word in words if word.startswith("-")):
+        assert re.search(rf"(^|[\s,]){re.escape(option)}\b", told), f"cogen-registry {words[0]} has no {option}"
 
 
 def test_every_test_that_the_security_page_names_exists() -> None:

@@ -76,7 +76,8 @@ def command(
     else:
         release, bound = bind(names, release, wanted, version)
     if release.yanked:
-        out.warn(f"{release.project} {release.version} was yanked by {release.publisher}")
+        why = f": {bound.listed.yanked}" if bound is not None and bound.listed.yanked else ""
+        out.warn(f"{release.project} {release.version} was yanked by {release.publisher}{why}")
     trusted = add.check(
         client, release, key=key, allow_unsigned=allow_unsigned, file=project, bound=bound,
         accept=frozenset(accept or ()),

@@ -30,7 +30,7 @@ def list_(registry: Registry = None) -> None:
 
     found = keys_of(Client(required(registry)))
     for one in found:
-        state = f"revoked {one.revoked[:10]}" if one.revoked else "yours" if one.own else "in use"
+        state = f"revoked {one.revoked[:10]}" if one.revoked else "yours" if one.own else "valid"
         out.text(f"{one.fingerprint}  {state}  {', '.join(one.projects) or 'signs no project'}")
     out.result({"keys": [asdict(one) for one in found]})
 
@@ -64,7 +64,8 @@ def rotate(
         kept = rotation.adopt(leaving, coming)
         done.key_file = str(leaving)
         out.status(f"{leaving} is the new key; the old one is {kept}")
-    out.success(f"{len(done.projects)} projects are signed with {done.new} from now on, no longer with {done.old}")
+    many = f"{len(done.projects)} projects are" if len(done.projects) != 1 else "1 project is"
+    out.success(f"{many} signed with {done.new} from now on, no longer with {done.old}")
     out.hint(f"publish the new fingerprint; if somebody else has the old key: cogen key revoke {done.old}")
     out.result(asdict(done))
 

@@ -50,15 +50,19 @@ def command(
     from cogen.sharing.publishing.publish import Order, carry_out, prepare
     from cogen.sharing.registry import required
     from cogen.trust import IdentitySigner
+    from cogen.trust.registries import chosen
 
-    known = required(registry) if to == Target.registry else None
+    known = None
+    if to == Target.registry:  # a dry run sends nothing, so it needs nowhere to send it
+        known = chosen(registry) if dry_run else required(registry)
     if identity and key is not None:
         raise UsageError("--identity and --key are two ways to sign", hint="leave one out")
     signer = IdentitySigner() if identity else key
     order = Order(folder.resolve(), known, to == Target.hub, weights, signer, wait, tuple(allow_dependency or ()))
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         wheel, outcome = prepare(order, Path(place), out.status)
-        where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub"}[to.value]
+        elsewhere = {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}
+        where = known.url if known else elsewhere[to.value]
         if dry_run:
             out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was sent")
             out.result({**asdict(outcome), "to": where})

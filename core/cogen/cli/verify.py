@@ -38,8 +38,9 @@ def command(
         {"verified": not wrong, "findings": [{**asdict(finding), "ok": not finding.problems} for finding in findings]}
     )
     if wrong:
-        out.error(f"{len(wrong)} of {len(findings)} differ from what was verified: {', '.join(wrong)}")
-        out.hint("`cogen add NAME` installs the verified files again; find out who changed them")
+        out.error(f"{len(wrong)} of {len(findings)} no longer stand as they were verified: {', '.join(wrong)}")
+        out.hint("files that were changed: `cogen add NAME` installs them again, and find out by whom; what nobody "
+                 "stands by any more: `cogen remove NAME`")  # fmt: skip
         raise typer.Exit(1)
     if findings:
         out.success(f"{len(findings)} verified, nothing changed")

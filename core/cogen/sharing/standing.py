@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from cogen.remote.client import Client
+from cogen.remote.client import Client, quoted
+from cogen.remote.errors import RegistryError
 from cogen.trust.errors import TrustError
 from cogen.trust.pins import pins_of
 from cogen.trust.receipts import Receipt
@@ -42,6 +43,16 @@ def by_pins(receipt: Receipt) -> Lines:
         yield False, f"this user has not seen a key of {receipt.publisher} before"
 
 
+def _why_gone(receipt: Receipt, client: Client) -> str:
+    """The registry says why it took something down (410, or 451 by law); a mirror just does not have it."""
+    try:
+        client.get(f"/api/v1/releases/{quoted(receipt.project)}/{quoted(receipt.version)}")
+    except RegistryError as error:
+        if error.status in (410, 451):
+            return error.message
+    return f"{receipt.registry} does not have it any more"
+
+
 def by_metadata(receipt: Receipt, client: Client, names: Names) -> Lines:
     """(is it a problem, one line) of what the registry signed today."""
     if receipt.root is not None and receipt.root != names.identity:
@@ -50,7 +61,7 @@ def by_metadata(receipt: Receipt, client: Client, names: Names) -> Lines:
     listed = next((one for one in names.releases(receipt.project) if Version(one.version) == Version(receipt.version)),
                   None)  # fmt: skip
     if listed is None:
-        yield True, f"{receipt.registry} does not have it any more"
+        yield True, _why_gone(receipt, client)
     elif (listed.sha256, listed.filename) != (receipt.sha256, receipt.filename):
         yield True, "the registry has another file under this version now"
     elif receipt.key is not None and listed.key is None:

@@ -166,14 +166,18 @@ def _weights(receipt: Receipt, finding: Finding) -> None:
 def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[tuple[bool, str]] | None:
     """What the registry signed today: a revoked key, a yanked release, other bytes. ``None``: it can't be asked."""
     try:
-        from cogen.sharing.names import Untold, open_names
+        from cogen.sharing.names import Untold, open_names, pinned_identity
     except ExtraMissing as error:
         finding.notes.append(f"the registry was not asked: {error.message}")
         return None
     client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
     try:
         if client.url not in opened:
-            opened[client.url] = open_names(client)
+            first = pinned_identity(client.url) is None
+            names = opened[client.url] = open_names(client)
+            if first:
+                finding.notes.append(f"trusting the root {names.identity} of {client.url} for the first time: "
+                                     "compare it with what its operator says")  # fmt: skip
         return list(by_metadata(receipt, client, opened[client.url]))
     except Untold as error:
         if receipt.root is not None:

@@ -36,6 +36,10 @@ class Expiry:
         return (self.expires - now()).days
 
     @property
+    def hours(self) -> int:
+        return int((self.expires - now()).total_seconds() // 3600)
+
+    @property
     def soon(self) -> bool:
         return self.expires - now() < WARN
 

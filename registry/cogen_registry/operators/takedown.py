@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
@@ -30,6 +30,8 @@ class Subject:
     kind: str
     name: str
     version: str | None = None
+    #: The version as it was written: 1.0 and 1.0.0 are one, and people look for the one that they know.
+    written: str | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, kind: str, said: str) -> Subject:
@@ -39,10 +41,12 @@ class Subject:
         name, equals, version = said.strip().partition("==")
         if not name or (equals and not version) or (version and kind not in ("release", "expert", "composite")):
             raise Refused(400, f"{said!r} names no {kind}", hint=f"for example {KINDS[kind]}")
-        return cls(kind, name, _normal(version) if version and kind != "composite" else version or None)
+        normal = _normal(version) if version and kind != "composite" else version or None
+        return cls(kind, name, normal, version or None)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}" + (f"=={self.version}" if self.version else "")
+        version = self.written or self.version
+        return f"{self.kind} {self.name}" + (f"=={version}" if version else "")
 
 
 def _normal(version: str) -> str:

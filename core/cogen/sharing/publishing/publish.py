@@ -83,6 +83,8 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, Outcome]:
     outcome.checks = check_wheel(wheel)
     outcome.sha256 = sha256_of(wheel.path)
     say(f"{wheel.path.name} passes {outcome.checks} checks")
+    if wheel.code:
+        say("it holds code, so users have to pass --allow-code to `cogen add`")
     local = [spec.id for spec in wheel.experts if hub.local_weights(spec, order.folder) is not None]
     if order.repository and len(local) != 1:
         raise UsageError(
