@@ -186,7 +186,7 @@ class Pool:
         :raises OSError: of the service's own disk.
         """
         seconds = self._seconds + size / _BYTES_A_SECOND
-        of = {key: os.path.abspath(value) if key in _PATHS else value for key, value in of.items()}
+        of = {key: str(Path(value).absolute()) if key in _PATHS else value for key, value in of.items()}
         job = {"kind": kind, "of": of, "seconds": seconds, "file_size": file_size}
         for last in (False, True):
             worker = self._take()
