@@ -169,6 +169,7 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
             "id": id, "project_id": id, "version": version, "same": version, "state": "released", "sha256": sha256,
             "filename": f"cogen_plugin_{name.replace('-', '_')}-{version}-py3-none-any.whl", "size": 10_000_000 + id,
             "metadata_sha256": sha256, "summary": summary, "requires_python": ">=3.11",
+            "code": False,
         },
         "expert": {
             "id": id, "release_id": id, "expert": name, "current": True, "title": title, "summary": summary,

@@ -23,18 +23,22 @@ def fill(service: Service) -> int:
     """Write down of every release of which it is not known whether it holds code; how many there were."""
     with service.sessions.read() as session:
         unknown = session.execute(select(Release.id, Release.sha256).where(Release.code.is_(None))).all()
-    count = 0
+    count = failed = 0
     for release, sha256 in unknown:
         try:
             found = _look(service, sha256)
         except (Refused, OSError) as error:
-            _log.warning("release %s: its wheel cannot be read: %s", release, error)
+            failed += 1
+            if failed == 1:
+                _log.warning("release %s: data or code? its wheel cannot be read: %s", release, error)
             continue
         with service.sessions.write() as session:
             row = session.get(Release, release)
             if row is not None and row.code is None:
                 row.code = found
                 count += 1
+    if failed > 1:
+        _log.warning("nor of %d others; `cogen-registry check` says which bytes are lost", failed - 1)
     if count:
         service.changed()
     return count

@@ -29,7 +29,7 @@ class Verifier:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._wanted, self._closed = threading.Event(), False
+        self._wanted, self._closed, self._filled = threading.Event(), False, False
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
 
     def start(self) -> None:
@@ -70,7 +70,9 @@ class Verifier:
 
     def look(self) -> None:
         """Once through all releases in quarantine; each source is fetched at most once."""
-        fill(self._service)
+        if not self._filled:  # new releases have it; what can't be read now is for `cogen-registry check` to say
+            self._filled = True
+            fill(self._service)
         waiting = select(Release.id).where(Release.state == "quarantined").order_by(Release.id.desc())
         failed: dict[Pin, str] = {}
         with self._service.sessions.read() as session:

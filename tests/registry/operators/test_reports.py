@@ -63,7 +63,7 @@ def test_a_report_is_listed_and_closed(own_desk: Any) -> None:
     assert "was closed by" in desk.command("reports", "--close", "1", code=1)
     assert "no report 7" in desk.command("reports", "--close", "7", code=1)
     said = [one["action"] for one in json.loads(desk.command("log", "--json"))]
-    assert said == ["report.add", "report.close"]
+    assert [one for one in said if one.startswith("report.")] == ["report.add", "report.close"]
 
 
 def test_what_is_not_sent_from_a_page_here(own_desk: Any) -> None:
