@@ -122,6 +122,21 @@ def principal_of(sessions: Sessions, secret: str | None, address: str | None = N
         )
 
 
+def confirm(session: Session, principal: Principal) -> None:
+    """Once more, within the transaction that writes: a request may have waited, and its publisher been taken down or
+    its token revoked meanwhile. The publisher's row is held: a take-down waits, or is seen here.
+
+    :raises Refused: 401, 403
+    """
+    owner = session.get_one(Publisher, principal.id, with_for_update={"read": True}, populate_existing=True)
+    if (why := takedown_of(session, "publisher", owner.id)) is not None:
+        raise Refused(403, f"{owner.name} was taken down: {why.reason}", hint="ask the registry's operator")
+    if principal.token is not None:
+        token = session.get(Token, principal.token, populate_existing=True)
+        if token is None or token.revoked:  # one that ends meanwhile was good when it was shown
+            raise _unknown()
+
+
 def address_of(request: Request) -> str | None:
     """Of the client; behind a proxy, what the proxy says it is."""
     return request.client.host if request.client else None

@@ -30,6 +30,7 @@ cli_metadata.register(app)
 
 cli_operators.register(app)
 cli_names.register(app)
+cli_names.projects.command("recover")(cli_metadata.project_recover)  # of one group, whoever wrote it
 cli_trusted.register(app)
 
 

@@ -27,7 +27,7 @@ keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys that 
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file; `project recover` stands with the others of its group, in `cli_names`."""
+    """Add the commands of this file; `project recover` is added by `cli`, to the group of `cli_names`."""
     app.command("init")(init)
     app.command("status")(status)
     app.command("sign")(sign)
@@ -233,9 +233,10 @@ def key_revoke(
         owner = session.scalar(select(Publisher.name).where(Publisher.id == key.publisher_id)) if key else None
         said = {"fingerprint": name, "publisher": owner, "by": "operator", "when": now().isoformat(),
                 "reason": " ".join(reason.split())[:300]}  # fmt: skip
-        signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, said)})
-        if key is not None:
+        if key is not None:  # the row before the signature: in the order of everybody else, who would wait for us
             key.revoked = key.revoked or now()
+            session.flush()
+        signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, said)})
         if owner is not None:  # its pages and cards say it, too, in every process
             feed.change(session, "publisher", owner)
         log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=said["reason"] or None)

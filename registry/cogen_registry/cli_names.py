@@ -14,10 +14,7 @@ names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Names tha
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands, and those of other files that belong into their groups."""
-    from cogen_registry.cli_metadata import project_recover
-
-    projects.command("recover")(project_recover)
+    """Add these commands."""
     app.add_typer(projects, name="project")
     app.add_typer(names, name="names")
 

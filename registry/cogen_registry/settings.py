@@ -64,7 +64,8 @@ class Settings(BaseModel):
     title: str = "CoGen registry"
     #: Where readers report what is wrong with a page: ``mailto:…`` or a URL; without one, a form of the service's own.
     contact: str | None = Field(None, pattern=r"^(mailto:[^\s<>\"']+@[^\s<>\"']+|https?://[^\s<>\"']+)$")
-    #: Whom identity tokens of build machines are for; without one, the host of ``url``.
+    #: Whom identity tokens of build machines are for; without one, the host of ``url``, else a name
+    #: that is made of the registry's first root.
     oidc_audience: str | None = None
     #: Folder of the keys that the service signs metadata with; without one, ``root/keys``.
     keys: Path | None = None

@@ -75,8 +75,11 @@ def test_a_snapshot_is_what_was_asked_for(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../pwn.json", "/pwn.json", "a/../../pwn.json", "a\\pwn.json", "C:/pwn.json", "./pwn.json", "a//pwn.json"]
-)
+    "path",
+    ["../pwn.json", "/pwn.json", "a/../../pwn.json", "a\\pwn.json", "C:/pwn.json", "./pwn.json", "a//pwn.json",
+     "config.json/pwn.json", "deep", f"{'a' * 300}.json", "a/" * 400 + "pwn.json", "\x1b]0;x\x07.json", "\ud800.json",
+     "a\u202eb.json"],
+)  # fmt: skip
 def test_names_that_lead_elsewhere(home: Path, path: str) -> None:
     files = {**FILES, path: b"{}"}
     with serving(Repository(files)) as server, pytest.raises(UnsafeError, match="holds the path"):
@@ -84,7 +87,11 @@ def test_names_that_lead_elsewhere(home: Path, path: str) -> None:
     assert [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
-@pytest.mark.parametrize("entries", [[], {}, [1], [{"type": "file"}], [entry("a.json", b"", size="x")], "x", None])
+@pytest.mark.parametrize("entries", [[], {}, [1], [{"type": "file"}], [entry("a.json", b"", size="x")], "x", None,
+                                     [entry("a.json", b"", size=-1)], [entry("a.json", b"", size=True)], [None],
+                                     [entry("a.json", b"", size=float("inf"))], [entry("a.json", b"", lfs="x")],
+                                     [entry("a.json", b"", lfs={"oid": 5})], [entry("a.json", b"", lfs=[1])],
+                                     [entry("a.json", b"", size=1 << 60)]])  # fmt: skip
 def test_trees_that_are_none(entries: Any) -> None:
     repository = Repository(FILES)
     repository.entries = entries

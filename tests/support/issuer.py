@@ -80,3 +80,8 @@ def issuing(audience: str) -> Iterator[Issuer]:
     with serving(made.answer) as server:
         made.url, made.server = server.url, server
         yield made
+
+
+def audience_of(served: Any) -> str:
+    """Whom identity tokens for this registry are for."""
+    return str(served.get("/_/oidc/audience").json()["audience"])

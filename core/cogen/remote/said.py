@@ -1,6 +1,6 @@
-"""What a registry says, field by field: of the type that it has to be, or an error; and lines that a terminal may show.
+"""What a registry says, field by field: of the type that it has to be, or an error; lines that a terminal may show.
 
-Each reader raises a ``TypeError`` or a ``ValueError``, which whoever reads an answer tells as "a form that is not known".
+Each reader raises a ``TypeError`` or a ``ValueError``: whoever reads an answer calls that "a form that is not known".
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ from cogen.trust.metadata.project import bytes_of
 from cogen.trust.pins import Pin, pins_of, revert, update
 from cogen.trust.receipts import Receipt, ReceivedWeights, keep, receipt_path
 from cogen.trust.registries import pin
-from cogen.wheels import Wheel, check_installed, read_wheel, requirements
+from cogen.wheels import Wheel, WheelError, check_installed, read_wheel, requirements
 from cogen.wheels.installed import compare_files
+from cogen.wheels.limits import Limits
 
 Advance = Callable[[int], None]
 
@@ -139,6 +140,11 @@ def fetch(
     :raises DigestError: other bytes than were promised. :raises WheelError: it holds what no plugin may hold.
     :raises TrustError: it holds other experts than signed, or code that was not allowed.
     """
+    if release.size > (most := Limits().unpacked):  # before a byte of it is fetched
+        raise WheelError(
+            f"{release.filename} has {release.size:,} bytes, at most {most:,} are read",
+            hint="do not use it; large weights belong into a repository",
+        )
     path = cache_dir() / "wheels" / release.sha256 / release.filename
     with locked(path.parent):
         if not path.is_file() or sha256_of(path) != release.sha256:

@@ -85,9 +85,8 @@ def _release(client: Client, detail: Any) -> Release:
             expert=text(detail["id"]),
         )
         Version(release.version)
-        if not re.fullmatch(r"[0-9a-f]{64}", release.sha256) or not re.fullmatch(
-            r"[\w.+!-]+\.whl", release.filename, re.ASCII
-        ):
+        wheel = re.fullmatch(r"[A-Za-z0-9_.+!-]+\.whl", release.filename)
+        if not wheel or not re.fullmatch(r"[0-9a-f]{64}", release.sha256):
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(

@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from cogen.remote.said import line
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.admission import attestations, current
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
@@ -22,7 +23,7 @@ from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.quota import check_projects, check_total, limits_of
 from cogen_registry.admission.wheel import Wheel, check_filename
 from cogen_registry.audit import log, removals
-from cogen_registry.auth import Principal
+from cogen_registry.auth import Principal, confirm
 from cogen_registry.blobs.store import Staged
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Attestation, Domain, Expert, Language, Project, Release
@@ -148,6 +149,7 @@ def _add(
     service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
     reason: str | None, attested: attestations.Attested | None,
 ) -> Release:  # fmt: skip
+    confirm(session, principal)
     if session.scalar(select(Project.id).where(Project.name == wheel.project)) is None:
         check_projects(session, service.settings.limits, principal.id)
     project = claim_project(session, principal.id, wheel.project)
@@ -314,8 +316,9 @@ def yank(service: Service, principal: Principal, project: str, version: str, rea
     :raises Refused: 403, 404
     """
     with service.sessions.write() as session:
+        confirm(session, principal)
         row = own(session, principal, project, version)
-        row.yanked = " ".join(reason.split())[:300] if reason is not None else None
+        row.yanked = line(reason) if reason is not None else None  # pip shows it as it is
         current.refresh(session, row.project_id)
         service.change(session, "project", row.project.name)
         log.record(

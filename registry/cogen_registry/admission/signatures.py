@@ -11,7 +11,7 @@ from sqlalchemy import select
 from cogen.spec.expert import canonical_digest
 from cogen_registry.admission.releases import own, publisher_of
 from cogen_registry.audit import log
-from cogen_registry.auth import Principal
+from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Key, Release, now
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
@@ -61,6 +61,7 @@ def sign(
         keys = session.scalars(select(Key).where(Key.publisher_id == principal.id, Key.revoked.is_(None))).all()
     key = _signer(statement, bundle, keys)
     with service.sessions.write() as session:
+        confirm(session, principal)
         row = own(session, principal, project, version)
         # the key may have been revoked, and another signature have come, while this one was checked
         if session.scalar(select(Key.revoked).where(Key.id == key.id)) is not None:

@@ -19,7 +19,7 @@ from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.quota import check_total
 from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
-from cogen_registry.auth import Principal
+from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
 from cogen_registry.errors import Refused, missing
 from cogen_registry.experts import models, tombstones
@@ -40,6 +40,7 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
         named = pool_of(service.settings.limits).run("lock", {"path": str(path)}, size)["experts"]
     mine = (Composite.publisher_id == principal.id, Composite.name == new.name)
     with service.sessions.write() as session:
+        confirm(session, principal)
         newest = session.scalar(select(Composite).where(*mine).order_by(Composite.version.desc()).limit(1))
         if newest is not None:
             removals.check(session, "composite", newest.id, f"{principal.name}/{new.name}")
@@ -174,6 +175,7 @@ def remove(service: Service, principal: Principal, name: str, version: int | Non
     if version is not None:
         mine = mine.where(Composite.version == version)
     with service.sessions.write() as session:
+        confirm(session, principal)
         rows = session.scalars(mine.where(removals.shown("composite", Composite.id)).order_by(Composite.version)).all()
         if not rows:
             _check_gone(session, principal.name, name, version)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from cogen.spec.expert import canonical_digest
 from cogen_registry.admission.quota import check_total
 from cogen_registry.audit import log, removals
-from cogen_registry.auth import Principal
+from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Evaluation, Expert, Project, Publisher, Release
 from cogen_registry.errors import Refused, missing
 from cogen_registry.experts import models, tombstones
@@ -134,6 +134,9 @@ def _insert(
     """(id, is it new?)"""
     mine = (Evaluation.expert_id == row, Evaluation.publisher_id == principal.id)
     with service.sessions.write() as session:
+        confirm(session, principal)
+        of = session.get_one(Expert, row)
+        removals.check_release(session, of.release, f"{of.expert} {of.release.version}")
         known = session.scalar(select(Evaluation.id).where(*mine, Evaluation.evidence == evidence))
         if known is not None:
             return known, False
@@ -149,9 +152,7 @@ def _insert(
         )  # fmt: skip
         session.add(made)
         session.flush()
-        expert = session.scalar(select(Expert.expert).where(Expert.id == row))
-        service.change(session, "expert", str(expert))
-        of = session.get_one(Expert, row)
+        service.change(session, "expert", of.expert)
         log.record(
             session, log.actor_of(principal), "evaluation.add", f"{of.expert} {of.release.version}", id=made.id,
             suite=new.suite, value=new.value, evidence=evidence,
@@ -172,6 +173,7 @@ def remove(service: Service, principal: Principal, id: int) -> None:
     :raises Refused: 403, somebody else's; 404, there is none; 410 or 451, it was deleted or taken down.
     """
     with service.sessions.write() as session:
+        confirm(session, principal)
         row = session.get(Evaluation, id)
         _check_gone(session, id)
         if row is None:

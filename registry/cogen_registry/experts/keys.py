@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from cogen.errors import CogenError
 from cogen.trust.keys import check_possession, check_succession, fingerprint, plain
 from cogen_registry.audit import log
-from cogen_registry.auth import Principal
+from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, now
 from cogen_registry.errors import Refused, missing
@@ -34,6 +34,7 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
         raise Refused(422, error.message, hint=error.hint) from error
     agreed = _agreed(service, principal, new, name)
     with service.sessions.write() as session:
+        confirm(session, principal)
         known = session.scalar(select(Key).where(Key.fingerprint == name))
         if known is not None and (known.publisher_id != principal.id or known.revoked):
             raise Refused(409, "this key was revoked, or is another publisher's", hint="make a new one")
@@ -91,6 +92,7 @@ def revoke(service: Service, principal: Principal, name: str) -> models.PublicKe
     :raises Refused: 404, it is none of this publisher's.
     """
     with service.sessions.write() as session:
+        confirm(session, principal)
         key = session.scalar(select(Key).where(Key.fingerprint == name, Key.publisher_id == principal.id))
         if key is None:
             raise missing(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")

@@ -19,7 +19,7 @@ from cogen.trust.metadata.project import (
 )
 from cogen_registry.admission.names import project_name
 from cogen_registry.audit import log
-from cogen_registry.auth import Principal
+from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, Project, Release, SignedFile
 from cogen_registry.errors import Refused, missing
@@ -67,6 +67,7 @@ def accept(
     for number, data in enumerate(every[len(before) :], len(before) + 1):
         files[documents.root_path(project, number)] = data
     with service.sessions.write() as session:
+        confirm(session, principal)
         state.alone(session)
         if _current(session, principal, project) != (before, old, gone):
             raise Refused(409, f"the documents of {project} changed meanwhile", hint="run the command again")
@@ -133,6 +134,8 @@ def _check_releases(session: Session, project: str, chain: Chain) -> None:
         row = here.get(entry.filename)
         if row is None:
             raise Refused(422, f"{entry.filename} was never uploaded", hint="upload the wheel first")
+        if not row.sha256:  # purged by the operator: nothing is served, and the publisher's list may go on naming it
+            continue
         if (row.sha256, row.size, row.version) != (entry.sha256, entry.size, entry.version):
             raise Refused(422, f"{entry.filename} is another file here", hint="sign the file as uploaded")
 

@@ -63,7 +63,7 @@ def empty_repository(session: Session, row: int) -> None:
 def empty_composite(session: Session, row: int) -> None:
     """Its lock and card; the number of the version stays."""
     session.execute(delete(Ingredient).where(Ingredient.composite_id == row))
-    session.execute(update(Composite).where(Composite.id == row).values(lock={}, card="", title=""))
+    session.execute(update(Composite).where(Composite.id == row).values(lock={}, card="", title="", size=0))
 
 
 def empty_evaluation(session: Session, row: int) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from cogen_registry.auth import address_of
 from cogen_registry.errors import Refused
+from cogen_registry.metadata.setup import fingerprint
 from cogen_registry.operators.issuers import Issuers
 from cogen_registry.operators.trusted import burn, exchange
 from cogen_registry.service import Service
@@ -40,15 +41,15 @@ def router(service: Service) -> APIRouter:
     routes, issuers = APIRouter(tags=["packages"]), Issuers()
 
     @routes.get("/_/oidc/audience")
-    def audience(request: Request) -> Audience:
+    def audience() -> Audience:
         """The audience to ask one's issuer for."""
-        return Audience(audience=_audience(service, request))
+        return Audience(audience=_audience(service))
 
     @routes.post("/_/oidc/mint-token", response_model=Given, responses={422: {"description": "not trusted"}})
     def mint(identity: Identity, request: Request) -> Response:
         """Exchange an identity token for one that uploads the projects which trust it."""
         try:
-            given = exchange(service, issuers, _audience(service, request), identity.token, address_of(request))
+            given = exchange(service, issuers, _audience(service), identity.token, address_of(request))
         except Refused as error:
             errors = [{"code": "invalid-token", "description": f"{error.message} ({error.hint})"}]
             said = {"success": False, "message": error.message, "errors": errors, "error": error.message}
@@ -66,7 +67,15 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _audience(service: Service, request: Request) -> str:
-    """The operator's word where there is one; else the host that clients see."""
-    url = service.settings.url or str(request.base_url)
-    return service.settings.oidc_audience or urlsplit(url).netloc
+def _audience(service: Service) -> str:
+    """The operator's word where there is one, else a name that no other registry has.
+
+    Never the host of the request: who got an identity token that is for another host would send that host's name here.
+    """
+    if service.settings.oidc_audience:
+        return service.settings.oidc_audience
+    if service.settings.url and (host := urlsplit(service.settings.url).netloc):
+        return host
+    with service.sessions.read() as session:
+        root = fingerprint(session, 1).removeprefix("sha256:")
+    return f"cogen-registry-{root[:32]}"

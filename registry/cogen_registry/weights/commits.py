@@ -20,7 +20,7 @@ from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.quota import LINE, TREE, check_total
 from cogen_registry.admission.turns import turns_of
 from cogen_registry.audit import log as audit
-from cogen_registry.auth import Principal
+from cogen_registry.auth import Principal, confirm
 from cogen_registry.bodies import check_json
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Reference, Repository
@@ -201,6 +201,7 @@ def _carry_out(
             quota.forget(service, repository.id, [one.sha256])
             raise refuse(error.status, error.message, error.hint) from None
     with service.sessions.write() as session:
+        confirm(session, principal)
         repository = find(session, principal.name, name)
         # Other processes of PostgreSQL's wait here; SQLite has one writer anyway.
         reference = session.scalar(

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from cogen_registry.admission.quota import check_projects, check_rows
 from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
-from cogen_registry.auth import Principal, digest, required, secret_of
+from cogen_registry.auth import Principal, confirm, digest, required, secret_of
 from cogen_registry.database import feed
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Reference, Repository, Token, now
@@ -103,6 +103,7 @@ def create(service: Service, principal: Principal, name: str) -> tuple[Repositor
 
 def _create(service: Service, principal: Principal, name: str, key: str) -> tuple[Repository, bool]:
     with service.sessions.write() as session:
+        confirm(session, principal)
         found = session.scalar(select(Repository).where(Repository.key == key))
         if found is not None:
             if found.name != name:  # not 409: the client would take the other one for its own
@@ -140,6 +141,7 @@ def add_reference(service: Service, principal: Principal, name: str, kind: str, 
     if not _REVISION.fullmatch(called) or _OID.fullmatch(called) or called.lower() == "head":
         raise refuse(400, f"{called!r} can't be the name of a {kind}", "letters, digits and - _ . +; no slashes")
     with service.sessions.write() as session:
+        confirm(session, principal)
         repository = find(session, principal.name, name)
         commit = commit_of(session, repository, at)
         known = session.scalar(select(Reference).filter_by(repository_id=repository.id, name=called))

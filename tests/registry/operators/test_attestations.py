@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import sigstore.oidc
@@ -17,7 +16,7 @@ from sigstore.models import ClientTrustConfig
 from sigstore.sign import SigningContext
 from support import wheels
 from support.desk import Desk
-from support.issuer import Issuer, issuing
+from support.issuer import Issuer, audience_of, issuing
 from support.served import serving
 from support.sigstore import Sigstore, running
 
@@ -70,7 +69,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     folder = tmp_path_factory.mktemp("attested")
     with pytest.MonkeyPatch.context() as patch, running(folder) as (ours, config):
         patch.setenv("COGEN_SIGSTORE", str(config))
-        with serving(folder / "root") as served, issuing(urlsplit(served.url).netloc) as issuer:
+        with serving(folder / "root") as served, issuing(audience_of(served)) as issuer:
             served.token("team")
             desk = Desk(served, folder)
             yield Build(desk, issuer, ours, config)

@@ -148,6 +148,15 @@ class TestTakenDown:
         assert owner.ok("verify", "sign")["verified"]
         assert town.user().ok("add", "sign")["version"] == "1.1"
 
+    def test_after_a_purge_the_project_goes_on(self, town: Town) -> None:
+        """Its signed list still names what the operator purged; a new version is published all the same."""
+        town.publish("forge", "anvil", "1.0")
+        town.served.command("takedown", "release", "cogen-plugin-anvil==1.0", "--reason", "leaked", "--purge")
+        town.publish("forge", "anvil", "1.1")
+        assert town.user().ok("add", "anvil")["version"] == "1.1"
+        assert "taken down: leaked" in town.user().refused("add", "anvil==1.0")
+        town.shelf.clear()
+
     def test_all_of_a_publisher(self, town: Town) -> None:
         town.publish("crook", "lamp")
         town.served.command("takedown", "publisher", "crook", "--reason", "fraud")

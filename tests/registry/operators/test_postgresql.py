@@ -6,13 +6,12 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from support import postgres
 from support.desk import Desk
 from support.hub import file, lfs, tensors
-from support.issuer import issuing
+from support.issuer import audience_of, issuing
 from support.served import serving
 
 pytestmark = [
@@ -65,7 +64,7 @@ def test_names_transfer_and_downloads(desk: Desk) -> None:
 
 def test_a_token_by_exchange_and_the_log(desk: Desk) -> None:
     desk.served.token("team")
-    with issuing(urlsplit(desk.served.url).netloc) as issuer:
+    with issuing(audience_of(desk.served)) as issuer:
         desk.command("trusted-publisher", "add", "cogen-plugin-built", "--issuer", issuer.url, "--publisher", "team",
                      "--claims", "repository=org/power")  # fmt: skip
         token = issuer.token()

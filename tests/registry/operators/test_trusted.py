@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from support import issuer as issuers
 from support import wheels
-from support.issuer import Issuer, issuing
+from support.issuer import Issuer, audience_of, issuing
 from support.served import serving
 from support.tls import in_front_of
 
@@ -28,7 +27,7 @@ Ids = Callable[[str], str]
 
 @pytest.fixture
 def issuer(desk: Any) -> Iterator[Issuer]:
-    with issuing(urlsplit(desk.served.url).netloc) as made:
+    with issuing(audience_of(desk.served)) as made:
         yield made
 
 
@@ -246,6 +245,14 @@ def test_claims_are_compared_exactly() -> None:
     assert matches({"repository": "org/power", "run": "5"}, claims)
     for wanted in ({"repository": "org/powe"}, {"repository": "Org/power"}, {"flag": "True"}, {"missing": "None"}):
         assert not matches(wanted, claims)
+
+
+def test_the_host_that_a_request_names_is_no_audience(desk: Any, issuer: Issuer, project: str) -> None:
+    """A registry that gets tokens for itself would show them here and say that this is its own host."""
+    assert desk.get("/_/oidc/audience", Host="evil.example").json() == {"audience": issuer.audience}
+    stolen = issuer.token(aud="evil.example")
+    headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example"}
+    assert desk.ask("POST", "/_/oidc/mint-token", json={"token": stolen}, headers=headers).status_code == 422
 
 
 def test_the_audience_that_the_operator_chose(tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ from urllib.parse import quote
 from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
 from cogen.errors import SourceError, UnsafeError
 from cogen.remote.client import Client
+from cogen.remote.said import text, whole
 from cogen.trust.registries import Registry
+
+_TELL = "do not use it, and tell the registry's operator"
+#: Characters of a path: as many as a registry takes, and fewer than any disk.
+_LONGEST = 500
 
 
 def place_of(registry: Registry, repository: str, revision: str) -> Path:
@@ -69,22 +74,27 @@ def tree(client: Client, repository: str, revision: str) -> dict[str, tuple[int,
     try:
         for entry in answer:
             if entry["type"] == "file":
-                path, size = str(entry["path"]), int(entry["size"])
+                path, size = _safe(entry["path"]), whole(entry["size"])
                 large = entry.get("lfs") or {}
-                found[_safe(path)] = size, large.get("oid")
-    except (TypeError, KeyError, ValueError) as error:
+                found[path] = size, text(large["oid"], 64) if large.get("oid") is not None else None
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise SourceError(
             f"{client.url} lists {repository} in a form that is not known", hint="is it a registry of CoGen?"
         ) from error
+    for path in found:
+        if inside := next((str(one) for one in PurePosixPath(path).parents if str(one) in found), None):
+            raise UnsafeError(f"a repository holds the path {path!r} in the file {inside!r}", hint=_TELL)
     if not found:
         raise SourceError(f"{repository} is empty at {revision[:8]}", hint="ask its publisher")
     return found
 
 
-def _safe(path: str) -> str:
+def _safe(path: Any) -> str:
+    """:raises TypeError: it is no text. :raises UnsafeError: it leads elsewhere, or no disk has such a name."""
+    if not isinstance(path, str):
+        raise TypeError("it is no text")
     pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or re.search(r"[\\:\0]", path) or str(pure) != path:
-        raise UnsafeError(
-            f"a repository holds the path {path!r}", hint="do not use it, and tell the registry's operator"
-        )
+    good = path.isprintable() and len(path) <= _LONGEST and all(len(part.encode()) <= 255 for part in pure.parts)
+    if not good or pure.is_absolute() or ".." in pure.parts or re.search(r"[\\:\0]", path) or str(pure) != path:
+        raise UnsafeError(f"a repository holds the path {path[:200]!r}", hint=_TELL)
     return path
