@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,36 @@ def test_a_team_signs_as_somebody(
         # without the roots nothing is taken for verified
         monkeypatch.setenv(CONFIG, str(tmp_path / "none"))
         assert "cannot be used" in users("other").refused("add", "fjord", "--registry", registry.url)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_was_taken_down_or_is_new_is_said(registry: Registry, users: Users) -> None:
+    """`cogen verify` gives the operator's reason, and shows a root that it sees for the first time."""
+    from cogen_registry.cli import main
+
+    team = publisher(registry, users, "dunes")
+    tree(team.home / "plugin", "dunes")
+    team.ok("publish", "plugin", "--yes")
+    user = users("reader")
+    user.ok("login", registry.url, "--read-only")
+    user.ok("add", "dunes")
+    shutil.rmtree(user.home / "config" / "tuf")
+    (finding,) = user.ok("verify", "dunes")["findings"]
+    assert any("trusting the root sha256:" in note for note in finding["notes"])
+    (finding,) = user.ok("verify", "dunes")["findings"]
+    assert finding["notes"] == []
+    root = str(registry.service.settings.root)
+    assert main(["takedown", "expert", "dunes", "--reason", "it names patients", "--root", root]) == 0
+    said = user("verify", "dunes")
+    assert said.code == 1
+    assert "was taken down: it names patients" in said.data["findings"][0]["problems"][0]
+    assert main(["restore", "expert", "dunes", "--root", root]) == 0
+    user.ok("verify", "dunes")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_dry_run_of_publish_needs_no_registry(users: Users) -> None:
+    user = users("newcomer")
+    tree(user.home / "plugin", "meadow")
+    assert user.ok("publish", "plugin", "--dry-run")["experts"] == ["meadow"]
+    assert "no registry is configured" in user.refused("publish", "plugin", "--yes", code=3)

@@ -161,6 +161,18 @@ def test_a_registry_of_another_version_is_refused(tmp_path: Path, capsys: pytest
         assert "start `cogen-registry serve` of this version once" in capsys.readouterr().err
 
 
+def test_what_signs_nothing_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every client would refuse the mirror; what to do is said before anything is written."""
+    root = tmp_path / "root"
+    assert main(["publisher", "add", "team", "--root", str(root)]) == 0
+    for command in (["export", str(tmp_path / "mirror")], ["status"], ["renew", "--keys", str(tmp_path)], ["serve"]):
+        capsys.readouterr()
+        assert main([*command, "--root", str(root)]) == 1
+        said = capsys.readouterr().err
+        assert f"hint: cogen-registry init --root {root}" in said or command[0] == "renew"
+    assert not (tmp_path / "mirror").exists()
+
+
 def test_real_uploads_are_whole(tmp_path: Path) -> None:
     """What the service itself stores has nothing to complain of."""
     service = open_service(tmp_path / "root")

@@ -227,6 +227,9 @@ class TestOperator:
         told, _ = self.run(capsys, "status", "--root", str(root))
         assert told.splitlines()[0] == f"root\t{out.strip()}"
         assert "projects\t0 of 0" in told
+        assert [line.split("\t")[4] for line in told.splitlines() if line.startswith("timestamp")] == [
+            "the service renews it"
+        ]
         _, err = self.run(capsys, "init", "--root", str(root), code=1)
         assert "initialised already" in err
         _, err = self.run(capsys, "renew", "--root", str(root), "--keys", str(root / "offline" / "root-1.pem"), code=1)

@@ -168,7 +168,7 @@ def test_what_is_held_can_be_purged_by_nobody(desk: Any, ids: Ids) -> None:
     desk.command("takedown", "release", f"cogen-plugin-{id}==1.0", "--reason", WHY, "--purge")
     assert not (desk.served.root / "blobs" / blob[:2] / blob).exists()
     actions = [(one["action"], one["detail"].get("hold")) for one in json.loads(desk.command("log", "--json"))
-               if one["subject"] == f"release cogen-plugin-{id}==1"]  # fmt: skip
+               if one["subject"] == f"release cogen-plugin-{id}==1.0"]  # fmt: skip
     assert actions == [("takedown.add", True), ("takedown.release-hold", None), ("takedown.add", None)]
 
 
