@@ -12,6 +12,7 @@ What kinds there are, and what their keys say:
     composite PUBLISHER/NAME
     repository NAMESPACE/NAME  weights, its key in lower case
     vector ID,ID,…             rows of experts that were embedded; "embedder": all of them are gone
+    withdrawn NAME             beside "project": an operator took it down, and copies of before have to go as well
     quarantine NAME            a release of this project waits for its weights
     all                        anything: everything that is kept is thrown away
 """

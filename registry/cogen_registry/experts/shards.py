@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FILE = re.compile(r"[a-z2-7]{2}\.[0-9a-f]{64}\.json")
-#: Seconds that a shard is kept after it was replaced.
+#: Seconds that a shard is kept after it was replaced, unless an operator took something out of it.
 _KEPT = 900.0
 #: Seconds that a request waits for what changed a moment ago; then it gets the state before.
 _PATIENCE = 1.0
@@ -56,6 +56,8 @@ class Index:
         self._dirty: dict[str, set[str] | None] = {}
         self._numbers = (object(), np.zeros(0, np.int16))
         self._old: list[tuple[float, Path]] = []
+        #: Was something taken down? Then nothing of before may be read any longer.
+        self._withdrawn = False
         self._change, self._stop = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="index", daemon=True)
 
@@ -99,6 +101,7 @@ class Index:
     def _hear(self, heard: Heard) -> None:
         with self._change:
             self._wanted = max(self._wanted, self.service.news.coming)
+            self._withdrawn = self._withdrawn or bool(heard.keys("withdrawn"))
             if heard.tags is None or heard.keys("project"):
                 self._mark(_experts(heard.tags))
             self._change.notify_all()
@@ -135,17 +138,19 @@ class Index:
             with self._change:
                 self._change.wait_for(lambda: self._serial < self._wanted or self._stop)
                 dirty, self._dirty, wanted = self._dirty, {}, self._wanted
+                withdrawn, self._withdrawn = self._withdrawn, False
             try:
                 if not self._stop:
-                    self._write(dirty, wanted)
+                    self._write(dirty, wanted, withdrawn)
             except Exception as error:  # noqa: BLE001 - a database that is away, a disk that is full: again in a moment
                 _log.warning("the index could not be written: %s", (str(error).splitlines() or ["?"])[0])
                 with self._change:
                     self._dirty |= dict.fromkeys(dirty)  # whole: who knows how far it came
+                    self._withdrawn = self._withdrawn or withdrawn
                     self._change.wait_for(lambda: self._stop, 2.0)
 
-    def _write(self, dirty: dict[str, set[str] | None], wanted: int) -> None:
-        """Write these shards, then the document that names them."""
+    def _write(self, dirty: dict[str, set[str] | None], wanted: int, withdrawn: bool) -> None:
+        """Write these shards, then the document that names them. ``withdrawn``: delete at once what was replaced."""
         catalogue = search_of(self.service).fresh()
         changed = False
         for name in sorted(dirty):
@@ -158,6 +163,8 @@ class Index:
                 changed = True
                 if before is not None and before.experts:
                     self._old.append((time.monotonic() + _KEPT, self.folder / before.file))
+        if withdrawn:
+            self._old = [(0.0, path) for _, path in self._old]
         if changed or self._document is None:
             made = document(self.service.settings.title, list(self._shards.values()))
             self._note(wanted)

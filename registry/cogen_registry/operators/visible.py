@@ -27,6 +27,7 @@ def tell(session: Session, kind: str, row: int) -> None:
         project = session.get_one(Release, row).project_id if kind == "release" else row
         name = session.get_one(Project, project).name
         feed.change(session, "project", name)
+        feed.change(session, "withdrawn", name)
         feed.change(session, "quarantine", name)  # what comes back may have to wait for its weights
     elif kind == "repository":
         feed.change(session, "repository", session.get_one(Repository, row).key)

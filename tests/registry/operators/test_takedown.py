@@ -22,6 +22,14 @@ def gone(answer: Any, status: int = 410, why: str = WHY) -> None:
     assert why in answer.text
 
 
+def shards_of(desk: Any, id: str) -> list[str]:
+    """Paths of the shards of the static index that hold an expert now."""
+    indexed(desk)
+    named = desk.get("/api/v1/index.json").json()["shards"]
+    paths = [f"/api/v1/index/{one['name']}.{one['sha256']}.json" for one in named]
+    return [path for path in paths if f'"{id}"' in desk.get(path).text]
+
+
 def indexed(desk: Any) -> set[str]:
     """Ids in the shards of the static index, as it is once everything that was changed is in it."""
     patience = time.monotonic() + 20
@@ -60,9 +68,11 @@ def test_a_release_is_nowhere_at_once_and_comes_back(desk: Any, ids: Ids) -> Non
     id = ids("power")
     wheel = desk.published("team", id)
     assert all(listed(desk, id).values())
+    (shard,) = shards_of(desk, id)
     said = desk.command("takedown", "release", f"cogen-plugin-{id}==1.0", "--reason", WHY)
     assert "took down release" in said
     nowhere(desk, id)
+    assert desk.get(shard).status_code == 404  # nor under the name that it had before
     gone(desk.get(wheel))
     gone(desk.get(wheel + ".metadata"))
     gone(desk.ask("HEAD", wheel), why="")
