@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cogen_registry.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
+#: Days that a token is good for, unless somebody says otherwise.
+_DAYS = 90.0
 publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Teams that may publish here.")
 tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets that teams upload with.")
 app.add_typer(publishers, name="publisher")
@@ -213,7 +215,11 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 @publishers.command("add")
 def publisher_add(
     name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")], root: Root,
-    title: Annotated[str, typer.Option(help="Its full name.")] = "", database: Database = None,
+    title: Annotated[str, typer.Option(help="Its full name.")] = "",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Print its first token with these scopes, as `token new` does.")
+    ] = None,
+    database: Database = None,
 ) -> None:  # fmt: skip
     """Let a team publish."""
     from sqlalchemy import select
@@ -221,9 +227,11 @@ def publisher_add(
     from cogen_registry.admission.names import RESERVED
     from cogen_registry.admission.rules import check_prohibited
     from cogen_registry.audit import log
+    from cogen_registry.auth import checked_scopes
     from cogen_registry.database import feed
     from cogen_registry.database.tables import Publisher
 
+    scopes = checked_scopes(scope) if scope else None
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,62}", name) or name in RESERVED:
         raise Refused(400, f"{name!r} can't be a publisher's name", hint="lower-case letters, digits and single dashes")
     with _sessions(root, database).write() as session:
@@ -233,9 +241,13 @@ def publisher_add(
             )
         check_prohibited(session, name)
         session.add(Publisher(name=name, title=title or name, limits={}))
+        session.flush()
         feed.change(session, "publisher", name)
         log.record(session, log.operator(), "publisher.add", name, title=title or None)
+        secret = _new_token(session, name, scopes, "first", _DAYS) if scopes else None
     typer.echo(f"added {name}", err=True)
+    if secret:
+        typer.echo(secret)
 
 
 @publishers.command("list")
@@ -276,27 +288,34 @@ def token_new(
         list[str] | None, typer.Option(help="packages, packages:PROJECT, weights, evaluations, keys; or all.")
     ] = None,
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
-    days: Annotated[float, typer.Option(min=0.001, max=36500, help="Until it expires.")] = 90.0,
+    days: Annotated[float, typer.Option(min=0.001, max=36500, help="Until it expires.")] = _DAYS,
     no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Valid until it is revoked.")] = False,
     database: Database = None,
 ) -> None:  # fmt: skip
     """Print a new token on stdout; it can't be shown again."""
+    from cogen_registry.auth import checked_scopes
+
+    scopes = checked_scopes(scope or [])
+    with _sessions(root, database).write() as session:
+        secret = _new_token(session, publisher, scopes, label, None if no_expiry else days)
+    typer.echo(secret)
+
+
+def _new_token(session: Any, publisher: str, scopes: list[str], label: str, days: float | None) -> str:
+    """The secret of a new token; ``days``: until it expires, ``None``: never."""
     import datetime
 
     from cogen_registry.audit import log
-    from cogen_registry.auth import checked_scopes, made_token
+    from cogen_registry.auth import made_token
     from cogen_registry.database.tables import now
 
-    scopes = checked_scopes(scope or [])
-    expires = None if no_expiry else now() + datetime.timedelta(days=days)
-    with _sessions(root, database).write() as session:
-        secret, row = made_token(session, _publisher(session, publisher), scopes, label[:100], expires)
-        until = f"{expires:%Y-%m-%d}" if expires else None
-        log.record(
-            session, log.operator(), "token.new", publisher, token=row.id, scopes=scopes, label=label or None,
-            expires=until,
-        )  # fmt: skip
-    typer.echo(secret)
+    expires = None if days is None else now() + datetime.timedelta(days=days)
+    secret, row = made_token(session, _publisher(session, publisher), scopes, label[:100], expires)
+    until = f"{expires:%Y-%m-%d}" if expires else None
+    log.record(
+        session, log.operator(), "token.new", publisher, token=row.id, scopes=scopes, label=label or None, expires=until
+    )
+    return secret
 
 
 @tokens.command("list")

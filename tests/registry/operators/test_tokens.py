@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,21 @@ def test_scopes_are_chosen(root: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert row(root, capsys)[3] == "packages weights evaluations keys"
 
 
+def test_a_publisher_comes_with_its_first_token(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three commands start a registry: init, publisher add, serve."""
+    assert main(["publisher", "add", "grid", "--root", root, "--scope", "everything"]) == 1
+    assert "is no scope" in capsys.readouterr().err
+    assert (
+        main(["publisher", "add", "grid", "--root", root, "--scope", "all"]) == 0
+    )  # nothing was left
+    assert re.fullmatch(r"cogen_\S{40,}\n", capsys.readouterr().out)
+    assert main(["token", "list", "grid", "--root", root]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split("\t")[3] == "packages weights evaluations keys"
+    assert main(["publisher", "add", "tide", "--root", root]) == 0
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(("options", "days"), [([], 90), (["--days", "7"], 7), (["--no-expiry"], None)])
 def test_a_token_ends(root: str, capsys: pytest.CaptureFixture[str], options: list[str], days: int | None) -> None:
     length = datetime.timedelta(days=days or 0)
@@ -63,7 +79,7 @@ def test_a_token_ends(root: str, capsys: pytest.CaptureFixture[str], options: li
         assert state in {f"valid until {moment:%Y-%m-%d}" for moment in ends}
     assert main(["log", "--json", "--root", root]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [one["action"] for one in rows] == ["publisher.add", "token.new"]
+    assert [one["action"] for one in rows] == ["registry.init", "publisher.add", "token.new"]
     assert secret.strip() not in json.dumps(rows)
 
 
