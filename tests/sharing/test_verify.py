@@ -55,7 +55,7 @@ def test_composites(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert [line.strip() for line in told.out.splitlines()[1:4]] == [
         "config.json: altered", "evil.py: added", "model.safetensors: missing",
     ]  # fmt: skip
-    assert "1 of 1 differ" in told.err
+    assert "1 of 1 no longer stand as they were verified" in told.err
 
 
 def write_record(site: Path, info: Path) -> None:

@@ -77,7 +77,8 @@ class Book:
     def wheel(self, hub: Hub, folder: Path, number: int) -> None:
         """A version of a project of this publisher, by the form of twine."""
         noise = random.Random(f"{self.seed} {hub.publisher} {number}").randbytes(700_000).hex().encode()
-        id, version = f"{hub.publisher}-e", f"1.{self.seed}.{number}"
+        # names of two teams are further apart than a typo
+        id, version = f"{hub.publisher}-{3 * hub.publisher[-1]}", f"1.{self.seed}.{number}"
         module = f"cogen_plugin_{id.replace('-', '_')}"
         path = wheels.build(folder, id, version, extra={f"{module}/noise.txt": noise})
         data = path.read_bytes()

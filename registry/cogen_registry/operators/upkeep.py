@@ -39,6 +39,7 @@ class Upkeep:
                 if time.monotonic() - self._written > _WRITES:
                     self._written = time.monotonic()
                     self._service.sessions.tally.flush(self._service.sessions)
-            except Exception:  # noqa: BLE001 - a database that is away for a moment: the next look tries again
+            except Exception as error:  # noqa: BLE001 - a database that is away for a moment: the next look tries again
                 if not self._stop.is_set():
-                    _log.exception("what was purged could not be deleted, or counts not be written")
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                    _log.warning("what was purged could not be deleted, or counts not be written: %s", reason)

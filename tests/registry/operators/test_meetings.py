@@ -143,7 +143,7 @@ class TestTakenDown:
         assert "taken down: it is wrong" in town.user().refused("add", "sign==1.1")
         found = owner("verify", "sign")
         assert found.code == 1
-        assert "does not have it any more" in " ".join(found.data["findings"][0]["problems"])
+        assert "taken down: it is wrong" in " ".join(found.data["findings"][0]["problems"])
         town.served.command("restore", "release", "cogen-plugin-sign==1.1")
         assert owner.ok("verify", "sign")["verified"]
         assert town.user().ok("add", "sign")["version"] == "1.1"

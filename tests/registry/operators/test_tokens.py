@@ -52,9 +52,7 @@ def test_a_publisher_comes_with_its_first_token(root: str, capsys: pytest.Captur
     """Three commands start a registry: init, publisher add, serve."""
     assert main(["publisher", "add", "grid", "--root", root, "--scope", "everything"]) == 1
     assert "is no scope" in capsys.readouterr().err
-    assert (
-        main(["publisher", "add", "grid", "--root", root, "--scope", "all"]) == 0
-    )  # nothing was left
+    assert main(["publisher", "add", "grid", "--root", root, "--scope", "all"]) == 0  # nothing was left
     assert re.fullmatch(r"cogen_\S{40,}\n", capsys.readouterr().out)
     assert main(["token", "list", "grid", "--root", root]) == 0
     (line,) = capsys.readouterr().out.splitlines()
