@@ -9,11 +9,13 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
 from fastapi.testclient import TestClient
+from packaging.version import Version
 from support.hosting import hosted
 from support.pages import Page
 from support.shelf import fresh_root, open_service
@@ -157,7 +159,8 @@ def test_pip_installs_from_the_mirror(url: str, tmp_path: Path) -> None:
     target, report = tmp_path / "site", tmp_path / "report.json"
     done = pip(url, "install", "--target", str(target), "--report", str(report), "cogen-plugin-power")
     assert done.returncode == 0, done.stderr
-    assert ".metadata" in done.stdout
+    if Version(version("pip")) >= Version("23.2"):  # earlier ones read METADATA apart from JSON's pages alone, or not
+        assert ".metadata" in done.stdout
     assert (target / "cogen_plugin_power" / "suites" / "test.jsonl").is_file()
     (told,) = json.loads(report.read_text())["install"]
     assert told["metadata"]["version"] == "1.0"
