@@ -15,23 +15,22 @@ def test_one_after_the_other_round_the_publishers() -> None:
     """Publisher 1 has ten uploads there first; those of 2 and 3 don't wait behind them."""
     order: list[tuple[int, int]] = []
     running = most = 0
-    lock = threading.Lock()
 
-    def work(publisher: int, number: int) -> None:
+    async def work(turns: Turns, publisher: int, number: int) -> None:
         nonlocal running, most
-        with lock:
+        async with turns.turn(publisher):  # no thread: the order of threads that start together is the kernel's
+            order.append((publisher, number))
             running += 1
             most = max(most, running)
-        order.append((publisher, number))
-        with lock:
+            await asyncio.sleep(0)
             running -= 1
 
     async def main() -> None:
         turns = Turns(2, 16, 100)
         async with turns.turn(1), turns.turn(9):  # all places are taken
-            jobs = [asyncio.create_task(turns.run(1, work, 1, number)) for number in range(10)]
+            jobs = [asyncio.create_task(work(turns, 1, number)) for number in range(10)]
             await asyncio.sleep(0)
-            jobs += [asyncio.create_task(turns.run(who, work, who, number)) for who in (2, 3) for number in range(2)]
+            jobs += [asyncio.create_task(work(turns, who, number)) for who in (2, 3) for number in range(2)]
             await asyncio.sleep(0)
         await asyncio.gather(*jobs)
 
@@ -41,6 +40,28 @@ def test_one_after_the_other_round_the_publishers() -> None:
     assert {who for who, _ in order[:6]} == {1, 2, 3}
     assert max(order.index((who, 1)) for who in (2, 3)) < 8
     assert [number for who, number in order if who == 1] == list(range(10))
+
+
+def test_no_more_threads_than_places() -> None:
+    running = most = 0
+    lock = threading.Lock()
+    met = threading.Barrier(2, timeout=20)
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        met.wait()  # two at a time, or this never ends
+        with lock:
+            running -= 1
+
+    async def main() -> None:
+        turns = Turns(2, 16, 100)
+        await asyncio.gather(*[turns.run(who, work) for who in (1, 2) for _ in range(4)])
+
+    asyncio.run(main())
+    assert most == 2
 
 
 def test_one_publisher_never_has_all_places() -> None:
