@@ -127,7 +127,7 @@ class Side:
     """One tokenizer over all texts, and what its steps cost."""
 
     def __init__(self, tokenizer: Any, texts: list[str]) -> None:
-        from cogen.fusion.distill.encode import Encoder
+        from cogen.fusion.distill.alignment.encode import Encoder
         from cogen.fusion.distill.texts import Item
 
         self.encoder = encoder = Encoder(tokenizer)
@@ -146,7 +146,7 @@ class Side:
 
 def compare(a: Side, b: Side, texts: list[str]) -> dict[str, float | int]:
     """Figures of a pair, and whether every text was aligned up to its last byte."""
-    from cogen.fusion.distill.align import align
+    from cogen.fusion.distill.alignment.align import align
 
     pairs = [(one.ends, two.ends) for one, two in zip(a.encoded, b.encoded, strict=True)]
     found = [align(*pair) for pair in pairs]

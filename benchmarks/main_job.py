@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--level", default="quick")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    from cogen.checkpoints.cache import cache_dir
+    from cogen.files import cache_dir
 
     subprocess.run([sys.executable, "-m", "cogen", "plan"], check=True, stdout=subprocess.DEVNULL)  # fetches the base
     with tempfile.TemporaryDirectory() as folder:

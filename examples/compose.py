@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from cogen import Host
-from cogen.artifacts.fuse import fuse
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
+from cogen.runs.fuse import fuse
 
 
 def main(output: Path) -> None:

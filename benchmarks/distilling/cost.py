@@ -50,12 +50,12 @@ def ratios(
 
     from cogen.checkpoints.load import load_model
     from cogen.evals import model_digest
-    from cogen.fusion.distill.corpus import Batches
     from cogen.fusion.distill.losses.registry import make_loss, needs_of
     from cogen.fusion.distill.run import Mentor, School, encoders, score
     from cogen.fusion.distill.settings import Distillation
-    from cogen.fusion.distill.student import Lesson, StudentTrainer
-    from cogen.fusion.distill.teacher import LocalTeacher
+    from cogen.fusion.distill.student.corpus import Batches
+    from cogen.fusion.distill.student.trainer import Lesson, StudentTrainer
+    from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
     from cogen.training.adapters import trainable
 

@@ -20,12 +20,12 @@ def main() -> None:
     from cogen.checkpoints.load import load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder
     from cogen.evals import model_digest
-    from cogen.fusion.distill.corpus import Batches
     from cogen.fusion.distill.losses.registry import make_loss, needs_of
     from cogen.fusion.distill.run import Mentor, School, encoders, score
     from cogen.fusion.distill.settings import Distillation
-    from cogen.fusion.distill.student import Lesson, teach
-    from cogen.fusion.distill.teacher import LocalTeacher
+    from cogen.fusion.distill.student.corpus import Batches
+    from cogen.fusion.distill.student.trainer import Lesson, teach
+    from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import read_items
     from cogen.training.trainer import threads as set_threads
 

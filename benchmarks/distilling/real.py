@@ -105,7 +105,7 @@ class Bench:
         from cogen.checkpoints.load import load_model
         from cogen.evals import model_digest
         from cogen.fusion.distill.run import Mentor
-        from cogen.fusion.distill.teacher import LocalTeacher
+        from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
         base = self.inputs.teachers[0].inputs.base
         teacher = LocalTeacher(

@@ -68,10 +68,10 @@ def bits(folder: Path, own: Any, lines: list[str]) -> list[tuple[float, float]]:
     """(bits, bytes) of every text."""
     from cogen.checkpoints.load import load_model
     from cogen.checkpoints.model import open_folder
-    from cogen.fusion.distill.encode import Encoder
-    from cogen.fusion.distill.teacher import LocalTeacher
+    from cogen.fusion.distill.alignment.encode import Encoder
+    from cogen.fusion.distill.teachers.needs import Wanted
+    from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
-    from cogen.fusion.distill.wanted import Wanted
 
     encoded = Encoder(own).encode([Item(line) for line in lines], 1024)
     teacher = LocalTeacher(lambda: load_model(open_folder(folder), "float32"), own, "")
@@ -94,7 +94,7 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     from cogen.evals import model_digest
     from cogen.fusion.distill.run import Mentor, Method, School, control, taught
     from cogen.fusion.distill.settings import Distillation
-    from cogen.fusion.distill.teacher import LocalTeacher
+    from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
 
     began = time.monotonic()

@@ -15,7 +15,7 @@ from support.manifests import make_expert
 from cogen.artifacts.lock import Lock, make_lock
 from cogen.evals import Matrix, Settings, SuiteResult
 from cogen.evals.statistics import interval, ratio_of_sums
-from cogen.fusion.measure import Trial
+from cogen.fusion.merge.measure import Trial
 from cogen.fusion.plan import Cost, Note, Plan, PlannedExpert, PlannedSuite
 from cogen.host import Expert
 from cogen.spec.expert import canonical_digest

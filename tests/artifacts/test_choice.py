@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cogen.artifacts import choice
-from cogen.fusion.measure import Trial
-from cogen.fusion.merge.parameters import Conditional
+from cogen.fusion.merge.measure import Trial
+from cogen.merging.parameters import Conditional
 
 SOUP = {
     f"weight.{id}": float(id in ("energy", "power")) for id in ("clinical", "energy", "materials", "neuro", "power")

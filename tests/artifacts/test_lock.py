@@ -10,7 +10,7 @@ import pytest
 
 from cogen.artifacts.lock import Lock, make_lock, read_lock, verify, write_lock
 from cogen.errors import SpecError
-from cogen.fusion.measure import Trial
+from cogen.fusion.merge.measure import Trial
 from cogen.spec.expert import canonical_digest
 
 

@@ -9,10 +9,10 @@ import pytest
 from support.manifests import make_expert
 from support.pages import Page, harmless
 
-from cogen.artifacts import mixture_view
 from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import make_lock
-from cogen.artifacts.report import render
+from cogen.artifacts.report import mixture_view
+from cogen.artifacts.report.report import render
 from cogen.evals import Matrix
 from cogen.fusion.moe.insight import Insight, Usage, mean_weights
 from cogen.fusion.plan import Plan, PlannedMixture

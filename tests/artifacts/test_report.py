@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from support.manifests import make_expert, manifest
 from support.pages import Page, harmless
 
-from cogen.artifacts import charts, search_view
 from cogen.artifacts.lock import Lock, make_lock
-from cogen.artifacts.report import duration, render, size, thousands, write_report
-from cogen.artifacts.view import bounds, figure
+from cogen.artifacts.report import charts, search_view
+from cogen.artifacts.report.report import duration, render, size, thousands, write_report
+from cogen.artifacts.report.view import bounds, figure
 from cogen.evals import Matrix, compare
-from cogen.fusion.measure import Trial
+from cogen.fusion.merge.measure import Trial
 
 
 @pytest.fixture

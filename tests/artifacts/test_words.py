@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cogen.artifacts import words
+from cogen.artifacts import descriptions as words
 
 
 @pytest.mark.parametrize(

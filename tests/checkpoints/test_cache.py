@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir
 from cogen.errors import CogenError
+from cogen.files import atomic_folder, atomic_write, cache_dir
 
 KILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
@@ -93,7 +93,7 @@ class TestAtomicFolder:
             target.mkdir()
             (target / "old").write_text("old")
         killed(
-            "from pathlib import Path\nfrom cogen.checkpoints.cache import atomic_folder\n"
+            "from pathlib import Path\nfrom cogen.files import atomic_folder\n"
             f"with atomic_folder(Path({str(target)!r}), replace={replace}) as part:\n"
             f"    (part / 'half').write_text('half')\n    {KILL}"
         )
@@ -112,7 +112,7 @@ class TestAtomicFolder:
         target.mkdir()
         (target / "old").write_text("old")
         killed(
-            "from pathlib import Path\nfrom cogen.checkpoints.cache import atomic_folder\nrename = Path.rename\n"
+            "from pathlib import Path\nfrom cogen.files import atomic_folder\nrename = Path.rename\n"
             "def once(self, target):\n    rename(self, target)\n"
             f"    {KILL}\n"
             "Path.rename = once\n"
@@ -178,7 +178,7 @@ class TestAtomicWrite:
         target = tmp_path / "x"
         target.write_bytes(b"old")
         killed(
-            "import os\nfrom pathlib import Path\nfrom cogen.checkpoints.cache import atomic_write\n"
+            "import os\nfrom pathlib import Path\nfrom cogen.files import atomic_write\n"
             f"def kill(handle):\n    {KILL}\n"
             f"os.fsync = kill\natomic_write(Path({str(target)!r}), b'new')"
         )
@@ -192,7 +192,7 @@ class TestAtomicWrite:
 def test_two_processes_do_the_work_once(tmp_path: Path) -> None:
     """The second one waits at the lock and finds what the first one made."""
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom cogen.checkpoints.cache import atomic_folder, locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom cogen.files import atomic_folder, locked\n"
         f"home = Path({str(tmp_path / 'home')!r})\n"
         "with locked(home):\n"
         "    if not home.exists():\n"

@@ -12,12 +12,12 @@ import torch
 from support.tiny import llama, logits, tokenizer
 
 from cogen.checkpoints.bases import BASES
-from cogen.checkpoints.cache import cache_dir
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.gguf import converted
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder, open_weights
 from cogen.errors import SourceError
+from cogen.files import cache_dir
 from cogen.spec.model import WeightsRef
 
 _NAMES = {

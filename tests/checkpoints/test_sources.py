@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cogen.checkpoints.cache import cache_dir
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.sources import fetch, split_uri
 from cogen.errors import CogenError, DigestError, SourceError, UnsafeError, UsageError
+from cogen.files import cache_dir
 
 ZERO = "sha256:" + "0" * 64
 

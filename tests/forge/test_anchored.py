@@ -19,12 +19,12 @@ from cogen.cli.main import main
 from cogen.conformance import run_checks
 from cogen.errors import TrainError
 from cogen.forge.anchored import router_loss
+from cogen.forge.anchored_block import Pair, pair_up, pairs, rows
 from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import Document
-from cogen.forge.pair import Pair, pair_up, pairs, rows
-from cogen.forge.publish import publish
+from cogen.forge.package import publish
 from cogen.forge.recipe import Training
-from cogen.forge.start import Start, begin, general_blocks, some_texts
+from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
 from cogen.routing.anchors import Anchor
 from cogen.spec.expert import ExpertSpec

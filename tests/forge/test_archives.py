@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cogen.checkpoints.cache import cache_dir
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.sources import silent
 from cogen.errors import CogenError, DigestError, SourceError
+from cogen.files import cache_dir
 from cogen.forge.archives import _glob, members
 from cogen.forge.recipe import CorpusSource
 

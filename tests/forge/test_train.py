@@ -18,16 +18,16 @@ from safetensors.torch import load_file
 from support.manifests import manifest
 from support.tiny import llama, tokenizer
 
-from cogen.checkpoints.cache import cache_dir
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.model import open_folder
 from cogen.cli.main import main
 from cogen.errors import TrainError
-from cogen.forge import publish as publishing
+from cogen.files import cache_dir
+from cogen.forge import package as publishing
 from cogen.forge.blocks import encode, pack, separator_id
 from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import Document
-from cogen.forge.publish import publish, to_toml
+from cogen.forge.package import publish, to_toml
 from cogen.forge.recipe import Training
 from cogen.forge.train import train, trainable
 from cogen.spec.expert import ExpertSpec

@@ -15,20 +15,20 @@ import torch
 from safetensors.torch import load_file
 from support.tiny import logits
 
-from cogen.artifacts.fuse import fuse, wishes
 from cogen.artifacts.lock import read_lock
 from cogen.checkpoints.load import applied, load_model
 from cogen.checkpoints.model import open_folder
 from cogen.checkpoints.safetensors_file import SafetensorsWriter
 from cogen.errors import CogenError, PlanError, UsageError
-from cogen.fusion import engine
-from cogen.fusion.engine import planned_outputs, write_candidate, write_composite
-from cogen.fusion.measure import _with
-from cogen.fusion.merge.task_arithmetic import task_arithmetic
+from cogen.fusion.merge import outputs as engine
+from cogen.fusion.merge.measure import _with
+from cogen.fusion.merge.outputs import planned_outputs, write_candidate, write_composite
 from cogen.fusion.plan import refuse_moved
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
-from cogen.fusion.stream import Engine
+from cogen.merging.engine import Engine
+from cogen.merging.methods.task_arithmetic import task_arithmetic
+from cogen.runs.fuse import fuse, wishes
 
 NONE = FuseRecipe(level="none", scale=0.6)
 
@@ -168,7 +168,7 @@ class TestComposite:
 
 
 class TestFuse:
-    """From plan to folder, through :func:`cogen.artifacts.fuse.fuse`."""
+    """From plan to folder, through :func:`cogen.runs.fuse.fuse`."""
 
     def run(self, machine: Any, recipe: FuseRecipe, output: Path, **options: Any) -> Any:
         plan, inputs = make_plan(machine, recipe)

@@ -16,16 +16,16 @@ from safetensors.torch import load_file
 
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import write_safetensors
-from cogen.fusion.engine import changed_names
-from cogen.fusion.merge import order
-from cogen.fusion.merge.linear import linear
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
-from cogen.fusion.merge.order import largest
-from cogen.fusion.merge.task_arithmetic import task_arithmetic
-from cogen.fusion.merge.ties import ties
-from cogen.fusion.operands import Stored
-from cogen.fusion.stream import Engine, Merge, Output
+from cogen.fusion.merge.outputs import changed_names
+from cogen.merging.engine import Engine, Merge, Output
+from cogen.merging.kernels import order
+from cogen.merging.kernels.order import largest
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
+from cogen.merging.methods.linear import linear
+from cogen.merging.methods.task_arithmetic import task_arithmetic
+from cogen.merging.methods.ties import ties
+from cogen.merging.operands import Stored
 
 DTYPES = ("bfloat16", "float16", "float32")
 METHODS: dict[str, tuple[Any, dict[str, float]]] = {

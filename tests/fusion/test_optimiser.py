@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cogen.fusion.optimiser import Optimiser
+from cogen.fusion.merge.optimiser import Optimiser
 
 Point = dict[str, float]
 SPACE = {"density": (0.1, 1.0), "scale": (0.0, 2.0)}

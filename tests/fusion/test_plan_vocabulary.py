@@ -14,11 +14,11 @@ from support.tiny import llama, save_model, tokenizer
 from support.tokenizers import OTHER_WORDS, bytewise
 
 from cogen.checkpoints.load import load_tokenizer
-from cogen.fusion.engine import planned_outputs, write_composite
-from cogen.fusion.merge.task_arithmetic import task_arithmetic
+from cogen.fusion.merge.outputs import planned_outputs, write_composite
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
-from cogen.fusion.stream import Copy, Engine
+from cogen.merging.engine import Copy, Engine
+from cogen.merging.methods.task_arithmetic import task_arithmetic
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 UNION = FuseRecipe(level="none", scale=0.6, tokenizer="union")

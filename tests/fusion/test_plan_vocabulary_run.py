@@ -13,7 +13,6 @@ from support.lexicons import END, START, save_expert
 from support.tiny import save_model, tokenizer
 from support.tokenizers import OTHER_WORDS, bytewise
 
-from cogen.artifacts.fuse import fuse, wishes
 from cogen.artifacts.lock import read_lock
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.files import OpenFiles
@@ -22,11 +21,12 @@ from cogen.checkpoints.model import open_folder
 from cogen.cli.main import main
 from cogen.errors import CogenError, CompatibilityError, EvalError, PlanError, SpecError, UsageError
 from cogen.evals import count_tokens, model_digest, run_suites
-from cogen.fusion import calibration, measure
+from cogen.fusion.merge import calibration, measure
 from cogen.fusion.plan import Plan, moved, refuse_moved
 from cogen.fusion.planner import find_method, make_plan
 from cogen.fusion.recipe import FuseRecipe, read_fuse_recipe
 from cogen.host import Host
+from cogen.runs.fuse import fuse, wishes
 
 NONE = FuseRecipe(level="none", scale=0.6)
 UNION = NONE.model_copy(update={"tokenizer": "union"})
@@ -263,7 +263,7 @@ class TestAgain:
         """At 1 and 2 threads with empty caches, from the lock alone; without searching."""
         first = run(machine, SEARCH.model_copy(update={"transplant": transplant}), tmp_path / "out")
         lock, threads = read_lock(tmp_path / "out"), torch.get_num_threads()
-        monkeypatch.setattr("cogen.fusion.search.measure_candidate", None)
+        monkeypatch.setattr("cogen.fusion.merge.search.measure_candidate", None)
         try:
             for count in (1, 2):
                 monkeypatch.setenv("COGEN_CACHE", str(tmp_path / f"cache{count}"))

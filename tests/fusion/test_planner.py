@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cogen.artifacts.fuse import wishes
 from cogen.errors import CogenError, CompatibilityError, PlanError, SpecError, UsageError
 from cogen.fusion.plan import Plan, moved, read_plan, refuse_moved
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import TOTALS, FuseRecipe, read_fuse_recipe
 from cogen.host import Host
+from cogen.runs.fuse import wishes
 
 NONE = FuseRecipe(level="none", scale=0.5)
 ZERO = "sha256:" + "0" * 64

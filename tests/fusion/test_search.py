@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.artifacts.fuse import fuse, wishes
 from cogen.artifacts.lock import read_lock
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion import measure
-from cogen.fusion import search as module
-from cogen.fusion.measure import Trial, measure_candidate
-from cogen.fusion.merge.greedy_soup import greedy
+from cogen.fusion.merge import measure
+from cogen.fusion.merge import search as module
+from cogen.fusion.merge.measure import Trial, measure_candidate
+from cogen.fusion.merge.search import Choice, search
 from cogen.fusion.planner import find_method, make_plan
 from cogen.fusion.recipe import FuseRecipe
-from cogen.fusion.search import Choice, search
+from cogen.merging.methods.greedy_soup import greedy
+from cogen.runs.fuse import fuse, wishes
 
 TIES = FuseRecipe(method="ties", search=5, space={"density": (0.1, 1.0), "weight.e1": (0.0, 2.0)})
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cogen.artifacts.fuse import wishes
 from cogen.errors import SpecError, UsageError
+from cogen.fusion.merge.search import first_point
 from cogen.fusion.planner import find_method, make_plan
 from cogen.fusion.recipe import TOTALS, FuseRecipe, Wish, mistake, read_fuse_recipe
-from cogen.fusion.search import first_point
+from cogen.runs.fuse import wishes
 
 PER_LAYER = Wish(weight=(0.5, 1.5))
 RECIPES = {

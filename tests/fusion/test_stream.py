@@ -17,15 +17,15 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import SafetensorsWriter, read_header
 from cogen.errors import CogenError, SourceError
-from cogen.fusion import engine as plan_engine
-from cogen.fusion.engine import write_outputs
-from cogen.fusion.merge.combine import combine
-from cogen.fusion.merge.linear import linear
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import BLOCK, Block, Stack, method
-from cogen.fusion.merge.statistics import folded_sum, tensor_gram
-from cogen.fusion.operands import Rows, Stored, fingerprint
-from cogen.fusion.stream import Copy, Engine, Merge, Output
+from cogen.fusion.merge import outputs as plan_engine
+from cogen.fusion.merge.outputs import write_outputs
+from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.merging.kernels.combine import combine
+from cogen.merging.kernels.statistics import folded_sum, tensor_gram
+from cogen.merging.memory import InMemory
+from cogen.merging.method import BLOCK, Block, Stack, method
+from cogen.merging.methods.linear import linear
+from cogen.merging.operands import Rows, Stored, fingerprint
 
 SHAPES = {"wide": (700, 900), "long": (3 * BLOCK + 17,), "number": (), "one": (1,), "none": (0, 4), "cube": (5, 6, 7)}
 
@@ -260,8 +260,8 @@ class TestFailures:
             "import resource, signal, sys; from pathlib import Path\n"
             "from cogen.checkpoints.model import open_folder\n"
             "from cogen.errors import CogenError\n"
-            "from cogen.fusion.engine import write_outputs\n"
-            "from cogen.fusion.stream import Copy, Engine, Output\n"
+            "from cogen.fusion.merge.outputs import write_outputs\n"
+            "from cogen.merging.engine import Copy, Engine, Output\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
             "model = open_folder(Path(sys.argv[1]))\n"

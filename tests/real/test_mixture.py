@@ -11,12 +11,12 @@ import torch
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder, open_weights
 from cogen.cli.main import main
-from cogen.fusion.merge.linear import linear
 from cogen.fusion.moe.insight import only
 from cogen.fusion.moe.write import write_mixture
 from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Host
+from cogen.merging.methods.linear import linear
 
 pytestmark = pytest.mark.network
 

@@ -14,7 +14,7 @@ from support.servers import send, serving
 
 from cogen.cli.main import main
 from cogen.errors import CogenError, UsageError
-from cogen.sharing.find import Wish, choose, read_index
+from cogen.sharing.search import Wish, choose, read_index
 from cogen.sharing.sizes import shown, size_range
 
 

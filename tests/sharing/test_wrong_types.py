@@ -17,7 +17,8 @@ from cogen.cli.main import main
 from cogen.errors import CogenError
 from cogen.remote import client as remote
 from cogen.remote.client import Client
-from cogen.sharing import binding, find, index, login, resolve, signatures
+from cogen.sharing import binding, index, login, resolve, signatures
+from cogen.sharing import search as find
 from cogen.sharing.names import Listed
 from cogen.trust.registries import Registry
 

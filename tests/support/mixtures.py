@@ -17,8 +17,8 @@ def assemble(machine: Any, output: Path, *, routers: Path | None = None, **wishe
 
 def carry_out(machine: Any, recipe: Any, output: Path, **options: Any) -> Any:
     """Plan and fuse."""
-    from cogen.artifacts.fuse import fuse
     from cogen.fusion.planner import make_plan, resolve_method
+    from cogen.runs.fuse import fuse
 
     plan, inputs = make_plan(machine, recipe)
     method = resolve_method(machine, plan.method, plan.parameters)
@@ -36,9 +36,9 @@ def evolve(
     level: Any = None,
 ) -> tuple[Any, str]:
     """``cogen fuse --onto composite``: the outcome, and what the command says."""
-    from cogen.artifacts.evolve import evolved, reusable
-    from cogen.artifacts.fuse import fuse
     from cogen.fusion.planner import make_plan, resolve_method
+    from cogen.runs.fuse import fuse
+    from cogen.runs.update import evolved, reusable
 
     lock, recipe = evolved(composite, add, remove, level)
     plan, inputs = make_plan(machine, recipe)

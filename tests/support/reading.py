@@ -1,4 +1,4 @@
-"""Every kind of tokenizer that texts are read with, as :class:`cogen.fusion.distill.encode.Encoder`."""
+"""Every kind of tokenizer that texts are read with, as :class:`cogen.fusion.distill.alignment.encode.Encoder`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.texts import Item
 from support.tiny import WORDS
 from support.tokenizers import OTHER_WORDS, bytewise, pieces, wordpieces

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cogen.fusion.distill.encode import Encoded, Encoder
-from cogen.fusion.distill.teacher import LocalTeacher
+from cogen.fusion.distill.alignment.encode import Encoded, Encoder
+from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.teacher import LocalTeacher
 from cogen.fusion.distill.texts import Item
-from cogen.fusion.distill.wanted import Wanted
 from support.tiny import WORDS, llama, tokenizer
 
 ALL = Wanted(logprob=True, boundary=True, top=5, sparse=12)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import choice, summary, words
+from cogen.artifacts import choice, summary
+from cogen.artifacts import descriptions as words
 from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 from cogen.markdown import plain as md
@@ -40,7 +41,7 @@ def write_card(folder: Path, lock: Lock, matrix: Matrix | None, experts: Sequenc
     :param experts: the experts of the plan, for the licences of the texts behind them; without them the card says
         where those stand.
     """
-    from cogen.checkpoints.cache import atomic_write
+    from cogen.files import atomic_write
 
     text = f"---\n{_metadata(lock, matrix, experts).to_yaml()}\n---\n\n" + _body(lock, matrix, experts)
     atomic_write(folder / CARD_NAME, text.encode())

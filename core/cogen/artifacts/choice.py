@@ -11,9 +11,9 @@ from cogen.artifacts import summary
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import LockedTrial
-    from cogen.fusion.measure import Trial
-    from cogen.fusion.merge.parameters import Setting
+    from cogen.fusion.merge.measure import Trial
     from cogen.fusion.plan import Plan, PlannedExpert
+    from cogen.merging.parameters import Setting
 
 _WEIGHT = "weight."
 

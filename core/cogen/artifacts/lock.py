@@ -23,7 +23,7 @@ from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
-    from cogen.fusion.measure import Trial
+    from cogen.fusion.merge.measure import Trial
 
 LOCK_NAME = "cogen.lock"
 LOCK_VERSION: Literal[1] = 1
@@ -37,7 +37,7 @@ _HINT = "`cogen fuse` writes one into the composite's folder"
 
 
 class LockedTrial(Frozen):
-    """One candidate that was measured; the fields of :class:`cogen.fusion.measure.Trial`."""
+    """One candidate that was measured; the fields of :class:`cogen.fusion.merge.measure.Trial`."""
 
     scale: float
     objective: float | None
@@ -190,7 +190,7 @@ def software_versions() -> dict[str, str]:
 
 def write_lock(lock: Lock, path: Path) -> None:
     """JSON with sorted keys, two spaces and a newline at the end; whole or not at all."""
-    from cogen.checkpoints.cache import atomic_write
+    from cogen.files import atomic_write
 
     text = json.dumps(lock.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     atomic_write(path, (text + "\n").encode())

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir, locked
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import SourceError
+from cogen.files import atomic_folder, atomic_write, cache_dir, locked
 
 #: Raised when the conversion itself changes, so that old cache entries are not reused.
 _VERSION = 1

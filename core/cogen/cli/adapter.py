@@ -36,8 +36,8 @@ def concat(
 
     Its difference is the weighted sum of theirs, to float32 rounding, and its rank the sum of theirs.
     """
-    from cogen.fusion.adapters.concat import refuse_misfit, write_concatenated
-    from cogen.fusion.adapters.write import new_folder
+    from cogen.merging.lora.concat import refuse_misfit, write_concatenated
+    from cogen.merging.lora.write import new_folder
 
     found, weights = _adapters(adapters)
     if base is not None:
@@ -60,8 +60,8 @@ def merge(
     output: Folder,
 ) -> None:
     """Merge LoRA adapters into their base: one plain checkpoint, base plus the weighted sum of their differences."""
-    from cogen.fusion.adapters.merge import write_merged
-    from cogen.fusion.adapters.write import new_folder
+    from cogen.merging.lora.merge import write_merged
+    from cogen.merging.lora.write import new_folder
 
     found, weights = _adapters(adapters)
     root = _model(base)
@@ -88,9 +88,9 @@ def extract(
 
     kept is the share of a difference's squared Frobenius norm that its factors hold: 1 is a lossless adapter.
     """
-    from cogen.fusion.adapters.extract import extract as extracted
-    from cogen.fusion.adapters.extract import listed
-    from cogen.fusion.adapters.write import new_folder, write_adapter
+    from cogen.merging.lora.extract import extract as extracted
+    from cogen.merging.lora.extract import listed
+    from cogen.merging.lora.write import new_folder, write_adapter
 
     whole, root = _model(model), _model(base)
     names = whole.tensors.keys() | root.tensors.keys()

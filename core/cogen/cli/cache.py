@@ -16,8 +16,8 @@ def command(
     yes: Annotated[bool, typer.Option("--yes", help="Clear without asking.")] = False,
 ) -> None:
     """Show or clear our cache: weights, texts, results, training runs. The Hub's own cache is not touched."""
-    from cogen.checkpoints.cache import cache_dir
     from cogen.errors import UsageError
+    from cogen.files import cache_dir
 
     if action not in ("show", "clear"):
         raise UsageError(f"cogen cache has no action {action!r}", hint="use show or clear")

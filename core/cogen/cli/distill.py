@@ -27,12 +27,12 @@ def run(host: Host, plan: Plan, inputs: DistillInputs, output: Path, replay: Loc
 
     :raises UsageError: ``output`` holds something that is not ours.
     """
-    from cogen.artifacts.distill import fuse_distilled
-    from cogen.artifacts.fuse import REPORT
     from cogen.artifacts.summary import against_control
     from cogen.cli.fuse import result
     from cogen.cli.matrix import show_matrix
-    from cogen.cli.told import Told
+    from cogen.cli.progress import Told
+    from cogen.runs.distill import fuse_distilled
+    from cogen.runs.fuse import REPORT
 
     show_plan(plan)
     chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.common.experts]

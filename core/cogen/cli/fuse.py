@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cogen.cli import from_mergekit as mergekit
+from cogen.cli import merge as mergekit
 from cogen.cli.output import out
 from cogen.cli.plan import (
     ChatTemplate,
@@ -33,7 +33,7 @@ from cogen.cli.plan import (
     read_wishes,
     show,
 )
-from cogen.cli.told import Told
+from cogen.cli.progress import Told
 
 
 def command(
@@ -94,14 +94,15 @@ def command(
     if from_mergekit is not None:
         mergekit.run(from_mergekit, output, threads, shard_size, seed)
         return
-    from cogen.artifacts import choice, words
-    from cogen.artifacts.evolve import evolved, reusable
-    from cogen.artifacts.fuse import REPORT, ROUTER, fuse, refuse_foreign, wishes
+    from cogen.artifacts import choice
+    from cogen.artifacts import descriptions as words
     from cogen.artifacts.lock import read_lock
     from cogen.errors import UsageError
     from cogen.fusion.plan import read_plan, refuse_moved
     from cogen.fusion.planner import make_plan, resolve_method, strategy_of
     from cogen.host import Host
+    from cogen.runs.fuse import REPORT, ROUTER, fuse, refuse_foreign, wishes
+    from cogen.runs.update import evolved, reusable
 
     refuse_foreign(output)
     asked = experts or strategy or method or scale or parameter or recipe or search is not None or tune

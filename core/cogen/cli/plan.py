@@ -101,7 +101,7 @@ def command(
     ] = None,
 ) -> None:
     """Say what `cogen fuse` would do with the same arguments, and what it costs. Nothing is built."""
-    from cogen.checkpoints.cache import atomic_write
+    from cogen.files import atomic_write
     from cogen.fusion.planner import make_plan, strategy_of
     from cogen.host import Host
 
@@ -227,7 +227,8 @@ def _passes(cost: Any) -> str:
 
 def show(plan: Any, lock: Any = None) -> None:
     """The plan for people; with a lock, as it will be replayed."""
-    from cogen.artifacts import choice, words
+    from cogen.artifacts import choice
+    from cogen.artifacts import descriptions as words
 
     locked = lock.parameters if lock else {}
     rows = [

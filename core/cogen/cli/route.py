@@ -32,10 +32,10 @@ def run(host: Host, recipe: FuseRecipe, output: Path) -> None:
 
     :raises UsageError, CompatibilityError: a wish that a route cannot grant, or a folder that is not ours.
     """
-    from cogen.cli.told import Told
-    from cogen.fusion.folder import refuse_foreign
-    from cogen.fusion.route.build import build_route
+    from cogen.cli.progress import Told
     from cogen.fusion.route.plan import plan_route
+    from cogen.merging.output_folder import refuse_foreign
+    from cogen.runs.route import build_route
 
     refuse_foreign(output)
     start = time.monotonic()
@@ -124,9 +124,9 @@ def measure_folder(
     """
     from cogen.evals import count_tokens
     from cogen.fusion.route import open_members, read_route, refuse_moved
-    from cogen.fusion.route.build import open_router
     from cogen.fusion.route.measure import measure_routed, route_documents
     from cogen.fusion.route.plan import chooser
+    from cogen.runs.route import open_router
 
     manifest = read_route(folder)
     experts = refuse_moved(host, manifest)
@@ -169,8 +169,8 @@ class Conversation:
     def __init__(self, host: Host, folder: Path) -> None:
         from cogen.evals.matrix import BASE
         from cogen.fusion.route import read_route, refuse_moved
-        from cogen.fusion.route.build import open_router
         from cogen.fusion.route.members import OneAtATime, open_base, open_expert
+        from cogen.runs.route import open_router
 
         manifest = read_route(folder)
         members: dict[str, Any] = {

@@ -32,7 +32,7 @@ def command(
         if plan:
             _show_plan(prepared, cost)
             return
-    from cogen.forge.publish import publish
+    from cogen.forge.package import publish
 
     training = prepared.recipe.training
     with out.progress(training.steps, "training", unit="steps") as bar:

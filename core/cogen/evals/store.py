@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.cache import atomic_write, cache_dir
 from cogen.evals.bound import BoundSuite
 from cogen.evals.results import SuiteResult
 from cogen.evals.settings import QUICK_TOKENS, RESULT_FORMAT, Level, Part, Settings
 from cogen.evals.task import Task
+from cogen.files import atomic_write, cache_dir
 from cogen.spec.expert import canonical_digest
 
 

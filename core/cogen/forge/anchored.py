@@ -24,7 +24,7 @@ import torch
 from transformers import Trainer
 
 from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
-from cogen.forge.pair import pairs
+from cogen.forge.anchored_block import pairs
 from cogen.forge.recipe import Training
 
 #: The rows' state inside a checkpoint of the run.

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from cogen.checkpoints.cache import cache_dir, locked
 from cogen.checkpoints.digests import check_file
 from cogen.checkpoints.sources import Talk
 from cogen.errors import SourceError
+from cogen.files import cache_dir, locked
 from cogen.forge.recipe import CorpusSource
 
 _MEMBER_LIMIT = 64 << 20

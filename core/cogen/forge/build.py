@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.bases import BASES
-from cogen.checkpoints.cache import atomic_folder, atomic_write, cache_dir, locked
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
@@ -21,11 +20,12 @@ from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_s
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import TrainError
 from cogen.evals import model_digest
+from cogen.files import atomic_folder, atomic_write, cache_dir, locked
 from cogen.forge.blocks import encode, pack
 from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
-from cogen.forge.start import Start, begin, general_blocks, some_texts
+from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
@@ -104,7 +104,7 @@ def plan(prepared: Prepared) -> Estimate:
         if training.mode == "anchored":
             import torch
 
-            from cogen.forge.pair import pair_up
+            from cogen.forge.anchored_block import pair_up
 
             # The rows' values cost nothing; reading some text for them, before the first step, is not counted.
             shape = len(model.get_decoder().layers), model.config.hidden_size
@@ -179,7 +179,7 @@ def _train_into(prepared: Prepared, result: Path, report: Report) -> None:
             model.save_pretrained(part)
             _round_adapter(part)
         if start is not None:
-            from cogen.forge.pair import rows
+            from cogen.forge.anchored_block import rows
 
             # Not rounded: a mixture rounds them to its own dtype.
             write_safetensors(part / ROUTER, {"rows": rows(model)})

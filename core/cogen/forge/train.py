@@ -13,7 +13,7 @@ from cogen.training.trainer import Report, common_arguments, last_checkpoint, qu
 if TYPE_CHECKING:
     import torch
 
-    from cogen.forge.start import Start
+    from cogen.forge.router_init import Start
 
 
 def trainable(model: Any, training: Training, home: Path = Path()) -> Any:
@@ -48,7 +48,7 @@ def train(
     with quiet_trainer():
         model = trainable(model, training, home)
     if start is not None:
-        from cogen.forge.pair import pair_up
+        from cogen.forge.anchored_block import pair_up
 
         model = pair_up(model, start.rows, start.scale)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
-from cogen.fusion.vocabulary import Vocabulary
-from cogen.fusion.vocabulary.tensors import layout
 from cogen.host import Expert
+from cogen.merging.vocabulary import Vocabulary
+from cogen.merging.vocabulary.tensors import layout
 from cogen.spec.model import BaseRef
 
 #: What works for experts that share nothing.

@@ -9,13 +9,13 @@ from typing import Any
 
 from cogen.checkpoints.digests import file_digest
 from cogen.evals import BoundSuite, count_tokens
-from cogen.fusion.composite import nbytes
-from cogen.fusion.merge.method import BLOCK
+from cogen.fusion.merge.shapes import nbytes
+from cogen.fusion.merge.space import Sought
 from cogen.fusion.plan import Cost, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
-from cogen.fusion.space import Sought
-from cogen.fusion.stream import usable_cores
 from cogen.host import Expert
+from cogen.merging.engine import usable_cores
+from cogen.merging.method import BLOCK
 
 
 def planned_suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any) -> tuple[PlannedSuite, ...]:

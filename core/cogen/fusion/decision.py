@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from cogen.fusion.plan import PlannedVocabulary
-from cogen.fusion.vocabulary import Vocabulary
+from cogen.merging.vocabulary import Vocabulary
 from cogen.spec.expert import canonical_digest
 
 

@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError
 
 from cogen.errors import PlanError, SpecError
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.merge.parameters import Setting
 from cogen.fusion.recipe import Level, Routing, Transplant
+from cogen.merging.parameters import Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef, Dtype

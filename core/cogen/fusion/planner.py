@@ -18,21 +18,21 @@ from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import UsageError
 from cogen.evals import GENERAL, BoundSuite, general_suites, suites_of
 from cogen.fusion.compatible import license_of, one_lineage, one_tokenizer, refuse_forbidden, same_tensors
-from cogen.fusion.composite import changed_names, extents
 from cogen.fusion.costs import planned_cost, planned_suites
 from cogen.fusion.decision import planned_vocabulary
-from cogen.fusion.lexicon import Lexicon, make_lexicon, refuse_lexicon
-from cogen.fusion.merge.method import Method, whole_tensor
-from cogen.fusion.merge.parameters import for_tensor
+from cogen.fusion.merge.shapes import changed_names, extents
+from cogen.fusion.merge.space import Sought, sought
+from cogen.fusion.merge.tokenizer import Lexicon, make_lexicon, refuse_lexicon
 from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
 from cogen.fusion.moe.targets import DENSE
-from cogen.fusion.moe.wish import pick_strategy, refuse_mixture, refuse_wishes_of_mixture
+from cogen.fusion.moe.validate import pick_strategy, refuse_mixture, refuse_wishes_of_mixture
 from cogen.fusion.plan import Note, Plan, PlannedExpert
 from cogen.fusion.recipe import FuseRecipe, Strategy
 from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
-from cogen.fusion.space import Sought, sought
 from cogen.host import Expert, Host
+from cogen.merging.method import Method, whole_tensor
+from cogen.merging.parameters import for_tensor
 from cogen.spec.expert import canonical_digest
 
 
@@ -130,7 +130,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
 
 
 def strategy_of(host: Host, recipe: FuseRecipe) -> Strategy:
-    """What the wishes come to on what is installed; see :func:`~cogen.fusion.moe.wish.pick_strategy`."""
+    """What the wishes come to on what is installed; see :func:`~cogen.fusion.moe.validate.pick_strategy`."""
     return pick_strategy(chosen_experts(host, recipe), recipe)
 
 

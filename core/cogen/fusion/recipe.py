@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_v
 
 from cogen.errors import SpecError
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.merge.parameters import Conditional, Setting
+from cogen.merging.parameters import Conditional, Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 
 #: What pydantic calls the possible types of a field in the place of an error.

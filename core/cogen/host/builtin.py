@@ -49,4 +49,4 @@ def cogen_sources(register: Callable[[str, str], None]) -> None:
 def cogen_fusion_methods(register: Callable[[str, str], None]) -> None:
     """The methods of the strategy ``merge``."""
     for name in METHODS:
-        register(name, f"cogen.fusion.merge.{name}:{name}")
+        register(name, f"cogen.merging.methods.{name}:{name}")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.bases import BASES
-from cogen.checkpoints.cache import atomic_folder
 from cogen.checkpoints.digests import file_digest
 from cogen.errors import UsageError
+from cogen.files import atomic_folder
 from cogen.scaffold.adapter import SHAPES, write_adapter
 from cogen.spec.expert import ExpertSpec
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from cogen.checkpoints.cache import cache_dir, locked
 from cogen.errors import DigestError, SpecError
+from cogen.files import cache_dir, locked
 from cogen.remote.client import Client, quoted
 from cogen.sharing import beside, environment, project
 from cogen.sharing.binding import Bound

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.cache import atomic_write, cache_dir
 from cogen.errors import CogenError, DigestError, SourceError
+from cogen.files import atomic_write, cache_dir
 from cogen.remote import said
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError

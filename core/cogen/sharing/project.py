@@ -151,6 +151,6 @@ def _table(document: TOMLDocument, path: Path) -> Any:
 def _write(path: Path, document: TOMLDocument) -> None:
     import tomlkit
 
-    from cogen.checkpoints.cache import atomic_write
+    from cogen.files import atomic_write
 
     atomic_write(path, tomlkit.dumps(document).encode())

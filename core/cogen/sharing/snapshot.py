@@ -76,7 +76,7 @@ def _alone() -> Iterator[bool]:
     """Does nobody else install into this environment, for the length of a ``with``? A killed process holds nothing."""
     from filelock import FileLock, Timeout
 
-    from cogen.checkpoints.cache import cache_dir
+    from cogen.files import cache_dir
 
     place = cache_dir() / "environments" / f"{hashlib.sha256(sys.prefix.encode()).hexdigest()[:16]}.lock"
     place.parent.mkdir(exist_ok=True)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from cogen.checkpoints.cache import cache_dir
 from cogen.checkpoints.digests import sha256_file
 from cogen.checkpoints.sources.registry import place_of
 from cogen.errors import CogenError, UsageError
+from cogen.files import cache_dir
 from cogen.host import Host
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError

@@ -29,7 +29,7 @@ def trainable(model: Any, mode: Mode, rank: int, alpha: int, dropout: float = 0.
 
     full: everything. lora: LoRA on every linear layer but the head. ffn: LoRA on the feed-forward
     layers alone, everything else frozen — what stacking experts into a sparse model needs. anchored: as ffn;
-    :func:`cogen.forge.pair.pair_up` adds the router rows.
+    :func:`cogen.forge.anchored_block.pair_up` adds the router rows.
     """
     if mode == "full":
         return model.requires_grad_(True)

@@ -15,7 +15,7 @@ from cogen.checkpoints.adapter import read_adapter
 from cogen.cli.adapter import _name, _weighted
 from cogen.cli.main import main
 from cogen.errors import UsageError
-from cogen.fusion.adapters.write import new_folder
+from cogen.merging.lora.write import new_folder
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> Any:
@@ -145,7 +145,7 @@ def test_what_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "theirs"]
 
 
-@pytest.mark.parametrize("step", ["cogen.fusion.adapters.extract.factorized", "cogen.fusion.adapters.write.json.dumps"])
+@pytest.mark.parametrize("step", ["cogen.merging.lora.extract.factorized", "cogen.merging.lora.write.json.dumps"])
 def test_an_interruption_leaves_nothing(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

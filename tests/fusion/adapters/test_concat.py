@@ -17,8 +17,8 @@ from cogen.checkpoints.adapter import LoraAdapter, read_adapter
 from cogen.checkpoints.model import open_folder
 from cogen.checkpoints.safetensors_file import read_tensor
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.adapters.concat import base_name, concatenated, refuse_misfit, write_concatenated
-from cogen.fusion.adapters.write import write_adapter
+from cogen.merging.lora.concat import base_name, concatenated, refuse_misfit, write_concatenated
+from cogen.merging.lora.write import write_adapter
 
 Q = "model.layers.0.self_attn.q_proj"
 

@@ -19,9 +19,9 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.cli.output import Progress
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.adapters.extract import extract, linear_weights
-from cogen.fusion.adapters.merge import write_merged
-from cogen.fusion.adapters.write import write_adapter
+from cogen.merging.lora.extract import extract, linear_weights
+from cogen.merging.lora.merge import write_merged
+from cogen.merging.lora.write import write_adapter
 
 Q = "model.layers.0.self_attn.q_proj"
 

@@ -18,8 +18,8 @@ from cogen.checkpoints.load import applied, load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.cli.output import Progress
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.adapters.concat import write_concatenated
-from cogen.fusion.adapters.merge import Difference, write_merged
+from cogen.merging.lora.concat import write_concatenated
+from cogen.merging.lora.merge import Difference, write_merged
 
 Q = "model.layers.0.self_attn.q_proj"
 DTYPES = ["bfloat16", "float16", "float32"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from cogen.fusion.adapters.svd import SMALL, factorized, randomized, squared_error, squared_norm
+from cogen.merging.lora.svd import SMALL, factorized, randomized, squared_error, squared_norm
 
 #: Singular values of 400 × 500 matrices: how those of weight differences may fall.
 SPECTRA: dict[str, Any] = {

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.reading import KINDS, encoder, ends, hard
 from support.tokenizers import TEXTS, bytewise, special
 
-from cogen.fusion.distill.align import Chunks, align
-from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.alignment.align import Chunks, align
+from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.texts import Item, Message
 
 #: Ends of tokens: they never fall, and some tokens have no width.

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import TrainError
-from cogen.fusion.distill.batches import needed, plan_batches, planned
 from cogen.fusion.distill.settings import Distillation
+from cogen.fusion.distill.student.batches import needed, plan_batches, planned
 
 lengths = st.lists(st.integers(2, 60), min_size=1, max_size=200)
 

@@ -63,7 +63,7 @@ def test_options_are_the_recipes_fields(machine: Any, texts: Path, capsys: Any) 
 
 def test_preferences_keep_odd_line_ends(tmp_path: Path) -> None:
     """U+2028 ends no line of JSON."""
-    from cogen.fusion.distill.preference.pairs import read_preferences
+    from cogen.fusion.distill.student.preference.pairs import read_preferences
 
     file = tmp_path / "pairs.jsonl"
     file.write_text('{"prompt": "p", "chosen": "one\u2028two", "rejected": "three"}\n', encoding="utf-8")
@@ -119,13 +119,13 @@ def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
     """Pairs of answers: afterwards the better ones are likelier against the worse ones than before."""
     import torch
 
-    from cogen.artifacts.distill import fuse_distilled
     from cogen.checkpoints.load import load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder
-    from cogen.fusion.distill.encode import Encoder
-    from cogen.fusion.distill.pairs import batch
-    from cogen.fusion.distill.preference.trainer import mean_logprobs
+    from cogen.fusion.distill.alignment.encode import Encoder
+    from cogen.fusion.distill.student.collate import batch
+    from cogen.fusion.distill.student.preference.trainer import mean_logprobs
     from cogen.fusion.distill.texts import Item, Message
+    from cogen.runs.distill import fuse_distilled
 
     pairs = [("what?", "the grid operator", "at every node"), ("who?", "power network", "current and voltage")]
     file = tmp_path / "pairs.jsonl"

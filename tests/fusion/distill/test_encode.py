@@ -13,8 +13,8 @@ from support.tiny import tokenizer
 from support.tokenizers import OTHER_WORDS, TEXTS, bytewise, pieces, special
 
 from cogen.errors import CompatibilityError, EvalError
-from cogen.fusion.distill.encode import Encoder
-from cogen.fusion.distill.ends import by_offsets
+from cogen.fusion.distill.alignment.encode import Encoder
+from cogen.fusion.distill.alignment.ends import by_offsets
 from cogen.fusion.distill.texts import Item, Message
 
 TEMPLATE = (

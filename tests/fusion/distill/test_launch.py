@@ -12,10 +12,10 @@ from fusion.distill.test_run import bits, built, recipe
 from safetensors.torch import load_file
 
 from cogen.errors import TrainError, UsageError
-from cogen.fusion.distill import launch
 from cogen.fusion.distill.compose import composed
-from cogen.fusion.distill.launch import MARK, command
 from cogen.fusion.distill.plan import plan_distillation
+from cogen.fusion.distill.student import launch
+from cogen.fusion.distill.student.launch import MARK, command
 
 TWO = "torchrun --standalone --nproc_per_node 2"
 #: On CPUs of one machine accelerate starts one process, however many it is told to.

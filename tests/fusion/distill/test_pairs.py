@@ -10,14 +10,14 @@ import torch
 from support.tiny import llama
 from support.tokenizers import OTHER_WORDS, bytewise, pieces
 
-from cogen.fusion.distill.corpus import Batches, Teaching, bits_per_byte
-from cogen.fusion.distill.encode import Encoded, Encoder
+from cogen.fusion.distill.alignment.encode import Encoded, Encoder
 from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.pairs import Taught, batch, pair
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.teacher import LocalTeacher
+from cogen.fusion.distill.student.collate import Taught, batch, pair
+from cogen.fusion.distill.student.corpus import Batches, Teaching, bits_per_byte
+from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.teacher import LocalTeacher
 from cogen.fusion.distill.texts import Item
-from cogen.fusion.distill.wanted import Wanted
 
 ITEMS = [Item("the grid operator 😀"), Item("мощность"), Item("the solver measures voltage at every node")]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from cogen.artifacts.distill import fuse_distilled
 from cogen.fusion.distill.losses.names import LOSSES
 from cogen.fusion.distill.plan import plan_distillation
 from cogen.fusion.recipe import FuseRecipe
+from cogen.runs.distill import fuse_distilled
 
 SMALL = {
     "tokens": 600,
@@ -122,8 +122,8 @@ def test_a_short_run_has_teachers_read_what_it_comes_to(
     mixed: Any, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mix: str
 ) -> None:
     """The bits are those of teachers that read everything; plan and progress count what is read."""
-    from cogen.fusion.distill import batches
-    from cogen.fusion.distill.teacher import LocalTeacher
+    from cogen.fusion.distill.student.trainer import batches
+    from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
     heard: list[int] = []
     plain = LocalTeacher.score
@@ -171,11 +171,11 @@ def test_micro_batches_sum_up_to_the_batch(
     from transformers import TrainingArguments
 
     from cogen.fusion.distill.compose import composed, teacher_of
-    from cogen.fusion.distill.corpus import Batches
     from cogen.fusion.distill.losses.balance import Balance
     from cogen.fusion.distill.losses.registry import needs_of
     from cogen.fusion.distill.run import Mentor, Method, School, _lessons, encoders, score
-    from cogen.fusion.distill.student import StudentTrainer
+    from cogen.fusion.distill.student.corpus import Batches
+    from cogen.fusion.distill.student.trainer import StudentTrainer
 
     monkeypatch.setattr(Balance, "scales", lambda self, logits, means, look, training=True: [1.0] * len(self.others))
 
@@ -222,8 +222,8 @@ def test_the_report_compares_with_the_control(mixed: Any, texts: Path, tmp_path:
 
 def test_a_lock_is_replayed(mixed: Any, texts: Path, tmp_path: Path) -> None:
     """The same bits from nothing but lock and experts."""
-    from cogen.artifacts.fuse import wishes
     from cogen.artifacts.lock import read_lock
+    from cogen.runs.fuse import wishes
 
     first = built(mixed, recipe(texts), tmp_path / "first")
     lock = read_lock(first.folder)

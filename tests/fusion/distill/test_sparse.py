@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.distill.sparse import pack, unpack
+from cogen.fusion.distill.teachers.sparse import pack, unpack
 
 
 def check(ids: np.ndarray, values: np.ndarray) -> np.ndarray:

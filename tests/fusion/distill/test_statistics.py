@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.teachers import ALL
 
 from cogen.errors import CompatibilityError
-from cogen.fusion.distill.statistics import LEAST, measure
-from cogen.fusion.distill.top import top_k
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.statistics import LEAST, measure
+from cogen.fusion.distill.teachers.top import top_k
 
 
 class TestStatistics:

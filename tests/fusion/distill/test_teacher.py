@@ -8,10 +8,10 @@ import torch
 from support.teachers import ALL, LINES, Counting, empty, encoded
 from support.tiny import llama, tokenizer
 
-from cogen.fusion.distill import teacher as module
-from cogen.fusion.distill.encode import Encoded
-from cogen.fusion.distill.teacher import LocalTeacher
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.alignment.encode import Encoded
+from cogen.fusion.distill.teachers import teacher as module
+from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
 
 class TestTeacher:

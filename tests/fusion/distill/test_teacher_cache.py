@@ -15,11 +15,11 @@ from support.teachers import ALL, LINES, Counting, empty, encoded
 from support.tiny import llama, tokenizer
 
 from cogen.errors import DigestError
-from cogen.fusion.distill import teacher_cache
-from cogen.fusion.distill.encode import Encoded
-from cogen.fusion.distill.teacher import LocalTeacher
-from cogen.fusion.distill.teacher_cache import TeacherCache, build
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.alignment.encode import Encoded
+from cogen.fusion.distill.teachers import cache as teacher_cache
+from cogen.fusion.distill.teachers.cache import TeacherCache, build
+from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
 
 @pytest.fixture(autouse=True)

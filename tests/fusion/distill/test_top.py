@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cogen.fusion.distill.top import top_k
+from cogen.fusion.distill.teachers.top import top_k
 
 
 def sorted_k(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,11 +11,11 @@ from fusion.merge.inputs import STORED, awkward, bits, merge, related
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.merge.arcee_fusion import arcee_fusion, divergence
-from cogen.fusion.merge.elementary import exp, log
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
-from cogen.fusion.merge.quantiles import order_statistics
+from cogen.merging.kernels.elementary import exp, log
+from cogen.merging.kernels.quantiles import order_statistics
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
+from cogen.merging.methods.arcee_fusion import arcee_fusion, divergence
 
 SETTINGS = settings(deadline=None)
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.breadcrumbs import breadcrumbs
-from cogen.fusion.merge.breadcrumbs_ties import breadcrumbs_ties
+from cogen.merging.methods.breadcrumbs import breadcrumbs
+from cogen.merging.methods.breadcrumbs_ties import breadcrumbs_ties
 
 SETTINGS = settings(deadline=None)
 SHARES = st.sampled_from([0.02, 0.1, 0.3, 0.5, 0.85, 0.9, 1.0])

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.nearswap import nearswap
-from cogen.fusion.merge.passthrough import passthrough
+from cogen.merging.methods.nearswap import nearswap
+from cogen.merging.methods.passthrough import passthrough
 
 SETTINGS = settings(deadline=None)
 FLOATS = st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6)

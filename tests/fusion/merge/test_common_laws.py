@@ -9,15 +9,15 @@ import pytest
 import torch
 from fusion.merge.inputs import ACCUMULATORS, STORED, awkward, bits, merge, normal, related
 
-from cogen.fusion.merge.arcee_fusion import arcee_fusion
-from cogen.fusion.merge.karcher import karcher
-from cogen.fusion.merge.method import BLOCK, Method
-from cogen.fusion.merge.model_stock import model_stock
-from cogen.fusion.merge.multislerp import multislerp
-from cogen.fusion.merge.nearswap import nearswap
-from cogen.fusion.merge.nuslerp import nuslerp
-from cogen.fusion.merge.passthrough import passthrough
-from cogen.fusion.merge.slerp import slerp
+from cogen.merging.method import BLOCK, Method
+from cogen.merging.methods.arcee_fusion import arcee_fusion
+from cogen.merging.methods.karcher import karcher
+from cogen.merging.methods.model_stock import model_stock
+from cogen.merging.methods.multislerp import multislerp
+from cogen.merging.methods.nearswap import nearswap
+from cogen.merging.methods.nuslerp import nuslerp
+from cogen.merging.methods.passthrough import passthrough
+from cogen.merging.methods.slerp import slerp
 
 
 class Case(NamedTuple):

@@ -10,9 +10,9 @@ import torch
 from fusion.merge.inputs import bits, related
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.consensus import added, agreed, averaged
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Block, Stack
+from cogen.merging.kernels.consensus import added, agreed, averaged
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Block, Stack
 
 WEIGHTS = [0.5, 0.3, -0.7]
 

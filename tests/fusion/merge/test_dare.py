@@ -10,10 +10,10 @@ import pytest
 import torch
 from fusion.merge.inputs import bits, related
 
-from cogen.fusion.merge.dare_linear import dare_linear, survivors
-from cogen.fusion.merge.dare_ties import dare_ties
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
+from cogen.merging.methods.dare_linear import dare_linear, survivors
+from cogen.merging.methods.dare_ties import dare_ties
 
 SIZE = 1 << 16
 WEIGHTS = [0.5, 0.3, 0.7]

@@ -11,11 +11,11 @@ import torch
 from fusion.merge.inputs import related
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.della import della
-from cogen.fusion.merge.della_linear import della_linear
-from cogen.fusion.merge.magprune import probabilities, survivors
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
+from cogen.merging.kernels.magprune import probabilities, survivors
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
+from cogen.merging.methods.della import della
+from cogen.merging.methods.della_linear import della_linear
 
 WEIGHTS = [0.5, 0.3, 0.7]
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.merge.exact import exact_sums
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
+from cogen.merging.kernels.exact import exact_sums
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
 
 
 def sums(values: torch.Tensor, block: int) -> list[float]:

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.merge.localize_and_stitch import localize_and_stitch
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
+from cogen.merging.methods.localize_and_stitch import localize_and_stitch
 
 NUMBERS = st.lists(st.integers(-12, 12).map(lambda n: n / 8), min_size=14, max_size=14)
 

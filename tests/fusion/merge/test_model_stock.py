@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.model_stock import model_stock
+from cogen.merging.methods.model_stock import model_stock
 
 SETTINGS = settings(deadline=None)
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.merge.ram import ram
-from cogen.fusion.merge.ramplus_tl import ramplus_tl
+from cogen.merging.methods.ram import ram
+from cogen.merging.methods.ramplus_tl import ramplus_tl
 
 SETTINGS = settings(deadline=None)
 #: Mostly unchanged, as after reinforcement learning; 0.5 is the threshold below, which is no change yet.

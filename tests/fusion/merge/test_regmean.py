@@ -11,9 +11,9 @@ from support import tiny
 
 from cogen.checkpoints.safetensors_file import read_tensor
 from cogen.errors import UsageError
-from cogen.fusion.calibration import read_grams, write_grams
-from cogen.fusion.merge.linear import linear
-from cogen.fusion.merge.regmean import regmean
+from cogen.fusion.merge.calibration import read_grams, write_grams
+from cogen.merging.methods.linear import linear
+from cogen.merging.methods.regmean import regmean
 
 
 def layers(count: int, rows: int = 7, columns: int = 5) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

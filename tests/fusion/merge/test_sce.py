@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
-from cogen.fusion.merge.sce import sce, selected, variance
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
+from cogen.merging.methods.sce import sce, selected, variance
 
 
 def reference(base: np.ndarray, experts: list[np.ndarray], weights: list[float], topk: float) -> np.ndarray:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.nuslerp import nuslerp
-from cogen.fusion.merge.slerp import slerp
+from cogen.merging.methods.nuslerp import nuslerp
+from cogen.merging.methods.slerp import slerp
 
 SETTINGS = settings(deadline=None)
 MODES = {

@@ -12,23 +12,23 @@ import torch
 from fusion.merge.inputs import ACCUMULATORS, STORED, awkward, bits, merge, normal, related
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.breadcrumbs import breadcrumbs
-from cogen.fusion.merge.breadcrumbs_ties import breadcrumbs_ties
-from cogen.fusion.merge.dare_linear import dare_linear
-from cogen.fusion.merge.dare_ties import dare_ties
-from cogen.fusion.merge.della import della
-from cogen.fusion.merge.della_linear import della_linear
-from cogen.fusion.merge.localize_and_stitch import localize_and_stitch
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import BLOCK, Method, Stack
-from cogen.fusion.merge.ram import ram
-from cogen.fusion.merge.ramplus_tl import ramplus_tl
-from cogen.fusion.merge.sce import sce
-from cogen.fusion.merge.task_arithmetic import task_arithmetic
-from cogen.fusion.merge.ties import ties
-from cogen.fusion.merge.ties_global import ties_global
-from cogen.fusion.merge.ties_peft import ties_peft
-from cogen.fusion.stream import Engine, Merge, Output
+from cogen.merging.engine import Engine, Merge, Output
+from cogen.merging.memory import InMemory
+from cogen.merging.method import BLOCK, Method, Stack
+from cogen.merging.methods.breadcrumbs import breadcrumbs
+from cogen.merging.methods.breadcrumbs_ties import breadcrumbs_ties
+from cogen.merging.methods.dare_linear import dare_linear
+from cogen.merging.methods.dare_ties import dare_ties
+from cogen.merging.methods.della import della
+from cogen.merging.methods.della_linear import della_linear
+from cogen.merging.methods.localize_and_stitch import localize_and_stitch
+from cogen.merging.methods.ram import ram
+from cogen.merging.methods.ramplus_tl import ramplus_tl
+from cogen.merging.methods.sce import sce
+from cogen.merging.methods.task_arithmetic import task_arithmetic
+from cogen.merging.methods.ties import ties
+from cogen.merging.methods.ties_global import ties_global
+from cogen.merging.methods.ties_peft import ties_peft
 
 
 class Case(NamedTuple):

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogen.errors import UsageError
-from cogen.fusion.merge.karcher import karcher
-from cogen.fusion.merge.multislerp import multislerp
-from cogen.fusion.merge.nuslerp import nuslerp
-from cogen.fusion.merge.slerp import slerp
+from cogen.merging.methods.karcher import karcher
+from cogen.merging.methods.multislerp import multislerp
+from cogen.merging.methods.nuslerp import nuslerp
+from cogen.merging.methods.slerp import slerp
 
 SETTINGS = settings(deadline=None)
 WEIGHTS = st.lists(st.floats(0.05, 3.0), min_size=1, max_size=5)

@@ -11,11 +11,11 @@ from fusion.merge.inputs import related
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.merge.method import Stack
-from cogen.fusion.merge.ties import ties
-from cogen.fusion.merge.ties_global import ties_global
-from cogen.fusion.merge.ties_peft import ties_peft
+from cogen.merging.memory import InMemory
+from cogen.merging.method import Stack
+from cogen.merging.methods.ties import ties
+from cogen.merging.methods.ties_global import ties_global
+from cogen.merging.methods.ties_peft import ties_peft
 
 SETTINGS = settings(deadline=None)
 #: Eighths: differences that are equal, zero or cancel are frequent, and nothing is rounded.

@@ -13,10 +13,10 @@ import torch
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
-from cogen.fusion.mergekit.plan import MergePlan, make_merge_plan
-from cogen.fusion.mergekit.recipe import read_recipe
-from cogen.fusion.mergekit.run import Merged, merge_recipe
-from cogen.fusion.mergekit.works import Work
+from cogen.merging.mergekit.plan import MergePlan, make_merge_plan
+from cogen.merging.mergekit.recipe import read_recipe
+from cogen.merging.mergekit.run import Merged, merge_recipe
+from cogen.merging.mergekit.steps import Work
 
 Tensors = dict[str, torch.Tensor]
 #: Rows of the vocabulary, width of the hidden state, and another width: all different.

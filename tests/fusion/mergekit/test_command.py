@@ -9,8 +9,8 @@ import pytest
 import torch
 from support.sites import run_python
 
-from cogen.cli.from_mergekit import peak_memory, size
 from cogen.cli.main import main
+from cogen.cli.merge import peak_memory, size
 from cogen.errors import UsageError
 
 from .conftest import Kitchen

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cogen.errors import CogenError, SpecError, UnsafeError
-from cogen.fusion.merge.parameters import Conditional
-from cogen.fusion.mergekit.document import read_document
-from cogen.fusion.mergekit.recipe import MergekitRecipe, read_recipe
-from cogen.fusion.mergekit.reference import Place, Reference, parse_reference
-from cogen.fusion.mergekit.settings import parse_setting, typed, value_of
+from cogen.merging.mergekit.document import read_document
+from cogen.merging.mergekit.recipe import MergekitRecipe, read_recipe
+from cogen.merging.mergekit.reference import Place, Reference, parse_reference
+from cogen.merging.mergekit.settings import parse_setting, typed, value_of
+from cogen.merging.parameters import Conditional
 
 
 def read(folder: Path, text: str) -> MergekitRecipe:

@@ -11,9 +11,9 @@ from support.tiny import llama, logits, save_model
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
-from cogen.fusion.mergekit.config import output_config
-from cogen.fusion.mergekit.models import Model
-from cogen.fusion.mergekit.reference import Place, Reference
+from cogen.merging.mergekit.config import output_config
+from cogen.merging.mergekit.models import Model
+from cogen.merging.mergekit.reference import Place, Reference
 
 from .conftest import Kitchen
 

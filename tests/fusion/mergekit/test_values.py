@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cogen.fusion.mergekit.methods import PEERS, REQUIRED
-from cogen.fusion.mergekit.works import common
+from cogen.merging.mergekit.methods import PEERS, REQUIRED
+from cogen.merging.mergekit.steps import common
 
 from .conftest import Kitchen
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.tiny import llama, logits, tokenizer
 
-from cogen.fusion.mergekit.templates import TEMPLATES
+from cogen.merging.mergekit.templates import TEMPLATES
 
 from .conftest import Kitchen
 

@@ -23,7 +23,7 @@ MOE = ["--strategy", "moe", "--routing", "hidden"]
 
 @pytest.fixture(autouse=True)
 def world(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    monkeypatch.setattr("cogen.fusion.moe.tuning.STEPS", 2)
+    monkeypatch.setattr("cogen.fusion.moe.train_routers.STEPS", 2)
     zoo = Zoo(world)
     machine = host(*(zoo.ffn(f"e{i}", i) for i in (1, 2, 3)))
     monkeypatch.setattr(Host, "discover", staticmethod(lambda *_, **__: machine))

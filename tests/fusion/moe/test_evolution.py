@@ -14,13 +14,13 @@ from support.families import dense
 from support.mixtures import Words, assemble, bits, carry_out, close, evolve, loaded
 from support.tiny import logits, save_adapter
 
-from cogen.artifacts.fuse import wishes
 from cogen.artifacts.lock import read_lock
 from cogen.checkpoints.adapter import LoraAdapter
 from cogen.errors import PlanError, UsageError
 from cogen.fusion.moe import routers
-from cogen.fusion.operands import Stored
 from cogen.fusion.recipe import TOTALS, FuseRecipe
+from cogen.merging.operands import Stored
+from cogen.runs.fuse import wishes
 
 EXACT = ["hidden", "embedding", "anchored"]
 
@@ -28,7 +28,7 @@ EXACT = ["hidden", "embedding", "anchored"]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routers, "Embedder", Words)
-    monkeypatch.setattr("cogen.fusion.moe.tuning.STEPS", 2)
+    monkeypatch.setattr("cogen.fusion.moe.train_routers.STEPS", 2)
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from cogen.checkpoints import model as checkpoints
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.safetensors_file import read_tensor
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion import stream
 from cogen.fusion.moe.insight import only
 from cogen.fusion.moe.targets import ffn_tensor
 from cogen.fusion.recipe import FuseRecipe
+from cogen.merging import engine as stream
 
 PRE_NORM = ["llama", "mistral", "qwen2", "qwen3"]
 NORM = "model.layers.{}.post_attention_layernorm.weight"

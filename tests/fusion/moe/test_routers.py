@@ -153,7 +153,7 @@ class TestTrained:
     @pytest.fixture(autouse=True)
     def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {"STEPS": 8, "LENGTH": 48, "LEARNING_RATE": 0.05}.items():
-            monkeypatch.setattr(f"cogen.fusion.moe.tuning.{name}", value)
+            monkeypatch.setattr(f"cogen.fusion.moe.train_routers.{name}", value)
 
     def divergence(self, folder: Path, experts: list[Any]) -> float:
         """KL(own expert ‖ mixture) of a token of the texts that it learned from, a pool as much as another."""
@@ -175,7 +175,7 @@ class TestTrained:
         self, zoo: Any, host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Against the rows that it starts from; all tensors but the routers are the same to the bit."""
-        monkeypatch.setattr("cogen.fusion.moe.tuning.STEPS", 24)
+        monkeypatch.setattr("cogen.fusion.moe.train_routers.STEPS", 24)
         world = zoo("llama-tied")
         experts = [world.ffn(f"e{i}", i) for i in (1, 2)]
         before = assemble(host(*experts), tmp_path / "before", routing="hidden").folder
@@ -193,14 +193,14 @@ class TestTrained:
         for name in ("one", "two"):
             monkeypatch.setenv("COGEN_CACHE", str(tmp_path / f"cache-{name}"))
             found.append(rows_of(assemble(host(*experts), tmp_path / name).folder))
-        monkeypatch.setattr("cogen.fusion.moe.tuning.load_model", lambda *_: pytest.fail("it trains again"))
+        monkeypatch.setattr("cogen.fusion.moe.train_routers.load_model", lambda *_: pytest.fail("it trains again"))
         found.append(rows_of(assemble(host(*experts), tmp_path / "three").folder))
         for other in found[1:]:
             assert all(torch.equal(other[id], found[0][id]) for id in found[0])
 
     def test_nothing_of_the_model_learns(self, zoo: Any, host: Any, tmp_path: Path) -> None:
         """No parameter but the routers' gets a gradient."""
-        from cogen.fusion.moe.tuning import Pool, tune
+        from cogen.fusion.moe.train_routers import Pool, tune
 
         folder = assemble(host(zoo().ffn("e1")), tmp_path / "out", routing="hidden").folder
         model = load_model(open_folder(folder), "float32")

@@ -9,13 +9,13 @@ import pytest
 from support.families import LAYERS, Zoo, dense
 from support.mixtures import Words
 
-from cogen.artifacts.fuse import wishes
 from cogen.cli.plan import read_wishes
 from cogen.errors import UsageError
 from cogen.fusion.moe import routers
 from cogen.fusion.plan import moved, read_plan
 from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
+from cogen.runs.fuse import wishes
 
 
 @pytest.fixture(autouse=True)

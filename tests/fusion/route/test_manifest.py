@@ -12,11 +12,11 @@ import torch
 from cogen.errors import DigestError, PlanError, SpecError, UsageError
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.route import is_route, read_route, refuse_moved
-from cogen.fusion.route.build import build_route, open_router
 from cogen.fusion.route.centroids import CENTROIDS, read_centroids
 from cogen.fusion.route.manifest import ROUTE, RouteManifest, write_route
 from cogen.fusion.route.plan import plan_route
 from cogen.host import Host
+from cogen.runs.route import build_route, open_router
 
 
 def build(machine: Host, folder: Path, *ids: str) -> RouteManifest:

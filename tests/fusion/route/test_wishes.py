@@ -9,7 +9,7 @@ import pytest
 from cogen.errors import CogenError, CompatibilityError, UsageError
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.route.plan import plan_route
-from cogen.fusion.route.wishes import choose, shared_base
+from cogen.fusion.route.validate import choose, shared_base
 from cogen.host import Diagnostic, Host
 
 

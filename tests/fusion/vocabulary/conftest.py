@@ -13,11 +13,11 @@ from support.tiny import llama
 
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.fusion.engine import write_outputs
-from cogen.fusion.merge.linear import linear
-from cogen.fusion.operands import Stored
-from cogen.fusion.stream import Copy, Engine, Merge, Output
-from cogen.fusion.vocabulary import Vocabulary, VocabularyWish, changed, plan_vocabulary
+from cogen.fusion.merge.outputs import write_outputs
+from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.merging.methods.linear import linear
+from cogen.merging.operands import Stored
+from cogen.merging.vocabulary import Vocabulary, VocabularyWish, changed, plan_vocabulary
 
 Model = Callable[..., Checkpoint]
 

@@ -14,7 +14,7 @@ from support.tokenizers import OTHER_WORDS, bytewise, pieces, special
 
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder
-from cogen.fusion.vocabulary import TokenWish, VocabularyWish, set_chat_template
+from cogen.merging.vocabulary import TokenWish, VocabularyWish, set_chat_template
 
 START, END = special("<|im_start|>"), special("<|im_end|>")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -13,7 +13,7 @@ from support.tokenizers import bytewise, special
 
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder
-from cogen.fusion.vocabulary import VocabularyWish
+from cogen.merging.vocabulary import VocabularyWish
 
 START, END = special("<|im_start|>"), special("<|im_end|>")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -13,7 +13,7 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import open_folder
 from cogen.errors import SourceError, UsageError
-from cogen.fusion.vocabulary import (
+from cogen.merging.vocabulary import (
     VocabularyWish,
     changed,
     chat_template,
@@ -21,8 +21,8 @@ from cogen.fusion.vocabulary import (
     set_chat_template,
     usual_chat_template,
 )
-from cogen.fusion.vocabulary.configs import id_changes, size_changes, untied_changes
-from cogen.fusion.vocabulary.tensors import Layout
+from cogen.merging.vocabulary.configs import id_changes, size_changes, untied_changes
+from cogen.merging.vocabulary.tensors import Layout
 
 ROWS = Layout(100, ("e",), ())
 

@@ -10,7 +10,7 @@ from support.tokenizers import bytewise, special
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.errors import CompatibilityError
-from cogen.fusion.vocabulary import VocabularyWish, plan_vocabulary
+from cogen.merging.vocabulary import VocabularyWish, plan_vocabulary
 
 START, END = special("<|im_start|>"), special("<|im_end|>")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.vocabulary.pursuit import Atoms, pursue
-from cogen.fusion.vocabulary.rows import Sums
-from cogen.fusion.vocabulary.transplant import Donor, Pursuits
+from cogen.merging.memory import InMemory
+from cogen.merging.vocabulary.pursuit import Atoms, pursue
+from cogen.merging.vocabulary.rows import Sums
+from cogen.merging.vocabulary.transplant import Donor, Pursuits
 
 SETTINGS = settings(deadline=None, max_examples=30)
 SEEDS = st.integers(0, 1000)
@@ -126,8 +126,8 @@ def rows(sums: Sums, own: torch.Tensor) -> torch.Tensor:
 def test_the_true_row_comes_back(transform: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the donor's space is an orthogonal (or any invertible) transform of the model's, and there are enough atoms
     to span it; whether or not the atoms fit into memory."""
-    monkeypatch.setattr("cogen.fusion.vocabulary.transplant._KEPT", kept)
-    monkeypatch.setattr("cogen.fusion.vocabulary.transplant._BASIS", 500)  # several batches
+    monkeypatch.setattr("cogen.merging.vocabulary.transplant._KEPT", kept)
+    monkeypatch.setattr("cogen.merging.vocabulary.transplant._BASIS", 500)  # several batches
     truth = random(60, 10, seed=3)
     matrix = random(10, 10, seed=4)
     turn = torch.linalg.qr(matrix).Q if transform == "orthogonal" else matrix

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.fusion.merge.memory import InMemory
-from cogen.fusion.vocabulary.rows import MEAN, SUMS, ZERO, Assembled, Sums, take
+from cogen.merging.memory import InMemory
+from cogen.merging.vocabulary.rows import MEAN, SUMS, ZERO, Assembled, Sums, take
 
 SETTINGS = settings(deadline=None)
 
@@ -106,7 +106,7 @@ def test_the_mean_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     """And the value is that of a float64 mean."""
     tensor = random(1000, 8, 3)
     members = np.arange(0, 1000, 3)
-    monkeypatch.setattr("cogen.fusion.vocabulary.rows.BLOCK", 256)
+    monkeypatch.setattr("cogen.merging.vocabulary.rows.BLOCK", 256)
     one = Assembled({0: InMemory(tensor)}, 0, np.array([MEAN]), np.array([0]), members).mean()
     torch.testing.assert_close(one, tensor.double()[::3].mean(dim=0), rtol=1e-13, atol=1e-15)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import write_safetensors
 from cogen.errors import CompatibilityError
-from cogen.fusion.vocabulary.tensors import layout, sizes
+from cogen.merging.vocabulary.tensors import layout, sizes
 
 SMALL = {
     "vocab_size": 96, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,

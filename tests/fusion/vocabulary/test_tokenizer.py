@@ -11,10 +11,10 @@ from support.tokenizers import OTHER_WORDS, TEXTS, bytewise, pieces, special, wo
 
 from cogen.checkpoints.load import load_tokenizer
 from cogen.errors import CompatibilityError
-from cogen.fusion.vocabulary.mapping import Target, make_target
-from cogen.fusion.vocabulary.tokenizer import copy_tokenizer, refuse_appending, write_appended
-from cogen.fusion.vocabulary.tokens import read_tokens
-from cogen.fusion.vocabulary.wish import TokenWish, VocabularyWish
+from cogen.merging.vocabulary.mapping import Target, make_target
+from cogen.merging.vocabulary.request import TokenWish, VocabularyWish
+from cogen.merging.vocabulary.tokenizer import copy_tokenizer, refuse_appending, write_appended
+from cogen.merging.vocabulary.tokens import read_tokens
 
 CHAT = [special("<|im_start|>"), special("<|im_end|>")]
 

@@ -13,8 +13,8 @@ from support.tokenizers import OTHER_WORDS, bytewise, pieces, special, wordpiece
 
 from cogen.checkpoints.load import load_tokenizer
 from cogen.errors import SourceError
-from cogen.fusion.vocabulary.alphabet import byte_characters, spelled, written
-from cogen.fusion.vocabulary.tokens import has_tokenizer, read_tokens
+from cogen.merging.vocabulary.alphabet import byte_characters, spelled, written
+from cogen.merging.vocabulary.tokens import has_tokenizer, read_tokens
 
 KINDS = {
     "bytes": lambda: bytewise(added=[special("<|im_start|>"), "[TOOL]"]),

@@ -14,7 +14,7 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import open_folder
 from cogen.errors import CompatibilityError
-from cogen.fusion.vocabulary import TokenWish, VocabularyWish, plan_vocabulary
+from cogen.merging.vocabulary import TokenWish, VocabularyWish, plan_vocabulary
 
 START, END = special("<|im_start|>"), special("<|im_end|>")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -12,9 +12,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
 from cogen.checkpoints.sources._fetch import Request
 from cogen.errors import SourceError
+from cogen.files import atomic_folder, cache_dir, locked
 
 if TYPE_CHECKING:
     from cogen.trust.registries import Registry

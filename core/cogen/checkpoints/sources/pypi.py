@@ -17,9 +17,9 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
 from cogen.checkpoints.sources._fetch import Request
 from cogen.errors import SourceError, UnsafeError
+from cogen.files import atomic_folder, cache_dir, locked
 
 _PART = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.+!]+)/(.+)")
 

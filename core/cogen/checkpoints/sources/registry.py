@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from cogen.checkpoints.cache import atomic_folder, cache_dir, locked
 from cogen.errors import SourceError, UnsafeError
+from cogen.files import atomic_folder, cache_dir, locked
 from cogen.remote.client import Client
 from cogen.remote.said import text, whole
 from cogen.trust.registries import Registry

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.cache import cache_dir, made_once
 from cogen.checkpoints.load import load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
-from cogen.fusion.adapters.merge import write_merged
-from cogen.fusion.calibration import calibrated
+from cogen.files import cache_dir, made_once
 from cogen.fusion.distill.plan import Source
-from cogen.fusion.distill.teacher import LocalTeacher
-from cogen.fusion.engine import write_composite
+from cogen.fusion.distill.teachers.teacher import LocalTeacher
+from cogen.fusion.merge.calibration import calibrated
+from cogen.fusion.merge.outputs import write_composite
+from cogen.fusion.merge.search import search
 from cogen.fusion.moe.routers import untrained_rows
-from cogen.fusion.moe.tuning import trained_rows
+from cogen.fusion.moe.train_routers import trained_rows
 from cogen.fusion.moe.write import write_mixture
 from cogen.fusion.planner import Inputs, find_method
-from cogen.fusion.search import search
+from cogen.merging.lora.merge import write_merged
 from cogen.spec.expert import canonical_digest
 
 

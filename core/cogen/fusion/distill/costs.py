@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 from cogen.fusion.plan import Cost, PlannedDistillation, PlannedStage, PlannedSuite
 
 if TYPE_CHECKING:

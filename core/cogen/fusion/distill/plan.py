@@ -17,14 +17,14 @@ from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import calibration_texts, general_suites, suites_of
 from cogen.fusion.compatible import license_of, refuse_forbidden
 from cogen.fusion.costs import planned_suites
-from cogen.fusion.distill.corpus import to_read
+from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.costs import cost_of, stages
-from cogen.fusion.distill.encode import Encoder
 from cogen.fusion.distill.groups import Cast, Group, cast
 from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.losses.registry import needs_of, refuse_parameters
-from cogen.fusion.distill.preference.pairs import read_preferences
 from cogen.fusion.distill.settings import Distillation
+from cogen.fusion.distill.student.corpus import to_read
+from cogen.fusion.distill.student.preference.pairs import read_preferences
 from cogen.fusion.distill.texts import Item, read_items, texts_digest
 from cogen.fusion.plan import Note, Plan, PlannedDistillation, PlannedTeacher
 from cogen.fusion.planner import Inputs, chosen_experts, make_plan, planned_expert

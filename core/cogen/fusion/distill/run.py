@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cogen.checkpoints.adapter import read_adapter
-from cogen.checkpoints.cache import cache_dir, made_once
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
-from cogen.fusion.adapters.merge import write_merged
-from cogen.fusion.distill.align import align
-from cogen.fusion.distill.corpus import Batches, Teaching, Told, bits_per_byte, to_read
-from cogen.fusion.distill.encode import Encoded, Encoder
-from cogen.fusion.distill.launch import launched, launcher, training_dtype
+from cogen.files import cache_dir, made_once
+from cogen.fusion.distill.alignment.align import align
+from cogen.fusion.distill.alignment.encode import Encoded, Encoder
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.teacher import LocalTeacher, Teacher
-from cogen.fusion.distill.teacher_cache import build
+from cogen.fusion.distill.student.corpus import Batches, Teaching, Told, bits_per_byte, to_read
+from cogen.fusion.distill.student.launch import launched, launcher, training_dtype
+from cogen.fusion.distill.teachers.cache import build
+from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.texts import Item, texts_digest
-from cogen.fusion.distill.wanted import Wanted
-from cogen.fusion.engine import copy_companions
+from cogen.fusion.merge.outputs import copy_companions
+from cogen.merging.lora.merge import write_merged
 from cogen.spec.expert import canonical_digest
 from cogen.training.trainer import Report
 
 if TYPE_CHECKING:
-    from cogen.fusion.distill.student import Lesson
+    from cogen.fusion.distill.student.trainer import Lesson
 
 #: Raised when the same settings would train another model.
 _VERSION = 1
@@ -157,8 +157,8 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
     mentors = [] if method.name == "dpo" else mentors
 
     def train(run: Path) -> Any:
-        from cogen.fusion.distill.preference.pairs import PreferenceBatches, mean_logprob
-        from cogen.fusion.distill.preference.trainer import prefer
+        from cogen.fusion.distill.student.preference.pairs import PreferenceBatches, mean_logprob
+        from cogen.fusion.distill.student.preference.trainer import prefer
 
         encoder, texts = encoders(school)
         half = len(texts) // 2
@@ -182,7 +182,7 @@ def _taught(
     progress: Any = None,
 ) -> Path:  # fmt: skip
     def train(run: Path) -> Any:
-        from cogen.fusion.distill.student import student_trainer, teach
+        from cogen.fusion.distill.student.trainer import student_trainer, teach
 
         encoder, texts = encoders(school)
         teachings: list[Teaching] = []
@@ -224,7 +224,7 @@ def _trained(
 def _lessons(
     student: Encoder, texts: Sequence[Encoded], mentors: Sequence[Mentor], teachings: Sequence[Teaching], method: Method
 ) -> list[Lesson]:
-    from cogen.fusion.distill.student import Lesson
+    from cogen.fusion.distill.student.trainer import Lesson
 
     return [
         Lesson(loss, number, mentor.weight)
@@ -246,7 +246,7 @@ def beginnings(own: Sequence[Encoded], other: Sequence[Encoded]) -> tuple[np.nda
 def write_student(model: Any, pivot: Checkpoint, folder: Path) -> None:
     """A plain checkpoint in the pivot's stored types; ``folder`` exists and is empty.
 
-    :param model: as :func:`~cogen.fusion.distill.student.teach` gives it: whole, or with low-rank differences.
+    :param model: as :func:`~cogen.fusion.distill.student.trainer.teach` gives it: whole, or with low-rank differences.
     """
     import torch
 
@@ -263,10 +263,10 @@ def write_student(model: Any, pivot: Checkpoint, folder: Path) -> None:
 
 def _averaged(school: School, parts: Sequence[Path], weights: Sequence[float]) -> Path:
     """Pivot + the weighted mean of the differences, tensor by tensor."""
-    from cogen.fusion.engine import write_outputs
-    from cogen.fusion.merge.linear import linear
-    from cogen.fusion.operands import Stored
-    from cogen.fusion.stream import Engine, Merge, Output
+    from cogen.fusion.merge.outputs import write_outputs
+    from cogen.merging.engine import Engine, Merge, Output
+    from cogen.merging.methods.linear import linear
+    from cogen.merging.operands import Stored
 
     opened = [open_folder(part) for part in parts]
     key = canonical_digest([_VERSION, [part.name for part in parts], list(weights)])

@@ -1,1 +1,1 @@
-"""The strategy ``merge``: one small pure function a method."""
+"""Strategy ``merge``: experts of one base become one dense model."""

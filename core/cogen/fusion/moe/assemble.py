@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
-from cogen.fusion.merge.method import Method, Operand
 from cogen.fusion.moe.operands import Folded, Given, Padded
 from cogen.fusion.moe.targets import PARTS, SHARED_WIDTH, Target, ffn_tensor
-from cogen.fusion.operands import Stored
-from cogen.fusion.stream import Copy, Engine, Merge, Output
+from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.merging.method import Method, Operand
+from cogen.merging.operands import Stored
 
 if TYPE_CHECKING:
     import torch

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
 from cogen.evals import QUICK_TOKENS, calibration_texts
-from cogen.fusion.composite import changed_names
+from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
 from cogen.fusion.moe.targets import PARTS, Target, ffn_tensor, full_config, mixture_config, target_of
-from cogen.fusion.moe.tuning import training_tokens
-from cogen.fusion.moe.wish import TOP_K, pick_routing
+from cogen.fusion.moe.train_routers import training_tokens
+from cogen.fusion.moe.validate import TOP_K, pick_routing
 from cogen.fusion.plan import Cost, PlannedMixture, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.samples import sample_texts
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
-    from cogen.fusion.merge.method import Method
     from cogen.host import Expert
+    from cogen.merging.method import Method
 
 #: Widths are padded to a multiple of this many columns: torch's grouped matrix product wants rows of whole 16 bytes.
 ALIGNED = 8

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.model import Checkpoint
-from cogen.fusion.engine import planned_outputs, write_outputs
-from cogen.fusion.lexicon import Lexicon
-from cogen.fusion.merge.method import Method
-from cogen.fusion.merge.passthrough import passthrough
+from cogen.fusion.merge.outputs import planned_outputs, write_outputs
+from cogen.fusion.merge.tokenizer import Lexicon
 from cogen.fusion.moe.assemble import Mixture, Slot, mixture_outputs, shared_outputs
 from cogen.fusion.moe.targets import full_config, mixture_config, target_of
-from cogen.fusion.stream import Engine
+from cogen.merging.engine import Engine
+from cogen.merging.method import Method
+from cogen.merging.methods.passthrough import passthrough
 
 if TYPE_CHECKING:
     import torch

@@ -87,7 +87,7 @@ class RouteManifest(Frozen):
 
 def write_route(manifest: RouteManifest, folder: Path) -> None:
     """JSON with sorted keys: the same route gives the same bytes."""
-    from cogen.checkpoints.cache import atomic_write
+    from cogen.files import atomic_write
 
     text = json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False)
     atomic_write(folder / ROUTE, (text + "\n").encode())

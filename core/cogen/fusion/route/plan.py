@@ -17,7 +17,7 @@ from cogen.fusion.review import reviewed
 from cogen.fusion.route.baselines import can_ensemble
 from cogen.fusion.route.manifest import EmbedderRef, RouteExpert
 from cogen.fusion.route.members import Member, open_members
-from cogen.fusion.route.wishes import choose, shared_base
+from cogen.fusion.route.validate import choose, shared_base
 from cogen.host import Expert, Host
 from cogen.routing.embedder import Embedder
 from cogen.spec.base import Frozen
@@ -76,7 +76,7 @@ def chooser(members: Mapping[str, Member]) -> tuple[object, str]:
 def plan_route(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[RoutePlan, RouteInputs]:
     """Check that the wishes are possible and say what will be done. Manifests, headers and tokenizers are read.
 
-    :raises UsageError, CompatibilityError: see :func:`~cogen.fusion.route.wishes.choose`; or a plugin's veto.
+    :raises UsageError, CompatibilityError: see :func:`~cogen.fusion.route.validate.choose`; or a plugin's veto.
     """
     chosen = choose(host, recipe)
     fallback = shared_base(chosen)

@@ -147,7 +147,7 @@ def pin(folder: Path, spec: ExpertSpec, pinned: Pinned) -> Path:
     """
     import tomlkit
 
-    from cogen.checkpoints.cache import atomic_write
+    from cogen.files import atomic_write
 
     found = []
     for path in sorted([*folder.glob("*/expert.toml"), *folder.glob("src/*/expert.toml")]):

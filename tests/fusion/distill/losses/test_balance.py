@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from cogen.fusion.distill.losses.balance import EVERY, Balance
-from cogen.fusion.distill.losses.look import Look
+from cogen.fusion.distill.losses.gradient_norms import Look
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.rows import measured
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 
 ROWS, V = 5, 7
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support.pairs import made_pair
 
+from cogen.fusion.distill.alignment.vocabularies import Nearest
 from cogen.fusion.distill.losses.alm import Alm, alm
 from cogen.fusion.distill.losses.gold import Gold, jsd
 from cogen.fusion.distill.losses.graph import Graph, features
@@ -23,7 +24,6 @@ from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
-from cogen.fusion.distill.vocabularies import Nearest
 
 V = 30
 WORDS_MASK = torch.arange(V) % 3 == 0

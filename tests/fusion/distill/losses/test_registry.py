@@ -11,11 +11,11 @@ from support.tiny import WORDS
 from support.tokenizers import OTHER_WORDS, bytewise, pieces
 
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.alignment.encode import Encoder
+from cogen.fusion.distill.alignment.vocabularies import matches
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES, known
 from cogen.fusion.distill.losses.registry import PARAMETERS, make_loss, needs_of, parts, refuse_parameters
-from cogen.fusion.distill.vocabularies import matches
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,17 @@ from support.pairs import made_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cogen.fusion.distill.losses.alm import Alm, Words
+from cogen.fusion.distill.losses.gradient_norms import Look
 from cogen.fusion.distill.losses.graph import Graph
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
-from cogen.fusion.distill.losses.look import Look
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
 from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 
 V = 50
 

@@ -11,10 +11,10 @@ import pytest
 from support.tiny import WORDS
 from support.tokenizers import OTHER_WORDS, bytewise, pieces, special, wordpieces
 
-from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.alignment.encode import Encoder
+from cogen.fusion.distill.alignment.vocabularies import BEGINNINGS, Nearest, begun, first_pieces, matches, projection
 from cogen.fusion.distill.run import beginnings
 from cogen.fusion.distill.texts import Item
-from cogen.fusion.distill.vocabularies import BEGINNINGS, Nearest, begun, first_pieces, matches, projection
 
 FAMILIES: dict[str, Any] = {
     "bytes": bytewise,

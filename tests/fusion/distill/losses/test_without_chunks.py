@@ -10,7 +10,8 @@ import pytest
 import torch
 from support.pairs import made_pair
 
-from cogen.fusion.distill.encode import Encoded
+from cogen.fusion.distill.alignment.encode import Encoded
+from cogen.fusion.distill.alignment.vocabularies import Nearest
 from cogen.fusion.distill.losses.alm import Alm
 from cogen.fusion.distill.losses.gold import Gold
 from cogen.fusion.distill.losses.graph import Graph
@@ -22,8 +23,7 @@ from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
-from cogen.fusion.distill.pairs import batch, pair
-from cogen.fusion.distill.vocabularies import Nearest
+from cogen.fusion.distill.student.collate import batch, pair
 
 V, PADDED = 30, 34
 EVERY, LONELY = torch.arange(V), torch.arange(V) % 2 == 1

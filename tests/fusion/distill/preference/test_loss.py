@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cogen.fusion.distill.preference.loss import fused, preference
+from cogen.fusion.distill.student.preference.loss import fused, preference
 
 
 def reference(

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from cogen.fusion.distill.losses.look import Look
+from cogen.fusion.distill.losses.gradient_norms import Look
 
 #: Gradients are measured in the first steps and then in every so many: they drift slowly.
 EVERY = 8

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cogen.fusion.distill.losses.chunk_loss import Listed
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.projection import hybrid_reads, parted
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.losses.starts import Listed
 
 
 def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torch.Tensor:

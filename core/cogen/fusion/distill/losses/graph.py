@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import torch
 
+from cogen.fusion.distill.losses.chunk_loss import AtStarts
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.losses.starts import AtStarts
 from cogen.fusion.distill.losses.uld import standardised
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 
 
 def features(top: torch.Tensor, text: torch.Tensor, count: int) -> torch.Tensor:

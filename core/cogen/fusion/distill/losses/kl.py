@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from cogen.fusion.distill.losses.alm import log1m_exp
+from cogen.fusion.distill.losses.chunk_loss import Listed
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.losses.starts import Listed
 
 #: Mass below which the rest of a row is taken for none, on either side.
 _LEAST = 1e-7

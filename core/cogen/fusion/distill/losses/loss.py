@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 
 if TYPE_CHECKING:
     import torch

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cogen.fusion.distill.alignment.vocabularies import Nearest
+from cogen.fusion.distill.losses.chunk_loss import Listed
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.losses.starts import Listed
-from cogen.fusion.distill.vocabularies import Nearest
 
 
 @dataclass(frozen=True)

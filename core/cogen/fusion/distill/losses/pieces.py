@@ -3,7 +3,7 @@
 Where the teacher would say ``▁chiropractor`` and the pivot has no such token, what the pivot says next is its first
 piece of it. So each of the teacher's k likeliest tokens gives its probability to that piece, and tokens that begin
 with the same one add up; what has no piece falls to the bucket of all others. Which piece that is, the texts tell where
-both tokenizers read them (:func:`~cogen.fusion.distill.vocabularies.begun`), and the tokens' bytes elsewhere. P-KL
+both tokenizers read them (:func:`~.alignment.vocabularies.begun`), and the tokens' bytes elsewhere. P-KL
 (X-Token) projects the other way and leaves a pivot with the smaller vocabulary nothing to say for the teacher's long
 tokens. For one tokenizer on both sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
 """
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cogen.fusion.distill.losses.chunk_loss import Listed, none, where_there
 from cogen.fusion.distill.losses.kl import bucketed_kl
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.losses.starts import Listed, none, where_there
 
 
 def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

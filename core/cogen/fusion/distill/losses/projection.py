@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cogen.fusion.distill.losses.chunk_loss import Listed, none, where_there
 from cogen.fusion.distill.losses.kl import bucketed_kl
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.projection_map import Map, Projected
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.losses.starts import Listed, none, where_there
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ LEAST = math.log(1e-9)
 class Map:
     """From the student's vocabulary to the teacher's.
 
-    :param source, target, share: nonzeros as :func:`~cogen.fusion.distill.vocabularies.projection` gives them, shape
+    :param source, target, share: nonzeros as :func:`~.alignment.vocabularies.projection` gives them, shape
         (nonzeros,).
     """
 

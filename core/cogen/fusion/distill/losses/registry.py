@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.distill.encode import Encoder
+from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.losses.loss import Loss
@@ -126,7 +126,7 @@ def _made(
                 "kl compares models of one vocabulary, and these have two", hint="take alm, uld or p_kl"
             )
         return [Kl(value("k"))]
-    from cogen.fusion.distill.vocabularies import Nearest, begun, first_pieces, matches, projection
+    from cogen.fusion.distill.alignment.vocabularies import Nearest, begun, first_pieces, matches, projection
 
     if name == "p_kl":
         from cogen.fusion.distill.losses.projection import ProjectionKl

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from cogen.fusion.distill.losses.look import Look
+from cogen.fusion.distill.losses.gradient_norms import Look
 from cogen.fusion.distill.losses.loss import Loss, Pair
 from cogen.fusion.distill.losses.reads import Reads, Seen
 from cogen.fusion.distill.losses.slopes import Move, Piece, Places, Share, logs_of, moved
-from cogen.fusion.distill.top import top_k
+from cogen.fusion.distill.teachers.top import top_k
 
 #: Elements of a float32 slice: 16 MB stay in a core's caches well enough and need few calls.
 SLICE = 1 << 22

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
+from cogen.fusion.distill.losses.chunk_loss import AtStarts
 from cogen.fusion.distill.losses.loss import Pair
 from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.losses.starts import AtStarts
-from cogen.fusion.distill.wanted import Wanted
+from cogen.fusion.distill.teachers.needs import Wanted
 
 
 def standardised(top: torch.Tensor) -> torch.Tensor:

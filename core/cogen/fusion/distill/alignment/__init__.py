@@ -1,0 +1,1 @@
+"""Which rows of two tokenizers speak of the same text."""

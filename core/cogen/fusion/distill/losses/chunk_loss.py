@@ -1,0 +1,49 @@
+"""What losses have in common that compare next tokens at the start of every chunk and add up row by row."""
+
+from __future__ import annotations
+
+import torch
+
+from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.reads import Seen
+from cogen.fusion.distill.teachers.needs import Wanted
+
+
+class AtStarts:
+    """Gives a loss its rows and its total; :meth:`Loss.reads` is left, and :meth:`each`."""
+
+    def rows(self, pair: Pair) -> torch.Tensor:
+        return pair.start
+
+    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+        """The loss of every chunk, shape (C,); there is at least one."""
+        raise NotImplementedError
+
+    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+        return (self.each(seen, pair) if pair.chunks else seen.lse).sum(), pair.chunks
+
+
+class Listed(AtStarts):
+    """Reads the teacher's ``k`` likeliest tokens."""
+
+    k: int
+
+    @property
+    def needs(self) -> Wanted:
+        return Wanted(sparse=self.k)
+
+    def listed(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those tokens, and their log-probabilities, shape (C, k)."""
+        assert pair.ids is not None  # it is in the cache, because :attr:`needs` says so
+        assert pair.logprobs is not None
+        return pair.ids[:, : self.k], pair.logprobs[:, : self.k]
+
+
+def none(dtype: torch.dtype) -> float:
+    """A logarithm that stands for no probability at all, and that can still be reckoned with."""
+    return torch.finfo(dtype).min / 4
+
+
+def where_there(logprobs: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of tokens, shape (m, k); :func:`none` where a token is -1, which is read as token 0."""
+    return torch.where(tokens >= 0, logprobs, none(logprobs.dtype))

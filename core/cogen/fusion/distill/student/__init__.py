@@ -1,0 +1,1 @@
+"""The student: its data, its batches, its training."""

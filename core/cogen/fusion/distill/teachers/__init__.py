@@ -1,0 +1,1 @@
+"""Teachers, and what is kept of what they predict."""

@@ -1,0 +1,99 @@
+"""What goes into each linear layer of an expert on its own text: the Gram matrices that RegMean needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.load import load_expert, own_loaders
+from cogen.checkpoints.safetensors_file import TensorInfo, read_header, write_safetensors
+from cogen.evals import model_digest
+from cogen.files import atomic_folder, cache_dir
+from cogen.fusion.merge.tokenizer import tokenizer_of
+from cogen.fusion.plan import Plan
+from cogen.fusion.samples import sample_texts
+from cogen.merging.method import Method
+from cogen.spec.expert import canonical_digest
+
+if TYPE_CHECKING:
+    from cogen.fusion.planner import Inputs
+
+#: Tokens of one forward pass.
+WINDOW = 512
+
+
+def calibrated(plan: Plan, inputs: Inputs, method: Method, progress: Any = None) -> Inputs:
+    """The inputs with what the method has to know of the experts' layers; cached by an expert's weights and samples."""
+    if not method.calibrated:
+        return inputs
+    host = inputs.host
+    found: dict[str, dict[str, TensorInfo]] = {}
+    loaders = own_loaders(host)
+    for id, checkpoint in inputs.experts.items():
+        expert = host.expert(id)
+        texts = sample_texts(expert)
+        tokenizer, digest = tokenizer_of(plan, inputs, id)
+        key = canonical_digest(["grams", model_digest(checkpoint, loaders), digest, texts, WINDOW])
+        folder = cache_dir() / "grams" / key.removeprefix("sha256:")[:32]
+        if not folder.is_dir():
+            if progress:
+                progress.describe(f"inputs of {id}")
+            model = load_expert(host, expert.spec, checkpoint, "float32")
+            with atomic_folder(folder) as part:
+                write_grams(model, tokenizer, texts, part)
+        found[id] = read_grams(folder)
+    return dataclasses.replace(inputs, grams=found)
+
+
+def write_grams(model: Any, tokenizer: Any, texts: Sequence[str], folder: Path) -> None:
+    """``XᵀX / tokens`` in float32 of every linear layer's inputs; layers with the same input share one matrix.
+
+    The mean over tokens, so that an expert with longer samples has no larger weight.
+    """
+    import torch
+
+    sums: dict[str, torch.Tensor] = {}
+    alias: dict[str, str] = {}
+    tokens = 0
+    seen: dict[int, tuple[str, Any]] = {}
+
+    def watch(name: str) -> Any:
+        def hook(module: Any, args: tuple[Any, ...]) -> None:
+            x = args[0]
+            # The tensor is kept, so that its address cannot be another's within this pass.
+            owner = seen.setdefault(id(x), (name, x))[0]
+            alias.setdefault(name, owner)
+            if alias[name] != name:
+                return
+            flat = x.detach().reshape(-1, x.shape[-1]).to(torch.float32)
+            product = flat.T @ flat
+            sums[name] = sums[name] + product if name in sums else product
+
+        return hook
+
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    handles = [module.register_forward_pre_hook(watch(name)) for name, module in layers.items()]
+    try:
+        with torch.no_grad():
+            for text in texts:
+                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+                tokens += len(ids)
+                for start in range(0, len(ids), WINDOW):
+                    seen.clear()
+                    model(input_ids=torch.tensor([ids[start : start + WINDOW]]), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    write_safetensors(folder / "grams.safetensors", {name: total / tokens for name, total in sums.items()})
+    names = {f"{name}.weight": owner for name, owner in alias.items()}
+    (folder / "layers.json").write_text(json.dumps(names, indent=1, sort_keys=True))
+
+
+def read_grams(folder: Path) -> dict[str, TensorInfo]:
+    """Tensor name → where its Gram matrix lies."""
+    header = read_header(folder / "grams.safetensors")
+    names: Mapping[str, str] = json.loads((folder / "layers.json").read_text())
+    return {name: header[owner] for name, owner in names.items()}

@@ -1,0 +1,160 @@
+"""The vocabulary and the chat template of a composite, decided before a weight is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.checkpoints.digests import tokenizer_digest
+from cogen.checkpoints.files import OpenFiles
+from cogen.checkpoints.load import load_expert_tokenizer, load_tokenizer
+from cogen.checkpoints.model import Checkpoint
+from cogen.errors import CompatibilityError, UsageError
+from cogen.evals.settings import prefix_token_id
+from cogen.files import cache_dir
+from cogen.fusion.merge.outputs import copy_companions
+from cogen.fusion.plan import Plan
+from cogen.fusion.recipe import FuseRecipe
+from cogen.host import Expert
+from cogen.merging.vocabulary import Vocabulary, VocabularyWish, changed, chat_template, plan_vocabulary
+from cogen.merging.vocabulary.template import check_template, set_chat_template
+from cogen.merging.vocabulary.tokens import has_tokenizer
+
+if TYPE_CHECKING:
+    from cogen.fusion.planner import Inputs
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """What a composite has beside its weights.
+
+    :param vocabulary: of the base (0) and the plan's experts (1, 2 …) in its order; None: that of the base, unchanged.
+    :param tokenizer: the composite's, and ``digest`` its digest.
+    :param template: in the place of the chat template that comes with the tokenizer; None: that one.
+    """
+
+    vocabulary: Vocabulary | None
+    tokenizer: Any
+    digest: str
+    template: str | None = None
+
+    def write(self, base: Path, folder: Path) -> None:
+        """Configuration, tokenizer and chat template of a composite."""
+        write_companions(base, folder, self.vocabulary)
+        if self.template is not None:
+            set_chat_template(folder, self.template)
+
+
+def refuse_lexicon(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
+    """:raises UsageError: a wish that names an expert that isn't there, or that would be ignored."""
+    ids = [expert.id for expert in chosen]
+    listed = ", ".join(ids)
+    if recipe.tokenizer is None and recipe.transplant != "mean":
+        raise UsageError(
+            f"transplant {recipe.transplant} needs a choice of the tokenizer", hint="add --tokenizer union"
+        )
+    if recipe.tokenizer not in (None, "base", "union", *ids):
+        raise UsageError(
+            f"tokenizer {recipe.tokenizer!r} is none of the experts", hint=f"known are base, union, {listed}"
+        )
+    if recipe.chat_template not in (None, *ids):
+        raise UsageError(f"chat template {recipe.chat_template!r} is none of the experts", hint=f"they are {listed}")
+
+
+def make_lexicon(
+    recipe: FuseRecipe, base: Checkpoint, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert],
+    tokenizer: Any, digest: str,
+) -> Lexicon | None:  # fmt: skip
+    """What the recipe wants, checked and tried; None where it wants nothing.
+
+    :param experts: by id, in the plan's order.
+    :param tokenizer: the base's; ``digest`` its digest.
+    :raises CompatibilityError: it is impossible; see also :func:`~cogen.merging.vocabulary.plan_vocabulary`.
+    """
+    if recipe.tokenizer is None and recipe.chat_template is None:
+        return None
+    template = None if recipe.chat_template is None else _template(recipe.chat_template, experts[recipe.chat_template])
+    if recipe.tokenizer is None:
+        return Lexicon(None, tokenizer, digest, template)
+    specs = {expert.id: expert.spec for expert in chosen}
+    known = {base.folder: (tokenizer, digest)}
+    for id, checkpoint in experts.items():
+        folder = checkpoint.folder if has_tokenizer(checkpoint.folder) else base.folder
+        if folder not in known:
+            own = load_tokenizer(folder)
+            known[folder] = own, tokenizer_digest(own)
+        own, found = known[folder]
+        if found != specs[id].tokenizer.digest:
+            raise CompatibilityError(
+                f"the tokenizer in the model folder of {id} is not the one that its manifest promises",
+                hint=f"leave {id} out, or tell {specs[id].publisher}; an adapter's model folder is that of its base",
+            )
+        _readable(recipe, own)
+    source: Any = recipe.tokenizer
+    if source not in ("base", "union"):
+        source = 1 + list(experts).index(source)
+    wish = VocabularyWish(source, transplant=recipe.transplant)
+    vocabulary = plan_vocabulary([base, *experts.values()], wish, OpenFiles(), base=0)
+    made = _tried(vocabulary, base.folder)
+    _readable(recipe, made)
+    return Lexicon(vocabulary, made, tokenizer_digest(made), template)
+
+
+def _template(id: str, checkpoint: Checkpoint) -> str:
+    folders = [*([checkpoint.adapter.folder] if checkpoint.adapter else []), checkpoint.folder]
+    found = next((text for folder in folders if (text := chat_template(folder)) is not None), None)
+    if found is None:
+        raise CompatibilityError(f"{id} has no chat template", hint="name another expert, or leave the wish out")
+    check_template(found)
+    return found
+
+
+def _readable(recipe: FuseRecipe, tokenizer: Any) -> None:
+    """Refuse now what would fail when models are measured."""
+    if recipe.level != "none":
+        prefix_token_id(tokenizer)
+
+
+def _tried(vocabulary: Vocabulary, base: Path) -> Any:
+    """The composite's tokenizer as its library reads it: what cannot be written fails here."""
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".tokenizer.") as scratch:
+        write_companions(base, Path(scratch), vocabulary)
+        return load_tokenizer(Path(scratch))
+
+
+def write_companions(base: Path, folder: Path, vocabulary: Vocabulary | None) -> None:
+    """Configuration and tokenizer of a model folder, as far as it has them; changed for ``vocabulary``."""
+    if vocabulary is None:
+        copy_companions(base, folder)
+        return
+    changes = {"config.json": vocabulary.config_changes, "generation_config.json": vocabulary.generation_changes}
+    for name, change in changes.items():
+        if change:
+            own = json.loads((base / name).read_text(encoding="utf-8")) if (base / name).is_file() else {}
+            text = json.dumps(changed(own, change), indent=2, ensure_ascii=False) + "\n"
+            (folder / name).write_text(text, encoding="utf-8")
+        elif (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+    vocabulary.write(folder)
+
+
+def tokenizer_of(plan: Plan, inputs: Inputs, row: str) -> tuple[Any, str]:
+    """The tokenizer that a row of the matrix is measured with, and its digest: every model reads with its own.
+
+    :param row: "base", the id of an expert, or "composite".
+    """
+    lexicon = inputs.lexicon
+    if lexicon is None or lexicon.vocabulary is None or row == "base":
+        return inputs.tokenizer, plan.tokenizer_digest
+    if row == "composite":
+        return lexicon.tokenizer, lexicon.digest
+    checkpoint = inputs.experts[row]
+    if not has_tokenizer(checkpoint.folder):
+        checkpoint = inputs.base
+    own = load_expert_tokenizer(inputs.host, inputs.host.expert(row).spec, checkpoint)
+    return own, tokenizer_digest(own)

@@ -1,0 +1,1 @@
+"""A merging library: checkpoints in, one checkpoint out. It knows nothing of plugins, plans or strategies."""

@@ -1,0 +1,258 @@
+"""The streaming engine: tensors in blocks, from input files to their final place in the output file.
+
+Two kinds of threads. A *driver* has one tensor: it runs the method's survey, then its blocks. The blocks go to
+*workers*, each of which reads, computes and writes one block at a time, so that reading, arithmetic and writing of
+different blocks overlap and all cores are busy, whether a model has many small tensors or one huge one. Memory: a few
+blocks for each worker and input, and :data:`REMEMBERED_BYTES`, whatever the size of tensors and models.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cogen.checkpoints.files import OpenFiles
+from cogen.checkpoints.model import accumulator
+from cogen.checkpoints.safetensors_file import DTYPES, SafetensorsWriter, TensorInfo, tensor_bytes
+from cogen.merging.allocator import keep_freed_memory
+from cogen.merging.method import Block, Method, Operand, Stack
+from cogen.merging.operands import Remembered, Stored
+
+#: Floating-point types that a merge can compute with; others are copied.
+FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
+#: What all threads together may keep of tensors that they have read once and will look at again.
+REMEMBERED_BYTES = 256 << 20
+_WIDTHS = dict(DTYPES.values())
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The bytes of one tensor of an input file."""
+
+    source: TensorInfo
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A method on operands of one shape. ``parameters`` are numbers, or one number an expert."""
+
+    method: Method
+    base: Operand | None
+    experts: tuple[Operand, ...]
+    weights: tuple[float, ...]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def ordered(self) -> Merge:
+        """The same with the experts in the order of their keys, unless their order is part of the method."""
+        if self.method.ordered:
+            return self
+        order = sorted(range(len(self.experts)), key=lambda i: self.experts[i].key)
+        each = {
+            name: tuple(value[i] for i in order) if isinstance(value, (list, tuple)) else value
+            for name, value in self.parameters.items()
+        }
+        return Merge(
+            self.method, self.base, tuple(self.experts[i] for i in order), tuple(self.weights[i] for i in order), each
+        )
+
+
+@dataclass(frozen=True)
+class Output:
+    """A tensor of the result: its name, type and shape, and where it comes from."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    work: Copy | Merge
+
+    @property
+    def nbytes(self) -> int:
+        return _WIDTHS[self.dtype] * math.prod(self.shape)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+class Engine:
+    """A pool of threads and the open input files of one run; a context manager.
+
+    :param threads: workers; default: the cores that this process may use. The result doesn't depend on it.
+    """
+
+    def __init__(self, threads: int | None = None, progress: Any = None) -> None:
+        self.threads = threads or usable_cores()
+        self.files = OpenFiles()
+        self._progress = progress
+        self._told = threading.Lock()
+        self._stop = threading.Event()
+        self._own = threading.local()
+
+    def __enter__(self) -> Engine:
+        import torch
+
+        keep_freed_memory()
+        self._torch_threads = torch.get_num_threads()
+        one = {"initializer": torch.set_num_threads, "initargs": (1,)}
+        self._workers = concurrent.futures.ThreadPoolExecutor(self.threads, "block", **one)
+        self._drivers = concurrent.futures.ThreadPoolExecutor(self.threads, "tensor", **one)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        self._stop.set()
+        self._drivers.shutdown(cancel_futures=True)
+        self._workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._torch_threads)
+        self.files.__exit__()
+
+    def write(self, outputs: Sequence[Output], path: Path, metadata: dict[str, str] | None = None) -> None:
+        """One safetensors file with these tensors.
+
+        :raises SourceError: an input is cut short, unreadable or changed meanwhile.
+        :raises OSError: the output cannot be written; ``path`` is then incomplete.
+        """
+        shapes = {output.name: (output.dtype, output.shape) for output in outputs}
+        states = self._model_wide(outputs)
+        with SafetensorsWriter(path, shapes, metadata) as writer, _flushed(writer):
+            # The largest first, so that no thread begins a huge one when the others are done.
+            queue = sorted(outputs, key=lambda output: (-output.nbytes, output.name))
+            tasks = [self._drivers.submit(self._one, output, writer, states) for output in queue]
+            try:
+                for task in concurrent.futures.as_completed(tasks):
+                    task.result()
+            except BaseException:
+                self._stop.set()
+                for task in tasks:
+                    task.cancel()
+                concurrent.futures.wait(tasks)
+                raise
+        self.files.check_unchanged()
+
+    def stack(self, output: Output, merge: Merge) -> Stack:
+        """The operands of one output in blocks that this engine maps."""
+        import torch
+
+        inputs = [*merge.experts, *([merge.base] if merge.base is not None else [])]
+        kinds = [accumulator(getattr(torch, operand.dtype)) for operand in inputs]
+        wide = max(kinds, key=lambda dtype: torch.finfo(dtype).bits)
+        return Stack(output.name, merge.base, merge.experts, wide, merge.method.unit, mapper=self._map)
+
+    def _model_wide(self, outputs: Sequence[Output]) -> dict[str, Any]:
+        """States of the methods that look at all tensors of the model together, by the output's name."""
+        groups: dict[Any, list[tuple[Output, Merge]]] = {}
+        for output in sorted(outputs, key=lambda output: output.name):
+            if isinstance(output.work, Merge) and output.work.method.whole_model:
+                merge = output.work.ordered()
+                alike = merge.method.name, merge.weights, tuple(sorted(merge.parameters.items()))
+                groups.setdefault(alike, []).append((output, merge))
+        states: dict[str, Any] = {}
+        for members in groups.values():
+            first = members[0][1]
+            stacks = [self.stack(output, merge) for output, merge in members]
+            found = first.method.state(stacks, first.weights, first.parameters)
+            states |= {output.name: state for (output, _), state in zip(members, found, strict=True)}
+        return states
+
+    def _one(self, output: Output, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
+        if self._stop.is_set():
+            return
+        if isinstance(output.work, Copy):
+            writer.copy(output.name, self.files, output.work.source)
+        else:
+            self._merge(output, output.work.ordered(), writer, states)
+        if self._progress:
+            with self._told:
+                self._progress.advance(1)
+
+    def _merge(self, output: Output, merge: Merge, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
+        import torch
+
+        method, dtype, width = merge.method, getattr(torch, output.dtype), _WIDTHS[output.dtype]
+        remembering = self._remembering(merge)
+        stack = self.stack(output, remembering)
+        if method.whole_model:
+            state = states[output.name]
+        else:
+            state = method.state(stack, merge.weights, merge.parameters)
+        if not any(o.known for o in (remembering.base, *remembering.experts) if isinstance(o, Remembered)):
+            stack = self.stack(output, merge)  # the survey had no need to look: nothing is read twice
+        parameters = method.taken(method.apply, merge.parameters)
+
+        def work(block: Block) -> None:
+            found = method.apply(block, merge.weights, state, **parameters)
+            writer.write_part(output.name, block.start * width, tensor_bytes(found.to(dtype)))
+
+        collections.deque(stack.map(work), maxlen=0)
+
+    def _remembering(self, merge: Merge) -> Merge:
+        """The same, but a tensor that is small enough is read from its file once, not once for each look at it."""
+        import torch
+
+        if merge.method.survey is None or not merge.method.looks or merge.method.whole_model:
+            return merge
+        inputs = {id(o): o for o in (merge.base, *merge.experts) if isinstance(o, Stored) and o.plain}
+        sizes = {key: math.prod(o.shape) * _WIDTHS[o.dtype] for key, o in inputs.items()}
+        limit = REMEMBERED_BYTES // self.threads
+        if sum(-(-size // 64) * 64 for size in sizes.values()) > limit:
+            return merge
+        # A driver has one tensor at a time, and the same memory for each.
+        if not hasattr(self._own, "memory"):
+            self._own.memory = torch.empty(limit, dtype=torch.uint8)
+        kept, start = {}, 0
+        for key, operand in inputs.items():
+            memory = self._own.memory[start : start + sizes[key]].view(getattr(torch, operand.dtype))
+            kept[key] = Remembered(operand, memory)
+            start += -(-sizes[key] // 64) * 64
+        base, *experts = (kept.get(id(operand), operand) for operand in (merge.base, *merge.experts))
+        return dataclasses.replace(merge, base=base, experts=tuple(experts))
+
+    def _map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Results in order. Few are under way at a time: a result may be large, and there may be thousands."""
+        if len(items) == 1:  # most tensors of a small model: not worth another thread
+            yield function(items[0])
+            return
+        waiting: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(lambda: [future.cancel() for future in waiting])
+            for item in items:
+                if self._stop.is_set():
+                    raise concurrent.futures.CancelledError
+                waiting.append(self._workers.submit(function, item))
+                if len(waiting) > 2 * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def _flushed(writer: SafetensorsWriter) -> Iterator[None]:
+    """The disk is kept busy from the start: at the end only the last moments' bytes are left to wait for."""
+    done = threading.Event()
+
+    def flush() -> None:
+        while not done.wait(0.25):
+            with contextlib.suppress(OSError):  # the last flush, which counts, will tell
+                writer.sync()
+
+    thread = threading.Thread(target=flush, name="flush", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

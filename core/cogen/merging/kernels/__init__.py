@@ -1,0 +1,1 @@
+"""What the methods compute with: exact sums, order statistics, random numbers, sign consensus."""

@@ -1,0 +1,1 @@
+"""The strategy ``merge``: one small pure function a method."""

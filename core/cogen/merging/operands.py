@@ -1,0 +1,160 @@
+"""What a merge reads: tensors of checkpoints, adapters' sums, and rows that are put together anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cogen.checkpoints.files import OpenFiles
+from cogen.checkpoints.model import Checkpoint
+from cogen.merging.method import Operand
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of a checkpoint; with an adapter, the sum of base and difference, made when it is read."""
+
+    files: OpenFiles
+    checkpoint: Checkpoint
+    name: str
+    key: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.checkpoint.tensors[self.name].shape
+
+    @property
+    def dtype(self) -> str:
+        return self.checkpoint.tensors[self.name].dtype
+
+    @property
+    def plain(self) -> bool:
+        """Are these the bytes of a file?"""
+        return self.checkpoint.adapter is None or not self.checkpoint.changed(self.name)
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.merging.method.Operand`."""
+        found = self.files.read(self.checkpoint.tensors[self.name], start, stop).to(dtype)
+        adapter = self.checkpoint.adapter
+        if adapter is None or self.plain:
+            return found
+        columns = self.shape[1]
+        first = start // columns
+        difference = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
+        return found + difference[start - first * columns : stop - first * columns]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A stored tensor of which every block is read from the file once, however often it is looked at.
+
+    It is kept in its stored type, in one piece of memory. Threads that ask for one part at the same time may both
+    read it.
+    """
+
+    operand: Stored
+    whole: torch.Tensor
+    known: set[tuple[int, int]] = field(default_factory=set)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.operand.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.operand.dtype
+
+    @property
+    def key(self) -> str:
+        return self.operand.key
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.merging.method.Operand`."""
+        part = self.whole[start:stop]
+        if (start, stop) not in self.known:
+            self.operand.files.read(self.operand.checkpoint.tensors[self.operand.name], start, stop, part)
+            self.known.add((start, stop))
+        return part.to(dtype, copy=True)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A tensor whose rows are taken from another one, ``extra`` rows or zeros: an embedding for another vocabulary.
+
+    :param index: for every row the row of ``source``; ``-1`` is a row of zeros, ``-2 - i`` is ``extra[i]``.
+    """
+
+    source: Operand
+    index: Sequence[int]
+    extra: torch.Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.index), *self.source.shape[1:])
+
+    @property
+    def dtype(self) -> str:
+        return self.source.dtype
+
+    @property
+    def key(self) -> str:
+        return self.source.key
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """Runs of neighbouring rows are read together."""
+        import torch
+
+        columns = 1
+        for extent in self.shape[1:]:
+            columns *= extent
+        if stop <= start:
+            return torch.empty(0, dtype=dtype)
+        first, last = start // columns, -(-stop // columns)
+        parts, row = [], first
+        while row < last:
+            origin, end = self.index[row], row + 1
+            while origin >= 0 and end < last and self.index[end] == origin + end - row:
+                end += 1
+            if origin >= 0:
+                parts.append(self.source.read(origin * columns, (origin + end - row) * columns, dtype))
+            elif origin == -1:
+                parts.append(torch.zeros(columns, dtype=dtype))
+            else:
+                assert self.extra is not None  # an index below -1 is made together with its rows
+                parts.append(self.extra[-2 - origin].reshape(-1).to(dtype, copy=True))
+            row = end
+        found = torch.cat(parts) if len(parts) != 1 else parts[0]
+        return found[start - first * columns : stop - first * columns]
+
+
+def fingerprint(checkpoint: Checkpoint, files: OpenFiles) -> str:
+    """A short name of a model by its content, cheap to make: every tensor's name, type, shape and first 4 KB.
+
+    It orders the experts of a merge and names their random numbers, so that neither depends on how a folder is
+    called or on its place in a recipe. It is no proof of identity: that is the weights digest.
+    """
+    digest = hashlib.sha256()
+    own = checkpoint.tensors if checkpoint.adapter is None else {**checkpoint.tensors, **_factors(checkpoint)}
+    for name, info in sorted(own.items()):
+        digest.update(json.dumps([name, info.dtype, info.shape], separators=(",", ":")).encode())
+        head = files.read(info, 0, min(info.numel, 1024))
+        digest.update(_bytes(head))
+    return digest.hexdigest()
+
+
+def _factors(checkpoint: Checkpoint) -> dict[str, object]:
+    assert checkpoint.adapter is not None
+    pairs = checkpoint.adapter.pairs
+    return {f"{name} {letter}": pair[i] for name, pair in pairs.items() for i, letter in enumerate("AB")}
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    import torch
+
+    return bytes(tensor.view(torch.uint8).numpy()) if tensor.numel() else b""
