@@ -81,10 +81,13 @@ def trained(texts: list[str]) -> dict[str, Any]:
         backend.train_from_iterator(
             texts[:300],
             trainers.BpeTrainer(
-                vocab_size=size, special_tokens=special, initial_alphabet=alphabet, limit_alphabet=256,
+                vocab_size=size,
+                special_tokens=special,
+                initial_alphabet=alphabet,
+                limit_alphabet=256,
                 show_progress=False,
             ),
-        )  # fmt: skip
+        )
         if pieces:
             backend = _with_bytes(backend)
         made[name] = _fast(backend)

@@ -29,9 +29,11 @@ def main() -> int:
     parser.add_argument("--losses", nargs="*", help="default: all")
     parser.add_argument("--tokens", type=int, default=50_000, help="that the pivot learns in a run")
     parser.add_argument(
-        "--teacher-tokens", type=teacher_tokens, default=TEACHER_TOKENS,
+        "--teacher-tokens",
+        type=teacher_tokens,
+        default=TEACHER_TOKENS,
         help="that each Gemma expert is trained on: clinical=40000,power=120000, or one number",
-    )  # fmt: skip
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")

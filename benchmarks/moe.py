@@ -42,8 +42,20 @@ def best_merge(ids: list[str], work: Path, level: str) -> tuple[str, dict[str, A
         print(f"merge, {method}: dev {found[-1][0]:.4f} at scale {found[-1][2]:g}", file=sys.stderr)
     _, method, scale = min(found)
     out = work / "best-merge"
-    cogen("fuse", *ids, "--strategy", "merge", "--method", method, "--scale", f"{scale:g}", "--level", "none", "-o",
-          str(out))  # fmt: skip
+    cogen(
+        "fuse",
+        *ids,
+        "--strategy",
+        "merge",
+        "--method",
+        method,
+        "--scale",
+        f"{scale:g}",
+        "--level",
+        "none",
+        "-o",
+        str(out),
+    )
     return f"best merge ({method}, scale {scale:g})", measured(out, level)
 
 

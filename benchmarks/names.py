@@ -65,12 +65,27 @@ def files_of(number: int, version: int = 1) -> dict[str, bytes]:
     name = f"cogen-plugin-e{number}"
     noise = hashlib.sha256(f"{number} {version}".encode()).hexdigest()
     return {
-        f"projects/{name}/releases.json": json.dumps({"schema": 1, "project": name, "publisher": "team", "releases": [
-            {"version": "1.0", "filename": f"{name}-1.0-py3-none-any.whl", "sha256": noise, "size": 1, "yanked": None,
-             "key": f"sha256:{noise}", "experts": [f"e{number}"]}]}).encode(),
+        f"projects/{name}/releases.json": json.dumps(
+            {
+                "schema": 1,
+                "project": name,
+                "publisher": "team",
+                "releases": [
+                    {
+                        "version": "1.0",
+                        "filename": f"{name}-1.0-py3-none-any.whl",
+                        "sha256": noise,
+                        "size": 1,
+                        "yanked": None,
+                        "key": f"sha256:{noise}",
+                        "experts": [f"e{number}"],
+                    }
+                ],
+            }
+        ).encode(),
         f"projects/{name}/1.root.json": (noise * 20).encode(),
         f"projects/{name}/targets.json": (noise * 16).encode(),
-    }  # fmt: skip
+    }
 
 
 def fill(root: Path, projects: int) -> None:
@@ -87,10 +102,16 @@ def fill(root: Path, projects: int) -> None:
         roles = bins_of(session)
         for start in range(0, projects, 5000):
             rows = [
-                {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "bin": roles.get_role_for_target(path),
-                 "length": len(data), "data": data}
-                for number in range(start, min(start + 5000, projects)) for path, data in files_of(number).items()
-            ]  # fmt: skip
+                {
+                    "path": path,
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "bin": roles.get_role_for_target(path),
+                    "length": len(data),
+                    "data": data,
+                }
+                for number in range(start, min(start + 5000, projects))
+                for path, data in files_of(number).items()
+            ]
             session.execute(insert(SignedFile), rows)
         Signer(load_online(root / "keys")).sign_bins(session, list(roles.get_roles()))
     sessions.engine.dispose()
@@ -144,7 +165,7 @@ def summary(found: list[tuple[int, float, float]]) -> dict[str, Any]:
         "cpu_s": round(statistics.median(worked for _, _, worked in found), 3),
         "median_s": round(statistics.median(seconds), 3),
         "slowest_s": round(seconds[-1], 3),
-    }  # fmt: skip
+    }
 
 
 def delegated(projects: int) -> int:

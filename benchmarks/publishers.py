@@ -50,12 +50,20 @@ class Publishers:
                 if self._over.is_set():
                     return
                 begin = time.perf_counter()
-                form = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel", "name": name,
-                        "version": version}  # fmt: skip
+                form = {
+                    ":action": "file_upload",
+                    "protocol_version": "1",
+                    "filetype": "bdist_wheel",
+                    "name": name,
+                    "version": version,
+                }
                 answer = session.post(
-                    f"http://127.0.0.1:{self.port}/legacy/", data=form, files={"content": (filename, data)},
-                    auth=("__token__", self._token), timeout=60,
-                )  # fmt: skip
+                    f"http://127.0.0.1:{self.port}/legacy/",
+                    data=form,
+                    files={"content": (filename, data)},
+                    auth=("__token__", self._token),
+                    timeout=60,
+                )
                 self.took.append(time.perf_counter() - begin)
                 self.sent += 1
                 if answer.status_code != 200:

@@ -37,17 +37,47 @@ from typing import Any
 from publishers import Publishers
 
 SUBJECTS = (
-    "tumour staging oncology", "radiology reports imaging", "power grid load forecasting", "materials alloys fatigue",
-    "neuroscience spikes cortex", "contract law clauses", "patent claims chemistry", "protein folding biology",
-    "weather forecasting climate", "supply chain logistics", "banking fraud detection", "insurance claims",
-    "legal court decisions", "tax accounting rules", "aviation maintenance", "railway signalling",
-    "automotive diagnostics", "semiconductor layout", "software testing python", "database query tuning",
-    "network security incidents", "compiler optimisation", "astronomy spectra", "geology seismic",
-    "oceanography currents", "agriculture crop disease", "veterinary medicine", "pharmacology interactions",
-    "nursing care plans", "psychology therapy", "education lesson plans", "poetry translation", "music theory harmony",
-    "history archives", "philosophy ethics", "architecture building codes", "tourism reviews",
-    "cooking recipes nutrition", "sports statistics", "customer support telecom",
-)  # fmt: skip
+    "tumour staging oncology",
+    "radiology reports imaging",
+    "power grid load forecasting",
+    "materials alloys fatigue",
+    "neuroscience spikes cortex",
+    "contract law clauses",
+    "patent claims chemistry",
+    "protein folding biology",
+    "weather forecasting climate",
+    "supply chain logistics",
+    "banking fraud detection",
+    "insurance claims",
+    "legal court decisions",
+    "tax accounting rules",
+    "aviation maintenance",
+    "railway signalling",
+    "automotive diagnostics",
+    "semiconductor layout",
+    "software testing python",
+    "database query tuning",
+    "network security incidents",
+    "compiler optimisation",
+    "astronomy spectra",
+    "geology seismic",
+    "oceanography currents",
+    "agriculture crop disease",
+    "veterinary medicine",
+    "pharmacology interactions",
+    "nursing care plans",
+    "psychology therapy",
+    "education lesson plans",
+    "poetry translation",
+    "music theory harmony",
+    "history archives",
+    "philosophy ethics",
+    "architecture building codes",
+    "tourism reviews",
+    "cooking recipes nutrition",
+    "sports statistics",
+    "customer support telecom",
+)
 LANGUAGES = ("en", "en-gb", "de", "fr", "es", "zh", "ja", "pt-br")
 LICENCES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
 BASES = tuple(f"Base model {i}" for i in range(50))
@@ -78,8 +108,10 @@ def main() -> int:
             subprocess.run([str(script), "sign", "--root", str(root)], check=True, stderr=subprocess.DEVNULL)
             with closing(sqlite3.connect(root / "registry.sqlite")) as database:
                 database.execute("ANALYZE")  # last: by figures of an empty table it would be read from end to end
-            print(f"{options.experts:,} experts written in {time.perf_counter() - begin:.0f} s, "
-                  f"{(root / 'registry.sqlite').stat().st_size / 1e9:.2f} GB")  # fmt: skip
+            print(
+                f"{options.experts:,} experts written in {time.perf_counter() - begin:.0f} s, "
+                f"{(root / 'registry.sqlite').stat().st_size / 1e9:.2f} GB"
+            )
         with Server(root) as server:
             measure(server, options.seconds, options.publish)
     finally:
@@ -166,22 +198,40 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
     return {
         "project": {"id": id, "name": f"cogen-plugin-{name}", "look": str(id), "publisher_id": publisher},
         "release": {
-            "id": id, "project_id": id, "version": version, "same": version, "state": "released", "sha256": sha256,
-            "filename": f"cogen_plugin_{name.replace('-', '_')}-{version}-py3-none-any.whl", "size": 10_000_000 + id,
-            "metadata_sha256": sha256, "summary": summary, "requires_python": ">=3.11",
+            "id": id,
+            "project_id": id,
+            "version": version,
+            "same": version,
+            "state": "released",
+            "sha256": sha256,
+            "filename": f"cogen_plugin_{name.replace('-', '_')}-{version}-py3-none-any.whl",
+            "size": 10_000_000 + id,
+            "metadata_sha256": sha256,
+            "summary": summary,
+            "requires_python": ">=3.11",
             "code": False,
         },
         "expert": {
-            "id": id, "release_id": id, "expert": name, "current": True, "title": title, "summary": summary,
-            "publisher": f"team-{publisher - 1}", "licence": licence, "architecture": "LlamaForCausalLM",
-            "relation": "ffn", "parameters": int(10 ** draw.uniform(6, 11)), "base_name": BASES[base],
-            "lineage": "sha256:" + hashlib.sha256(str(base).encode()).hexdigest(), "spec": spec,
+            "id": id,
+            "release_id": id,
+            "expert": name,
+            "current": True,
+            "title": title,
+            "summary": summary,
+            "publisher": f"team-{publisher - 1}",
+            "licence": licence,
+            "architecture": "LlamaForCausalLM",
+            "relation": "ffn",
+            "parameters": int(10 ** draw.uniform(6, 11)),
+            "base_name": BASES[base],
+            "lineage": "sha256:" + hashlib.sha256(str(base).encode()).hexdigest(),
+            "spec": spec,
             "text": f"{title}\n{summary}\n{', '.join(domains)}\n{_words(draw, 60)}",
             "vector": (vector / np.linalg.norm(vector)).astype("<f4").tobytes(),
         },
         "domains": [{"expert_id": id, "name": one} for one in domains],
         "languages": [{"expert_id": id, "tag": one} for one in tags],
-    }  # fmt: skip
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- the server
@@ -392,7 +442,7 @@ def throughput(server: Server, name: str, paths: list[str], seconds: int, quiet:
 
 def beside_publishers(
     server: Server, pages: dict[str, list[str]], queries: list[str], seconds: int, rate: float
-) -> None:  # fmt: skip
+) -> None:
     """Each throughput without and with publishers, in turns, so that both meet the same neighbours on the machine."""
     with Publishers(server.root, server.port, rate, int(rate * seconds * 3 * (len(pages) + 4)) + 10) as publishers:
         alone(server, publishers, 2 * seconds)
@@ -406,8 +456,10 @@ def beside_publishers(
                 cpu[busy] = (server.cpu() - start) / seconds
             publishers.go(False)
             share = 100 * found[True] / max(found[False], 1e-9)
-            print(f"{name}: {found[False]:,.0f} requests/s, beside {publishers.sent - before} publications "
-                  f"{found[True]:,.0f}; CPU {100 * cpu[False]:.0f} % and {100 * cpu[True]:.0f} %")  # fmt: skip
+            print(
+                f"{name}: {found[False]:,.0f} requests/s, beside {publishers.sent - before} publications "
+                f"{found[True]:,.0f}; CPU {100 * cpu[False]:.0f} % and {100 * cpu[True]:.0f} %"
+            )
             say("… of that, beside publishers", found[True], "requests/s", 300, True)
             say("… share", share, "%", 80, True)
         publishers.go(True)
@@ -417,8 +469,10 @@ def beside_publishers(
         say("search beside publishers, p99", _at(found_queries, 99), "ms", 200)
         index_beside(server, publishers, seconds)
         took = sorted(publishers.took)
-        print(f"a publication beside readers: p50 {_at(took, 50) * 1000:.0f} ms, p99 {_at(took, 99) * 1000:.0f} ms, "
-              f"{publishers.sent} in all, {publishers.failed} refused")  # fmt: skip
+        print(
+            f"a publication beside readers: p50 {_at(took, 50) * 1000:.0f} ms, p99 {_at(took, 99) * 1000:.0f} ms, "
+            f"{publishers.sent} in all, {publishers.failed} refused"
+        )
 
 
 def alone(server: Server, publishers: Publishers, seconds: int) -> None:
@@ -429,8 +483,10 @@ def alone(server: Server, publishers: Publishers, seconds: int) -> None:
     publishers.go(False)
     time.sleep(1)  # the index is written, and newcomers are embedded
     sent, cpu = publishers.sent - before, server.cpu() - start
-    print(f"a publication without readers: {1000 * cpu / max(sent, 1):.0f} ms of CPU, embedding with it "
-          f"({sent} of them in {seconds} s)")  # fmt: skip
+    print(
+        f"a publication without readers: {1000 * cpu / max(sent, 1):.0f} ms of CPU, embedding with it "
+        f"({sent} of them in {seconds} s)"
+    )
 
 
 def index_beside(server: Server, publishers: Publishers, seconds: int) -> None:
@@ -450,9 +506,11 @@ def index_beside(server: Server, publishers: Publishers, seconds: int) -> None:
     taken = time.perf_counter() - begin
     changed = [one for one in after["shards"] if before.get(one["name"]) != one["sha256"]]
     size = sum(one["size"] for one in after["shards"])
-    print(f"static index: {len(body) / 1024:.0f} KB and {len(before)} shards of {size / 1e6:.0f} MB; "
-          f"{publishers.sent - sent} publications changed {len(changed)} shards, "
-          f"{sum(one['size'] for one in changed) / 1e6:.2f} MB; answered after {1000 * taken:.0f} ms")  # fmt: skip
+    print(
+        f"static index: {len(body) / 1024:.0f} KB and {len(before)} shards of {size / 1e6:.0f} MB; "
+        f"{publishers.sent - sent} publications changed {len(changed)} shards, "
+        f"{sum(one['size'] for one in changed) / 1e6:.2f} MB; answered after {1000 * taken:.0f} ms"
+    )
 
 
 def cold_client(server: Server) -> None:

@@ -51,17 +51,19 @@ def ratios(
     from cogen.checkpoints.load import load_model
     from cogen.evals import model_digest
     from cogen.fusion.distill.losses.registry import make_loss, needs_of
-    from cogen.fusion.distill.run import Mentor, School, encoders, score
+    from cogen.fusion.distill.run import DistillRun, LoadedTeacher, encoders, score
     from cogen.fusion.distill.settings import Distillation
     from cogen.fusion.distill.student.corpus import Batches
-    from cogen.fusion.distill.student.trainer import Lesson, StudentTrainer
+    from cogen.fusion.distill.student.trainer import LossTerm, StudentTrainer
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
     from cogen.training.adapters import trainable
 
     wish = Distillation(tokens=steps * 512, tokens_a_step=512, max_length=256)
-    school = School(student, own, "own", [Item(text) for text in documents(3 * steps)], wish)
-    mentor = Mentor("teacher", LocalTeacher(lambda: load_model(teacher, "bfloat16"), other, model_digest(teacher)))
+    school = DistillRun(student, own, "own", [Item(text) for text in documents(3 * steps)], wish)
+    mentor = LoadedTeacher(
+        "teacher", LocalTeacher(lambda: load_model(teacher, "bfloat16"), other, model_digest(teacher))
+    )
     encoder, texts = encoders(school)
     wanted = needs_of("alm+uld+p_kl")
     teaching = score(school, mentor, wanted)
@@ -71,11 +73,15 @@ def ratios(
     sides = encoder, mentor.teacher.encoder
     trainers = {
         name: StudentTrainer(
-            lessons=[Lesson(loss, 0) for loss in make_loss(name, *sides)] if name else [], wish=wish,
-            vocabulary=len(own), model=model, args=arguments, train_dataset=batches,
+            lessons=[LossTerm(loss, 0) for loss in make_loss(name, *sides)] if name else [],
+            wish=wish,
+            vocabulary=len(own),
+            model=model,
+            args=arguments,
+            train_dataset=batches,
         )
         for name in ("", *losses)
-    }  # fmt: skip
+    }
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
     looked = []
     for at in range(min(steps, len(batches))):

@@ -79,9 +79,11 @@ def _pieces(text: str, tokenizers: Sequence[Any]) -> Iterator[str]:
 def run(command: Sequence[str], result: Path, threads: int, cache: Path) -> dict[str, Any]:
     """What a process found, its peak memory in bytes, and tokens a second of the steps that count."""
     environment = os.environ | {
-        "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
         "COGEN_CACHE": str(cache),
-    }  # fmt: skip
+    }
     result.unlink(missing_ok=True)
     try:
         measured = timed(command, environment)

@@ -21,31 +21,31 @@ def main() -> None:
     from cogen.checkpoints.model import open_folder
     from cogen.evals import model_digest
     from cogen.fusion.distill.losses.registry import make_loss, needs_of
-    from cogen.fusion.distill.run import Mentor, School, encoders, score
+    from cogen.fusion.distill.run import DistillRun, LoadedTeacher, encoders, score
     from cogen.fusion.distill.settings import Distillation
     from cogen.fusion.distill.student.corpus import Batches
-    from cogen.fusion.distill.student.trainer import Lesson, teach
+    from cogen.fusion.distill.student.trainer import LossTerm, teach
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import read_items
     from cogen.training.trainer import threads as set_threads
 
     set_threads(int(threads))
     items = read_items(Path(texts))
-    wish = Distillation(
-        tokens=1_000_000, tokens_a_step=512, max_length=256, threads=int(threads), save_every=1_000_000
-    )  # fmt: skip
+    wish = Distillation(tokens=1_000_000, tokens_a_step=512, max_length=256, threads=int(threads), save_every=1_000_000)
     pivot, other = open_folder(Path(student)), open_folder(Path(teacher))
-    school = School(pivot, load_tokenizer(pivot.folder), "own", items, wish)
+    school = DistillRun(pivot, load_tokenizer(pivot.folder), "own", items, wish)
     tokenizer = load_tokenizer(other.folder)
     began = time.perf_counter()  # the digest, the teacher's loading and the writing of its cache are counted
-    mentor = Mentor("teacher", LocalTeacher(lambda: load_model(other, "bfloat16"), tokenizer, model_digest(other)))
+    mentor = LoadedTeacher(
+        "teacher", LocalTeacher(lambda: load_model(other, "bfloat16"), tokenizer, model_digest(other))
+    )
     teaching = score(school, mentor, needs_of(name))
     scoring = time.perf_counter() - began
 
     encoder, encoded = encoders(school)
     batches = Batches(encoded, [teaching], school.padding, wish)
     batches.order = batches.order[: int(steps)]
-    lessons = [Lesson(loss, 0) for loss in make_loss(name, encoder, mentor.teacher.encoder)]
+    lessons = [LossTerm(loss, 0) for loss in make_loss(name, encoder, mentor.teacher.encoder)]
     ends: list[float] = []
 
     def report(_: Any) -> None:
@@ -54,10 +54,12 @@ def main() -> None:
     model = teach(school.fresh(), batches, lessons, wish, Path(result).with_suffix(".run"), report, encoder.size)
     learned = [len(text.ids) - text.start for text in encoded]
     found = {
-        "ends": ends, "tokens": [sum(learned[index] for index in part) for part in batches.order],
-        "scoring": scoring, "scored": sum(learned),
+        "ends": ends,
+        "tokens": [sum(learned[index] for index in part) for part in batches.order],
+        "scoring": scoring,
+        "scored": sum(learned),
         "trained": sum(x.numel() for x in model.parameters() if x.requires_grad),
-    }  # fmt: skip
+    }
     Path(result).write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -37,22 +37,38 @@ def main() -> None:
             return super().compute_loss(model, inputs, *rest, **named)
 
     arguments = GOLDConfig(
-        output_dir=str(Path(result).with_suffix(".run")), use_cpu=True, bf16=True, report_to=[], save_strategy="no",
-        per_device_train_batch_size=2, max_steps=int(steps), max_length=256, learning_rate=1e-3, optim="adamw_torch",
-        gradient_checkpointing=False, logging_steps=1, disable_tqdm=True,
+        output_dir=str(Path(result).with_suffix(".run")),
+        use_cpu=True,
+        bf16=True,
+        report_to=[],
+        save_strategy="no",
+        per_device_train_batch_size=2,
+        max_steps=int(steps),
+        max_length=256,
+        learning_rate=1e-3,
+        optim="adamw_torch",
+        gradient_checkpointing=False,
+        logging_steps=1,
+        disable_tqdm=True,
         # on the texts as they are: nothing is generated
-        lmbda=0.0, use_uld_loss=True, uld_crossentropy_weight=1.0, teacher_tokenizer_name_or_path=teacher,
-        use_extended_uld=variant == "extended", uld_use_hybrid_loss=variant == "hybrid",
+        lmbda=0.0,
+        use_uld_loss=True,
+        uld_crossentropy_weight=1.0,
+        teacher_tokenizer_name_or_path=teacher,
+        use_extended_uld=variant == "extended",
+        uld_use_hybrid_loss=variant == "hybrid",
         uld_token_merge_strategy="bayesian",
-    )  # fmt: skip
+    )
     try:
         trainer = Counted(
             model=AutoModelForCausalLM.from_pretrained(student, dtype=torch.bfloat16),
             teacher_model=AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.bfloat16),
-            args=arguments, processing_class=AutoTokenizer.from_pretrained(student),
-            train_dataset=Dataset.from_dict(rows), callbacks=[Clock()],
+            args=arguments,
+            processing_class=AutoTokenizer.from_pretrained(student),
+            train_dataset=Dataset.from_dict(rows),
+            callbacks=[Clock()],
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-        )  # fmt: skip
+        )
         trainer.train()
         found = {"ends": ends, "tokens": tokens}
         found["trained"] = sum(x.numel() for x in trainer.model.parameters() if x.requires_grad)

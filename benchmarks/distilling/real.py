@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         from cogen.fusion.distill.compose import composed, teacher_of
         from cogen.fusion.distill.plan import plan_distillation
-        from cogen.fusion.distill.run import Mentor, School
+        from cogen.fusion.distill.run import DistillRun, LoadedTeacher
         from cogen.fusion.recipe import FuseRecipe
         from cogen.host import Host
 
@@ -60,10 +60,15 @@ class Bench:
         work = arguments.work
         ids = [trained(id, work, arguments.teacher_tokens[id]) for id in DOMAINS]
         wish = {
-            "pivot": PIVOT, "groups": "apart", "texts": (str(texts(work, arguments.tokens)),),
-            "tokens": arguments.tokens, "threads": arguments.threads, "learning_rate": arguments.learning_rate,
-            "mode": arguments.mode, "strength": arguments.strength,
-        }  # fmt: skip
+            "pivot": PIVOT,
+            "groups": "apart",
+            "texts": (str(texts(work, arguments.tokens)),),
+            "tokens": arguments.tokens,
+            "threads": arguments.threads,
+            "learning_rate": arguments.learning_rate,
+            "mode": arguments.mode,
+            "strength": arguments.strength,
+        }
         recipe = FuseRecipe.model_validate(
             {
                 "experts": dict.fromkeys(ids, 1.0),
@@ -77,15 +82,15 @@ class Bench:
         self.plan, self.inputs = plan_distillation(host, recipe, talk=print)
         self.host = host
         self.pivot = composed(self.inputs.pivot)
-        self.school = School(
+        self.school = DistillRun(
             self.pivot, self.inputs.pivot.tokenizer, self.plan.tokenizer_digest, self.inputs.items, recipe.distill
         )
-        self.mentors = [Mentor(source.group.name, teacher_of(source)) for source in self.inputs.teachers]
+        self.mentors = [LoadedTeacher(source.group.name, teacher_of(source)) for source in self.inputs.teachers]
         self.seconds: dict[str, float] = {}
 
     def run(self, method: str | None, seed: int) -> Path:
         """The folder of a run: a loss, or the control."""
-        from cogen.fusion.distill.run import Method, control, taught
+        from cogen.fusion.distill.run import DistillMethod, distill, train_control
 
         school = replace(self.school, wish=self.school.wish.model_copy(update={"seed": seed}))
         name = f"{method or 'control'}, seed {seed}"
@@ -93,10 +98,18 @@ class Bench:
 
         def report(step: Any) -> None:
             if step.step % 10 == 0 or step.step == step.steps:
-                print(f"{name}: step {step.step} of {step.steps}, loss {step.loss:.3f}, "
-                      f"{step.tokens_per_second:.0f} tokens/s", file=sys.stderr, flush=True)  # fmt: skip
+                print(
+                    f"{name}: step {step.step} of {step.steps}, loss {step.loss:.3f}, "
+                    f"{step.tokens_per_second:.0f} tokens/s",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
-        folder = control(school, report) if method is None else taught(school, self.mentors, Method(method), report)
+        folder = (
+            train_control(school, report)
+            if method is None
+            else distill(school, self.mentors, DistillMethod(method), report)
+        )
         self.seconds[name] = round(time.monotonic() - began, 1)
         return folder
 
@@ -104,14 +117,14 @@ class Bench:
         """The teacher without any training: Gemma as it was published."""
         from cogen.checkpoints.load import load_model
         from cogen.evals import model_digest
-        from cogen.fusion.distill.run import Mentor
+        from cogen.fusion.distill.run import LoadedTeacher
         from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
         base = self.inputs.teachers[0].inputs.base
         teacher = LocalTeacher(
             lambda: load_model(base, "bfloat16"), self.inputs.teachers[0].tokenizer, model_digest(base)
         )
-        return Mentor("stock gemma", teacher)
+        return LoadedTeacher("stock gemma", teacher)
 
     def measured(self, load: Any, digest: str, tokenizer: Any, tokens: str, part: str) -> dict[str, Any]:
         """column → result on the two domains' suites and on general text, every document, float32."""
@@ -121,9 +134,16 @@ class Bench:
         suites += general_suites() if part == "test" else []
         chooser = (self.school.tokenizer, self.school.tokenizer_digest)
         found = run_suites(
-            load, tokenizer, suites, model_digest=digest, tokenizer_digest=tokens, part=part, level="full",
-            dtype="float32", chooser=chooser,
-        )  # fmt: skip
+            load,
+            tokenizer,
+            suites,
+            model_digest=digest,
+            tokenizer_digest=tokens,
+            part=part,
+            level="full",
+            dtype="float32",
+            chooser=chooser,
+        )
         return {result.owner: result for result in found}
 
     def student(self, folder: Path, part: str) -> dict[str, Any]:
@@ -158,12 +178,12 @@ def mean_log(found: dict[str, Any]) -> float:
     return math.fsum(math.log(found[id].value) for id in DOMAINS) / len(DOMAINS)
 
 
-def line(name: str, found: dict[str, Any], control: dict[str, Any] | None = None) -> str:
+def line(name: str, found: dict[str, Any], train_control: dict[str, Any] | None = None) -> str:
     cells = []
     for column, result in found.items():
         text = f"{result.value:.4f}"
-        if control is not None:
-            gap = difference([result.per_document], [control[column].per_document])
+        if train_control is not None:
+            gap = difference([result.per_document], [train_control[column].per_document])
             text += f" ({gap['difference']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}])"
         cells.append(text)
     return f"| {name} | " + " | ".join(cells) + " |"
@@ -191,8 +211,10 @@ def real(arguments: argparse.Namespace) -> dict[str, Any]:
     print(line(f"{best[0]} from stock gemma", dev["stock gemma"], dev["control"]), flush=True)
     bench.mentors = mentors
     seeds = range(arguments.seeds)
-    test = {name: [bench.student(bench.run(None if name == "control" else name, seed), "test") for seed in seeds]
-            for name in ("control", *best)}  # fmt: skip
+    test = {
+        name: [bench.student(bench.run(None if name == "control" else name, seed), "test") for seed in seeds]
+        for name in ("control", *best)
+    }
     before = bench.student(bench.pivot.folder, "test")
     claims: dict[str, Any] = {}
     print(f"\nbits per byte on the test parts (n = 48), {arguments.seeds} seeds; less the control's, 95 % interval")

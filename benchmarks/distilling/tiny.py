@@ -37,10 +37,12 @@ def tokenizer(lines: list[str], size: int) -> Any:
     backend.train_from_iterator(
         lines,
         trainers.BpeTrainer(
-            vocab_size=size, special_tokens=["<|endoftext|>"], show_progress=False,
+            vocab_size=size,
+            special_tokens=["<|endoftext|>"],
+            show_progress=False,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         ),
-    )  # fmt: skip
+    )
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
 
 
@@ -54,11 +56,18 @@ def saved(folder: Path, own: Any, hidden: int, layers: int) -> Any:
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(own), hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
-            num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True,
-            bos_token_id=0, eos_token_id=0,
+            vocab_size=len(own),
+            hidden_size=hidden,
+            intermediate_size=3 * hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=0,
         )
-    )  # fmt: skip
+    )
     model.save_pretrained(folder)
     own.save_pretrained(folder)
     return open_folder(folder)
@@ -69,13 +78,13 @@ def bits(folder: Path, own: Any, lines: list[str]) -> list[tuple[float, float]]:
     from cogen.checkpoints.load import load_model
     from cogen.checkpoints.model import open_folder
     from cogen.fusion.distill.alignment.encode import Encoder
-    from cogen.fusion.distill.teachers.needs import Wanted
+    from cogen.fusion.distill.teachers.needs import TeacherStatistics
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
 
     encoded = Encoder(own).encode([Item(line) for line in lines], 1024)
     teacher = LocalTeacher(lambda: load_model(open_folder(folder), "float32"), own, "")
-    said = teacher.score(encoded, Wanted(logprob=True))
+    said = teacher.score(encoded, TeacherStatistics(logprob=True))
     return [
         (-float(one["logprob"].astype("float64").sum()) * 1.4426950408889634, float(len(line.encode())))
         for one, line in zip(said, lines, strict=True)
@@ -92,7 +101,7 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     from cogen.checkpoints.load import load_model
     from cogen.checkpoints.model import open_folder
     from cogen.evals import model_digest
-    from cogen.fusion.distill.run import Mentor, Method, School, control, taught
+    from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, distill, train_control
     from cogen.fusion.distill.settings import Distillation
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
@@ -103,9 +112,13 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     known, held = texts("samples.jsonl"), texts("suites/dev.jsonl")
     few = known[::6]
     common = {
-        "mode": "full", "max_length": 384, "tokens_a_step": 2048, "save_every": 1000, "warmup": 0.1,
+        "mode": "full",
+        "max_length": 384,
+        "tokens_a_step": 2048,
+        "save_every": 1000,
+        "warmup": 0.1,
         "strength": arguments.strength,
-    }  # fmt: skip
+    }
 
     def silent(_: Any) -> None:
         pass
@@ -115,17 +128,19 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
         large, small = tokenizer(known, 2048), tokenizer(few, 1024)
         wish = Distillation(tokens=150_000, learning_rate=3e-3, **common)
         fresh = saved(Path(scratch, "teacher"), large, 128, 2)
-        folder = control(School(fresh, large, "teacher", [Item(text) for text in known], wish), silent)
+        folder = train_control(DistillRun(fresh, large, "teacher", [Item(text) for text in known], wish), silent)
         whole = open_folder(folder)
-        teacher = Mentor("teacher", LocalTeacher(lambda: load_model(whole, "bfloat16"), large, model_digest(whole)))
+        teacher = LoadedTeacher(
+            "teacher", LocalTeacher(lambda: load_model(whole, "bfloat16"), large, model_digest(whole))
+        )
         rows = {"teacher": bits(folder, large, held)}
         wish = Distillation(tokens=40_000, learning_rate=3e-3, **common)
-        school = School(
+        school = DistillRun(
             saved(Path(scratch, "pivot"), small, 128, 2), small, "pivot", [Item(text) for text in few], wish
         )
-        rows["control"] = bits(control(school, silent), small, held)
+        rows["control"] = bits(train_control(school, silent), small, held)
         for loss in arguments.losses or _LOSSES:
-            rows[loss] = bits(taught(school, [teacher], Method(loss), silent), small, held)
+            rows[loss] = bits(distill(school, [teacher], DistillMethod(loss), silent), small, held)
     found: dict[str, Any] = {"rows": {}, "missed": []}
     print("| model | bits per byte | less the control's | 95 % interval |\n|---|---|---|---|")
     plain = rate(rows["control"])

@@ -45,8 +45,22 @@ def cost(ids: list[str], work: Path, runs: int) -> dict[str, Any]:
     """Adapters (computed) and whole checkpoints (copied), each against ``cp`` with and without fsync."""
     lines, found = [], {}
     out = fresh(work / "assembled")
-    command = [sys.executable, "-m", "cogen", "fuse", *ids, "--strategy", "moe", "--routing", "hidden",
-               "--level", "none", "-q", "-o", str(out)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "cogen",
+        "fuse",
+        *ids,
+        "--strategy",
+        "moe",
+        "--routing",
+        "hidden",
+        "--level",
+        "none",
+        "-q",
+        "-o",
+        str(out),
+    ]
     timed(command)  # router rows are in the cache from now on
     inputs = [file for file in weights(out) if file.name != ROUTER]
     size = read_all(inputs)
@@ -63,8 +77,14 @@ def cost(ids: list[str], work: Path, runs: int) -> dict[str, Any]:
         report = json.loads((work / "assembled.json").read_text())
         assembly.append(report["assembly"])
         seconds.append(done.seconds)
-    found |= {"bytes": size, "assembly": assembly, "copy": copies, "durable_copy": durable, "process": seconds,
-              "peak": peaks}  # fmt: skip
+    found |= {
+        "bytes": size,
+        "assembly": assembly,
+        "copy": copies,
+        "durable_copy": durable,
+        "process": seconds,
+        "peak": peaks,
+    }
     ratio = statistics.median(assembly) / statistics.median(durable)
     lines.append(
         f"assembly of {size / 1e9:.2f} GB ({len(ids)} adapters and the base): {_spread(assembly)} s; copying these "

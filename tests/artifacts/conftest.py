@@ -41,10 +41,21 @@ def result(
         pairs = tuple((float(i < round(value * n)), 1.0) for i in range(n))
     low, high = interval(pairs, Settings(dtype="float32")) or (None, None)
     return SuiteResult(
-        owner=owner, suite=suite, metric=metric, part="test", level=level, value=ratio_of_sums(pairs), n=n,
-        low=low, high=high, per_document=pairs, documents=f"documents of {column}", tokens=100 * n, seconds=1.5,
+        owner=owner,
+        suite=suite,
+        metric=metric,
+        part="test",
+        level=level,
+        value=ratio_of_sums(pairs),
+        n=n,
+        low=low,
+        high=high,
+        per_document=pairs,
+        documents=f"documents of {column}",
+        tokens=100 * n,
+        seconds=1.5,
         key="sha256:" + "1" * 64,
-    )  # fmt: skip
+    )
 
 
 def make_matrix(ids: Sequence[str] = IDS, *, n: int = 12, kept: float = 0.7, level: str = "full") -> Matrix:
@@ -73,34 +84,65 @@ def make_plan(experts: Sequence[Expert], **changes: Any) -> Plan:
     assert base is not None
     planned = [
         PlannedExpert(
-            id=e.id, title=e.spec.title, distribution=e.distribution, version=e.version, publisher=e.spec.publisher,
-            license=e.spec.license, derivatives=e.spec.derivatives, relation=e.spec.model.relation,
-            spec_digest=e.spec.digest, file_digest=e.spec.model.file_digest, weights_digest=canonical_digest(e.id),
-            data_digest=canonical_digest(e.spec.data.model_dump(mode="json")), weight=1.0,
+            id=e.id,
+            title=e.spec.title,
+            distribution=e.distribution,
+            version=e.version,
+            publisher=e.spec.publisher,
+            license=e.spec.license,
+            derivatives=e.spec.derivatives,
+            relation=e.spec.model.relation,
+            spec_digest=e.spec.digest,
+            file_digest=e.spec.model.file_digest,
+            weights_digest=canonical_digest(e.id),
+            data_digest=canonical_digest(e.spec.data.model_dump(mode="json")),
+            weight=1.0,
         )
         for e in experts
-    ]  # fmt: skip
+    ]
     suites = [
         PlannedSuite(
-            owner=owner, id=suite, title=title, metric="bits_per_byte", task_digest=canonical_digest("task"),
-            dev_digest=canonical_digest("dev"), test_digest=canonical_digest([owner, suite]),
-            dev_tokens=480, test_tokens=1432,
+            owner=owner,
+            id=suite,
+            title=title,
+            metric="bits_per_byte",
+            task_digest=canonical_digest("task"),
+            dev_digest=canonical_digest("dev"),
+            test_digest=canonical_digest([owner, suite]),
+            dev_tokens=480,
+            test_tokens=1432,
         )
         for owner, suite, title in [
-            *((e.id, "heldout", e.spec.suites[0].title) for e in experts), ("general", "general", "General English")
+            *((e.id, "heldout", e.spec.suites[0].title) for e in experts),
+            ("general", "general", "General English"),
         ]
-    ]  # fmt: skip
+    ]
     values: dict[str, Any] = {
-        "cogen": "0.1.0", "strategy": "merge", "method": "task_arithmetic", "why": "one base", "base": base,
-        "tokenizer_digest": experts[0].spec.tokenizer.digest, "architecture": "LlamaForCausalLM", "dtype": "bfloat16",
-        "experts": tuple(sorted(planned, key=lambda e: e.weights_digest)), "parameters": {}, "scales": SCALES,
-        "level": "full", "eval_dtype": "float32", "suites": tuple(suites), "license": experts[0].spec.license,
-        "tensors": 272, "changed_tensors": 90,
+        "cogen": "0.1.0",
+        "strategy": "merge",
+        "method": "task_arithmetic",
+        "why": "one base",
+        "base": base,
+        "tokenizer_digest": experts[0].spec.tokenizer.digest,
+        "architecture": "LlamaForCausalLM",
+        "dtype": "bfloat16",
+        "experts": tuple(sorted(planned, key=lambda e: e.weights_digest)),
+        "parameters": {},
+        "scales": SCALES,
+        "level": "full",
+        "eval_dtype": "float32",
+        "suites": tuple(suites),
+        "license": experts[0].spec.license,
+        "tensors": 272,
+        "changed_tensors": 90,
         "cost": Cost(
-            search_tokens=12_000, matrix_tokens=60_144, output_bytes=269_060_000, scratch_bytes=10**9,
+            search_tokens=12_000,
+            matrix_tokens=60_144,
+            output_bytes=269_060_000,
+            scratch_bytes=10**9,
             memory_bytes=2 * 10**9,
         ),
-    }  # fmt: skip
+    }
     return Plan.model_validate(values | changes)
 
 

@@ -89,10 +89,17 @@ def test_hostile_words_stay_words(tmp_path: Path, folder: Path, build: Any) -> N
     evil = "x | y <script>alert(1)</script> [go](https://evil.example) ![i](https://evil.example) --- `a`"
     sources = [manifest("power")["data"]["sources"][0] | {"name": evil}]
     expert = make_expert(
-        tmp_path, "power", title=evil, publisher="license: mit\t", data=manifest("power")["data"] | {
-            "sources": sources, "limitations": "fine\n---\nlicense: mit\n---\n# Heading\n```\ncode", "not_for": evil,
+        tmp_path,
+        "power",
+        title=evil,
+        publisher="license: mit\t",
+        data=manifest("power")["data"]
+        | {
+            "sources": sources,
+            "limitations": "fine\n---\nlicense: mit\n---\n# Heading\n```\ncode",
+            "not_for": evil,
         },
-    )  # fmt: skip
+    )
     plan = build.plan([expert])
     write_card(folder, make_lock(plan, 1.0, [], folder, None), None, [expert])
     card = ModelCard.load(folder / "README.md")

@@ -121,10 +121,15 @@ def test_what_a_plan_will_search(plan: Any, tuned: Any, soup: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.25, "0.25"), (2.0, "2"), (True, "true"), (False, "false"), ("paper", "paper"), ((0.3, 0.7), "[0.3, 0.7]"),
+        (0.25, "0.25"),
+        (2.0, "2"),
+        (True, "true"),
+        (False, "false"),
+        ("paper", "paper"),
+        ((0.3, 0.7), "[0.3, 0.7]"),
         ((Conditional(value=0.3, filter="mlp"), Conditional(value=(0.1, 0.2))), "0.3 for mlp; [0.1, 0.2] else"),
     ],
-)  # fmt: skip
+)
 def test_values_in_words(value: Any, text: str) -> None:
     """Numbers, switches, words, gradients, conditions."""
     assert choice.setting(value) == text

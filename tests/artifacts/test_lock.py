@@ -154,16 +154,30 @@ def test_a_lock_names_publisher_and_key(
     unsigned = make_lock(plan, 0.6, [], folder, None).sources[expert.id]
     assert (unsigned.publisher, unsigned.key, unsigned.sha256) == (expert.publisher, None, None)
     receipt = Receipt(
-        schema=1, project=expert.distribution, version=expert.version, filename="x.whl", sha256="ab" * 32, size=1,
-        registry="https://r", publisher="acme", key="sha256:1", experts=[expert.id], files={}, installer="pip",
+        schema=1,
+        project=expert.distribution,
+        version=expert.version,
+        filename="x.whl",
+        sha256="ab" * 32,
+        size=1,
+        registry="https://r",
+        publisher="acme",
+        key="sha256:1",
+        experts=[expert.id],
+        files={},
+        installer="pip",
         installed="2026-01-01T00:00:00Z",
-    )  # fmt: skip
+    )
     keep(receipt)
     lock = make_lock(plan, 0.6, [], folder, None)
     assert lock.sources[expert.id].model_dump() == {
-        "distribution": expert.distribution, "version": expert.version, "publisher": "acme", "key": "sha256:1",
-        "sha256": "ab" * 32, "registry": "https://r",
-    }  # fmt: skip
+        "distribution": expert.distribution,
+        "version": expert.version,
+        "publisher": "acme",
+        "key": "sha256:1",
+        "sha256": "ab" * 32,
+        "registry": "https://r",
+    }
     assert set(lock.sources) == {one.id for one in plan.experts}
     write_lock(lock, tmp_path / "cogen.lock")
     assert read_lock(tmp_path / "cogen.lock") == lock

@@ -23,10 +23,19 @@ SLOTS = ("base", "energy", "power")
 
 def planned(**changes: Any) -> PlannedMixture:
     values: dict[str, Any] = {
-        "model_type": "mixtral", "architecture": "MixtralForCausalLM", "routing": "hidden", "top_k": 2,
-        "slots": SLOTS, "layers": LAYERS, "hidden": 32, "width": 64, "merged": 0, "parameters": 291_000_000,
-        "active": 212_000_000, "exact": True,
-    }  # fmt: skip
+        "model_type": "mixtral",
+        "architecture": "MixtralForCausalLM",
+        "routing": "hidden",
+        "top_k": 2,
+        "slots": SLOTS,
+        "layers": LAYERS,
+        "hidden": 32,
+        "width": 64,
+        "merged": 0,
+        "parameters": 291_000_000,
+        "active": 212_000_000,
+        "exact": True,
+    }
     return PlannedMixture.model_validate(values | changes)
 
 
@@ -94,8 +103,9 @@ def test_contributions(mixture: Plan, insight: Insight) -> None:
     view = mixture_view.mixture(mixture, insight)
     assert view is not None
     assert [name for name, _ in view.losses] == [
-        "without Energy <script>alert(1)</script> & more", "without The power expert",
-    ]  # fmt: skip
+        "without Energy <script>alert(1)</script> & more",
+        "without The power expert",
+    ]
     (missed, nothing), (same, also) = (cells for _, cells in view.losses)
     assert missed.tone == "worse"
     assert "20" in missed.value

@@ -129,11 +129,21 @@ def test_hostile_manifests_stay_text(tmp_path: Path, folder: Path, build: Any, t
     data = manifest("power")["data"]
     source = data["sources"][0] | {"name": evil, "uri": "javascript://%0aalert(1)", "license_evidence": evil}
     expert = make_expert(
-        tmp_path, "power", title=evil, summary=evil, publisher=evil, homepage="javascript:alert(1)",
+        tmp_path,
+        "power",
+        title=evil,
+        summary=evil,
+        publisher=evil,
+        homepage="javascript:alert(1)",
         license="LicenseRef-x",
-        data=data | {"sources": [source, source | {"uri": 'https://evil.example/"onmouseover="x'}], "limitations": evil,
-                     "collected": evil, "not_for": evil},
-    )  # fmt: skip
+        data=data
+        | {
+            "sources": [source, source | {"uri": 'https://evil.example/"onmouseover="x'}],
+            "limitations": evil,
+            "collected": evil,
+            "not_for": evil,
+        },
+    )
     plan = build.plan([expert], why=evil, license=evil, method=evil)
     matrix = build.matrix(["power"])
     text = render(make_lock(plan, 0.6, [], folder, matrix), plan, matrix, trials[:0], [expert])
@@ -250,8 +260,15 @@ def test_the_course_of_a_search() -> None:
     course = search_view.course(values, 6)
     assert [step.number for step in course.steps] == list(range(1, 9))
     assert [step.kind for step in course.steps] == [
-        "specialist", "specialist", "failed", "beyond", "specialist", "specialist", "composite", "specialist",
-    ]  # fmt: skip
+        "specialist",
+        "specialist",
+        "failed",
+        "beyond",
+        "specialist",
+        "specialist",
+        "composite",
+        "specialist",
+    ]
     assert all(course.top <= step.y <= course.bottom for step in course.steps)
     assert all(course.left < a.x < b.x < course.right for a, b in itertools.pairwise(course.steps))
     lowest = max(course.steps, key=lambda step: step.y)

@@ -20,12 +20,15 @@ from cogen.artifacts import descriptions as words
         ("base", 0, 1200, None, "that of its base without 1,200 tokens of the experts (1,302 rows of embeddings)"),
         ("chat", 2, 0, None, "that of chat: 2 tokens more than its base's (1,302 rows of embeddings)"),
         (
-            "chat", 2, 3, "chat",
+            "chat",
+            2,
+            3,
+            "chat",
             "that of chat: 2 tokens more than its base's, 3 tokens of the base or of other experts dropped "
             "(1,302 rows of embeddings), its chat template that of chat",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_sentence(wish: str | None, added: int, dropped: int, template: str | None, said: str) -> None:
     """Numbers with their unit; nothing about what did not change."""
     vocabulary = SimpleNamespace(size=1302, added=added, dropped=dropped) if wish else None

@@ -27,10 +27,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "an anchored pattern": {"r": 4, "lora_alpha": 8, "alpha_pattern": {"^model.layers.0.mlp.up_proj": 3}},
     "the first pattern wins": {"r": 4, "lora_alpha": 8, "alpha_pattern": {"up_proj": 3, "mlp.up_proj": 5}},
     "rank-stabilised by pattern": {
-        "r": 4, "lora_alpha": 8, "use_rslora": True, "rank_pattern": {"up_proj": 9}, "alpha_pattern": {"gate_proj": 5},
+        "r": 4,
+        "lora_alpha": 8,
+        "use_rslora": True,
+        "rank_pattern": {"up_proj": 9},
+        "alpha_pattern": {"gate_proj": 5},
     },
     "some layers": {"r": 4, "lora_alpha": 8, "layers_to_transform": [1], "layers_pattern": "layers"},
-}  # fmt: skip
+}
 
 
 class TestAgainstPeft:

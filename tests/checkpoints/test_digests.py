@@ -30,8 +30,13 @@ def test_a_folder_is_what_sha256sum_prints(tmp_path: Path) -> None:
         path.write_text(name)
     expected = subprocess.run(
         r"find . -type f -printf '%P\0' | sort -z | xargs -0 sha256sum | sha256sum",
-        shell=True, cwd=folder, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=True,
-    ).stdout.split()[0]  # fmt: skip
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()[0]
     assert file_digest(folder) == f"sha256:{expected}"
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "x.pyc").write_text("x")

@@ -49,9 +49,17 @@ def ask(home: Path, uri: str, **settings: str) -> Any:
 
 @pytest.mark.parametrize(
     "uri",
-    ["hf://org/model", "hf://org/model@main", "hf://org/model@v1.0", "hf://org/model@0123abc", "hf://org/model@refs/pr/1",
-     f"hf://org/model@{COMMIT.upper()}", "hf://model", "hf://org/model@main/file.gguf"],
-)  # fmt: skip
+    [
+        "hf://org/model",
+        "hf://org/model@main",
+        "hf://org/model@v1.0",
+        "hf://org/model@0123abc",
+        "hf://org/model@refs/pr/1",
+        f"hf://org/model@{COMMIT.upper()}",
+        "hf://model",
+        "hf://org/model@main/file.gguf",
+    ],
+)
 def test_only_commits(uri: str) -> None:
     """Branches, tags and short hashes can move, so they are refused before anything is asked of the Hub."""
     with pytest.raises(SourceError) as caught:

@@ -22,18 +22,30 @@ ZERO = "sha256:" + "0" * 64
 
 def ref_of(folder: Path, **changes: Any) -> BaseRef:
     fields: dict[str, Any] = {
-        "name": "A base", "license": "MIT", "source": f"file://{folder}", "dtype": "float32",
-        "file_digest": file_digest(folder), "weights_digest": open_folder(folder).weights_digest,
-    }  # fmt: skip
+        "name": "A base",
+        "license": "MIT",
+        "source": f"file://{folder}",
+        "dtype": "float32",
+        "file_digest": file_digest(folder),
+        "weights_digest": open_folder(folder).weights_digest,
+    }
     return BaseRef(**(fields | changes))
 
 
 def adapter_ref(folder: Path, base: BaseRef, **changes: Any) -> ModelSpec:
     fields: dict[str, Any] = {
-        "name": "An adapter", "source": f"file://{folder}", "format": "peft", "dtype": "float32", "relation": "ffn",
-        "file_digest": file_digest(folder), "weights_digest": Checkpoint(folder, _tensors(folder)).weights_digest,
-        "architecture": "LlamaForCausalLM", "parameters": 1, "context_length": 1024, "base": base,
-    }  # fmt: skip
+        "name": "An adapter",
+        "source": f"file://{folder}",
+        "format": "peft",
+        "dtype": "float32",
+        "relation": "ffn",
+        "file_digest": file_digest(folder),
+        "weights_digest": Checkpoint(folder, _tensors(folder)).weights_digest,
+        "architecture": "LlamaForCausalLM",
+        "parameters": 1,
+        "context_length": 1024,
+        "base": base,
+    }
     return ModelSpec(**(fields | changes))
 
 

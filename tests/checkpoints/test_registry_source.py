@@ -76,10 +76,23 @@ def test_a_snapshot_is_what_was_asked_for(home: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../pwn.json", "/pwn.json", "a/../../pwn.json", "a\\pwn.json", "C:/pwn.json", "./pwn.json", "a//pwn.json",
-     "config.json/pwn.json", "deep", f"{'a' * 300}.json", "a/" * 400 + "pwn.json", "\x1b]0;x\x07.json", "\ud800.json",
-     "a\u202eb.json"],
-)  # fmt: skip
+    [
+        "../pwn.json",
+        "/pwn.json",
+        "a/../../pwn.json",
+        "a\\pwn.json",
+        "C:/pwn.json",
+        "./pwn.json",
+        "a//pwn.json",
+        "config.json/pwn.json",
+        "deep",
+        f"{'a' * 300}.json",
+        "a/" * 400 + "pwn.json",
+        "\x1b]0;x\x07.json",
+        "\ud800.json",
+        "a\u202eb.json",
+    ],
+)
 def test_names_that_lead_elsewhere(home: Path, path: str) -> None:
     files = {**FILES, path: b"{}"}
     with serving(Repository(files)) as server, pytest.raises(UnsafeError, match="holds the path"):
@@ -87,11 +100,26 @@ def test_names_that_lead_elsewhere(home: Path, path: str) -> None:
     assert [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
-@pytest.mark.parametrize("entries", [[], {}, [1], [{"type": "file"}], [entry("a.json", b"", size="x")], "x", None,
-                                     [entry("a.json", b"", size=-1)], [entry("a.json", b"", size=True)], [None],
-                                     [entry("a.json", b"", size=float("inf"))], [entry("a.json", b"", lfs="x")],
-                                     [entry("a.json", b"", lfs={"oid": 5})], [entry("a.json", b"", lfs=[1])],
-                                     [entry("a.json", b"", size=1 << 60)]])  # fmt: skip
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        {},
+        [1],
+        [{"type": "file"}],
+        [entry("a.json", b"", size="x")],
+        "x",
+        None,
+        [entry("a.json", b"", size=-1)],
+        [entry("a.json", b"", size=True)],
+        [None],
+        [entry("a.json", b"", size=float("inf"))],
+        [entry("a.json", b"", lfs="x")],
+        [entry("a.json", b"", lfs={"oid": 5})],
+        [entry("a.json", b"", lfs=[1])],
+        [entry("a.json", b"", size=1 << 60)],
+    ],
+)
 def test_trees_that_are_none(entries: Any) -> None:
     repository = Repository(FILES)
     repository.entries = entries
@@ -100,9 +128,7 @@ def test_trees_that_are_none(entries: Any) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "lie", [{"size": 2999}, {"lfs": {"oid": "0" * 64}}]
-)  # fmt: skip
+@pytest.mark.parametrize("lie", [{"size": 2999}, {"lfs": {"oid": "0" * 64}}])
 def test_other_bytes_than_the_tree_says_leave_nothing(home: Path, lie: dict[str, Any]) -> None:
     entries = [entry("config.json", b"{}"), entry("model.safetensors", FILES["model.safetensors"], **lie)]
     with serving(Repository(FILES, entries)) as server, pytest.raises(DigestError):

@@ -248,9 +248,17 @@ class TestFolder:
 
     @pytest.mark.parametrize(
         "text",
-        ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', '{"weight_map": {"a": "../x.safetensors"}}',
-         '{"weight_map": {"a": "/x.safetensors"}}', '{"weight_map": {}}'],
-    )  # fmt: skip
+        [
+            "{",
+            "[]",
+            "{}",
+            '{"weight_map": []}',
+            '{"weight_map": {"a": 1}}',
+            '{"weight_map": {"a": "../x.safetensors"}}',
+            '{"weight_map": {"a": "/x.safetensors"}}',
+            '{"weight_map": {}}',
+        ],
+    )
     def test_a_damaged_index(self, tmp_path: Path, text: str) -> None:
         """One line with a hint; names that lead out of the folder are damage too."""
         self.shards(tmp_path)

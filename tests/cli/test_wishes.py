@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cogen.cli.plan import read_wishes
+from cogen.cli.plan import recipe_from_options
 from cogen.errors import UsageError
 from cogen.fusion.recipe import FuseRecipe
 
@@ -17,10 +17,17 @@ def wishes(
 ) -> FuseRecipe:
     """The options by their names on the command line."""
     named = {name: options.get(name) for name in ("strategy", "method", "scale", "level", "search", "tune")}
-    found = read_wishes(
-        experts, named["strategy"], named["method"], named["scale"], set, recipe, named["level"], named["search"],
+    found = recipe_from_options(
+        experts,
+        named["strategy"],
+        named["method"],
+        named["scale"],
+        set,
+        recipe,
+        named["level"],
+        named["search"],
         named["tune"],
-    )  # fmt: skip
+    )
     assert isinstance(found, FuseRecipe)
     return found
 

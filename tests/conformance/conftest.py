@@ -24,10 +24,17 @@ def whole(site: Path, tmp_path: Path) -> Callable[..., Path]:
     def make(*, model: dict[str, Any] | None = None, words: dict[str, Any] | None = None, **changes: Any) -> Path:
         source = f"file://{folder}"
         own = {
-            "name": "Tiny", "source": source, "format": "safetensors", "dtype": "float32",
-            "file_digest": file_digest(folder), "weights_digest": checkpoint.weights_digest, "relation": "scratch",
-            "architecture": "LlamaForCausalLM", "parameters": parameters, "context_length": 1024,
-        }  # fmt: skip
+            "name": "Tiny",
+            "source": source,
+            "format": "safetensors",
+            "dtype": "float32",
+            "file_digest": file_digest(folder),
+            "weights_digest": checkpoint.weights_digest,
+            "relation": "scratch",
+            "architecture": "LlamaForCausalLM",
+            "parameters": parameters,
+            "context_length": 1024,
+        }
         read = {
             "source": source,
             "digest": tokenizer_digest(tokenizer()),

@@ -20,18 +20,32 @@ def card(*sources: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def split(documents: int) -> dict[str, Any]:
     return {
-        "by": "file", "train_documents": documents, "dev_documents": 10, "test_documents": 30, "removed_duplicates": 0,
-        "removed_overlapping": 0, "test_8gram_overlap": 0.0,
-    }  # fmt: skip
+        "by": "file",
+        "train_documents": documents,
+        "dev_documents": 10,
+        "test_documents": 30,
+        "removed_duplicates": 0,
+        "removed_overlapping": 0,
+        "test_8gram_overlap": 0.0,
+    }
 
 
 def training(part: str, documents: int) -> dict[str, Any]:
     measured = {"part": part, "documents": documents, "bytes": 100, "before": 2.0, "after": 1.0}
     return {
-        "recipe_digest": "sha256:" + "0" * 64, "mode": "full", "order": "shuffled", "seed": 1, "tokens": 1000,
-        "steps": 10, "hyperparameters": {}, "hardware": "a CPU", "threads": 1, "seconds": 1.0, "software": {},
+        "recipe_digest": "sha256:" + "0" * 64,
+        "mode": "full",
+        "order": "shuffled",
+        "seed": 1,
+        "tokens": 1000,
+        "steps": 10,
+        "hyperparameters": {},
+        "hardware": "a CPU",
+        "threads": 1,
+        "seconds": 1.0,
+        "software": {},
         "measured": [measured],
-    }  # fmt: skip
+    }
 
 
 A, B = {"name": "a", "tokens": 250, "share": 0.25}, {"name": "b", "tokens": 750, "share": 0.75}

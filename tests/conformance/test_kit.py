@@ -42,8 +42,10 @@ def test_every_check_has_a_test(whole: Callable[..., Path]) -> None:
 
     found = results(Kit)
     assert {name for name, end in found.items() if end != "passed"} == {
-        "test_router", "test_router_rows", "test_training_text",
-    }  # fmt: skip
+        "test_router",
+        "test_router_rows",
+        "test_training_text",
+    }
     assert [check.name for check in Kit._seen] == [check.name for check in run_checks("power", "full")]
     asked: list[str] = []
 
@@ -84,8 +86,10 @@ def test_what_is_wrong_fails_in_its_own_test(site: Path) -> None:
 
     found = results(Kit)
     assert {name for name, end in found.items() if end.startswith("failed")} == {
-        "test_import", "test_digests", "test_no_pickles",
-    }  # fmt: skip
+        "test_import",
+        "test_digests",
+        "test_no_pickles",
+    }
     assert found["test_import"].endswith("prints: hello\nhint: remove the print, or the warning")
     assert found["test_overlap"] == "passed"
     assert "because of what is wrong above" in found["test_weights"]
@@ -166,7 +170,11 @@ def test_by_pytest(site: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(core)])}
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)],
-        capture_output=True, text=True, env=env, cwd=tmp_path, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=tmp_path,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout
     assert "10 passed, 8 skipped" in run.stdout

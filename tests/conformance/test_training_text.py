@@ -19,9 +19,14 @@ TEST = documents("powertest", 30)  # of 20 words, so of 13 word 8-grams
 
 def split(overlap: float) -> dict[str, Any]:
     return {
-        "by": "file", "train_documents": 40, "dev_documents": 10, "test_documents": 30, "removed_duplicates": 0,
-        "removed_overlapping": 0, "test_8gram_overlap": overlap,
-    }  # fmt: skip
+        "by": "file",
+        "train_documents": 40,
+        "dev_documents": 10,
+        "test_documents": 30,
+        "removed_duplicates": 0,
+        "removed_overlapping": 0,
+        "test_8gram_overlap": overlap,
+    }
 
 
 def carded(folder: Path, overlap: float | None) -> Any:

@@ -56,9 +56,16 @@ def test_claims_hold_within_two_percent(whole: Make, factor: float, held: bool) 
     host = Host.discover()
     expert = host.expert("power")
     (result,) = run_suites(
-        lambda: _model(expert.spec.model.source), tokenizer(), suites_of(expert), model_digest="m",
-        tokenizer_digest="t", part="test", level="full", dtype="float32", use_cache=False,
-    )  # fmt: skip
+        lambda: _model(expert.spec.model.source),
+        tokenizer(),
+        suites_of(expert),
+        model_digest="m",
+        tokenizer_digest="t",
+        part="test",
+        level="full",
+        dtype="float32",
+        use_cache=False,
+    )
     path = expert.root / "expert.toml"
     claim = f"[suites.claim]\nvalue = {result.value * factor}\ndocuments = 30\ndate = '2026-01-01'\nharness = 'ours'\n"
     path.write_text(path.read_text() + claim)

@@ -19,18 +19,18 @@ from cogen.cli.main import main
 from cogen.conformance import run_checks
 from cogen.errors import TrainError
 from cogen.forge.anchored import router_loss
-from cogen.forge.anchored_block import Pair, pair_up, pairs, rows
+from cogen.forge.anchored_block import AnchoredBlock, pair_up, pairs, rows
 from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import Document
 from cogen.forge.package import publish
-from cogen.forge.recipe import Training
+from cogen.forge.recipe import TrainingRecipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
 from cogen.routing.anchors import Anchor
 from cogen.spec.expert import ExpertSpec
 from cogen.training.trainer import quiet_trainer
 
-SMALL = Training(
+SMALL = TrainingRecipe(
     mode="anchored",
     rank=2,
     alpha=4,
@@ -59,13 +59,13 @@ def tokens(count: int, low: int, high: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(low, high, (count, 16), generator=torch.Generator().manual_seed(seed))
 
 
-def start(training: Training, rows: torch.Tensor | None = None) -> Start:
+def start(training: TrainingRecipe, rows: torch.Tensor | None = None) -> Start:
     """Rows of zeros, steps of one; the general text is of the ids from 20 to 39, the domain of those below."""
     general = tokens(training.steps * training.gradient_accumulation, 20, 40, seed=1)
     return Start(torch.zeros(2, 32) if rows is None else rows, torch.ones(2, 32), general)
 
 
-def domain(training: Training) -> torch.Tensor:
+def domain(training: TrainingRecipe) -> torch.Tensor:
     return tokens(training.steps * training.gradient_accumulation * training.batch_size, 0, 20)
 
 
@@ -91,12 +91,22 @@ def mixtral(base: Any, expert: Any, rows: torch.Tensor) -> Any:
 
     c = base.config
     config = MixtralConfig(
-        vocab_size=c.vocab_size, hidden_size=c.hidden_size, intermediate_size=c.intermediate_size,
-        num_hidden_layers=c.num_hidden_layers, num_attention_heads=c.num_attention_heads,
-        num_key_value_heads=c.num_key_value_heads, max_position_embeddings=c.max_position_embeddings,
-        rms_norm_eps=c.rms_norm_eps, rope_parameters=c.rope_parameters, tie_word_embeddings=True,
-        num_local_experts=2, num_experts_per_tok=2, sliding_window=None, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
+        vocab_size=c.vocab_size,
+        hidden_size=c.hidden_size,
+        intermediate_size=c.intermediate_size,
+        num_hidden_layers=c.num_hidden_layers,
+        num_attention_heads=c.num_attention_heads,
+        num_key_value_heads=c.num_key_value_heads,
+        max_position_embeddings=c.max_position_embeddings,
+        rms_norm_eps=c.rms_norm_eps,
+        rope_parameters=c.rope_parameters,
+        tie_word_embeddings=True,
+        num_local_experts=2,
+        num_experts_per_tok=2,
+        sliding_window=None,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     model = MixtralForCausalLM(config)
     shared = {name: tensor for name, tensor in base.state_dict().items() if ".mlp." not in name}
     missing, unexpected = model.load_state_dict(shared, strict=False)
@@ -133,9 +143,18 @@ class TestPair:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.for_model(
-            kind, vocab_size=50, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, head_dim=8, pad_token_id=0, bos_token_id=0, eos_token_id=0,
-        )  # fmt: skip
+            kind,
+            vocab_size=50,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            pad_token_id=0,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
         model = noisy(adapted(AutoModelForCausalLM.from_config(config))).eval()
         x, row = torch.randn(2, 5, 32), torch.randn(32)
         mlp = model.get_decoder().layers[0].mlp
@@ -146,7 +165,7 @@ class TestPair:
             weight = torch.softmax(torch.stack([torch.zeros(2, 5), x @ row], -1), -1)
             pair_up(model, torch.stack([row, row]), torch.ones(2, 32))
             found = model.get_decoder().layers[0].mlp(x)
-        assert isinstance(model.get_decoder().layers[0].mlp, Pair)
+        assert isinstance(model.get_decoder().layers[0].mlp, AnchoredBlock)
         torch.testing.assert_close(found, weight[..., :1] * base + weight[..., 1:] * own)
         assert not torch.allclose(base, own)
 
@@ -186,7 +205,7 @@ def ignore(_: Any) -> None:
     """A report that nobody reads."""
 
 
-def run(folder: Path, training: Training, begun: Start, *, stop_at: int = 0) -> tuple[Any, list[int]]:
+def run(folder: Path, training: TrainingRecipe, begun: Start, *, stop_at: int = 0) -> tuple[Any, list[int]]:
     """The trained model and the steps that were reported; ``stop_at`` dies after that step."""
     steps: list[int] = []
 
@@ -307,9 +326,9 @@ class TestRecipe:
     def test_their_digest_stays(self) -> None:
         """The router's fields are part of a recipe's meaning only where there is a router."""
         fields = {"router_learning_rate", "router_loss"}
-        assert not fields & Training().model_dump(mode="json").keys()
+        assert not fields & TrainingRecipe().model_dump(mode="json").keys()
         assert fields <= SMALL.model_dump(mode="json").keys()
-        assert Training.model_validate(SMALL.model_dump()) == SMALL
+        assert TrainingRecipe.model_validate(SMALL.model_dump()) == SMALL
 
 
 def install(package: Path, site: Path) -> Path:

@@ -29,9 +29,15 @@ ZERO = "sha256:" + "0" * 64
 
 def source(uri: str, digest: str | None, *globs: str, exclude: tuple[str, ...] = ()) -> CorpusSource:
     return CorpusSource(
-        name="s", uri=uri, digest=digest, members=globs or ("**/*.txt",), exclude=exclude, extract="text",
-        license="CC0-1.0", license_evidence="none",
-    )  # fmt: skip
+        name="s",
+        uri=uri,
+        digest=digest,
+        members=globs or ("**/*.txt",),
+        exclude=exclude,
+        extract="text",
+        license="CC0-1.0",
+        license_evidence="none",
+    )
 
 
 def read(what: CorpusSource, home: Path = Path()) -> dict[str, bytes]:
@@ -206,8 +212,9 @@ def test_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "texty-1.0-py3-none-any.whl"
     info = {
         "METADATA": b"Metadata-Version: 2.1\nName: texty\nVersion: 1.0\nRequires-Dist: nobody-has-this\n",
-        "WHEEL": b"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n", "RECORD": b"",
-    }  # fmt: skip
+        "WHEEL": b"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": b"",
+    }
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in (FILES | {f"texty-1.0.dist-info/{k}": v for k, v in info.items()}).items():
             archive.writestr(name, data)

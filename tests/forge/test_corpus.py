@@ -79,8 +79,11 @@ class TestSplit:
         texts(path.parent / "closed", 20, "closed")
         document = read_recipe(path).model_dump(mode="json")["corpus"]["sources"][0]
         closed = {k: v for k, v in document.items() if v is not None} | {
-            "name": "closed", "uri": "file://closed", "license": "GPL-3.0-only", "heldout": False,
-        }  # fmt: skip
+            "name": "closed",
+            "uri": "file://closed",
+            "license": "GPL-3.0-only",
+            "heldout": False,
+        }
         parts = split(recipe(corpus={"sources": [{k: v for k, v in document.items() if v is not None}, closed]}))
         assert {d.source for d in parts.train} == {"invented", "closed"}
         assert {d.source for d in parts.test + parts.dev + parts.samples} == {"invented"}

@@ -28,11 +28,11 @@ from cogen.forge.blocks import encode, pack, separator_id
 from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import Document
 from cogen.forge.package import publish, to_toml
-from cogen.forge.recipe import Training
+from cogen.forge.recipe import TrainingRecipe
 from cogen.forge.train import train, trainable
 from cogen.spec.expert import ExpertSpec
 
-SMALL = Training(
+SMALL = TrainingRecipe(
     rank=2,
     alpha=4,
     learning_rate=0.01,
@@ -53,13 +53,13 @@ def _threads() -> Any:
     torch.set_num_threads(count)
 
 
-def blocks(training: Training) -> torch.Tensor:
+def blocks(training: TrainingRecipe) -> torch.Tensor:
     count = training.steps * training.batch_size * training.gradient_accumulation
     return torch.randint(0, 300, (count, training.sequence_length), generator=torch.Generator().manual_seed(0))
 
 
 def run(
-    folder: Path, training: Training, *, stop_at: int = 0, dtype: str = "bfloat16"
+    folder: Path, training: TrainingRecipe, *, stop_at: int = 0, dtype: str = "bfloat16"
 ) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Trained tensors and the steps that were reported; ``stop_at`` dies after that step."""
     steps: list[int] = []
@@ -216,7 +216,7 @@ class TestGoingOn:
         assert "start" not in SMALL.model_dump(mode="json")
         assert SMALL.model_copy(update={"start": "weights"}).model_dump(mode="json")["start"] == "weights"
         with pytest.raises(ValidationError, match="mode 'full' trains none"):
-            Training(mode="full", start="weights")
+            TrainingRecipe(mode="full", start="weights")
 
 
 class TestBlocks:

@@ -23,12 +23,12 @@ from cogen.errors import CogenError, PlanError, UsageError
 from cogen.fusion.merge import outputs as engine
 from cogen.fusion.merge.measure import _with
 from cogen.fusion.merge.outputs import planned_outputs, write_candidate, write_composite
-from cogen.fusion.plan import refuse_moved
+from cogen.fusion.plan import check_unmoved
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
 from cogen.merging.engine import Engine
 from cogen.merging.methods.task_arithmetic import task_arithmetic
-from cogen.runs.fuse import fuse, wishes
+from cogen.runs.fuse import fuse, recipe_of
 
 NONE = FuseRecipe(level="none", scale=0.6)
 
@@ -201,8 +201,8 @@ class TestFuse:
             for count in (1, 2):
                 monkeypatch.setenv("COGEN_CACHE", str(tmp_path / f"cache{count}"))
                 torch.set_num_threads(count)
-                plan, inputs = make_plan(machine, wishes(lock.plan, scale=lock.scale))
-                refuse_moved(lock.plan, plan, "the lock")
+                plan, inputs = make_plan(machine, recipe_of(lock.plan, scale=lock.scale))
+                check_unmoved(lock.plan, plan, "the lock")
                 method = resolve_method(machine, plan.method, plan.parameters)
                 again = fuse(plan, inputs, method, machine.experts(), tmp_path / f"{count}", replay=lock)
                 found.append(weights_of(tmp_path / f"{count}"))
@@ -263,8 +263,8 @@ class TestFuse:
 class TestMethodsOfTwo:
     """slerp and its kin: from the first expert to the second, or from the base to the only one."""
 
-    def weights(self, folder: Path, machine: Any, **wishes: Any) -> dict[str, torch.Tensor]:
-        _, _, folder = build(folder, machine, FuseRecipe(level="none", **wishes))
+    def weights(self, folder: Path, machine: Any, **recipe_of: Any) -> dict[str, torch.Tensor]:
+        _, _, folder = build(folder, machine, FuseRecipe(level="none", **recipe_of))
         return load_file(folder / "model.safetensors")
 
     def test_the_order_of_the_wishes_is_kept(self, world: Any, host: Any, tmp_path: Path) -> None:
@@ -275,8 +275,8 @@ class TestMethodsOfTwo:
                 alone = self.weights(
                     tmp_path / f"{wanted}{i}", machine, experts={wanted: 1.0}, method="linear", scale=1.0
                 )
-                wishes = {"experts": dict.fromkeys(order, 1.0), "method": "slerp", "parameters": {"t": t}}
-                found = self.weights(tmp_path / f"{i}{t}", machine, **wishes)
+                recipe_of = {"experts": dict.fromkeys(order, 1.0), "method": "slerp", "parameters": {"t": t}}
+                found = self.weights(tmp_path / f"{i}{t}", machine, **recipe_of)
                 assert all(torch.equal(found[n].view(torch.int16), alone[n].view(torch.int16)) for n in found)
 
     def test_one_expert_is_paired_with_its_base(self, world: Any, host: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import write_safetensors
 from cogen.fusion.merge.outputs import changed_names
-from cogen.merging.engine import Engine, Merge, Output
+from cogen.merging.engine import Engine, Merge, OutputTensor
 from cogen.merging.kernels import order
 from cogen.merging.kernels.order import largest
 from cogen.merging.memory import InMemory
@@ -79,7 +79,7 @@ def merge(
     with Engine(2) as engine:
         own, *others = (Stored(engine.files, c, "w", f"{i:03d}") for i, c in enumerate(opened))
         work = Merge(method, own, tuple(others), tuple(weights), parameters)
-        engine.write([Output("w", info.dtype, info.shape, work)], folder / "out.safetensors")
+        engine.write([OutputTensor("w", info.dtype, info.shape, work)], folder / "out.safetensors")
     return load_file(folder / "out.safetensors")["w"]
 
 

@@ -30,9 +30,7 @@ def build(folder: Path, machine: Any, recipe: FuseRecipe = UNION) -> tuple[Any, 
     folder.mkdir(parents=True)
     method = resolve_method(machine, plan.method, plan.parameters)
     experts = list(inputs.experts.values())
-    write_composite(
-        plan, inputs.base, experts, method, {"scale": plan.scales[0]}, folder, lexicon=inputs.lexicon
-    )  # fmt: skip
+    write_composite(plan, inputs.base, experts, method, {"scale": plan.scales[0]}, folder, lexicon=inputs.lexicon)
     return plan, inputs, load_file(folder / "model.safetensors")
 
 

@@ -22,11 +22,11 @@ from cogen.cli.main import main
 from cogen.errors import CogenError, CompatibilityError, EvalError, PlanError, SpecError, UsageError
 from cogen.evals import count_tokens, model_digest, run_suites
 from cogen.fusion.merge import calibration, measure
-from cogen.fusion.plan import Plan, moved, refuse_moved
+from cogen.fusion.plan import Plan, check_unmoved, moved
 from cogen.fusion.planner import find_method, make_plan
 from cogen.fusion.recipe import FuseRecipe, read_fuse_recipe
 from cogen.host import Host
-from cogen.runs.fuse import fuse, wishes
+from cogen.runs.fuse import fuse, recipe_of
 
 NONE = FuseRecipe(level="none", scale=0.6)
 UNION = NONE.model_copy(update={"tokenizer": "union"})
@@ -95,7 +95,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
     "promise": (_broken_promise, {"tokenizer": "union"}, CompatibilityError, "in the model folder of e2", "leave e2"),
     "adapter": (_adapter, {"tokenizer": "union"}, CompatibilityError, "in the model folder of e2", "an adapter's"),
     "others": (_wider, {"tokenizer": "union"}, CompatibilityError, "differ at model.layers.0.mlp", "leave e2 out"),
-}  # fmt: skip
+}
 
 
 class TestRefused:
@@ -187,10 +187,17 @@ class TestMeasured:
         for row, folder in {"e2": world.folder / "weights-e2", "composite": tmp_path / "out"}.items():
             tokens = load_tokenizer(folder)
             by_hand = run_suites(
-                load_model(open_folder(folder), "bfloat16"), tokens, inputs.suites,
-                model_digest=model_digest(open_folder(folder)), tokenizer_digest=tokenizer_digest(tokens), part="test",
-                level="quick", dtype="bfloat16", use_cache=False, chooser=chooser,
-            )  # fmt: skip
+                load_model(open_folder(folder), "bfloat16"),
+                tokens,
+                inputs.suites,
+                model_digest=model_digest(open_folder(folder)),
+                tokenizer_digest=tokenizer_digest(tokens),
+                part="test",
+                level="quick",
+                dtype="bfloat16",
+                use_cache=False,
+                chooser=chooser,
+            )
             assert {r.column: r.value for r in by_hand} == {
                 column: cell.value for column, cell in outcome.matrix.cells[row].items()
             }
@@ -206,10 +213,17 @@ class TestMeasured:
             run(machine, UNION.model_copy(update={"scale": trial.scale}), folder)
             tokens = load_tokenizer(folder)
             by_hand = run_suites(
-                load_model(open_folder(folder), "bfloat16"), tokens, inputs.suites, model_digest="x",
-                tokenizer_digest=tokenizer_digest(tokens), part="dev", level="quick", dtype="bfloat16",
-                use_cache=False, chooser=(inputs.tokenizer, "base"),
-            )  # fmt: skip
+                load_model(open_folder(folder), "bfloat16"),
+                tokens,
+                inputs.suites,
+                model_digest="x",
+                tokenizer_digest=tokenizer_digest(tokens),
+                part="dev",
+                level="quick",
+                dtype="bfloat16",
+                use_cache=False,
+                chooser=(inputs.tokenizer, "base"),
+            )
             assert {result.column: result.value for result in by_hand} == trial.bits_per_byte
 
     def test_the_documents_of_a_level_are_the_choosers(self, machine: Any) -> None:
@@ -219,9 +233,16 @@ class TestMeasured:
 
         def measured(chooser: Any) -> Any:
             return run_suites(
-                model, tokenizer(), inputs.suites[:1], model_digest="m", tokenizer_digest="t", part="dev",
-                level="quick", dtype="float32", chooser=chooser,
-            )[0]  # fmt: skip
+                model,
+                tokenizer(),
+                inputs.suites[:1],
+                model_digest="m",
+                tokenizer_digest="t",
+                part="dev",
+                level="quick",
+                dtype="float32",
+                chooser=chooser,
+            )[0]
 
         own, same, coarse = measured(None), measured((tokenizer(), "t")), measured((_Words(), "words"))
         assert same.cached
@@ -268,9 +289,9 @@ class TestAgain:
             for count in (1, 2):
                 monkeypatch.setenv("COGEN_CACHE", str(tmp_path / f"cache{count}"))
                 torch.set_num_threads(count)
-                wanted = wishes(lock.plan, scale=lock.scale, parameters=lock.parameters, level="none")
+                wanted = recipe_of(lock.plan, scale=lock.scale, parameters=lock.parameters, level="none")
                 plan, inputs = make_plan(machine, wanted)
-                refuse_moved(lock.plan, plan, "the lock")
+                check_unmoved(lock.plan, plan, "the lock")
                 made = lock.plan.model_copy(update={"level": plan.level, "suites": plan.suites})
                 method = find_method(machine, made.method)
                 fuse(made, inputs, method, machine.experts(), tmp_path / f"again{count}", replay=lock)
@@ -285,7 +306,7 @@ class TestAgain:
             plan, _ = make_plan(machine, SEARCH.model_copy(update=changes))
             read = Plan.model_validate_json(plan.model_dump_json())
             assert (read, read.digest, read.inputs_digest) == (plan, plan.digest, plan.inputs_digest)
-            assert make_plan(machine, wishes(read))[0] == plan
+            assert make_plan(machine, recipe_of(read))[0] == plan
             assert moved(read, plan) == []
 
     def test_what_moves(self, machine: Any) -> None:
@@ -299,7 +320,7 @@ class TestAgain:
             (_vocabulary(plan, tokenizer_digest=ZERO), "the composite would have another vocabulary"),
         ):
             with pytest.raises(PlanError, match=text):
-                refuse_moved(plan, now, "the plan")
+                check_unmoved(plan, now, "the plan")
             assert now.inputs_digest != plan.inputs_digest
 
     def test_plans_of_before(self, world: Any, host: Any) -> None:
@@ -321,7 +342,7 @@ class TestAgain:
         now, _ = make_plan(host(world.expert("e1", 1), later), UNION)
         assert now.vocabulary != plan.vocabulary
         with pytest.raises(PlanError, match="of e2"):
-            refuse_moved(plan, now, "the plan")
+            check_unmoved(plan, now, "the plan")
 
 
 def _vocabulary(plan: Plan, **changes: Any) -> Plan:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from cogen.errors import CogenError, CompatibilityError, PlanError, SpecError, UsageError
-from cogen.fusion.plan import Plan, moved, read_plan, refuse_moved
+from cogen.fusion.plan import Plan, check_unmoved, moved, read_plan
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import TOTALS, FuseRecipe, read_fuse_recipe
 from cogen.host import Host
-from cogen.runs.fuse import wishes
+from cogen.runs.fuse import recipe_of
 
 NONE = FuseRecipe(level="none", scale=0.5)
 ZERO = "sha256:" + "0" * 64
@@ -82,9 +82,9 @@ class TestPlan:
             (tmp_path / "plan.json").write_text(plan.model_dump_json(indent=2))
             read = read_plan(tmp_path / "plan.json")
             assert (read, read.digest, read.inputs_digest) == (plan, plan.digest, plan.inputs_digest)
-            assert make_plan(machine, wishes(read))[0] == plan
+            assert make_plan(machine, recipe_of(read))[0] == plan
             assert moved(read, plan) == []
-            refuse_moved(read, plan, "it")
+            check_unmoved(read, plan, "it")
 
     def test_the_inputs_digest_changes_with_what_decides_the_weights(self, world: Any, host: Any) -> None:
         """Weights, method, parameters and scales; not the evaluation."""
@@ -215,8 +215,8 @@ class TestRefusedLater:
         """A method that adds differences up shares the wanted sums; one expert alone is taken as it is."""
         one, two = world.expert("e1", 1), world.expert("e2", 2)
 
-        def scales(*experts: Any, **wishes: Any) -> tuple[float, ...]:
-            return make_plan(host(*experts), FuseRecipe(level="quick", **wishes))[0].scales
+        def scales(*experts: Any, **recipe_of: Any) -> tuple[float, ...]:
+            return make_plan(host(*experts), FuseRecipe(level="quick", **recipe_of))[0].scales
 
         assert scales(one, two, method="linear") == TOTALS
         assert scales(one, two) == tuple(total / 2 for total in TOTALS)
@@ -235,7 +235,7 @@ class TestRefusedLater:
         assert caught.value.hint
         plan, _ = make_plan(machine, FuseRecipe(method="mean", level="none"))
         assert plan.scales == (1.0,)
-        assert make_plan(machine, wishes(plan))[0] == plan
+        assert make_plan(machine, recipe_of(plan))[0] == plan
 
 
 def mean(base: Any, experts: Any, weights: Any) -> Any:
@@ -318,28 +318,28 @@ class TestMoved:
         other = self.changed(plan, path, ZERO)
         for saved, now in ((plan, other), (other, plan)):
             with pytest.raises(PlanError, match=text) as caught:
-                refuse_moved(saved, now, "the plan")
+                check_unmoved(saved, now, "the plan")
             assert "cogen plan -o" in str(caught.value.hint)
 
     def test_an_expert_that_is_gone(self, plan: Plan) -> None:
         """Named; several movements are counted."""
         now = plan.model_copy(update={"experts": ()})
         with pytest.raises(PlanError, match=r"expert e1 is not installed any more \(and 1 more\)"):
-            refuse_moved(plan, now, "the plan")
+            check_unmoved(plan, now, "the plan")
 
     def test_a_suite_that_came_or_went(self, plan: Plan) -> None:
         """Unless the level is another one, which a replay may choose."""
         fewer = plan.model_copy(update={"suites": plan.suites[1:]})
         for saved, now in ((plan, fewer), (fewer, plan)):
             with pytest.raises(PlanError, match="suite e1/heldout came or went"):
-                refuse_moved(saved, now, "the plan")
-        refuse_moved(plan, fewer.model_copy(update={"level": "none"}), "the lock")
+                check_unmoved(saved, now, "the plan")
+        check_unmoved(plan, fewer.model_copy(update={"level": "none"}), "the lock")
 
     def test_experts_in_another_order(self, plan: Plan) -> None:
         """Weights belong to experts by their place: a plan that was reordered by hand would give them to others."""
         turned = plan.model_copy(update={"experts": plan.experts[::-1]})
         with pytest.raises(PlanError, match="order"):
-            refuse_moved(turned, plan, "the plan")
+            check_unmoved(turned, plan, "the plan")
 
     def test_what_is_no_plan(self, plan: Plan, tmp_path: Path) -> None:
         """Missing, not JSON, another version, an unknown field: each with its place and a hint."""

@@ -17,11 +17,11 @@ from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.merge import measure
 from cogen.fusion.merge import search as module
 from cogen.fusion.merge.measure import Trial, measure_candidate
-from cogen.fusion.merge.search import Choice, search
+from cogen.fusion.merge.search import ChosenSettings, search
 from cogen.fusion.planner import find_method, make_plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.merging.methods.greedy_soup import greedy
-from cogen.runs.fuse import fuse, wishes
+from cogen.runs.fuse import fuse, recipe_of
 
 TIES = FuseRecipe(method="ties", search=5, space={"density": (0.1, 1.0), "weight.e1": (0.0, 2.0)})
 
@@ -31,7 +31,7 @@ def machine(world: Any, host: Any) -> Any:
     return host(*(world.expert(f"e{i}", i) for i in (1, 2, 3)))
 
 
-def run(machine: Any, recipe: FuseRecipe) -> tuple[Choice, list[Trial]]:
+def run(machine: Any, recipe: FuseRecipe) -> tuple[ChosenSettings, list[Trial]]:
     plan, inputs = make_plan(machine, recipe)
     return search(plan, inputs, find_method(machine, plan.method))
 
@@ -84,7 +84,7 @@ class TestTuning:
             figures = trial.bits_per_byte.values()
             assert trial.objective == pytest.approx(sum(map(math.log, figures)) / 3, rel=1e-12)
         best = min(trials, key=lambda trial: trial.objective or math.inf)
-        assert choice == Choice(best.scale, best.parameters)
+        assert choice == ChosenSettings(best.scale, best.parameters)
         assert best.objective < trials[0].objective
         plan, inputs = make_plan(machine, TIES)
         again = measure_candidate(plan, inputs, find_method(machine, "ties"), {"scale": 1.4, **best.parameters})
@@ -131,8 +131,12 @@ class TestTuning:
         asked = pretend(broken)
         choice, trials = run(machine, FuseRecipe(search=8))
         assert [trial.failure for trial in trials] == [
-            "", "too dense", "float division by zero", *["no finite bits per byte on e1/heldout"] * 4, "",
-        ]  # fmt: skip
+            "",
+            "too dense",
+            "float division by zero",
+            *["no finite bits per byte on e1/heldout"] * 4,
+            "",
+        ]
         assert all((trial.objective is None) == bool(trial.failure) for trial in trials)
         assert all(not trial.bits_per_byte for trial in trials if trial.failure)
         assert choice.scale == min(trials[0].scale, trials[7].scale)
@@ -140,7 +144,7 @@ class TestTuning:
     def test_a_composite_of_infinities(self, machine: Any) -> None:
         """On a real model: what overflows has no figures, and the default stays."""
         choice, trials = run(machine, FuseRecipe(search=3, space={"scale": (0.0, 1e38)}))
-        assert choice == Choice(0.467)
+        assert choice == ChosenSettings(0.467)
         assert [bool(trial.failure) for trial in trials] == [False, True, True]
 
     def test_weights_that_sum_to_zero(self, machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,13 +182,13 @@ class TestGrid:
         asked = pretend(lambda point: 1.0 if point["scale"] > 0.3 else 2.0)
         choice, trials = run(machine, FuseRecipe(scale=(0.9, 0.3, 0.6)))
         assert asked == [{"scale": 0.3}, {"scale": 0.6}, {"scale": 0.9}]
-        assert choice == Choice(0.6)
+        assert choice == ChosenSettings(0.6)
         assert [trial.scale for trial in trials] == [0.3, 0.6, 0.9]
 
     def test_one_scale_is_no_search(self, machine: Any, pretend: Any) -> None:
         """Nothing is measured."""
         asked = pretend(lambda point: 1.0)
-        assert run(machine, FuseRecipe(scale=0.7)) == (Choice(0.7), [])
+        assert run(machine, FuseRecipe(scale=0.7)) == (ChosenSettings(0.7), [])
         assert asked == []
 
 
@@ -269,7 +273,9 @@ class TestReplay:
             raise AssertionError("a replay measured a candidate")
 
         monkeypatch.setattr(module, "measure_candidate", refused)
-        plan, inputs = make_plan(machine, wishes(lock.plan, scale=lock.scale, parameters=lock.parameters, level=level))
+        plan, inputs = make_plan(
+            machine, recipe_of(lock.plan, scale=lock.scale, parameters=lock.parameters, level=level)
+        )
         assert plan.evaluations == 0
         made = lock.plan.model_copy(update={"level": plan.level, "suites": plan.suites})
         method = find_method(machine, made.method)
@@ -283,6 +289,6 @@ class TestReplay:
         for name, recipe in {"ties": TIES, "soup": FuseRecipe(method="greedy_soup")}.items():
             build(machine, recipe, tmp_path / name)
             lock = read_lock(tmp_path / name)
-            wanted = wishes(lock.plan, scale=lock.scale, parameters=lock.parameters, level="none")
+            wanted = recipe_of(lock.plan, scale=lock.scale, parameters=lock.parameters, level="none")
             build(machine, wanted, tmp_path / f"{name}-again")
             assert bits(tmp_path / f"{name}-again") == bits(tmp_path / name)

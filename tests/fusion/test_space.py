@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from cogen.errors import SpecError, UsageError
 from cogen.fusion.merge.search import first_point
 from cogen.fusion.planner import find_method, make_plan
-from cogen.fusion.recipe import TOTALS, FuseRecipe, Wish, mistake, read_fuse_recipe
-from cogen.runs.fuse import wishes
+from cogen.fusion.recipe import TOTALS, ExpertOptions, FuseRecipe, mistake, read_fuse_recipe
+from cogen.runs.fuse import recipe_of
 
-PER_LAYER = Wish(weight=(0.5, 1.5))
+PER_LAYER = ExpertOptions(weight=(0.5, 1.5))
 RECIPES = {
     "defaults": {"search": 7},
     "defaults of ties": {"search": 7, "method": "ties"},
@@ -87,7 +87,7 @@ class TestSpace:
     def test_round_trip(self, machine: Any, name: str) -> None:
         """The wishes of a plan give the plan again."""
         plan, _ = make_plan(machine, FuseRecipe(**RECIPES[name]))
-        assert make_plan(machine, wishes(plan))[0] == plan
+        assert make_plan(machine, recipe_of(plan))[0] == plan
         assert plan.evaluations == {"greedy soup": 3}.get(name, 7)
 
     @pytest.mark.parametrize("name", RECIPES)
@@ -133,7 +133,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {
             "search": 5,
             "method": "ties",
-            "experts": {"e1": Wish(parameters={"density": 0.2}), "e2": Wish(parameters={"density": 0.3})},
+            "experts": {
+                "e1": ExpertOptions(parameters={"density": 0.2}),
+                "e2": ExpertOptions(parameters={"density": 0.3}),
+            },
             "space": {"density": (0.1, 0.9)},
         },
         "density is each expert's own",
@@ -194,7 +197,7 @@ class TestRecipe:
         recipe = read_fuse_recipe(tmp_path / "r.toml")
         assert recipe.search == 20
         assert recipe.space == {"density": (0.2, 0.9), "weight.power": (0.0, 2.0), "weight.grid": (0.0, 1.0)}
-        assert recipe.wish("grid") == Wish(weight=2.0)
+        assert recipe.wish("grid") == ExpertOptions(weight=2.0)
         assert recipe.wish("power").weight == (0.5, 1.5)
         first, second = recipe.wish("power").parameters["density"]
         assert (first.filter, first.value, second.filter, second.value) == ("mlp", 0.3, None, 0.5)

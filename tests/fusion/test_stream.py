@@ -19,13 +19,13 @@ from cogen.checkpoints.safetensors_file import SafetensorsWriter, read_header
 from cogen.errors import CogenError, SourceError
 from cogen.fusion.merge import outputs as plan_engine
 from cogen.fusion.merge.outputs import write_outputs
-from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.kernels.combine import combine
 from cogen.merging.kernels.statistics import folded_sum, tensor_gram
 from cogen.merging.memory import InMemory
 from cogen.merging.method import BLOCK, Block, Stack, method
 from cogen.merging.methods.linear import linear
-from cogen.merging.operands import Rows, Stored, fingerprint
+from cogen.merging.operands import RowBlock, Stored, fingerprint
 
 SHAPES = {"wide": (700, 900), "long": (3 * BLOCK + 17,), "number": (), "one": (1,), "none": (0, 4), "cube": (5, 6, 7)}
 
@@ -51,14 +51,14 @@ def _shares(stacks: list[Stack]) -> list[float]:
     return [norm / sum(norms) for norm in norms]
 
 
-def outputs(engine: Engine, models: list[Checkpoint], merge: Any = linear, **parameters: Any) -> list[Output]:
+def outputs(engine: Engine, models: list[Checkpoint], merge: Any = linear, **parameters: Any) -> list[OutputTensor]:
     found = []
     for name, info in models[0].tensors.items():
         work: Any = Copy(info)
         if info.dtype != "int64":
             base, *experts = (Stored(engine.files, m, name, fingerprint(m, engine.files)) for m in models)
             work = Merge(merge, base, tuple(experts), tuple(float(i + 1) for i in range(len(experts))), parameters)
-        found.append(Output(name, info.dtype, info.shape, work))
+        found.append(OutputTensor(name, info.dtype, info.shape, work))
     return found
 
 
@@ -87,7 +87,7 @@ def test_the_same_bits_at_any_number_of_threads_and_in_any_order(
             work = output.work
             if isinstance(work, Merge):
                 work = Merge(work.method, work.base, work.experts[::-1], work.weights[::-1], work.parameters)
-            turned.append(Output(output.name, output.dtype, output.shape, work))
+            turned.append(OutputTensor(output.name, output.dtype, output.shape, work))
         engine.write(turned, tmp_path / "out.safetensors")
     found.add(digest(tmp_path / "out.safetensors"))
     assert len(found) == 1
@@ -130,7 +130,7 @@ def test_copies_are_the_bytes(models: list[Checkpoint], tmp_path: Path, kernel: 
 
         monkeypatch.setattr(os, "copy_file_range", refuse)
     with Engine(2) as engine:
-        moved = [Output(n, i.dtype, i.shape, Copy(i)) for n, i in models[1].tensors.items()]
+        moved = [OutputTensor(n, i.dtype, i.shape, Copy(i)) for n, i in models[1].tensors.items()]
         engine.write(moved, tmp_path / "out.safetensors")
     found, wanted = load_file(tmp_path / "out.safetensors"), load_file(models[1].folder / "model.safetensors")
     assert found.keys() == wanted.keys()
@@ -157,7 +157,7 @@ def test_rows_are_taken_from_anywhere() -> None:
     source = torch.randn(6, 3)
     extra = torch.randn(2, 3)
     index = [0, 1, 2, 5, -1, 4, -3, -2, 3, 4]
-    rows = Rows(InMemory(source, "k"), index, extra)
+    rows = RowBlock(InMemory(source, "k"), index, extra)
     whole = torch.stack([source[i] if i >= 0 else torch.zeros(3) if i == -1 else extra[-2 - i] for i in index])
     assert (rows.shape, rows.key, rows.dtype) == ((10, 3), "k", "float32")
     for start in range(0, 30, 3):
@@ -274,8 +274,10 @@ class TestFailures:
         assert resource.RLIM_INFINITY  # the limit is set in the child alone
         run = subprocess.run(
             [sys.executable, "-c", code, str(models[0].folder), str(tmp_path / "out")],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert "cannot be written: File too large" in run.stdout
 
     def test_an_error_in_a_method_ends_the_run(self, models: list[Checkpoint], tmp_path: Path) -> None:

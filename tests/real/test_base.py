@@ -41,9 +41,16 @@ def test_bits_per_byte_equal_plain_transformers(base: Any) -> None:
 
     tokenizer = load_tokenizer(base.folder)
     (ours,) = run_suites(
-        lambda: load_model(base, "float32"), tokenizer, general_suites(), model_digest=model_digest(base),
-        tokenizer_digest=tokenizer_digest(tokenizer), part="dev", level="quick", dtype="float32", use_cache=False,
-    )  # fmt: skip
+        lambda: load_model(base, "float32"),
+        tokenizer,
+        general_suites(),
+        model_digest=model_digest(base),
+        tokenizer_digest=tokenizer_digest(tokenizer),
+        part="dev",
+        level="quick",
+        dtype="float32",
+        use_cache=False,
+    )
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     plain = AutoTokenizer.from_pretrained(base.folder)
     lines = (general_suites()[0].root / "dev.jsonl").read_text(encoding="utf-8").splitlines()[: ours.n]

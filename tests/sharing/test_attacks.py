@@ -22,12 +22,20 @@ def test_what_was_not_signed(registry: Registry, users: Users) -> None:
 
     wheel = built(tree(users("x").home / "plugin", "solar"), users("y").home)
     with wheel.open("rb") as file:
-        fields = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
-                  "name": "cogen-plugin-solar", "version": "1.0"}  # fmt: skip
+        fields = {
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "filetype": "bdist_wheel",
+            "name": "cogen-plugin-solar",
+            "version": "1.0",
+        }
         answer = requests.post(
-            f"{registry.url}/legacy/", data=fields, files={"content": (wheel.name, file)},
-            auth=("__token__", token(registry, "bare")), timeout=30,
-        )  # fmt: skip
+            f"{registry.url}/legacy/",
+            data=fields,
+            files={"content": (wheel.name, file)},
+            auth=("__token__", token(registry, "bare")),
+            timeout=30,
+        )
     assert answer.status_code == 200, answer.text
     user = users("user")
     user.ok("login", registry.url, "--read-only")
@@ -203,9 +211,19 @@ def test_a_signature_that_does_not_cover_the_weights(registry: Registry, users: 
     (snapshot / "adapter_config.json").write_text('{"peft_type": "other"}')
     manifest = folder / "cogen_plugin_stale" / "expert.toml"
     (snapshot / "cogen-manifest.json").write_text(
-        json.dumps({"schema": 1, "repository": "stale/stale", "publisher": "stale", "project": "cogen-plugin-stale",
-                    "version": "1.0"}, indent=2, sort_keys=True) + "\n"
-    )  # fmt: skip
+        json.dumps(
+            {
+                "schema": 1,
+                "repository": "stale/stale",
+                "publisher": "stale",
+                "project": "cogen-plugin-stale",
+                "version": "1.0",
+            },
+            indent=2,
+            sort_keys=True,
+        )
+        + "\n"
+    )
     import tomlkit
 
     document: Any = tomlkit.parse(manifest.read_text())

@@ -107,8 +107,10 @@ def test_nothing_is_built(user: User, tmp_path: Path, index: Path) -> None:
     mark = tmp_path / "ran"
     setup = f"open({str(mark)!r}, 'w').write('x')\nfrom setuptools import setup\nsetup(name='helper', version='1.0')\n"
     with tarfile.open(index / "helper-1.0.tar.gz", "w:gz") as archive:
-        for path, text in (("helper-1.0/setup.py", setup),
-                           ("helper-1.0/PKG-INFO", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n")):  # fmt: skip
+        for path, text in (
+            ("helper-1.0/setup.py", setup),
+            ("helper-1.0/PKG-INFO", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n"),
+        ):
             info = tarfile.TarInfo(path)
             info.size = len(text)
             archive.addfile(info, io.BytesIO(text.encode()))

@@ -14,16 +14,27 @@ from support.servers import send, serving
 
 from cogen.cli.main import main
 from cogen.errors import CogenError, UsageError
-from cogen.sharing.search import Wish, choose, read_index
+from cogen.sharing.search import RegistryQuery, choose, read_index
 from cogen.sharing.sizes import shown, size_range
 
 
 def card(id: str, **changes: Any) -> dict[str, Any]:
     return {
-        "id": id, "version": "1.0", "project": f"cogen-plugin-{id}", "title": f"The {id}", "summary": "", "domains": [],
-        "publisher": "acme", "languages": ["en"], "licence": "MIT", "base": {"name": "Base", "digest": "sha256:1"},
-        "parameters": 135_000_000, "signed": True, "key": "sha256:2", "yanked": False,
-    } | changes  # fmt: skip
+        "id": id,
+        "version": "1.0",
+        "project": f"cogen-plugin-{id}",
+        "title": f"The {id}",
+        "summary": "",
+        "domains": [],
+        "publisher": "acme",
+        "languages": ["en"],
+        "licence": "MIT",
+        "base": {"name": "Base", "digest": "sha256:1"},
+        "parameters": 135_000_000,
+        "signed": True,
+        "key": "sha256:2",
+        "yanked": False,
+    } | changes
 
 
 CARDS = [
@@ -36,39 +47,44 @@ CARDS = [
 @pytest.mark.parametrize(
     ("wish", "ids"),
     [
-        (Wish("tumour staging"), ["tumours", "oncology"]),
-        (Wish("TUMOURS"), ["tumours", "oncology"]),
-        (Wish("nothing"), ["power"]),
-        (Wish("xyzzy"), []),
-        (Wish(), ["oncology", "tumours", "power"]),
-        (Wish(domain="Medicine"), ["oncology"]),
-        (Wish(language="en"), ["oncology", "tumours", "power"]),
-        (Wish(language="de"), ["oncology"]),
-        (Wish(licence="apache-2.0"), ["tumours"]),
-        (Wish(base="other"), ["power"]),
-        (Wish(base="sha256:1"), ["oncology", "tumours"]),
-        (Wish(size="<10M"), ["tumours"]),
-        (Wish(size="100M-1B"), ["oncology", "power"]),
+        (RegistryQuery("tumour staging"), ["tumours", "oncology"]),
+        (RegistryQuery("TUMOURS"), ["tumours", "oncology"]),
+        (RegistryQuery("nothing"), ["power"]),
+        (RegistryQuery("xyzzy"), []),
+        (RegistryQuery(), ["oncology", "tumours", "power"]),
+        (RegistryQuery(domain="Medicine"), ["oncology"]),
+        (RegistryQuery(language="en"), ["oncology", "tumours", "power"]),
+        (RegistryQuery(language="de"), ["oncology"]),
+        (RegistryQuery(licence="apache-2.0"), ["tumours"]),
+        (RegistryQuery(base="other"), ["power"]),
+        (RegistryQuery(base="sha256:1"), ["oncology", "tumours"]),
+        (RegistryQuery(size="<10M"), ["tumours"]),
+        (RegistryQuery(size="100M-1B"), ["oncology", "power"]),
     ],
 )
-def test_filters_and_words(wish: Wish, ids: list[str]) -> None:
+def test_filters_and_words(wish: RegistryQuery, ids: list[str]) -> None:
     total, found = choose(CARDS, wish)
     assert [one["id"] for one in found] == ids
     assert total == len(ids)
 
 
 def test_a_limit_hides_and_counts() -> None:
-    total, found = choose(CARDS, Wish(limit=1))
+    total, found = choose(CARDS, RegistryQuery(limit=1))
     assert (total, len(found)) == (3, 1)
 
 
 @pytest.mark.parametrize(
     ("text", "ends"),
     [
-        ("<200M", (0, 2e8 - 1)), ("<= 200m", (0, 2e8)), (">=1B", (1e9, float("inf"))), ("1B-7B", (1e9, 7e9)),
-        ("1-7B", (1e9, 7e9)), ("100k..2M", (1e5, 2e6)), ("100", (90, 110)),
+        ("<200M", (0, 2e8 - 1)),
+        ("<= 200m", (0, 2e8)),
+        (">=1B", (1e9, float("inf"))),
+        ("1B-7B", (1e9, 7e9)),
+        ("1-7B", (1e9, 7e9)),
+        ("100k..2M", (1e5, 2e6)),
+        ("100", (90, 110)),
     ],
-)  # fmt: skip
+)
 def test_sizes(text: str, ends: tuple[float, float]) -> None:
     assert size_range(text) == pytest.approx(ends)
 
@@ -89,8 +105,14 @@ def test_sizes_are_those_of_the_registry() -> None:
 
 def test_numbers_as_people_read_them() -> None:
     assert [shown(n) for n in (1, 999, 1000, 134_515_008, 999_999_999, 7e9, 2e12)] == [
-        "1", "999", "1.0k", "134.5M", "1.0B", "7.0B", "2.0T",
-    ]  # fmt: skip
+        "1",
+        "999",
+        "1.0k",
+        "134.5M",
+        "1.0B",
+        "7.0B",
+        "2.0T",
+    ]
 
 
 def test_an_index_is_a_file_or_a_url(tmp_path: Path) -> None:
@@ -121,8 +143,14 @@ def test_without_a_registry(
     assert main(["search", "grid"]) == 0
     text = capsys.readouterr()
     assert text.out.splitlines()[0].split() == [
-        "id", "title", "publisher", "licence", "size", "signed", "kind",
-    ]  # fmt: skip
+        "id",
+        "title",
+        "publisher",
+        "licence",
+        "size",
+        "signed",
+        "kind",
+    ]
     assert "The tests" in text.out  # what is installed wins over the index
     assert "cogen login" in text.err
 

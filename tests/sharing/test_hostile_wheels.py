@@ -54,26 +54,55 @@ def test_a_size_that_no_wheel_has(user: User, tmp_path: Path) -> None:
 NOT = "not a (kind|path|file) "
 #: What a plugin may not hold, and what is said.
 MEMBERS: list[tuple[str, str]] = [
-    ("sitecustomize.py", "outside"), ("usercustomize.py", "outside"), ("sitecustomize/__init__.py", "outside"),
-    ("transformers/__init__.py", "outside"), ("cogen/__init__.py", "outside"), ("typing_extensions.py", "outside"),
-    ("a.pth", "outside"), (".pth", "outside"), ("A.PTH", "outside"), ("zz.pth/x.txt", "outside"),
-    (f"{CODE}/a.pth", NOT), (f"{CODE}/deep/er/a.pth", NOT), (f"{INFO}/a.pth", NOT),
-    (f"{INFO}/licenses/a.pth", NOT), (f"{INFO}/licenses/a.py", NOT),
-    ("cogen_plugin_power-1.0.data/purelib/x.py", "outside"), ("cogen_plugin_power-1.0.data/scripts/ls", "outside"),
-    (f"{CODE}/x.data/scripts/ls", NOT), ("bin/ls", "outside"), ("../bin/ls", NOT),
-    ("torch-2.0.dist-info/METADATA", "outside"), ("cogen_plugin_power-2.0.dist-info/METADATA", "outside"),
-    (f"{CODE}/x-1.dist-info/entry_points.txt", NOT), (f"{CODE}/x.egg-info/PKG-INFO", NOT),
-    (f"{CODE}/native.so", NOT), (f"{CODE}/native.cpython-311-x86_64-linux-gnu.so", NOT),
-    (f"{CODE}/native.pyd", NOT), (f"{CODE}/x.pyc", NOT), (f"{CODE}/x.PYC", NOT),
-    (f"{CODE}/__pycache__/__init__.cpython-311.pyc", NOT), (f"{CODE}/x.pyw", NOT),
-    (f"{CODE}/x.zip", NOT), (f"{CODE}/x.pkl", NOT), (f"{CODE}.py", "outside"),
-    (f"{CODE}__more/__init__.py", "outside"), (f"{CODE}__more__/x.txt", "outside"), (f"{CODE}_grid/x.txt", "outside"),
-    ("Cogen_Plugin_Power/x.txt", "one name on some|outside"), ("ｃogen_plugin_power/x.txt", "one name on some|outside"),
-    (f"{CODE}/EXPERT.toml", "one name on some"), (f"{CODE}/PROGRA~1", "short name"), (f"{CODE}/CON.txt", "reserves"),
-    ("cogen_plugin_power.dist-info/METADATA", "outside"), ("namespace/", "outside"),
-    (f"{INFO}/INSTALLER", NOT), (f"{INFO}/direct_url.json", NOT), (f"{INFO}/RECORD.jws", NOT),
+    ("sitecustomize.py", "outside"),
+    ("usercustomize.py", "outside"),
+    ("sitecustomize/__init__.py", "outside"),
+    ("transformers/__init__.py", "outside"),
+    ("cogen/__init__.py", "outside"),
+    ("typing_extensions.py", "outside"),
+    ("a.pth", "outside"),
+    (".pth", "outside"),
+    ("A.PTH", "outside"),
+    ("zz.pth/x.txt", "outside"),
+    (f"{CODE}/a.pth", NOT),
+    (f"{CODE}/deep/er/a.pth", NOT),
+    (f"{INFO}/a.pth", NOT),
+    (f"{INFO}/licenses/a.pth", NOT),
+    (f"{INFO}/licenses/a.py", NOT),
+    ("cogen_plugin_power-1.0.data/purelib/x.py", "outside"),
+    ("cogen_plugin_power-1.0.data/scripts/ls", "outside"),
+    (f"{CODE}/x.data/scripts/ls", NOT),
+    ("bin/ls", "outside"),
+    ("../bin/ls", NOT),
+    ("torch-2.0.dist-info/METADATA", "outside"),
+    ("cogen_plugin_power-2.0.dist-info/METADATA", "outside"),
+    (f"{CODE}/x-1.dist-info/entry_points.txt", NOT),
+    (f"{CODE}/x.egg-info/PKG-INFO", NOT),
+    (f"{CODE}/native.so", NOT),
+    (f"{CODE}/native.cpython-311-x86_64-linux-gnu.so", NOT),
+    (f"{CODE}/native.pyd", NOT),
+    (f"{CODE}/x.pyc", NOT),
+    (f"{CODE}/x.PYC", NOT),
+    (f"{CODE}/__pycache__/__init__.cpython-311.pyc", NOT),
+    (f"{CODE}/x.pyw", NOT),
+    (f"{CODE}/x.zip", NOT),
+    (f"{CODE}/x.pkl", NOT),
+    (f"{CODE}.py", "outside"),
+    (f"{CODE}__more/__init__.py", "outside"),
+    (f"{CODE}__more__/x.txt", "outside"),
+    (f"{CODE}_grid/x.txt", "outside"),
+    ("Cogen_Plugin_Power/x.txt", "one name on some|outside"),
+    ("ｃogen_plugin_power/x.txt", "one name on some|outside"),
+    (f"{CODE}/EXPERT.toml", "one name on some"),
+    (f"{CODE}/PROGRA~1", "short name"),
+    (f"{CODE}/CON.txt", "reserves"),
+    ("cogen_plugin_power.dist-info/METADATA", "outside"),
+    ("namespace/", "outside"),
+    (f"{INFO}/INSTALLER", NOT),
+    (f"{INFO}/direct_url.json", NOT),
+    (f"{INFO}/RECORD.jws", NOT),
     (f"{INFO}/METADATA/x", "lies in a file"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "message"), MEMBERS)
@@ -88,12 +117,26 @@ def test_members_that_no_plugin_may_hold(user: User, tmp_path: Path, name: str, 
 
 
 POINTS = [
-    "[console_scripts]\ncogen = {0}:main", "[console_scripts]\nls = {0}:main", "[gui_scripts]\nx = {0}:main",
-    "[pytest11]\nx = {0}", "[distutils.commands]\nx = {0}", "[cogen.more]\nx = {0}", "[ cogen ]\nx = {0}",
-    "[cogen]\nx = {0}.more", "[cogen]\nx = {0}:hooks", "[cogen]\nx = {0} [extra]", "[cogen]\nx = transformers",
-    "[cogen]\nx = os.path", "[cogen]\n  x = {0}__more", "[COGEN]\nx = {0}", "[cogen]\nx={0}\u2028[pytest11]\u2028y={0}",
-    "[cogen]\nx = {0}\r[pytest11]\ry = {0}", "[cogen]\nx = class", "x = {0}", "[DEFAULT]\nx = {0}",
-]  # fmt: skip
+    "[console_scripts]\ncogen = {0}:main",
+    "[console_scripts]\nls = {0}:main",
+    "[gui_scripts]\nx = {0}:main",
+    "[pytest11]\nx = {0}",
+    "[distutils.commands]\nx = {0}",
+    "[cogen.more]\nx = {0}",
+    "[ cogen ]\nx = {0}",
+    "[cogen]\nx = {0}.more",
+    "[cogen]\nx = {0}:hooks",
+    "[cogen]\nx = {0} [extra]",
+    "[cogen]\nx = transformers",
+    "[cogen]\nx = os.path",
+    "[cogen]\n  x = {0}__more",
+    "[COGEN]\nx = {0}",
+    "[cogen]\nx={0}\u2028[pytest11]\u2028y={0}",
+    "[cogen]\nx = {0}\r[pytest11]\ry = {0}",
+    "[cogen]\nx = class",
+    "x = {0}",
+    "[DEFAULT]\nx = {0}",
+]
 
 
 @pytest.mark.parametrize("points", POINTS)
@@ -142,13 +185,20 @@ class TestCode:
     @pytest.mark.parametrize(
         ("name", "content"),
         [
-            ("__init__.py", b"import os\n"), ("__init__.py", b"x = 1"), ("hooks.py", b""), ("hooks.py", b"# nothing\n"),
-            ("sub/__init__.py", b"print()"), ("__init__.py", b"# coding: utf-7\n# +AAo-import os\n"),
-            ("__init__.py", b"#!/usr/bin/python\n#\rimport os\n"), ("__init__.py", b'"""a""";import os\n'),
-            ("__init__.py", b'"""a\n# """;import os\n"""\n'), ("__init__.py", b"\xef\xbb\xbf# a\n"),
-            ("__init__.py", b"# a\x0cimport os\n"), ("__init__.py", b"'''doc'''\n"),
+            ("__init__.py", b"import os\n"),
+            ("__init__.py", b"x = 1"),
+            ("hooks.py", b""),
+            ("hooks.py", b"# nothing\n"),
+            ("sub/__init__.py", b"print()"),
+            ("__init__.py", b"# coding: utf-7\n# +AAo-import os\n"),
+            ("__init__.py", b"#!/usr/bin/python\n#\rimport os\n"),
+            ("__init__.py", b'"""a""";import os\n'),
+            ("__init__.py", b'"""a\n# """;import os\n"""\n'),
+            ("__init__.py", b"\xef\xbb\xbf# a\n"),
+            ("__init__.py", b"# a\x0cimport os\n"),
+            ("__init__.py", b"'''doc'''\n"),
         ],
-    )  # fmt: skip
+    )
     def test_code_needs_consent_for_this_very_file(self, user: User, tmp_path: Path, name: str, content: bytes) -> None:
         before = user.whole()
         wheel = build(tmp_path, extra={f"{CODE}/{name}": content})
@@ -199,9 +249,18 @@ class TestPlaces:
             add_file(build(tmp_path))
         assert user.whole() == before
 
-    @pytest.mark.parametrize("name", [f"{CODE}/samples.jsonl", f"{CODE}/more.py", f"{INFO}/METADATA", f"{CODE}.py",
-                                      f"{CODE}.cpython-311-x86_64-linux-gnu.so", "cogen_plugin_power-0.9.dist-info/x",
-                                      f"{CODE}__more/__init__.py"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "name",
+        [
+            f"{CODE}/samples.jsonl",
+            f"{CODE}/more.py",
+            f"{INFO}/METADATA",
+            f"{CODE}.py",
+            f"{CODE}.cpython-311-x86_64-linux-gnu.so",
+            "cogen_plugin_power-0.9.dist-info/x",
+            f"{CODE}__more/__init__.py",
+        ],
+    )
     def test_a_file_of_nobody(self, user: User, tmp_path: Path, name: str) -> None:
         path = user.packages / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,12 +289,25 @@ Break = Callable[[pytest.MonkeyPatch], None]
 class TestUndo:
     """Whatever ends an add in whatever step: every byte of the environment is as it was."""
 
-    STEPS = ("add.staged", "add.undoable", "add.forget_compiled", "add.environment.install", "add._check_done",
-             "add.keep", "add.project.record", "add.check_installed", "add.compare_files", "stage._compare",
-             "placing.files_of", "snapshot._copy", "add._receipt")  # fmt: skip
+    STEPS = (
+        "add.staged",
+        "add.undoable",
+        "add.forget_compiled",
+        "add.environment.install",
+        "add._check_done",
+        "add.keep",
+        "add.project.record",
+        "add.check_installed",
+        "add.compare_files",
+        "stage._compare",
+        "placing.files_of",
+        "snapshot._copy",
+        "add._receipt",
+    )
 
-    @pytest.mark.parametrize(("error", "late"), [(OSError(28, "No space left on device"), False),
-                                                 (KeyboardInterrupt, True)])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("error", "late"), [(OSError(28, "No space left on device"), False), (KeyboardInterrupt, True)]
+    )
     @pytest.mark.parametrize("before", ["nothing", "old", "same"])
     def test_every_step(
         self, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, before: str, late: bool

@@ -154,9 +154,11 @@ def test_a_shard_that_is_never_there_is_said() -> None:
         {"name": "aa", "sha256": "0" * 64, "size": True},
         {"name": "aa", "sha256": "0" * 64},
         {"name": "aa\n", "sha256": "0" * 64, "size": 1},
-        "aa", 7, None,
+        "aa",
+        7,
+        None,
     ],
-)  # fmt: skip
+)
 def test_shards_that_cannot_be(shard: Any, tmp_path: Path) -> None:
     path = tmp_path / "index.json"
     path.write_text(json.dumps({"schema": 2, "shards": [shard]}))

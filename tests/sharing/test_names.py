@@ -286,10 +286,12 @@ class TestThief:
         chain = names.chain(PROJECT)
         assert chain is not None
         following = new_root(PROJECT, [thief.public_key], before=chain.root.signed)
-        ring.sign({
-            documents.root_path(PROJECT, 2): bytes_of(sign(following, [thief])),
-            documents.targets_path(PROJECT): bytes_of(sign(new_targets(PROJECT, 9, []), [thief])),
-        })  # fmt: skip
+        ring.sign(
+            {
+                documents.root_path(PROJECT, 2): bytes_of(sign(following, [thief])),
+                documents.targets_path(PROJECT): bytes_of(sign(new_targets(PROJECT, 9, []), [thief])),
+            }
+        )
         with pytest.raises(ChainChanged, match="the keys of before did not sign that"):
             bringing.names().chain(PROJECT)
 

@@ -144,8 +144,9 @@ def test_a_stolen_key_is_exchanged_revoked_and_its_releases_signed_again(registr
     shown = {one["fingerprint"]: (bool(one["revoked"]), one["own"]) for one in team.ok("key", "list")["keys"]}
     assert shown == {old: (True, False), new: (False, True)}
     assert sorted(path.name for path in (team.home / "config" / "keys").glob("*.pem")) == [
-        f"key-{old.removeprefix('sha256:')[:16]}.pem", "key.pem",
-    ]  # fmt: skip
+        f"key-{old.removeprefix('sha256:')[:16]}.pem",
+        "key.pem",
+    ]
 
 
 def test_what_was_asked_for_is_what_comes(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,12 @@ from support.users import Users, publisher, token
 @pytest.mark.parametrize(
     "place",
     [
-        "hub.pin", "upload.upload_wheel", "upload.upload_signature", "upload.wait_until_visible",
+        "hub.pin",
+        "upload.upload_wheel",
+        "upload.upload_signature",
+        "upload.wait_until_visible",
     ],
-)  # fmt: skip
+)
 def test_an_interrupted_publish_goes_on(
     registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -104,9 +107,11 @@ def test_to_the_hub_alone(registry: Registry, users: Users, monkeypatch: pytest.
 def test_to_pypi_by_the_users_own_twine(registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry speaks PyPI's protocol, too."""
     for name, value in {
-        "TWINE_REPOSITORY_URL": f"{registry.url}/legacy/", "TWINE_USERNAME": "__token__",
-        "TWINE_PASSWORD": token(registry, "pypier"), "TWINE_NON_INTERACTIVE": "1",
-    }.items():  # fmt: skip
+        "TWINE_REPOSITORY_URL": f"{registry.url}/legacy/",
+        "TWINE_USERNAME": "__token__",
+        "TWINE_PASSWORD": token(registry, "pypier"),
+        "TWINE_NON_INTERACTIVE": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     team = users("pypier")
     tree(team.home / "plugin", "pypied")

@@ -47,9 +47,13 @@ def test_publish_search_add_verify_remove(
     assert user.installed() == [f"cogen_plugin_{module}-1.0.dist-info"]
     text = user.project.read_text()
     for line in (
-        f"[experts.cogen-plugin-{name}]", 'version = "1.0"', f'sha256 = "{published["sha256"]}"', 'publisher = "acme"',
-        f'key = "{told["key"]}"', f'registry = "{registry.url}"',
-    ):  # fmt: skip
+        f"[experts.cogen-plugin-{name}]",
+        'version = "1.0"',
+        f'sha256 = "{published["sha256"]}"',
+        'publisher = "acme"',
+        f'key = "{told["key"]}"',
+        f'registry = "{registry.url}"',
+    ):
         assert line in text.splitlines()
     finding = next(one for one in user.ok("verify")["findings"] if one["name"] == f"cogen-plugin-{name}")
     assert (finding["ok"], finding["publisher"], finding["key"]) == (True, "acme", told["key"])
@@ -92,8 +96,9 @@ def test_weights_apart_are_signed_pinned_and_verified(
     assert f'source = "hf://{repository}"' in manifest
     assert f'revision = "{revision}"' in manifest
     assert sorted(path.name for path in (folder / "weights").iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors",
-    ]  # fmt: skip
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
     assert published["state"] == "released"
 
     user = users("user")
@@ -112,8 +117,10 @@ def test_weights_apart_are_signed_pinned_and_verified(
     (snapshot,) = [path for path in found if path.suffix != ".lock"]
     assert opened == snapshot
     assert sorted(path.name for path in snapshot.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "cogen-manifest.json",
-    ]  # fmt: skip
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "cogen-manifest.json",
+    ]
     (snapshot / "adapter_config.json").write_text("{}")
     problems = user("verify", "wind").data["findings"][0]["problems"]
     assert [problem.partition(",")[0] for problem in problems] == [

@@ -45,9 +45,7 @@ def in_front(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("form", ["package", "module", "zip", "metadata too"])
-def test_another_package_in_front(
-    added: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:  # fmt: skip
+def test_another_package_in_front(added: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """PYTHONPATH, the current folder, the user's own site-packages: Python imports what it finds first."""
     place = tmp_path / "front"
     place.mkdir()
@@ -72,7 +70,7 @@ def test_another_package_in_front(
 
 def test_the_same_folder_by_another_name_is_no_other(
     added: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     link = tmp_path / "link"
     link.symlink_to(added.packages)
     in_front(link, monkeypatch)
@@ -133,15 +131,21 @@ def test_a_links_target_is_somebody_elses(user: User, tmp_path: Path) -> None:
 
 class TestProjectFile:
     HOSTILE = (
-        'experts = 5', '[experts]\ncogen-plugin-power = 5', '[[experts]]\nx = 1',
-        '[experts.cogen-plugin-power]\nversion = 1',
+        "experts = 5",
+        "[experts]\ncogen-plugin-power = 5",
+        "[[experts]]\nx = 1",
+        "[experts.cogen-plugin-power]\nversion = 1",
         '[experts.cogen-plugin-power]\nversion = "x y"\nsha256 = "1"\npublisher = "p"\nregistry = "r"',
         '[experts.cogen-plugin-power]\nversion = "9"\nsha256 = []\npublisher = {}\nregistry = 5\nkey = []\nroot = 1.5\n'
         'allow = "x"\nbeside = [5, [], {}]\ncode = true',
         '[experts.cogen-plugin-power]\nversion = "1.0"\nsha256 = "1"\npublisher = "\\u001b]0;x\\u0007"\nregistry = "r"',
         '[experts.cogen-plugin-power]\nversion = ["1.0"]\nsha256 = "1"\npublisher = "p"\nregistry = "r"',
-        'x = ' + '[' * 5000, '\x00', '\xff', 'a.' * 3000 + 'b = 1', "[experts.cogen-plugin-power]\n" * 2,
-    )  # fmt: skip
+        "x = " + "[" * 5000,
+        "\x00",
+        "\xff",
+        "a." * 3000 + "b = 1",
+        "[experts.cogen-plugin-power]\n" * 2,
+    )
 
     @pytest.mark.parametrize("text", HOSTILE)
     def test_anything(self, user: User, tmp_path: Path, text: str) -> None:

@@ -21,8 +21,10 @@ from cogen.trust.registries import pin
 def test_every_kind_of_change_is_one_line() -> None:
     before, now = {"a": "1" * 64, "b": "2" * 64, "c": "3" * 64}, {"a": "1" * 64, "b": "0" * 64, "c": None, "d": "4"}
     assert list(compare(before, now)) == [
-        "b: altered, sha256 000000000000… where 222222222222… was verified", "c: missing", "d: added",
-    ]  # fmt: skip
+        "b: altered, sha256 000000000000… where 222222222222… was verified",
+        "c: missing",
+        "d: added",
+    ]
 
 
 def test_composites(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +55,10 @@ def test_composites(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert main(["verify", str(folder)]) == 1
     told = capsys.readouterr()
     assert [line.strip() for line in told.out.splitlines()[1:4]] == [
-        "config.json: altered", "evil.py: added", "model.safetensors: missing",
-    ]  # fmt: skip
+        "config.json: altered",
+        "evil.py: added",
+        "model.safetensors: missing",
+    ]
     assert "1 of 1 no longer stand as they were verified" in told.err
 
 
@@ -89,17 +93,31 @@ def receipt(home: Path) -> Receipt:
     """Of a signed distribution that is not installed any more."""
     public = trust.new_key(home / "key.pem")
     statement: dict[str, Any] = {
-        "schema": 1, "project": "cogen-plugin-gone", "version": "1.0", "filename": "x.whl", "sha256": "ab" * 32,
-        "size": 1, "publisher": "acme", "experts": [], "signed": "2026-01-01T00:00:00Z",
-    }  # fmt: skip
+        "schema": 1,
+        "project": "cogen-plugin-gone",
+        "version": "1.0",
+        "filename": "x.whl",
+        "sha256": "ab" * 32,
+        "size": 1,
+        "publisher": "acme",
+        "experts": [],
+        "signed": "2026-01-01T00:00:00Z",
+    }
     same = {
         name: statement[name] for name in ("schema", "project", "version", "filename", "sha256", "size", "publisher")
     }
     found = Receipt(
-        **same, registry="https://r", key=trust.fingerprint(public), public_key=public, statement=statement,
-        bundle=trust.sign_statement(statement, home / "key.pem"), experts=["gone"], files={}, installer="pip",
+        **same,
+        registry="https://r",
+        key=trust.fingerprint(public),
+        public_key=public,
+        statement=statement,
+        bundle=trust.sign_statement(statement, home / "key.pem"),
+        experts=["gone"],
+        files={},
+        installer="pip",
         installed="2026-01-01T00:00:00Z",
-    )  # fmt: skip
+    )
     keep(found)
     return found
 
@@ -125,9 +143,10 @@ def test_a_receipt_that_was_edited(receipt: Receipt, home: Path) -> None:
     )
     other = trust.new_key(home / "other.pem")
     forged = {
-        "key": trust.fingerprint(other), "public_key": other,
+        "key": trust.fingerprint(other),
+        "public_key": other,
         "bundle": trust.sign_statement(receipt.statement, home / "other.pem"),
-    }  # fmt: skip
+    }
     assert problems(receipt, **forged) == [f"the key {trust.fingerprint(other)} is none that you know of acme"]
     assert problems(receipt, public_key=other)[0] == "the receipt names another key than the one it holds"
 

@@ -19,30 +19,65 @@ from cogen.remote import client as remote
 from cogen.remote.client import Client
 from cogen.sharing import binding, index, login, resolve, signatures
 from cogen.sharing import search as find
-from cogen.sharing.names import Listed
+from cogen.sharing.names import ListedNames
 from cogen.trust.registries import Registry
 
 URL = "http://127.0.0.1:9"
 #: ESC and CSI, a bell, a line break, a right-to-left override, and a C1 control that terminals take for ESC [.
 EVIL = "a\x1b]0;owned\x07b\x1b[2Jc\r\nd\u202ee\x9bf"
 JUNK: list[Any] = [
-    None, True, 5, -1, 10**400, float("inf"), float("nan"), "", "x", EVIL, "../../x.whl", [], {}, [[]], [None],
+    None,
+    True,
+    5,
+    -1,
+    10**400,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    EVIL,
+    "../../x.whl",
+    [],
+    {},
+    [[]],
+    [None],
     {"a": 1},
-]  # fmt: skip
+]
 
 DETAIL: dict[str, Any] = {
-    "id": "power", "project": "cogen-plugin-power", "version": "1.0", "publisher": "team", "yanked": False,
+    "id": "power",
+    "project": "cogen-plugin-power",
+    "version": "1.0",
+    "publisher": "team",
+    "yanked": False,
     "file": {"filename": "cogen_plugin_power-1.0-py3-none-any.whl", "sha256": "1" * 64, "size": 5},
-    "signature": {"key": "sha256:" + "2" * 64, "statement": {"schema": 1}, "bundle": {"mediaType": "x"},
-                  "revoked": None},
+    "signature": {
+        "key": "sha256:" + "2" * 64,
+        "statement": {"schema": 1},
+        "bundle": {"mediaType": "x"},
+        "revoked": None,
+    },
     "versions": [{"version": "1.0", "yanked": None}],
-}  # fmt: skip
+}
 CARD: dict[str, Any] = {
-    "id": "power", "version": "1.0", "project": "cogen-plugin-power", "title": "Power", "summary": "Power of grids",
-    "publisher": "team", "domains": ["energy"], "languages": ["en"], "licence": "Apache-2.0",
-    "base": {"name": "tiny", "digest": "sha256:1"}, "parameters": 1000, "relation": "adapter", "size": "1K",
-    "signed": True, "key": None, "yanked": False, "code": False,
-}  # fmt: skip
+    "id": "power",
+    "version": "1.0",
+    "project": "cogen-plugin-power",
+    "title": "Power",
+    "summary": "Power of grids",
+    "publisher": "team",
+    "domains": ["energy"],
+    "languages": ["en"],
+    "licence": "Apache-2.0",
+    "base": {"name": "tiny", "digest": "sha256:1"},
+    "parameters": 1000,
+    "relation": "adapter",
+    "size": "1K",
+    "signed": True,
+    "key": None,
+    "yanked": False,
+    "code": False,
+}
 
 
 def bent(value: Any) -> Iterator[Any]:
@@ -147,8 +182,10 @@ def test_packages() -> None:
                 return through(self.release)
             raise resolve.NotThere("there is none", hint="x", status=404)
 
-    page = {"files": [{"filename": "cogen_plugin_power-1.0-py3-none-any.whl", "yanked": False}],
-            "projects": [{"name": "cogen-plugin-power"}]}  # fmt: skip
+    page = {
+        "files": [{"filename": "cogen_plugin_power-1.0-py3-none-any.whl", "yanked": False}],
+        "projects": [{"name": "cogen-plugin-power"}],
+    }
     release = {"experts": ["power"], "version": "1.0"}
     for answer in bent(page):
         holds(lambda answer=answer: resolve.resolve(Pages(answer, release), "cogen-plugin-power", None))
@@ -171,15 +208,18 @@ def test_search(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("form", ["older", "mirror"])
 def test_the_static_index(form: str) -> None:
-    wish = find.Wish("power", domain="energy", language="en", licence="Apache-2.0", base="tiny", size="<1M")
+    wish = find.RegistryQuery("power", domain="energy", language="en", licence="Apache-2.0", base="tiny", size="<1M")
     for card in bent(CARD):
         if form == "older":
             holds(
                 lambda card=card: find.choose(index.read_index(f"{URL}/index.json", Fixed({"experts": [card]})), wish)
             )
         else:
-            holds(lambda card=card: find.ask(Fixed({"items": [], "total": 0, "note": "a mirror", "experts": [card]}),
-                                             wish))  # fmt: skip
+            holds(
+                lambda card=card: find.ask(
+                    Fixed({"items": [], "total": 0, "note": "a mirror", "experts": [card]}), wish
+                )
+            )
     for answer in bent({"schema": 2, "shards": [{"name": "ab", "sha256": "1" * 64, "size": 5}]}):
         client = Fixed(answer)
         client.read = lambda path, limit=0: b"[]"  # type: ignore[method-assign,assignment]
@@ -200,9 +240,23 @@ def test_signed_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the registry itself signed: it may be hostile, or its keys stolen."""
     from cogen.sharing.names import Names
 
-    said = {"schema": 1, "project": "p", "publisher": "team", "releases": [
-        {"version": "1.0", "filename": "p-1.0-py3-none-any.whl", "sha256": "1" * 64, "size": 5, "yanked": None,
-         "key": None, "experts": ["power"], "publisher": "team"}]}  # fmt: skip
+    said = {
+        "schema": 1,
+        "project": "p",
+        "publisher": "team",
+        "releases": [
+            {
+                "version": "1.0",
+                "filename": "p-1.0-py3-none-any.whl",
+                "sha256": "1" * 64,
+                "size": 5,
+                "yanked": None,
+                "key": None,
+                "experts": ["power"],
+                "publisher": "team",
+            }
+        ],
+    }
     names = Names.__new__(Names)
     names.client = Client(Registry(URL))
     deep = b"[" * 100_000
@@ -211,7 +265,7 @@ def test_signed_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def read() -> None:
             for one in names.releases("p"):
-                assert isinstance(one, Listed)
+                assert isinstance(one, ListedNames)
                 assert one.yanked is None or one.yanked.isprintable()
                 assert one.key is None or one.key.isprintable()
                 assert one.publisher.isprintable()

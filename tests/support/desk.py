@@ -27,10 +27,20 @@ class Desk:
 
     def send(self, path: Path, token: str, **fields: str) -> requests.Response:
         name, version = path.name.split("-")[:2]
-        form = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel", "name": name,
-                "version": version} | fields  # fmt: skip
-        return self.ask("POST", "/legacy/", data=form, files={"content": (path.name, path.read_bytes())},
-                        headers={"Authorization": f"Bearer {token}"})  # fmt: skip
+        form = {
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "filetype": "bdist_wheel",
+            "name": name,
+            "version": version,
+        } | fields
+        return self.ask(
+            "POST",
+            "/legacy/",
+            data=form,
+            files={"content": (path.name, path.read_bytes())},
+            headers={"Authorization": f"Bearer {token}"},
+        )
 
     def published(self, publisher: str, id: str, version: str = "1.0", **changes: Any) -> str:
         """The path of the wheel of a new release."""

@@ -19,15 +19,26 @@ def base_of(folder: Path, source: str, revision: str | None = None) -> dict[str,
     from cogen.checkpoints.model import open_folder
 
     return {
-        "name": "The tiny base", "license": "Apache-2.0", "source": source, "dtype": "float32",
-        "file_digest": file_digest(folder), "weights_digest": open_folder(folder).weights_digest,
-    } | ({"revision": revision} if revision else {})  # fmt: skip
+        "name": "The tiny base",
+        "license": "Apache-2.0",
+        "source": source,
+        "dtype": "float32",
+        "file_digest": file_digest(folder),
+        "weights_digest": open_folder(folder).weights_digest,
+    } | ({"revision": revision} if revision else {})
 
 
 def adapter_tree(
-    folder: Path, id: str, version: str = "1.0", *, base: dict[str, Any], seed: int = 1, source: str = "file://weights",
-    revision: str | None = None, **changes: Any,
-) -> Path:  # fmt: skip
+    folder: Path,
+    id: str,
+    version: str = "1.0",
+    *,
+    base: dict[str, Any],
+    seed: int = 1,
+    source: str = "file://weights",
+    revision: str | None = None,
+    **changes: Any,
+) -> Path:
     """A plugin's source tree as :func:`support.trees.tree` writes it, of a LoRA in ``folder/weights``.
 
     :param source: where the manifest says that those weights are, at ``revision``.
@@ -43,14 +54,19 @@ def adapter_tree(
     manifest = folder / module_of(id) / "expert.toml"
     document: Any = tomlkit.parse(manifest.read_text(encoding="utf-8"))
     document["model"] |= {
-        "source": source, "relation": "ffn", "dtype": base["dtype"], "file_digest": file_digest(weights),
+        "source": source,
+        "relation": "ffn",
+        "dtype": base["dtype"],
+        "file_digest": file_digest(weights),
         "weights_digest": weights_digest(
             ((t.name, t.dtype, t.shape) for t in tensors.values()), lambda name: read_bytes(tensors[name])
         ),
         "base": base,
-    } | ({"revision": revision} if revision else {})  # fmt: skip
+    } | ({"revision": revision} if revision else {})
     document["tokenizer"] |= {
-        "source": base["source"], "revision": base.get("revision", "0" * 40), "digest": tokenizer_digest(tokenizer()),
-    }  # fmt: skip
+        "source": base["source"],
+        "revision": base.get("revision", "0" * 40),
+        "digest": tokenizer_digest(tokenizer()),
+    }
     manifest.write_text(tomlkit.dumps(document), encoding="utf-8")
     return folder

@@ -12,9 +12,13 @@ from typing import Any
 from support.tiny import save_adapter, tokenizer
 
 _LLAMA3 = {
-    "rope_type": "llama3", "rope_theta": 50000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "rope_theta": 50000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
-}  # fmt: skip
+}
 _THETA = {"rope_type": "default", "rope_theta": 500.0}
 #: Family → dense class of transformers, and what its configuration has beside the common fields.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,9 +35,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: Dense class → that of its mixture.
 MIXTURES = {
-    "Llama": "MixtralForCausalLM", "Mistral": "MixtralForCausalLM", "Qwen2": "Qwen2MoeForCausalLM",
-    "Qwen3": "Qwen3MoeForCausalLM", "Olmo2": "FlexOlmoForCausalLM",
-}  # fmt: skip
+    "Llama": "MixtralForCausalLM",
+    "Mistral": "MixtralForCausalLM",
+    "Qwen2": "Qwen2MoeForCausalLM",
+    "Qwen3": "Qwen3MoeForCausalLM",
+    "Olmo2": "FlexOlmoForCausalLM",
+}
 HIDDEN, LAYERS, WIDTH = 32, 2, 64
 
 
@@ -49,11 +56,19 @@ def dense(family: str, seed: int = 7, dtype: str = "float32", **changes: Any) ->
 
     name, own = FAMILIES[family]
     options: dict[str, Any] = {
-        "vocab_size": len(tokenizer()), "hidden_size": HIDDEN, "intermediate_size": WIDTH,
-        "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "max_position_embeddings": 1024, "initializer_range": 0.3, "rms_norm_eps": 3e-3, "bos_token_id": 0,
-        "eos_token_id": 0, "pad_token_id": 0,
-    }  # fmt: skip
+        "vocab_size": len(tokenizer()),
+        "hidden_size": HIDDEN,
+        "intermediate_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "initializer_range": 0.3,
+        "rms_norm_eps": 3e-3,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
     config = getattr(transformers, f"{name}Config")(**(options | own | changes))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -72,9 +87,7 @@ def save(model: Any, folder: Path) -> Path:
     return folder
 
 
-def sibling(
-    family: str, changed: Mapping[str, Any], *, of: Any = None, dtype: str = "float32", **changes: Any
-) -> Any:  # fmt: skip
+def sibling(family: str, changed: Mapping[str, Any], *, of: Any = None, dtype: str = "float32", **changes: Any) -> Any:
     """A copy of a model (default: the base) in which the tensors ``changed`` are others; ``changes`` of the config."""
     import torch
 

@@ -26,10 +26,16 @@ def release(wheel: Path) -> Release:
     project, version = wheel.name.split("-")[:2]
     data = wheel.read_bytes()
     return Release(
-        project=project.replace("_", "-"), version=version, filename=wheel.name,
-        sha256=hashlib.sha256(data).hexdigest(), size=len(data), publisher="evil", yanked=False, signature=None,
+        project=project.replace("_", "-"),
+        version=version,
+        filename=wheel.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        publisher="evil",
+        yanked=False,
+        signature=None,
         expert=project.removeprefix("cogen_plugin_"),
-    )  # fmt: skip
+    )
 
 
 def add_file(wheel: Path, tool: environment.Tool = "uv", **consent: Any) -> Any:

@@ -71,9 +71,13 @@ class Registry:
     def python(self, script: str, home: Path, *args: str, publisher: str | None = "team", **more: str) -> Any:
         """Run a script in a fresh process; what it printed as JSON on its last line."""
         done = subprocess.run(
-            [sys.executable, "-c", script, *args], env=self.environment(home, publisher, **more), capture_output=True,
-            text=True, timeout=120, check=False,
-        )  # fmt: skip
+            [sys.executable, "-c", script, *args],
+            env=self.environment(home, publisher, **more),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -120,9 +124,7 @@ class Hub:
     def commit(self, repo: str, *lines: Any, revision: str = "main", parent: str | None = None) -> requests.Response:
         """:param lines: Made by :func:`file`, :func:`lfs` and :func:`deleted`, or bytes as they are."""
         header = {"key": "header", "value": {"summary": "test"} | ({"parentCommit": parent} if parent else {})}
-        body = b"\n".join(
-            line if isinstance(line, bytes) else json.dumps(line).encode() for line in (header, *lines)
-        )  # fmt: skip
+        body = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in (header, *lines))
         return self.send("POST", f"/api/models/{repo}/commit/{revision}", data=body)
 
     def committed(self, repo: str, *lines: Any, **options: Any) -> str:

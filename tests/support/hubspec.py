@@ -19,7 +19,7 @@ def _object(**fields: Any) -> dict[str, Any]:
 _FILES = _object(files={"type": "array", "items": _object(path=_TEXT, size=_NUMBER, sample=_TEXT)})
 _BATCH = _object(
     operation={"enum": ["upload", "download"]}, objects={"type": "array", "items": _object(oid=_OID, size=_NUMBER)}
-)  # fmt: skip
+)
 #: (method, path, query, kind of the body, its schema)
 _OPERATIONS: tuple[tuple[str, str, dict[str, Any], str, Any], ...] = (
     ("get", "/api/whoami-v2", {}, "", None),
@@ -31,8 +31,13 @@ _OPERATIONS: tuple[tuple[str, str, dict[str, Any], str, Any], ...] = (
     ("get", _API + "/tree/{revision}", {"limit": _NUMBER, "cursor": _TEXT, "expand": {"type": "boolean"}}, "", None),
     ("get", _API + "/tree/{revision}/{path}", {"recursive": {"type": "boolean"}}, "", None),
     ("get", _API + "/commits/{revision}", {"limit": _NUMBER, "p": _NUMBER}, "", None),
-    ("post", _API + "/paths-info/{revision}", {}, "application/json",
-     _object(paths={"type": "array", "items": _TEXT}, expand={"type": "boolean"})),
+    (
+        "post",
+        _API + "/paths-info/{revision}",
+        {},
+        "application/json",
+        _object(paths={"type": "array", "items": _TEXT}, expand={"type": "boolean"}),
+    ),
     ("get", _API + "/refs", {}, "", None),
     ("get", "/{namespace}/{name}/resolve/{revision}/{path}", {}, "", None),
     ("post", _API + "/preupload/{revision}", {}, "application/json", _FILES),
@@ -41,8 +46,13 @@ _OPERATIONS: tuple[tuple[str, str, dict[str, Any], str, Any], ...] = (
     ("post", _API + "/branch/{revision}", {}, "application/json", _object(startingPoint=_TEXT)),
     ("delete", _API + "/tag/{revision}", {}, "", None),
     ("post", "/{namespace}/{name}.git/info/lfs/objects/batch", {}, "application/json", _BATCH),
-    ("put", "/lfs/{repository}/{oid}",
-     {"size": _NUMBER, "token": _NUMBER, "expires": _NUMBER, "signature": _TEXT}, "application/octet-stream", _TEXT),
+    (
+        "put",
+        "/lfs/{repository}/{oid}",
+        {"size": _NUMBER, "token": _NUMBER, "expires": _NUMBER, "signature": _TEXT},
+        "application/octet-stream",
+        _TEXT,
+    ),
     ("get", _API + "/xet-write-token/{revision}", {}, "", None),
     ("post", "/xet/{epoch}/v1/xorbs/default/{xorb}", {}, "application/octet-stream", _TEXT),
     ("post", "/xet/{epoch}/v1/shards", {}, "application/octet-stream", _TEXT),
@@ -53,7 +63,7 @@ _OPERATIONS: tuple[tuple[str, str, dict[str, Any], str, Any], ...] = (
     ("get", "/compare", {"id": {"type": "array", "items": _TEXT}}, "", None),
     ("get", "/publishers/{name}", {}, "", None),
     ("get", "/static/{name}", {}, "", None),
-)  # fmt: skip
+)
 #: Names that are there, so that not everything ends at 404.
 _KNOWN = {"namespace": "team", "name": "model", "revision": "main", "path": "config.json", "repository": "1"}
 

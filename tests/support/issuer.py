@@ -48,11 +48,19 @@ class Issuer:
         """As of a build at GitHub; ``None`` takes one out."""
         moment = int(time.time())
         said = {
-            "iss": self.url, "aud": self.audience, "iat": moment, "nbf": moment, "exp": moment + 300,
-            "jti": secrets.token_hex(8), "sub": "repo:org/power:environment:publish", "repository": "org/power",
-            "environment": "publish", "workflow": "Release",
-            "job_workflow_ref": "org/power/.github/workflows/release.yml@refs/tags/v1", "ref": "refs/tags/v1",
-        } | changes  # fmt: skip
+            "iss": self.url,
+            "aud": self.audience,
+            "iat": moment,
+            "nbf": moment,
+            "exp": moment + 300,
+            "jti": secrets.token_hex(8),
+            "sub": "repo:org/power:environment:publish",
+            "repository": "org/power",
+            "environment": "publish",
+            "workflow": "Release",
+            "job_workflow_ref": "org/power/.github/workflows/release.yml@refs/tags/v1",
+            "ref": "refs/tags/v1",
+        } | changes
         return {name: value for name, value in said.items() if value is not None}
 
     def token(self, key: Any = EC, kid: str | None = "ec", alg: str = "ES256", **changes: Any) -> str:

@@ -12,10 +12,19 @@ START, END = special("<|im_start|>"), special("<|im_end|>")
 
 
 def save_expert(
-    world: Any, id: str, seed: int = 2, added: Sequence[Any] = (), *, of: Any = None, rows: int | None = None,
-    tied: bool = True, dtype: str = "bfloat16", template: str | None = None, promised: str | None = None,
+    world: Any,
+    id: str,
+    seed: int = 2,
+    added: Sequence[Any] = (),
+    *,
+    of: Any = None,
+    rows: int | None = None,
+    tied: bool = True,
+    dtype: str = "bfloat16",
+    template: str | None = None,
+    promised: str | None = None,
     **changes: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """An expert of the world of ``tests/fusion/conftest.py``: the base's tokenizer with ``added`` tokens, or ``of``.
 
     :param rows: of the embedding; default: one a token.

@@ -38,11 +38,11 @@ def evolve(
     """``cogen fuse --onto composite``: the outcome, and what the command says."""
     from cogen.fusion.planner import make_plan, resolve_method
     from cogen.runs.fuse import fuse
-    from cogen.runs.update import evolved, reusable
+    from cogen.runs.update import reusable_parts, updated_recipe
 
-    lock, recipe = evolved(composite, add, remove, level)
+    lock, recipe = updated_recipe(composite, add, remove, level)
     plan, inputs = make_plan(machine, recipe)
-    reuse, said = reusable(lock, plan, composite)
+    reuse, said = reusable_parts(lock, plan, composite)
     method = resolve_method(machine, plan.method, plan.parameters, plan.space)
     chosen = [machine.expert(expert.id) for expert in plan.experts]
     return fuse(plan, inputs, method, chosen, output, reuse=reuse), said

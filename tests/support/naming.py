@@ -83,14 +83,18 @@ class Ring:
 def statement(id: str, version: str) -> dict[str, Any]:
     """What `make_statement` would say of a release that :func:`support.shelf.put` made."""
     expert = {
-        "id": id, "spec_digest": "sha256:" + "1" * 64,
+        "id": id,
+        "spec_digest": "sha256:" + "1" * 64,
         "weights": {"source": "package://x", "revision": None, "file_digest": "sha256:" + "2" * 64},
-    }  # fmt: skip
+    }
     return {
-        "project": f"cogen-plugin-{id}", "version": version, "experts": [expert], "size": 1234,
+        "project": f"cogen-plugin-{id}",
+        "version": version,
+        "experts": [expert],
+        "size": 1234,
         "filename": f"cogen_plugin_{id.replace('-', '_')}-{version}-py3-none-any.whl",
         "sha256": hashlib.sha256(f"{id} {version}".encode()).hexdigest(),
-    }  # fmt: skip
+    }
 
 
 #: (path, what the registry answers) → what is brought: bytes, or a status.

@@ -6,16 +6,22 @@ from typing import Any
 
 
 def made_pair(
-    vocabulary: int, *, seed: int = 0, chunks: int = 12, texts: int = 3, k: int = 7, dtype: Any = None,
+    vocabulary: int,
+    *,
+    seed: int = 0,
+    chunks: int = 12,
+    texts: int = 3,
+    k: int = 7,
+    dtype: Any = None,
     like: bool = False,
-) -> tuple[Any, Any]:  # fmt: skip
+) -> tuple[Any, Any]:
     """Logits, shape (N, V), and a pair: chunks of one to three tokens in several texts, a row between two texts.
 
     :param like: the teacher is the student, token by token.
     """
     import torch
 
-    from cogen.fusion.distill.losses.loss import Pair
+    from cogen.fusion.distill.losses.loss import DistillBatch
 
     dtype = dtype or torch.float32
     random = torch.Generator().manual_seed(seed)
@@ -47,10 +53,18 @@ def made_pair(
     inside = torch.tensor(chunk)
     sums = torch.zeros(chunks, dtype=torch.float64).index_add(0, inside[inside >= 0], token[inside >= 0])
     ends = torch.tensor(after, dtype=torch.int64)
-    pair = Pair(
-        targets=targets, start=starts, chunk=inside, after=ends, text=torch.tensor(text, dtype=torch.int64),
-        single=torch.tensor([length == 1 for length in lengths], dtype=torch.bool), teacher_target=targets[starts],
-        logprob=sums.to(dtype), boundary=logp[ends][:, words].logsumexp(1).to(dtype), top=top.values.to(dtype),
-        ids=top.indices, logprobs=top.values.to(dtype),
-    )  # fmt: skip
+    pair = DistillBatch(
+        targets=targets,
+        start=starts,
+        chunk=inside,
+        after=ends,
+        text=torch.tensor(text, dtype=torch.int64),
+        single=torch.tensor([length == 1 for length in lengths], dtype=torch.bool),
+        teacher_target=targets[starts],
+        logprob=sums.to(dtype),
+        boundary=logp[ends][:, words].logsumexp(1).to(dtype),
+        top=top.values.to(dtype),
+        ids=top.indices,
+        logprobs=top.values.to(dtype),
+    )
     return logits.to(dtype), pair

@@ -64,8 +64,11 @@ def server() -> Iterator[Server]:
         shutil.chown(home, owner)
         place = Path(home) / "data"
         common = {"check": True, "stdout": subprocess.DEVNULL, "cwd": home}
-        subprocess.run([folder / "initdb", "-D", place, "-A", "trust", "-U", "cogen", "-E", "UTF8", "--locale=C.UTF-8"],
-                       **common, **run_as)  # fmt: skip
+        subprocess.run(
+            [folder / "initdb", "-D", place, "-A", "trust", "-U", "cogen", "-E", "UTF8", "--locale=C.UTF-8"],
+            **common,
+            **run_as,
+        )
         options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=200"
 
         def control(what: str) -> None:

@@ -43,8 +43,17 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, wait: bool = True) -> None:
-        command = [sys.executable, "-m", "cogen_registry.cli", "serve", "--root", str(self.root), "--port",
-                   str(self.port), *self._options]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "cogen_registry.cli",
+            "serve",
+            "--root",
+            str(self.root),
+            "--port",
+            str(self.port),
+            *self._options,
+        ]
         with self.log.open("a") as said:
             said.write("---- start\n")
             said.flush()
@@ -182,8 +191,13 @@ class Crowd:
         path = wheels.build(self.folder, f"{name}-e", f"1.{number}", extra={f"{module}/noise.txt": noise})
         data = path.read_bytes()
         path.unlink()
-        form = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
-                "name": f"cogen-plugin-{name}-e", "version": f"1.{number}"}  # fmt: skip
+        form = {
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "filetype": "bdist_wheel",
+            "name": f"cogen-plugin-{name}-e",
+            "version": f"1.{number}",
+        }
         self.until(chosen, "POST", "/legacy/", (200,), data=form, files={"content": (path.name, data)}, headers=headers)
         moment = time.monotonic()
         self.accepted.append(Accepted("wheel", form["name"], {path.name: sha256(data)}))
@@ -275,8 +289,10 @@ class Crowd:
         if listed is None or listed.status_code != 200:  # a first version that this replica has not heard of
             return
         wanted = chosen.choice(listed.json()["files"])
-        for name, digest in ((wanted["filename"], wanted["hashes"]["sha256"]),
-                             (f"{wanted['filename']}.metadata", wanted["core-metadata"]["sha256"])):  # fmt: skip
+        for name, digest in (
+            (wanted["filename"], wanted["hashes"]["sha256"]),
+            (f"{wanted['filename']}.metadata", wanted["core-metadata"]["sha256"]),
+        ):
             got = self.ask(chosen, "GET", f"/files/{wanted['hashes']['sha256']}/{name}")
             assert got is None or (got.status_code, sha256(got.content)) == (200, digest), (name, got.status_code)
         expert = project.removeprefix("cogen-plugin-")

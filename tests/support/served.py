@@ -39,9 +39,12 @@ class Served:
         """Output of `cogen-registry …` beside the running service."""
         place = ["--root", str(self.root), *(["--database", self.database] if self.database else [])]
         done = subprocess.run(
-            [sys.executable, "-m", "cogen_registry.cli", *arguments, *place], capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "cogen_registry.cli", *arguments, *place],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -104,8 +107,20 @@ def started(
     root: Path, *options: str, tokens: dict[str, str] | None = None, database: str | None = None
 ) -> Iterator[Served]:
     """Serve ``root`` at a free port until the block ends."""
-    command = [sys.executable, "-m", "cogen_registry.cli", "serve", "--root", str(root), "--port", "0",
-               "--embedder", "none", *options, *(["--database", database] if database else [])]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "cogen_registry.cli",
+        "serve",
+        "--root",
+        str(root),
+        "--port",
+        "0",
+        "--embedder",
+        "none",
+        *options,
+        *(["--database", database] if database else []),
+    ]
     log = root.with_suffix(".log")
     env = os.environ | {"HF_HUB_OFFLINE": "1"}
     with log.open("w") as said:

@@ -95,23 +95,41 @@ def put(
             session.flush()
         sha256 = hashlib.sha256(f"{id} {version}".encode()).hexdigest()
         release = Release(
-            project_id=project.id, version=version, same=canonicalize_version(Version(version)), state=state,
-            yanked=yanked, filename=f"{name.replace('-', '_')}-{version}-py3-none-any.whl", sha256=sha256, size=1234,
-            metadata_sha256=sha256, summary=spec.summary, code=code,
-        )  # fmt: skip
+            project_id=project.id,
+            version=version,
+            same=canonicalize_version(Version(version)),
+            state=state,
+            yanked=yanked,
+            filename=f"{name.replace('-', '_')}-{version}-py3-none-any.whl",
+            sha256=sha256,
+            size=1234,
+            metadata_sha256=sha256,
+            summary=spec.summary,
+            code=code,
+        )
         session.add(release)
         session.flush()
         current = state == "released" and yanked is None
         if current:
             session.execute(update(Expert).where(Expert.expert == id).values(current=False))
         row = Expert(
-            release_id=release.id, expert=id, current=current, title=spec.title, summary=spec.summary, publisher=team,
-            licence=spec.license, architecture=spec.model.architecture, relation=spec.model.relation,
-            parameters=parameters, base_name=spec.model.base.name if spec.model.base else None,
-            lineage=spec.model.lineage, spec=spec.model_dump(mode="json"), text=text_of(spec),
+            release_id=release.id,
+            expert=id,
+            current=current,
+            title=spec.title,
+            summary=spec.summary,
+            publisher=team,
+            licence=spec.license,
+            architecture=spec.model.architecture,
+            relation=spec.model.relation,
+            parameters=parameters,
+            base_name=spec.model.base.name if spec.model.base else None,
+            lineage=spec.model.lineage,
+            spec=spec.model_dump(mode="json"),
+            text=text_of(spec),
             domains=[Domain(name=one.lower()) for one in spec.domains],
             languages=[Language(tag=one.lower()) for one in spec.languages],
-        )  # fmt: skip
+        )
         session.add(row)
         session.flush()
         made = row.id

@@ -52,9 +52,16 @@ class Sigstore:
         self.root_key, self.ct_key, self.log_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "our sigstore")])
         usage = x509.KeyUsage(
-            digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-            key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-        )  # fmt: skip
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=False,
+            decipher_only=False,
+        )
         self.root = (
             self._builder(self.name, self.root_key.public_key(), days=365, before=86400)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -75,9 +82,11 @@ class Sigstore:
 
         def log(key: Any) -> dict[str, Any]:
             return {
-                "baseUrl": self.url, "hashAlgorithm": "SHA2_256", "logId": {"keyId": b64(self.id_of(key))},
+                "baseUrl": self.url,
+                "hashAlgorithm": "SHA2_256",
+                "logId": {"keyId": b64(self.id_of(key))},
                 "publicKey": {"rawBytes": b64(spki(key)), "keyDetails": "PKIX_ECDSA_P256_SHA_256", "validFor": always},
-            }  # fmt: skip
+            }
 
         service = [{"url": self.url, "majorApiVersion": 1, "validFor": always, "operator": "us"}]
         root = {
@@ -86,18 +95,23 @@ class Sigstore:
             "ctlogs": [log(self.ct_key)],
             "certificateAuthorities": [
                 {
-                    "subject": {"organization": "us", "commonName": "our sigstore"}, "uri": self.url,
+                    "subject": {"organization": "us", "commonName": "our sigstore"},
+                    "uri": self.url,
                     "certChain": {"certificates": [{"rawBytes": b64(self.root.public_bytes(_DER))}]},
                     "validFor": always,
                 }
             ],
             "timestampAuthorities": [],
-        }  # fmt: skip
+        }
         signing = {
-            "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json", "caUrls": service,
-            "oidcUrls": service, "rekorTlogUrls": service, "tsaUrls": [], "rekorTlogConfig": {"selector": "ANY"},
+            "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
+            "caUrls": service,
+            "oidcUrls": service,
+            "rekorTlogUrls": service,
+            "tsaUrls": [],
+            "rekorTlogConfig": {"selector": "ANY"},
             "tsaConfig": {"selector": "ANY"},
-        }  # fmt: skip
+        }
         kind = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
         return json.dumps({"mediaType": kind, "trustedRoot": root, "signingConfig": signing})
 
@@ -124,9 +138,16 @@ class Sigstore:
         said = jwt.decode(authorization.removeprefix("Bearer "), _SECRET, ["HS256"], audience="sigstore")
         wanted = x509.load_pem_x509_csr(base64.b64decode(request["certificateSigningRequest"]))
         usage = x509.KeyUsage(
-            digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-            key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
-        )  # fmt: skip
+            digital_signature=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=False,
+            crl_sign=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
         name: x509.GeneralName = (
             x509.RFC822Name(said["sub"]) if "@" in said["sub"] else x509.UniformResourceIdentifier(said["sub"])
         )
@@ -179,9 +200,12 @@ class Sigstore:
         note = f"our log - 1\n1\n{b64(leaf)}\n"
         signature = self.log_key.sign(note.encode(), ec.ECDSA(hashes.SHA256()))
         proof = {
-            "logIndex": 0, "treeSize": 1, "rootHash": leaf.hex(), "hashes": [],
+            "logIndex": 0,
+            "treeSize": 1,
+            "rootHash": leaf.hex(),
+            "hashes": [],
             "checkpoint": f"{note}\n\N{EM DASH} our-log {b64(id[:4] + signature)}\n",
-        }  # fmt: skip
+        }
         promise = self.log_key.sign(canonical(promised), ec.ECDSA(hashes.SHA256()))
         verification = {"inclusionProof": proof, "signedEntryTimestamp": b64(promise)}
         return {leaf.hex(): promised | {"verification": verification}}

@@ -107,10 +107,16 @@ def measure(service: Service, row: int, by: str, value: float, around: float | N
     figures = [(value * 100, 100.0)] * 30
     value = math.fsum(top for top, _ in figures) / math.fsum(bottom for _, bottom in figures)
     new = models.NewEvaluation(
-        suite="heldout", metric="bits_per_byte", part="test", value=value, documents=30, harness="lm_eval 0.4.9",
-        low=None if around is None else value - around, high=None if around is None else value + around,
+        suite="heldout",
+        metric="bits_per_byte",
+        part="test",
+        value=value,
+        documents=30,
+        harness="lm_eval 0.4.9",
+        low=None if around is None else value - around,
+        high=None if around is None else value + around,
         evidence=models.Evidence(per_document=figures),
-    )  # fmt: skip
+    )
     return evaluations.add(service, principal(service, by), row, new)[0]
 
 
@@ -142,19 +148,43 @@ def lock(service: Service, *ids: str) -> dict[str, Any]:
             for row in session.scalars(select(Expert).where(Expert.expert.in_(ids), Expert.current))
         }
     experts = [
-        {"id": spec.id, "title": spec.title, "distribution": f"cogen-plugin-{spec.id}", "version": "1.0",
-         "publisher": spec.publisher, "license": spec.license, "derivatives": spec.derivatives,
-         "relation": spec.model.relation, "spec_digest": spec.digest, "file_digest": spec.model.file_digest,
-         "weights_digest": spec.model.weights_digest, "data_digest": ZERO, "weight": 1.0}
+        {
+            "id": spec.id,
+            "title": spec.title,
+            "distribution": f"cogen-plugin-{spec.id}",
+            "version": "1.0",
+            "publisher": spec.publisher,
+            "license": spec.license,
+            "derivatives": spec.derivatives,
+            "relation": spec.model.relation,
+            "spec_digest": spec.digest,
+            "file_digest": spec.model.file_digest,
+            "weights_digest": spec.model.weights_digest,
+            "data_digest": ZERO,
+            "weight": 1.0,
+        }
         for spec in (found[id][0] for id in ids)
-    ]  # fmt: skip
+    ]
     plan = {
-        "cogen": "0.1.0", "strategy": "merge", "method": "ties", "why": "one base",
-        "base": manifest("power")["model"]["base"], "tokenizer_digest": ZERO, "architecture": "LlamaForCausalLM",
-        "dtype": "bfloat16", "experts": experts, "parameters": {}, "scales": [1.0], "level": "full",
-        "eval_dtype": "float32", "suites": [], "license": "Apache-2.0", "tensors": 1, "changed_tensors": 1,
+        "cogen": "0.1.0",
+        "strategy": "merge",
+        "method": "ties",
+        "why": "one base",
+        "base": manifest("power")["model"]["base"],
+        "tokenizer_digest": ZERO,
+        "architecture": "LlamaForCausalLM",
+        "dtype": "bfloat16",
+        "experts": experts,
+        "parameters": {},
+        "scales": [1.0],
+        "level": "full",
+        "eval_dtype": "float32",
+        "suites": [],
+        "license": "Apache-2.0",
+        "tensors": 1,
+        "changed_tensors": 1,
         "cost": {"search_tokens": 0, "matrix_tokens": 0, "output_bytes": 1, "scratch_bytes": 1, "memory_bytes": 1},
-    }  # fmt: skip
+    }
     columns = [f"{id}/heldout" for id in ids]
 
     def cell(value: float) -> dict[str, Any]:
@@ -162,19 +192,37 @@ def lock(service: Service, *ids: str) -> dict[str, Any]:
 
     values = {"base": 1.0, "composite": 0.9} | {id: 0.85 + 0.15 * place for place, id in enumerate(ids)}
     matrix = {
-        "part": "test", "level": "full", "rows": ["base", *ids, "composite"], "columns": columns,
+        "part": "test",
+        "level": "full",
+        "rows": ["base", *ids, "composite"],
+        "columns": columns,
         "cells": {row: {column: cell(value) for column in columns} for row, value in values.items()},
-    }  # fmt: skip
+    }
     source = {
-        "distribution": f"cogen-plugin-{ids[0]}", "version": "1.0", "publisher": found[ids[0]][1],
-        "key": "sha256:" + "ab" * 32, "sha256": "0" * 64, "registry": "https://models.example.org",
-    }  # fmt: skip
+        "distribution": f"cogen-plugin-{ids[0]}",
+        "version": "1.0",
+        "publisher": found[ids[0]][1],
+        "key": "sha256:" + "ab" * 32,
+        "sha256": "0" * 64,
+        "registry": "https://models.example.org",
+    }
     return {
-        "version": 1, "created": "2026-01-01T00:00:00Z", "cogen": "0.1.0", "plan": plan,
-        "plan_digest": canonical_digest(plan), "scale": 1.0, "trials": [], "seed": None, "software": {},
-        "platform": "Linux x86_64", "threads": 1, "files": {"model.safetensors": ZERO}, "weights_digest": ZERO,
-        "matrix": matrix, "sources": {ids[0]: source},
-    }  # fmt: skip
+        "version": 1,
+        "created": "2026-01-01T00:00:00Z",
+        "cogen": "0.1.0",
+        "plan": plan,
+        "plan_digest": canonical_digest(plan),
+        "scale": 1.0,
+        "trials": [],
+        "seed": None,
+        "software": {},
+        "platform": "Linux x86_64",
+        "threads": 1,
+        "files": {"model.safetensors": ZERO},
+        "weights_digest": ZERO,
+        "matrix": matrix,
+        "sources": {ids[0]: source},
+    }
 
 
 def compose(service: Service, by: str, name: str, *ids: str, card: str = "", title: str = "Both of them") -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
 from cogen.fusion.distill.texts import Item
 from support.tiny import WORDS, llama, tokenizer
 
-ALL = Wanted(logprob=True, boundary=True, top=5, sparse=12)
+ALL = TeacherStatistics(logprob=True, boundary=True, top=5, sparse=12)
 LINES = [" ".join(WORDS[(i + j) % len(WORDS)] for j in range(3 + 5 * i % 17)) for i in range(9)]
 
 
@@ -30,7 +30,7 @@ class Counting(LocalTeacher):
 
         super().__init__(load, tokenizer(), digest)
 
-    def score(self, texts: Sequence[Encoded], wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
+    def score(self, texts: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
         if self.scored == self.dies_at:
             raise RuntimeError("killed")
         self.scored += 1

@@ -49,10 +49,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     pem.write_bytes(b"".join(signed))
     roots.write_bytes(signed[1])
     secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )  # fmt: skip
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     return pem, secret
 
 

@@ -10,9 +10,16 @@ from support.tiny import tokenizer
 
 #: Scripts and symbols that the tiny tokenizers have partly seen, partly not.
 TEXTS = (
-    "the grid operator measures voltage", "Größe der Leistung — 5 %", "電力ネットワーク", "мощность сети", "😀 قوة",
-    "  two  spaces\tand\nlines ", "def f(x): return x**2", "NETWORK network Network", "a\u0301e\u0308",
-)  # fmt: skip
+    "the grid operator measures voltage",
+    "Größe der Leistung — 5 %",
+    "電力ネットワーク",
+    "мощность сети",
+    "😀 قوة",
+    "  two  spaces\tand\nlines ",
+    "def f(x): return x**2",
+    "NETWORK network Network",
+    "a\u0301e\u0308",
+)
 OTHER_WORDS = ("solver", "matrix", "eigenvalue", "sparse", "tensor", "gradient", "мощность", "the", "network")
 
 

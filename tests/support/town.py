@@ -88,13 +88,18 @@ class Town:
         tree(folder, id, version, apart=signed, seed=len(self.wheels))
         if signed:
             manifest = folder / module_of(id) / "expert.toml"
-            place = hub.Place(f"{publisher}/{id}", self.served.url, self.served.token(publisher))
+            place = hub.HubPlace(f"{publisher}/{id}", self.served.url, self.served.token(publisher))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
                 pinned = hub.upload(
-                    folder / "weights", place, publisher=publisher, project=f"cogen-plugin-{id}", version=version,
-                    key=key, password=None,
-                )  # fmt: skip
+                    folder / "weights",
+                    place,
+                    publisher=publisher,
+                    project=f"cogen-plugin-{id}",
+                    version=version,
+                    key=key,
+                    password=None,
+                )
             hub.pin(folder, ExpertSpec.model_validate(tomllib.loads(manifest.read_text())), pinned)
             self.pinned[id, version] = pinned.revision
             for name in ("adapter_model.safetensors", "adapter_config.json"):
@@ -140,11 +145,17 @@ class Town:
     def post(self, publisher: str, path: Path, **fields: str) -> requests.Response:
         """Upload a file as twine does; ``fields`` change the form."""
         name, version = path.name.split("-")[:2]
-        form = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel", "name": name,
-                "version": version} | fields  # fmt: skip
+        form = {
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "filetype": "bdist_wheel",
+            "name": name,
+            "version": version,
+        } | fields
         filename = form.pop("filename", path.name)
-        return self.served.hub(publisher).send("POST", "/legacy/", data=form,
-                                               files={"content": (filename, path.read_bytes())})  # fmt: skip
+        return self.served.hub(publisher).send(
+            "POST", "/legacy/", data=form, files={"content": (filename, path.read_bytes())}
+        )
 
 
 #: (path that was asked for, its answer's headers, its body) → what is sent instead.
@@ -158,8 +169,11 @@ def lying(served: Served, change: Change) -> Iterator[Server]:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         asked = {name: handler.headers[name] for name in ("Range", "Accept") if name in handler.headers}
         true = served.get(handler.path, **asked)
-        kept = {name: value for name, value in true.headers.items()
-                if name.lower() not in ("content-length", "date", "connection", "transfer-encoding")}  # fmt: skip
+        kept = {
+            name: value
+            for name, value in true.headers.items()
+            if name.lower() not in ("content-length", "date", "connection", "transfer-encoding")
+        }
         headers, body = change(handler.path, kept, true.content)
         send(handler, body, true.status_code, **headers)
 

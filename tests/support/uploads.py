@@ -83,10 +83,16 @@ class Book:
         path = wheels.build(folder, id, version, extra={f"{module}/noise.txt": noise})
         data = path.read_bytes()
         path.unlink()
-        fields = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
-                  "name": f"cogen-plugin-{id}", "version": version}  # fmt: skip
-        request = requests.Request("POST", f"{hub.url}/legacy/", data=fields, files={"content": (path.name, data)},
-                                   headers=hub.headers).prepare()  # fmt: skip
+        fields = {
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "filetype": "bdist_wheel",
+            "name": f"cogen-plugin-{id}",
+            "version": version,
+        }
+        request = requests.Request(
+            "POST", f"{hub.url}/legacy/", data=fields, files={"content": (path.name, data)}, headers=hub.headers
+        ).prepare()
         note = self.note("wheel", f"cogen-plugin-{id}", {path.name: sha256(data)}, len(data))
         assert isinstance(request.body, bytes)
         headers = {"Content-Type": request.headers["Content-Type"]} | hub.headers
@@ -108,8 +114,13 @@ class Book:
         blocks = [data[start : start + 2 * _BLOCK] for start in range(0, len(data), 2 * _BLOCK)]
         name = sha256(data)
         xorb = self.note("xorb", repo, {})
-        if not self.send(xorb, "POST", f"{grant['casUrl']}/v1/xorbs/default/{name}",
-                         b"".join(xet.chunk(block, 1) for block in blocks), headers):  # fmt: skip
+        if not self.send(
+            xorb,
+            "POST",
+            f"{grant['casUrl']}/v1/xorbs/default/{name}",
+            b"".join(xet.chunk(block, 1) for block in blocks),
+            headers,
+        ):
             return
         shard = xet.shard(xet.file(data, [(name, 0, len(blocks), len(data))]))
         note = self.note("xet", repo, {path: sha256(data)}, len(data))

@@ -78,14 +78,15 @@ def build(
     members: dict[str, bytes | None] = {f"{module}/{name}": data for name, data in inside.items()}
     members |= {
         f"{info}/METADATA": (
-            metadata or f"Metadata-Version: 2.4\nName: {project}\nVersion: {version}\nSummary: An expert for tests\n"
+            metadata
+            or f"Metadata-Version: 2.4\nName: {project}\nVersion: {version}\nSummary: An expert for tests\n"
             "Requires-Python: >=3.8\nRequires-Dist: cogen-core\n"
         ).encode(),
         f"{info}/WHEEL": (
             wheel or "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         ).encode(),
         f"{info}/entry_points.txt": (points or f"[cogen]\n{id} = {module}\n").encode(),
-    }  # fmt: skip
+    }
     members |= extra or {}
     kept = {name: data for name, data in members.items() if data is not None}
     lines = [f"{name},sha256={_hash(data)},{len(data)}\n" for name, data in kept.items()]

@@ -30,15 +30,22 @@ from cogen.trust import (
     read_identity,
     sign_folder,
     sign_statement,
-)  # fmt: skip
+)
 from cogen.trust.identities import CONFIG, TOKEN
 
 ALICE, WORKFLOW = "alice@example.org", "https://github.com/utility/models/.github/workflows/publish.yml@refs/tags/v1"
 ISSUER = "https://login.example.org"
 STATEMENT = {
-    "schema": 1, "project": "cogen-plugin-power", "version": "1.0", "filename": "cogen_plugin_power-1.0-any.whl",
-    "sha256": "0" * 64, "size": 5, "publisher": "utility", "experts": [], "signed": "2026-11-27T00:00:00Z",
-}  # fmt: skip
+    "schema": 1,
+    "project": "cogen-plugin-power",
+    "version": "1.0",
+    "filename": "cogen_plugin_power-1.0-any.whl",
+    "sha256": "0" * 64,
+    "size": 5,
+    "publisher": "utility",
+    "experts": [],
+    "signed": "2026-11-27T00:00:00Z",
+}
 
 
 @pytest.fixture(scope="module")
@@ -214,10 +221,18 @@ def test_keys_and_identities_are_told_apart(
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "{}", '{"identity":"a"}', '{"identity":"a","issuer":""}', '{"identity":"a","issuer":"b","more":"c"}',
-     '{"identity":1,"issuer":"b"}', '{"identity":"a\\nb","issuer":"b"}',
-     "{" * 9999, '{"identity":"' + "a" * 501 + '","issuer":"b"}'],
-)  # fmt: skip
+    [
+        "{",
+        "{}",
+        '{"identity":"a"}',
+        '{"identity":"a","issuer":""}',
+        '{"identity":"a","issuer":"b","more":"c"}',
+        '{"identity":1,"issuer":"b"}',
+        '{"identity":"a\\nb","issuer":"b"}',
+        "{" * 9999,
+        '{"identity":"' + "a" * 501 + '","issuer":"b"}',
+    ],
+)
 def test_what_is_no_identity(text: str) -> None:
     with pytest.raises(TrustError):
         fingerprint(text)
@@ -225,9 +240,12 @@ def test_what_is_no_identity(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("token", "reason"),
-    [("nonsense", "nobody says who you are"), ("expired", "nobody says who you are"),
-     ("forged", "Sigstore does not sign")],
-)  # fmt: skip
+    [
+        ("nonsense", "nobody says who you are"),
+        ("expired", "nobody says who you are"),
+        ("forged", "Sigstore does not sign"),
+    ],
+)
 def test_tokens_that_are_worth_nothing(sigstore: Sigstore, token: str, reason: str) -> None:
     said = {"iss": ISSUER, "sub": ALICE, "aud": "sigstore", "iat": 1, "exp": 4_000_000_000}
     tokens = {

@@ -28,8 +28,13 @@ from cogen.trust.metadata.project import (
 
 PROJECT = "cogen-plugin-power"
 WEIGHTS = {"source": "package://x", "revision": None, "file_digest": "sha256:" + "2" * 64}
-ENTRY = Entry("power-1.0-py3-none-any.whl", "1" * 64, 9, "1.0",
-              ({"id": "power", "spec_digest": "sha256:" + "1" * 64, "weights": WEIGHTS},))  # fmt: skip
+ENTRY = Entry(
+    "power-1.0-py3-none-any.whl",
+    "1" * 64,
+    9,
+    "1.0",
+    ({"id": "power", "spec_digest": "sha256:" + "1" * 64, "weights": WEIGHTS},),
+)
 
 
 @pytest.fixture(scope="module")

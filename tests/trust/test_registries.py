@@ -23,7 +23,7 @@ from cogen.trust.registries import (
     registries,
     remember,
     static_index,
-)  # fmt: skip
+)
 
 URL = "https://models.example.org"
 
@@ -39,10 +39,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def receipt(project: str = "cogen-plugin-power", **changes: Any) -> Receipt:
     values: dict[str, Any] = {
-        "schema": 1, "project": project, "version": "1.0", "filename": "x-1.0-py3-none-any.whl", "sha256": "ab" * 32,
-        "size": 1, "registry": URL, "publisher": "acme", "experts": ["power"], "files": {}, "installer": "pip",
+        "schema": 1,
+        "project": project,
+        "version": "1.0",
+        "filename": "x-1.0-py3-none-any.whl",
+        "sha256": "ab" * 32,
+        "size": 1,
+        "registry": URL,
+        "publisher": "acme",
+        "experts": ["power"],
+        "files": {},
+        "installer": "pip",
         "installed": "2026-01-01T00:00:00Z",
-    }  # fmt: skip
+    }
     return Receipt(**values | changes)
 
 

@@ -20,11 +20,22 @@ from cogen.trust import TrustError
 from cogen.trust.signing import check_scope
 
 STATEMENT = {
-    "schema": 1, "project": "cogen-plugin-x", "version": "1.0", "filename": "cogen_plugin_x-1.0-py3-none-any.whl",
-    "sha256": "ab" * 32, "size": 10, "publisher": "acme", "signed": "2026-01-01T00:00:00Z",
-    "experts": [{"id": "x", "spec_digest": "sha256:" + "cd" * 32,
-                 "weights": {"source": "hf://acme/x", "revision": "ef" * 20, "file_digest": "sha256:" + "12" * 32}}],
-}  # fmt: skip
+    "schema": 1,
+    "project": "cogen-plugin-x",
+    "version": "1.0",
+    "filename": "cogen_plugin_x-1.0-py3-none-any.whl",
+    "sha256": "ab" * 32,
+    "size": 10,
+    "publisher": "acme",
+    "signed": "2026-01-01T00:00:00Z",
+    "experts": [
+        {
+            "id": "x",
+            "spec_digest": "sha256:" + "cd" * 32,
+            "weights": {"source": "hf://acme/x", "revision": "ef" * 20, "file_digest": "sha256:" + "12" * 32},
+        }
+    ],
+}
 
 
 @pytest.fixture(scope="module")

@@ -55,10 +55,18 @@ def test_paths_that_lead_out_or_mean_something_else_are_refused(tmp_path: Path, 
     refuse(raw(tmp_path, "x.whl", [(name, b"x")]), message)
 
 
-@pytest.mark.parametrize("names", [
-    ("a/b", "A/b"), ("a/b", "a/B"), ("a/b", "a/b/c"), ("a/b/c", "a/b"), ("a/\u00e9", "a/e\u0301"), ("a/", "A/b"),
-    ("a/b/", "a/b"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a/b", "A/b"),
+        ("a/b", "a/B"),
+        ("a/b", "a/b/c"),
+        ("a/b/c", "a/b"),
+        ("a/\u00e9", "a/e\u0301"),
+        ("a/", "A/b"),
+        ("a/b/", "a/b"),
+    ],
+)
 def test_two_members_that_are_one_file_somewhere_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     refuse(
         raw(tmp_path, "x.whl", [(name, b"" if name.endswith("/") else b"x") for name in names]),
@@ -71,8 +79,15 @@ def test_a_member_that_stands_twice_is_refused(tmp_path: Path) -> None:
     refuse(raw(tmp_path, "x.whl", [("a/b", b"good"), ("a/b", b"evil")]), "stands twice")
 
 
-@pytest.mark.parametrize(("mode", "message"), [(0o120777, "symbolic link"), (0o020666, "no plain file"),
-                                               (0o010644, "no plain file"), (0o040755, "no plain file")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        (0o120777, "symbolic link"),
+        (0o020666, "no plain file"),
+        (0o010644, "no plain file"),
+        (0o040755, "no plain file"),
+    ],
+)
 def test_members_that_are_no_plain_files_are_refused(tmp_path: Path, mode: int, message: str) -> None:
     info = zipfile.ZipInfo("a/link")
     info.create_system, info.external_attr = 3, mode << 16

@@ -62,14 +62,20 @@ def test_what_an_installer_makes_of_a_wheel_is_right(site: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (f"{CODE}/more.txt", "more.txt: added"), (f"{INFO}/more.txt", "more.txt: added"),
-        (f"{CODE}.py", "added beside"), (f"{CODE}.cpython-311-x86_64-linux-gnu.so", "added beside"),
-        (f"{CODE}.pth", "added beside"), (f"{CODE}__more/__init__.py", "added beside"),
-        (f"{CODE}-2.0.dist-info/METADATA", "added beside"), (f"{CODE}.egg-info/PKG-INFO", "added beside"),
-        ("Cogen_Plugin_Power/__init__.py", "added beside"), (f"{CODE}/hooks.pyc", "hooks.pyc: added"),
-        (f"{CODE}/__pycache__/x.so", "x.so: added"), (f"{CODE}/suites/__pycache__/x/y.pyc", "x: added"),
+        (f"{CODE}/more.txt", "more.txt: added"),
+        (f"{INFO}/more.txt", "more.txt: added"),
+        (f"{CODE}.py", "added beside"),
+        (f"{CODE}.cpython-311-x86_64-linux-gnu.so", "added beside"),
+        (f"{CODE}.pth", "added beside"),
+        (f"{CODE}__more/__init__.py", "added beside"),
+        (f"{CODE}-2.0.dist-info/METADATA", "added beside"),
+        (f"{CODE}.egg-info/PKG-INFO", "added beside"),
+        ("Cogen_Plugin_Power/__init__.py", "added beside"),
+        (f"{CODE}/hooks.pyc", "hooks.pyc: added"),
+        (f"{CODE}/__pycache__/x.so", "x.so: added"),
+        (f"{CODE}/suites/__pycache__/x/y.pyc", "x: added"),
     ],
-)  # fmt: skip
+)
 def test_files_that_somebody_put_there(site: Path, name: str, message: str) -> None:
     path = site / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,8 +90,19 @@ def test_other_plugins_are_not_its_business(site: Path) -> None:
     assert lines(site) == []
 
 
-@pytest.mark.parametrize("row", ["sitecustomize.py", "transformers/__init__.py", "../../../bin/ls", "a.pth",
-                                 "/etc/passwd", f"{CODE}/x.pth", f"{INFO}/x.py", f"{CODE}/native.so"])  # fmt: skip
+@pytest.mark.parametrize(
+    "row",
+    [
+        "sitecustomize.py",
+        "transformers/__init__.py",
+        "../../../bin/ls",
+        "a.pth",
+        "/etc/passwd",
+        f"{CODE}/x.pth",
+        f"{INFO}/x.py",
+        f"{CODE}/native.so",
+    ],
+)
 def test_a_record_that_names_files_of_others(site: Path, row: str) -> None:
     with (site / INFO / "RECORD").open("a") as file:
         file.write(f"{row},,\n")
@@ -124,8 +141,15 @@ class TestCompiled:
         assert list((site / CODE / "__pycache__").iterdir())
         assert lines(site) == []
 
-    @pytest.mark.parametrize("source", [SOURCE + b"os.system('true')\n", SOURCE.replace(b"2.5", b"2.6"), b"",
-                                        SOURCE.replace(b"default!r", b"default!s")])  # fmt: skip
+    @pytest.mark.parametrize(
+        "source",
+        [
+            SOURCE + b"os.system('true')\n",
+            SOURCE.replace(b"2.5", b"2.6"),
+            b"",
+            SOURCE.replace(b"default!r", b"default!s"),
+        ],
+    )
     def test_other_code_under_the_right_header(self, site: Path, source: bytes) -> None:
         path = self.compiled(site)
         header = path.read_bytes()[:16]
@@ -148,10 +172,12 @@ class TestCompiled:
     def test_names_that_are_not_this_pythons(self, site: Path) -> None:
         path = self.compiled(site)
         for name, message in (
-            ("hooks.cpython-310.pyc", "another Python (cpython-310)"), ("hooks.pypy39.pyc", "another Python (pypy39)"),
-            ("hooks.pyc", "another Python ()"), (path.name.replace("hooks", "gone"), "compiled from no file"),
+            ("hooks.cpython-310.pyc", "another Python (cpython-310)"),
+            ("hooks.pypy39.pyc", "another Python (pypy39)"),
+            ("hooks.pyc", "another Python ()"),
+            (path.name.replace("hooks", "gone"), "compiled from no file"),
             (path.name.replace(".pyc", ".opt-9.pyc"), "another Python"),
-        ):  # fmt: skip
+        ):
             path = path.rename(path.with_name(name))
             assert message in lines(site)[0]
 
@@ -159,5 +185,6 @@ class TestCompiled:
         (site / CODE / "hooks.py").write_bytes(SOURCE + b"x = 1\n")
         self.compiled(site)
         assert [line.partition(":")[0] for line in lines(site)] == [
-            f"{CODE}/hooks.py", f"{CODE}/__pycache__/hooks.{sys.implementation.cache_tag}.pyc",
-        ]  # fmt: skip
+            f"{CODE}/hooks.py",
+            f"{CODE}/__pycache__/hooks.{sys.implementation.cache_tag}.pyc",
+        ]

@@ -135,8 +135,18 @@ def test_manifests_of_any_kind(data: st.DataObject) -> None:
 
 
 #: Values in which marks of TOML stand that mean nothing.
-_VALUES = ['"""a." ]\n{ "" \\""" b"""', "'''a.'' [[ \n '''", '"a.b.c\\"#."', "'a.\\'", '""""quoted""""', "''''x''''",
-           '[1, [2, "]"]]', '{a = "}", b.c = 1}', "1979-05-27T07:32:00.5Z", "1.5e3  # a.b.c.d ''' \"\"\""]  # fmt: skip
+_VALUES = [
+    '"""a." ]\n{ "" \\""" b"""',
+    "'''a.'' [[ \n '''",
+    '"a.b.c\\"#."',
+    "'a.\\'",
+    '""""quoted""""',
+    "''''x''''",
+    '[1, [2, "]"]]',
+    '{a = "}", b.c = 1}',
+    "1979-05-27T07:32:00.5Z",
+    "1.5e3  # a.b.c.d ''' \"\"\"",
+]
 
 
 @given(st.lists(st.sampled_from(_VALUES), max_size=8), st.integers(0, 8), st.integers(1, 40), st.booleans())

@@ -150,11 +150,16 @@ def _chosen(lock: Lock) -> str | None:
 def _experts(lock: Lock) -> str:
     rows = [
         [
-            e.id, e.title, e.publisher, f"{e.distribution} {e.version}", e.relation,
-            choice.weight(e, lock.parameters), e.license,
+            e.id,
+            e.title,
+            e.publisher,
+            f"{e.distribution} {e.version}",
+            e.relation,
+            choice.weight(e, lock.parameters),
+            e.license,
         ]
         for e in sorted(lock.plan.experts, key=lambda e: e.id)
-    ]  # fmt: skip
+    ]
     if lock.plan.distillation is not None:
         heads = ["expert", "title", "publisher (claimed)", "distribution", "relation", "weight", "licence"]
         said = md(words.distillation(lock.plan))

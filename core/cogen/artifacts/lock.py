@@ -29,8 +29,17 @@ LOCK_NAME = "cogen.lock"
 LOCK_VERSION: Literal[1] = 1
 #: Packages whose version can change the bits of a composite or the figures of its matrix.
 _SOFTWARE = (
-    "torch", "transformers", "tokenizers", "safetensors", "gguf", "peft", "lm_eval", "numpy", "scipy", "optuna",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "gguf",
+    "peft",
+    "lm_eval",
+    "numpy",
+    "scipy",
+    "optuna",
+)
 #: What a loader would read from the folder; a file of such a kind that appears later is a change too.
 _LOADED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".bin", ".pt", ".gguf", ".py")
 _HINT = "`cogen fuse` writes one into the composite's folder"

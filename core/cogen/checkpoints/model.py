@@ -86,7 +86,7 @@ def open_folder(folder: Path) -> Checkpoint:
             hint="declare format 'peft' with [model.base], or remove adapter_config.json",
         )
     checkpoint = Checkpoint(folder, read_folder(folder))
-    _refuse_code(checkpoint)
+    _check_code(checkpoint)
     return checkpoint
 
 
@@ -140,7 +140,7 @@ def _check_weights(checkpoint: Checkpoint, ref: WeightsRef) -> None:
         )
 
 
-def _refuse_code(checkpoint: Checkpoint) -> None:
+def _check_code(checkpoint: Checkpoint) -> None:
     """A model type that transformers does not have would need the publisher's code: refused."""
     config = checkpoint.config
     if "auto_map" in config:

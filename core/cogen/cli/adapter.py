@@ -36,14 +36,14 @@ def concat(
 
     Its difference is the weighted sum of theirs, to float32 rounding, and its rank the sum of theirs.
     """
-    from cogen.merging.lora.concat import refuse_misfit, write_concatenated
+    from cogen.merging.lora.concat import check_fit, write_concatenated
     from cogen.merging.lora.write import new_folder
 
     found, weights = _adapters(adapters)
     if base is not None:
         root = _model(base)
         for adapter in found:
-            refuse_misfit(root, adapter)
+            check_fit(root, adapter)
     with new_folder(output) as part:
         factors = write_concatenated(found, weights, part, base=None if base is None else _name(base))
     ranks = {module: a.shape[0] for module, (a, _) in factors.items()}

@@ -67,8 +67,10 @@ def command(
     if names is None:
         out.warn(f"{client.url} signs nothing: whoever answers in its place can choose what you get")
     elif first:
-        out.status(f"trusting the root {names.identity} of {client.url} for the first time: compare it with what its "
-                   "operator says; `cogen login --root-key` does it")  # fmt: skip
+        out.status(
+            f"trusting the root {names.identity} of {client.url} for the first time: compare it with what its "
+            "operator says; `cogen login --root-key` does it"
+        )
     release = resolve(client, wanted, version)
     bound = None
     if names is None:
@@ -79,9 +81,14 @@ def command(
         why = f": {bound.listed.yanked}" if bound is not None and bound.listed.yanked else ""
         out.warn(f"{release.project} {release.version} was yanked by {release.publisher}{why}")
     trusted = add.check(
-        client, release, key=key, allow_unsigned=allow_unsigned, file=project, bound=bound,
+        client,
+        release,
+        key=key,
+        allow_unsigned=allow_unsigned,
+        file=project,
+        bound=bound,
         accept=frozenset(accept or ()),
-    )  # fmt: skip
+    )
     if trusted is None:
         out.warn(f"{release.project} {release.version} is not signed: only the registry says that it is {wanted}")
     elif trusted.first:
@@ -97,7 +104,7 @@ def command(
     with out.progress(None, f"fetching {release.filename}", "bytes") as bar:
         verified = add.fetch(
             client, release, trusted, weights=weights, consent=consent, advance=bar.advance, bound=bound
-        )  # fmt: skip
+        )
     verified = add.prepare(verified, tool)
     kind = "code" if verified.wheel.code else "data"
     out.status(f"{release.project} {release.version} is {'a plugin with code' if kind == 'code' else 'data alone'}")
@@ -105,11 +112,17 @@ def command(
         instead = f" in place of {one.instead}" if one.instead else ""
         out.status(f"it brings {one.name} {one.version}{instead} (sha256 {one.sha256})")
     facts: dict[str, Any] = {
-        "project": release.project, "version": release.version, "experts": [s.id for s in verified.wheel.experts],
-        "publisher": release.publisher, "key": trusted.key if trusted else None, "sha256": release.sha256,
-        "registry": client.url, "kind": kind, "beside": [str(one) for one in verified.beside],
+        "project": release.project,
+        "version": release.version,
+        "experts": [s.id for s in verified.wheel.experts],
+        "publisher": release.publisher,
+        "key": trusted.key if trusted else None,
+        "sha256": release.sha256,
+        "registry": client.url,
+        "kind": kind,
+        "beside": [str(one) for one in verified.beside],
         "weights": [one.model_dump(exclude={"files"}) for one in verified.weights],
-    }  # fmt: skip
+    }
     signed = f"signed by {release.publisher} ({brief(trusted.public_key)})" if trusted else "not signed"
     if dry_run:
         out.success(f"{release.project} {release.version} is {signed}; nothing was installed")

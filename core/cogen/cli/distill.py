@@ -30,14 +30,16 @@ def run(host: Host, plan: Plan, inputs: DistillInputs, output: Path, replay: Loc
     from cogen.artifacts.summary import against_control
     from cogen.cli.fuse import result
     from cogen.cli.matrix import show_matrix
-    from cogen.cli.progress import Told
+    from cogen.cli.progress import PluginProgress
     from cogen.runs.distill import fuse_distilled
     from cogen.runs.fuse import REPORT
 
     show_plan(plan)
     chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.common.experts]
     with out.progress(plan.cost.forward_tokens or None, "fusing", unit="tokens") as bar:
-        outcome = fuse_distilled(plan, inputs, chosen, output, replay=replay, progress=Told(bar, host, "fuse"))
+        outcome = fuse_distilled(
+            plan, inputs, chosen, output, replay=replay, progress=PluginProgress(bar, host, "fuse")
+        )
     if outcome.matrix is not None:
         show_matrix(outcome.matrix)
         out.text(against_control(outcome.matrix) or "")
@@ -58,10 +60,15 @@ def show_plan(plan: Plan) -> None:
     assert planned is not None
     taught = set(planned.pivot.experts)
     rows = [
-        {"expert": e.id, "part": "learns" if e.id in taught else "teaches", "licence": e.license,
-         "distribution": f"{e.distribution} {e.version}", "weights": e.weights_digest[7:19]}
+        {
+            "expert": e.id,
+            "part": "learns" if e.id in taught else "teaches",
+            "licence": e.license,
+            "distribution": f"{e.distribution} {e.version}",
+            "weights": e.weights_digest[7:19],
+        }
         for e in plan.experts
-    ]  # fmt: skip
+    ]
     out.table(rows, title=f"distill by {plan.method} into {planned.pivot.name} ({plan.base.name})")
     out.text(f"why: {plan.why}")
     wish = planned.settings
@@ -74,12 +81,17 @@ def show_plan(plan: Plan) -> None:
     )
     out.table(
         [
-            {"step": _STAGES[s.stage], "model": s.what, "tokens": f"{s.tokens:,}", "time, about": duration(s.seconds),
-             "kept on disk": f"{s.bytes / 1e6:,.0f} MB" if s.bytes else ""}
+            {
+                "step": _STAGES[s.stage],
+                "model": s.what,
+                "tokens": f"{s.tokens:,}",
+                "time, about": duration(s.seconds),
+                "kept on disk": f"{s.bytes / 1e6:,.0f} MB" if s.bytes else "",
+            }
             for s in planned.stages
         ],
         title="steps",
-    )  # fmt: skip
+    )
     out.text(f"licence of the composite: {plan.license}")
     cost = plan.cost
     out.text(

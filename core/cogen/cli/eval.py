@@ -88,11 +88,13 @@ def command(
             "level": level,
             "results": [r.to_json() | {"cached": r.cached, "claim": c.model_dump() if c else None} for r, c in found],
             "baseline": [result.to_json() for result in base],
-            "comparisons": [{"suite": r.column, "gain": g.gain, "verdict": g.verdict} | vars(g)
-                            for (r, _), g in zip(found, gains, strict=bool(gains))],
+            "comparisons": [
+                {"suite": r.column, "gain": g.gain, "verdict": g.verdict} | vars(g)
+                for (r, _), g in zip(found, gains, strict=bool(gains))
+            ],
         }
         | ({"routed": routed.confusion} if routed else {})
-    )  # fmt: skip
+    )
 
 
 def _interval(result: SuiteResult) -> str:

@@ -30,10 +30,10 @@ from cogen.cli.plan import (
     TopK,
     Transplant,
     Tune,
-    read_wishes,
+    recipe_from_options,
     show,
 )
-from cogen.cli.progress import Told
+from cogen.cli.progress import PluginProgress
 
 
 def command(
@@ -75,16 +75,37 @@ def command(
 
     Without arguments: every installed expert, into ./composite, measured at the level quick.
     """
-    mergekit.refuse_others(
+    mergekit.check_alone(
         from_mergekit,
-        {"EXPERT": experts, "--strategy": strategy, "--method": method, "--scale": scale, "--set": parameter,
-         "--recipe": recipe, "--level": level, "--search": search, "--tune": tune, "--tokenizer": tokenizer,
-         "--transplant": transplant, "--chat-template": chat_template, "--routing": routing, "--top-k": top_k,
-         "--no-public": not public, "--embedder": embedder, "--same-size": same_size, "--pivot": pivot,
-         "--texts": texts, "--tokens": tokens, "--onto": onto, "--add": add,
-         "--remove": remove, "--plan": plan, "--lock": lock},
+        {
+            "EXPERT": experts,
+            "--strategy": strategy,
+            "--method": method,
+            "--scale": scale,
+            "--set": parameter,
+            "--recipe": recipe,
+            "--level": level,
+            "--search": search,
+            "--tune": tune,
+            "--tokenizer": tokenizer,
+            "--transplant": transplant,
+            "--chat-template": chat_template,
+            "--routing": routing,
+            "--top-k": top_k,
+            "--no-public": not public,
+            "--embedder": embedder,
+            "--same-size": same_size,
+            "--pivot": pivot,
+            "--texts": texts,
+            "--tokens": tokens,
+            "--onto": onto,
+            "--add": add,
+            "--remove": remove,
+            "--plan": plan,
+            "--lock": lock,
+        },
         {"--threads": threads, "--shard-size": shard_size, "--seed": seed},
-    )  # fmt: skip
+    )
     if output is None:
         if onto is not None:
             from cogen.errors import UsageError
@@ -98,13 +119,13 @@ def command(
     from cogen.artifacts import descriptions as words
     from cogen.artifacts.lock import read_lock
     from cogen.errors import UsageError
-    from cogen.fusion.plan import read_plan, refuse_moved
+    from cogen.fusion.plan import check_unmoved, read_plan
     from cogen.fusion.planner import make_plan, resolve_method, strategy_of
     from cogen.host import Host
-    from cogen.runs.fuse import REPORT, ROUTER, fuse, refuse_foreign, wishes
-    from cogen.runs.update import evolved, reusable
+    from cogen.runs.fuse import REPORT, ROUTER, check_output_folder, fuse, recipe_of
+    from cogen.runs.update import reusable_parts, updated_recipe
 
-    refuse_foreign(output)
+    check_output_folder(output)
     asked = experts or strategy or method or scale or parameter or recipe or search is not None or tune
     asked = asked or tokenizer or transplant or chat_template or routing or top_k or not public or embedder or same_size
     asked = asked or pivot or texts or tokens
@@ -125,16 +146,34 @@ def command(
     former = None
     if onto is not None:
         out.status(f"checking {onto}")
-        former, wanted = evolved(onto, add or [], remove or [], level)  # type: ignore[arg-type]
+        former, wanted = updated_recipe(onto, add or [], remove or [], level)  # type: ignore[arg-type]
     elif saved is not None:
-        wanted = wishes(saved)
+        wanted = recipe_of(saved)
     elif replay is not None:
-        wanted = wishes(replay.plan, scale=replay.scale, parameters=replay.parameters, level=level)  # type: ignore[arg-type]
+        wanted = recipe_of(replay.plan, scale=replay.scale, parameters=replay.parameters, level=level)  # type: ignore[arg-type]
     else:
-        wanted = read_wishes(
-            experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant,
-            chat_template, routing, top_k, public, embedder, same_size, pivot, texts, tokens,
-        )  # fmt: skip
+        wanted = recipe_from_options(
+            experts,
+            strategy,
+            method,
+            scale,
+            parameter,
+            recipe,
+            level,
+            search,
+            tune,
+            tokenizer,
+            transplant,
+            chat_template,
+            routing,
+            top_k,
+            public,
+            embedder,
+            same_size,
+            pivot,
+            texts,
+            tokens,
+        )
         if wanted.strategy == "route":
             from cogen.cli.route import run
 
@@ -146,15 +185,15 @@ def command(
     inputs: Any
     made, inputs = (plan_distillation if distilled else make_plan)(host, wanted, talk=out.status)
     if saved is not None:
-        refuse_moved(saved, made, f"the plan {plan}")
+        check_unmoved(saved, made, f"the plan {plan}")
         made = saved
     if replay is not None:
-        refuse_moved(replay.plan, made, f"the lock {lock}")
+        check_unmoved(replay.plan, made, f"the lock {lock}")
         measured = {"level": made.level, "eval_dtype": made.eval_dtype, "suites": made.suites, "cost": made.cost}
         made = replay.plan.model_copy(update=measured)
     reuse = None
     if former is not None and onto is not None:
-        reuse, said = reusable(former, made, onto)
+        reuse, said = reusable_parts(former, made, onto)
         out.text(said)
     if distilled:
         from cogen.cli.distill import run as distill
@@ -170,8 +209,17 @@ def command(
     function = resolve_method(host, made.method, made.parameters, made.space)
     chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.experts]
     with out.progress(made.cost.forward_tokens or None, "fusing", unit="tokens") as bar:
-        outcome = fuse(made, inputs, function, chosen, output, replay=replay, reuse=reuse, routers=routers,
-                       progress=Told(bar, host, "fuse"))  # fmt: skip
+        outcome = fuse(
+            made,
+            inputs,
+            function,
+            chosen,
+            output,
+            replay=replay,
+            reuse=reuse,
+            routers=routers,
+            progress=PluginProgress(bar, host, "fuse"),
+        )
     _show(outcome, made)
     took = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
     out.status(took)

@@ -56,9 +56,16 @@ def command(
     elif told.publisher:
         out.hint("`cogen login` with --new-key makes a key to sign with; `cogen publish` does it too")
     out.result(
-        {"url": url, "publisher": told.publisher, "scopes": told.scopes, "key": told.key, "config": str(told.config),
-         "root": told.root, "root_known": told.root_known}
-    )  # fmt: skip
+        {
+            "url": url,
+            "publisher": told.publisher,
+            "scopes": told.scopes,
+            "key": told.key,
+            "config": str(told.config),
+            "root": told.root,
+            "root_known": told.root_known,
+        }
+    )
 
 
 def _ask() -> str:

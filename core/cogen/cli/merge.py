@@ -26,7 +26,7 @@ Seed = Annotated[
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
-def refuse_others(recipe: Path | None, others: dict[str, Any], own: dict[str, Any]) -> None:
+def check_alone(recipe: Path | None, others: dict[str, Any], own: dict[str, Any]) -> None:
     """:raises UsageError: options of the two ways to fuse are mixed; ``others`` and ``own`` are what was given."""
     from cogen.errors import UsageError
 

@@ -105,10 +105,28 @@ def command(
     from cogen.fusion.planner import make_plan, strategy_of
     from cogen.host import Host
 
-    wishes = read_wishes(
-        experts, strategy, method, scale, parameter, recipe, level, search, tune, tokenizer, transplant, chat_template,
-        routing, top_k, public, embedder, same_size, pivot, texts, tokens,
-    )  # fmt: skip
+    wishes = recipe_from_options(
+        experts,
+        strategy,
+        method,
+        scale,
+        parameter,
+        recipe,
+        level,
+        search,
+        tune,
+        tokenizer,
+        transplant,
+        chat_template,
+        routing,
+        top_k,
+        public,
+        embedder,
+        same_size,
+        pivot,
+        texts,
+        tokens,
+    )
     host = Host.discover()
     if wishes.strategy == "route":
         from cogen.cli.route import show_plan
@@ -131,14 +149,28 @@ def command(
     out.result(plan.model_dump(mode="json") | {"digest": plan.digest})
 
 
-def read_wishes(
-    experts: list[str] | None, strategy: str | None, method: str | None, scale: list[float] | None,
-    parameter: list[str] | None, recipe: Path | None, level: str | None, search: int | None = None,
-    tune: list[str] | None = None, tokenizer: str | None = None, transplant: str | None = None,
-    chat_template: str | None = None, routing: str | None = None, top_k: int | None = None, public: bool = True,
-    embedder: str | None = None, same_size: bool = False, pivot: str | None = None, texts: list[str] | None = None,
+def recipe_from_options(
+    experts: list[str] | None,
+    strategy: str | None,
+    method: str | None,
+    scale: list[float] | None,
+    parameter: list[str] | None,
+    recipe: Path | None,
+    level: str | None,
+    search: int | None = None,
+    tune: list[str] | None = None,
+    tokenizer: str | None = None,
+    transplant: str | None = None,
+    chat_template: str | None = None,
+    routing: str | None = None,
+    top_k: int | None = None,
+    public: bool = True,
+    embedder: str | None = None,
+    same_size: bool = False,
+    pivot: str | None = None,
+    texts: list[str] | None = None,
     tokens: int | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """A recipe file, overridden by what the command line says."""
     from pydantic import ValidationError
 
@@ -159,10 +191,18 @@ def read_wishes(
     if scale:
         wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
     named = {
-        "strategy": strategy, "method": method, "level": level, "search": search, "tokenizer": tokenizer,
-        "transplant": transplant, "chat_template": chat_template, "routing": routing, "top_k": top_k,
-        "public": None if public else False, "embedder": embedder,
-    }  # fmt: skip
+        "strategy": strategy,
+        "method": method,
+        "level": level,
+        "search": search,
+        "tokenizer": tokenizer,
+        "transplant": transplant,
+        "chat_template": chat_template,
+        "routing": routing,
+        "top_k": top_k,
+        "public": None if public else False,
+        "embedder": embedder,
+    }
     wishes |= {key: value for key, value in named.items() if value is not None}
     taught = {"pivot": pivot, "texts": tuple(texts) if texts else None, "tokens": tokens}
     if taught := {key: value for key, value in taught.items() if value is not None}:
@@ -219,9 +259,11 @@ def _bounds(item: str) -> tuple[str, tuple[float, float]]:
 
 def _passes(cost: Any) -> str:
     parts = {
-        "search": cost.search_tokens, "routing": cost.routing_tokens, "matrix": cost.matrix_tokens,
+        "search": cost.search_tokens,
+        "routing": cost.routing_tokens,
+        "matrix": cost.matrix_tokens,
         "insight": cost.insight_tokens,
-    }  # fmt: skip
+    }
     return ", ".join(f"{tokens:,} {name}" for name, tokens in parts.items() if tokens or name == "matrix")
 
 
@@ -232,10 +274,16 @@ def show(plan: Any, lock: Any = None) -> None:
 
     locked = lock.parameters if lock else {}
     rows = [
-        {"expert": e.id, "weight": choice.weight(e, locked), "relation": e.relation, "licence": e.license,
-         "distribution": f"{e.distribution} {e.version}", "weights": e.weights_digest[7:19]}
+        {
+            "expert": e.id,
+            "weight": choice.weight(e, locked),
+            "relation": e.relation,
+            "licence": e.license,
+            "distribution": f"{e.distribution} {e.version}",
+            "weights": e.weights_digest[7:19],
+        }
         for e in sorted(plan.experts, key=lambda e: e.id)
-    ]  # fmt: skip
+    ]
     how = plan.method if plan.mixture is None else f"{plan.mixture.routing} routing"
     out.table(rows, title=f"{plan.strategy} by {how} onto {plan.base.name}")
     cost = plan.cost

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PAUSE = 0.5
 
 
-class Told(Progress):
+class PluginProgress(Progress):
     """Forwards to ``bar``; every label and, at most twice a second, every advance becomes a ``ProgressEvent``."""
 
     def __init__(self, bar: Progress, host: Host, stage: str) -> None:

@@ -13,7 +13,7 @@ from cogen.cli.output import out
 from cogen.errors import UsageError
 
 
-class Target(StrEnum):
+class TargetOption(StrEnum):
     """Where to."""
 
     registry = "registry"
@@ -24,8 +24,9 @@ class Target(StrEnum):
 def command(
     folder: Annotated[Path, typer.Argument(help="The plugin's source tree.")] = Path(),
     to: Annotated[
-        Target, typer.Option(help="registry: ours. pypi: PyPI, and weights to the Hub. hub: weights to the Hub alone.")
-    ] = Target.registry,
+        TargetOption,
+        typer.Option(help="registry: ours. pypi: PyPI, and weights to the Hub. hub: weights to the Hub alone."),
+    ] = TargetOption.registry,
     weights: Annotated[
         str | None, typer.Option(help="NAMESPACE/NAME for weights that are not in the package; default: TEAM/EXPERT.")
     ] = None,
@@ -53,12 +54,12 @@ def command(
     from cogen.trust.registries import chosen
 
     known = None
-    if to == Target.registry:  # a dry run sends nothing, so it needs nowhere to send it
+    if to == TargetOption.registry:  # a dry run sends nothing, so it needs nowhere to send it
         known = chosen(registry) if dry_run else required(registry)
     if identity and key is not None:
         raise UsageError("--identity and --key are two ways to sign", hint="leave one out")
     signer = IdentitySigner() if identity else key
-    order = Order(folder.resolve(), known, to == Target.hub, weights, signer, wait, tuple(allow_dependency or ()))
+    order = Order(folder.resolve(), known, to == TargetOption.hub, weights, signer, wait, tuple(allow_dependency or ()))
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         wheel, outcome = prepare(order, Path(place), out.status)
         elsewhere = {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}

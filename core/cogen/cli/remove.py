@@ -31,5 +31,12 @@ def command(
         text for text, is_so in (("uninstalled", done.uninstalled), (f"taken out of {project}", done.recorded)) if is_so
     ]
     out.success(f"{found.project}: {' and '.join(words) or 'its receipt is gone'}")
-    out.result({"project": found.project, "experts": found.experts, "uninstalled": done.uninstalled,
-                "recorded": done.recorded, "receipt": done.receipt})  # fmt: skip
+    out.result(
+        {
+            "project": found.project,
+            "experts": found.experts,
+            "uninstalled": done.uninstalled,
+            "recorded": done.recorded,
+            "receipt": done.receipt,
+        }
+    )

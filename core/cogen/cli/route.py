@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cogen.fusion.recipe import FuseRecipe
     from cogen.fusion.route.measure import Confusion, Routed
     from cogen.fusion.route.plan import RoutePlan
-    from cogen.fusion.route.router import Choice
+    from cogen.fusion.route.router import RoutingDecision
     from cogen.host import Host
 
 
@@ -32,17 +32,17 @@ def run(host: Host, recipe: FuseRecipe, output: Path) -> None:
 
     :raises UsageError, CompatibilityError: a wish that a route cannot grant, or a folder that is not ours.
     """
-    from cogen.cli.progress import Told
+    from cogen.cli.progress import PluginProgress
     from cogen.fusion.route.plan import plan_route
-    from cogen.merging.output_folder import refuse_foreign
+    from cogen.merging.output_folder import check_output_folder
     from cogen.runs.route import build_route
 
-    refuse_foreign(output)
+    check_output_folder(output)
     start = time.monotonic()
     plan, inputs = plan_route(host, recipe, talk=out.status)
     _show(plan)
     with out.progress(plan.cost.forward_tokens or None, "routing", unit="tokens") as bar:
-        outcome = build_route(plan, inputs, output, Told(bar, host, "fuse"))
+        outcome = build_route(plan, inputs, output, PluginProgress(bar, host, "fuse"))
     if outcome.matrix is not None and outcome.routed is not None:
         from cogen.cli.matrix import show_matrix
 
@@ -54,10 +54,14 @@ def run(host: Host, recipe: FuseRecipe, output: Path) -> None:
 
 def _show(plan: RoutePlan) -> None:
     rows = [
-        {"expert": e.id, "licence": e.license, "distribution": f"{e.distribution} {e.version}",
-         "weights": e.weights_digest[7:19]}
+        {
+            "expert": e.id,
+            "licence": e.license,
+            "distribution": f"{e.distribution} {e.version}",
+            "weights": e.weights_digest[7:19],
+        }
         for e in plan.experts
-    ]  # fmt: skip
+    ]
     out.table(rows, title="route: the experts stay separate, a query goes to one of them")
     rest = f"the rest to {plan.fallback.name}" if plan.fallback else "no base for the rest: they do not share one"
     out.text(f"by sentence embedding ({plan.embedder.source}); {rest}")
@@ -123,13 +127,13 @@ def measure_folder(
     :raises PlanError: an installed expert is no longer that of the route.
     """
     from cogen.evals import count_tokens
-    from cogen.fusion.route import open_members, read_route, refuse_moved
+    from cogen.fusion.route import check_unmoved, open_members, read_route
     from cogen.fusion.route.measure import measure_routed, route_documents
     from cogen.fusion.route.plan import chooser
     from cogen.runs.route import open_router
 
     manifest = read_route(folder)
-    experts = refuse_moved(host, manifest)
+    experts = check_unmoved(host, manifest)
     router = open_router(folder, manifest, out.status)
     members = open_members(host, list(experts.values()), manifest.fallback, out.status)
     tokenizer, _ = chooser(members)
@@ -142,19 +146,24 @@ def measure_folder(
     )
     with out.progress(total, f"measuring {folder}", unit="tokens") as bar:
         results = measure_routed(
-            members, routed, part=part, level=level, settings=options["settings"], progress=bar,
+            members,
+            routed,
+            part=part,
+            level=level,
+            settings=options["settings"],
+            progress=bar,
             use_cache=options["use_cache"],
-        )  # fmt: skip
+        )
     return results, routed
 
 
 def chooser_of(host: Host, folder: Path) -> tuple[Any, str]:
     """The tokenizer that chooses a route's documents at the level quick, and its digest."""
-    from cogen.fusion.route import open_members, read_route, refuse_moved
+    from cogen.fusion.route import check_unmoved, open_members, read_route
     from cogen.fusion.route.plan import chooser
 
     manifest = read_route(folder)
-    experts = refuse_moved(host, manifest)
+    experts = check_unmoved(host, manifest)
     first = [] if manifest.fallback is not None else [experts[min(experts)]]
     return chooser(open_members(host, first, manifest.fallback, out.status))
 
@@ -168,28 +177,28 @@ class Conversation:
 
     def __init__(self, host: Host, folder: Path) -> None:
         from cogen.evals.matrix import BASE
-        from cogen.fusion.route import read_route, refuse_moved
+        from cogen.fusion.route import check_unmoved, read_route
         from cogen.fusion.route.members import OneAtATime, open_base, open_expert
         from cogen.runs.route import open_router
 
         manifest = read_route(folder)
         members: dict[str, Any] = {
             id: functools.partial(open_expert, host, expert, out.status)
-            for id, expert in refuse_moved(host, manifest).items()
+            for id, expert in check_unmoved(host, manifest).items()
         }
         if manifest.fallback is not None:
             members[BASE] = functools.partial(open_base, manifest.fallback, out.status)
         self._router = open_router(folder, manifest, out.status)
         self._models: OneAtATime = OneAtATime(members, "bfloat16")
 
-    def answerer(self, question: str) -> tuple[Choice, Any, Any]:
+    def answerer(self, question: str) -> tuple[RoutingDecision, Any, Any]:
         """(choice, model, tokenizer) of one question; says on stderr who answers, and why."""
         (choice,) = self._router.choose([question])
         out.status(why(choice))
         return choice, *self._models.get(choice.expert)
 
 
-def why(choice: Choice) -> str:
+def why(choice: RoutingDecision) -> str:
     """ "power answers: it is 0.050 nearer to the question than general text is; next energy (-0.012)": no stop."""
     from cogen.evals.matrix import BASE
 

@@ -20,10 +20,10 @@ def command(
     registry: Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")] = None,
 ) -> None:
     """Find experts in the registry; with none configured, among those installed and in a static index."""
-    from cogen.sharing.search import Wish, ask, choose, installed_cards, read_index
+    from cogen.sharing.search import RegistryQuery, ask, choose, installed_cards, read_index
     from cogen.trust.registries import chosen, static_index
 
-    wish = Wish(" ".join(words or []), domain, language, licence, base, size, limit)
+    wish = RegistryQuery(" ".join(words or []), domain, language, licence, base, size, limit)
     where = chosen(registry)
     note = None
     if where is not None:

@@ -39,8 +39,10 @@ def command(
     )
     if wrong:
         out.error(f"{len(wrong)} of {len(findings)} no longer stand as they were verified: {', '.join(wrong)}")
-        out.hint("files that were changed: `cogen add NAME` installs them again, and find out by whom; what nobody "
-                 "stands by any more: `cogen remove NAME`")  # fmt: skip
+        out.hint(
+            "files that were changed: `cogen add NAME` installs them again, and find out by whom; what nobody "
+            "stands by any more: `cogen remove NAME`"
+        )
         raise typer.Exit(1)
     if findings:
         out.success(f"{len(findings)} verified, nothing changed")

@@ -80,7 +80,7 @@ def no_pickles(expert: Expert) -> str:
     return "none"
 
 
-def check_licences(expert: Expert) -> str:
+def check_licenses_shipped(expert: Expert) -> str:
     spec = expert.spec
     texts = [
         (f"{s.id}, {name}", part.license) for s in spec.suites for name, part in (("dev", s.dev), ("test", s.test))

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from cogen.conformance.card import check_card
 from cogen.conformance.overlap import compare_texts
 from cogen.conformance.result import Check, Failed, attempt
-from cogen.conformance.shipped import check_digests, check_licences, check_router, check_samples, no_pickles
+from cogen.conformance.shipped import check_digests, check_licenses_shipped, check_router, check_samples, no_pickles
 from cogen.host import Expert, Plugin
 from cogen.wheels import check_installed
 from cogen.wheels.dependencies import HOST, check_dependencies
@@ -33,7 +33,7 @@ def expert_checks(expert: Expert) -> Iterator[Check]:
     """What the files of an expert say, wherever they lie; nothing is imported."""
     yield from attempt("digests", partial(check_digests, expert))
     yield from attempt("no pickles", partial(no_pickles, expert))
-    yield from attempt("licences", partial(check_licences, expert))
+    yield from attempt("licences", partial(check_licenses_shipped, expert))
     yield from attempt("data card", partial(check_card, expert))
     yield from attempt("samples", partial(check_samples, expert))
     if expert.spec.router:

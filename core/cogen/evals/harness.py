@@ -23,7 +23,7 @@ from cogen.evals.task import Task
 _TALKERS = ("lm_eval", "datasets", "evaluate", "transformers", "huggingface_hub", "accelerate")
 
 
-class Progress(Protocol):
+class HarnessProgress(Protocol):
     """What a progress bar must be able to do; ``cogen.cli.output`` has one. The unit is a token of forward pass."""
 
     def advance(self, n: float = 1) -> None: ...
@@ -90,7 +90,7 @@ def evaluate(
     rows: Sequence[Row],
     examples: Sequence[Row],
     settings: Settings,
-    progress: Progress | None = None,
+    progress: HarnessProgress | None = None,
 ) -> list[float]:
     """One figure a document, in order: log-likelihood in nats (bits_per_byte), or 1.0 for right and 0.0 for wrong.
 
@@ -144,7 +144,7 @@ def _config(task: Task, rows: Sequence[Row], examples: Sequence[Row]) -> dict[st
     return config
 
 
-def _wrap(model: Any, tokenizer: Any, settings: Settings, progress: Progress | None) -> Any:
+def _wrap(model: Any, tokenizer: Any, settings: Settings, progress: HarnessProgress | None) -> Any:
     """HFLM with every default pinned, without its bars, reporting the tokens that went through the model."""
     import torch
     from lm_eval.models.huggingface import HFLM

@@ -31,7 +31,7 @@ def run_suites(
     level: Level,
     dtype: str,
     settings: Settings | None = None,
-    progress: harness.Progress | None = None,
+    progress: harness.HarnessProgress | None = None,
     use_cache: bool = True,
     chooser: tuple[Any, str] | None = None,
 ) -> list[SuiteResult]:

@@ -25,7 +25,7 @@ from transformers import Trainer
 
 from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
 from cogen.forge.anchored_block import pairs
-from cogen.forge.recipe import Training
+from cogen.forge.recipe import TrainingRecipe
 
 #: The rows' state inside a checkpoint of the run.
 _STATE = "router.safetensors"
@@ -68,7 +68,7 @@ class AnchoredTrainer(Trainer):  # type: ignore[misc]
     place in the run alone, so a run that was killed goes on with the right one.
     """
 
-    def __init__(self, *, recipe: Training, **options: Any) -> None:
+    def __init__(self, *, recipe: TrainingRecipe, **options: Any) -> None:
         self.recipe = recipe
         super().__init__(**options)
 

@@ -21,7 +21,7 @@ from cogen.routing.states import feed_forwards
 _PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 
-class Pair(nn.Module):
+class AnchoredBlock(nn.Module):
     """Stands where ``mlp`` stood. The projections keep their names, so peft saves and loads them as before.
 
     The row is ``start + delta · scale``, shape (hidden,), float32: elements of a state differ in size by orders of
@@ -76,7 +76,7 @@ def _adapted(layer: Any, base: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def pair_up(model: Any, start: torch.Tensor, scale: torch.Tensor) -> Any:
-    """Put a :class:`Pair` in the place of every feed-forward block of a peft model, and return the model.
+    """Put a :class:`AnchoredBlock` in the place of every feed-forward block of a peft model, and return the model.
 
     :param start: router rows to begin with, shape (layers, hidden).
     :param scale: size of a step of each of their elements, the same shape.
@@ -91,13 +91,13 @@ def pair_up(model: Any, start: torch.Tensor, scale: torch.Tensor) -> Any:
             )
     layers = model.get_decoder().layers
     for layer, mlp, own, size in zip(layers, blocks, start, scale, strict=True):
-        layer.mlp = Pair(mlp, own, size).train(mlp.training)
+        layer.mlp = AnchoredBlock(mlp, own, size).train(mlp.training)
     return model
 
 
-def pairs(model: Any) -> list[Pair]:
+def pairs(model: Any) -> list[AnchoredBlock]:
     """The pairs of a model, in the order of its layers."""
-    return [module for module in model.modules() if isinstance(module, Pair)]
+    return [module for module in model.modules() if isinstance(module, AnchoredBlock)]
 
 
 def rows(model: Any) -> torch.Tensor:

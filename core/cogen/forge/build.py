@@ -29,7 +29,7 @@ from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
-from cogen.training.trainer import Progress, Report, quiet_trainer, threads
+from cogen.training.trainer import Report, StepProgress, quiet_trainer, threads
 
 #: The rows of an anchored expert: one tensor ``rows``, shape (layers, hidden), float32.
 ROUTER = "router.safetensors"
@@ -150,7 +150,7 @@ def _train_into(prepared: Prepared, result: Path, report: Report) -> None:
 
     clock = Stopwatch(prepared.run / "seconds")
 
-    def timed(step: Progress) -> None:
+    def timed(step: StepProgress) -> None:
         clock.lap()
         report(step)
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cogen.forge.recipe import Training
+from cogen.forge.recipe import TrainingRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ class Estimate:
 
 
 def estimate(
-    model: Any, blocks: torch.Tensor, training: Training, corpus_tokens: int, general: torch.Tensor | None = None
+    model: Any, blocks: torch.Tensor, training: TrainingRecipe, corpus_tokens: int, general: torch.Tensor | None = None
 ) -> Estimate:
     """Time one forward and backward pass of one real batch and scale it up.
 

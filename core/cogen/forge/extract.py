@@ -265,9 +265,16 @@ def _idd(source: CorpusSource, name: str, text: str) -> Pieces:
 
 
 _EXTRACTORS: dict[str, Callable[[CorpusSource, str, str], Pieces]] = {
-    "text": _text, "rst": _rst, "markdown": _markdown, "docstrings": _docstrings, "html": _html,
-    "json": _json, "obo": _obo, "icd10": _icd10, "idd": _idd,
-}  # fmt: skip
+    "text": _text,
+    "rst": _rst,
+    "markdown": _markdown,
+    "docstrings": _docstrings,
+    "html": _html,
+    "json": _json,
+    "obo": _obo,
+    "icd10": _icd10,
+    "idd": _idd,
+}
 
 
 def chunks(text: str, smallest: int, largest: int) -> Iterator[str]:

@@ -132,18 +132,29 @@ def _measure(
         parts = {}
         for part in ("dev", "test"):
             (parts[part],) = run_suites(
-                lambda checkpoint=checkpoint: load_model(checkpoint, MEASURED_IN), prepared.tokenizer, [bound],
-                model_digest=model_digest(checkpoint), tokenizer_digest=digest, part=part, level="full",
-                dtype=MEASURED_IN, progress=progress,
-            )  # fmt: skip
+                lambda checkpoint=checkpoint: load_model(checkpoint, MEASURED_IN),
+                prepared.tokenizer,
+                [bound],
+                model_digest=model_digest(checkpoint),
+                tokenizer_digest=digest,
+                part=part,
+                level="full",
+                dtype=MEASURED_IN,
+                progress=progress,
+            )
         found.append(parts)
     return found[0], found[1]
 
 
 def _spec(
-    prepared: Prepared, package: Path, expert: Checkpoint, suite: Suite, before: dict[str, SuiteResult],
-    after: dict[str, SuiteResult], facts: dict[str, Any],
-) -> ExpertSpec:  # fmt: skip
+    prepared: Prepared,
+    package: Path,
+    expert: Checkpoint,
+    suite: Suite,
+    before: dict[str, SuiteResult],
+    after: dict[str, SuiteResult],
+    facts: dict[str, Any],
+) -> ExpertSpec:
     recipe, card = prepared.recipe, prepared.recipe.card
     weights = package / "weights"
     config = prepared.base.config
@@ -158,8 +169,15 @@ def _spec(
     count = sum(a.numel + b.numel for a, b, _ in own.values()) if own else sum(i.numel for i in expert.tensors.values())
     return ExpertSpec(
         plugin_api=PLUGIN_API,
-        id=recipe.id, title=card.title, summary=card.summary, publisher=card.publisher, homepage=card.homepage,
-        contact=card.contact, domains=card.domains, languages=card.languages, license=card.license,
+        id=recipe.id,
+        title=card.title,
+        summary=card.summary,
+        publisher=card.publisher,
+        homepage=card.homepage,
+        contact=card.contact,
+        domains=card.domains,
+        languages=card.languages,
+        license=card.license,
         derivatives=card.derivatives,
         model=ModelSpec(
             name=f"{card.title}: {_WHAT[recipe.training.mode]} of {prepared.base_ref.name}",
@@ -185,7 +203,7 @@ def _spec(
         router=_router(package),
         data=_data(prepared, expert, before, after, facts),
         suites=(suite.model_copy(update={"claim": claim}),),
-    )  # fmt: skip
+    )
 
 
 def _samples(package: Path, documents: Sequence[Document]) -> Samples | None:
@@ -219,14 +237,20 @@ def _data(
     total = sum(tokens.values())
     sources = tuple(
         DataSource(
-            name=source.name, uri=source.uri, license=source.license, license_evidence=source.license_evidence,
-            revision=source.uri.rpartition("==")[2] or "unknown", archive_digest=source.digest or "unknown",
-            documents=sum(d.source == source.name for d in corpus.train), bytes=corpus.by_source.get(source.name, 0),
-            tokens=tokens.get(source.name, 0), share=round(tokens.get(source.name, 0) / total, 4),
+            name=source.name,
+            uri=source.uri,
+            license=source.license,
+            license_evidence=source.license_evidence,
+            revision=source.uri.rpartition("==")[2] or "unknown",
+            archive_digest=source.digest or "unknown",
+            documents=sum(d.source == source.name for d in corpus.train),
+            bytes=corpus.by_source.get(source.name, 0),
+            tokens=tokens.get(source.name, 0),
+            share=round(tokens.get(source.name, 0) / total, 4),
             heldout=source.heldout,
         )
         for source in recipe.corpus.sources
-    )  # fmt: skip
+    )
     hyper = {
         k: v
         for k, v in recipe.training.model_dump(mode="json").items()
@@ -258,21 +282,33 @@ def _data(
         ),
         split=Split(
             by="file or section: all documents of a held-out file or section are kept out of training",
-            train_documents=len(corpus.train), dev_documents=len(corpus.dev), test_documents=len(corpus.test),
+            train_documents=len(corpus.train),
+            dev_documents=len(corpus.dev),
+            test_documents=len(corpus.test),
             removed_duplicates=corpus.removed_duplicates,
             removed_overlapping=corpus.removed_overlapping + corpus.removed_similar,
             test_8gram_overlap=round(corpus.test_overlap, 5),
         ),
         training=Training(
-            recipe_digest=recipe.digest, mode=recipe.training.mode,
+            recipe_digest=recipe.digest,
+            mode=recipe.training.mode,
             order="documents shuffled once with the corpus seed, joined without padding; later passes reshuffled",
             seed=recipe.training.seed,
             tokens=recipe.training.seen_tokens,
-            steps=recipe.training.steps, hyperparameters=hyper, hardware=facts["hardware"], threads=facts["threads"],
-            seconds=facts["seconds"], software=facts["software"],
+            steps=recipe.training.steps,
+            hyperparameters=hyper,
+            hardware=facts["hardware"],
+            threads=facts["threads"],
+            seconds=facts["seconds"],
+            software=facts["software"],
             measured=tuple(
-                Measured(part=part, documents=after[part].n, bytes=int(sum(b for _, b in after[part].per_document)),
-                         before=round(before[part].value, 5), after=round(after[part].value, 5))
+                Measured(
+                    part=part,
+                    documents=after[part].n,
+                    bytes=int(sum(b for _, b in after[part].per_document)),
+                    before=round(before[part].value, 5),
+                    after=round(after[part].value, 5),
+                )
                 for part in ("dev", "test")
             ),
         ),
@@ -282,7 +318,7 @@ def _data(
         biases=card.biases,
         limitations=card.limitations,
         not_for=card.not_for,
-    )  # fmt: skip
+    )
 
 
 def to_toml(spec: ExpertSpec) -> str:

@@ -71,7 +71,7 @@ class Corpus(Frozen):
     cosine: float = Field(default=0.9, gt=0, le=1)
 
 
-class Training(Frozen):
+class TrainingRecipe(Frozen):
     """Hyper-parameters of the continual pre-training; defaults suit a small base on a CPU."""
 
     #: full: all weights. lora: LoRA on all linear layers. ffn: LoRA on the feed-forward layers. anchored: the same,
@@ -160,7 +160,7 @@ class TrainRecipe(Frozen):
     plugin: Line
     base: Line | BaseRef
     corpus: Corpus
-    training: Training = Training()
+    training: TrainingRecipe = TrainingRecipe()
     card: Card
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.evals import calibration_texts
 from cogen.forge.blocks import encode, pack
 from cogen.forge.corpus import Document
-from cogen.forge.recipe import Training
+from cogen.forge.recipe import TrainingRecipe
 from cogen.routing.anchors import Anchor
 from cogen.routing.rows import discriminant_rows, step_sizes
 
@@ -39,7 +39,7 @@ def begin(anchor: Anchor, texts: Sequence[str], general: torch.Tensor) -> Start:
     return Start(discriminant_rows(moments, anchor.mean(texts)).float(), step_sizes(moments).float(), general)
 
 
-def general_blocks(tokenizer: Any, training: Training) -> torch.Tensor:
+def general_blocks(tokenizer: Any, training: TrainingRecipe) -> torch.Tensor:
     """The fixed general text as in :class:`Start`: one block a micro-batch, in an order that the seed alone decides."""
     documents = [Document(text, "general", "general", "unknown") for text in calibration_texts()]
     count = training.steps * training.gradient_accumulation

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.forge.recipe import Training
+from cogen.forge.recipe import TrainingRecipe
 from cogen.training import adapters
 from cogen.training.trainer import Report, common_arguments, last_checkpoint, quiet_trainer, talker, threads
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cogen.forge.router_init import Start
 
 
-def trainable(model: Any, training: Training, home: Path = Path()) -> Any:
+def trainable(model: Any, training: TrainingRecipe, home: Path = Path()) -> Any:
     """The model with only the weights trainable that the recipe's mode changes.
 
     :param home: what ``training.start`` is relative to.
@@ -29,9 +29,14 @@ def trainable(model: Any, training: Training, home: Path = Path()) -> Any:
 
 
 def train(
-    model: Any, blocks: torch.Tensor, training: Training, run: Path, report: Report, start: Start | None = None,
+    model: Any,
+    blocks: torch.Tensor,
+    training: TrainingRecipe,
+    run: Path,
+    report: Report,
+    start: Start | None = None,
     home: Path = Path(),
-) -> Any:  # fmt: skip
+) -> Any:
     """Train in ``run`` (checkpoints live there; a killed run resumes from the last) and return the model.
 
     :param model: a model in float32 or bfloat16; in bfloat16 frozen weights stay so, trained ones are float32.

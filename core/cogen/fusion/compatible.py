@@ -47,7 +47,7 @@ def _base(expert: Expert) -> BaseRef:
     return base
 
 
-def refuse_forbidden(chosen: Sequence[Expert]) -> None:
+def check_licenses(chosen: Sequence[Expert]) -> None:
     """:raises CompatibilityError: a publisher allows no derived models, or two licences exclude each other."""
     for expert in chosen:
         if expert.spec.derivatives == "no":

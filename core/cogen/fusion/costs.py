@@ -10,7 +10,7 @@ from typing import Any
 from cogen.checkpoints.digests import file_digest
 from cogen.evals import BoundSuite, count_tokens
 from cogen.fusion.merge.shapes import nbytes
-from cogen.fusion.merge.space import Sought
+from cogen.fusion.merge.space import SearchSpace
 from cogen.fusion.plan import Cost, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
@@ -27,19 +27,28 @@ def planned_suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any)
     dev = count_tokens(tokenizer, [b for b in wanted if b.suite.metric == "bits_per_byte"], "dev", "quick")
     return tuple(
         PlannedSuite(
-            owner=b.owner, id=b.suite.id, title=b.suite.title, metric=b.suite.metric,
+            owner=b.owner,
+            id=b.suite.id,
+            title=b.suite.title,
+            metric=b.suite.metric,
             task_digest=file_digest(b.root / Path(b.suite.task)),
-            dev_digest=b.suite.dev.digest, test_digest=b.suite.test.digest,
-            dev_tokens=dev.get((b.owner, b.suite.id), 0), test_tokens=test[b.owner, b.suite.id],
+            dev_digest=b.suite.dev.digest,
+            test_digest=b.suite.test.digest,
+            dev_tokens=dev.get((b.owner, b.suite.id), 0),
+            test_tokens=test[b.owner, b.suite.id],
         )
         for b in wanted
-    )  # fmt: skip
+    )
 
 
 def planned_cost(
-    found: Mapping[str, tuple[str, tuple[int, ...]]], scratch: Sequence[str], chosen: Sequence[Expert],
-    suites: tuple[PlannedSuite, ...], search: Sought, recipe: FuseRecipe,
-) -> Cost:  # fmt: skip
+    found: Mapping[str, tuple[str, tuple[int, ...]]],
+    scratch: Sequence[str],
+    chosen: Sequence[Expert],
+    suites: tuple[PlannedSuite, ...],
+    search: SearchSpace,
+    recipe: FuseRecipe,
+) -> Cost:
     """
     :param found: type and shape of the composite's tensors; ``scratch``: those that a candidate is written with.
     """

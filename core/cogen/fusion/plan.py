@@ -240,9 +240,12 @@ class Plan(Frozen):
         ]
         if self.vocabulary is not None:
             value["vocabulary"] = [
-                self.tokenizer, self.transplant, self.vocabulary.digest, self.vocabulary.tokenizer_digest,
+                self.tokenizer,
+                self.transplant,
+                self.vocabulary.digest,
+                self.vocabulary.tokenizer_digest,
                 *(expert.tokenizer_digest for expert in self.experts),
-            ]  # fmt: skip
+            ]
         if self.mixture is not None:
             value["mixture"] = self.mixture.model_dump(mode="json")
             value["spec_digests"] = [expert.spec_digest for expert in self.experts]  # samples and router rows
@@ -306,7 +309,7 @@ def _decided(plan: Plan) -> tuple[str, str] | None:
     return None if plan.vocabulary is None else (plan.vocabulary.digest, plan.vocabulary.tokenizer_digest)
 
 
-def refuse_moved(saved: Plan, now: Plan, what: str) -> None:
+def check_unmoved(saved: Plan, now: Plan, what: str) -> None:
     """:raises PlanError: naming the first thing that moved."""
     found = moved(saved, now)
     if found:

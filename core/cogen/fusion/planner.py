@@ -17,15 +17,15 @@ from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import UsageError
 from cogen.evals import GENERAL, BoundSuite, general_suites, suites_of
-from cogen.fusion.compatible import license_of, one_lineage, one_tokenizer, refuse_forbidden, same_tensors
+from cogen.fusion.compatible import check_licenses, license_of, one_lineage, one_tokenizer, same_tensors
 from cogen.fusion.costs import planned_cost, planned_suites
 from cogen.fusion.decision import planned_vocabulary
 from cogen.fusion.merge.shapes import changed_names, extents
-from cogen.fusion.merge.space import Sought, sought
-from cogen.fusion.merge.tokenizer import Lexicon, make_lexicon, refuse_lexicon
+from cogen.fusion.merge.space import SearchSpace, search_space
+from cogen.fusion.merge.tokenizer import CompositeTokenizer, check_tokenizer, plan_tokenizer
 from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
 from cogen.fusion.moe.targets import DENSE
-from cogen.fusion.moe.validate import pick_strategy, refuse_mixture, refuse_wishes_of_mixture
+from cogen.fusion.moe.validate import check_merge_options, check_moe, pick_strategy
 from cogen.fusion.plan import Note, Plan, PlannedExpert
 from cogen.fusion.recipe import FuseRecipe, Strategy
 from cogen.fusion.review import reviewed
@@ -48,7 +48,7 @@ class Inputs:
     #: Expert's id → tensor name → Gram matrix of what goes into it; for methods that need it.
     grams: Mapping[str, Mapping[str, Any]] | None = None
     #: Vocabulary and chat template, where the recipe says something about them.
-    lexicon: Lexicon | None = None
+    lexicon: CompositeTokenizer | None = None
 
 
 def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[Plan, Inputs]:
@@ -62,16 +62,16 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     if strategy in ("route", "distill"):
         raise UsageError(f"strategy {strategy} has a plan of another kind", hint="`cogen fuse` carries it out")
     base_ref = one_lineage(chosen)
-    refuse_forbidden(chosen)
+    check_licenses(chosen)
     if strategy == "merge":
-        refuse_wishes_of_mixture(recipe)
+        check_merge_options(recipe)
     else:
-        refuse_mixture(chosen, recipe)
+        check_moe(chosen, recipe)
         recipe = averaged(recipe, chosen, functools.partial(find_method, host))
     method = find_method(host, recipe.method)
-    search = sought(chosen, recipe, method)
-    _refuse_parameters(method, recipe, search, chosen)
-    refuse_lexicon(recipe, chosen)
+    search = search_space(chosen, recipe, method)
+    _check_parameters(method, recipe, search, chosen)
+    check_tokenizer(recipe, chosen)
     if recipe.tokenizer is None:
         one_tokenizer(chosen, chosen[0].spec.tokenizer.digest, f"that of {chosen[0].id}")
     base = open_weights(base_ref, talk=talk)
@@ -84,7 +84,7 @@ def make_plan(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[P
     by_digest = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
     order = chosen if method.ordered else by_digest
     inputs = {expert.id: opened[expert.id] for expert in order}
-    lexicon = make_lexicon(recipe, base, inputs, chosen, tokenizer, digest)
+    lexicon = plan_tokenizer(recipe, base, inputs, chosen, tokenizer, digest)
     vocabulary = lexicon.vocabulary if lexicon is not None else None
     mixture = plan_mixture(base, inputs, chosen, recipe) if strategy == "moe" else None
     if mixture is None:
@@ -152,11 +152,11 @@ def resolve_method(host: Host, name: str, parameters: Mapping[str, Any], others:
     :param others: parameters that will be given elsewhere, for example those that are tuned.
     """
     method = find_method(host, name)
-    method.refuse_parameters({**dict.fromkeys(n for n in others if n in method.parameters), **parameters})
+    method.check_parameters({**dict.fromkeys(n for n in others if n in method.parameters), **parameters})
     return method
 
 
-def _refuse_parameters(method: Method, recipe: FuseRecipe, search: Sought, chosen: Sequence[Expert]) -> None:
+def _check_parameters(method: Method, recipe: FuseRecipe, search: SearchSpace, chosen: Sequence[Expert]) -> None:
     """Try the recipe's parameters on single numbers, so that a wrong value is refused before anything is fetched."""
     own = [recipe.wish(expert.id).parameters for expert in chosen]
     middle = {name: (low + high) / 2 for name, (low, high) in search.space.items() if name in method.parameters}

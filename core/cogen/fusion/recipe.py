@@ -51,7 +51,7 @@ def _numbers(setting: Setting) -> Setting:
 Parameters = dict[str, Annotated[Setting, AfterValidator(_some)]]
 
 
-class Wish(Frozen):
+class ExpertOptions(Frozen):
     """What an expert has for itself: its weight, and parameters that the method takes for each expert."""
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -84,7 +84,7 @@ class FuseRecipe(Frozen):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    experts: dict[ExpertId, Annotated[float, Field(gt=0)] | Wish] = Field(default_factory=dict)
+    experts: dict[ExpertId, Annotated[float, Field(gt=0)] | ExpertOptions] = Field(default_factory=dict)
     strategy: Literal["auto"] | Strategy = "auto"
     method: str = "task_arithmetic"
     scale: float | tuple[float, ...] | None = None
@@ -111,10 +111,10 @@ class FuseRecipe(Frozen):
             return rest | {f"weight.{id}": bounds for id, bounds in weights.items()}
         return space
 
-    def wish(self, id: str) -> Wish:
+    def wish(self, id: str) -> ExpertOptions:
         """What the recipe says of one expert; weight 1 where it says nothing."""
         found = self.experts.get(id, 1.0)
-        return found if isinstance(found, Wish) else Wish(weight=found)
+        return found if isinstance(found, ExpertOptions) else ExpertOptions(weight=found)
 
 
 def read_fuse_recipe(path: Path) -> FuseRecipe:

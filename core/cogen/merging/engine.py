@@ -66,7 +66,7 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputTensor:
     """A tensor of the result: its name, type and shape, and where it comes from."""
 
     name: str
@@ -120,7 +120,7 @@ class Engine:
         torch.set_num_threads(self._torch_threads)
         self.files.__exit__()
 
-    def write(self, outputs: Sequence[Output], path: Path, metadata: dict[str, str] | None = None) -> None:
+    def write(self, outputs: Sequence[OutputTensor], path: Path, metadata: dict[str, str] | None = None) -> None:
         """One safetensors file with these tensors.
 
         :raises SourceError: an input is cut short, unreadable or changed meanwhile.
@@ -143,7 +143,7 @@ class Engine:
                 raise
         self.files.check_unchanged()
 
-    def stack(self, output: Output, merge: Merge) -> Stack:
+    def stack(self, output: OutputTensor, merge: Merge) -> Stack:
         """The operands of one output in blocks that this engine maps."""
         import torch
 
@@ -152,9 +152,9 @@ class Engine:
         wide = max(kinds, key=lambda dtype: torch.finfo(dtype).bits)
         return Stack(output.name, merge.base, merge.experts, wide, merge.method.unit, mapper=self._map)
 
-    def _model_wide(self, outputs: Sequence[Output]) -> dict[str, Any]:
+    def _model_wide(self, outputs: Sequence[OutputTensor]) -> dict[str, Any]:
         """States of the methods that look at all tensors of the model together, by the output's name."""
-        groups: dict[Any, list[tuple[Output, Merge]]] = {}
+        groups: dict[Any, list[tuple[OutputTensor, Merge]]] = {}
         for output in sorted(outputs, key=lambda output: output.name):
             if isinstance(output.work, Merge) and output.work.method.whole_model:
                 merge = output.work.ordered()
@@ -168,7 +168,7 @@ class Engine:
             states |= {output.name: state for (output, _), state in zip(members, found, strict=True)}
         return states
 
-    def _one(self, output: Output, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
+    def _one(self, output: OutputTensor, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
         if self._stop.is_set():
             return
         if isinstance(output.work, Copy):
@@ -179,7 +179,7 @@ class Engine:
             with self._told:
                 self._progress.advance(1)
 
-    def _merge(self, output: Output, merge: Merge, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
+    def _merge(self, output: OutputTensor, merge: Merge, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
         import torch
 
         method, dtype, width = merge.method, getattr(torch, output.dtype), _WIDTHS[output.dtype]

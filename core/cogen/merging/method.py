@@ -214,7 +214,7 @@ class Method:
         """
         import torch
 
-        self.refuse_parameters(parameters)
+        self.check_parameters(parameters)
         least, most = self.experts
         if experts < least or (most is not None and experts > most):
             wanted = str(least) if least == most else f"at least {least}" if most is None else f"{least} to {most}"
@@ -228,7 +228,7 @@ class Method:
         """Is this a method of two models that was given one expert? Then the base is the first of the two."""
         return self.experts == (2, 2) and experts == 1
 
-    def refuse_parameters(self, parameters: Mapping[str, Any]) -> None:
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """:raises UsageError: naming a parameter that the method doesn't have, or one that it lacks."""
         known = set(self.parameters) - {"grams"}  # measured, never given
         unknown = sorted(set(parameters) - known)

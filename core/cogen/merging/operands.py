@@ -84,7 +84,7 @@ class Remembered:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowBlock:
     """A tensor whose rows are taken from another one, ``extra`` rows or zeros: an embedding for another vocabulary.
 
     :param index: for every row the row of ``source``; ``-1`` is a row of zeros, ``-2 - i`` is ``extra[i]``.

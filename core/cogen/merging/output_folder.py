@@ -10,7 +10,7 @@ from cogen.errors import UsageError
 MARKS = ("cogen.lock", "merge.json", "route.json")
 
 
-def refuse_foreign(output: Path) -> None:
+def check_output_folder(output: Path) -> None:
     """Only a folder that we wrote, an empty one or none is replaced.
 
     :raises UsageError: ``output`` holds something else.

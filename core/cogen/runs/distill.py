@@ -21,24 +21,24 @@ from cogen.evals import Matrix, model_digest, run_suites
 from cogen.fusion.distill.compose import composed, model_of, teacher_of
 from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.plan import DistillInputs
-from cogen.fusion.distill.run import Mentor, Method, School, control, preferred, taught
-from cogen.merging.output_folder import refuse_foreign
+from cogen.fusion.distill.run import LoadedTeacher, DistillMethod, DistillRun, train_control, train_preferences, distill
+from cogen.merging.output_folder import check_output_folder
 from cogen.fusion.plan import Plan
 from cogen.host import Expert
-from cogen.training.trainer import Progress
+from cogen.training.trainer import StepProgress
 
 
 def fuse_distilled(
     plan: Plan, inputs: DistillInputs, experts: Sequence[Expert], output: Path, *, replay: Lock | None = None,
     progress: Any = None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Build ``output`` whole, or leave what was there.
 
     :param replay: a lock whose digests the weights must have.
     :raises UsageError: ``output`` holds something that is not ours.
     :raises PlanError: a replay did not give the lock's bits; nothing is written.
     """
-    refuse_foreign(output)
+    check_output_folder(output)
     assert plan.distillation is not None
     seconds: dict[str, float] = {}
     clock = time.monotonic()
@@ -49,7 +49,7 @@ def fuse_distilled(
         clock = time.monotonic()
 
     def told(what: str) -> Any:
-        def report(step: Progress) -> None:
+        def report(step: StepProgress) -> None:
             if progress:
                 progress.describe(f"{what}: step {step.step} of {step.steps}, loss {step.loss:.3f}")
                 progress.advance(round(plan.distillation.tokens / step.steps))  # type: ignore[union-attr]
@@ -58,18 +58,18 @@ def fuse_distilled(
 
     pivot = composed(inputs.pivot, progress)
     mentors = [
-        Mentor(told_.name, teacher_of(source, progress), told_.weight)
+        LoadedTeacher(told_.name, teacher_of(source, progress), told_.weight)
         for source, told_ in zip(inputs.teachers, plan.distillation.teachers, strict=True)
     ]
     lap("compose")
-    school = School(pivot, inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, plan.distillation.settings)
+    school = DistillRun(pivot, inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, plan.distillation.settings)
     prefers = plan.method in PREFERENCES
     half = len(inputs.items) // 2
     plain = replace(school, items=inputs.items[:half]) if prefers else school
-    alone = control(plain, told("the control, without teachers"))
+    alone = train_control(plain, told("the control, without teachers"))
     lap("control")
-    method = Method(plan.method, plan.parameters)  # type: ignore[arg-type]
-    student = (preferred if prefers else taught)(school, mentors, method, told("teaching"), progress)
+    method = DistillMethod(plan.method, plan.parameters)  # type: ignore[arg-type]
+    student = (train_preferences if prefers else distill)(school, mentors, method, told("teaching"), progress)
     lap("teach")
     with atomic_folder(output, replace=True) as part:
         shutil.copytree(student, part, dirs_exist_ok=True)
@@ -115,5 +115,5 @@ def _matrix(plan: Plan, inputs: DistillInputs, pivot: Any, alone: Path, whole: P
         rows[row] = run_suites(
             load, tokenizer, inputs.common.suites, model_digest=digest, tokenizer_digest=tokens, part="test",
             level=plan.level, dtype=plan.eval_dtype, progress=progress, chooser=own,
-        )  # fmt: skip
+        )
     return Matrix.of(rows)

@@ -17,7 +17,7 @@ from cogen.errors import PlanError
 from cogen.evals import Matrix
 from cogen.fusion.merge.calibration import calibrated
 from cogen.fusion.merge.outputs import write_composite
-from cogen.merging.output_folder import refuse_foreign
+from cogen.merging.output_folder import check_output_folder
 from cogen.fusion.merge.measure import Trial, measure_matrix
 from cogen.fusion.moe.insight import Insight, measure_insight
 from cogen.fusion.moe.routers import ROUTER, read_rows, untrained_rows, write_rows
@@ -25,8 +25,8 @@ from cogen.fusion.moe.train_routers import trained_rows
 from cogen.fusion.moe.write import Reuse, write_mixture
 from cogen.fusion.plan import Plan
 from cogen.fusion.planner import Inputs
-from cogen.fusion.recipe import FuseRecipe, Level, Wish
-from cogen.fusion.merge.search import Choice, search
+from cogen.fusion.recipe import FuseRecipe, Level, ExpertOptions
+from cogen.fusion.merge.search import ChosenSettings, search
 from cogen.host import Expert
 
 LOCK = "cogen.lock"
@@ -52,7 +52,7 @@ class Outcome:
 def fuse(
     plan: Plan, inputs: Inputs, method: Any, experts: Sequence[Expert], output: Path, *,
     replay: Lock | None = None, reuse: Reuse | None = None, routers: Path | None = None, progress: Any = None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Build ``output`` whole, or leave what was there.
 
     :param replay: a lock whose scale and parameters are used without searching and whose digests the weights must have.
@@ -61,7 +61,7 @@ def fuse(
     :raises UsageError: ``output`` holds something that is not ours.
     :raises PlanError: a replay did not give the lock's bits; nothing is written.
     """
-    refuse_foreign(output)
+    check_output_folder(output)
     seconds: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -79,7 +79,7 @@ def fuse(
     if replay is None:
         choice, trials = search(plan, inputs, method, progress)
     else:
-        choice = Choice(replay.scale, dict(replay.parameters))
+        choice = ChosenSettings(replay.scale, dict(replay.parameters))
         trials = [Trial(**trial.model_dump()) for trial in replay.trials]
     lap("search")
     rows = None
@@ -96,7 +96,7 @@ def fuse(
             write_composite(
                 plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters},
                 part, grams=inputs.grams, lexicon=inputs.lexicon,
-            )  # fmt: skip
+            )
         # Configuration files name the version of transformers that wrote them; the promise is about weights.
         wrong = [name for name in verify(replay, part) if name.endswith(".safetensors")] if replay else []
         if wrong:
@@ -126,7 +126,7 @@ def _rows(plan: Plan, inputs: Inputs, method: Any, reuse: Reuse | None, progress
     return trained_rows(plan, inputs, method, rows, progress) if plan.mixture.tuned else rows
 
 
-def wishes(
+def recipe_of(
     plan: Plan, *, scale: float | None = None, parameters: Mapping[str, float] | None = None, level: Level | None = None
 ) -> FuseRecipe:
     """The recipe that gives ``plan`` again, so that a saved one can be compared with what is installed.
@@ -136,7 +136,7 @@ def wishes(
     """
     chosen = dict(parameters or {})
     experts = {
-        expert.id: Wish(weight=chosen.pop(f"weight.{expert.id}", expert.weight), parameters=expert.parameters)
+        expert.id: ExpertOptions(weight=chosen.pop(f"weight.{expert.id}", expert.weight), parameters=expert.parameters)
         for expert in plan.experts
     }
     vocabulary: Any = {name: getattr(plan, name) for name in ("tokenizer", "transplant", "chat_template")}
@@ -144,14 +144,14 @@ def wishes(
         return FuseRecipe(
             experts=experts, strategy="distill", method=plan.method, parameters=plan.parameters,
             level=level or plan.level, distill=plan.distillation.settings,
-        )  # fmt: skip
+        )
     if (mixture := plan.mixture) is not None:
         embedder, digest = mixture.embedder or (None, None)
         return FuseRecipe(
             experts=experts, strategy="moe", method=plan.method, scale=plan.scales[0], parameters=plan.parameters,
             level=level or plan.level, routing=mixture.routing, top_k=mixture.top_k, public=mixture.public,
             embedder=embedder, embedder_digest=digest or None, **vocabulary,
-        )  # fmt: skip
+        )
     if scale is not None:
         # What a search among the experts ended in is their plain average.
         method = "linear" if plan.search and not plan.space else plan.method
@@ -159,7 +159,7 @@ def wishes(
         return FuseRecipe(
             experts=experts, strategy="merge", method=method, scale=scale, parameters=given, level=level or plan.level,
             **vocabulary,
-        )  # fmt: skip
+        )
     return FuseRecipe(
         experts=experts,
         strategy="merge",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.files import atomic_folder
 from cogen.checkpoints.sources import Talk, silent
-from cogen.merging.output_folder import refuse_foreign
+from cogen.merging.output_folder import check_output_folder
 from cogen.fusion.route.card import write_card
 from cogen.fusion.route.centroids import make_centroids, read_centroids, write_centroids
 from cogen.fusion.route.manifest import RouteManifest, write_route
@@ -37,7 +37,7 @@ def build_route(plan: RoutePlan, inputs: RouteInputs, output: Path, progress: An
 
     :raises UsageError: ``output`` holds something that is not ours; then nothing is done.
     """
-    refuse_foreign(output)
+    check_output_folder(output)
     if progress:
         progress.describe("embedding samples")
     centroids = make_centroids(inputs.experts, inputs.embedder)
@@ -47,7 +47,7 @@ def build_route(plan: RoutePlan, inputs: RouteInputs, output: Path, progress: An
         manifest = RouteManifest(
             cogen=plan.cogen, embedder=plan.embedder, fallback=plan.fallback, experts=plan.experts,
             centroids=write_centroids(centroids, part),
-        )  # fmt: skip
+        )
         write_route(manifest, part)
         if matrix is not None:
             (part / MATRIX).write_text(json.dumps(matrix.to_json()) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from cogen.runs.fuse import wishes
+from cogen.runs.fuse import recipe_of
 from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock, verify
 from cogen.checkpoints.model import open_folder
 from cogen.errors import PlanError, UsageError
@@ -17,7 +17,7 @@ from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import TOTALS, FuseRecipe, Level
 
 
-def evolved(
+def updated_recipe(
     composite: Path, add: Sequence[str], remove: Sequence[str], level: Level | None = None
 ) -> tuple[Lock, FuseRecipe]:
     """The lock of ``composite``, and the recipe of the composite with other experts.
@@ -59,8 +59,8 @@ def _before(lock: Lock, level: Level | None) -> FuseRecipe:
     """The wishes that gave the composite, less those that were only made for its number of experts."""
     plan = lock.plan
     if plan.mixture is None and plan.evaluations and level == "none":
-        return wishes(plan, scale=lock.scale, parameters=lock.parameters, level=level)
-    before = wishes(plan, level=level)
+        return recipe_of(plan, scale=lock.scale, parameters=lock.parameters, level=level)
+    before = recipe_of(plan, level=level)
     changes: dict[str, object] = {}
     weights = [expert.weight for expert in plan.experts]
     if all(isinstance(weight, int | float) for weight in weights):
@@ -73,7 +73,7 @@ def _before(lock: Lock, level: Level | None) -> FuseRecipe:
     return before.model_copy(update=changes)
 
 
-def reusable(lock: Lock, plan: Plan, composite: Path) -> tuple[Reuse | None, str]:
+def reusable_parts(lock: Lock, plan: Plan, composite: Path) -> tuple[Reuse | None, str]:
     """What ``plan`` can take from ``composite`` as it is, and in words what is made again and why."""
     old, new = lock.plan.mixture, plan.mixture
     ids = ", ".join(sorted(expert.id for expert in plan.experts))

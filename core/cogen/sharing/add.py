@@ -49,7 +49,7 @@ class Consent:
     code: bool = False
     allow: tuple[str, ...] = ()
     upgrade: tuple[str, ...] = ()
-    known: tuple[beside.Pinned, ...] = ()
+    known: tuple[beside.PinnedRequirement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Verified:
     wheel: Wheel
     weights: list[ReceivedWeights] = field(default_factory=list)
     consent: Consent = Consent()
-    beside: list[beside.Pinned] = field(default_factory=list)
+    beside: list[beside.PinnedRequirement] = field(default_factory=list)
     bound: Bound | None = None
 
     @property
@@ -88,9 +88,15 @@ def consented(
 
 
 def check(
-    client: Client, release: Release, *, key: str | None, allow_unsigned: bool, file: Path, bound: Bound | None = None,
+    client: Client,
+    release: Release,
+    *,
+    key: str | None,
+    allow_unsigned: bool,
+    file: Path,
+    bound: Bound | None = None,
     accept: frozenset[str] = frozenset(),
-) -> Trusted | None:  # fmt: skip
+) -> Trusted | None:
     """Everything that can be said before a byte is downloaded.
 
     :param file: the project's ``cogen.toml``. :param bound: what the registry signed; ``None``: it signs nothing.
@@ -151,9 +157,12 @@ def fetch(
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.part")
             client.download(
-                f"/files/{release.sha256}/{quoted(release.filename)}", part,
-                size=release.size, sha256=release.sha256, advance=advance,
-            )  # fmt: skip
+                f"/files/{release.sha256}/{quoted(release.filename)}",
+                part,
+                size=release.size,
+                sha256=release.sha256,
+                advance=advance,
+            )
             part.replace(path)
     consent = consent or Consent()
     core = environment.installed("cogen-core")
@@ -255,10 +264,16 @@ def _check_done(verified: Verified, with_: environment.Tool, site: Path) -> None
 def _record(file: Path, verified: Verified, url: str) -> None:
     release, wheel, trusted = verified.release, verified.wheel, verified.trusted
     entry = project.Recorded(
-        release.version, release.sha256, release.publisher, trusted and trusted.key, url,
+        release.version,
+        release.sha256,
+        release.publisher,
+        trusted and trusted.key,
+        url,
         root=verified.bound.names.identity if verified.bound else None,
-        code=project.ALLOWED if wheel.code else None, allow=_used(verified), beside=verified.came_with,
-    )  # fmt: skip
+        code=project.ALLOWED if wheel.code else None,
+        allow=_used(verified),
+        beside=verified.came_with,
+    )
     project.record(file, release.project, entry)
 
 

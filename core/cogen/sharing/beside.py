@@ -30,7 +30,7 @@ _HELD = (HOST, "torch", "transformers")
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedRequirement:
     """One wheel that would be installed. ``instead``: the version that is installed now, if there is one."""
 
     name: str
@@ -41,7 +41,7 @@ class Pinned:
     def __str__(self) -> str:
         return f"{self.name}=={self.version} sha256:{self.sha256}"
 
-    def _with(self, here: dict[str, str]) -> Pinned:
+    def _with(self, here: dict[str, str]) -> PinnedRequirement:
         return replace(self, instead=here.get(str(canonicalize_name(self.name))))
 
     @property
@@ -50,7 +50,7 @@ class Pinned:
         return f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n"
 
 
-def read(text: str) -> Pinned:
+def read(text: str) -> PinnedRequirement:
     """What :meth:`Pinned.__str__` wrote.
 
     :raises ValueError: it is something else.
@@ -58,12 +58,12 @@ def read(text: str) -> Pinned:
     match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+]+) sha256:([0-9a-f]{64})", text)
     if match is None:
         raise ValueError(text)
-    return Pinned(match[1], match[2], match[3])
+    return PinnedRequirement(match[1], match[2], match[3])
 
 
 def plan(
-    wheel: Wheel, with_: environment.Tool, *, upgrade: Collection[str] = (), known: Sequence[Pinned] = ()
-) -> list[Pinned]:
+    wheel: Wheel, with_: environment.Tool, *, upgrade: Collection[str] = (), known: Sequence[PinnedRequirement] = ()
+) -> list[PinnedRequirement]:
     """What is missing here of what a wheel requires; empty where nothing is.
 
     :param upgrade: installed distributions that may be replaced by another version.
@@ -87,9 +87,10 @@ def plan(
         if name in _HELD or (now is not None and name not in may):
             raise InstallError(
                 f"{wheel.project} would replace {name} {now or ''}".rstrip() + f" with {one.version}",
-                hint=f"it stays as it is; to allow it: --allow-upgrade {name}" if name not in _HELD
+                hint=f"it stays as it is; to allow it: --allow-upgrade {name}"
+                if name not in _HELD
                 else f"nothing that an expert requires replaces {name}",
-            )  # fmt: skip
+            )
     return sorted(found, key=lambda one: one.name)
 
 
@@ -113,12 +114,21 @@ def _plain(one: Requirement) -> str:
     return f"{one.name}{extras}{one.specifier}"
 
 
-def _by_pip(place: Path, here: dict[str, str]) -> list[Pinned]:
+def _by_pip(place: Path, here: dict[str, str]) -> list[PinnedRequirement]:
     report = place / "report.json"
     environment.pip(
-        "install", "--dry-run", "--quiet", "--report", str(report), "--only-binary", ":all:",
-        "-c", str(place / "held.txt"), "-r", str(place / "wanted.txt"),
-    )  # fmt: skip
+        "install",
+        "--dry-run",
+        "--quiet",
+        "--report",
+        str(report),
+        "--only-binary",
+        ":all:",
+        "-c",
+        str(place / "held.txt"),
+        "-r",
+        str(place / "wanted.txt"),
+    )
     try:
         items: list[Any] = json.loads(report.read_text(encoding="utf-8"))["install"]
         return [_of_report(one, here) for one in items]
@@ -126,18 +136,26 @@ def _by_pip(place: Path, here: dict[str, str]) -> list[Pinned]:
         raise InstallError("pip's plan is in a form that is not known", hint="pip install --upgrade pip") from error
 
 
-def _of_report(one: Any, here: dict[str, str]) -> Pinned:
+def _of_report(one: Any, here: dict[str, str]) -> PinnedRequirement:
     info = one["download_info"]["archive_info"]
     sha256 = (info.get("hashes") or {}).get("sha256") or str(info["hash"]).removeprefix("sha256=")
     name, version = str(one["metadata"]["name"]), str(one["metadata"]["version"])
     return read(f"{name}=={version} sha256:{sha256}")._with(here)
 
 
-def _by_uv(place: Path, here: dict[str, str]) -> list[Pinned]:
+def _by_uv(place: Path, here: dict[str, str]) -> list[PinnedRequirement]:
     text = environment.uv(
-        "pip", "compile", "--quiet", "--format", "pylock.toml", "--no-build", "--no-header",
-        "-c", str(place / "held.txt"), str(place / "wanted.txt"),
-    )  # fmt: skip
+        "pip",
+        "compile",
+        "--quiet",
+        "--format",
+        "pylock.toml",
+        "--no-build",
+        "--no-header",
+        "-c",
+        str(place / "held.txt"),
+        str(place / "wanted.txt"),
+    )
     try:
         packages: list[Any] = tomllib.loads(text).get("packages", [])
         resolved = [(str(one["name"]), str(one["version"]), one.get("wheels", [])) for one in packages]
@@ -171,10 +189,10 @@ def _best(name: str, wheels: Iterable[Any]) -> str:
     return min(ranked)[1]
 
 
-def requirements_file(pinned: Iterable[Pinned], place: Path) -> Path:
+def requirements_file(pinned: Iterable[PinnedRequirement], place: Path) -> Path:
     """What :func:`cogen.sharing.environment.install_pinned` reads."""
     place.write_text("".join(one.line for one in pinned), encoding="utf-8")
     return place
 
 
-__all__ = ["Pinned", "plan", "read", "requirements_file"]
+__all__ = ["PinnedRequirement", "plan", "read", "requirements_file"]

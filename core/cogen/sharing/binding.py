@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 from cogen.errors import UsageError
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere
-from cogen.sharing.names import Listed, Names, Untold, open_names
+from cogen.sharing.names import ListedNames, Names, Untold, open_names
 from cogen.sharing.resolve import Release, resolve
 from cogen.trust.errors import TrustError
 from cogen.trust.registries import config_dir
@@ -23,7 +23,7 @@ class Bound:
     """A release that the registry's signed metadata names."""
 
     names: Names
-    listed: Listed
+    listed: ListedNames
 
 
 def known_names(client: Client, *, allow_untold: bool = False, root_key: str | None = None) -> Names | None:
@@ -38,7 +38,7 @@ def known_names(client: Client, *, allow_untold: bool = False, root_key: str | N
             return None
         raise Untold(
             error.message, hint=f"{error.hint}; until then, at your own risk: --allow-unverified-registry"
-        ) from error  # fmt: skip
+        ) from error
 
 
 def bind(names: Names, release: Release, wanted: str, version: str | None) -> tuple[Release, Bound]:
@@ -94,7 +94,7 @@ def check_asked(release: Release, wanted: str, version: str | None, url: str) ->
         )
 
 
-def _listed(names: Names, release: Release) -> Listed | None:
+def _listed(names: Names, release: Release) -> ListedNames | None:
     try:
         version = Version(release.version)
     except InvalidVersion:
@@ -123,7 +123,8 @@ def _that(names: Names, release: Release, wanted: str, newest: str) -> Release:
     except NotThere as error:
         raise TrustError(
             f"{names.client.url} shows {release.project} {release.version} as the newest and leaves out {newest}, "
-            "which its signed metadata names", hint="it shows the past: tell its operator",
-        ) from error  # fmt: skip
+            "which its signed metadata names",
+            hint="it shows the past: tell its operator",
+        ) from error
     check_asked(found, wanted, newest, names.client.url)
     return found

@@ -84,7 +84,7 @@ def editable(found: Distribution) -> bool:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """What to say of a command that was run."""
 
     command: list[str]
@@ -107,7 +107,7 @@ def scripts() -> Path:
     return Path(sysconfig.get_path("scripts", sysconfig.get_default_scheme(), base))
 
 
-def install(wheel: Path, with_: Tool, *, again: bool = False, target: Path | None = None) -> Outcome:
+def install(wheel: Path, with_: Tool, *, again: bool = False, target: Path | None = None) -> CommandResult:
     """Install exactly this file and nothing else: no index is asked, nothing is built, nothing is compiled.
 
     :param again: the same version is here: replace its files, too.
@@ -125,7 +125,7 @@ def install(wheel: Path, with_: Tool, *, again: bool = False, target: Path | Non
     return _run([*command, *where, *(["--force-reinstall"] if again else []), str(wheel)])
 
 
-def install_pinned(requirements: Path, with_: Tool, *, target: Path | None = None) -> Outcome:
+def install_pinned(requirements: Path, with_: Tool, *, target: Path | None = None) -> CommandResult:
     """Install what a file of ``name==version --hash=…`` lists, wheels alone, from the user's own index.
 
     :raises InstallError: the tool failed, or a file has another hash.
@@ -138,7 +138,7 @@ def install_pinned(requirements: Path, with_: Tool, *, target: Path | None = Non
     return _run([*_pip(), "install", "--only-binary", ":all:", "--no-compile", *where, *listed])
 
 
-def pip(*arguments: str) -> Outcome:
+def pip(*arguments: str) -> CommandResult:
     """Run this environment's pip.
 
     :raises InstallError: it failed.
@@ -159,20 +159,24 @@ def _pip() -> list[str]:
     return [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 
-def uninstall(project: str, with_: Tool) -> Outcome:
+def uninstall(project: str, with_: Tool) -> CommandResult:
     """:raises InstallError: the tool failed."""
     if with_ == "uv":
         return _run([str(_uv()), "pip", "uninstall", "--python", sys.executable, project])
     return _run([*_pip(), "uninstall", "--yes", project])
 
 
-def _run(command: list[str], *, apart: bool = False) -> Outcome:
+def _run(command: list[str], *, apart: bool = False) -> CommandResult:
     """:param apart: stdout is data: what is said goes to stderr."""
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if apart else subprocess.STDOUT, text=True,
-            errors="replace", env=_environment(),
-        )  # fmt: skip
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=_environment(),
+        )
     except OSError as error:
         raise InstallError(f"{command[0]} cannot be started: {error.strerror}", hint="is it installed?") from error
     if done.returncode:
@@ -183,7 +187,7 @@ def _run(command: list[str], *, apart: bool = False) -> Outcome:
             f"{tool_name} failed: {' '.join(told[-1:]) or f'exit {done.returncode}'}",
             hint="what an expert depends on comes from the index that your pip or uv is configured for",
         )
-    return Outcome(command, done.stdout)
+    return CommandResult(command, done.stdout)
 
 
 def _environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ from cogen.trust.registries import Registry, default_key, remember
 
 
 @dataclass
-class Told:
+class LoginResult:
     """What happened."""
 
     config: Path
@@ -36,7 +36,7 @@ class Told:
 
 def login(
     url: str, token: str | None, *, key: Path | None = None, make_key: bool = False, root_key: str | None = None
-) -> Told:  # fmt: skip
+) -> LoginResult:
     """Try the registry, pin its root, then store it as the default.
 
     :param root_key: fingerprint of the root that its operator told; compared before anything is stored or sent.
@@ -48,7 +48,7 @@ def login(
     except ExtraMissing as error:  # nothing can be verified here; searching needs nothing of it
         if root_key is not None:
             raise
-        return _login(url, token, key, make_key, Told(Path(), rootless=error.message))
+        return _login(url, token, key, make_key, LoginResult(Path(), rootless=error.message))
     known = pinned_identity(url) is not None
     try:
         return _login(url, token, key, make_key, _rooted(url, root_key, known))
@@ -58,18 +58,18 @@ def login(
         raise
 
 
-def _rooted(url: str, root_key: str | None, known: bool) -> Told:
+def _rooted(url: str, root_key: str | None, known: bool) -> LoginResult:
     from cogen.sharing.names import Untold, open_names
 
     try:
-        return Told(Path(), root=open_names(Client(Registry(url)), root_key=root_key).root, root_known=known)
+        return LoginResult(Path(), root=open_names(Client(Registry(url)), root_key=root_key).root, root_known=known)
     except Untold as error:
         if root_key is not None or known:
             raise
-        return Told(Path(), rootless=error.message)
+        return LoginResult(Path(), rootless=error.message)
 
 
-def _login(url: str, token: str | None, key: Path | None, make_key: bool, told: Told) -> Told:
+def _login(url: str, token: str | None, key: Path | None, make_key: bool, told: LoginResult) -> LoginResult:
     client = Client(Registry(url, token))
     if token:
         told.publisher, told.scopes = whoami(client)

@@ -40,7 +40,7 @@ class Untold(RegistryError):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedNames:
     """One release, as the registry signed it. ``key``: of the signed statement.
 
     ``publisher``: who published it; ``owner``: whose the project is now.
@@ -90,7 +90,7 @@ class Names:
                 self._cache[path] = None if info is None else (Path(place) / "file").read_bytes()
         return self._cache[path]
 
-    def releases(self, project: str) -> list[Listed]:
+    def releases(self, project: str) -> list[ListedNames]:
         """Everything that is released of a project; empty, where there is no such project."""
         data = self.read(f"projects/{project}/releases.json")
         if data is None:
@@ -100,13 +100,20 @@ class Names:
             if said["schema"] != 1 or said["project"] != project:
                 raise ValueError
             return [
-                Listed(
-                    project, text(one.get("publisher", said["publisher"])), str(Version(one["version"])),
-                    text(one["filename"]), text(one["sha256"]), whole(one["size"]), _text(one["yanked"]),
-                    _text(one["key"]), tuple(map(text, one["experts"])), text(said["publisher"]),
+                ListedNames(
+                    project,
+                    text(one.get("publisher", said["publisher"])),
+                    str(Version(one["version"])),
+                    text(one["filename"]),
+                    text(one["sha256"]),
+                    whole(one["size"]),
+                    _text(one["yanked"]),
+                    _text(one["key"]),
+                    tuple(map(text, one["experts"])),
+                    text(said["publisher"]),
                 )
                 for one in said["releases"]
-            ]  # fmt: skip
+            ]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise RegistryError(
                 f"{self.client.url} describes {project} in a form that is not known", hint="a newer CoGen may be needed"
@@ -201,9 +208,13 @@ def _updater(client: Client, folder: Path, first: bytes | None) -> Any:
 
     with _plainly(client.url):
         updater = Updater(
-            str(folder), f"{client.url}/tuf/", target_base_url=f"{client.url}/tuf/targets/",
-            fetcher=Fetcher(client, _PATIENCE), config=UpdaterConfig(max_root_rotations=1024), bootstrap=first,
-        )  # fmt: skip
+            str(folder),
+            f"{client.url}/tuf/",
+            target_base_url=f"{client.url}/tuf/targets/",
+            fetcher=Fetcher(client, _PATIENCE),
+            config=UpdaterConfig(max_root_rotations=1024),
+            bootstrap=first,
+        )
         updater.refresh()
     return updater
 

@@ -49,9 +49,16 @@ def before(name: str, file: Path | None = None) -> Before:
         )
     if receipt := receipt_of(name):
         found.append(
-            Seen("this environment", receipt.version, receipt.sha256, receipt.publisher, receipt.key, receipt.registry,
-                 receipt.root)
-        )  # fmt: skip
+            Seen(
+                "this environment",
+                receipt.version,
+                receipt.sha256,
+                receipt.publisher,
+                receipt.key,
+                receipt.registry,
+                receipt.root,
+            )
+        )
     return Before(tuple(found))
 
 

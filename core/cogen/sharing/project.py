@@ -64,9 +64,16 @@ def recorded(path: Path) -> dict[str, Recorded]:
             Version(version)
             # in any spelling of the name: a pin that was written by hand counts, too
             found[str(canonicalize_name(str(name)))] = Recorded(
-                version, sha256, publisher, key, registry, root, code, _strings(entry.get("allow")),
+                version,
+                sha256,
+                publisher,
+                key,
+                registry,
+                root,
+                code,
+                _strings(entry.get("allow")),
                 _strings(entry.get("beside")),
-            )  # fmt: skip
+            )
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise SpecError(
                 f"{path}: [experts.{str(name)[:80]}] is not an entry that `cogen add` wrote",

@@ -17,7 +17,7 @@ from cogen.wheels.names import PREFIX
 
 
 @dataclass(frozen=True)
-class Target:
+class RemovalTarget:
     """A distribution and the experts that it brings."""
 
     project: str
@@ -33,7 +33,7 @@ class Done:
     receipt: bool
 
 
-def target(name: str, file: Path) -> Target:
+def target(name: str, file: Path) -> RemovalTarget:
     """The distribution of an expert, or of that name.
 
     :raises UsageError: it is neither installed nor recorded.
@@ -48,7 +48,7 @@ def target(name: str, file: Path) -> Target:
     wanted = next((owner for owner, experts in brings.items() if name in experts), str(canonicalize_name(name)))
     if wanted not in brings:
         raise UsageError(f"{name} is not installed and not in {file}", hint="`cogen list` shows what is installed")
-    return Target(wanted, sorted(brings[wanted]))
+    return RemovalTarget(wanted, sorted(brings[wanted]))
 
 
 def remove(name: str, file: Path, with_: environment.Tool) -> Done:

@@ -14,7 +14,7 @@ from cogen.sharing.sizes import size_range
 
 
 @dataclass(frozen=True)
-class Wish:
+class RegistryQuery:
     """What is looked for; ``None``: whatever it is."""
 
     q: str = ""
@@ -26,7 +26,7 @@ class Wish:
     limit: int = 20
 
 
-def ask(client: Client, wish: Wish) -> tuple[int, list[dict[str, Any]], str | None]:
+def ask(client: Client, wish: RegistryQuery) -> tuple[int, list[dict[str, Any]], str | None]:
     """(how many there are, the best of them as cards, a note of the registry).
 
     :raises RegistryError: it can't be reached, or doesn't understand.
@@ -63,20 +63,30 @@ def installed_cards() -> list[dict[str, Any]]:
         base = model.get("base") or model
         found.append(
             {
-                "id": plugin.name, "version": plugin.version, "project": project, "title": document["title"],
+                "id": plugin.name,
+                "version": plugin.version,
+                "project": project,
+                "title": document["title"],
                 "summary": document["summary"],
                 "publisher": accounts.get(project, f"{document['publisher']} (claimed)"),
-                "domains": document["domains"], "languages": document["languages"], "licence": document["license"],
+                "domains": document["domains"],
+                "languages": document["languages"],
+                "licence": document["license"],
                 "base": {"name": base.get("name"), "digest": base["weights_digest"]},
-                "parameters": model["parameters"], "relation": model["relation"], "size": None,
-                "signed": keys.get(project) is not None, "key": keys.get(project), "yanked": False, "installed": True,
+                "parameters": model["parameters"],
+                "relation": model["relation"],
+                "size": None,
+                "signed": keys.get(project) is not None,
+                "key": keys.get(project),
+                "yanked": False,
+                "installed": True,
                 "code": holds_code(plugin.expert.root.parent, [plugin.expert.root.name]),
             }
-        )  # fmt: skip
+        )
     return found
 
 
-def choose(cards: list[dict[str, Any]], wish: Wish) -> tuple[int, list[dict[str, Any]]]:
+def choose(cards: list[dict[str, Any]], wish: RegistryQuery) -> tuple[int, list[dict[str, Any]]]:
     """(how many fit, the best of them): filters as the registry has them, then by the words that a card holds."""
     sizes = size_range(wish.size) if wish.size else None
     fitting = [card for card in cards if _fits(card, wish, sizes)]
@@ -87,7 +97,7 @@ def choose(cards: list[dict[str, Any]], wish: Wish) -> tuple[int, list[dict[str,
     return len(fitting), fitting[: wish.limit]
 
 
-def _fits(card: dict[str, Any], wish: Wish, sizes: tuple[float, float] | None) -> bool:
+def _fits(card: dict[str, Any], wish: RegistryQuery, sizes: tuple[float, float] | None) -> bool:
     base = card.get("base") or {}
     languages = [str(tag).lower() for tag in card.get("languages", ())]
     asked = (wish.language or "").lower()

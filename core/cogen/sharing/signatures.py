@@ -37,9 +37,13 @@ class Trusted:
 
 
 def check_release(
-    client: Client, release: Release, wanted: str | None = None, *, bound: Bound | None = None,
+    client: Client,
+    release: Release,
+    wanted: str | None = None,
+    *,
+    bound: Bound | None = None,
     known: Before | None = None,
-) -> Trusted | None:  # fmt: skip
+) -> Trusted | None:
     """``None``: the release is not signed, and neither was its project.
 
     :param wanted: fingerprint (or its first digits) that the user got from the publisher on another way.
@@ -60,9 +64,9 @@ def check_release(
             )
         if pin is not None and pin.key is not None:
             raise TrustError(
-                f"{release.project} was signed with {pin.key} and is not any more", hint="do not use it, and ask its "
-                "publisher"
-            )  # fmt: skip
+                f"{release.project} was signed with {pin.key} and is not any more",
+                hint="do not use it, and ask its publisher",
+            )
         return None
     try:
         statement, bundle = dict(release.signature["statement"]), dict(release.signature["bundle"])
@@ -73,9 +77,10 @@ def check_release(
     if revoked:
         raise TrustError(
             f"{release.project} {release.version} is signed with a key that {release.publisher} revoked"
-            if revoked is True else f"{release.project} is signed with a key that was revoked {revoked}: {claimed}",
+            if revoked is True
+            else f"{release.project} is signed with a key that was revoked {revoked}: {claimed}",
             hint="wait for a release that is signed with another one",
-        )  # fmt: skip
+        )
     name = fingerprint(pem)
     first = _known(client.url, release, name, wanted, chain, known, pin)
     check_statement(statement, bundle, pem)

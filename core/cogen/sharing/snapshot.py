@@ -140,9 +140,9 @@ def _restore(place: Path) -> None:
                 _copy(place / entry["kept"], path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CogenError(
-            f"what was installed before cannot be put back: {error}", hint=f"its copy lies in {place}; free the disk, "
-            "then run any `cogen add`, `remove` or `verify`",
-        ) from error  # fmt: skip
+            f"what was installed before cannot be put back: {error}",
+            hint=f"its copy lies in {place}; free the disk, then run any `cogen add`, `remove` or `verify`",
+        ) from error
     _drop(place)
 
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from cogen.errors import DigestError
 from cogen.sharing import environment
-from cogen.sharing.beside import Pinned, requirements_file
+from cogen.sharing.beside import PinnedRequirement, requirements_file
 from cogen.sharing.environment import InstallError, Tool
 from cogen.sharing.placing import listed, owner
 from cogen.wheels import Wheel
@@ -52,7 +52,7 @@ class Stage:
 
 
 @contextmanager
-def staged(wheel: Wheel, sha256: str, others: Sequence[Pinned], with_: Tool) -> Iterator[Stage]:
+def staged(wheel: Wheel, sha256: str, others: Sequence[PinnedRequirement], with_: Tool) -> Iterator[Stage]:
     """Install everything into a folder of its own and compare it with what was verified and planned.
 
     :raises DigestError: the wheel in the cache has changed. :raises InstallError: what the tool made is something else,
@@ -87,7 +87,7 @@ def _compare(wheel: Wheel, made: Path, with_: Tool) -> None:
         )
 
 
-def _others(requirements: Path, made: Path, pinned: Sequence[Pinned], with_: Tool) -> tuple[str, ...]:
+def _others(requirements: Path, made: Path, pinned: Sequence[PinnedRequirement], with_: Tool) -> tuple[str, ...]:
     """Paths of what comes with it; none lies where something is, but for what may be replaced."""
     environment.install_pinned(requirements, with_, target=made)
     names = tuple(name for name, _ in files_of(made.parent, [made.name]))
@@ -100,9 +100,9 @@ def _others(requirements: Path, made: Path, pinned: Sequence[Pinned], with_: Too
             who = owner(place)
             if who not in mine:
                 raise InstallError(
-                    f"{name} lies there already and belongs to {who or 'nobody'}", hint="it comes with the expert; "
-                    "install what it requires by hand if you want it"
-                )  # fmt: skip
+                    f"{name} lies there already and belongs to {who or 'nobody'}",
+                    hint="it comes with the expert; install what it requires by hand if you want it",
+                )
     return paths
 
 

@@ -58,8 +58,9 @@ def by_metadata(receipt: Receipt, client: Client, names: Names) -> Lines:
     if receipt.root is not None and receipt.root != names.identity:
         yield True, f"{client.url} has another root now: {names.identity} where {receipt.root} was pinned"
         return
-    listed = next((one for one in names.releases(receipt.project) if Version(one.version) == Version(receipt.version)),
-                  None)  # fmt: skip
+    listed = next(
+        (one for one in names.releases(receipt.project) if Version(one.version) == Version(receipt.version)), None
+    )
     if listed is None:
         yield True, _why_gone(receipt, client)
     elif (listed.sha256, listed.filename) != (receipt.sha256, receipt.filename):

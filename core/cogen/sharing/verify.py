@@ -176,8 +176,10 @@ def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[t
             first = pinned_identity(client.url) is None
             names = opened[client.url] = open_names(client)
             if first:
-                finding.notes.append(f"trusting the root {names.identity} of {client.url} for the first time: "
-                                     "compare it with what its operator says")  # fmt: skip
+                finding.notes.append(
+                    f"trusting the root {names.identity} of {client.url} for the first time: "
+                    "compare it with what its operator says"
+                )
         return list(by_metadata(receipt, client, opened[client.url]))
     except Untold as error:
         if receipt.root is not None:

@@ -35,8 +35,12 @@ _HF = re.compile(r"hf://([\w.-]+/[\w.-]+?)(?:@([0-9a-f]{40}))?")
 def make_manifest(repository: str, publisher: str, project: str, version: str) -> dict[str, Any]:
     """The content of :data:`MANIFEST`."""
     return {
-        "schema": 1, "repository": repository, "publisher": publisher, "project": project, "version": version,
-    }  # fmt: skip
+        "schema": 1,
+        "repository": repository,
+        "publisher": publisher,
+        "project": project,
+        "version": version,
+    }
 
 
 def sources(spec: ExpertSpec) -> ReceivedWeights:

@@ -45,8 +45,13 @@ def trainable(model: Any, mode: Mode, rank: int, alpha: int, dropout: float = 0.
                 hint="use mode 'lora' for this base",
             )
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, bias="none", task_type="CAUSAL_LM",
-    )  # fmt: skip
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
     return get_peft_model(model, config)
 
 
@@ -70,9 +75,10 @@ def go_on_from(model: Any, folder: Path, alpha: int) -> None:
         ) from error
     own = get_peft_model_state_dict(model)
     differing = sorted(
-        name for name in own.keys() | found.keys()
+        name
+        for name in own.keys() | found.keys()
         if name not in own or name not in found or own[name].shape != found[name].shape
-    )  # fmt: skip
+    )
     if differing:
         raise TrainError(
             f"the adapter that training starts from is not of this base, mode and rank: {differing[0]}",

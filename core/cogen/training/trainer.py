@@ -16,7 +16,7 @@ from cogen.checkpoints.gguf import quiet_transformers
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepProgress:
     """One optimiser step: loss, tokens a second, seconds left.
 
     The loss is the cross-entropy in nats a token; what else is learned from (the router's in mode anchored, a
@@ -30,7 +30,7 @@ class Progress:
     seconds_left: float
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[StepProgress], None]
 
 
 def talker(report: Report, tokens_a_step: float) -> Any:
@@ -48,7 +48,7 @@ def talker(report: Report, tokens_a_step: float) -> Any:
             if logs and "loss" in logs and state.global_step > self.first:
                 speed = (state.global_step - self.first) / (time.monotonic() - self.began)
                 left = (state.max_steps - state.global_step) / speed
-                report(Progress(state.global_step, state.max_steps, logs["loss"], speed * tokens_a_step, left))
+                report(StepProgress(state.global_step, state.max_steps, logs["loss"], speed * tokens_a_step, left))
 
     return Talker()
 

@@ -47,16 +47,22 @@ def pins_of(registry: str) -> Pins:
     return _from(_load()["registries"].get(registry, {}))
 
 
-def update(registry: str, *, projects: dict[str, Pin] | None = None, experts: dict[str, str] | None = None,
-           revoked: dict[str, str] | None = None) -> None:  # fmt: skip
+def update(
+    registry: str,
+    *,
+    projects: dict[str, Pin] | None = None,
+    experts: dict[str, str] | None = None,
+    revoked: dict[str, str] | None = None,
+) -> None:
     """Add what was seen now. A project's old pin is replaced, a revocation is never taken back."""
     with alone():
         document = _load()
         known = _from(document["registries"].get(registry, {}))
         changed = Pins(
-            {**known.projects, **(projects or {})}, {**known.experts, **(experts or {})},
+            {**known.projects, **(projects or {})},
+            {**known.experts, **(experts or {})},
             {**(revoked or {}), **known.revoked},
-        )  # fmt: skip
+        )
         if changed != known:
             document["registries"][registry] = _to(changed)
             write_private(config_dir() / NAME, json.dumps(document, indent=1, sort_keys=True) + "\n")
@@ -119,11 +125,12 @@ def _load() -> dict[str, Any]:
 def _from(value: dict[str, Any]) -> Pins:
     projects = {
         str(name): Pin(
-            None if one.get("root") is None else json.dumps(one["root"]).encode(), int(one.get("targets", 0)),
+            None if one.get("root") is None else json.dumps(one["root"]).encode(),
+            int(one.get("targets", 0)),
             one.get("key"),
         )
         for name, one in value.get("projects", {}).items()
-    }  # fmt: skip
+    }
     return Pins(projects, dict(value.get("experts", {})), dict(value.get("revoked", {})))
 
 
@@ -132,10 +139,12 @@ def _to(pins: Pins) -> dict[str, Any]:
         name: {
             key: value
             for key, value in (
-                ("root", None if pin.root is None else json.loads(pin.root)), ("targets", pin.targets), ("key", pin.key)
+                ("root", None if pin.root is None else json.loads(pin.root)),
+                ("targets", pin.targets),
+                ("key", pin.key),
             )
             if value is not None
         }
         for name, pin in pins.projects.items()
-    }  # fmt: skip
+    }
     return {"projects": projects, "experts": pins.experts, "revoked": pins.revoked}

@@ -56,14 +56,16 @@ def open_archive(path: Path, limits: Limits) -> zipfile.ZipFile:
         if unpacked > limits.unpacked:
             raise WheelError(
                 f"the archive holds {unpacked:,} bytes, at most {limits.unpacked:,} are allowed",
-                hint="upload large weights as a repository and pin them with hf://", too_large=True,
-            )  # fmt: skip
+                hint="upload large weights as a repository and pin them with hf://",
+                too_large=True,
+            )
         if unpacked > limits.small and unpacked > limits.ratio * path.stat().st_size:
             raise WheelError(
                 f"the archive unpacks to {unpacked // path.stat().st_size:,} times its size, "
                 f"at most {limits.ratio} times are allowed",
-                hint="ship no files of zeros", too_large=True,
-            )  # fmt: skip
+                hint="ship no files of zeros",
+                too_large=True,
+            )
         with path.open("rb") as file:
             _check_layout(file, members, archive.start_dir)
     except BaseException:
@@ -121,9 +123,10 @@ def _check_end(file: BinaryIO, size: int, limits: Limits) -> int:
         raise WheelError(_PACKED_TIGHT, hint=_BUILD)
     if count > limits.members:
         raise WheelError(
-            f"the archive has {count:,} members, at most {limits.members:,} are allowed", hint="ship fewer files",
+            f"the archive has {count:,} members, at most {limits.members:,} are allowed",
+            hint="ship fewer files",
             too_large=True,
-        )  # fmt: skip
+        )
     if directory > limits.members * _DIRECTORY_BYTES:
         raise WheelError(f"the archive's directory has {directory:,} bytes", hint=_BUILD, too_large=True)
     _check_directory(file, start, directory, count)

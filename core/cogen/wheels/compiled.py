@@ -82,8 +82,11 @@ class _Reader:
     The layout of code is that of Python 3.11 to 3.14. What is shared and what is written twice reads alike.
     """
 
-    _CODE_NUMBERS, _CODE_PARTS, _FILE_NAME = 5, ("code", "consts", "names", "locals", "kinds", "file", "name",
-                                                  "qualname"), "file"  # fmt: skip
+    _CODE_NUMBERS, _CODE_PARTS, _FILE_NAME = (
+        5,
+        ("code", "consts", "names", "locals", "kinds", "file", "name", "qualname"),
+        "file",
+    )
 
     def __init__(self, content: bytes) -> None:
         self._content, self._at, self._depth = content, 0, 0

@@ -79,6 +79,7 @@ def _pins(operator: str, version: str) -> bool:
 def others(requires: Iterable[Requirement]) -> list[Requirement]:
     """Those beside cogen-core that hold in this environment."""
     return [
-        one for one in requires
+        one
+        for one in requires
         if canonicalize_name(one.name) != HOST and (one.marker is None or one.marker.evaluate({"extra": ""}))
-    ]  # fmt: skip
+    ]

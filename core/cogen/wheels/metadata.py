@@ -15,9 +15,20 @@ from cogen.wheels.limits import Limits
 
 #: Bytes of a field. Readers take the parameters of a content type apart in time by their number, squared.
 _LENGTH = 4_000
-_LENGTHS = {b"license": 200_000, b"description": 200_000, b"keywords": 20_000, b"author": 20_000, b"maintainer": 20_000,
-            b"author-email": 20_000, b"maintainer-email": 20_000, b"description-content-type": 200,
-            b"requires-dist": 1_000, b"requires-python": 1_000, b"name": 200, b"version": 200}  # fmt: skip
+_LENGTHS = {
+    b"license": 200_000,
+    b"description": 200_000,
+    b"keywords": 20_000,
+    b"author": 20_000,
+    b"maintainer": 20_000,
+    b"author-email": 20_000,
+    b"maintainer-email": 20_000,
+    b"description-content-type": 200,
+    b"requires-dist": 1_000,
+    b"requires-python": 1_000,
+    b"name": 200,
+    b"version": 200,
+}
 _BUILD = "build the wheel again with a current build tool"
 
 
@@ -70,9 +81,10 @@ def _check_headers(raw: bytes, limits: Limits) -> None:
             fields.append(line)
     if len(fields) > limits.headers:
         raise WheelError(
-            f"METADATA has {len(fields):,} fields, at most {limits.headers:,} are allowed", hint="shorten it",
+            f"METADATA has {len(fields):,} fields, at most {limits.headers:,} are allowed",
+            hint="shorten it",
             too_large=True,
-        )  # fmt: skip
+        )
     for field in fields:
         name = field.partition(b":")[0].strip().lower()
         if name.startswith(b"content-") or name == b"mime-version":

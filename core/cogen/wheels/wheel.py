@@ -64,9 +64,13 @@ class Wheel:
 
 
 def read_wheel(
-    path: Path, filename: str | None = None, limits: Limits | None = None, *, allow: Collection[str] | None = (),
+    path: Path,
+    filename: str | None = None,
+    limits: Limits | None = None,
+    *,
+    allow: Collection[str] | None = (),
     host: str | None = None,
-) -> Wheel:  # fmt: skip
+) -> Wheel:
     """Everything that can be said of a wheel by reading it; see :func:`unpacked`."""
     with unpacked(path, filename, limits, allow=allow, host=host) as (wheel, _):
         return wheel
@@ -74,9 +78,14 @@ def read_wheel(
 
 @contextmanager
 def unpacked(
-    path: Path, filename: str | None = None, limits: Limits | None = None, *, allow: Collection[str] | None = (),
-    host: str | None = None, scratch: Path | None = None,
-) -> Iterator[tuple[Wheel, Path]]:  # fmt: skip
+    path: Path,
+    filename: str | None = None,
+    limits: Limits | None = None,
+    *,
+    allow: Collection[str] | None = (),
+    host: str | None = None,
+    scratch: Path | None = None,
+) -> Iterator[tuple[Wheel, Path]]:
     """Check a wheel and keep its files in a folder of their own for the length of a ``with``.
 
     :param filename: its name as published; that of ``path`` by default.
@@ -112,11 +121,21 @@ def unpacked(
             _check_costs(experts, points, place, limits)
             yield (
                 Wheel(
-                    path, filename, project, str(version), raw.decode("utf-8", "replace"), said.requires_python,
-                    said.summary, tuple(map(str, said.requires)), points, experts, files, code,
+                    path,
+                    filename,
+                    project,
+                    str(version),
+                    raw.decode("utf-8", "replace"),
+                    said.requires_python,
+                    said.summary,
+                    tuple(map(str, said.requires)),
+                    points,
+                    experts,
+                    files,
+                    code,
                 ),
                 place,
-            )  # fmt: skip
+            )
 
 
 def requirements(wheel: Wheel) -> list[Requirement]:
@@ -169,9 +188,10 @@ def _experts(place: Path, points: dict[str, str], limits: Limits) -> Iterator[Ex
             continue
         if (size := path.stat().st_size) > (most := min(limits.manifest, limits.metadata)):
             raise WheelError(
-                f"{MANIFEST} of {package} has {size:,} bytes, at most {most:,} are allowed", hint="shorten it",
+                f"{MANIFEST} of {package} has {size:,} bytes, at most {most:,} are allowed",
+                hint="shorten it",
                 too_large=True,
-            )  # fmt: skip
+            )
         reading = read_manifest(path)
         if reading.document is None:
             raise WheelError(reading.reason or f"{MANIFEST} is not valid", hint=reading.hint or "run `cogen check`")
@@ -192,9 +212,10 @@ def _check_costs(specs: Sequence[ExpertSpec], points: dict[str, str], place: Pat
         if len(spec.suites) > limits.suites:
             raise _dear(f"{spec.id} has {len(spec.suites)} suites, at most {limits.suites} are allowed")
         for what, count, most in (
-            ("domains", len(spec.domains), limits.names), ("languages", len(spec.languages), limits.names),
+            ("domains", len(spec.domains), limits.names),
+            ("languages", len(spec.languages), limits.names),
             ("sources", 0 if spec.data.sources == "unknown" else len(spec.data.sources), 10 * limits.names),
-        ):  # fmt: skip
+        ):
             if count > most:
                 raise _dear(f"{spec.id} has {count:,} {what}, at most {most:,} are allowed")
         tasks = sum(_size(root / suite.task) for suite in spec.suites)

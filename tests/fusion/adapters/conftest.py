@@ -37,10 +37,14 @@ def adapter(tmp_path: Path) -> Make:
         folder.mkdir()
         save_file(tensors, folder / "adapter_model.safetensors")
         options = {
-            "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 1, "target_modules": list(modules),
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "r": 1,
+            "lora_alpha": 1,
+            "target_modules": list(modules),
             "rank_pattern": {module: rank for module, (rank, _) in modules.items()},
             "alpha_pattern": {module: alpha for module, (_, alpha) in modules.items()},
-        }  # fmt: skip
+        }
         (folder / "adapter_config.json").write_text(json.dumps(options | config))
         return read_adapter(folder)
 

@@ -122,9 +122,10 @@ def test_nothing_of_the_user_is_replaced(home: Path, capsys: pytest.CaptureFixtu
     """A folder that holds something, or a file: refused before any work; an empty folder is filled."""
     for verb in (["concat"], ["merge", home / "base"]):
         assert "exists already" in run(capsys, *verb, home / "one", "-o", home / "two", code=3)["error"]
-        assert "exists already" in run(
-            capsys, *verb, home / "one", "-o", home / "one" / "adapter_config.json", code=3
-        )["error"]  # fmt: skip
+        assert (
+            "exists already"
+            in run(capsys, *verb, home / "one", "-o", home / "one" / "adapter_config.json", code=3)["error"]
+        )
     assert read_adapter(home / "two").pairs
     (home / "empty").mkdir()
     run(capsys, "concat", home / "one", "-o", home / "empty")
@@ -174,10 +175,15 @@ def test_differently_named_bases_with_consent(home: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("item", "parsed"),
     [
-        ("a", ("a", 1.0)), ("a=2", ("a", 2.0)), ("a=-0.5", ("a", -0.5)), ("x=1/a", ("x=1/a", 1.0)),
-        ("x=1/a=3e-1", ("x=1/a", 0.3)), ("=2", ("=2", 1.0)), ("hf://o/r@c=2", ("hf://o/r@c", 2.0)),
+        ("a", ("a", 1.0)),
+        ("a=2", ("a", 2.0)),
+        ("a=-0.5", ("a", -0.5)),
+        ("x=1/a", ("x=1/a", 1.0)),
+        ("x=1/a=3e-1", ("x=1/a", 0.3)),
+        ("=2", ("=2", 1.0)),
+        ("hf://o/r@c=2", ("hf://o/r@c", 2.0)),
     ],
-)  # fmt: skip
+)
 def test_weights_of_the_command_line(item: str, parsed: tuple[str, float]) -> None:
     """The last = before a number; a path may hold one itself."""
     assert _weighted(item) == parsed
@@ -186,5 +192,7 @@ def test_weights_of_the_command_line(item: str, parsed: tuple[str, float]) -> No
 def test_names_of_bases() -> None:
     """A repository of the Hub goes by its name there, whatever the commit."""
     assert [_name(where) for where in ("hf://org/repo@abc", "folder/x@y", "pypi://a==1/b")] == [
-        "org/repo", "folder/x@y", "pypi://a==1/b",
-    ]  # fmt: skip
+        "org/repo",
+        "folder/x@y",
+        "pypi://a==1/b",
+    ]

@@ -51,8 +51,14 @@ def mixed(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def save(name: str, seed: int) -> Path:
         folder = world.folder / name
         foreign = pieces("bpe", [*WORDS, *OTHER_WORDS])
-        model = llama(seed, "bfloat16", vocab_size=len(foreign) + 5, hidden_size=48, num_attention_heads=4,
-                      tie_word_embeddings=False)  # fmt: skip
+        model = llama(
+            seed,
+            "bfloat16",
+            vocab_size=len(foreign) + 5,
+            hidden_size=48,
+            num_attention_heads=4,
+            tie_word_embeddings=False,
+        )
         model.save_pretrained(folder)
         foreign.save_pretrained(folder)
         (folder / "chat_template.jinja").write_text(TEMPLATE)
@@ -60,9 +66,13 @@ def mixed(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     other, own = save("other", 11), save("weights-qq", 12)
     base = {
-        "name": "The other", "source": f"file://{other}", "license": "MIT", "dtype": "bfloat16",
-        "file_digest": file_digest(other), "weights_digest": open_folder(other).weights_digest,
-    }  # fmt: skip
+        "name": "The other",
+        "source": f"file://{other}",
+        "license": "MIT",
+        "dtype": "bfloat16",
+        "file_digest": file_digest(other),
+        "weights_digest": open_folder(other).weights_digest,
+    }
     digest = tokenizer_digest(load_tokenizer(own))
     experts = [
         world.expert("aa", 1),

@@ -305,9 +305,14 @@ class TestVocabularies:
         own = encoder("bytes")
         for token, begins in (("Ġthe", True), ("Ċ", True), ("ĉ", True), ("t", False), ("<|endoftext|>", True)):
             assert own.begins_word[own.tokenizer.convert_tokens_to_ids(token)] == begins
-        for kind, token, begins in (("sentencepiece", "▁the", True), ("sentencepiece", "<0x0A>", True),
-                                    ("sentencepiece", "<0xE2>", False), ("bert", "the", True),
-                                    ("bert", "##s", False), ("gemma", "\n\n", True)):  # fmt: skip
+        for kind, token, begins in (
+            ("sentencepiece", "▁the", True),
+            ("sentencepiece", "<0x0A>", True),
+            ("sentencepiece", "<0xE2>", False),
+            ("bert", "the", True),
+            ("bert", "##s", False),
+            ("gemma", "\n\n", True),
+        ):
             assert encoder(kind).begins_word[encoder(kind).tokenizer.convert_tokens_to_ids(token)] == begins
 
 

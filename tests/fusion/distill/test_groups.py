@@ -25,10 +25,17 @@ def base(name: str) -> BaseRef:
 def expert(id: str, parent: str | None, tokenizer: str = "t") -> Any:
     root = base(parent or id)
     model = SimpleNamespace(
-        base=root if parent else None, relation="ffn" if parent else "scratch", lineage=root.weights_digest, name=id,
-        source="file:///x", revision=None, format="safetensors", dtype="bfloat16", file_digest=D,
+        base=root if parent else None,
+        relation="ffn" if parent else "scratch",
+        lineage=root.weights_digest,
+        name=id,
+        source="file:///x",
+        revision=None,
+        format="safetensors",
+        dtype="bfloat16",
+        file_digest=D,
         weights_digest=root.weights_digest,
-    )  # fmt: skip
+    )
     spec = SimpleNamespace(model=model, tokenizer=SimpleNamespace(digest=tokenizer), license="MIT")
     return SimpleNamespace(id=id, spec=spec)
 

@@ -11,11 +11,11 @@ from support.tiny import llama
 from support.tokenizers import OTHER_WORDS, bytewise, pieces
 
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.collate import Taught, batch, pair
-from cogen.fusion.distill.student.corpus import Batches, Teaching, bits_per_byte
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.student.collate import AlignedText, batch, collate
+from cogen.fusion.distill.student.corpus import Batches, TeacherView, bits_per_byte
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
 from cogen.fusion.distill.texts import Item
 
@@ -28,7 +28,7 @@ def sides() -> tuple[list[Encoded], list[Encoded], list[Any]]:
     teacher = LocalTeacher(lambda: llama(5, vocab_size=len(other)), other, "t")
     student = Encoder(bytewise()).encode(ITEMS, 100)
     theirs = teacher.encoder.encode(ITEMS, 100)
-    return student, theirs, list(teacher.score(theirs, Wanted(True, True, 4, 6)))
+    return student, theirs, list(teacher.score(theirs, TeacherStatistics(True, True, 4, 6)))
 
 
 def test_a_batch_learns_answers_and_what_closes_them() -> None:
@@ -46,7 +46,9 @@ def test_rows_of_a_pair_are_where_its_chunks_are() -> None:
     """By hand, from bytes alone: every chunk's rows predict the tokens that cover its bytes."""
     student, theirs, said = sides()
     made = batch(student, 0)
-    found = pair(student, [Taught.of(*three) for three in zip(student, theirs, said, strict=True)], made["targets"])
+    found = collate(
+        student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], made["targets"]
+    )
     width = made["targets"].shape[1]
     number = 0
     for index, (own, other, one) in enumerate(zip(student, theirs, said, strict=True)):
@@ -83,7 +85,9 @@ def test_the_row_of_a_chunk_gives_its_first_token() -> None:
     model = llama()
     with torch.no_grad():
         logits = model(made["input_ids"], attention_mask=made["attention_mask"]).logits
-    found = pair(student, [Taught.of(*three) for three in zip(student, theirs, said, strict=True)], made["targets"])
+    found = collate(
+        student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], made["targets"]
+    )
     flat = logits.reshape(len(found.targets), -1).log_softmax(1)
     for c in range(found.chunks):
         text = student[int(found.text[c])]
@@ -96,10 +100,10 @@ def test_the_row_of_a_chunk_gives_its_first_token() -> None:
 def test_a_text_that_is_not_taught_has_no_chunks() -> None:
     student, theirs, said = sides()
     made = batch(student, 0)
-    taught = [None, Taught.of(student[1], theirs[1], said[1]), None]
-    found = pair(student, taught, made["targets"])
+    taught = [None, AlignedText.of(student[1], theirs[1], said[1]), None]
+    found = collate(student, taught, made["targets"])
     assert set(found.text.tolist()) == {1}
-    assert pair(student, [None] * 3, made["targets"]).chunks == 0
+    assert collate(student, [None] * 3, made["targets"]).chunks == 0
 
 
 def test_bits_per_byte() -> None:
@@ -121,7 +125,7 @@ def test_a_pair_by_hand() -> None:
         {"logprob": np.array([-8, -16]), "boundary": np.array([-0.5, -0.6, -0.7]), "top": np.full((3, 2), 9)},
     ]
     made = batch([a, b], 0)
-    found = pair([a, b], [Taught.of(a, x, said[0]), Taught.of(b, y, said[1])], made["targets"])
+    found = collate([a, b], [AlignedText.of(a, x, said[0]), AlignedText.of(b, y, said[1])], made["targets"])
     assert found.targets.tolist() == [10, 11, 2, -100, 12, 13, -100, -100]
     assert found.chunk.tolist() == [0, 0, -1, -1, 1, 2, -1, -1]
     assert found.start.tolist() == [0, 4, 5]
@@ -141,14 +145,19 @@ def test_a_pair_by_hand() -> None:
 def test_types_of_a_pair_with_and_without_chunks() -> None:
     student, theirs, said = sides()
     targets = batch(student, 0)["targets"]
-    full = pair(student, [Taught.of(*three) for three in zip(student, theirs, said, strict=True)], targets)
-    none = pair(student, [None] * 3, targets)
+    full = collate(student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], targets)
+    none = collate(student, [None] * 3, targets)
     for name in ("targets", "start", "chunk", "after", "text", "single", "teacher_target"):
         assert getattr(full, name).dtype == getattr(none, name).dtype, name
         assert getattr(none, name).shape == (len(full.targets) if name in ("targets", "chunk") else 0,), name
     assert (none.chunk == -1).all()
-    for name, dtype in (("logprob", "float32"), ("boundary", "float32"), ("top", "float32"), ("ids", "int64"),
-                        ("logprobs", "float32")):  # fmt: skip
+    for name, dtype in (
+        ("logprob", "float32"),
+        ("boundary", "float32"),
+        ("top", "float32"),
+        ("ids", "int64"),
+        ("logprobs", "float32"),
+    ):
         assert getattr(full, name).dtype == getattr(torch, dtype), name
         assert getattr(none, name) is None, name
 
@@ -159,13 +168,19 @@ def test_texts_of_which_one_side_read_nothing() -> None:
     empty = Encoded(theirs[1].ids[:1], 1, 1, theirs[1].ends[:0])
     targets = batch(student, 0)["targets"]
     for nothing in ({}, {name: values[:0] for name, values in said[1].items()}):
-        some = pair(student, [Taught.of(student[i], t, s) for i, (t, s) in enumerate(
-            [(theirs[0], said[0]), (empty, nothing), (theirs[2], said[2])])], targets)  # fmt: skip
+        some = collate(
+            student,
+            [
+                AlignedText.of(student[i], t, s)
+                for i, (t, s) in enumerate([(theirs[0], said[0]), (empty, nothing), (theirs[2], said[2])])
+            ],
+            targets,
+        )
         assert set(some.text.tolist()) == {0, 2}
         assert some.logprob is not None
         assert len(some.logprob) == some.chunks
     unread = Encoded(student[0].ids[:1], 1, 1, student[0].ends[:0])
-    assert pair([unread], [Taught.of(unread, theirs[0], said[0])], batch([unread], 0)["targets"]).chunks == 0
+    assert collate([unread], [AlignedText.of(unread, theirs[0], said[0])], batch([unread], 0)["targets"]).chunks == 0
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
@@ -174,8 +189,9 @@ def test_batches(accumulation: int) -> None:
     student, theirs, said = sides()
     wish = Distillation(tokens=400, tokens_a_step=120, accumulation=accumulation)
     teachings = [
-        Teaching("all", theirs, said, [True] * 3), Teaching("some", theirs, said, [False, True, False]),
-    ]  # fmt: skip
+        TeacherView("all", theirs, said, [True] * 3),
+        TeacherView("some", theirs, said, [False, True, False]),
+    ]
     batches = Batches(student, teachings, 0, wish)
     assert len(batches) > accumulation
     assert len(batches) % accumulation == 0
@@ -187,14 +203,14 @@ def test_batches(accumulation: int) -> None:
         assert len(texts) == 1 or item["input_ids"].numel() <= 120 // accumulation
         for name, values in batch(texts, 0).items():
             assert torch.equal(item[name], values), name
-        told = [Taught.of(student[i], theirs[i], said[i]) for i in chosen]
+        told = [AlignedText.of(student[i], theirs[i], said[i]) for i in chosen]
         expected = [
-            pair(texts, told, item["targets"]),
-            pair(texts, [one if i == 1 else None for i, one in zip(chosen, told, strict=True)], item["targets"]),
+            collate(texts, told, item["targets"]),
+            collate(texts, [one if i == 1 else None for i, one in zip(chosen, told, strict=True)], item["targets"]),
         ]
         for found, wanted in zip(item["pairs"], expected, strict=True):
             assert "targets" not in found
-            rebuilt = Pair(targets=item["targets"].reshape(-1), **found)
+            rebuilt = DistillBatch(targets=item["targets"].reshape(-1), **found)
             for name, value in vars(wanted).items():
                 other = getattr(rebuilt, name)
                 assert (value is None and other is None) or torch.equal(value, other), name

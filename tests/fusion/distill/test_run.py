@@ -173,7 +173,7 @@ def test_micro_batches_sum_up_to_the_batch(
     from cogen.fusion.distill.compose import composed, teacher_of
     from cogen.fusion.distill.losses.balance import Balance
     from cogen.fusion.distill.losses.registry import needs_of
-    from cogen.fusion.distill.run import Mentor, Method, School, _lessons, encoders, score
+    from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, _lessons, encoders, score
     from cogen.fusion.distill.student.corpus import Batches
     from cogen.fusion.distill.student.trainer import StudentTrainer
 
@@ -181,18 +181,24 @@ def test_micro_batches_sum_up_to_the_batch(
 
     wanted = recipe(texts, mode="full")
     plan, inputs = plan_distillation(mixed, wanted)
-    school = School(composed(inputs.pivot), inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, wanted.distill)
+    school = DistillRun(
+        composed(inputs.pivot), inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, wanted.distill
+    )
     encoder, encoded = encoders(school)
-    mentors = [Mentor("qq", teacher_of(inputs.teachers[0]))]
+    mentors = [LoadedTeacher("qq", teacher_of(inputs.teachers[0]))]
     teachings = [score(school, mentors[0], needs_of(method))] if method else []
-    lessons = _lessons(encoder, encoded, mentors, teachings, Method(method)) if method else []
+    lessons = _lessons(encoder, encoded, mentors, teachings, DistillMethod(method)) if method else []
     batches = Batches(encoded, teachings, 0, wanted.distill)
     batches.order = [[0, 1, 2], [0], [1, 2]]
     arguments = TrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to=[])
     trainer = StudentTrainer(
-        lessons=lessons, wish=wanted.distill, vocabulary=len(school.tokenizer), model=school.fresh(), args=arguments,
+        lessons=lessons,
+        wish=wanted.distill,
+        vocabulary=len(school.tokenizer),
+        model=school.fresh(),
+        args=arguments,
         train_dataset=batches,
-    )  # fmt: skip
+    )
     whole, one, two = (batches[at] for at in range(3))
     (_, counts), (_, same) = (trainer.get_batch_samples(iter(part), len(part), "cpu") for part in ([whole], [one, two]))
     assert counts.tolist() == same.tolist()
@@ -223,11 +229,11 @@ def test_the_report_compares_with_the_control(mixed: Any, texts: Path, tmp_path:
 def test_a_lock_is_replayed(mixed: Any, texts: Path, tmp_path: Path) -> None:
     """The same bits from nothing but lock and experts."""
     from cogen.artifacts.lock import read_lock
-    from cogen.runs.fuse import wishes
+    from cogen.runs.fuse import recipe_of
 
     first = built(mixed, recipe(texts), tmp_path / "first")
     lock = read_lock(first.folder)
-    wanted = wishes(lock.plan, scale=lock.scale, parameters=lock.parameters)
+    wanted = recipe_of(lock.plan, scale=lock.scale, parameters=lock.parameters)
     assert wanted.distill == recipe(texts).distill
     again = built(mixed, wanted, tmp_path / "again", replay=lock)
     assert bits(again.folder) == bits(first.folder)

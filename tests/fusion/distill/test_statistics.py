@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.teachers import ALL
 
 from cogen.errors import CompatibilityError
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.statistics import LEAST, measure
 from cogen.fusion.distill.teachers.top import top_k
 
@@ -52,7 +52,7 @@ class TestStatistics:
         random = torch.Generator().manual_seed(seed)
         logits = (spread * torch.randn(5, 203, generator=random)).to(getattr(torch, dtype))
         targets, words = torch.randint(0, 200, (5,), generator=random), torch.rand(200, generator=random) < 0.3
-        found = measure(logits, targets, words, Wanted(True, True, 10, 40), 200)
+        found = measure(logits, targets, words, TeacherStatistics(True, True, 10, 40), 200)
         logp = logits[:, :200].double().log_softmax(1)
         best = logp.sort(dim=1, descending=True, stable=True)
         half = {"rtol": 1.001 * 2**-11, "atol": 1e-5}
@@ -66,11 +66,14 @@ class TestStatistics:
     @pytest.mark.parametrize(
         ("wanted", "size"),
         [
-            (Wanted(), {}), (Wanted(logprob=True), {"logprob": 2}), (Wanted(boundary=True), {"boundary": 2}),
-            (Wanted(top=10), {"top": 20}), (Wanted(sparse=7), {"sparse_ids": 28, "sparse_logprobs": 28}),
+            (TeacherStatistics(), {}),
+            (TeacherStatistics(logprob=True), {"logprob": 2}),
+            (TeacherStatistics(boundary=True), {"boundary": 2}),
+            (TeacherStatistics(top=10), {"top": 20}),
+            (TeacherStatistics(sparse=7), {"sparse_ids": 28, "sparse_logprobs": 28}),
         ],
-    )  # fmt: skip
-    def test_only_what_is_wanted_is_measured(self, wanted: Wanted, size: dict[str, int]) -> None:
+    )
+    def test_only_what_is_wanted_is_measured(self, wanted: TeacherStatistics, size: dict[str, int]) -> None:
         """Bytes a row: chunk likelihoods take four, ten logits twenty."""
         found = measure(torch.randn(3, 20), torch.arange(3), torch.arange(20) % 2 == 0, wanted, 20)
         assert {name: values.nbytes / 3 for name, values in found.items()} == size
@@ -79,17 +82,21 @@ class TestStatistics:
         logits = torch.zeros(2, 6)
         logits[:, 1] = -1e5
         logits[:, 2] = float("-inf")
-        found = measure(logits, torch.tensor([1, 2]), torch.zeros(6, dtype=torch.bool), Wanted(True, True, 6, 6), 6)
+        found = measure(
+            logits, torch.tensor([1, 2]), torch.zeros(6, dtype=torch.bool), TeacherStatistics(True, True, 6, 6), 6
+        )
         assert found["logprob"].tolist() == found["boundary"].tolist() == [LEAST, LEAST]
         assert found["top"][0, -2:].tolist() == found["sparse_logprobs"][0, -2:].tolist() == [LEAST, LEAST]
 
     def test_more_is_wanted_than_there_is(self) -> None:
-        found = measure(torch.randn(2, 6), torch.arange(2), torch.arange(6) < 2, Wanted(top=10, sparse=128), 6)
+        found = measure(
+            torch.randn(2, 6), torch.arange(2), torch.arange(6) < 2, TeacherStatistics(top=10, sparse=128), 6
+        )
         assert found["top"].shape == found["sparse_ids"].shape == (2, 6)
 
     def test_a_tokenizer_that_knows_more_than_its_model(self) -> None:
         """Gemma 3's has a token for images, of which its text models have no row."""
         logits, words = torch.randn(4, 20), torch.arange(21) % 3 == 0
-        found = measure(logits, torch.arange(4), words, Wanted(boundary=True), 21)
+        found = measure(logits, torch.arange(4), words, TeacherStatistics(boundary=True), 21)
         wanted = logits.double().log_softmax(1)[:, words[:20]].logsumexp(1)
         np.testing.assert_allclose(found["boundary"], wanted, rtol=1e-3, atol=1e-5)

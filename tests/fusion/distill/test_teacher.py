@@ -10,7 +10,7 @@ from support.tiny import llama, tokenizer
 
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.teachers import teacher as module
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
 
@@ -62,11 +62,18 @@ class TestTeacher:
         torch.manual_seed(1)
         model = Gemma2ForCausalLM(
             Gemma2Config(
-                vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                num_key_value_heads=1, head_dim=8, final_logit_softcapping=0.5, initializer_range=1.0,
+                vocab_size=300,
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=8,
+                final_logit_softcapping=0.5,
+                initializer_range=1.0,
                 attn_implementation="eager",
             )
-        ).eval()  # fmt: skip
+        ).eval()
         (text,) = encoded(LINES[:1])
         (said,) = LocalTeacher(lambda: model, tokenizer(), "g").score([text], ALL)
         with torch.no_grad():
@@ -81,11 +88,22 @@ class TestTeacher:
         torch.manual_seed(1)
         model = AutoModelForCausalLM.from_config(
             AutoConfig.for_model(
-                kind, vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-                max_position_embeddings=64, initializer_range=0.5, is_decoder=True, pad_token_id=0, bos_token_id=0,
-                eos_token_id=0, cls_token_id=0, sep_token_id=0,
+                kind,
+                vocab_size=300,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=64,
+                initializer_range=0.5,
+                is_decoder=True,
+                pad_token_id=0,
+                bos_token_id=0,
+                eos_token_id=0,
+                cls_token_id=0,
+                sep_token_id=0,
             )
-        ).eval()  # fmt: skip
+        ).eval()
         texts = encoded(LINES[:3])
         for text, said in zip(texts, LocalTeacher(lambda: model, tokenizer(), "m").score(texts, ALL), strict=True):
             with torch.no_grad():
@@ -127,7 +145,7 @@ class TestTeacher:
     ) -> None:
         """Beyond rounding; and every text has its own figures, in the order in which it was given."""
         texts = encoded()
-        wanted = Wanted(logprob=True, boundary=True, top=300, sparse=300)
+        wanted = TeacherStatistics(logprob=True, boundary=True, top=300, sparse=300)
         usual = list(Counting().score(texts, wanted))
         monkeypatch.setattr(module, "TOKENS", tokens)
         monkeypatch.setattr(module, "ROWS", rows)

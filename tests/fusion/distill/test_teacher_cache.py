@@ -18,7 +18,7 @@ from cogen.errors import DigestError
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.teachers import cache as teacher_cache
 from cogen.fusion.distill.teachers.cache import TeacherCache, build
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
 
@@ -28,7 +28,9 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher_cache, "SHARD", 2)
 
 
-def kept(teacher: LocalTeacher, texts: Sequence[Encoded], wanted: Wanted = ALL, **other: Any) -> TeacherCache:
+def kept(
+    teacher: LocalTeacher, texts: Sequence[Encoded], wanted: TeacherStatistics = ALL, **other: Any
+) -> TeacherCache:
     return build(teacher, texts, wanted, **({"texts_digest": "texts", "max_length": 40} | other))
 
 
@@ -69,7 +71,7 @@ class TestCache:
         said = list(Counting().score(texts, ALL))
 
         class Canned(Counting):
-            def score(self, part: Sequence[Encoded], wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
+            def score(self, part: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
                 if self.scored == self.dies_at:
                     os.kill(os.getpid(), signal.SIGKILL)
                 self.scored += 1
@@ -127,7 +129,7 @@ class TestCache:
             kept(Counting("another"), texts).folder,
             kept(Counting(), texts, texts_digest="others").folder,
             kept(Counting(), texts, max_length=41).folder,
-            kept(Counting(), texts, Wanted(logprob=True)).folder,
+            kept(Counting(), texts, TeacherStatistics(logprob=True)).folder,
         }
         assert len(folders) == 5
 
@@ -145,8 +147,8 @@ class TestCache:
         rows = tokens + len(texts)
         heads = 2 * 1024 + 2 * 16 * len(texts)
         for wanted, most in (
-            (Wanted(logprob=True, boundary=True), 2 * tokens + 2 * rows),
-            (Wanted(top=10), 20 * rows),
+            (TeacherStatistics(logprob=True, boundary=True), 2 * tokens + 2 * rows),
+            (TeacherStatistics(top=10), 20 * rows),
         ):
             folder = kept(Counting(), texts, wanted).folder
             assert most <= sum(file.stat().st_size for file in folder.glob("*.safetensors")) <= most + heads
@@ -158,7 +160,7 @@ class TestCache:
         said = list(Counting().score(texts, ALL))
 
         class Canned(Counting):
-            def score(self, part: Sequence[Encoded], wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
+            def score(self, part: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
                 self.scored += 1
                 return iter([said[next(i for i, text in enumerate(texts) if text is one)] for one in part])
 

@@ -49,17 +49,22 @@ def test_files_of_other_systems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("nothing", "not an object"), ([], "not an object"), ({}, "answer is missing"),
-        ({"answer": "x"}, "prompt is missing"), ({"text": None}, "text is not a text"),
-        ({"prompt": 3, "answer": "x"}, "prompt is not a text"), ({"text": "x", "owner": 3}, "owner is not a text"),
-        ({"messages": 3}, "messages is not a list of objects"), ({"messages": ["x"]}, "messages is not a list"),
+        ("nothing", "not an object"),
+        ([], "not an object"),
+        ({}, "answer is missing"),
+        ({"answer": "x"}, "prompt is missing"),
+        ({"text": None}, "text is not a text"),
+        ({"prompt": 3, "answer": "x"}, "prompt is not a text"),
+        ({"text": "x", "owner": 3}, "owner is not a text"),
+        ({"messages": 3}, "messages is not a list of objects"),
+        ({"messages": ["x"]}, "messages is not a list"),
         ({"messages": [{"role": "user"}]}, "content is missing"),
         ({"messages": [{"content": "x"}]}, "role is missing"),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "content is not a text"),
         ({"messages": [ASSISTANT, USER]}, "the last message is not the assistant's"),
         ({"messages": [ASSISTANT]}, "nothing stands before"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, line: Any, reason: str) -> None:
     with pytest.raises(SpecError) as found:
         read(tmp_path, {"text": "fine"}, {"text": "fine"}, line)

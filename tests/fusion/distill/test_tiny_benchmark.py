@@ -12,8 +12,10 @@ def test_alm_beats_the_control_and_every_loss_is_in_the_table(tmp_path: Path) ->
     file = tmp_path / "tiny.json"
     run = subprocess.run(
         [sys.executable, str(SCRIPT), "--tiny", "--work", str(tmp_path / "work"), "--json", str(file)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     rows = json.loads(file.read_text())["rows"]
     assert set(rows) == {"teacher", "control", "alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined"}

@@ -12,7 +12,7 @@ import torch
 from fusion.merge.inputs import ACCUMULATORS, STORED, awkward, bits, merge, normal, related
 
 from cogen.errors import UsageError
-from cogen.merging.engine import Engine, Merge, Output
+from cogen.merging.engine import Engine, Merge, OutputTensor
 from cogen.merging.memory import InMemory
 from cogen.merging.method import BLOCK, Method, Stack
 from cogen.merging.methods.breadcrumbs import breadcrumbs
@@ -338,7 +338,7 @@ def test_any_number_of_threads_and_any_order(case: Case, tmp_path: Path) -> None
         work = Merge(case.method, InMemory(base), chosen, tuple(weights[i] for i in order), case.sparse)
         path = tmp_path / f"{threads}{order[0]}.safetensors"
         with Engine(threads) as engine:
-            engine.write([Output("w", "bfloat16", shape, work)], path)
+            engine.write([OutputTensor("w", "bfloat16", shape, work)], path)
         return path.read_bytes()
 
     assert written(1, [0, 1, 2]) == written(4, [2, 0, 1])

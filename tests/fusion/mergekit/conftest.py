@@ -16,7 +16,7 @@ from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_s
 from cogen.merging.mergekit.plan import MergePlan, make_merge_plan
 from cogen.merging.mergekit.recipe import read_recipe
 from cogen.merging.mergekit.run import Merged, merge_recipe
-from cogen.merging.mergekit.steps import Work
+from cogen.merging.mergekit.steps import TensorStep
 
 Tensors = dict[str, torch.Tensor]
 #: Rows of the vocabulary, width of the hidden state, and another width: all different.
@@ -49,18 +49,32 @@ class Kitchen:
         self.folder = folder
 
     def model(
-        self, name: str, seed: int = 0, *, layers: int = 2, tied: bool = True, rows: int = ROWS, dtype: str = "float32",
-        tensors: Tensors | None = None, **config: Any,
-    ) -> Tensors:  # fmt: skip
+        self,
+        name: str,
+        seed: int = 0,
+        *,
+        layers: int = 2,
+        tied: bool = True,
+        rows: int = ROWS,
+        dtype: str = "float32",
+        tensors: Tensors | None = None,
+        **config: Any,
+    ) -> Tensors:
         """Write a checkpoint without a tokenizer and give its tensors."""
         made = tensors if tensors is not None else tensors_of(seed, layers, tied=tied, rows=rows)
         made = {k: v.to(getattr(torch, dtype)) if v.is_floating_point() else v for k, v in made.items()}
         (self.folder / name).mkdir()
         write_safetensors(self.folder / name / "model.safetensors", made, {"format": "pt"})
         settings = {
-            "model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": layers, "dtype": dtype,
-            "hidden_size": WIDTH, "intermediate_size": INNER, "vocab_size": rows, "tie_word_embeddings": tied,
-        }  # fmt: skip
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "num_hidden_layers": layers,
+            "dtype": dtype,
+            "hidden_size": WIDTH,
+            "intermediate_size": INNER,
+            "vocab_size": rows,
+            "tie_word_embeddings": tied,
+        }
         (self.folder / name / "config.json").write_text(json.dumps(settings | config))
         return made
 
@@ -74,7 +88,7 @@ class Kitchen:
         with OpenFiles() as files:
             return make_merge_plan(read_recipe(self.recipe(text))[0], files, **options)
 
-    def works(self, text: str, **options: Any) -> dict[str, Work]:
+    def works(self, text: str, **options: Any) -> dict[str, TensorStep]:
         return {work.name: work for work in self.plan(text, **options).works}
 
     def merge(self, text: str, output: str = "out", **options: Any) -> Merged:

@@ -60,10 +60,20 @@ def test_says_what_to_do_next(models: Kitchen, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     "others",
-    [["power"], ["--strategy", "merge"], ["--method", "ties"], ["--scale", "1"], ["--set", "density=1"],
-     ["--recipe", "x.toml"], ["--level", "none"], ["--search", "3"], ["--plan", "x.json"], ["--lock", "cogen.lock"],
-     ["--tune", "density=0:1"]],
-)  # fmt: skip
+    [
+        ["power"],
+        ["--strategy", "merge"],
+        ["--method", "ties"],
+        ["--scale", "1"],
+        ["--set", "density=1"],
+        ["--recipe", "x.toml"],
+        ["--level", "none"],
+        ["--search", "3"],
+        ["--plan", "x.json"],
+        ["--lock", "cogen.lock"],
+        ["--tune", "density=0:1"],
+    ],
+)
 def test_the_recipe_says_everything(models: Kitchen, capsys: pytest.CaptureFixture[str], others: list[str]) -> None:
     """Wishes beside it are refused by name."""
     found = run(capsys, "--from-mergekit", "config.yml", "-o", "out", *others, code=3)
@@ -78,9 +88,16 @@ def test_its_own_options_go_with_it_alone(models: Kitchen, capsys: pytest.Captur
     assert run(capsys, *own, code=3)["error"] == f"{own[0]} goes with --from-mergekit only"
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("2GB", 2 * 10**9), ("500m", 500 * 10**6), ("1.5 GiB", 3 * 2**29), ("4096", 4096), ("1kb", 1000),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2GB", 2 * 10**9),
+        ("500m", 500 * 10**6),
+        ("1.5 GiB", 3 * 2**29),
+        ("4096", 4096),
+        ("1kb", 1000),
+    ],
+)
 def test_sizes(text: str, expected: int) -> None:
     """Decimal and binary units."""
     assert size(text) == expected

@@ -11,7 +11,7 @@ import pytest
 from cogen.errors import CogenError, SpecError, UnsafeError
 from cogen.merging.mergekit.document import read_document
 from cogen.merging.mergekit.recipe import MergekitRecipe, read_recipe
-from cogen.merging.mergekit.reference import Place, Reference, parse_reference
+from cogen.merging.mergekit.reference import LayerRange, Reference, parse_reference
 from cogen.merging.mergekit.settings import parse_setting, typed, value_of
 from cogen.merging.parameters import Conditional
 
@@ -52,10 +52,10 @@ chat_template: auto
 def test_everything_that_the_guide_documents(tmp_path: Path) -> None:
     """One recipe with each of its keys."""
     found = read(tmp_path, WHOLE)
-    two = Reference(Place("org/two"), Place("org/lora", "main"))
-    assert found.base_model == Reference(Place("org/base", "v1"))
+    two = Reference(LayerRange("org/two"), LayerRange("org/lora", "main"))
+    assert found.base_model == Reference(LayerRange("org/base", "v1"))
     assert found.models is not None
-    assert [model.model for model in found.models] == [Reference(Place("org/one")), two]
+    assert [model.model for model in found.models] == [Reference(LayerRange("org/one")), two]
     assert found.models[0].parameters == {"weight": 0.5, "density": (0.2, 0.8)}
     assert found.models[1].parameters["weight"] == (
         Conditional(filter="mlp", value=(1.0, 0.0)),
@@ -217,14 +217,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("org/name", Reference(Place("org/name"))),
-        ("org/name@rev", Reference(Place("org/name", "rev"))),
-        ("org/name+org/lora", Reference(Place("org/name"), Place("org/lora"))),
-        ("org/name@a+org/lora@b", Reference(Place("org/name", "a"), Place("org/lora", "b"))),
-        ({"model": "org/name@a"}, Reference(Place("org/name", "a"))),
+        ("org/name", Reference(LayerRange("org/name"))),
+        ("org/name@rev", Reference(LayerRange("org/name", "rev"))),
+        ("org/name+org/lora", Reference(LayerRange("org/name"), LayerRange("org/lora"))),
+        ("org/name@a+org/lora@b", Reference(LayerRange("org/name", "a"), LayerRange("org/lora", "b"))),
+        ({"model": "org/name@a"}, Reference(LayerRange("org/name", "a"))),
         (
             {"model": {"path": "with space", "revision": "a"}, "lora": "x/y"},
-            Reference(Place("with space", "a"), Place("x/y")),
+            Reference(LayerRange("with space", "a"), LayerRange("x/y")),
         ),
     ],
 )
@@ -237,26 +237,44 @@ def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """What is there is taken as it is called, with + and @."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a+b@c").mkdir()
-    assert parse_reference("a+b@c") == Reference(Place("a+b@c"))
+    assert parse_reference("a+b@c") == Reference(LayerRange("a+b@c"))
 
 
 class TestSettings:
     """Scalars, gradients and conditions, typed by the parameter that they are for."""
 
-    @pytest.mark.parametrize(("value", "kind", "expected"), [
-        ("1e-5", "number", 1e-5), (2, "number", 2.0), (True, "number", 1.0), ("0.5", "number", 0.5),
-        ("false", "switch", False), (1, "switch", True), ("yes", "switch", True), ("10", "integer", 10.0),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("value", "kind", "expected"),
+        [
+            ("1e-5", "number", 1e-5),
+            (2, "number", 2.0),
+            (True, "number", 1.0),
+            ("0.5", "number", 0.5),
+            ("false", "switch", False),
+            (1, "switch", True),
+            ("yes", "switch", True),
+            ("10", "integer", 10.0),
+        ],
+    )
     def test_numbers_and_switches_may_be_texts(self, value: Any, kind: Any, expected: Any) -> None:
         """YAML reads 1e-5 as a text; it is a number where a number is wanted."""
         found = typed(parse_setting(value), kind, "t")
         assert found == expected
         assert type(found) is type(expected)
 
-    @pytest.mark.parametrize(("value", "kind"), [
-        ("much", "number"), (".nan", "number"), ("inf", "number"), (float("inf"), "number"), ("maybe", "switch"),
-        (0.5, "switch"), ([1, "much"], "number"), ({"value": "much"}, "number"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            ("much", "number"),
+            (".nan", "number"),
+            ("inf", "number"),
+            (float("inf"), "number"),
+            ("maybe", "switch"),
+            (0.5, "switch"),
+            ([1, "much"], "number"),
+            ({"value": "much"}, "number"),
+        ],
+    )
     def test_other_types_are_refused(self, value: Any, kind: Any) -> None:
         """A word is no number, nor is what is not finite."""
         with pytest.raises(CogenError, match="t is "):

@@ -13,7 +13,7 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
 from cogen.merging.mergekit.config import output_config
 from cogen.merging.mergekit.models import Model
-from cogen.merging.mergekit.reference import Place, Reference
+from cogen.merging.mergekit.reference import LayerRange, Reference
 
 from .conftest import Kitchen
 
@@ -105,18 +105,29 @@ class TestConfig:
         from cogen.checkpoints.model import open_folder
 
         opened = open_folder(kitchen.folder / name)
-        return Model(Reference(Place(name)), Checkpoint(opened.folder, opened.tensors))
+        return Model(Reference(LayerRange(name)), Checkpoint(opened.folder, opened.tensors))
 
     def test_lists_follow_their_layers(self, kitchen: Kitchen) -> None:
         """One value a layer, layers by number, one letter a layer; other lists stay."""
         a = self.model(
-            kitchen, "a", 4, layer_types=["full", "sliding", "full", "sliding"], mlp_only_layers=[1, 3],
-            hybrid_override_pattern="M-M*", eos_token_id=[1, 2, 3, 4], intermediate_size=[1, 2, 3, 4],
-        )  # fmt: skip
+            kitchen,
+            "a",
+            4,
+            layer_types=["full", "sliding", "full", "sliding"],
+            mlp_only_layers=[1, 3],
+            hybrid_override_pattern="M-M*",
+            eos_token_id=[1, 2, 3, 4],
+            intermediate_size=[1, 2, 3, 4],
+        )
         b = self.model(
-            kitchen, "b", 2, layer_types=["sliding", "full"], mlp_only_layers=[0], hybrid_override_pattern="*M",
+            kitchen,
+            "b",
+            2,
+            layer_types=["sliding", "full"],
+            mlp_only_layers=[0],
+            hybrid_override_pattern="*M",
             intermediate_size=[5, 6],
-        )  # fmt: skip
+        )
         origins = [[(0, 0)], [(0, 1), (1, 0)], [(1, 1)], [(0, 3)], [(1, 0)], [(0, 2)]]
         with pytest.raises(CompatibilityError, match="layer 1 of a and layer 0 of b differ in intermediate_size"):
             output_config([a, b], 0, origins=origins)
@@ -135,7 +146,10 @@ class TestConfig:
         a = self.model(kitchen, "a", 2, num_hidden_layers=None, text_config=text)
         found = output_config([a], 0, origins=[[(0, 1)], [(0, 0)], [(0, 1)]], dtype="bfloat16")
         assert found["text_config"] == {
-            "num_hidden_layers": 3, "layer_types": ["sliding", "full", "sliding"], "dtype": "bfloat16"}  # fmt: skip
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding", "full", "sliding"],
+            "dtype": "bfloat16",
+        }
         assert found["dtype"] == "bfloat16"
 
     @pytest.mark.parametrize(

@@ -297,8 +297,15 @@ def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
     text = "merge_method: ties\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n"
     kitchen.merge(text, seed=4)
     written = sorted(path.name for path in Path("out").iterdir())
-    assert written == ["README.md", "config.json", "generation_config.json", "merge.json", "model.safetensors",
-                       "preprocessor_config.json", "tokenizer.model"]  # fmt: skip
+    assert written == [
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "merge.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.model",
+    ]
     record = kitchen.json("merge.json")
     assert (record["recipe"], record["seed"], record["method"], record["config_from"]) == (text, 4, "ties", 2)
     assert [model["reference"] for model in record["models"]] == ["a", "b", "base"]
@@ -306,8 +313,13 @@ def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
     (group,) = record["tensors"]
     assert sorted(group.pop("names")) == sorted(tensors_of(1))
     assert group == {
-        "method": "ties", "dtype": "float32", "base": 2, "models": [0, 1], "weights": [1.0, 1.0],
-        "parameters": {"scale": 1.0, "normalize": True, "density": [1.0, 1.0], "rescale": "none"}}  # fmt: skip
+        "method": "ties",
+        "dtype": "float32",
+        "base": 2,
+        "models": [0, 1],
+        "weights": [1.0, 1.0],
+        "parameters": {"scale": 1.0, "normalize": True, "density": [1.0, 1.0], "rescale": "none"},
+    }
     assert record["notes"] == ["b has rope_theta 5.0; the result has what base has"]
     first = Path("out/merge.json").read_bytes()
     kitchen.merge(text, "again", seed=4)

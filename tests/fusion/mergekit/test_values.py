@@ -37,8 +37,9 @@ def test_gradients_over_a_whole_model(kitchen: Kitchen) -> None:
 def test_a_single_layer_stands_at_the_end(kitchen: Kitchen) -> None:
     """As in mergekit: the last value."""
     kitchen.model("a", layers=1)
-    works = kitchen.works("merge_method: linear\nmodels: [{model: a, parameters: {weight: [2, 3]}}]\n"
-                          "parameters: {normalize: false}\n")  # fmt: skip
+    works = kitchen.works(
+        "merge_method: linear\nmodels: [{model: a, parameters: {weight: [2, 3]}}]\nparameters: {normalize: false}\n"
+    )
     assert works[Q.format(0)].weights == (3,)
     assert works[EMBED].weights == (2,)
 
@@ -142,17 +143,31 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ties": {"scale": 1.0, "normalize": True, "density": (1.0, 1.0), "rescale": "none"},
     "dare_linear": {"scale": 1.0, "normalize": False, "density": (1.0, 1.0), "rescale": "inverse", "seed": 3},
     "dare_ties": {"scale": 1.0, "normalize": False, "density": (1.0, 1.0), "rescale": "inverse", "seed": 3},
-    "breadcrumbs": {
-        "scale": 1.0, "normalize": False, "density": (1.0, 1.0), "gamma": (0.01, 0.01), "rescale": "none"},
+    "breadcrumbs": {"scale": 1.0, "normalize": False, "density": (1.0, 1.0), "gamma": (0.01, 0.01), "rescale": "none"},
     "breadcrumbs_ties": {
-        "scale": 1.0, "normalize": False, "density": (1.0, 1.0), "gamma": (0.01, 0.01), "rescale": "none"},
+        "scale": 1.0,
+        "normalize": False,
+        "density": (1.0, 1.0),
+        "gamma": (0.01, 0.01),
+        "rescale": "none",
+    },
     "della": {
-        "scale": 1.0, "normalize": True, "density": (1.0, 1.0), "epsilon": (0.15, 0.15), "rescale": "inverse",
-        "seed": 3},
+        "scale": 1.0,
+        "normalize": True,
+        "density": (1.0, 1.0),
+        "epsilon": (0.15, 0.15),
+        "rescale": "inverse",
+        "seed": 3,
+    },
     "della_linear": {
-        "scale": 1.0, "normalize": False, "density": (1.0, 1.0), "epsilon": (0.15, 0.15), "rescale": "inverse",
-        "seed": 3},
-}  # fmt: skip
+        "scale": 1.0,
+        "normalize": False,
+        "density": (1.0, 1.0),
+        "epsilon": (0.15, 0.15),
+        "rescale": "inverse",
+        "seed": 3,
+    },
+}
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -214,12 +229,19 @@ def test_a_density_of_zero_leaves_a_model_out(kitchen: Kitchen) -> None:
         kitchen.works(text.format(method="dare_linear", a=0.3))
 
 
-@pytest.mark.parametrize(("dtypes", "expected"), [
-    ("bfloat16", "bfloat16"), ("bfloat16 float16", "float32"), ("bfloat16 float32", "float32"),
-    ("float16 float64 float32", "float64"), ("float8_e4m3fn float8_e4m3fn", "float8_e4m3fn"),
-    ("float8_e4m3fn float8_e5m2", "float16"), ("float8_e4m3fn bfloat16", "bfloat16"),
-    ("float8_e5m2 float16 bfloat16", "float32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ("bfloat16", "bfloat16"),
+        ("bfloat16 float16", "float32"),
+        ("bfloat16 float32", "float32"),
+        ("float16 float64 float32", "float64"),
+        ("float8_e4m3fn float8_e4m3fn", "float8_e4m3fn"),
+        ("float8_e4m3fn float8_e5m2", "float16"),
+        ("float8_e4m3fn bfloat16", "bfloat16"),
+        ("float8_e5m2 float16 bfloat16", "float32"),
+    ],
+)
 def test_the_type_that_holds_all(dtypes: str, expected: str) -> None:
     """Every number of every input is one of the result's type."""
     assert common(dtypes.split()) == expected

@@ -127,11 +127,14 @@ class TestTemplates:
     def merged(self, kitchen: Kitchen, wish: str) -> str | None:
         from transformers import AutoTokenizer
 
-        for seed, (name, template) in enumerate((("base", "base{{ messages }}"), ("a", "most{{ messages }}"),
-                                                 ("b", "most{{ messages }}"), ("c", None))):  # fmt: skip
+        for seed, (name, template) in enumerate(
+            (("base", "base{{ messages }}"), ("a", "most{{ messages }}"), ("b", "most{{ messages }}"), ("c", None))
+        ):
             save(kitchen.folder / name, seed, template=template)
-        kitchen.merge("merge_method: ties\nbase_model: base\nparameters: {weight: 1}\n"
-                      f"models: [{{model: a}}, {{model: b}}, {{model: c}}]\n{wish}")  # fmt: skip
+        kitchen.merge(
+            "merge_method: ties\nbase_model: base\nparameters: {weight: 1}\n"
+            f"models: [{{model: a}}, {{model: b}}, {{model: c}}]\n{wish}"
+        )
         return AutoTokenizer.from_pretrained(kitchen.folder / "out").chat_template
 
     @pytest.mark.parametrize(

@@ -152,7 +152,13 @@ def test_usage_counts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     for slot in (None, 1):
         with without(model, slot):
             values += run_suites(
-                model, tokenizer(), [bound], model_digest=f"{model_digest(open_folder(tmp_path / 'out'))} {slot}",
-                tokenizer_digest="t", part="test", level="quick", dtype="float32",
-            )  # fmt: skip
+                model,
+                tokenizer(),
+                [bound],
+                model_digest=f"{model_digest(open_folder(tmp_path / 'out'))} {slot}",
+                tokenizer_digest="t",
+                part="test",
+                level="quick",
+                dtype="float32",
+            )
     assert values[0].value != values[1].value

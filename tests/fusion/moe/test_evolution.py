@@ -20,7 +20,7 @@ from cogen.errors import PlanError, UsageError
 from cogen.fusion.moe import routers
 from cogen.fusion.recipe import TOTALS, FuseRecipe
 from cogen.merging.operands import Stored
-from cogen.runs.fuse import wishes
+from cogen.runs.fuse import recipe_of
 
 EXACT = ["hidden", "embedding", "anchored"]
 
@@ -36,9 +36,9 @@ def build(zoo: Any, host: Any, tmp_path: Path) -> Callable[..., Path]:
     """``build("e1", "e2", routing=…)``: a mixture of these experts of one world, each time in another folder."""
     world, count = zoo(dtype="bfloat16"), iter(range(99))
 
-    def made(*ids: str, **wishes: Any) -> Path:
-        wishes["experts"] = dict.fromkeys(ids, 1.0)
-        return Path(assemble(made.machine, tmp_path / f"built{next(count)}", **wishes).folder)  # type: ignore[attr-defined]
+    def made(*ids: str, **recipe_of: Any) -> Path:
+        recipe_of["experts"] = dict.fromkeys(ids, 1.0)
+        return Path(assemble(made.machine, tmp_path / f"built{next(count)}", **recipe_of).folder)  # type: ignore[attr-defined]
 
     made.machine = host(*(world.anchored(f"e{i}", i) for i in (1, 2, 3)))  # type: ignore[attr-defined]
     return made
@@ -51,27 +51,27 @@ class TestExact:
 
     def test_remove(self, build: Any, tmp_path: Path, routing: str, public: bool) -> None:
         """Whichever is taken out; one by one, too, until one is left."""
-        wishes = {"routing": routing, "public": public}
-        whole = build("e1", "e2", "e3", **wishes)
+        recipe_of = {"routing": routing, "public": public}
+        whole = build("e1", "e2", "e3", **recipe_of)
         for gone in ("e1", "e2", "e3"):
             left = sorted({"e1", "e2", "e3"} - {gone})
             outcome, said = evolve(build.machine, whole, tmp_path / f"no-{gone}", remove=[gone])
             assert said == f"kept as they are: {', '.join(left)}; nothing is made anew"
-            assert bits(outcome.folder) == bits(build(*left, **wishes))
+            assert bits(outcome.folder) == bits(build(*left, **recipe_of))
         last, _ = evolve(build.machine, tmp_path / "no-e3", tmp_path / "last", remove=["e2"])
-        assert bits(last.folder) == bits(build("e1", **wishes))
+        assert bits(last.folder) == bits(build("e1", **recipe_of))
         assert last.lock.plan.mixture.top_k == (2 if public else 1)
 
     def test_add(self, build: Any, tmp_path: Path, routing: str, public: bool) -> None:
         """Also onto a mixture of one, where fewer worked on a token than would; and out again."""
-        wishes = {"routing": routing, "public": public}
-        before = build("e2", **wishes)
+        recipe_of = {"routing": routing, "public": public}
+        before = build("e2", **recipe_of)
         outcome, said = evolve(build.machine, before, tmp_path / "more", add=["e3"])
         assert said == "kept as they are: e2; made anew: e3"
-        assert bits(outcome.folder) == bits(build("e2", "e3", **wishes))
+        assert bits(outcome.folder) == bits(build("e2", "e3", **recipe_of))
         both, said = evolve(build.machine, tmp_path / "more", tmp_path / "other", add=["e1"], remove=["e2"])
         assert said == "kept as they are: e3; made anew: e1"
-        assert bits(both.folder) == bits(build("e1", "e3", **wishes))
+        assert bits(both.folder) == bits(build("e1", "e3", **recipe_of))
         back, _ = evolve(build.machine, tmp_path / "more", tmp_path / "back", remove=["e3"])
         assert bits(back.folder) == bits(before)
 
@@ -196,11 +196,11 @@ class TestRebuilt:
         """It stays a merge, also of experts that would make a mixture by themselves; method and scale stay."""
         world = zoo(dtype="bfloat16")
         machine = host(*(world.anchored(f"e{i}", i) for i in (1, 2, 3)))
-        wishes: dict[str, Any] = {"strategy": "merge", "level": "none", "scale": 0.4}
-        whole = carry_out(machine, FuseRecipe(**wishes), tmp_path / "whole").folder
+        recipe_of: dict[str, Any] = {"strategy": "merge", "level": "none", "scale": 0.4}
+        whole = carry_out(machine, FuseRecipe(**recipe_of), tmp_path / "whole").folder
         outcome, said = evolve(machine, whole, tmp_path / "out", remove=["e1"])
         assert said == "a merge has no experts to take out or put in: it is rebuilt from e2, e3"
-        fresh = carry_out(machine, FuseRecipe(experts={"e2": 1.0, "e3": 1.0}, **wishes), tmp_path / "fresh").folder
+        fresh = carry_out(machine, FuseRecipe(experts={"e2": 1.0, "e3": 1.0}, **recipe_of), tmp_path / "fresh").folder
         assert outcome.lock.plan.strategy == "merge"
         assert (outcome.folder / "model.safetensors").read_bytes() == (fresh / "model.safetensors").read_bytes()
 
@@ -280,7 +280,7 @@ class TestReplay:
         first = build("e1", "e2", routing=routing)
         lock = read_lock(first)
         monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "empty"))
-        recipe = wishes(lock.plan, scale=lock.scale)
+        recipe = recipe_of(lock.plan, scale=lock.scale)
         again = carry_out(build.machine, recipe, tmp_path / "again", replay=lock)
         assert bits(again.folder) == bits(first)
         monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "empty too"))
@@ -294,7 +294,8 @@ class TestReplay:
         first, other = build("e1", "e2", routing="hidden"), build("e1", "e2", routing="anchored")
         lock = read_lock(first)
         with pytest.raises(PlanError, match=r"router\.safetensors is not the lock's") as caught:
-            carry_out(build.machine, wishes(lock.plan), tmp_path / "out", replay=lock,
-                      routers=other / "router.safetensors")  # fmt: skip
+            carry_out(
+                build.machine, recipe_of(lock.plan), tmp_path / "out", replay=lock, routers=other / "router.safetensors"
+            )
         assert "take it away" in str(caught.value.hint)
         assert not (tmp_path / "out").exists()

@@ -91,10 +91,21 @@ def test_configuration_and_ties(zoo: Any, host: Any, family: str, tmp_path: Path
     assert {name: made[name] for name in same} == {name: base[name] for name in same}
     assert (made.get("sliding_window") or None) == (base.get("sliding_window") or None)  # 0 is Qwen2-MoE's None
     names = {
-        "rms_norm_eps", "rope_parameters", "max_position_embeddings", "hidden_size", "num_attention_heads",
-        "num_key_value_heads", "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "vocab_size",
-        "hidden_act", "attention_dropout", "dtype",
-    }  # fmt: skip
+        "rms_norm_eps",
+        "rope_parameters",
+        "max_position_embeddings",
+        "hidden_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "tie_word_embeddings",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "vocab_size",
+        "hidden_act",
+        "attention_dropout",
+        "dtype",
+    }
     assert names <= same
     assert (made["num_experts_per_tok"], made["architectures"]) == (2, [MIXTURES[FAMILIES[family][0]]])
     assert ("lm_head.weight" in open_folder(folder).tensors) is not tied

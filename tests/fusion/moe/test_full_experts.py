@@ -54,9 +54,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 def test_one_slot_is_the_expert(zoo: Any, host: Any, family: str, tmp_path: Path) -> None:
     """A fine-tune in which every tensor moved, alone in a mixture."""
     other = dense(family, 9)
-    outcome = assemble(
-        host(zoo(family).full("e1", other)), tmp_path / "out", public=False, top_k=1, **HIDDEN_ROUTING
-    )  # fmt: skip
+    outcome = assemble(host(zoo(family).full("e1", other)), tmp_path / "out", public=False, top_k=1, **HIDDEN_ROUTING)
     close(logits(loaded(outcome.folder)), logits(other))
 
 
@@ -82,10 +80,15 @@ def test_a_gain_of_zero_is_folded_where_it_can_be(zoo: Any, host: Any, tmp_path:
     silent[NORM.format(1)][3] = 0.0
     other = sibling("llama", silent)
     close(
-        logits(loaded(assemble(host(world.full("e1", other)), tmp_path / "out", public=False, top_k=1,
-                               **HIDDEN_ROUTING).folder)),
+        logits(
+            loaded(
+                assemble(
+                    host(world.full("e1", other)), tmp_path / "out", public=False, top_k=1, **HIDDEN_ROUTING
+                ).folder
+            )
+        ),
         logits(other),
-    )  # fmt: skip
+    )
     base = world.model()
     base.model.layers[0].post_attention_layernorm.weight.data[5] = 0.0
     world.world.folder = tmp_path / "second"
@@ -104,7 +107,7 @@ def test_the_norm_behind_the_block_is_merged(zoo: Any, host: Any, tmp_path: Path
     world = zoo("olmo2")
     folder = assemble(
         host(*(world.full(f"e{i}", dense("olmo2", i)) for i in (1, 2))), tmp_path / "out", **HIDDEN_ROUTING
-    ).folder  # fmt: skip
+    ).folder
     found = load_file(folder / "model.safetensors")
     one, two = (dense("olmo2", i).state_dict() for i in (1, 2))
     for name in ("post_feedforward_layernorm", "post_attention_layernorm"):

@@ -78,7 +78,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, tuple[str, 
     "no row": (one_anchored, {"routing": "anchored"}, CompatibilityError, "e2 ships no router row", ("anchored",)),
     "no samples": (no_samples, {}, CompatibilityError, "e2 ships no samples", ("leave e2 out",)),
     "no samples to embed": (
-        no_samples, {"routing": "embedding"}, CompatibilityError, "e2 ships no samples", ("leave e2 out",)
+        no_samples,
+        {"routing": "embedding"},
+        CompatibilityError,
+        "e2 ships no samples",
+        ("leave e2 out",),
     ),
     "an embedding only": (embedding_only, {}, CompatibilityError, "only the embedding", ("--routing embedding",)),
     "search": (two, {"search": 5}, UsageError, "tunes no merge parameters", ("--search",)),
@@ -89,12 +93,20 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, tuple[str, 
     "method": (two, {"method": "ties"}, UsageError, "nothing for a merge method to do", ("--strategy merge",)),
     "scale": (two, {"scale": 0.5}, UsageError, "nothing for a merge method to do", ("--scale",)),
     "mixture's wish of a merge": (
-        two, {"strategy": "merge", "routing": "hidden"}, UsageError, "routing is for strategy moe", ("--strategy moe",)
+        two,
+        {"strategy": "merge", "routing": "hidden"},
+        UsageError,
+        "routing is for strategy moe",
+        ("--strategy moe",),
     ),
     "merge with top_k": (
-        two, {"strategy": "merge", "routing": None, "top_k": 2}, UsageError, "top_k is for strategy moe", ("leave",)
+        two,
+        {"strategy": "merge", "routing": None, "top_k": 2},
+        UsageError,
+        "top_k is for strategy moe",
+        ("leave",),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

@@ -9,13 +9,13 @@ import pytest
 from support.families import LAYERS, Zoo, dense
 from support.mixtures import Words
 
-from cogen.cli.plan import read_wishes
+from cogen.cli.plan import recipe_from_options
 from cogen.errors import UsageError
 from cogen.fusion.moe import routers
 from cogen.fusion.plan import moved, read_plan
 from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
-from cogen.runs.fuse import wishes
+from cogen.runs.fuse import recipe_of
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_same_size() -> None:
     nothing = [None] * 15
 
     def said(strategy: str | None, same_size: bool) -> Any:
-        return read_wishes(
+        return recipe_from_options(
             None, strategy, *nothing[:5], None, None, None, None, None, None, None, True, None, same_size
         )
 
@@ -129,7 +129,7 @@ def test_round_trip(zoo: Any, host: Any, tmp_path: Path, number: int) -> None:
     (tmp_path / "plan.json").write_text(plan.model_dump_json(indent=2))
     read = read_plan(tmp_path / "plan.json")
     assert (read, read.digest, read.inputs_digest) == (plan, plan.digest, plan.inputs_digest)
-    assert make_plan(machine, wishes(read))[0] == plan
+    assert make_plan(machine, recipe_of(read))[0] == plan
     assert moved(read, plan) == []
 
 
@@ -139,7 +139,7 @@ def test_round_trip_of_full_experts(zoo: Any, host: Any, said: dict[str, Any]) -
     weights = {} if said.get("method") == "slerp" else {"experts": {"e1": 2.0, "e2": 1.0}}
     machine = host(*whole(zoo()))
     plan, _ = make_plan(machine, FuseRecipe(strategy="moe", routing="hidden", level="none", **said, **weights))
-    assert make_plan(machine, wishes(plan))[0] == plan
+    assert make_plan(machine, recipe_of(plan))[0] == plan
 
 
 def test_the_order_of_wishes_changes_nothing(zoo: Any, host: Any) -> None:
@@ -158,10 +158,17 @@ def test_the_inputs_digest(zoo: Any, host: Any) -> None:
     machine = host(*anchored(world))
     first: dict[str, Any] = {"strategy": "moe", "routing": "hidden", "level": "none"}
     changes: list[dict[str, Any]] = [
-        {}, {"routing": "anchored"}, {"routing": "trained"}, {"routing": "embedding"},
-        {"routing": "embedding", "embedder": "file:///other/"}, {"top_k": 1}, {"top_k": 3}, {"public": False},
-        {"experts": {"e1": 1.0}}, {"strategy": "merge", "routing": None, "scale": 1.0},
-    ]  # fmt: skip
+        {},
+        {"routing": "anchored"},
+        {"routing": "trained"},
+        {"routing": "embedding"},
+        {"routing": "embedding", "embedder": "file:///other/"},
+        {"top_k": 1},
+        {"top_k": 3},
+        {"public": False},
+        {"experts": {"e1": 1.0}},
+        {"strategy": "merge", "routing": None, "scale": 1.0},
+    ]
     digests = [make_plan(machine, FuseRecipe(**(first | change)))[0].inputs_digest for change in changes]
     assert len(set(digests)) == len(digests)
     assert make_plan(machine, FuseRecipe(**(first | {"level": "quick"})))[0].inputs_digest == digests[0]

@@ -28,11 +28,17 @@ def member(id: str, seed: int, load: Callable[[str], Any] | None = None) -> Memb
 def measured(members: Mapping[str, Member], suites: list[BoundSuite]) -> dict[str, list[SuiteResult]]:
     return {
         id: run_suites(
-            lambda one=one: one.load("float32"), one.tokenizer, suites, model_digest=one.digest,
-            tokenizer_digest=one.tokenizer_digest, part="dev", level="full", dtype="float32",
+            lambda one=one: one.load("float32"),
+            one.tokenizer,
+            suites,
+            model_digest=one.digest,
+            tokenizer_digest=one.tokenizer_digest,
+            part="dev",
+            level="full",
+            dtype="float32",
         )
         for id, one in members.items()
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture

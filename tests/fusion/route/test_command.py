@@ -50,14 +50,19 @@ def gpt2(world: Any) -> Any:
     own = tokenizer().__class__(tokenizer_object=_longer(), eos_token="<|endoftext|>")
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=len(own), n_embd=16, n_layer=1, n_head=2, n_positions=1024,
-                                           bos_token_id=0, eos_token_id=0))  # fmt: skip
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=len(own), n_embd=16, n_layer=1, n_head=2, n_positions=1024, bos_token_id=0, eos_token_id=0
+            )
+        )
     model.to(torch.bfloat16).save_pretrained(folder)
     own.save_pretrained(folder)
     return world.expert(
-        "e2", full=True, tokenizer_is=tokenizer_digest(own),
+        "e2",
+        full=True,
+        tokenizer_is=tokenizer_digest(own),
         model={"relation": "scratch", "base": None, "architecture": "GPT2LMHeadModel"},
-    )  # fmt: skip
+    )
 
 
 def _longer() -> Any:

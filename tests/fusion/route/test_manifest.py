@@ -11,7 +11,7 @@ import torch
 
 from cogen.errors import DigestError, PlanError, SpecError, UsageError
 from cogen.fusion.recipe import FuseRecipe
-from cogen.fusion.route import is_route, read_route, refuse_moved
+from cogen.fusion.route import check_unmoved, is_route, read_route
 from cogen.fusion.route.centroids import CENTROIDS, read_centroids
 from cogen.fusion.route.manifest import ROUTE, RouteManifest, write_route
 from cogen.fusion.route.plan import plan_route
@@ -120,10 +120,10 @@ def test_experts_stand_there_once_and_sorted(folder: Path) -> None:
 def test_an_expert_that_has_moved_is_refused(machine: Host, folder: Path, what: str) -> None:
     """Any of the three digests; an expert that is gone is another reason."""
     manifest = read_route(folder)
-    assert refuse_moved(machine, manifest).keys() == {"e1", "e2"}
+    assert check_unmoved(machine, manifest).keys() == {"e1", "e2"}
     first = manifest.experts[0].model_copy(update={f"{what}_digest": "sha256:" + "1" * 64})
     with pytest.raises(PlanError, match=f"the {what} digest of e1 .* is no longer that of the route"):
-        refuse_moved(machine, manifest.model_copy(update={"experts": (first, manifest.experts[1])}))
+        check_unmoved(machine, manifest.model_copy(update={"experts": (first, manifest.experts[1])}))
 
 
 def test_an_expert_that_is_gone_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_an_expert_that_is_gone_is_named(folder: Path, monkeypatch: pytest.Monke
     empty = Host()
     monkeypatch.setattr(empty, "expert", gone)
     with pytest.raises(PlanError, match="needs the expert e1, which is not installed") as caught:
-        refuse_moved(empty, read_route(folder))
+        check_unmoved(empty, read_route(folder))
     assert caught.value.hint == "pip install cogen-plugin-e1==1.0"
 
 

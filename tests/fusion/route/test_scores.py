@@ -23,9 +23,17 @@ def test_their_sum_is_the_figure_of_the_harness(tmp_path: Any, length: int, dtyp
     suites = suites_of(make_expert(tmp_path, "one"))
     model = llama(3, dtype)
     (result,) = run_suites(
-        model, tokenizer(), suites, model_digest="m", tokenizer_digest="t", part="dev", level="full", dtype=dtype,
-        settings=settings, use_cache=False,
-    )  # fmt: skip
+        model,
+        tokenizer(),
+        suites,
+        model_digest="m",
+        tokenizer_digest="t",
+        part="dev",
+        level="full",
+        dtype=dtype,
+        settings=settings,
+        use_cache=False,
+    )
     (documents,) = documents_of(suites, tokenizer(), "dev", "full")
     assert documents.digest == result.documents
     for text, (bits, _) in zip(documents.queries, result.per_document, strict=True):

@@ -14,10 +14,10 @@ from support.tiny import llama
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.fusion.merge.outputs import write_outputs
-from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.methods.linear import linear
 from cogen.merging.operands import Stored
-from cogen.merging.vocabulary import Vocabulary, VocabularyWish, changed, plan_vocabulary
+from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, changed, plan_vocabulary
 
 Model = Callable[..., Checkpoint]
 
@@ -53,9 +53,14 @@ def compose(tmp_path: Path) -> Compose:
     """``compose(checkpoints, wish, base=…, weights=…)``: the weighted average, written as a composite would be."""
 
     def make(
-        checkpoints: Sequence[Checkpoint], wish: VocabularyWish, *, base: int | None = None,
-        weights: Sequence[float] | None = None, name: str = "out", threads: int = 2,
-    ) -> Path:  # fmt: skip
+        checkpoints: Sequence[Checkpoint],
+        wish: VocabularyConfig,
+        *,
+        base: int | None = None,
+        weights: Sequence[float] | None = None,
+        name: str = "out",
+        threads: int = 2,
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         with Engine(threads) as engine:
@@ -71,7 +76,7 @@ def compose(tmp_path: Path) -> Compose:
 
 def _outputs(
     checkpoints: Sequence[Checkpoint], vocabulary: Vocabulary, weights: tuple[float, ...], engine: Engine
-) -> list[Output]:  # fmt: skip
+) -> list[OutputTensor]:
     outputs, anchor = [], checkpoints[vocabulary.anchor]
     for name in sorted({*anchor.tensors, *vocabulary.names}):
         ours = vocabulary.is_vocabulary_tensor(vocabulary.anchor, name)
@@ -82,7 +87,7 @@ def _outputs(
         ]
         operands = [vocabulary.operand(m, name, operand) if ours else operand for m, operand in enumerate(stored)]
         work: Copy | Merge = Merge(linear, None, tuple(operands), weights)
-        outputs.append(Output(name, stored[vocabulary.anchor].dtype, tuple(operands[0].shape), work))
+        outputs.append(OutputTensor(name, stored[vocabulary.anchor].dtype, tuple(operands[0].shape), work))
     return outputs
 
 
@@ -101,9 +106,12 @@ def rows_of() -> Callable[..., torch.Tensor]:
     """``rows_of(checkpoints, wish, model, …)``: one model's tensor for the composite's vocabulary, float64."""
 
     def read(
-        checkpoints: Sequence[Checkpoint], wish: VocabularyWish, index: int, name: str = "model.embed_tokens.weight",
+        checkpoints: Sequence[Checkpoint],
+        wish: VocabularyConfig,
+        index: int,
+        name: str = "model.embed_tokens.weight",
         base: int | None = None,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         with Engine(1) as engine:
             vocabulary = plan_vocabulary(checkpoints, wish, engine.files, base)
             own = Stored(engine.files, checkpoints[index], vocabulary.stored_name(index, name), "m")

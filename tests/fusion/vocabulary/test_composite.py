@@ -14,7 +14,7 @@ from support.tokenizers import OTHER_WORDS, bytewise, pieces, special
 
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder
-from cogen.merging.vocabulary import TokenWish, VocabularyWish, set_chat_template
+from cogen.merging.vocabulary import TokenSource, VocabularyConfig, set_chat_template
 
 START, END = special("<|im_start|>"), special("<|im_end|>")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -50,7 +50,7 @@ class TestUnion:
         """Shared tokens are averages, own ones follow the rule, and the model computes what one made by hand does."""
         first, second = bytewise(added=["[A]"]), bytewise(OTHER_WORDS, size=290, added=[START, END])
         models = [model("a", first, tied=tied), model("b", second, tied=tied)]
-        folder = compose(models, VocabularyWish(), base=0)
+        folder = compose(models, VocabularyConfig(), base=0)
         found, tokenizer = load_file(folder / "model.safetensors"), load_tokenizer(folder)
         names, theirs, ours = tokenizer.get_vocab(), second.get_vocab(), first.get_vocab()
         assert agrees(folder) == len(names) == len(ours.keys() | theirs.keys())
@@ -79,7 +79,7 @@ class TestUnion:
         bigger.save_pretrained(folder)
         bytewise(added=[START, END]).save_pretrained(folder)
         two = open_folder(folder)
-        out = compose([one, two], VocabularyWish(), base=0, weights=[0.3, 0.7])
+        out = compose([one, two], VocabularyConfig(), base=0, weights=[0.3, 0.7])
         found, wanted = load_file(out / "model.safetensors"), load_file(folder / "model.safetensors")
         assert found.keys() == wanted.keys()
         for name, tensor in wanted.items():
@@ -95,7 +95,7 @@ class TestUnion:
         ]
         for checkpoint in models:
             (checkpoint.folder / "chat_template.jinja").write_text(f"{checkpoint.folder.name}{{{{ messages }}}}")
-        folder = compose(models, VocabularyWish(), base=1)
+        folder = compose(models, VocabularyConfig(), base=1)
         tokenizer = load_tokenizer(folder)
         assert tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>", "[A]", "[C]"]) == [300, 301, 302, 303]
         assert tokenizer.chat_template == "b{{ messages }}"
@@ -109,7 +109,7 @@ class TestUnion:
     def test_generates_and_ends(self, model: Any, compose: Any, agrees: Any) -> None:
         """The composite runs in transformers' generation with its own tokenizer."""
         models = [model("a", bytewise()), model("b", bytewise(added=[START, END]))]
-        folder = compose(models, VocabularyWish(pad_to_multiple_of=64), base=0)
+        folder = compose(models, VocabularyConfig(pad_to_multiple_of=64), base=0)
         assert agrees(folder) == 320
         tokenizer, loaded = load_tokenizer(folder), load_model(open_folder(folder), "float32")
         ids = tokenizer("<|im_start|>the grid", return_tensors="pt").input_ids
@@ -121,7 +121,7 @@ class TestUnion:
         """GPT-2's and SentencePiece's tokens with one text are one token, averaged."""
         first, second = pieces("bpe", OTHER_WORDS), bytewise(OTHER_WORDS, size=330)
         models = [model("a", first), model("b", second)]
-        folder = compose(models, VocabularyWish(), base=0)
+        folder = compose(models, VocabularyConfig(), base=0)
         names = load_tokenizer(folder).get_vocab()
         assert "▁network" in names
         assert "Ġnetwork" not in names
@@ -137,7 +137,7 @@ class TestOthersTokenizer:
         """The composite ends where its tokenizer's model ends."""
         other = bytewise(OTHER_WORDS, size=290, added=[START, END])
         models = [model("a", bytewise()), model("b", other, eos_token_id=291)]
-        folder = compose(models, VocabularyWish(1), base=0)
+        folder = compose(models, VocabularyConfig(1), base=0)
         assert agrees(folder) == 292
         assert json.loads((folder / "config.json").read_text())["eos_token_id"] == 291
         assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == 291
@@ -147,7 +147,7 @@ class TestOthersTokenizer:
     def test_transplants_run(self, transplant: Any, model: Any, compose: Any, agrees: Any) -> None:
         """Through the engine with several threads; the own tensors of the tokenizer's model stay."""
         models = [model("a", bytewise(), tied=False), model("b", bytewise(OTHER_WORDS, size=310), tied=False)]
-        wish = VocabularyWish(1, transplant=transplant, sparsity=4, tokens={"Ġthe": TokenWish("zero", force=True)})
+        wish = VocabularyConfig(1, transplant=transplant, sparsity=4, tokens={"Ġthe": TokenSource("zero", force=True)})
         folder = compose(models, wish, base=0, weights=[0.0, 1.0])
         found = load_file(folder / "model.safetensors")
         for name in (EMBEDDING, HEAD):
@@ -162,6 +162,6 @@ class TestOthersTokenizer:
 def test_the_same_bits_with_any_number_of_threads(transplant: Any, model: Any, compose: Any) -> None:
     """Whichever thread asks first for the rows that are made."""
     models = [model("a", bytewise(), dtype="bfloat16"), model("b", bytewise(OTHER_WORDS, size=310), dtype="bfloat16")]
-    wish = VocabularyWish(transplant=transplant, sparsity=4)
+    wish = VocabularyConfig(transplant=transplant, sparsity=4)
     folders = [compose(models, wish, name=f"t{threads}", threads=threads) for threads in (1, 2, 4)]
     assert len({(folder / "model.safetensors").read_bytes() for folder in folders}) == 1

@@ -14,7 +14,7 @@ from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import open_folder
 from cogen.errors import SourceError, UsageError
 from cogen.merging.vocabulary import (
-    VocabularyWish,
+    VocabularyConfig,
     changed,
     chat_template,
     plan_vocabulary,
@@ -81,10 +81,15 @@ def test_changes_are_put_over() -> None:
 def test_ids_that_move() -> None:
     """What the tokenizer's model says of a key; else the same token elsewhere; else nothing."""
     config = {
-        "bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": None, "image_token_index": 4, "hidden_size": 2,
-        "text_config": {"eos_token_id": 3, "decoder_start_token_id": 9}, "suppress_tokens": [1, 9],
+        "bos_token_id": 1,
+        "eos_token_id": [2, 3],
+        "pad_token_id": None,
+        "image_token_index": 4,
+        "hidden_size": 2,
+        "text_config": {"eos_token_id": 3, "decoder_start_token_id": 9},
+        "suppress_tokens": [1, 9],
         "bad_words_ids": [[1, 2], [3]],
-    }  # fmt: skip
+    }
     theirs = {
         "bos_token_id": 50,
         "pad_token_id": 51,
@@ -94,10 +99,15 @@ def test_ids_that_move() -> None:
     }
     move = {1: 10, 2: 20, 3: 30}.get
     assert id_changes(config, theirs, move) == {
-        "bos_token_id": 50, "eos_token_id": [20, 30], "pad_token_id": 51, "image_token_index": None,
-        "text_config": {"eos_token_id": 30, "decoder_start_token_id": None}, "suppress_tokens": [10],
-        "bad_words_ids": [[10, 20], [30]], "begin_suppress_tokens": [7],
-    }  # fmt: skip
+        "bos_token_id": 50,
+        "eos_token_id": [20, 30],
+        "pad_token_id": 51,
+        "image_token_index": None,
+        "text_config": {"eos_token_id": 30, "decoder_start_token_id": None},
+        "suppress_tokens": [10],
+        "bad_words_ids": [[10, 20], [30]],
+        "begin_suppress_tokens": [7],
+    }
     assert id_changes(config, {}, lambda id: id) == {}
 
 
@@ -118,8 +128,8 @@ class TestOfTwoModels:
     def test_the_bases_tokenizer_changes_no_id(self, pair: list[Any]) -> None:
         """Union or base: only the size may change."""
         with OpenFiles() as files:
-            union = plan_vocabulary(pair, VocabularyWish(), files, 0)
-            base = plan_vocabulary(pair, VocabularyWish("base"), files, 0)
+            union = plan_vocabulary(pair, VocabularyConfig(), files, 0)
+            base = plan_vocabulary(pair, VocabularyConfig("base"), files, 0)
         assert (base.config_changes, base.generation_changes) == ({}, {})
         assert (union.config_changes, union.generation_changes) == ({"vocab_size": union.size}, {})
         assert union.size > 302
@@ -127,7 +137,7 @@ class TestOfTwoModels:
     def test_another_tokenizer_brings_its_ids(self, pair: list[Any]) -> None:
         """For training and for generation; a token that the other calls differently is looked up by name."""
         with OpenFiles() as files:
-            found = plan_vocabulary(pair, VocabularyWish(1), files, 0)
+            found = plan_vocabulary(pair, VocabularyConfig(1), files, 0)
         end = load_tokenizer(pair[1].folder).get_vocab()["<|im_end|>"]
         five = load_tokenizer(pair[0].folder).convert_ids_to_tokens(5)
         assert found.config_changes == {"vocab_size": found.size, "eos_token_id": end}

@@ -68,14 +68,27 @@ def assembled(columns: int | None, dtype: torch.dtype = torch.float32) -> tuple[
     ]
     which, row = np.array(plan).T
     found = Assembled(
-        {7: InMemory(own, "own"), 9: InMemory(other, "other")}, 7, which, row, members,
+        {7: InMemory(own, "own"), 9: InMemory(other, "other")},
+        7,
+        which,
+        row,
+        members,
         (lambda: first, lambda: second),
-    )  # fmt: skip
+    )
     a, b = own.double(), other.double()
     wanted = [
-        a[3], a[4], b[0], 0 * a[0], -2 * a[4], a[[0, 1, 2, 5]].mean(dim=0), (a[1] + b[3]) / 2,
-        (a[2] + a[0] + a[8]) / 3, b[4], 0 * a[0], a[8],
-    ]  # fmt: skip
+        a[3],
+        a[4],
+        b[0],
+        0 * a[0],
+        -2 * a[4],
+        a[[0, 1, 2, 5]].mean(dim=0),
+        (a[1] + b[3]) / 2,
+        (a[2] + a[0] + a[8]) / 3,
+        b[4],
+        0 * a[0],
+        a[8],
+    ]
     return found, torch.stack(wanted)
 
 

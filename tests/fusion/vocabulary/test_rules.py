@@ -10,7 +10,7 @@ from support.tokenizers import bytewise, special
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.errors import CompatibilityError, UsageError
-from cogen.merging.vocabulary import ModelToken, TokenWish, VocabularyWish, plan_vocabulary
+from cogen.merging.vocabulary import ModelToken, TokenSource, VocabularyConfig, plan_vocabulary
 
 START, END = special("<|im_start|>"), special("<|im_end|>")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -33,7 +33,7 @@ def embedding(checkpoint: Any) -> torch.Tensor:
 def test_own_rows_stay_own(three: list[Any], rows_of: Any) -> None:
     """A token that a model has is that model's row, in every model."""
     a, b, c = map(embedding, three)
-    found = [rows_of(three, VocabularyWish(), i, base=0) for i in range(3)]
+    found = [rows_of(three, VocabularyConfig(), i, base=0) for i in range(3)]
     assert [f.shape for f in found] == [(303, 32)] * 3
     for own, new in zip((a, b, c), found, strict=True):
         assert torch.equal(new[:300], own[:300])
@@ -46,7 +46,7 @@ def test_without_a_base_the_only_owner_or_the_mean(three: list[Any], rows_of: An
     _, b, c = map(embedding, three)
     wanted = torch.stack([b[300], (b[301] + c[300]) / 2, c[301]])
     for i, has in enumerate(([], [0, 1], [1, 2])):
-        new = rows_of(three, VocabularyWish(), i)[300:]
+        new = rows_of(three, VocabularyConfig(), i)[300:]
         lacking = [j for j in range(3) if j not in has]
         assert torch.equal(new[lacking], wanted[lacking])
 
@@ -55,9 +55,9 @@ def test_the_base_comes_first(three: list[Any], rows_of: Any) -> None:
     """Its ids stay, and its rows go to those that lack its tokens, though others have them as well."""
     a, b, c = map(embedding, three)
     # The base is the second: its 302 ids, then [C] of the third.
-    new = rows_of(three, VocabularyWish(), 0, base=1)
+    new = rows_of(three, VocabularyConfig(), 0, base=1)
     assert torch.equal(new, torch.cat([a[:300], b[300:302], c[301:302]]))
-    new = rows_of(three, VocabularyWish(), 2, base=1)
+    new = rows_of(three, VocabularyConfig(), 2, base=1)
     assert torch.equal(new, torch.cat([c[:300], b[300:301], c[300:302]]))
 
 
@@ -66,7 +66,7 @@ def test_of_one_model(source: Any, three: list[Any], rows_of: Any) -> None:
     """Exactly the tokens of the chosen one, at its ids."""
     a, b, c = map(embedding, three)
     base = 2 if source == "base" else None
-    wish = VocabularyWish(source)
+    wish = VocabularyConfig(source)
     assert torch.equal(rows_of(three, wish, 2, base=base), c)
     assert torch.equal(rows_of(three, wish, 1, base=base), torch.cat([b[:300], b[301:302], c[301:302]]))
     first = rows_of(three, wish, 0, base=base)
@@ -81,18 +81,18 @@ class TestWishes:
     def test_another_model(self, three: list[Any], rows_of: Any) -> None:
         """Only for those that lack the token; with force for all."""
         _, b, c = map(embedding, three)
-        wish = VocabularyWish(tokens={"<|im_end|>": TokenWish(2)})
+        wish = VocabularyConfig(tokens={"<|im_end|>": TokenSource(2)})
         assert torch.equal(rows_of(three, wish, 0, base=1)[301], c[300])
         assert torch.equal(rows_of(three, wish, 1, base=1)[301], b[301])
-        wish = VocabularyWish(tokens={"<|im_end|>": TokenWish(2, force=True)})
+        wish = VocabularyConfig(tokens={"<|im_end|>": TokenSource(2, force=True)})
         for i in range(3):
             assert torch.equal(rows_of(three, wish, i, base=1)[301], c[300])
 
     def test_another_token(self, three: list[Any], rows_of: Any) -> None:
         """By name or by number."""
         a, b, _ = map(embedding, three)
-        wish = VocabularyWish(
-            tokens={"[C]": TokenWish(ModelToken(1, token="<|im_start|>")), "<new>": TokenWish(ModelToken(0, id=17))}
+        wish = VocabularyConfig(
+            tokens={"[C]": TokenSource(ModelToken(1, token="<|im_start|>")), "<new>": TokenSource(ModelToken(0, id=17))}
         )
         new = rows_of(three, wish, 0)
         assert torch.equal(new[302:], torch.stack([b[300], a[17]]))
@@ -102,7 +102,7 @@ class TestWishes:
         """For the models that lack it, and with force for all: what mergekit documents and cannot do."""
         a, b, _ = map(embedding, three)
         the = bytewise().get_vocab()["the"]
-        wish = VocabularyWish(tokens={"<|im_start|>": TokenWish("zero"), "the": TokenWish("zero", force=True)})
+        wish = VocabularyConfig(tokens={"<|im_start|>": TokenSource("zero"), "the": TokenSource("zero", force=True)})
         new, own = rows_of(three, wish, 0), rows_of(three, wish, 1)
         assert not new[[300, the]].any()
         assert torch.equal(own[300], b[300])
@@ -111,7 +111,7 @@ class TestWishes:
 
     def test_a_token_of_nobody(self, three: list[Any], rows_of: Any) -> None:
         """Added to the tokenizer; each model takes the mean of its own tokens."""
-        wish = VocabularyWish("base", tokens={"<new>": TokenWish()})
+        wish = VocabularyConfig("base", tokens={"<new>": TokenSource()})
         for i, checkpoint in enumerate(three):
             new = rows_of(three, wish, i, base=0)
             assert new.shape == (301, 32)
@@ -120,21 +120,25 @@ class TestWishes:
     @pytest.mark.parametrize(
         ("wish", "error", "match"),
         [
-            (VocabularyWish(tokens={"[C]": TokenWish(0)}), UsageError, r"a has no embedding for the token '\[C\]'"),
-            (VocabularyWish(tokens={"[C]": TokenWish(3)}), UsageError, "no model number 3"),
-            (VocabularyWish(tokens={"[C]": TokenWish(force=True)}), UsageError, "forced to no source"),
-            (VocabularyWish(tokens={"[C]": TokenWish(ModelToken(0))}), UsageError, "needs a token or an id"),
-            (VocabularyWish(tokens={"[C]": TokenWish(ModelToken(0, "x", 1))}), UsageError, "needs a token or an id"),
-            (VocabularyWish(tokens={"[C]": TokenWish(ModelToken(0, "nope"))}), UsageError, "a has no token 'nope'"),
-            (VocabularyWish(tokens={"[C]": TokenWish(ModelToken(0, id=300))}), CompatibilityError, "number 300"),
-            (VocabularyWish(tokens={"": TokenWish(0)}), UsageError, "cannot be empty"),
-            (VocabularyWish(-1), UsageError, "no model number -1"),
-            (VocabularyWish("all"), UsageError, "no tokenizer source 'all'"),  # type: ignore[arg-type]
-            (VocabularyWish(transplant="pca"), UsageError, "no transplant 'pca'"),  # type: ignore[arg-type]
-            (VocabularyWish(pad_to_multiple_of=0), UsageError, "multiple of less than 1"),
-            (VocabularyWish(sparsity=0), UsageError, "at least one embedding"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(0)}), UsageError, r"a has no embedding for the token '\[C\]'"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(3)}), UsageError, "no model number 3"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(force=True)}), UsageError, "forced to no source"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0))}), UsageError, "needs a token or an id"),
+            (
+                VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0, "x", 1))}),
+                UsageError,
+                "needs a token or an id",
+            ),
+            (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0, "nope"))}), UsageError, "a has no token 'nope'"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0, id=300))}), CompatibilityError, "number 300"),
+            (VocabularyConfig(tokens={"": TokenSource(0)}), UsageError, "cannot be empty"),
+            (VocabularyConfig(-1), UsageError, "no model number -1"),
+            (VocabularyConfig("all"), UsageError, "no tokenizer source 'all'"),  # type: ignore[arg-type]
+            (VocabularyConfig(transplant="pca"), UsageError, "no transplant 'pca'"),  # type: ignore[arg-type]
+            (VocabularyConfig(pad_to_multiple_of=0), UsageError, "multiple of less than 1"),
+            (VocabularyConfig(sparsity=0), UsageError, "at least one embedding"),
         ],
-    )  # fmt: skip
+    )
     def test_what_cannot_be(self, wish: Any, error: Any, match: str, three: list[Any]) -> None:
         """Refused when it is planned, before a weight is read."""
         for checkpoint in three:

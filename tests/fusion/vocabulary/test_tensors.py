@@ -17,9 +17,16 @@ from cogen.errors import CompatibilityError
 from cogen.merging.vocabulary.tensors import layout, sizes
 
 SMALL = {
-    "vocab_size": 96, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None,
-}  # fmt: skip
+    "vocab_size": 96,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": None,
+}
 
 
 def headers(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Checkpoint:

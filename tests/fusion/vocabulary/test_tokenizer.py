@@ -11,23 +11,23 @@ from support.tokenizers import OTHER_WORDS, TEXTS, bytewise, pieces, special, wo
 
 from cogen.checkpoints.load import load_tokenizer
 from cogen.errors import CompatibilityError
-from cogen.merging.vocabulary.mapping import Target, make_target
-from cogen.merging.vocabulary.request import TokenWish, VocabularyWish
-from cogen.merging.vocabulary.tokenizer import copy_tokenizer, refuse_appending, write_appended
+from cogen.merging.vocabulary.mapping import TargetVocabulary, make_target
+from cogen.merging.vocabulary.request import TokenSource, VocabularyConfig
+from cogen.merging.vocabulary.tokenizer import check_extendable, copy_tokenizer, write_appended
 from cogen.merging.vocabulary.tokens import read_tokens
 
 CHAT = [special("<|im_start|>"), special("<|im_end|>")]
 
 
-def union(folder: Path, *tokenizers: Any, wish: VocabularyWish | None = None) -> tuple[Any, Target]:
+def union(folder: Path, *tokenizers: Any, wish: VocabularyConfig | None = None) -> tuple[Any, TargetVocabulary]:
     """Of the first and all others; loaded by transformers."""
     tokens = []
     for i, tokenizer in enumerate(tokenizers):
         tokenizer.save_pretrained(folder / f"{i}")
         tokens.append(read_tokens(folder / f"{i}"))
     rows = [max(own.ids.values()) + 1 for own in tokens]
-    target = make_target(wish or VocabularyWish(), tokens, rows, 0)
-    refuse_appending(tokens[0], target.appended)
+    target = make_target(wish or VocabularyConfig(), tokens, rows, 0)
+    check_extendable(tokens[0], target.appended)
     (folder / "out").mkdir()
     write_appended(tokens[0], target.appended, folder / "out")
     return load_tokenizer(folder / "out"), target
@@ -104,7 +104,7 @@ def test_of_three(tmp_path: Path) -> None:
 
 def test_a_wished_token_is_added(tmp_path: Path) -> None:
     """With the flags of a model that has it, else as an ordinary added token; also to the base's tokenizer."""
-    wish = VocabularyWish("base", {"<|im_end|>": TokenWish(1), "<new>": TokenWish("zero"), "the": TokenWish(1)})
+    wish = VocabularyConfig("base", {"<|im_end|>": TokenSource(1), "<new>": TokenSource("zero"), "the": TokenSource(1)})
     found, target = union(tmp_path, bytewise(), bytewise(added=CHAT), wish=wish)
     assert [(e.id, e.token) for e in target.appended] == [(300, "<|im_end|>"), (301, "<new>")]
     assert found("a<|im_end|>b<new>").input_ids == [65, 300, 66, 301]
@@ -124,7 +124,7 @@ def test_settings_declare_the_new_tokens(tmp_path: Path) -> None:
     tokens = read_tokens(tmp_path / "own")
     second = bytewise(added=CHAT)
     second.save_pretrained(tmp_path / "other")
-    target = make_target(VocabularyWish(), [tokens, read_tokens(tmp_path / "other")], [301, 302], 0)
+    target = make_target(VocabularyConfig(), [tokens, read_tokens(tmp_path / "other")], [301, 302], 0)
     (tmp_path / "out").mkdir()
     write_appended(tokens, target.appended, tmp_path / "out")
     found = load_tokenizer(tmp_path / "out")

@@ -48,8 +48,9 @@ def test_tokens_of_the_settings_alone_count(tmp_path: Path) -> None:
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     flags = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
     settings["added_tokens_decoder"] = {
-        "0": {"content": "<|endoftext|>", **flags}, "300": {"content": "<|x|>", **flags},
-    }  # fmt: skip
+        "0": {"content": "<|endoftext|>", **flags},
+        "300": {"content": "<|x|>", **flags},
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     found = read_tokens(folder)
     assert found.ids == load_tokenizer(folder).get_vocab()

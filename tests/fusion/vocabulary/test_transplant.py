@@ -14,7 +14,7 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import open_folder
 from cogen.errors import CompatibilityError
-from cogen.merging.vocabulary import TokenWish, VocabularyWish, plan_vocabulary
+from cogen.merging.vocabulary import TokenSource, VocabularyConfig, plan_vocabulary
 
 START, END = special("<|im_start|>"), special("<|im_end|>")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -39,7 +39,7 @@ class TestTransplant:
 
     def test_mean(self, three: list[Any], rows_of: Any) -> None:
         """Of its own tokens."""
-        new = rows_of(three, VocabularyWish(transplant="mean"), 0, base=0)
+        new = rows_of(three, VocabularyConfig(transplant="mean"), 0, base=0)
         wanted = embedding(three[0]).mean(dim=0).expand(3, -1)
         torch.testing.assert_close(new[300:], wanted, rtol=1e-12, atol=1e-14)
 
@@ -48,7 +48,7 @@ class TestTransplant:
         other = bytewise(OTHER_WORDS, size=310, added=["the grid"])
         models = [model("a", bytewise()), model("b", other)]
         a, tokenizer = embedding(models[0]), load_tokenizer(models[0].folder)
-        new = rows_of(models, VocabularyWish(1, transplant="subword"), 0, base=0)
+        new = rows_of(models, VocabularyConfig(1, transplant="subword"), 0, base=0)
         checked = 0
         for token, id in other.get_vocab().items():
             if token in tokenizer.get_vocab():
@@ -67,7 +67,7 @@ class TestTransplant:
         models = [model("a", bytewise()), model("b", other)]
         vocabulary = bytewise().get_vocab()
         assert token not in vocabulary
-        new = rows_of(models, VocabularyWish(1, transplant="subword"), 0)
+        new = rows_of(models, VocabularyConfig(1, transplant="subword"), 0)
         wanted = embedding(models[0])[[vocabulary[letter] for letter in token]].mean(dim=0)
         torch.testing.assert_close(new[other.get_vocab()[token]], wanted, rtol=1e-14, atol=1e-15)
 
@@ -75,7 +75,7 @@ class TestTransplant:
         """``Ġeigenvalue`` in SentencePiece's letters, no second space in front, and none where there was none."""
         ours, theirs = pieces("bpe", ["eigen", "value", "the"]), bytewise(OTHER_WORDS, size=330)
         models = [model("a", ours), model("b", theirs)]
-        new = rows_of(models, VocabularyWish(1, transplant="subword"), 0)
+        new = rows_of(models, VocabularyConfig(1, transplant="subword"), 0)
         ids = [piece.id for piece in ours.backend_tokenizer.model.tokenize("▁eigenvalue")]
         assert ours.convert_ids_to_tokens(ids)[0].startswith("▁")
         wanted = embedding(models[0])[ids].mean(dim=0)
@@ -99,16 +99,16 @@ class TestTransplant:
         file = models[1].folder / "model.safetensors"
         save_file(load_file(file) | {EMBEDDING: (truth @ turn).float()}, file)
         models[1] = open_folder(models[1].folder)
-        new = rows_of(models, VocabularyWish(transplant="omp"), 0)
+        new = rows_of(models, VocabularyConfig(transplant="omp"), 0)
         torch.testing.assert_close(new[:301], truth[:301], rtol=0, atol=1e-15)
         torch.testing.assert_close(new[301], truth[301], rtol=0, atol=1e-4)  # the donor is stored in float32
-        one = rows_of(models, VocabularyWish(transplant="omp", sparsity=1), 0)
+        one = rows_of(models, VocabularyConfig(transplant="omp", sparsity=1), 0)
         torch.testing.assert_close(one[300], a[7], rtol=1e-6, atol=1e-7)
         assert (one[301] - truth[301]).norm() > 0.1
 
     def test_omp_takes_the_bases_tokens_from_the_base(self, three: list[Any], rows_of: Any) -> None:
         """A donor is one model: the base if it has the token, else the first."""
-        new = rows_of(three, VocabularyWish(transplant="omp", sparsity=1), 0, base=2)
+        new = rows_of(three, VocabularyConfig(transplant="omp", sparsity=1), 0, base=2)
         b, c = embedding(three[1]), embedding(three[2])
         a = embedding(three[0])
 
@@ -121,7 +121,7 @@ class TestTransplant:
 
     def test_wishes_win(self, three: list[Any], rows_of: Any) -> None:
         """A token with a source of its own is not made."""
-        wish = VocabularyWish(tokens={"<|im_end|>": TokenWish(2)}, transplant="mean")
+        wish = VocabularyConfig(tokens={"<|im_end|>": TokenSource(2)}, transplant="mean")
         assert torch.equal(rows_of(three, wish, 0)[301], embedding(three[2])[300])
 
     def test_other_widths(self, model: Any, rows_of: Any) -> None:
@@ -129,9 +129,9 @@ class TestTransplant:
         narrow = model("b", bytewise(added=[START]), hidden_size=16)
         models = [model("a", bytewise()), narrow]
         with pytest.raises(CompatibilityError, match="of width 16 in b and 32 here"):
-            rows_of(models, VocabularyWish(1), 0)
+            rows_of(models, VocabularyConfig(1), 0)
         for transplant in ("mean", "subword", "omp"):
-            assert rows_of(models, VocabularyWish(1, transplant=transplant), 0).shape == (301, 32)
+            assert rows_of(models, VocabularyConfig(1, transplant=transplant), 0).shape == (301, 32)
 
     def test_nothing_in_common(self, model: Any) -> None:
         """Sparse combinations need shared tokens."""
@@ -144,4 +144,4 @@ class TestTransplant:
 
         pair = [model("a", words("x", "y")), model("b", words("z", "w"))]
         with OpenFiles() as files, pytest.raises(CompatibilityError, match="a and b have no token in common"):
-            plan_vocabulary(pair, VocabularyWish(1, transplant="omp"), files)
+            plan_vocabulary(pair, VocabularyConfig(1, transplant="omp"), files)

@@ -32,7 +32,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Group:
+class BarGroup:
     label: str
     note: str
     y: float
@@ -50,7 +50,7 @@ class Whiskers:
     bottom: float
     zero: float
     ticks: tuple[Tick, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[BarGroup, ...]
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,17 @@ def whiskers(groups: Sequence[tuple[str, str, Sequence[Point]]], unit: str = " %
         height = row * len(points) + gap
         marks = tuple(
             Mark(
-                p.kind, y + gap / 2 + row * (i + 0.5), x(p.gain), None if p.low is None else x(p.low),
-                None if p.high is None else x(p.high), p.text, p.hint,
+                p.kind,
+                y + gap / 2 + row * (i + 0.5),
+                x(p.gain),
+                None if p.low is None else x(p.low),
+                None if p.high is None else x(p.high),
+                p.text,
+                p.hint,
             )
             for i, p in enumerate(points)
-        )  # fmt: skip
-        drawn.append(Group(label, note, y + height / 2, y, height, marks))
+        )
+        drawn.append(BarGroup(label, note, y + height / 2, y, height, marks))
         y += height
     ticks = tuple(Tick(x(value / 100), f"{value:g}{unit}".replace("-", "−")) for value in values)
     return Whiskers(WIDTH, y + 30, left, right, y, x(0.0), ticks, tuple(drawn))
@@ -134,9 +139,15 @@ def lineage(
     middle = (height - 70) / 2
     start = Node(2, middle, 220, 70, clip(base[0], 23), tuple(clip(t, 28) for t in base[1]), "base", base[0])
     end = Node(
-        WIDTH - 202, middle, 200, 70, clip(composite[0], 20), tuple(clip(t, 25) for t in composite[1]), "composite",
+        WIDTH - 202,
+        middle,
+        200,
+        70,
+        clip(composite[0], 20),
+        tuple(clip(t, 25) for t in composite[1]),
+        "composite",
         " · ".join((composite[0], *composite[1])),
-    )  # fmt: skip
+    )
     nodes, paths = [], []
     for i, (title, lines) in enumerate(experts):
         short = tuple(clip(line, 34) for line in lines)

@@ -27,7 +27,7 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Map:
+class UsageMap:
     """Of one text: columns are layers, rows are experts; ``size`` is that of a cell (width, height)."""
 
     title: str
@@ -42,7 +42,7 @@ class Map:
 
 
 @dataclass(frozen=True)
-class Loss:
+class LossView:
     """What a text loses without one expert: the change of bits per byte against the whole mixture, in words."""
 
     value: str
@@ -54,9 +54,9 @@ class Loss:
 @dataclass(frozen=True)
 class View:
     facts: tuple[tuple[str, str], ...]
-    maps: tuple[Map, ...]
+    maps: tuple[UsageMap, ...]
     heads: tuple[str, ...]
-    losses: tuple[tuple[str, tuple[Loss, ...]], ...]
+    losses: tuple[tuple[str, tuple[LossView, ...]], ...]
 
 
 def mixture(plan: Plan, insight: Insight | None) -> View | None:
@@ -82,7 +82,7 @@ def mixture(plan: Plan, insight: Insight | None) -> View | None:
     return View(facts, maps, heads, losses)
 
 
-def _map(used: Usage, slots: Sequence[str], named: dict[str, str]) -> Map:
+def _map(used: Usage, slots: Sequence[str], named: dict[str, str]) -> UsageMap:
     left, right, row, top = 190.0, WIDTH - 60.0, 20.0, 6.0
     layers = len(used.weight)
     cell = (right - left) / layers
@@ -101,15 +101,22 @@ def _map(used: Usage, slots: Sequence[str], named: dict[str, str]) -> Map:
     ticks = tuple(charts.Tick(left + (i + 0.5) * cell, str(i)) for i in range(0, layers, step))
     owner, _, suite = used.column.partition("/")
     title = named.get(owner, owner)
-    return Map(
-        title, f"{suite}, {used.tokens:,} tokens", WIDTH, bottom + 22, (round(cell - 1, 2), row - 1.5), tuple(names),
-        tuple(shares), tuple(patches), ticks,
-    )  # fmt: skip
+    return UsageMap(
+        title,
+        f"{suite}, {used.tokens:,} tokens",
+        WIDTH,
+        bottom + 22,
+        (round(cell - 1, 2), row - 1.5),
+        tuple(names),
+        tuple(shares),
+        tuple(patches),
+        ticks,
+    )
 
 
 def _losses(
     insight: Insight, named: dict[str, str]
-) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[Loss, ...]], ...]]:
+) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[LossView, ...]], ...]]:
     matrix = insight.contributions
     if matrix is None:
         return (), ()
@@ -125,7 +132,7 @@ def _losses(
             tone = "better" if against.gain >= 0 else "worse"
             sure = "" if against.verdict != "same" else "≈ "
             hint = f"{column} without {named.get(id, id)}: {said} than with it, {against.n} documents"
-            cells.append(Loss(sure + said, tone, round(0.08 + 0.6 * abs(against.gain) / largest, 3), hint))
+            cells.append(LossView(sure + said, tone, round(0.08 + 0.6 * abs(against.gain) / largest, 3), hint))
         rows.append((f"without {named.get(id, id)}", tuple(cells)))
     heads = tuple(named.get(column.partition("/")[0], column) for column in matrix.columns)
     return heads, tuple(rows)

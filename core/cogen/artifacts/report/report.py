@@ -68,8 +68,12 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "thousands": thousands, "size": size, "duration": duration, "percent": summary.percent, "share": share,
-    }  # fmt: skip
+        "thousands": thousands,
+        "size": size,
+        "duration": duration,
+        "percent": summary.percent,
+        "share": share,
+    }
     gains = _gains(matrix)
     measured = _measured(matrix, plan, gains)
     cards = {expert.id: expert for expert in experts}
@@ -105,8 +109,19 @@ def _gains(matrix: Matrix | None) -> view.Gains:
 def _measured(matrix: Matrix | None, plan: Plan, gains: view.Gains) -> dict[str, Any]:
     """What only an evaluated composite has; empty values without a matrix."""
     if matrix is None:
-        return {"heads": [], "rows": [], "whiskers": [], "kept": [], "domains": (), "average": None,
-                "general": None, "seconds": 0.0, "tokens": 0, "cached": 0, "cells": 0}  # fmt: skip
+        return {
+            "heads": [],
+            "rows": [],
+            "whiskers": [],
+            "kept": [],
+            "domains": (),
+            "average": None,
+            "general": None,
+            "seconds": 0.0,
+            "tokens": 0,
+            "cached": 0,
+            "cells": 0,
+        }
     found = summary.domains(matrix, gains)
     results = [result for cells in matrix.cells.values() for result in cells.values()]
     return {

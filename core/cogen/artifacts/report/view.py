@@ -35,7 +35,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     kind: str
     title: str
     note: str
@@ -86,7 +86,7 @@ def heads(matrix: Matrix, plan: Plan) -> list[Head]:
     return found
 
 
-def rows(matrix: Matrix, plan: Plan, gains: Gains) -> list[Row]:
+def rows(matrix: Matrix, plan: Plan, gains: Gains) -> list[MatrixRow]:
     """The heat map, in the order of the matrix."""
     named, columns = titles(plan), heads(matrix, plan)
     largest = max([_FULL_COLOUR, *(abs(c.gain) for found in gains.values() for c in found.values())])
@@ -94,12 +94,13 @@ def rows(matrix: Matrix, plan: Plan, gains: Gains) -> list[Row]:
     for row in matrix.rows:
         kind = row if row in (summary.BASE, summary.COMPOSITE) else "expert"
         cells = tuple(
-            None if (result := matrix.get(row, column)) is None
+            None
+            if (result := matrix.get(row, column)) is None
             else _cell(result, gains.get(row, {}).get(column), largest, f"{named.get(row, row)} on {head.title}", row)
             for column, head in zip(matrix.columns, columns, strict=True)
-        )  # fmt: skip
+        )
         note = _notes(plan).get(row, "specialist")
-        drawn.append(Row(kind, named.get(row, row), note, cells))
+        drawn.append(MatrixRow(kind, named.get(row, row), note, cells))
     return drawn
 
 

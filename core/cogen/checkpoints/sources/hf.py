@@ -67,7 +67,7 @@ def fetch(request: Request) -> Path:
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
-    )  # fmt: skip
+    )
 
     request.talk(f"fetching {repo} at {revision[:8]} from the Hub")
     try:

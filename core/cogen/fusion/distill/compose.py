@@ -10,7 +10,7 @@ from cogen.checkpoints.load import load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
 from cogen.files import cache_dir, made_once
-from cogen.fusion.distill.plan import Source
+from cogen.fusion.distill.plan import OpenModel
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
 from cogen.fusion.merge.calibration import calibrated
 from cogen.fusion.merge.outputs import write_composite
@@ -23,7 +23,7 @@ from cogen.merging.lora.merge import write_merged
 from cogen.spec.expert import canonical_digest
 
 
-def composed(source: Source, progress: Any = None) -> Checkpoint:
+def composed(source: OpenModel, progress: Any = None) -> Checkpoint:
     """A plain checkpoint: the base, an expert's own, or what the group's plan builds, kept in the cache."""
     inputs = source.inputs
     if source.plan is None:
@@ -47,7 +47,7 @@ def composed(source: Source, progress: Any = None) -> Checkpoint:
     return open_folder(made_once(cache_dir() / "distill" / f"group-{key[7:39]}", make))
 
 
-def _build(source: Source, inputs: Inputs, part: Any, progress: Any) -> None:
+def _build(source: OpenModel, inputs: Inputs, part: Any, progress: Any) -> None:
     plan = source.plan
     assert plan is not None
     method = find_method(inputs.host, plan.method)
@@ -60,12 +60,18 @@ def _build(source: Source, inputs: Inputs, part: Any, progress: Any) -> None:
     inputs = calibrated(plan, inputs, method, progress)
     choice, _ = search(plan, inputs, method, progress)
     write_composite(
-        plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters}, part,
-        grams=inputs.grams, lexicon=inputs.lexicon,
-    )  # fmt: skip
+        plan,
+        inputs.base,
+        list(inputs.experts.values()),
+        method,
+        {"scale": choice.scale, **choice.parameters},
+        part,
+        grams=inputs.grams,
+        lexicon=inputs.lexicon,
+    )
 
 
-def model_of(source: Source, dtype: str, progress: Any = None) -> tuple[str, Callable[[], Any]]:
+def model_of(source: OpenModel, dtype: str, progress: Any = None) -> tuple[str, Callable[[], Any]]:
     """Digest of a group's model, and what loads it."""
     inputs = source.inputs
     if source.plan is None and inputs.experts:
@@ -78,7 +84,7 @@ def model_of(source: Source, dtype: str, progress: Any = None) -> tuple[str, Cal
     return model_digest(whole), lambda: load_model(whole, dtype)
 
 
-def teacher_of(source: Source, progress: Any = None) -> LocalTeacher:
+def teacher_of(source: OpenModel, progress: Any = None) -> LocalTeacher:
     """The group's model as a teacher, in bfloat16."""
     digest, load = model_of(source, "bfloat16", progress)
     return LocalTeacher(load, source.tokenizer, digest)

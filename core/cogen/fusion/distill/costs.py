@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.plan import Cost, PlannedDistillation, PlannedStage, PlannedSuite
 
 if TYPE_CHECKING:
-    from cogen.fusion.distill.plan import Source
+    from cogen.fusion.distill.plan import OpenModel
 
 #: A dense layer multiplies and adds once a parameter in a forward pass.
 _FORWARD = 2
@@ -44,15 +44,20 @@ def seconds(parameters: int, tokens: int, each: int) -> float:
     return round(each * parameters * tokens / (flops() * _EFFICIENCY), 1)
 
 
-def bytes_a_token(wanted: Wanted) -> int:
+def bytes_a_token(wanted: TeacherStatistics) -> int:
     """Of the teacher cache."""
     return 2 * wanted.logprob + 2 * wanted.boundary + 2 * wanted.top + round(2.4 * wanted.sparse)
 
 
 def stages(
-    plan: PlannedDistillation, pivot: Source, teachers: Sequence[Source], read: int, wanted: Wanted,
-    suites: Sequence[PlannedSuite], level: str,
-) -> list[PlannedStage]:  # fmt: skip
+    plan: PlannedDistillation,
+    pivot: OpenModel,
+    teachers: Sequence[OpenModel],
+    read: int,
+    wanted: TeacherStatistics,
+    suites: Sequence[PlannedSuite],
+    level: str,
+) -> list[PlannedStage]:
     """In the order in which they are done.
 
     :param read: tokens that every teacher reads, in the pivot's tokenizer.
@@ -62,15 +67,25 @@ def stages(
         if source.plan is not None:
             cost = source.plan.cost
             tokens = cost.search_tokens + cost.routing_tokens
-            found.append(PlannedStage(
-                stage="compose", what=told.name, tokens=tokens, bytes=cost.output_bytes,
-                seconds=seconds(told.parameters, tokens, _FORWARD),
-            ))  # fmt: skip
+            found.append(
+                PlannedStage(
+                    stage="compose",
+                    what=told.name,
+                    tokens=tokens,
+                    bytes=cost.output_bytes,
+                    seconds=seconds(told.parameters, tokens, _FORWARD),
+                )
+            )
     for told in plan.teachers:
-        found.append(PlannedStage(
-            stage="score", what=told.name, tokens=read, seconds=seconds(told.parameters, read, _FORWARD),
-            bytes=read * bytes_a_token(wanted),
-        ))  # fmt: skip
+        found.append(
+            PlannedStage(
+                stage="score",
+                what=told.name,
+                tokens=read,
+                seconds=seconds(told.parameters, read, _FORWARD),
+                bytes=read * bytes_a_token(wanted),
+            )
+        )
     wish: Distillation = plan.settings
     once = seconds(plan.pivot.parameters, plan.tokens, _TRAIN[wish.mode])
     found.append(PlannedStage(stage="control", what=plan.pivot.name, tokens=plan.tokens, seconds=once))
@@ -88,7 +103,7 @@ def stages(
     return found
 
 
-def cost_of(steps: Sequence[PlannedStage], pivot: Source, teachers: Sequence[Source], wish: Distillation) -> Cost:
+def cost_of(steps: Sequence[PlannedStage], pivot: OpenModel, teachers: Sequence[OpenModel], wish: Distillation) -> Cost:
     """The plan's sums: tokens by purpose, bytes on disk, and the largest model's memory while it trains or reads."""
     from cogen.fusion.distill.plan import parameters_of
 

@@ -13,7 +13,7 @@ from cogen.spec.model import BaseRef
 
 
 @dataclass(frozen=True)
-class Group:
+class ModelGroup:
     """Experts that become one model: of one base and one tokenizer. None: the base itself.
 
     :param base: what they descend from; of an expert from scratch, the expert's own weights.
@@ -29,14 +29,14 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Cast:
+class Roles:
     """Who learns, and who teaches."""
 
-    pivot: Group
-    teachers: tuple[Group, ...]
+    pivot: ModelGroup
+    teachers: tuple[ModelGroup, ...]
 
 
-def cast(chosen: Sequence[Expert], wish: Distillation, *, alone: bool = False) -> Cast:
+def cast(chosen: Sequence[Expert], wish: Distillation, *, alone: bool = False) -> Roles:
     """The pivot and its teachers.
 
     :param alone: it needs none.
@@ -45,9 +45,9 @@ def cast(chosen: Sequence[Expert], wish: Distillation, *, alone: bool = False) -
     """
     groups = _grouped(chosen, apart=wish.groups == "apart")
     if isinstance(wish.pivot, BaseRef):
-        pivot = Group(wish.pivot.name, (), wish.pivot)
+        pivot = ModelGroup(wish.pivot.name, (), wish.pivot)
     elif wish.pivot in BASES:
-        pivot = Group(wish.pivot, (), BASES[wish.pivot][0])
+        pivot = ModelGroup(wish.pivot, (), BASES[wish.pivot][0])
     elif wish.pivot is not None:
         found = [group for group in groups if wish.pivot in group.ids]
         if not found:
@@ -62,10 +62,10 @@ def cast(chosen: Sequence[Expert], wish: Distillation, *, alone: bool = False) -
             f"{', '.join(pivot.ids)} are of one base, so they become one model and nobody is left to teach it",
             hint='merge or stack them (--strategy merge, --strategy moe), or let them teach apart: groups = "apart"',
         )
-    return Cast(pivot, teachers)
+    return Roles(pivot, teachers)
 
 
-def _grouped(chosen: Sequence[Expert], *, apart: bool) -> list[Group]:
+def _grouped(chosen: Sequence[Expert], *, apart: bool) -> list[ModelGroup]:
     parts: dict[tuple[str, ...], list[Expert]] = {}
     for expert in chosen:
         spec = expert.spec
@@ -75,7 +75,7 @@ def _grouped(chosen: Sequence[Expert], *, apart: bool) -> list[Group]:
     for experts in parts.values():
         # A model that others descend from adds nothing to them.
         grown = [expert for expert in experts if expert.spec.model.relation != "scratch"] or experts[:1]
-        found.append(Group(" + ".join(expert.id for expert in grown), tuple(grown), _base(grown[0])))
+        found.append(ModelGroup(" + ".join(expert.id for expert in grown), tuple(grown), _base(grown[0])))
     return found
 
 

@@ -15,13 +15,13 @@ from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import calibration_texts, general_suites, suites_of
-from cogen.fusion.compatible import license_of, refuse_forbidden
+from cogen.fusion.compatible import check_licenses, license_of
 from cogen.fusion.costs import planned_suites
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.costs import cost_of, stages
-from cogen.fusion.distill.groups import Cast, Group, cast
+from cogen.fusion.distill.groups import ModelGroup, Roles, cast
 from cogen.fusion.distill.losses.names import PREFERENCES
-from cogen.fusion.distill.losses.registry import needs_of, refuse_parameters
+from cogen.fusion.distill.losses.registry import check_parameters, needs_of
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import to_read
 from cogen.fusion.distill.student.preference.pairs import read_preferences
@@ -38,16 +38,16 @@ DEFAULT = "alm"
 
 
 @dataclass(frozen=True)
-class Source:
+class OpenModel:
     """A group's experts, opened, and the plan that makes them one model where they are several."""
 
-    group: Group
+    group: ModelGroup
     tokenizer: Any
     tokenizer_digest: str
     plan: Plan | None
     inputs: Inputs
 
-    def alone(self, id: str, expert: Checkpoint) -> Source:
+    def alone(self, id: str, expert: Checkpoint) -> OpenModel:
         """One of its experts, as a group of its own."""
         only = replace(self.inputs, experts={id: expert})
         return replace(self, plan=None, inputs=only)
@@ -58,8 +58,8 @@ class DistillInputs:
     """What a plan talks about, opened. ``common`` is as of any plan: its base is the pivot's."""
 
     common: Inputs
-    pivot: Source
-    teachers: tuple[Source, ...]
+    pivot: OpenModel
+    teachers: tuple[OpenModel, ...]
     items: Sequence[Item]
 
 
@@ -72,8 +72,8 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
     chosen = chosen_experts(host, recipe)
     wish = recipe.distill
     parts = cast(chosen, wish, alone=method == "dpo")
-    _refuse_weights(recipe, parts)
-    refuse_forbidden(chosen)
+    _check_weights(recipe, parts)
+    check_licenses(chosen)
     items, notes = learned(chosen, recipe, method)
     sources = [_open(host, group, recipe, talk) for group in (parts.pivot, *parts.teachers)]
     pivot, teachers = sources[0], sources[1:]
@@ -121,7 +121,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
     return reviewed(host, plan), DistillInputs(common, pivot, tuple(teachers), items)
 
 
-def _why(parts: Cast, wish: Distillation) -> str:
+def _why(parts: Roles, wish: Distillation) -> str:
     if not parts.teachers:
         return f"{parts.pivot.name} learns from preferences alone"
     ids = ", ".join(group.name for group in parts.teachers)
@@ -132,14 +132,14 @@ def _why(parts: Cast, wish: Distillation) -> str:
 def _method(recipe: FuseRecipe) -> str:
     fields = recipe.model_fields_set
     method = recipe.method if "method" in fields else DEFAULT
-    refuse_parameters(method, recipe.parameters)
+    check_parameters(method, recipe.parameters)
     for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
             raise UsageError(f"{name} is not for strategy distill", hint="leave it out, or name another strategy")
     return method
 
 
-def _refuse_weights(recipe: FuseRecipe, parts: Cast) -> None:
+def _check_weights(recipe: FuseRecipe, parts: Roles) -> None:
     for group in (parts.pivot, *parts.teachers):
         for id in group.ids:
             if not isinstance(recipe.wish(id).weight, int | float):
@@ -177,7 +177,7 @@ def learned(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) -> tuple[
     return [*items, *(Item(answer=text) for text in calibration_texts())], tuple(notes)
 
 
-def _open(host: Host, group: Group, recipe: FuseRecipe, talk: Talk) -> Source:
+def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, talk: Talk) -> OpenModel:
     """A group as one model: with a plan of its own where it has several experts."""
     if len(group.experts) > 1:
         stacked = recipe.distill.groups == "moe"
@@ -190,17 +190,17 @@ def _open(host: Host, group: Group, recipe: FuseRecipe, talk: Talk) -> Source:
             scale=1 / len(group.experts) if level == "none" and not stacked else None,
         )
         plan, inputs = make_plan(host, sub, talk=talk)
-        return Source(group, inputs.tokenizer, plan.tokenizer_digest, plan, inputs)
+        return OpenModel(group, inputs.tokenizer, plan.tokenizer_digest, plan, inputs)
     base: Checkpoint = open_weights(group.base, talk=talk)
     tokenizer, experts = None, {}
     for expert in group.experts:
         experts[expert.id] = open_weights(expert.spec.model, talk=talk)
         tokenizer = load_expert_tokenizer(host, expert.spec, experts[expert.id])
     tokenizer = tokenizer or load_tokenizer(base.folder)
-    return Source(group, tokenizer, tokenizer_digest(tokenizer), None, Inputs(host, base, experts, tokenizer, []))
+    return OpenModel(group, tokenizer, tokenizer_digest(tokenizer), None, Inputs(host, base, experts, tokenizer, []))
 
 
-def _teacher(source: Source, recipe: FuseRecipe) -> PlannedTeacher:
+def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
     weights = [float(recipe.wish(id).weight) for id in source.group.ids]  # type: ignore[arg-type]
     return PlannedTeacher(
         name=source.group.name,
@@ -212,7 +212,7 @@ def _teacher(source: Source, recipe: FuseRecipe) -> PlannedTeacher:
     )
 
 
-def parameters_of(source: Source) -> int:
+def parameters_of(source: OpenModel) -> int:
     """Of the model that teaches or learns, all of them."""
     if source.plan is not None and source.plan.mixture is not None:
         return source.plan.mixture.parameters

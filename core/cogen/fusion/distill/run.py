@@ -24,10 +24,10 @@ from cogen.fusion.distill.alignment.align import align
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.corpus import Batches, Teaching, Told, bits_per_byte, to_read
+from cogen.fusion.distill.student.corpus import Batches, CachedStatistics, TeacherView, bits_per_byte, to_read
 from cogen.fusion.distill.student.launch import launched, launcher, training_dtype
 from cogen.fusion.distill.teachers.cache import build
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.texts import Item, texts_digest
 from cogen.fusion.merge.outputs import copy_companions
@@ -36,7 +36,7 @@ from cogen.spec.expert import canonical_digest
 from cogen.training.trainer import Report
 
 if TYPE_CHECKING:
-    from cogen.fusion.distill.student.trainer import Lesson
+    from cogen.fusion.distill.student.trainer import LossTerm
 
 #: Raised when the same settings would train another model.
 _VERSION = 1
@@ -45,7 +45,7 @@ _LISTENING = 3
 
 
 @dataclass(frozen=True)
-class Mentor:
+class LoadedTeacher:
     """A teacher and its weight."""
 
     name: str
@@ -54,7 +54,7 @@ class Mentor:
 
 
 @dataclass(frozen=True)
-class School:
+class DistillRun:
     """A pivot and what it learns from.
 
     :param pivot: a plain checkpoint folder.
@@ -84,15 +84,19 @@ class School:
         return [_VERSION, model_digest(self.pivot), self.tokenizer_digest, texts_digest(self.items), wish, *launched]
 
 
-def encoders(school: School) -> tuple[Encoder, list[Encoded]]:
+def encoders(school: DistillRun) -> tuple[Encoder, list[Encoded]]:
     """The pivot's encoder, and every text as the pivot reads it."""
     encoder = Encoder(school.tokenizer)
     return encoder, encoder.encode(school.items, school.wish.max_length)
 
 
 def score(
-    school: School, mentor: Mentor, wanted: Wanted, progress: Any = None, read: Sequence[int] | None = None
-) -> Teaching:
+    school: DistillRun,
+    mentor: LoadedTeacher,
+    wanted: TeacherStatistics,
+    progress: Any = None,
+    read: Sequence[int] | None = None,
+) -> TeacherView:
     """What a teacher says of the texts, from the cache where it said so before. It teaches all of them.
 
     :param read: places of those that it reads; left out, all.
@@ -102,15 +106,18 @@ def score(
     if progress:
         progress.describe(f"{mentor.name} reads the texts")
     cache = build(
-        mentor.teacher, [encoded[index] for index in read], wanted,
-        texts_digest=texts_digest([school.items[index] for index in read]), max_length=school.wish.max_length,
+        mentor.teacher,
+        [encoded[index] for index in read],
+        wanted,
+        texts_digest=texts_digest([school.items[index] for index in read]),
+        max_length=school.wish.max_length,
         progress=progress,
-    )  # fmt: skip
-    told = Told.of(read, cache)
-    return Teaching(mentor.name, encoded, told, [index in told for index in range(len(encoded))])
+    )
+    told = CachedStatistics.of(read, cache)
+    return TeacherView(mentor.name, encoded, told, [index in told for index in range(len(encoded))])
 
 
-def shared(teachings: Sequence[Teaching], wish: Distillation) -> list[Teaching]:
+def assign_teachers(teachings: Sequence[TeacherView], wish: Distillation) -> list[TeacherView]:
     """Who teaches which text; see :class:`Distillation`."""
     if wish.mix == "static" or len(teachings) < 2:
         return list(teachings)
@@ -126,30 +133,34 @@ def shared(teachings: Sequence[Teaching], wish: Distillation) -> list[Teaching]:
 
 
 @dataclass(frozen=True)
-class Method:
+class DistillMethod:
     """A loss, or several joined by "+", and its parameters."""
 
     name: str
     parameters: Mapping[str, float] = field(default_factory=dict)
 
 
-def control(school: School, report: Report) -> Path:
+def train_control(school: DistillRun, report: Report) -> Path:
     """The pivot after the same texts and steps with the language model's loss alone."""
     return _taught(school, "control", [], [], None, report)
 
 
-def taught(school: School, mentors: Sequence[Mentor], method: Method, report: Report, progress: Any = None) -> Path:
+def distill(
+    school: DistillRun, mentors: Sequence[LoadedTeacher], method: DistillMethod, report: Report, progress: Any = None
+) -> Path:
     """The pivot after its lessons: a plain checkpoint folder in the cache."""
     wish = school.wish
     if wish.arrangement == "pairwise" and len(mentors) > 1:
-        parts = [taught(school, [mentor], method, report, progress) for mentor in mentors]
+        parts = [distill(school, [mentor], method, report, progress) for mentor in mentors]
         return _averaged(school, parts, [mentor.weight for mentor in mentors])
     weights = [mentor.weight for mentor in mentors]
     key = [_LISTENING, weights, wish.mix if len(mentors) > 1 else "", wish.strength]
     return _taught(school, "student", key, mentors, method, report, progress)
 
 
-def preferred(school: School, mentors: Sequence[Mentor], method: Method, report: Report, progress: Any = None) -> Path:
+def train_preferences(
+    school: DistillRun, mentors: Sequence[LoadedTeacher], method: DistillMethod, report: Report, progress: Any = None
+) -> Path:
     """The pivot after it learned to prefer: its items are all better answers, then all worse ones.
 
     Method dpo listens to no teacher; infifpo to their clipped fusion (:mod:`.preference.loss`).
@@ -166,8 +177,11 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
             lambda: load_model(school.pivot, "bfloat16"), school.tokenizer, model_digest(school.pivot)
         )
         columns = [
-            [mean_logprob(said) for said in score(school, mentor, Wanted(logprob=True), progress).statistics.values()]
-            for mentor in [*mentors, Mentor("the pivot as it is", initial)]
+            [
+                mean_logprob(said)
+                for said in score(school, mentor, TeacherStatistics(logprob=True), progress).statistics.values()
+            ]
+            for mentor in [*mentors, LoadedTeacher("the pivot as it is", initial)]
         ]
         said = np.array(columns).T
         batches = PreferenceBatches(texts[:half], texts[half:], (said[:half], said[half:]), school.padding, school.wish)
@@ -178,19 +192,26 @@ def preferred(school: School, mentors: Sequence[Mentor], method: Method, report:
 
 
 def _taught(
-    school: School, kind: str, key: list[Any], mentors: Sequence[Mentor], method: Method | None, report: Report,
+    school: DistillRun,
+    kind: str,
+    key: list[Any],
+    mentors: Sequence[LoadedTeacher],
+    method: DistillMethod | None,
+    report: Report,
     progress: Any = None,
-) -> Path:  # fmt: skip
+) -> Path:
     def train(run: Path) -> Any:
         from cogen.fusion.distill.student.trainer import student_trainer, teach
 
         encoder, texts = encoders(school)
-        teachings: list[Teaching] = []
-        lessons: list[Lesson] = []
+        teachings: list[TeacherView] = []
+        lessons: list[LossTerm] = []
         if method is not None:
             wanted = needs_of(method.name, method.parameters)
             read = to_read(texts, school.wish)
-            teachings = shared([score(school, mentor, wanted, progress, read) for mentor in mentors], school.wish)
+            teachings = assign_teachers(
+                [score(school, mentor, wanted, progress, read) for mentor in mentors], school.wish
+            )
             lessons = _lessons(encoder, texts, mentors, teachings, method)
         batches = Batches(texts, teachings, school.padding, school.wish)
         if launcher():
@@ -202,9 +223,13 @@ def _taught(
 
 
 def _trained(
-    school: School, kind: str, key: list[Any], mentors: Sequence[Mentor], method: Method | None,
+    school: DistillRun,
+    kind: str,
+    key: list[Any],
+    mentors: Sequence[LoadedTeacher],
+    method: DistillMethod | None,
     train: Callable[[Path], Any],
-) -> Path:  # fmt: skip
+) -> Path:
     """A trained pivot in the cache. ``train`` is given the folder of its checkpoints, which a killed run left there.
 
     :param key: what decides it beside school, teachers and method.
@@ -222,12 +247,16 @@ def _trained(
 
 
 def _lessons(
-    student: Encoder, texts: Sequence[Encoded], mentors: Sequence[Mentor], teachings: Sequence[Teaching], method: Method
-) -> list[Lesson]:
-    from cogen.fusion.distill.student.trainer import Lesson
+    student: Encoder,
+    texts: Sequence[Encoded],
+    mentors: Sequence[LoadedTeacher],
+    teachings: Sequence[TeacherView],
+    method: DistillMethod,
+) -> list[LossTerm]:
+    from cogen.fusion.distill.student.trainer import LossTerm
 
     return [
-        Lesson(loss, number, mentor.weight)
+        LossTerm(loss, number, mentor.weight)
         for number, (mentor, teaching) in enumerate(zip(mentors, teachings, strict=True))
         for loss in make_loss(
             method.name, student, mentor.teacher.encoder, method.parameters, beginnings(texts, teaching.encoded)
@@ -261,10 +290,10 @@ def write_student(model: Any, pivot: Checkpoint, folder: Path) -> None:
     copy_companions(pivot.folder, folder)
 
 
-def _averaged(school: School, parts: Sequence[Path], weights: Sequence[float]) -> Path:
+def _averaged(school: DistillRun, parts: Sequence[Path], weights: Sequence[float]) -> Path:
     """Pivot + the weighted mean of the differences, tensor by tensor."""
     from cogen.fusion.merge.outputs import write_outputs
-    from cogen.merging.engine import Engine, Merge, Output
+    from cogen.merging.engine import Engine, Merge, OutputTensor
     from cogen.merging.methods.linear import linear
     from cogen.merging.operands import Stored
 
@@ -275,11 +304,16 @@ def _averaged(school: School, parts: Sequence[Path], weights: Sequence[float]) -
     def make(part: Path) -> None:
         with Engine() as engine:
             outputs = [
-                Output(name, info.dtype, info.shape, Merge(linear, None, tuple(
-                    Stored(engine.files, one, name, one.folder.name) for one in opened
-                ), shares))
+                OutputTensor(
+                    name,
+                    info.dtype,
+                    info.shape,
+                    Merge(
+                        linear, None, tuple(Stored(engine.files, one, name, one.folder.name) for one in opened), shares
+                    ),
+                )
                 for name, info in sorted(opened[0].tensors.items())
-            ]  # fmt: skip
+            ]
             write_outputs(outputs, engine, part)
         copy_companions(school.pivot.folder, part)
 

@@ -94,15 +94,30 @@ def measure_matrix(plan: Plan, inputs: Inputs, composite: Path, progress: Any = 
 
 
 def _run(
-    plan: Plan, inputs: Inputs, row: str, suites: Sequence[BoundSuite], load: Callable[[], Any], digest: str,
-    part: Any, level: Any, progress: Any,
-) -> list[SuiteResult]:  # fmt: skip
+    plan: Plan,
+    inputs: Inputs,
+    row: str,
+    suites: Sequence[BoundSuite],
+    load: Callable[[], Any],
+    digest: str,
+    part: Any,
+    level: Any,
+    progress: Any,
+) -> list[SuiteResult]:
     """Every model reads with its own tokenizer, and all read the documents that the base's would take."""
     tokenizer, own = tokenizer_of(plan, inputs, row)
     return run_suites(
-        load, tokenizer, suites, model_digest=digest, tokenizer_digest=own, part=part, level=level,
-        dtype=plan.eval_dtype, progress=progress, chooser=(inputs.tokenizer, plan.tokenizer_digest),
-    )  # fmt: skip
+        load,
+        tokenizer,
+        suites,
+        model_digest=digest,
+        tokenizer_digest=own,
+        part=part,
+        level=level,
+        dtype=plan.eval_dtype,
+        progress=progress,
+        chooser=(inputs.tokenizer, plan.tokenizer_digest),
+    )
 
 
 def _with(plan: Plan, base: Checkpoint, file: Path) -> Any:

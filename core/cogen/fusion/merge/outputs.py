@@ -14,29 +14,42 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CogenError, CompatibilityError
 from cogen.fusion.merge.shapes import changed_names, extents
 from cogen.fusion.plan import Plan
-from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.method import Method, Operand
 from cogen.merging.operands import Stored
 from cogen.merging.parameters import Layers, for_tensor, resolve
 
 if TYPE_CHECKING:
-    from cogen.fusion.merge.tokenizer import Lexicon
+    from cogen.fusion.merge.tokenizer import CompositeTokenizer
     from cogen.merging.vocabulary import Vocabulary
 
 #: A composite larger than this is written in shards; the Hub's own limit.
 SHARD_BYTES = 5_000_000_000
 #: What a checkpoint folder holds beside weights, as far as the base has it.
 COMPANIONS = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
-)  # fmt: skip
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
 
 
 def planned_outputs(
-    plan: Plan, base: Checkpoint, experts: Sequence[Checkpoint], method: Method, engine: Engine,
-    parameters: Mapping[str, Any] | None = None, grams: Mapping[str, Mapping[str, Any]] | None = None,
+    plan: Plan,
+    base: Checkpoint,
+    experts: Sequence[Checkpoint],
+    method: Method,
+    engine: Engine,
+    parameters: Mapping[str, Any] | None = None,
+    grams: Mapping[str, Mapping[str, Any]] | None = None,
     vocabulary: Vocabulary | None = None,
-) -> list[Output]:  # fmt: skip
+) -> list[OutputTensor]:
     """Every tensor of the composite in the base's stored dtype: merged, or the base's bytes.
 
     :param parameters: wins over the plan's: one point of a search.
@@ -77,7 +90,7 @@ def planned_outputs(
             if method.pairs_with_base(len(operands)):
                 operands, shares = [root, *operands], [1.0, *shares]
             work = Merge(method, None if method.base == "unused" else root, tuple(operands), tuple(shares), settings)
-        outputs.append(Output(name, dtype, shape, work))
+        outputs.append(OutputTensor(name, dtype, shape, work))
     return outputs
 
 
@@ -88,12 +101,14 @@ def _weight(id: str, setting: Any, name: str, position: float) -> float:
     return float(found)
 
 
-def write_candidate(outputs: Sequence[Output], engine: Engine, file: Path) -> None:
+def write_candidate(outputs: Sequence[OutputTensor], engine: Engine, file: Path) -> None:
     """Only the merged tensors, in one file."""
     engine.write([output for output in outputs if isinstance(output.work, Merge)], file)
 
 
-def write_outputs(outputs: Sequence[Output], engine: Engine, folder: Path, shard_bytes: int | None = None) -> None:
+def write_outputs(
+    outputs: Sequence[OutputTensor], engine: Engine, folder: Path, shard_bytes: int | None = None
+) -> None:
     """The weights of a checkpoint folder: one file, or shards with an index.
 
     :raises CogenError: the disk is full, or cannot be written to.
@@ -121,10 +136,18 @@ def write_outputs(outputs: Sequence[Output], engine: Engine, folder: Path, shard
 
 
 def write_composite(
-    plan: Plan, base: Checkpoint, experts: Sequence[Checkpoint], method: Method, parameters: Mapping[str, Any],
-    folder: Path, *, grams: Mapping[str, Mapping[str, Any]] | None = None, threads: int | None = None,
-    progress: Any = None, lexicon: Lexicon | None = None,
-) -> None:  # fmt: skip
+    plan: Plan,
+    base: Checkpoint,
+    experts: Sequence[Checkpoint],
+    method: Method,
+    parameters: Mapping[str, Any],
+    folder: Path,
+    *,
+    grams: Mapping[str, Mapping[str, Any]] | None = None,
+    threads: int | None = None,
+    progress: Any = None,
+    lexicon: CompositeTokenizer | None = None,
+) -> None:
     """A plain checkpoint: weights, config, tokenizer. ``folder`` exists and is empty.
 
     :param lexicon: of the plan's inputs; None: vocabulary and chat template are the base's.
@@ -154,9 +177,9 @@ def _full(folder: Path, needed: int) -> CogenError:
     )
 
 
-def _shards(outputs: Sequence[Output], limit: int) -> list[list[Output]]:
+def _shards(outputs: Sequence[OutputTensor], limit: int) -> list[list[OutputTensor]]:
     """In the order of names; a tensor larger than the limit has a shard to itself."""
-    shards: list[list[Output]] = [[]]
+    shards: list[list[OutputTensor]] = [[]]
     room = limit
     for output in sorted(outputs, key=lambda output: output.name):
         if shards[-1] and output.nbytes > room:

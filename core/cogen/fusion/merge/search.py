@@ -21,14 +21,14 @@ from cogen.merging.methods.greedy_soup import greedy
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenSettings:
     """What to build: the scale, and what else was chosen; a weight is called ``weight.ID``."""
 
     scale: float
     parameters: dict[str, float] = field(default_factory=dict)
 
 
-def search(plan: Plan, inputs: Inputs, method: Method, progress: Any = None) -> tuple[Choice, list[Trial]]:
+def search(plan: Plan, inputs: Inputs, method: Method, progress: Any = None) -> tuple[ChosenSettings, list[Trial]]:
     """The best of at most ``plan.evaluations`` candidates, and all of them in the order in which they were measured.
 
     A candidate that cannot be built or has no finite figures is kept in the list with the reason, and never chosen.
@@ -36,7 +36,7 @@ def search(plan: Plan, inputs: Inputs, method: Method, progress: Any = None) -> 
     :raises CompatibilityError: no candidate can be measured.
     """
     if not plan.evaluations:
-        return Choice(plan.scales[0]), []
+        return ChosenSettings(plan.scales[0]), []
     trials = _Trials(plan, inputs, method, progress)
     look = _soup if method.selects else _tuned if plan.search else _grid
     choice = look(trials)
@@ -74,23 +74,23 @@ class _Trials:
         self.done.append(trial)
         return trial
 
-    def best(self) -> Choice | None:
+    def best(self) -> ChosenSettings | None:
         """Of those that were measured, the first one among equals."""
         measured = [trial for trial in self.done if trial.objective is not None]
         if not measured:
             return None
         found = min(measured, key=lambda trial: trial.objective)
-        return Choice(found.scale, found.parameters)
+        return ChosenSettings(found.scale, found.parameters)
 
 
-def _grid(trials: _Trials) -> Choice | None:
+def _grid(trials: _Trials) -> ChosenSettings | None:
     """Every scale of the plan; they are sorted, so the smallest one among equals."""
     for scale in trials.plan.scales:
         trials.measure(scale, {})
     return trials.best()
 
 
-def _tuned(trials: _Trials) -> Choice | None:
+def _tuned(trials: _Trials) -> ChosenSettings | None:
     """An optimiser within the plan's space; it begins where no search would have gone wrong: at the defaults."""
     plan = trials.plan
     optimiser = Optimiser(plan.space, first_point(plan, trials.method))
@@ -113,7 +113,7 @@ def first_point(plan: Plan, method: Method) -> dict[str, float]:
     return found
 
 
-def _soup(trials: _Trials) -> Choice | None:
+def _soup(trials: _Trials) -> ChosenSettings | None:
     """:func:`greedy` over the plan's experts; a candidate is a weight of 1 or 0 for each."""
     ids = [expert.id for expert in trials.plan.experts]
 
@@ -122,4 +122,4 @@ def _soup(trials: _Trials) -> Choice | None:
 
     scale = trials.plan.scales[0]
     soup = greedy(ids, lambda soup: trials.measure(scale, weights(soup)).objective)
-    return Choice(scale, weights(soup)) if soup else None
+    return ChosenSettings(scale, weights(soup)) if soup else None

@@ -28,9 +28,7 @@ def nbytes(dtype: str, shape: Sequence[int]) -> int:
     return _WIDTHS[dtype] * math.prod(shape)
 
 
-def changed_names(
-    base: Checkpoint, experts: Iterable[Checkpoint], vocabulary: Vocabulary | None = None
-) -> list[str]:  # fmt: skip
+def changed_names(base: Checkpoint, experts: Iterable[Checkpoint], vocabulary: Vocabulary | None = None) -> list[str]:
     """Floating-point tensors that at least one expert, or the vocabulary, may have changed, sorted by name; the
     others are the base's bytes."""
     listed = list(experts)

@@ -17,7 +17,7 @@ Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Sought:
+class SearchSpace:
     """The fields ``scales``, ``search`` and ``space`` of a plan."""
 
     scales: tuple[float, ...]
@@ -30,14 +30,14 @@ class Sought:
         return self.search or (len(self.scales) if len(self.scales) > 1 else 0)
 
 
-def sought(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> Sought:
+def search_space(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> SearchSpace:
     """What the recipe leaves open.
 
     :raises UsageError: a search that is impossible, or that would look at nothing.
     """
     scales = _scales(chosen, recipe, method)
     if method.selects:
-        return Sought(scales, _selection(chosen, recipe, method))
+        return SearchSpace(scales, _selection(chosen, recipe, method))
     if not recipe.search:
         if recipe.space:
             raise UsageError("a space without a budget is never searched", hint="add --search 20, or search = 20")
@@ -45,12 +45,12 @@ def sought(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> Soug
             raise UsageError(
                 "without an evaluation the scale cannot be searched for", hint="give one scale, e.g. --scale 0.3"
             )
-        return Sought(scales)
+        return SearchSpace(scales)
     if recipe.level == "none":
         raise UsageError("without an evaluation nothing can be searched for", hint="leave out --level none")
     space = _space(chosen, recipe, method, scales)
     # A scale that is not tuned is the middle one of those that would have been tried.
-    return Sought(scales if "scale" in space else (scales[len(scales) // 2],), recipe.search, space)
+    return SearchSpace(scales if "scale" in space else (scales[len(scales) // 2],), recipe.search, space)
 
 
 def _scales(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> tuple[float, ...]:

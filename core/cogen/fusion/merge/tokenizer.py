@@ -21,7 +21,7 @@ from cogen.fusion.merge.outputs import copy_companions
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
-from cogen.merging.vocabulary import Vocabulary, VocabularyWish, changed, chat_template, plan_vocabulary
+from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, changed, chat_template, plan_vocabulary
 from cogen.merging.vocabulary.template import check_template, set_chat_template
 from cogen.merging.vocabulary.tokens import has_tokenizer
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lexicon:
+class CompositeTokenizer:
     """What a composite has beside its weights.
 
     :param vocabulary: of the base (0) and the plan's experts (1, 2 …) in its order; None: that of the base, unchanged.
@@ -50,7 +50,7 @@ class Lexicon:
             set_chat_template(folder, self.template)
 
 
-def refuse_lexicon(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
+def check_tokenizer(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
     """:raises UsageError: a wish that names an expert that isn't there, or that would be ignored."""
     ids = [expert.id for expert in chosen]
     listed = ", ".join(ids)
@@ -66,10 +66,14 @@ def refuse_lexicon(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
         raise UsageError(f"chat template {recipe.chat_template!r} is none of the experts", hint=f"they are {listed}")
 
 
-def make_lexicon(
-    recipe: FuseRecipe, base: Checkpoint, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert],
-    tokenizer: Any, digest: str,
-) -> Lexicon | None:  # fmt: skip
+def plan_tokenizer(
+    recipe: FuseRecipe,
+    base: Checkpoint,
+    experts: Mapping[str, Checkpoint],
+    chosen: Sequence[Expert],
+    tokenizer: Any,
+    digest: str,
+) -> CompositeTokenizer | None:
     """What the recipe wants, checked and tried; None where it wants nothing.
 
     :param experts: by id, in the plan's order.
@@ -80,7 +84,7 @@ def make_lexicon(
         return None
     template = None if recipe.chat_template is None else _template(recipe.chat_template, experts[recipe.chat_template])
     if recipe.tokenizer is None:
-        return Lexicon(None, tokenizer, digest, template)
+        return CompositeTokenizer(None, tokenizer, digest, template)
     specs = {expert.id: expert.spec for expert in chosen}
     known = {base.folder: (tokenizer, digest)}
     for id, checkpoint in experts.items():
@@ -98,11 +102,11 @@ def make_lexicon(
     source: Any = recipe.tokenizer
     if source not in ("base", "union"):
         source = 1 + list(experts).index(source)
-    wish = VocabularyWish(source, transplant=recipe.transplant)
+    wish = VocabularyConfig(source, transplant=recipe.transplant)
     vocabulary = plan_vocabulary([base, *experts.values()], wish, OpenFiles(), base=0)
     made = _tried(vocabulary, base.folder)
     _readable(recipe, made)
-    return Lexicon(vocabulary, made, tokenizer_digest(made), template)
+    return CompositeTokenizer(vocabulary, made, tokenizer_digest(made), template)
 
 
 def _template(id: str, checkpoint: Checkpoint) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
 from cogen.fusion.moe.operands import Folded, Given, Padded
-from cogen.fusion.moe.targets import PARTS, SHARED_WIDTH, Target, ffn_tensor
-from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.fusion.moe.targets import PARTS, SHARED_WIDTH, MoeArchitecture, ffn_tensor
+from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.method import Method, Operand
 from cogen.merging.operands import Stored
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Slot:
+class ExpertSlot:
     """One expert of the mixture: a model whose feed-forward blocks are taken. ``id`` is "base" or an expert's."""
 
     id: str
@@ -41,8 +41,8 @@ class Mixture:
     :param kept: expert's id → its slot in ``of``, an earlier mixture that holds the same expert's tensors.
     """
 
-    target: Target
-    slots: tuple[Slot, ...]
+    target: MoeArchitecture
+    slots: tuple[ExpertSlot, ...]
     layers: int
     hidden: int
     width: int
@@ -73,14 +73,14 @@ def width_of(checkpoint: Checkpoint) -> int:
     )
 
 
-def shared_outputs(outputs: Sequence[Output], target: Target, layers: int) -> list[Output]:
+def shared_outputs(outputs: Sequence[OutputTensor], target: MoeArchitecture, layers: int) -> list[OutputTensor]:
     """Of the outputs of a merge, those that a mixture has too; folded norms are left out."""
     norms = {target.norm.format(layer=layer) for layer in range(layers)} if target.norm else set()
     return [output for output in outputs if ffn_tensor(output.name) is None and output.name not in norms]
 
 
 def mixture_extents(
-    base: Checkpoint, target: Target, layers: int, hidden: int, width: int, slots: int
+    base: Checkpoint, target: MoeArchitecture, layers: int, hidden: int, width: int, slots: int
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type and shape of every tensor of the mixture, by name."""
     found = {name: (info.dtype, info.shape) for name, info in base.tensors.items() if ffn_tensor(name) is None}
@@ -98,8 +98,8 @@ def mixture_extents(
 
 
 def mixture_outputs(
-    base: Checkpoint, mixture: Mixture, shared: Sequence[Output], engine: Engine, identity: Method
-) -> list[Output]:
+    base: Checkpoint, mixture: Mixture, shared: Sequence[OutputTensor], engine: Engine, identity: Method
+) -> list[OutputTensor]:
     """All tensors of the checkpoint.
 
     :param shared: of :func:`shared_outputs`.
@@ -113,12 +113,12 @@ def mixture_outputs(
     def small(name: str, tensor: torch.Tensor) -> None:
         dtype, shape = extents[name]
         work = Merge(identity, None, (Given(tensor.to(getattr(torch, dtype))),), (1.0,))
-        outputs.append(Output(name, dtype, shape, work))
+        outputs.append(OutputTensor(name, dtype, shape, work))
 
     for layer in range(mixture.layers):
         if target.norm is not None:
             info = base.tensors[target.norm.format(layer=layer)]
-            outputs.append(Output(info.name, info.dtype, info.shape, Copy(info)))
+            outputs.append(OutputTensor(info.name, info.dtype, info.shape, Copy(info)))
         small(target.gate(layer), mixture.rows[layer])
         for name in (name.format(layer=layer) for name in target.shared):
             small(name, torch.zeros(extents[name][1]))
@@ -130,13 +130,21 @@ def mixture_outputs(
 
 
 def _expert(
-    name: str, dtype: str, shape: tuple[int, ...], layer: int, part: str, slot: Slot, base: Checkpoint,
-    mixture: Mixture, engine: Engine, identity: Method,
-) -> Output:  # fmt: skip
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    layer: int,
+    part: str,
+    slot: ExpertSlot,
+    base: Checkpoint,
+    mixture: Mixture,
+    engine: Engine,
+    identity: Method,
+) -> OutputTensor:
     source = f"model.layers.{layer}.mlp.{part}.weight"
     if mixture.of is not None and slot.id in mixture.kept:
         old = mixture.of.tensors[mixture.target.tensor(layer, mixture.kept[slot.id], part)]
-        return Output(name, dtype, shape, Copy(old))
+        return OutputTensor(name, dtype, shape, Copy(old))
     operand: Operand = Stored(engine.files, slot.checkpoint, source, slot.key)
     ratio = None if part == "down_proj" else gain_ratio(base, slot.checkpoint, mixture.target, layer)
     if ratio is not None:
@@ -145,10 +153,10 @@ def _expert(
         operand = Padded(operand, shape)
     plain = isinstance(operand, Stored) and operand.plain and operand.dtype == dtype
     work = Copy(slot.checkpoint.tensors[source]) if plain else Merge(identity, None, (operand,), (1.0,))
-    return Output(name, dtype, shape, work)
+    return OutputTensor(name, dtype, shape, work)
 
 
-def gain_ratio(base: Checkpoint, expert: Checkpoint, target: Target, layer: int) -> torch.Tensor | None:
+def gain_ratio(base: Checkpoint, expert: Checkpoint, target: MoeArchitecture, layer: int) -> torch.Tensor | None:
     """``own / common`` gain of the norm before the experts in float64; ``None`` where they are equal.
 
     :raises CompatibilityError: the base's gain is zero where the expert's is not, which cannot be folded.

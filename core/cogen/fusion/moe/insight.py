@@ -65,12 +65,18 @@ def measure_insight(plan: Plan, inputs: Inputs, composite: Path, progress: Any =
             progress.describe(name)
         with without(model, slot):
             rows[name] = run_suites(
-                model, inputs.tokenizer, suites,
+                model,
+                inputs.tokenizer,
+                suites,
                 # The masked model is another one: its figures have a name of their own in the cache.
                 model_digest=digest if slot is None else f"{digest} without slot {slot}",
-                tokenizer_digest=plan.tokenizer_digest, part="test", level="quick", dtype=plan.eval_dtype,
-                progress=progress, chooser=(inputs.tokenizer, plan.tokenizer_digest),
-            )  # fmt: skip
+                tokenizer_digest=plan.tokenizer_digest,
+                part="test",
+                level="quick",
+                dtype=plan.eval_dtype,
+                progress=progress,
+                chooser=(inputs.tokenizer, plan.tokenizer_digest),
+            )
     return Insight(slots, used, Matrix.of(rows))
 
 

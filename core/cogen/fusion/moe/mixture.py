@@ -10,7 +10,7 @@ from cogen.errors import CompatibilityError
 from cogen.evals import QUICK_TOKENS, calibration_texts
 from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
-from cogen.fusion.moe.targets import PARTS, Target, ffn_tensor, full_config, mixture_config, target_of
+from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
 from cogen.fusion.moe.train_routers import training_tokens
 from cogen.fusion.moe.validate import TOP_K, pick_routing
 from cogen.fusion.plan import Cost, PlannedMixture, PlannedSuite
@@ -65,7 +65,7 @@ def plan_mixture(
     )
 
 
-def merged_names(base: Checkpoint, experts: Sequence[Checkpoint], target: Target, layers: int) -> list[str]:
+def merged_names(base: Checkpoint, experts: Sequence[Checkpoint], target: MoeArchitecture, layers: int) -> list[str]:
     """Tensors that experts changed, and that are neither feed-forward block nor folded norm."""
     norms = {target.norm.format(layer=layer) for layer in range(layers)} if target.norm else set()
     return [name for name in changed_names(base, experts) if ffn_tensor(name) is None and name not in norms]

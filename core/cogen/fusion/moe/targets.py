@@ -26,7 +26,7 @@ _HINT = (
 
 
 @dataclass(frozen=True)
-class Target:
+class MoeArchitecture:
     """A mixture architecture.
 
     :param model_type: as in ``config.json``.
@@ -66,40 +66,70 @@ _MIXTRAL = {
 #: Columns of the shared expert that Qwen2-MoE cannot do without; its output projection is zero, so it adds nothing.
 SHARED_WIDTH = 64
 
-MIXTRAL = Target(
-    "mixtral", "MixtralForCausalLM", "model.layers.{layer}.block_sparse_moe.gate.weight", _MIXTRAL,
-    "num_local_experts", "intermediate_size",
-)  # fmt: skip
-QWEN2_MOE = Target(
-    "qwen2_moe", "Qwen2MoeForCausalLM", "model.layers.{layer}.mlp.gate.weight", _QWEN,
-    "num_experts", "moe_intermediate_size",
-    extra={"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "qkv_bias": True,
-           "shared_expert_intermediate_size": SHARED_WIDTH},
+MIXTRAL = MoeArchitecture(
+    "mixtral",
+    "MixtralForCausalLM",
+    "model.layers.{layer}.block_sparse_moe.gate.weight",
+    _MIXTRAL,
+    "num_local_experts",
+    "intermediate_size",
+)
+QWEN2_MOE = MoeArchitecture(
+    "qwen2_moe",
+    "Qwen2MoeForCausalLM",
+    "model.layers.{layer}.mlp.gate.weight",
+    _QWEN,
+    "num_experts",
+    "moe_intermediate_size",
+    extra={
+        "norm_topk_prob": True,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "qkv_bias": True,
+        "shared_expert_intermediate_size": SHARED_WIDTH,
+    },
     shared={
         "model.layers.{layer}.mlp.shared_expert.gate_proj.weight": ("shared", "hidden"),
         "model.layers.{layer}.mlp.shared_expert.up_proj.weight": ("shared", "hidden"),
         "model.layers.{layer}.mlp.shared_expert.down_proj.weight": ("hidden", "shared"),
         "model.layers.{layer}.mlp.shared_expert_gate.weight": ("one", "hidden"),
     },
-)  # fmt: skip
-QWEN3_MOE = Target(
-    "qwen3_moe", "Qwen3MoeForCausalLM", "model.layers.{layer}.mlp.gate.weight", _QWEN,
-    "num_experts", "moe_intermediate_size",
+)
+QWEN3_MOE = MoeArchitecture(
+    "qwen3_moe",
+    "Qwen3MoeForCausalLM",
+    "model.layers.{layer}.mlp.gate.weight",
+    _QWEN,
+    "num_experts",
+    "moe_intermediate_size",
     extra={"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []},
-)  # fmt: skip
-FLEX_OLMO = Target(
-    "flex_olmo", "FlexOlmoForCausalLM", "model.layers.{layer}.mlp.gate.weight", _QWEN,
-    "num_experts", "intermediate_size", norm=None, extra={"norm_topk_prob": True},
-)  # fmt: skip
+)
+FLEX_OLMO = MoeArchitecture(
+    "flex_olmo",
+    "FlexOlmoForCausalLM",
+    "model.layers.{layer}.mlp.gate.weight",
+    _QWEN,
+    "num_experts",
+    "intermediate_size",
+    norm=None,
+    extra={"norm_topk_prob": True},
+)
 
 TARGETS = {
-    "llama": MIXTRAL, "mistral": MIXTRAL, "qwen2": QWEN2_MOE, "qwen3": QWEN3_MOE, "olmo2": FLEX_OLMO,
-}  # fmt: skip
+    "llama": MIXTRAL,
+    "mistral": MIXTRAL,
+    "qwen2": QWEN2_MOE,
+    "qwen3": QWEN3_MOE,
+    "olmo2": FLEX_OLMO,
+}
 #: ``architectures`` of a manifest → model type: what can be refused before anything is fetched.
 DENSE = {
-    "LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3", "Olmo2ForCausalLM": "olmo2",
-}  # fmt: skip
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Olmo2ForCausalLM": "olmo2",
+}
 #: Why not, for families that people will try.
 _REASONS = {
     "Gemma": "no mixture in transformers has its norms before and behind the feed-forward block",
@@ -112,7 +142,7 @@ _REASONS = {
 }
 
 
-def refuse_architecture(name: str, whose: str) -> None:
+def check_architecture(name: str, whose: str) -> None:
     """From a manifest alone, before anything is fetched.
 
     :param name: the manifest's architecture, a class of transformers.
@@ -127,7 +157,7 @@ def refuse_architecture(name: str, whose: str) -> None:
         )
 
 
-def target_of(config: Mapping[str, Any]) -> Target:
+def target_of(config: Mapping[str, Any]) -> MoeArchitecture:
     """
     :param config: every field of the base's configuration (``PreTrainedConfig.to_dict``).
     :raises CompatibilityError: no mixture computes what this model does.
@@ -151,13 +181,27 @@ def target_of(config: Mapping[str, Any]) -> Target:
 #: Biases that the mixture has too.
 _MAY = {("qwen3", "attention_bias"), ("olmo2", "attention_bias")}
 #: Of the dense configuration, not of the mixture's: they change nothing, or are said otherwise.
-_OWN = frozenset({
-    "model_type", "architectures", "transformers_version", "_name_or_path", "intermediate_size", "pretraining_tp",
-    "mlp_bias", "attention_bias", "layer_types", "use_sliding_window", "sliding_window", "max_window_layers",
-})  # fmt: skip
+_OWN = frozenset(
+    {
+        "model_type",
+        "architectures",
+        "transformers_version",
+        "_name_or_path",
+        "intermediate_size",
+        "pretraining_tp",
+        "mlp_bias",
+        "attention_bias",
+        "layer_types",
+        "use_sliding_window",
+        "sliding_window",
+        "max_window_layers",
+    }
+)
 
 
-def mixture_config(config: Mapping[str, Any], target: Target, slots: int, top_k: int, width: int) -> dict[str, Any]:
+def mixture_config(
+    config: Mapping[str, Any], target: MoeArchitecture, slots: int, top_k: int, width: int
+) -> dict[str, Any]:
     """``config.json`` of the mixture: every field written out, since the two classes have different defaults.
 
     :param config: every field of the base's configuration.

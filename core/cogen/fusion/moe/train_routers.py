@@ -112,7 +112,7 @@ def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool]
 
     from cogen.fusion.moe.insight import gates, only
 
-    class Row(torch.nn.Module):
+    class TrainingRow(torch.nn.Module):
         """Weight of a router: where it started plus a scaled float32 change, rounded as the mixture will store it."""
 
         def __init__(self, start: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> None:
@@ -129,7 +129,7 @@ def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool]
         kind = gate.weight.dtype
         change = torch.nn.Parameter(torch.zeros_like(start[layer]))
         gate.weight = change
-        parametrize.register_parametrization(gate, "weight", Row(start[layer], scale[layer], kind), unsafe=True)
+        parametrize.register_parametrization(gate, "weight", TrainingRow(start[layer], scale[layer], kind), unsafe=True)
         changes.append(gate.parametrizations.weight.original)
     optimiser = torch.optim.Adam(changes, lr=LEARNING_RATE)
     order = random.Random(SEED)

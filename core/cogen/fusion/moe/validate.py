@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.losses.names import known
-from cogen.fusion.moe.targets import DENSE, refuse_architecture
+from cogen.fusion.moe.targets import DENSE, check_architecture
 from cogen.fusion.recipe import FuseRecipe, Routing, Strategy
 
 if TYPE_CHECKING:
@@ -20,8 +20,15 @@ TOP_K = 2
 #: Wishes that are for one strategy only; setting one says which strategy is meant.
 _OF_MOE = ("routing", "top_k", "public")
 _OF_MERGE = (
-    "method", "scale", "parameters", "search", "space", "tokenizer", "transplant", "chat_template",
-)  # fmt: skip
+    "method",
+    "scale",
+    "parameters",
+    "search",
+    "space",
+    "tokenizer",
+    "transplant",
+    "chat_template",
+)
 
 
 def pick_strategy(chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy:
@@ -50,7 +57,7 @@ def _said(recipe: FuseRecipe) -> set[str]:
     return {n for n in recipe.model_fields_set if n == "method" or getattr(recipe, n) != fields[n].default}
 
 
-def refuse_wishes_of_mixture(recipe: FuseRecipe) -> None:
+def check_merge_options(recipe: FuseRecipe) -> None:
     """:raises UsageError: a merge was asked for, and something that it would ignore."""
     for name in (*_OF_MOE, "embedder"):
         if name in _said(recipe):
@@ -64,7 +71,7 @@ def pick_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> Routing:
     return "anchored" if all(expert.spec.router is not None for expert in chosen) else "trained"
 
 
-def refuse_mixture(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
+def check_moe(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
     """:raises CompatibilityError, UsageError: naming the first thing that makes a mixture impossible."""
     for expert in chosen:
         if expert.spec.model.relation == "scratch":
@@ -72,7 +79,7 @@ def refuse_mixture(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
                 f"{expert.id} has no base: it can't be stacked onto one",
                 hint="keep it apart (--strategy route), or let it teach one model (strategy distill)",
             )
-        refuse_architecture(expert.spec.model.architecture, expert.id)
+        check_architecture(expert.spec.model.architecture, expert.id)
     own = chosen[0].spec.tokenizer.digest
     other = next((expert.id for expert in chosen if expert.spec.tokenizer.digest != own), None)
     if other is not None or recipe.tokenizer is not None:
@@ -85,7 +92,7 @@ def refuse_mixture(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
         raise UsageError(
             "strategy moe tunes no merge parameters", hint="leave --search, --tune and lists of scales out"
         )
-    _refuse_routing(chosen, recipe)
+    _check_routing(chosen, recipe)
     slots = len(chosen) + recipe.public
     if recipe.top_k is not None and recipe.top_k > slots:
         raise UsageError(
@@ -93,7 +100,7 @@ def refuse_mixture(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
         )
 
 
-def _refuse_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
+def _check_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
     routing = pick_routing(chosen, recipe)
     for expert in chosen:
         samples = expert.spec.samples

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.fusion.merge.outputs import planned_outputs, write_outputs
-from cogen.fusion.merge.tokenizer import Lexicon
-from cogen.fusion.moe.assemble import Mixture, Slot, mixture_outputs, shared_outputs
+from cogen.fusion.merge.tokenizer import CompositeTokenizer
+from cogen.fusion.moe.assemble import ExpertSlot, Mixture, mixture_outputs, shared_outputs
 from cogen.fusion.moe.targets import full_config, mixture_config, target_of
 from cogen.merging.engine import Engine
 from cogen.merging.method import Method
@@ -34,9 +34,16 @@ class Reuse:
 
 
 def write_mixture(
-    plan: Plan, inputs: Inputs, method: Method, rows: Mapping[str, torch.Tensor], folder: Path, *,
-    reuse: Reuse | None = None, threads: int | None = None, progress: Any = None,
-) -> None:  # fmt: skip
+    plan: Plan,
+    inputs: Inputs,
+    method: Method,
+    rows: Mapping[str, torch.Tensor],
+    folder: Path,
+    *,
+    reuse: Reuse | None = None,
+    threads: int | None = None,
+    progress: Any = None,
+) -> None:
     """Weights, configuration and tokenizer. ``folder`` exists and is empty.
 
     :param rows: of every slot, shape (layers, hidden).
@@ -49,18 +56,25 @@ def write_mixture(
     base, config = inputs.base, full_config(inputs.base)
     target = target_of(config)
     keys = {expert.id: expert.weights_digest for expert in plan.experts}
-    slots = tuple(Slot(id, base if id == "base" else inputs.experts[id], keys.get(id, "base")) for id in planned.slots)
+    slots = tuple(
+        ExpertSlot(id, base if id == "base" else inputs.experts[id], keys.get(id, "base")) for id in planned.slots
+    )
     mixture = Mixture(
-        target, slots, planned.layers, planned.hidden, planned.width,
+        target,
+        slots,
+        planned.layers,
+        planned.hidden,
+        planned.width,
         torch.stack([rows[id] for id in planned.slots], dim=1),
-        reuse.checkpoint if reuse else None, reuse.slots if reuse else {},
-    )  # fmt: skip
+        reuse.checkpoint if reuse else None,
+        reuse.slots if reuse else {},
+    )
     with Engine(threads, progress) as engine:
         merged = planned_outputs(
             plan, base, list(inputs.experts.values()), method, engine, {"scale": plan.scales[0]}, inputs.grams
         )
         shared = shared_outputs(merged, target, planned.layers)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
-    (inputs.lexicon or Lexicon(None, inputs.tokenizer, plan.tokenizer_digest)).write(base.folder, folder)
+    (inputs.lexicon or CompositeTokenizer(None, inputs.tokenizer, plan.tokenizer_digest)).write(base.folder, folder)
     made = mixture_config(config, target, len(slots), planned.top_k, planned.width)
     (folder / "config.json").write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,17 +7,17 @@ time. The same code gives two baselines of every fusion (:mod:`.baselines`): the
 
 from __future__ import annotations
 
-from cogen.fusion.route.manifest import RouteManifest, is_route, read_route, refuse_moved
+from cogen.fusion.route.manifest import RouteManifest, check_unmoved, is_route, read_route
 from cogen.fusion.route.members import Member, open_members
-from cogen.fusion.route.router import Choice, Router
+from cogen.fusion.route.router import Router, RoutingDecision
 
 __all__ = [
-    "Choice",
     "Member",
     "RouteManifest",
     "Router",
+    "RoutingDecision",
+    "check_unmoved",
     "is_route",
     "open_members",
     "read_route",
-    "refuse_moved",
 ]

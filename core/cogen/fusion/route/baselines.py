@@ -66,9 +66,12 @@ def can_ensemble(members: Mapping[str, Member]) -> bool:
 
 
 def ensemble_row(
-    members: Mapping[str, Member], documents: Sequence[Documents], results: Results, settings: Settings,
+    members: Mapping[str, Member],
+    documents: Sequence[Documents],
+    results: Results,
+    settings: Settings,
     progress: Any = None,
-) -> list[SuiteResult]:  # fmt: skip
+) -> list[SuiteResult]:
     """The uniform mixture of all members' next-token probabilities: ``log mean exp`` of their log-likelihoods, token by
     token. Suites of bits_per_byte only; kept in the cache of results.
 

@@ -57,10 +57,16 @@ class RouteExpert(Frozen):
     def of(cls, expert: Expert) -> Self:
         spec = expert.spec
         return cls(
-            id=spec.id, title=spec.title, distribution=expert.distribution, version=expert.version,
-            publisher=spec.publisher, license=spec.license, spec_digest=spec.digest,
-            file_digest=spec.model.file_digest, weights_digest=spec.model.weights_digest,
-        )  # fmt: skip
+            id=spec.id,
+            title=spec.title,
+            distribution=expert.distribution,
+            version=expert.version,
+            publisher=spec.publisher,
+            license=spec.license,
+            spec_digest=spec.digest,
+            file_digest=spec.model.file_digest,
+            weights_digest=spec.model.weights_digest,
+        )
 
 
 class RouteManifest(Frozen):
@@ -125,7 +131,7 @@ def read_route(folder: Path) -> RouteManifest:
         raise SpecError(f"{path} is not a route: {told}", hint=_HINT) from error
 
 
-def refuse_moved(host: Host, manifest: RouteManifest) -> dict[str, Expert]:
+def check_unmoved(host: Host, manifest: RouteManifest) -> dict[str, Expert]:
     """The installed experts of a route, by id.
 
     :raises PlanError: one is not installed, or is no longer the one that the route was built with.

@@ -62,9 +62,15 @@ def measure_route(plan: RoutePlan, inputs: RouteInputs, router: Router, progress
 
 
 def measure_routed(
-    members: Mapping[str, Member], routed: Routed, *, part: Part, level: Level, settings: Settings,
-    progress: Any = None, use_cache: bool = True,
-) -> list[SuiteResult]:  # fmt: skip
+    members: Mapping[str, Member],
+    routed: Routed,
+    *,
+    part: Part,
+    level: Level,
+    settings: Settings,
+    progress: Any = None,
+    use_cache: bool = True,
+) -> list[SuiteResult]:
     """The row "route" alone: every model runs on those suites only of which it gets a document."""
     rows = {}
     for name, member in members.items():
@@ -74,11 +80,26 @@ def measure_routed(
 
 
 def _run(
-    member: Member, suites: Sequence[BoundSuite], part: Part, level: Level, settings: Settings, chosen_by: Any,
-    progress: Any, use_cache: bool = True,
-) -> list[SuiteResult]:  # fmt: skip
+    member: Member,
+    suites: Sequence[BoundSuite],
+    part: Part,
+    level: Level,
+    settings: Settings,
+    chosen_by: Any,
+    progress: Any,
+    use_cache: bool = True,
+) -> list[SuiteResult]:
     return run_suites(
-        lambda: member.load(settings.dtype), member.tokenizer, suites, model_digest=member.digest,
-        tokenizer_digest=member.tokenizer_digest, part=part, level=level, dtype=settings.dtype, settings=settings,
-        progress=progress, use_cache=use_cache, chooser=chosen_by,
-    )  # fmt: skip
+        lambda: member.load(settings.dtype),
+        member.tokenizer,
+        suites,
+        model_digest=member.digest,
+        tokenizer_digest=member.tokenizer_digest,
+        part=part,
+        level=level,
+        dtype=settings.dtype,
+        settings=settings,
+        progress=progress,
+        use_cache=use_cache,
+        chooser=chosen_by,
+    )

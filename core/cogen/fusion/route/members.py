@@ -60,9 +60,12 @@ def open_expert(host: Host, expert: Expert, talk: Talk = silent) -> Member:
             f"the tokenizer of {spec.id} is not the one that its manifest promises", hint=f"tell {spec.publisher}"
         )
     return Member(
-        spec.id, model_digest(checkpoint, own_loaders(host)), tokenizer, digest,
+        spec.id,
+        model_digest(checkpoint, own_loaders(host)),
+        tokenizer,
+        digest,
         lambda dtype: load_expert(host, spec, checkpoint, dtype),
-    )  # fmt: skip
+    )
 
 
 def open_members(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class RoutingDecision:
     """The expert that a text goes to ("base": the fallback), and every score; higher is nearer, general text is 0."""
 
     expert: str
@@ -48,14 +48,14 @@ class Router:
         self._general = centroids[GENERAL].double()
         self._own = {id: tensor.double() for id, tensor in sorted(centroids.items()) if id != GENERAL}
 
-    def choose(self, texts: Sequence[str]) -> list[Choice]:
+    def choose(self, texts: Sequence[str]) -> list[RoutingDecision]:
         """One choice a text. A tie goes to the first id; one with general text goes to the fallback."""
         if not texts:
             return []
         found = self._embedder.encode(texts).double()
         return [self._choice(vector) for vector in found]
 
-    def _choice(self, vector: torch.Tensor) -> Choice:
+    def _choice(self, vector: torch.Tensor) -> RoutingDecision:
         scores = {
             id: float(((own - self._general) * (vector - (own + self._general) / 2)).sum())
             for id, own in self._own.items()
@@ -63,4 +63,4 @@ class Router:
         if self._fallback:
             scores = {BASE: 0.0, **scores}
         best = min(scores, key=lambda id: (-scores[id], id != BASE, id))
-        return Choice(best, scores)
+        return RoutingDecision(best, scores)

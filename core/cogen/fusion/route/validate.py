@@ -11,9 +11,18 @@ from cogen.spec.model import BaseRef
 
 #: Wishes about weights or tokens of a model that is made; a route makes none.
 _SENSELESS = (
-    "method", "scale", "parameters", "search", "space", "tokenizer", "transplant", "chat_template", "routing", "top_k",
+    "method",
+    "scale",
+    "parameters",
+    "search",
+    "space",
+    "tokenizer",
+    "transplant",
+    "chat_template",
+    "routing",
+    "top_k",
     "public",
-)  # fmt: skip
+)
 
 
 def choose(host: Host, recipe: FuseRecipe) -> list[Expert]:
@@ -22,7 +31,7 @@ def choose(host: Host, recipe: FuseRecipe) -> list[Expert]:
     :raises UsageError: an unknown expert, or a wish that a route cannot grant.
     :raises CompatibilityError: an expert ships no samples.
     """
-    _refuse_senseless(recipe)
+    _check_sense(recipe)
     found = [host.expert(id) for id in recipe.experts] if recipe.experts else list(host.experts(computed=True))
     if not found:
         raise UsageError("no expert can be used", hint="pip install cogen-plugin-…; `cogen doctor` says what is wrong")
@@ -46,7 +55,7 @@ def shared_base(chosen: Sequence[Expert]) -> BaseRef | None:
     return bases[0] if all(base is not None for base in bases) else None
 
 
-def _refuse_senseless(recipe: FuseRecipe) -> None:
+def _check_sense(recipe: FuseRecipe) -> None:
     for name in _SENSELESS:
         if name in recipe.model_fields_set:
             raise UsageError(

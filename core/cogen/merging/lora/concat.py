@@ -56,7 +56,7 @@ def concatenated(
     """
     import torch
 
-    refuse_weights(adapters, weights)
+    check_weights(adapters, weights)
     parts: dict[str, list[Part]] = {}
     for adapter, weight in zip(adapters, weights, strict=True):
         for name, (info_a, info_b, scale) in sorted(adapter.pairs.items()):
@@ -99,7 +99,7 @@ def _shape(part: Part) -> str:
     return f"{part[1].shape[0]} × {part[0].shape[1]}"
 
 
-def refuse_weights(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> None:
+def check_weights(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> None:
     """:raises UsageError: no adapter, or a weight that is not a finite number."""
     if not adapters:
         raise UsageError("no adapter is named", hint="name at least one, as FOLDER or FOLDER=WEIGHT")
@@ -108,7 +108,7 @@ def refuse_weights(adapters: Sequence[LoraAdapter], weights: Sequence[float]) ->
             raise UsageError(f"the weight of {adapter.folder.name} is {weight}", hint="give a finite number")
 
 
-def refuse_misfit(base: Checkpoint, adapter: LoraAdapter) -> None:
+def check_fit(base: Checkpoint, adapter: LoraAdapter) -> None:
     """:raises CompatibilityError: the adapter changes a tensor that the base lacks or has in another shape."""
     for name, (a, b, _) in sorted(adapter.pairs.items()):
         info = base.tensors.get(name)

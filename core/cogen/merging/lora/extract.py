@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Module:
+class LoraModule:
     """How one module came out: ``energy`` is ``‖W - W_base‖²``, ``lost`` is ``‖W - W_base - B·A‖²``."""
 
     name: str
@@ -36,7 +36,7 @@ class Extracted:
     """Factors as :func:`~cogen.merging.lora.write.write_adapter` takes them, and what they leave out."""
 
     factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-    modules: list[Module] = field(default_factory=list)
+    modules: list[LoraModule] = field(default_factory=list)
     #: Tensors that differ and are no linear weights.
     dropped: list[str] = field(default_factory=list)
     task_type: str | None = None
@@ -110,7 +110,7 @@ def _module(
     module = name.removesuffix(".weight")
     found.factors[module] = a, b
     shape = (matrix.shape[0], matrix.shape[1])
-    found.modules.append(Module(module, shape, a.shape[0], whole, squared_error(matrix, a, b)))
+    found.modules.append(LoraModule(module, shape, a.shape[0], whole, squared_error(matrix, a, b)))
 
 
 def linear_weights(base: Checkpoint) -> set[str]:

@@ -15,9 +15,9 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes
 from cogen.errors import CompatibilityError
 from cogen.fusion.merge.outputs import copy_companions, write_outputs
-from cogen.merging.engine import Copy, Engine, Merge, Output
+from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.kernels.combine import Coefficients, by_coefficients
-from cogen.merging.lora.concat import refuse_misfit, refuse_weights
+from cogen.merging.lora.concat import check_fit, check_weights
 from cogen.merging.operands import Stored
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def write_merged(
 
     :raises CompatibilityError: an adapter does not fit the base, or the base's tensor is quantized.
     """
-    refuse_weights(adapters, weights)
+    check_weights(adapters, weights)
     for adapter in adapters:
-        refuse_misfit(base, adapter)
+        check_fit(base, adapter)
         for name in adapter.pairs:
             if base.tensors[name].dtype not in _FLOATS:
                 raise CompatibilityError(
@@ -100,7 +100,7 @@ def write_merged(
                 changed.append(name)
                 operands = tuple(Difference(adapter, info, key) for key, adapter, _ in touching)
                 work = Merge(added, Stored(engine.files, base, name, "base"), operands, tuple(w for *_, w in touching))
-            outputs.append(Output(name, info.dtype, info.shape, work))
+            outputs.append(OutputTensor(name, info.dtype, info.shape, work))
         write_outputs(outputs, engine, folder)
     copy_companions(base.folder, folder)
     return changed

@@ -27,13 +27,13 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     :raises UsageError: ``path`` holds something already, at the start or at the end.
     """
-    _refuse_full(path)
+    _check_full(path)
     with atomic_folder(path, replace=True) as part:
         yield part
-        _refuse_full(path)
+        _check_full(path)
 
 
-def _refuse_full(path: Path) -> None:
+def _check_full(path: Path) -> None:
     if path.is_file() or path.is_symlink() or (path.is_dir() and any(path.iterdir())):
         raise UsageError(f"{path} exists already", hint="name another folder with -o, or move it away")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cogen.errors import UsageError
-from cogen.merging.mergekit.methods import MASK, Parameter, Peer
+from cogen.merging.mergekit.methods import MASK, MergekitMethod, Parameter
 from cogen.merging.mergekit.recipe import MergekitRecipe
 from cogen.merging.mergekit.settings import scalars, typed
 from cogen.merging.parameters import Setting
 
 
-def bind(peer: Peer, parameters: Mapping[str, Setting], place: str, own: bool = False) -> dict[str, Setting]:
+def bind(peer: MergekitMethod, parameters: Mapping[str, Setting], place: str, own: bool = False) -> dict[str, Setting]:
     """The same settings with values of the parameters' types.
 
     :param own: the place belongs to one model, where mergekit ignores what is one for all.

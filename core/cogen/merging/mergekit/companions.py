@@ -17,9 +17,9 @@ from cogen.merging.mergekit.reference import Reference
 from cogen.merging.mergekit.templates import named_template
 from cogen.merging.vocabulary import (
     ModelToken,
-    TokenWish,
+    TokenSource,
     Vocabulary,
-    VocabularyWish,
+    VocabularyConfig,
     changed,
     chat_template,
     set_chat_template,
@@ -32,7 +32,7 @@ from cogen.merging.vocabulary.tokens import has_tokenizer, read_tokens
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
 
-def vocabulary_wish(recipe: MergekitRecipe, models: Models, talk: Talk) -> VocabularyWish | None:
+def vocabulary_wish(recipe: MergekitRecipe, models: Models, talk: Talk) -> VocabularyConfig | None:
     """What the recipe says of the tokenizer; models that only lend tokens are added to ``models``."""
 
     def number(reference: Reference) -> int:
@@ -52,10 +52,10 @@ def vocabulary_wish(recipe: MergekitRecipe, models: Models, talk: Talk) -> Vocab
     if recipe.tokenizer is None:
         if recipe.tokenizer_source is None:
             return None
-        return VocabularyWish(source(recipe.tokenizer_source))
+        return VocabularyConfig(source(recipe.tokenizer_source))
     wish = recipe.tokenizer
-    tokens = {text: TokenWish(token(item.source), item.force) for text, item in (wish.tokens or {}).items()}
-    return VocabularyWish(source(wish.source), tokens, wish.pad_to_multiple_of)
+    tokens = {text: TokenSource(token(item.source), item.force) for text, item in (wish.tokens or {}).items()}
+    return VocabularyConfig(source(wish.source), tokens, wish.pad_to_multiple_of)
 
 
 def write_companions(

@@ -22,10 +22,19 @@ _TYPES = ("dtype", "torch_dtype")
 _NUMBERS = re.compile(r"_only_layers$|^moe_layers$|_indices$|_idxs?$|_layer_ids$|^cross_attention_layers$")
 #: A number p by which a layer's kind is found out, as ``layer % p``, where no list says it.
 _PERIODS = (
-    "sliding_window_pattern", "full_attention_interval", "global_attn_every_n_layers", "attn_layer_period",
-    "expert_layer_period", "decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_freq",
-    "no_rope_layer_interval", "cross_attention_frequency", "layer_group_size", "rescale_every",
-)  # fmt: skip
+    "sliding_window_pattern",
+    "full_attention_interval",
+    "global_attn_every_n_layers",
+    "attn_layer_period",
+    "expert_layer_period",
+    "decoder_sparse_step",
+    "interleave_moe_layer_step",
+    "moe_layer_freq",
+    "no_rope_layer_interval",
+    "cross_attention_frequency",
+    "layer_group_size",
+    "rescale_every",
+)
 #: A number k that makes the first k layers another kind.
 _FIRST = ("first_k_dense_replace", "num_dense_layers", "max_window_layers", "moe_layer_start_index")
 #: Settings by which every layer's place counts.
@@ -35,9 +44,14 @@ _ATTENTION = ("sliding_window_pattern", "full_attention_interval", "global_attn_
 
 
 def output_config(
-    models: Sequence[Model], donor: int, *, dtype: str | None = None, untied: bool = False,
-    origins: Origins | None = None, changes: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    models: Sequence[Model],
+    donor: int,
+    *,
+    dtype: str | None = None,
+    untied: bool = False,
+    origins: Origins | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The donor's configuration with what the merge changes.
 
     :param dtype: of the tensors; ``None``: they have several, and the donor's stays.
@@ -89,7 +103,7 @@ def _renumbered(config: dict[str, Any], models: Sequence[Model], donor: int, ori
             raise _refusal(models[donor], key, "lists layers in a way that is not known")
     for model in sorted({model for layers in origins for model, _ in layers}):
         moved = [(new, old) for new, layers in enumerate(origins) for number, old in layers if number == model]
-        _refuse_moved(models[model], theirs[model], moved, len(origins), depths[model])
+        _check_unmoved(models[model], theirs[model], moved, len(origins), depths[model])
     return config
 
 
@@ -116,9 +130,9 @@ def _agreed(models: Sequence[Model], origins: Origins, key: str, value: Any) -> 
     return found
 
 
-def _refuse_moved(
+def _check_unmoved(
     model: Model, config: Mapping[str, Any], moved: Sequence[tuple[int, int]], total: int, depth: int
-) -> None:  # fmt: skip
+) -> None:
     """Refuse a layer (new number, old number) that would be of another kind, because its kind hangs on the number."""
     listed = "layer_types" in config
     for key in (*_PERIODS, *_FIRST, *_PLACES):

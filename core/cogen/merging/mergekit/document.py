@@ -16,7 +16,7 @@ _BYTES, _VALUES, _DEPTH = 1 << 20, 100_000, 60
 
 
 @dataclass(frozen=True)
-class Document:
+class RecipeDocument:
     """``value`` is what the file says; ``root`` the same as a tree that knows its lines."""
 
     name: str
@@ -46,7 +46,7 @@ class Document:
         return tuple(path), mark.line + 1
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path) -> RecipeDocument:
     """One mapping of names to values.
 
     :raises SpecError: unreadable, not YAML, a repeated key, several documents.
@@ -67,7 +67,7 @@ def read_document(path: Path) -> Document:
         if not isinstance(root, yaml.MappingNode):
             raise SpecError(f"{path.name} is not a recipe: it is no mapping", hint="name mergekit's config.yml")
         _count(root, {}, (), path.name)
-        return Document(path.name, text, yaml.safe_load(text), root)
+        return RecipeDocument(path.name, text, yaml.safe_load(text), root)
     except yaml.composer.ComposerError as error:
         if "single document" in str(error):
             raise SpecError(

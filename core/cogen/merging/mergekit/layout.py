@@ -13,7 +13,7 @@ from cogen.merging.parameters import Layers
 
 
 @dataclass(frozen=True)
-class Slot:
+class PlannedTensor:
     """One tensor of the result; ``inputs`` in the order of the section's sources, ``position`` for gradients.
 
     Positions are those of mergekit: 0 to 1 over the layers of a slice (with ``models`` of the whole model), 1 where
@@ -26,7 +26,7 @@ class Slot:
     position: float
 
 
-def make_slots(tensors: Tensors, sections: Sequence[Section]) -> list[Slot]:
+def make_slots(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
     """The tensors of the result.
 
     :raises CompatibilityError: a tensor that a model lacks; slices of a model with several stacks of layers.
@@ -37,15 +37,15 @@ def make_slots(tensors: Tensors, sections: Sequence[Section]) -> list[Slot]:
     return _sliced(tensors, sections)
 
 
-def _whole(tensors: Tensors, section: Section) -> list[Slot]:
+def _whole(tensors: Tensors, section: Section) -> list[PlannedTensor]:
     numbers = [source.model for source in section.sources]
     names = sorted({name for model in numbers for name in tensors.names(model)})
     layers = Layers(names)
     found = [(name, tensors.gathered([(model, name) for model in numbers])) for name in names]
-    return [Slot(name, inputs, section, layers.position(name)) for name, inputs in found if inputs is not None]
+    return [PlannedTensor(name, inputs, section, layers.position(name)) for name, inputs in found if inputs is not None]
 
 
-def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[Slot]:
+def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
     """The sections' layers one behind the other, numbered anew.
 
     What comes before the layers is made of the first section's models, what comes after of the last's.
@@ -64,7 +64,7 @@ def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[Slot]:
     index = 0
     for section in sections:
         assert section.length is not None  # all sections of a recipe are slices, or none is
-        _refuse_range(tensors, section, {model: count for model, (_, count) in depths.items()})
+        _check_range(tensors, section, {model: count for model, (_, count) in depths.items()})
         for step in range(section.length):
             position = step / (section.length - 1) if section.length > 1 else 1.0
             slots += _layer(tensors, section, prefix, step, index, position)
@@ -72,7 +72,7 @@ def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[Slot]:
     return slots + _loose(tensors, sections[-1], before=False)
 
 
-def _refuse_range(tensors: Tensors, section: Section, counts: dict[int, int]) -> None:
+def _check_range(tensors: Tensors, section: Section, counts: dict[int, int]) -> None:
     for source in section.sources:
         end = (source.first or 0) + (section.length or 0)
         if end > counts[source.model]:
@@ -85,7 +85,7 @@ def _refuse_range(tensors: Tensors, section: Section, counts: dict[int, int]) ->
 
 def _layer(
     tensors: Tensors, section: Section, prefix: str, step: int, index: int, position: float
-) -> list[Slot]:  # fmt: skip
+) -> list[PlannedTensor]:
     """The tensors of one layer of the result."""
     layers = [(source.model, (source.first or 0) + step) for source in section.sources]
     rests = {rest for model, layer in layers for rest in tensors.layers(model).get(layer, ())}
@@ -93,14 +93,14 @@ def _layer(
     for rest in sorted(rests):
         inputs = tensors.gathered([(model, f"{prefix}.{layer}.{rest}") for model, layer in layers])
         if inputs is not None:
-            slots.append(Slot(f"{prefix}.{index}.{rest}", inputs, section, position))
+            slots.append(PlannedTensor(f"{prefix}.{index}.{rest}", inputs, section, position))
     return slots
 
 
-def _loose(tensors: Tensors, section: Section, *, before: bool) -> list[Slot]:
+def _loose(tensors: Tensors, section: Section, *, before: bool) -> list[PlannedTensor]:
     """Tensors outside the layers."""
     numbers = [source.model for source in section.sources]
     names = {name for model in numbers for name in tensors.names(model)}
     wanted = sorted(name for name in names if place_of(name) is None and is_before(name) == before)
     found = [(name, tensors.gathered([(model, name) for model in numbers])) for name in wanted]
-    return [Slot(name, inputs, section, 0.0) for name, inputs in found if inputs is not None]
+    return [PlannedTensor(name, inputs, section, 0.0) for name, inputs in found if inputs is not None]

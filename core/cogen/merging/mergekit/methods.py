@@ -39,7 +39,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Peer:
+class MergekitMethod:
     """A method of mergekit.
 
     :param target: where ours is, as ``module:attribute``.
@@ -91,8 +91,8 @@ _EPSILON = Parameter("epsilon", "number", 0.15, own=True)
 _NOTHING_DROPPED = "it drops nothing, so it has no density: ties and dare_linear have one"
 
 
-def _peer(name: str, role: Any, models: tuple[int, int | None], **parameters: Parameter) -> Peer:
-    return Peer(name, f"cogen.merging.methods.{name}:{name}", role, *models, parameters)
+def _peer(name: str, role: Any, models: tuple[int, int | None], **parameters: Parameter) -> MergekitMethod:
+    return MergekitMethod(name, f"cogen.merging.methods.{name}:{name}", role, *models, parameters)
 
 
 _SWITCH = functools.partial(Parameter, kind="switch")
@@ -101,16 +101,27 @@ _ALL = (
     _peer("linear", "unused", (1, None), **_WEIGHT, normalize=_SWITCH("normalize", default=True)),
     _peer("slerp", "first", (1, 1), t=_NUMBER("t")),
     _peer(
-        "nuslerp", "optional", (2, 2), **_WEIGHT,
-        nuslerp_flatten=_SWITCH("flatten", default=True), nuslerp_row_wise=_SWITCH("row_wise", default=False),
+        "nuslerp",
+        "optional",
+        (2, 2),
+        **_WEIGHT,
+        nuslerp_flatten=_SWITCH("flatten", default=True),
+        nuslerp_row_wise=_SWITCH("row_wise", default=False),
     ),
     _peer(
-        "multislerp", "optional", (1, None), **_WEIGHT, normalize_weights=_SWITCH("normalize", default=True),
+        "multislerp",
+        "optional",
+        (1, None),
+        **_WEIGHT,
+        normalize_weights=_SWITCH("normalize", default=True),
         eps=_NUMBER(None, default=1e-8, only=(1e-8,), why="nothing has to be kept from zero here"),
     ),
     _peer(
-        "karcher", "unused", (1, None),
-        max_iter=Parameter("max_iter", "integer", 10), tol=_NUMBER("tol", default=1e-5),
+        "karcher",
+        "unused",
+        (1, None),
+        max_iter=Parameter("max_iter", "integer", 10),
+        tol=_NUMBER("tol", default=1e-5),
     ),
     _peer("passthrough", "unused", (1, 1), scale=_NUMBER("scale", default=1.0, own=True)),
     _peer("model_stock", "required", (2, None), filter_wise=_SWITCH("filter_wise", default=False)),
@@ -119,14 +130,23 @@ _ALL = (
     _peer("sce", "required", (0, None), select_topk=_NUMBER("select_topk", default=1.0)),
     _peer("ram", "required", (0, None), epsilon=_NUMBER("epsilon", default=1e-5)),
     _peer(
-        "ramplus_tl", "required", (0, None), epsilon=_NUMBER("epsilon", default=1e-5),
-        r=_NUMBER("r", default=0.1), alpha=_NUMBER("alpha", default=0.2),
+        "ramplus_tl",
+        "required",
+        (0, None),
+        epsilon=_NUMBER("epsilon", default=1e-5),
+        r=_NUMBER("r", default=0.1),
+        alpha=_NUMBER("alpha", default=0.2),
     ),
-    _peer("task_arithmetic", "required", (0, None), **_task(
-        False,
-        density=_NUMBER(None, default=1.0, own=True, only=(1.0,), why=_NOTHING_DROPPED),
-        rescale=_SWITCH(None, default=False),  # nothing is dropped, so nothing has to be restored
-    )),
+    _peer(
+        "task_arithmetic",
+        "required",
+        (0, None),
+        **_task(
+            False,
+            density=_NUMBER(None, default=1.0, own=True, only=(1.0,), why=_NOTHING_DROPPED),
+            rescale=_SWITCH(None, default=False),  # nothing is dropped, so nothing has to be restored
+        ),
+    ),
     _peer("ties", "required", (0, None), **_sparse(True, False, "l1")),
     _peer("dare_linear", "required", (0, None), **_sparse(False, True, "inverse")),
     _peer("dare_ties", "required", (0, None), **_sparse(False, True, "inverse")),
@@ -134,11 +154,11 @@ _ALL = (
     _peer("breadcrumbs_ties", "required", (0, None), **_sparse(False, False, "l1", gamma=_GAMMA)),
     _peer("della", "required", (0, None), **_sparse(True, True, "inverse", epsilon=_EPSILON)),
     _peer("della_linear", "required", (0, None), **_sparse(False, True, "inverse", epsilon=_EPSILON)),
-)  # fmt: skip
-PEERS: dict[str, Peer] = {peer.name: peer for peer in _ALL}
+)
+PEERS: dict[str, MergekitMethod] = {peer.name: peer for peer in _ALL}
 
 
-def find_peer(name: str) -> Peer:
+def find_peer(name: str) -> MergekitMethod:
     """:raises UsageError: mergekit 0.1.5 has no such method of its own."""
     if name not in PEERS:
         raise UsageError(

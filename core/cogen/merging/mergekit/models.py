@@ -11,8 +11,8 @@ from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.sources import Talk, fetch, silent
 from cogen.errors import CompatibilityError, SourceError, UnsafeError
-from cogen.merging.lora.concat import refuse_misfit
-from cogen.merging.mergekit.reference import Place, Reference
+from cogen.merging.lora.concat import check_fit
+from cogen.merging.mergekit.reference import LayerRange, Reference
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -79,11 +79,11 @@ def _opened(folder: Path, lora: Path | None) -> Checkpoint:
     if lora is None:
         return checkpoint
     adapter = read_adapter(lora)
-    refuse_misfit(checkpoint, adapter)
+    check_fit(checkpoint, adapter)
     return Checkpoint(checkpoint.folder, checkpoint.tensors, adapter)
 
 
-def locate(place: Place, talk: Talk = silent, file: str = "config.json") -> tuple[Path, str | None]:
+def locate(place: LayerRange, talk: Talk = silent, file: str = "config.json") -> tuple[Path, str | None]:
     """The folder of a model and, if it comes from the Hub, its commit.
 
     :param file: one that the repository has in any case.
@@ -108,7 +108,7 @@ def locate(place: Place, talk: Talk = silent, file: str = "config.json") -> tupl
     return folder, commit
 
 
-def _commit(place: Place, file: str) -> str:
+def _commit(place: LayerRange, file: str) -> str:
     """What a branch or tag points to now or, without a network, did when it was last fetched."""
     if place.revision and _COMMIT.fullmatch(place.revision):
         return place.revision
@@ -120,7 +120,7 @@ def _commit(place: Place, file: str) -> str:
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
-    )  # fmt: skip
+    )
 
     try:
         # The client notes in its cache which commit the branch was, and the cache's folder is called by the commit.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.files import OpenFiles
-from cogen.merging.engine import Copy, Merge, Output
+from cogen.merging.engine import Copy, Merge, OutputTensor
 from cogen.merging.mergekit.plan import MergePlan
-from cogen.merging.mergekit.steps import Work
+from cogen.merging.mergekit.steps import TensorStep
 from cogen.merging.mergekit.tensors import Input
 from cogen.merging.method import Operand
 from cogen.merging.operands import Stored
@@ -39,7 +39,7 @@ class Widened:
 
 
 @dataclass(frozen=True)
-class Cast:
+class Converted:
     """The numbers rounded to another type first, as a recipe's ``dtype`` wants it."""
 
     operand: Operand
@@ -61,18 +61,18 @@ class Cast:
         return exact.to(getattr(torch, self.dtype)).to(dtype, copy=True)
 
 
-def make_outputs(plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> list[Output]:
+def make_outputs(plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> list[OutputTensor]:
     """
     :param keys: of the models, by number: what random numbers and the order of the experts hang on.
     """
     return [_output(work, plan, keys, files) for work in plan.works]
 
 
-def _output(work: Work, plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> Output:
+def _output(work: TensorStep, plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> OutputTensor:
     if work.method is None:
         (entry,) = work.experts
         info = plan.models[entry.model].checkpoint.tensors[entry.stored]
-        return Output(work.name, work.dtype, work.shape, Copy(info))
+        return OutputTensor(work.name, work.dtype, work.shape, Copy(info))
     # float32 results, and recipes that ask for float64, are computed in float64 whatever the inputs are.
     wide = work.dtype in ("float32", "float64") or plan.recipe.dtype in ("float64", "torch.float64")
 
@@ -85,13 +85,13 @@ def _output(work: Work, plan: MergePlan, keys: Sequence[str], files: OpenFiles) 
         if vocabulary is not None and vocabulary.is_vocabulary_tensor(entry.model, entry.name):
             found = vocabulary.operand(entry.model, entry.name, stored)
         if cast is not None and narrower(cast, found.dtype):
-            found = Cast(found, cast)
+            found = Converted(found, cast)
         return Widened(found) if wide else found
 
     base = None if work.base is None else operand(work.base)
     experts = tuple(operand(entry) for entry in work.experts)
     merge = Merge(work.method, base, experts, work.weights, dict(work.parameters or {}))
-    return Output(work.name, work.dtype, work.shape, merge)
+    return OutputTensor(work.name, work.dtype, work.shape, merge)
 
 
 def narrower(to: str, stored: str) -> bool:

@@ -13,12 +13,12 @@ from cogen.merging.engine import FLOATS
 from cogen.merging.mergekit.companions import compare_tokenizers, vocabulary_wish
 from cogen.merging.mergekit.config import Origins, output_config
 from cogen.merging.mergekit.layers import place_of
-from cogen.merging.mergekit.layout import Slot, make_slots
-from cogen.merging.mergekit.methods import Peer, find_peer
+from cogen.merging.mergekit.layout import PlannedTensor, make_slots
+from cogen.merging.mergekit.methods import MergekitMethod, find_peer
 from cogen.merging.mergekit.models import Model, open_models
 from cogen.merging.mergekit.recipe import MergekitRecipe
 from cogen.merging.mergekit.sections import make_sections, references
-from cogen.merging.mergekit.steps import Work, make_works
+from cogen.merging.mergekit.steps import TensorStep, make_works
 from cogen.merging.mergekit.tensors import Tensors
 from cogen.merging.vocabulary import Vocabulary, plan_vocabulary
 
@@ -26,9 +26,19 @@ from cogen.merging.vocabulary import Vocabulary, plan_vocabulary
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 #: Settings by which the same weights compute something else.
 _MEANING = (
-    "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "hidden_activation", "rms_norm_eps",
-    "layer_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "sliding_window",
-)  # fmt: skip
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "hidden_activation",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "partial_rotary_factor",
+    "sliding_window",
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +46,12 @@ class MergePlan:
     """``donor``: number of the model whose configuration and tokenizer the result has; ``used``: those merged."""
 
     recipe: MergekitRecipe
-    peer: Peer
+    peer: MergekitMethod
     seed: int
     models: tuple[Model, ...]
     used: tuple[int, ...]
     donor: int
-    works: tuple[Work, ...]
+    works: tuple[TensorStep, ...]
     config: dict[str, Any]
     vocabulary: Vocabulary | None
     notes: tuple[str, ...]
@@ -70,16 +80,17 @@ def make_merge_plan(recipe: MergekitRecipe, files: OpenFiles, *, seed: int = 0, 
     slots = make_slots(tensors, sections)
     works = make_works(peer, slots, tensors, dtype=out_dtype or dtype, seed=seed)
     if donor not in used:
-        _refuse_donor(models[donor], works, tensors, whole=sections[0].length is None)
+        _check_donor(models[donor], works, tensors, whole=sections[0].length is None)
     if vocabulary is None:
         notes += compare_tokenizers(models, _token_models(slots, tensors), donor)
     config = output_config(
-        models, donor,
+        models,
+        donor,
         dtype=_stored(works),
         untied=any(work.name in tensors.heads for work in works),
         origins=_origins(slots) if sections[0].length is not None else None,
         changes=vocabulary.config_changes if vocabulary else None,
-    )  # fmt: skip
+    )
     notes += [*tensors.notes, *_differences(models, used, donor)]
     return MergePlan(
         recipe, peer, seed, models, tuple(used), donor, tuple(works), config, vocabulary, tuple(dict.fromkeys(notes))
@@ -104,7 +115,7 @@ def _one_architecture(models: Sequence[Model], numbers: Sequence[int]) -> None:
             )
 
 
-def _refuse_donor(donor: Model, works: Sequence[Work], tensors: Tensors, *, whole: bool) -> None:
+def _check_donor(donor: Model, works: Sequence[TensorStep], tensors: Tensors, *, whole: bool) -> None:
     """Refuse a configuration, of a model that is not merged, that says something else than the tensors."""
     for work in works:
         (entry, *_) = work.experts
@@ -120,13 +131,13 @@ def _refuse_donor(donor: Model, works: Sequence[Work], tensors: Tensors, *, whol
             )
 
 
-def _token_models(slots: Sequence[Slot], tensors: Tensors) -> list[int]:
+def _token_models(slots: Sequence[PlannedTensor], tensors: Tensors) -> list[int]:
     """The models of which rows of the vocabulary go into the result."""
     entries = [entry for slot in slots for entry in slot.inputs]
     return sorted({entry.model for entry in entries if entry.stored in tensors.matrices(entry.model)})
 
 
-def _stored(works: Sequence[Work]) -> str | None:
+def _stored(works: Sequence[TensorStep]) -> str | None:
     """The floating-point type of the result; of several the one with most of the numbers."""
     sizes: dict[str, int] = {}
     for work in works:
@@ -138,7 +149,7 @@ def _stored(works: Sequence[Work]) -> str | None:
     return max(sorted(sizes), key=lambda dtype: sizes[dtype], default=None)
 
 
-def _origins(slots: Sequence[Slot]) -> Origins:
+def _origins(slots: Sequence[PlannedTensor]) -> Origins:
     """For each layer of the result the layers that it was made of."""
     found: dict[int, list[tuple[int, int]]] = {}
     for slot in slots:

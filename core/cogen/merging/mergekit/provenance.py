@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cogen.merging.mergekit.models import Model
-from cogen.merging.mergekit.steps import Work
+from cogen.merging.mergekit.steps import TensorStep
 from cogen.merging.mergekit.tensors import Input
 
 MERGE = "merge.json"
@@ -26,7 +26,7 @@ class Record:
     models: tuple[Model, ...]
     keys: tuple[str, ...]
     donor: int
-    works: tuple[Work, ...]
+    works: tuple[TensorStep, ...]
     notes: tuple[str, ...]
 
     def value(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def write_record(record: Record, folder: Path) -> None:
     (folder / MERGE).write_text(text, encoding="utf-8")
 
 
-def _groups(works: Sequence[Work]) -> list[dict[str, Any]]:
+def _groups(works: Sequence[TensorStep]) -> list[dict[str, Any]]:
     """Tensors of which the same was made in the same way, together."""
     found: dict[str, dict[str, Any]] = {}
     for work in works:
@@ -67,7 +67,7 @@ def _groups(works: Sequence[Work]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _how(work: Work) -> dict[str, Any]:
+def _how(work: TensorStep) -> dict[str, Any]:
     moved = {entry.stored for entry in (*work.experts, *([work.base] if work.base else []))} - {work.name}
     how: dict[str, Any] = {"method": work.method.name if work.method else "copy", "dtype": work.dtype}
     if work.base is not None:
@@ -80,5 +80,5 @@ def _how(work: Work) -> dict[str, Any]:
     return how
 
 
-def _all(work: Work) -> list[Input]:
+def _all(work: TensorStep) -> list[Input]:
     return [*([work.base] if work.base else []), *work.experts]

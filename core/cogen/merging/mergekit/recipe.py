@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, field_validator, model_validator
 
 from cogen.errors import SpecError
-from cogen.merging.mergekit.document import Document, read_document
+from cogen.merging.mergekit.document import RecipeDocument, read_document
 from cogen.merging.mergekit.reference import Reference, parse_reference
 from cogen.merging.mergekit.settings import parse_setting
 from cogen.merging.parameters import Setting
@@ -66,7 +66,7 @@ class OutputSlice(Part):
     base_model: Model | None = None
 
 
-class Module(Part):
+class MergekitModule(Part):
     """The models or slices of one part of a model; only a recipe with a single module can be carried out."""
 
     slices: tuple[OutputSlice, ...] | None = None
@@ -107,7 +107,7 @@ def _tokenizer_source(value: Any) -> Any:
     return value if value in ("union", "base") else parse_reference(value)
 
 
-class TokenWish(Frozen):
+class MergekitTokenSource(Frozen):
     """Where the models that lack a token take its embedding from; with ``force`` all of them."""
 
     source: Annotated[TokenEmbedding | Reference, PlainValidator(_token_source)] | None = None
@@ -118,7 +118,7 @@ class TokenizerWish(Frozen):
     """The tokenizer of the result."""
 
     source: Annotated[Literal["union", "base"] | Reference, PlainValidator(_tokenizer_source)] = "union"
-    tokens: dict[str, TokenWish] | None = None
+    tokens: dict[str, MergekitTokenSource] | None = None
     pad_to_multiple_of: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -128,7 +128,7 @@ class MergekitRecipe(Part):
     merge_method: str
     models: tuple[InputModel, ...] | None = None
     slices: tuple[OutputSlice, ...] | None = None
-    modules: dict[str, Module] | None = None
+    modules: dict[str, MergekitModule] | None = None
     base_model: Model | None = None
     dtype: str | None = None
     out_dtype: str | None = None
@@ -161,7 +161,7 @@ def read_recipe(path: Path) -> tuple[MergekitRecipe, str]:
         raise _refusal(document, error) from error
 
 
-def _refusal(document: Document, error: ValidationError) -> SpecError:
+def _refusal(document: RecipeDocument, error: ValidationError) -> SpecError:
     """The first mistake of the file, by line."""
     found = min(error.errors(), key=lambda item: document.line(item["loc"]) or 0)
     # Names of the types that pydantic tried are no places in the file.

@@ -21,7 +21,7 @@ from cogen.merging.mergekit.plan import make_merge_plan
 from cogen.merging.mergekit.provenance import Record, write_record
 from cogen.merging.mergekit.recipe import read_recipe
 from cogen.merging.operands import fingerprint
-from cogen.merging.output_folder import refuse_foreign
+from cogen.merging.output_folder import check_output_folder
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,15 @@ class Merged:
 
 
 def merge_recipe(
-    path: Path, output: Path, *, threads: int | None = None, shard_bytes: int | None = None, seed: int = 0,
-    progress: Any = None, talk: Talk = silent,
-) -> Merged:  # fmt: skip
+    path: Path,
+    output: Path,
+    *,
+    threads: int | None = None,
+    shard_bytes: int | None = None,
+    seed: int = 0,
+    progress: Any = None,
+    talk: Talk = silent,
+) -> Merged:
     """Build ``output`` whole, or leave what was there.
 
     :param seed: of the methods that drop at random; mergekit takes it on its command line.
@@ -49,10 +55,10 @@ def merge_recipe(
     """
     begin = time.monotonic()
     recipe, text = read_recipe(path)
-    refuse_foreign(output)
+    check_output_folder(output)
     with Engine(threads, progress) as engine:
         plan = make_merge_plan(recipe, engine.files, seed=seed, talk=talk)
-        _refuse_input(output, plan.models)
+        _check_input(output, plan.models)
         for note in plan.notes:
             talk(f"note: {note}")
         with atomic_folder(output, replace=True) as part:
@@ -75,7 +81,7 @@ def merge_recipe(
     return Merged(output, len(outputs), copied, size, round(time.monotonic() - begin, 2), notes)
 
 
-def _refuse_input(output: Path, models: tuple[Model, ...]) -> None:
+def _check_input(output: Path, models: tuple[Model, ...]) -> None:
     """The folder that is replaced is none of those that are read."""
     for model in models:
         folders = [model.checkpoint.folder, *([model.checkpoint.adapter.folder] if model.checkpoint.adapter else [])]

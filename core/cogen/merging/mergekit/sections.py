@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cogen.errors import UsageError
 from cogen.merging.mergekit.bind import bind
-from cogen.merging.mergekit.methods import Peer
+from cogen.merging.mergekit.methods import MergekitMethod
 from cogen.merging.mergekit.models import Models
 from cogen.merging.mergekit.recipe import InputModel, MergekitRecipe, OutputSlice, SliceSource
 from cogen.merging.mergekit.reference import Reference
@@ -15,7 +15,7 @@ from cogen.merging.parameters import Setting
 
 
 @dataclass(frozen=True)
-class Source:
+class SectionSource:
     """One model of a section by its number; ``first``: its first layer there, ``None`` for the whole model."""
 
     model: int
@@ -31,7 +31,7 @@ class Section:
     """
 
     place: str
-    sources: tuple[Source, ...]
+    sources: tuple[SectionSource, ...]
     base: int | None
     levels: tuple[dict[str, Setting], ...]
     length: int | None = None
@@ -52,7 +52,7 @@ def references(recipe: MergekitRecipe) -> list[Reference]:
     return [*found, *([recipe.base_model] if recipe.base_model else [])]
 
 
-def make_sections(recipe: MergekitRecipe, peer: Peer, models: Models) -> tuple[list[Section], list[str]]:
+def make_sections(recipe: MergekitRecipe, peer: MergekitMethod, models: Models) -> tuple[list[Section], list[str]]:
     """The sections in the order of the result's layers, and notes on what has no effect.
 
     :raises UsageError: a base or a number of models that the method cannot take, a parameter that it doesn't have.
@@ -66,7 +66,7 @@ def make_sections(recipe: MergekitRecipe, peer: Peer, models: Models) -> tuple[l
         sources = [_source(peer, item, f"{prefix}[{i}]", models) for i, item in enumerate(whole)]
         base = _base(peer, recipe.base_model, models)
         if base is not None and base not in [source.model for source in sources]:
-            sources.append(Source(base, {}))
+            sources.append(SectionSource(base, {}))
         return [_section(peer, prefix, sources, base, outer, None, models, notes)], notes
     found = []
     for number, part in enumerate(slices):
@@ -96,12 +96,12 @@ def _body(
     return recipe.models or (), recipe.slices or (), {}, ""
 
 
-def _source(peer: Peer, item: InputModel | SliceSource, place: str, models: Models) -> Source:
+def _source(peer: MergekitMethod, item: InputModel | SliceSource, place: str, models: Models) -> SectionSource:
     first = item.layer_range[0] if isinstance(item, SliceSource) else None
-    return Source(models[item.model], bind(peer, item.parameters, f"{place}.parameters", own=True), first)
+    return SectionSource(models[item.model], bind(peer, item.parameters, f"{place}.parameters", own=True), first)
 
 
-def _base(peer: Peer, reference: Reference | None, models: Models) -> int | None:
+def _base(peer: MergekitMethod, reference: Reference | None, models: Models) -> int | None:
     """The model that differences are taken from, or that comes first."""
     if peer.role == "unused":
         return None
@@ -113,9 +113,15 @@ def _base(peer: Peer, reference: Reference | None, models: Models) -> int | None
 
 
 def _section(
-    peer: Peer, place: str, sources: Sequence[Source], base: int | None, levels: Iterable[dict[str, Setting]],
-    length: int | None, models: Models, notes: list[str],
-) -> Section:  # fmt: skip
+    peer: MergekitMethod,
+    place: str,
+    sources: Sequence[SectionSource],
+    base: int | None,
+    levels: Iterable[dict[str, Setting]],
+    length: int | None,
+    models: Models,
+    notes: list[str],
+) -> Section:
     numbers = [source.model for source in sources]
     for number in numbers:
         if numbers.count(number) > 1:

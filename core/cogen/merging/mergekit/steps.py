@@ -8,8 +8,8 @@ from typing import Any
 
 from cogen.errors import CompatibilityError, UsageError
 from cogen.merging.engine import FLOATS
-from cogen.merging.mergekit.layout import Slot
-from cogen.merging.mergekit.methods import PEERS, Peer
+from cogen.merging.mergekit.layout import PlannedTensor
+from cogen.merging.mergekit.methods import PEERS, MergekitMethod
 from cogen.merging.mergekit.models import Model
 from cogen.merging.mergekit.tensors import Input, Tensors
 from cogen.merging.mergekit.values import not_silent, parameters_of
@@ -19,7 +19,7 @@ _SIXTEEN, _EIGHT = ("float16", "bfloat16"), ("float8_e4m3fn", "float8_e5m2")
 
 
 @dataclass(frozen=True)
-class Work:
+class TensorStep:
     """One tensor of the result. Without a method it is the bytes of the only input.
 
     :param experts: what is merged, in the order of ``weights`` and of parameters that differ by expert.
@@ -36,8 +36,8 @@ class Work:
 
 
 def make_works(
-    peer: Peer, slots: Iterable[Slot], tensors: Tensors, *, dtype: str | None = None, seed: int = 0
-) -> list[Work]:
+    peer: MergekitMethod, slots: Iterable[PlannedTensor], tensors: Tensors, *, dtype: str | None = None, seed: int = 0
+) -> list[TensorStep]:
     """Everything that can be wrong with the recipe's numbers and the models' shapes is refused here.
 
     :param dtype: of floating-point tensors of the result; default: the type that all inputs of a tensor fit into.
@@ -48,7 +48,7 @@ def make_works(
     return [_refused(_work(peer, slot, tensors, dtype, seed), tensors.models, tried) for slot in slots]
 
 
-def _work(peer: Peer, slot: Slot, tensors: Tensors, dtype: str | None, seed: int) -> Work:
+def _work(peer: MergekitMethod, slot: PlannedTensor, tensors: Tensors, dtype: str | None, seed: int) -> TensorStep:
     infos = [tensors.models[entry.model].checkpoint.tensors[entry.stored] for entry in slot.inputs]
     floating = {info.dtype in FLOATS for info in infos}
     shape = _shape(slot, tensors)
@@ -57,12 +57,12 @@ def _work(peer: Peer, slot: Slot, tensors: Tensors, dtype: str | None, seed: int
             listed = " and ".join(sorted({info.dtype for info in infos}))
             raise CompatibilityError(f"{slot.name} is {listed} in different models", hint="leave one of them out")
         at = slot.section.base or 0
-        return Work(slot.name, infos[at].dtype, shape, (slot.inputs[at],))
+        return TensorStep(slot.name, infos[at].dtype, shape, (slot.inputs[at],))
     wanted = dtype or common([info.dtype for info in infos])
     return _pure(_merge(peer, slot, shape, wanted, seed), tensors)
 
 
-def _merge(peer: Peer, slot: Slot, shape: tuple[int, ...], dtype: str, seed: int) -> Work:
+def _merge(peer: MergekitMethod, slot: PlannedTensor, shape: tuple[int, ...], dtype: str, seed: int) -> TensorStep:
     section, method = slot.section, peer.method
     base = None if section.base is None else slot.inputs[section.base]
     weights, parameters = parameters_of(peer, slot)
@@ -70,7 +70,9 @@ def _merge(peer: Peer, slot: Slot, shape: tuple[int, ...], dtype: str, seed: int
     experts = tuple(slot.inputs[section.experts[i]] for i in chosen)
     if not experts:
         assert base is not None  # only methods with a base merge nothing else
-        return Work(slot.name, dtype, shape, (base,), method=PEERS["passthrough"].method, weights=(1.0,), parameters={})
+        return TensorStep(
+            slot.name, dtype, shape, (base,), method=PEERS["passthrough"].method, weights=(1.0,), parameters={}
+        )
     own = {parameter.ours for parameter in peer.parameters.values() if parameter.own}
     parameters = {k: tuple(v[i] for i in chosen) if k in own else v for k, v in parameters.items()}
     if "seed" in method.parameters:
@@ -79,10 +81,10 @@ def _merge(peer: Peer, slot: Slot, shape: tuple[int, ...], dtype: str, seed: int
     if peer.role == "first":
         assert base is not None  # the section was refused otherwise
         experts, weights, base = (base, *experts), (1.0, *weights), None
-    return Work(slot.name, dtype, shape, experts, base, method, weights, parameters)
+    return TensorStep(slot.name, dtype, shape, experts, base, method, weights, parameters)
 
 
-def _pure(work: Work, tensors: Tensors) -> Work:
+def _pure(work: TensorStep, tensors: Tensors) -> TensorStep:
     """A copy where the bytes of the input are the result."""
     if work.method is None or len(work.experts) != 1 or not _moves(work):
         return work
@@ -94,10 +96,10 @@ def _pure(work: Work, tensors: Tensors) -> Work:
         return work
     if tensors.vocabulary is not None and tensors.vocabulary.is_vocabulary_tensor(entry.model, entry.name):
         return work
-    return Work(work.name, work.dtype, work.shape, work.experts)
+    return TensorStep(work.name, work.dtype, work.shape, work.experts)
 
 
-def _moves(work: Work) -> bool:
+def _moves(work: TensorStep) -> bool:
     """Is the result of one expert that expert?"""
     assert work.method is not None
     assert work.parameters is not None
@@ -108,7 +110,7 @@ def _moves(work: Work) -> bool:
     return work.method.name == "karcher"
 
 
-def _shape(slot: Slot, tensors: Tensors) -> tuple[int, ...]:
+def _shape(slot: PlannedTensor, tensors: Tensors) -> tuple[int, ...]:
     """:raises CompatibilityError: the inputs have different ones."""
     shapes = [tensors.models[entry.model].checkpoint.tensors[entry.stored].shape for entry in slot.inputs]
     first, vocabulary = slot.inputs[0], tensors.vocabulary
@@ -130,7 +132,7 @@ def _times(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "a number"
 
 
-def _refused(work: Work, models: Sequence[Model], tried: set[Any]) -> Work:
+def _refused(work: TensorStep, models: Sequence[Model], tried: set[Any]) -> TensorStep:
     """The work, after its method was tried with its parameters on single numbers."""
     if work.method is None:
         return work

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cogen.errors import UsageError
-from cogen.merging.mergekit.layout import Slot
-from cogen.merging.mergekit.methods import REQUIRED, Parameter, Peer
+from cogen.merging.mergekit.layout import PlannedTensor
+from cogen.merging.mergekit.methods import REQUIRED, MergekitMethod, Parameter
 from cogen.merging.mergekit.settings import value_of
 
 
-def parameters_of(peer: Peer, slot: Slot) -> tuple[tuple[float, ...], dict[str, Any]]:
+def parameters_of(peer: MergekitMethod, slot: PlannedTensor) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Weights, and our keyword arguments: numbers, or one an expert."""
     levels, found = slot.section.levels, {}
     weights = (1.0,) * len(slot.section.experts)
@@ -36,7 +36,7 @@ def parameters_of(peer: Peer, slot: Slot) -> tuple[tuple[float, ...], dict[str, 
     return weights, found
 
 
-def _or_default(peer: Peer, key: str, parameter: Parameter, value: Any, name: str) -> Any:
+def _or_default(peer: MergekitMethod, key: str, parameter: Parameter, value: Any, name: str) -> Any:
     if value is None:
         if parameter.default is REQUIRED:
             raise UsageError(
@@ -47,7 +47,7 @@ def _or_default(peer: Peer, key: str, parameter: Parameter, value: Any, name: st
     return value if parameter.values is None else parameter.values[value]
 
 
-def not_silent(peer: Peer, slot: Slot, parameters: Mapping[str, Any]) -> list[int]:
+def not_silent(peer: MergekitMethod, slot: PlannedTensor, parameters: Mapping[str, Any]) -> list[int]:
     """Experts of which anything is kept: a density of 0 leaves one out, which ours don't know."""
     densities = parameters.get("density")
     everyone = range(len(slot.section.experts))

@@ -14,9 +14,7 @@ def coefficients(weights: Sequence[float]) -> Coefficients:
     return 0.0, [weight / total for weight in weights]
 
 
-greedy_soup = by_coefficients(
-    "greedy_soup", coefficients, base="unused", selects=True, source="arXiv:2203.05482"
-)  # fmt: skip
+greedy_soup = by_coefficients("greedy_soup", coefficients, base="unused", selects=True, source="arXiv:2203.05482")
 
 
 def greedy(ids: Sequence[str], loss: Callable[[tuple[str, ...]], float | None]) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from cogen.merging.vocabulary.configs import changed
 from cogen.merging.vocabulary.plan import Vocabulary, plan_vocabulary
-from cogen.merging.vocabulary.request import ModelToken, TokenWish, VocabularyWish
+from cogen.merging.vocabulary.request import ModelToken, TokenSource, VocabularyConfig
 from cogen.merging.vocabulary.template import chat_template, set_chat_template, usual_chat_template
 
 __all__ = [
     "ModelToken",
-    "TokenWish",
+    "TokenSource",
     "Vocabulary",
-    "VocabularyWish",
+    "VocabularyConfig",
     "changed",
     "chat_template",
     "plan_vocabulary",

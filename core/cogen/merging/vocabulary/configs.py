@@ -51,7 +51,7 @@ def untied_changes(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> dic
 
 def id_changes(
     config: Mapping[str, Any], theirs: Mapping[str, Any], move: Callable[[int], int | None]
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Ids of special tokens for another tokenizer: what the tokenizer's own model says of a key, else the same token.
 
     :param theirs: the configuration of the model that the tokenizer comes from.

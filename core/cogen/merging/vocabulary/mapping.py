@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cogen.errors import CompatibilityError, UsageError
-from cogen.merging.vocabulary.request import ModelToken, TokenWish, VocabularyWish
+from cogen.merging.vocabulary.request import ModelToken, TokenSource, VocabularyConfig
 from cogen.merging.vocabulary.rows import MEAN, SUMS, ZERO, Sums
 from cogen.merging.vocabulary.tokenizer import Appended
 from cogen.merging.vocabulary.tokens import Tokens
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetVocabulary:
     """The composite's tokens.
 
     :param entries: for every id the token's name and the tokenizer it is written for; an id may have none.
@@ -33,7 +33,7 @@ class Target:
         return {name: id for id, (name, _) in self.entries.items()}
 
 
-def make_target(wish: VocabularyWish, tokens: Sequence[Tokens], rows: Sequence[int], anchor: int) -> Target:
+def make_target(wish: VocabularyConfig, tokens: Sequence[Tokens], rows: Sequence[int], anchor: int) -> TargetVocabulary:
     """The source's tokens at their ids, then those of the other models in their order, then those wished for.
 
     A token without a row in its own model (the tokenizer is longer than the embedding) is not carried over.
@@ -69,10 +69,10 @@ def make_target(wish: VocabularyWish, tokens: Sequence[Tokens], rows: Sequence[i
             append(token, literal, flagged[0].added[token] if flagged else {})
     size = max(rows[source], max(entries, default=-1) + 1)
     multiple = wish.pad_to_multiple_of or 1
-    return Target(source, tuple(appended), entries, -(-size // multiple) * multiple)
+    return TargetVocabulary(source, tuple(appended), entries, -(-size // multiple) * multiple)
 
 
-def own_rows(target: Target, tokens: Tokens, rows: int) -> np.ndarray:
+def own_rows(target: TargetVocabulary, tokens: Tokens, rows: int) -> np.ndarray:
     """For every id the model's own row, -1 where it has none. An id without a token (padding) is a row of the same
     number that has no token here either."""
     found = np.full(target.size, -1, dtype=np.int64)
@@ -119,15 +119,13 @@ def fallback(own: np.ndarray, base: int | None, merged: Sequence[int]) -> Fallba
     needed = places[(which == SUMS) & (own[list(merged)] < 0).any(axis=0)]
     row[needed] = np.arange(len(needed))
     models = [np.flatnonzero(have[:, id]) for id in needed]
-    terms = [
-        [(int(m), int(own[m, id]), 1 / len(who)) for m in who] for id, who in zip(needed, models, strict=True)
-    ]  # fmt: skip
+    terms = [[(int(m), int(own[m, id]), 1 / len(who)) for m in who] for id, who in zip(needed, models, strict=True)]
     return Fallback(which.astype(np.int64), row, Sums.of(terms))
 
 
 def wished(
-    token: str, wish: TokenWish, id: int, own: np.ndarray, tokens: Sequence[Tokens], rows: Sequence[int]
-) -> tuple[int, int] | None:  # fmt: skip
+    token: str, wish: TokenSource, id: int, own: np.ndarray, tokens: Sequence[Tokens], rows: Sequence[int]
+) -> tuple[int, int] | None:
     """(source, row) that a wish names; None where it names none.
 
     :raises UsageError: the model has no such token.

@@ -18,19 +18,22 @@ from cogen.merging.method import Operand
 from cogen.merging.operands import Stored
 from cogen.merging.vocabulary.configs import generation_of, id_changes, joined, mover, size_changes, untied_changes
 from cogen.merging.vocabulary.mapping import fallback, make_target, own_rows
-from cogen.merging.vocabulary.request import VocabularyWish
+from cogen.merging.vocabulary.request import VocabularyConfig
 from cogen.merging.vocabulary.rows import Assembled, columns_of
 from cogen.merging.vocabulary.rules import Facts, Rules, make_rules
 from cogen.merging.vocabulary.tensors import Layout, layout
-from cogen.merging.vocabulary.tokenizer import copy_tokenizer, refuse_appending, write_appended
+from cogen.merging.vocabulary.tokenizer import check_extendable, copy_tokenizer, write_appended
 from cogen.merging.vocabulary.tokens import tokens_of
 from cogen.merging.vocabulary.transplant import Donor, Pursuits
 
 
 def plan_vocabulary(
-    checkpoints: Sequence[Checkpoint], wish: VocabularyWish, files: OpenFiles, base: int | None = None,
+    checkpoints: Sequence[Checkpoint],
+    wish: VocabularyConfig,
+    files: OpenFiles,
+    base: int | None = None,
     merged: Sequence[int] | None = None,
-) -> Vocabulary:  # fmt: skip
+) -> Vocabulary:
     """Check that the wish is possible and say which row goes where.
 
     :param files: of the engine that will read the operands.
@@ -46,7 +49,7 @@ def plan_vocabulary(
     rows = tuple(found.rows for found in layouts)
     tokens = tokens_of(checkpoints, rows, [anchor, *([wish.source] if isinstance(wish.source, int) else [])])
     target = make_target(wish, tokens, rows, anchor)
-    refuse_appending(tokens[target.source], target.appended)
+    check_extendable(tokens[target.source], target.appended)
     own = np.stack([own_rows(target, of_it, count) for of_it, count in zip(tokens, rows, strict=True)])
     among = tuple(range(len(checkpoints)) if merged is None else merged)
     facts = Facts(wish, base, tokens, rows, target, own, fallback(own, base, among))

@@ -56,7 +56,7 @@ class Atoms:
 
 def pursue(
     targets: torch.Tensor, atoms: Atoms, sparsity: int, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Combinations of at most ``sparsity`` atoms that come near the targets.
 
     :param targets: float64, shape (targets, width).

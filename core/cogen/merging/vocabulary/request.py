@@ -21,7 +21,7 @@ class ModelToken:
 
 
 @dataclass(frozen=True)
-class TokenWish:
+class TokenSource:
     """Where the embedding of one token comes from in the models that lack it; with ``force`` in all of them."""
 
     source: int | ModelToken | Literal["zero"] | None = None
@@ -29,7 +29,7 @@ class TokenWish:
 
 
 @dataclass(frozen=True)
-class VocabularyWish:
+class VocabularyConfig:
     """The tokens of the composite, and what a model that lacks one of them takes for it.
 
     :param source: every model's tokens, the base's, or those of the model with this index.
@@ -40,7 +40,7 @@ class VocabularyWish:
     """
 
     source: Literal["union", "base"] | int = "union"
-    tokens: Mapping[str, TokenWish] = field(default_factory=dict)
+    tokens: Mapping[str, TokenSource] = field(default_factory=dict)
     pad_to_multiple_of: int | None = None
     transplant: Literal["mean", "subword", "omp"] | None = None
     sparsity: int = 64

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cogen.errors import CompatibilityError
-from cogen.merging.vocabulary.mapping import Fallback, Target, wished
-from cogen.merging.vocabulary.request import VocabularyWish
+from cogen.merging.vocabulary.mapping import Fallback, TargetVocabulary, wished
+from cogen.merging.vocabulary.request import VocabularyConfig
 from cogen.merging.vocabulary.rows import MEAN, SUMS, Sums
 from cogen.merging.vocabulary.tokens import Tokens
 from cogen.merging.vocabulary.transplant import Pieces, subword_sums
@@ -25,11 +25,11 @@ class Facts:
     :param rows: of their embeddings; ``own``: for every model and id of the composite its own row, or -1.
     """
 
-    wish: VocabularyWish
+    wish: VocabularyConfig
     base: int | None
     tokens: tuple[Tokens, ...]
     rows: tuple[int, ...]
-    target: Target
+    target: TargetVocabulary
     own: np.ndarray
     fallback: Fallback
 
@@ -104,9 +104,7 @@ def _subwords(facts: Facts, model: int, lacking: Sequence[int], which: np.ndarra
     return subword_sums(lists, model)
 
 
-def _donors(
-    facts: Facts, model: int, lacking: Sequence[int], which: np.ndarray, row: np.ndarray
-) -> dict[int, Places]:  # fmt: skip
+def _donors(facts: Facts, model: int, lacking: Sequence[int], which: np.ndarray, row: np.ndarray) -> dict[int, Places]:
     """The donor of a token is the base, if it has it, else the first model that has it; with none the own mean."""
     order = [*([] if facts.base is None else [facts.base]), *range(len(facts.tokens))]
     wanted: dict[int, list[int]] = {}

@@ -97,9 +97,7 @@ def _extents(config: Mapping[str, Any]) -> Iterator[int]:
             yield value
 
 
-def _by_name(
-    checkpoint: Checkpoint, rows: int, matrices: list[str], biases: list[str]
-) -> tuple[list[str], list[str]]:  # fmt: skip
+def _by_name(checkpoint: Checkpoint, rows: int, matrices: list[str], biases: list[str]) -> tuple[list[str], list[str]]:
     found = [name for name in matrices if _looks(name)]
     if not found:
         raise _undecidable(checkpoint, f"{len(matrices)} matrices have {rows:,} rows and none is called an embedding")

@@ -49,7 +49,7 @@ def copy_templates(source: Path, folder: Path) -> None:
         shutil.copyfile(file, folder / FOLDER / file.name)
 
 
-def refuse_appending(tokens: Tokens, appended: Sequence[Appended]) -> None:
+def check_extendable(tokens: Tokens, appended: Sequence[Appended]) -> None:
     """:raises CompatibilityError: the tokenizer would split other texts differently with these tokens."""
     if any(entry.flags is None for entry in appended):
         model = read_backend(tokens.folder)["model"]

@@ -15,9 +15,18 @@ from cogen.merging.vocabulary.alphabet import Alphabet, alphabet_of, spelled
 
 #: Files that make a tokenizer, in the order of transformers' preference.
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
-)  # fmt: skip
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
 _VOCABULARIES = tuple(name for name in TOKENIZER_FILES if "config" not in name and "added" not in name)
 
 
@@ -88,9 +97,7 @@ def read_tokens(folder: Path) -> Tokens:
     return Tokens(folder, ids, added, alphabet_of(backend))
 
 
-def tokens_of(
-    checkpoints: Sequence[Checkpoint], rows: Sequence[int], preferred: Sequence[int]
-) -> tuple[Tokens, ...]:  # fmt: skip
+def tokens_of(checkpoints: Sequence[Checkpoint], rows: Sequence[int], preferred: Sequence[int]) -> tuple[Tokens, ...]:
     """A model without a tokenizer has that of the first preferred one that has one, if it has as many rows."""
     has = [has_tokenizer(checkpoint.folder) for checkpoint in checkpoints]
     usual = next((model for model in preferred if has[model]), None)

@@ -94,9 +94,10 @@ class Pursuits:
 
         width = max(1, columns_of(donor.tensor))
         atoms = Atoms(
-            len(donor.shared), lambda numbers: take(donor.tensor, donor.shared[numbers], torch.float64),
+            len(donor.shared),
+            lambda numbers: take(donor.tensor, donor.shared[numbers], torch.float64),
             max(1, _ATOMS // width),
-        )  # fmt: skip
+        )
         if atoms.count * width <= _KEPT:
             kept = atoms.rows(np.arange(atoms.count))
             atoms = Atoms(atoms.count, lambda numbers: kept[torch.from_numpy(numbers)], atoms.step)

@@ -39,8 +39,12 @@ def _check(expert: str, place: str, allow: Collection[str]) -> int:
     environment["PYTHONPATH"] = os.pathsep.join([place, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "cogen", "check", expert, "--json", *(f"--allow-dependency={one}" for one in allow)],
-        capture_output=True, text=True, errors="replace", env=environment, cwd=Path(place),
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=environment,
+        cwd=Path(place),
+    )
     try:
         checks = json.loads(done.stdout)["checks"]
     except (ValueError, KeyError) as error:

@@ -26,7 +26,7 @@ from cogen.trust.signing import SIGNATURE
 
 
 @dataclass(frozen=True)
-class Place:
+class HubPlace:
     """Where weights go. ``endpoint`` and ``token`` are ``None`` for the Hub itself, as the user is logged in there."""
 
     repository: str
@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedUpload:
     """What the manifest has to say of weights that were uploaded."""
 
     repository: str
@@ -69,8 +69,15 @@ def local_weights(spec: ExpertSpec, folder: Path) -> Path | None:
 
 
 def upload(
-    weights: Path, place: Place, *, publisher: str, project: str, version: str, key: Signer | None, password: str | None
-) -> Pinned:
+    weights: Path,
+    place: HubPlace,
+    *,
+    publisher: str,
+    project: str,
+    version: str,
+    key: Signer | None,
+    password: str | None,
+) -> PinnedUpload:
     """Sign the folder and make one commit that holds exactly it.
 
     :raises RegistryError: the Hub (or the registry) refuses it or can't be reached.
@@ -92,9 +99,11 @@ def upload(
         try:
             api.create_repo(place.repository, exist_ok=True)
             commit = api.upload_folder(
-                repo_id=place.repository, folder_path=stage, delete_patterns=["*"],
+                repo_id=place.repository,
+                folder_path=stage,
+                delete_patterns=["*"],
                 commit_message=f"Weights of {project} {version}",
-            )  # fmt: skip
+            )
         except OfflineModeIsEnabled as error:
             raise RegistryError(
                 "HF_HUB_OFFLINE asks for no network: weights cannot be uploaded", hint="unset HF_HUB_OFFLINE"
@@ -110,7 +119,7 @@ def upload(
                 f"uploading {place.repository} to {where} failed: {' '.join(str(error).split())[:300]}",
                 hint="try again",
             ) from error
-    return Pinned(place.repository, commit.oid, digest)
+    return PinnedUpload(place.repository, commit.oid, digest)
 
 
 @contextmanager
@@ -140,7 +149,7 @@ def _staged(weights: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def pin(folder: Path, spec: ExpertSpec, pinned: Pinned) -> Path:
+def pin(folder: Path, spec: ExpertSpec, pinned: PinnedUpload) -> Path:
     """Write where the weights are into the ``expert.toml`` below ``folder``; comments and order stay.
 
     :raises SpecError: it isn't found, or there are two of it.

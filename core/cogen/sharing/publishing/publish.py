@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Outcome:
+class PublishResult:
     """What was done, for people and for ``--json``."""
 
     project: str
@@ -70,7 +70,7 @@ class Order:
     allow: tuple[str, ...] = ()
 
 
-def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, Outcome]:
+def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, PublishResult]:
     """Build and check; nothing leaves this machine.
 
     :raises BuildError: it can't be built. :raises SpecError: the wheel doesn't keep the contract.
@@ -79,7 +79,7 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, Outcome]:
     wheel = read_wheel(build_wheel(order.folder, place), allow=order.allow)
     if not wheel.experts:
         raise UsageError(f"{wheel.path.name} declares no expert", hint="publish a plugin of hooks alone with twine")
-    outcome = Outcome(wheel.project, wheel.version, [spec.id for spec in wheel.experts])
+    outcome = PublishResult(wheel.project, wheel.version, [spec.id for spec in wheel.experts])
     outcome.checks = check_wheel(wheel)
     outcome.sha256 = sha256_of(wheel.path)
     say(f"{wheel.path.name} passes {outcome.checks} checks")
@@ -94,7 +94,7 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, Outcome]:
     return wheel, outcome
 
 
-def carry_out(order: Order, wheel: Wheel, outcome: Outcome, say: Say) -> Outcome:
+def carry_out(order: Order, wheel: Wheel, outcome: PublishResult, say: Say) -> PublishResult:
     """Weights, signature, upload: what can't be taken back.
 
     :raises RegistryError: refused or not reachable; run again, it goes on.
@@ -119,7 +119,7 @@ def carry_out(order: Order, wheel: Wheel, outcome: Outcome, say: Say) -> Outcome
     return _to_registry(order, client, wheel, outcome, key, say)
 
 
-def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, key: Signer, say: Say) -> Wheel:
+def _with_weights(order: Order, wheel: Wheel, outcome: PublishResult, publisher: str, key: Signer, say: Say) -> Wheel:
     """Upload what only this machine has, pin it in the manifest, and build again."""
     changed = False
     for spec in wheel.experts:
@@ -129,7 +129,7 @@ def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, 
             continue
         name = order.repository or f"{publisher}/{spec.id}"
         registry = order.registry
-        place = hub.Place(name, registry.url, registry.token) if registry else hub.Place(name)
+        place = hub.HubPlace(name, registry.url, registry.token) if registry else hub.HubPlace(name)
         say(f"uploading {local} as {name}")
         pinned = hub.upload(
             local,
@@ -151,7 +151,9 @@ def _with_weights(order: Order, wheel: Wheel, outcome: Outcome, publisher: str, 
     return again
 
 
-def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, key: Signer, say: Say) -> Outcome:
+def _to_registry(
+    order: Order, client: Client, wheel: Wheel, outcome: PublishResult, key: Signer, say: Say
+) -> PublishResult:
     check_bound(client, wheel.project, outcome.publisher or "", outcome.key or "")
     state = upload.state_of(client, wheel.project, wheel.version)
     if state is not None and state.sha256 != outcome.sha256:
@@ -178,7 +180,7 @@ def _to_registry(order: Order, client: Client, wheel: Wheel, outcome: Outcome, k
     return outcome
 
 
-def _same_as_before(order: Order, wheel: Wheel, outcome: Outcome, state: upload.State) -> Wheel:
+def _same_as_before(order: Order, wheel: Wheel, outcome: PublishResult, state: upload.State) -> Wheel:
     """The wheel of an earlier run that the registry has already.
 
     :raises RegistryError: there is none: the version is taken.

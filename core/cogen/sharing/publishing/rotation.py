@@ -55,11 +55,14 @@ def keys_of(client: Client) -> list[KeyState]:
     mine = fingerprint(public_key(own, password())) if own.exists() else None
     return [
         KeyState(
-            key["fingerprint"], plain(key["pem"]).strip(), key["revoked"], key["fingerprint"] == mine,
+            key["fingerprint"],
+            plain(key["pem"]).strip(),
+            key["revoked"],
+            key["fingerprint"] == mine,
             [name for name, chain in chains.items() if chain is not None and key["fingerprint"] in chain.keys],
         )
         for key in said["keys"]
-    ]  # fmt: skip
+    ]
 
 
 def rotate(client: Client, old: Signer, new: Path, say: Say) -> Rotated:

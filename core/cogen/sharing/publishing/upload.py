@@ -14,15 +14,28 @@ from cogen.sharing.wheels import Wheel
 
 #: The fields of a wheel's METADATA that the upload API knows, and what it calls them.
 _FIELDS = {
-    "Metadata-Version": "metadata_version", "Summary": "summary", "Home-page": "home_page", "Author": "author",
-    "Author-email": "author_email", "Maintainer": "maintainer", "Maintainer-email": "maintainer_email",
-    "License": "license", "License-Expression": "license_expression", "Keywords": "keywords",
-    "Requires-Python": "requires_python", "Description-Content-Type": "description_content_type",
-}  # fmt: skip
+    "Metadata-Version": "metadata_version",
+    "Summary": "summary",
+    "Home-page": "home_page",
+    "Author": "author",
+    "Author-email": "author_email",
+    "Maintainer": "maintainer",
+    "Maintainer-email": "maintainer_email",
+    "License": "license",
+    "License-Expression": "license_expression",
+    "Keywords": "keywords",
+    "Requires-Python": "requires_python",
+    "Description-Content-Type": "description_content_type",
+}
 _LISTS = {
-    "Classifier": "classifiers", "Requires-Dist": "requires_dist", "Project-URL": "project_urls",
-    "Provides-Extra": "provides_extra", "License-File": "license_file", "Dynamic": "dynamic", "Platform": "platform",
-}  # fmt: skip
+    "Classifier": "classifiers",
+    "Requires-Dist": "requires_dist",
+    "Project-URL": "project_urls",
+    "Provides-Extra": "provides_extra",
+    "License-File": "license_file",
+    "Dynamic": "dynamic",
+    "Platform": "platform",
+}
 
 
 @dataclass(frozen=True)
@@ -47,9 +60,12 @@ def state_of(client: Client, project: str, version: str) -> State | None:
         signature = answer.get("signature")
         files = answer.get("files") or [answer["file"]]
         return State(
-            str(answer["state"]), answer.get("reason"), str(files[0]["sha256"]),
-            signature["key"] if signature else None, bool(signature and signature.get("revoked")),
-        )  # fmt: skip
+            str(answer["state"]),
+            answer.get("reason"),
+            str(files[0]["sha256"]),
+            signature["key"] if signature else None,
+            bool(signature and signature.get("revoked")),
+        )
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise RegistryError(
             f"{client.url} describes the release in a form that is not known", hint="a newer CoGen may be needed"
@@ -67,9 +83,13 @@ def upload_wheel(client: Client, wheel: Wheel, sha256: str) -> None:
     fields += [("name", wheel.project), ("version", wheel.version), ("sha256_digest", sha256), *_metadata(wheel)]
     with wheel.path.open("rb") as file:
         client.send(
-            "POST", "/legacy/", data=fields, files={"content": (wheel.path.name, file, "application/octet-stream")},
-            auth=requests.auth.HTTPBasicAuth("__token__", client.registry.token or ""), timeout=(10, 300),
-        )  # fmt: skip
+            "POST",
+            "/legacy/",
+            data=fields,
+            files={"content": (wheel.path.name, file, "application/octet-stream")},
+            auth=requests.auth.HTTPBasicAuth("__token__", client.registry.token or ""),
+            timeout=(10, 300),
+        )
 
 
 def _metadata(wheel: Wheel) -> list[tuple[str, str]]:

@@ -87,8 +87,10 @@ class Chain:
 def new_root(project: str, keys: Sequence[Key], *, before: Root | None = None, threshold: int = 1) -> Metadata[Root]:
     """A root that names these keys: the first one, or that after ``before``; nobody has signed it yet."""
     ids = [key.keyid for key in keys]
-    roles = {name: Role(ids if name in _SIGNING else [], threshold if name in _SIGNING else 1)
-             for name in sorted(TOP_LEVEL_ROLE_NAMES)}  # fmt: skip
+    roles = {
+        name: Role(ids if name in _SIGNING else [], threshold if name in _SIGNING else 1)
+        for name in sorted(TOP_LEVEL_ROLE_NAMES)
+    }
     root = Root(
         version=before.version + 1 if before else 1,
         expires=_far(),
@@ -105,9 +107,7 @@ def new_targets(project: str, version: int, entries: Iterable[Entry]) -> Metadat
     targets = {}
     for entry in entries:
         custom = {"version": entry.version, "experts": [dict(one) for one in entry.experts]}
-        targets[entry.filename] = TargetFile(
-            entry.size, {"sha256": entry.sha256}, entry.filename, {"custom": custom}
-        )  # fmt: skip
+        targets[entry.filename] = TargetFile(entry.size, {"sha256": entry.sha256}, entry.filename, {"custom": custom})
     return Metadata(Targets(version, None, _far(), targets, unrecognized_fields={"project": project}))
 
 
@@ -128,9 +128,11 @@ def sign(document: Metadata[Any], signers: Iterable[TufSigner]) -> Metadata[Any]
             document.sign(signer, append=True)
         except RepositoryError as error:
             cause = error.__cause__
-            raise cause if isinstance(cause, TrustError) else TrustError(
-                f"it cannot be signed: {error}", hint="check the key"
-            ) from error  # fmt: skip
+            raise (
+                cause
+                if isinstance(cause, TrustError)
+                else TrustError(f"it cannot be signed: {error}", hint="check the key")
+            ) from error
     return document
 
 
@@ -230,9 +232,9 @@ def verify(
         at = known.signed.version
         if at > len(documents):
             raise TrustError(
-                f"the keys of {project} are older than those that were seen before", hint="this is an old copy: ask "
-                "the registry itself, and tell the operator"
-            )  # fmt: skip
+                f"the keys of {project} are older than those that were seen before",
+                hint="this is an old copy: ask the registry itself, and tell the operator",
+            )
         if documents[at - 1].signed_bytes != known.signed_bytes:
             raise ChainChanged(
                 f"the keys of {project} were replaced, and the keys of before did not sign that", hint=_OTHERS
@@ -258,9 +260,7 @@ def signed_by(document: Metadata[Root]) -> list[str]:
 def _signed(document: Metadata[Root]) -> set[str]:
     found: set[str] = set()
     for name in _SIGNING:
-        found |= set(
-            document.signed.get_verification_result(name, document.signed_bytes, document.signatures).signed
-        )  # fmt: skip
+        found |= set(document.signed.get_verification_result(name, document.signed_bytes, document.signatures).signed)
     return found
 
 
@@ -295,9 +295,12 @@ def _entry(target: TargetFile) -> Entry:
         custom = target.custom
         experts = [SignedExpert.model_validate(one) for one in custom["experts"]]
         return Entry(
-            target.path, target.hashes["sha256"], target.length, str(Version(custom["version"])),
+            target.path,
+            target.hashes["sha256"],
+            target.length,
+            str(Version(custom["version"])),
             tuple(one.model_dump() for one in experts),
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, ValueError, InvalidVersion) as error:
         raise TrustError(
             f"the entry of {target.path[:200]!r} cannot be read", hint="a newer CoGen may be needed"

@@ -10,14 +10,14 @@ import torch
 from support.pairs import made_pair
 
 from cogen.fusion.distill.losses.alm import Alm, alm, log1m_exp
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.rows import measured
 
 V = 30
 WORDS = torch.arange(V) % 3 == 0
 
 
-def value(loss: Alm, logits: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+def value(loss: Alm, logits: torch.Tensor, pair: DistillBatch) -> tuple[torch.Tensor, int]:
     (found,) = measured(logits, [(loss, pair)], elements=3 * V)
     return loss.total(found, pair)
 

@@ -13,10 +13,10 @@ import torch
 
 from cogen.fusion.distill.losses.balance import EVERY, Balance
 from cogen.fusion.distill.losses.gradient_norms import Look
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 from cogen.fusion.distill.losses.rows import measured
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 ROWS, V = 5, 7
 
@@ -28,15 +28,15 @@ class Entry:
     factor: float
     count: int = ROWS
     name: str = "entry"
-    needs: Wanted = field(default_factory=Wanted)
+    needs: TeacherStatistics = field(default_factory=TeacherStatistics)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
+    def rows(self, pair: DistillBatch) -> torch.Tensor:
         return torch.arange(self.count)
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return Reads(torch.zeros(self.count, 1, dtype=torch.int64))
 
-    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         return self.factor * seen.columns.sum(), self.count
 
 
@@ -51,7 +51,7 @@ class Steps:
         """The scales of one step, before whose end its lengths are taken in."""
         logits = torch.randn(ROWS, V, requires_grad=True)
         logits.register_hook(self._count)
-        pair, look = Pair.alone(torch.zeros(ROWS, dtype=torch.int64)), Look(len(losses))
+        pair, look = DistillBatch.alone(torch.zeros(ROWS, dtype=torch.int64)), Look(len(losses))
         found = measured(logits, [(loss, pair) for loss in losses], look=look)
         means = [loss.total(seen, pair)[0] for loss, seen in zip(losses, found, strict=True)]
         scales = self.balance.scales(logits, means, look, training=training)
@@ -188,7 +188,7 @@ def test_a_resumed_run_goes_on_with_the_same_scales() -> None:
 
 def test_measuring_leaves_no_gradient_behind() -> None:
     logits = torch.randn(ROWS, V, requires_grad=True)
-    pair, look = Pair.alone(torch.zeros(ROWS, dtype=torch.int64)), Look(2)
+    pair, look = DistillBatch.alone(torch.zeros(ROWS, dtype=torch.int64)), Look(2)
     losses = entries(1.0, 2.0)
     found = measured(logits, [(loss, pair) for loss in losses], look=look)
     parts = [loss.total(seen, pair)[0] for loss, seen in zip(losses, found, strict=True)]

@@ -17,7 +17,7 @@ from cogen.fusion.distill.losses.gold import Gold, jsd
 from cogen.fusion.distill.losses.graph import Graph, features
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.mined import MinEd
 from cogen.fusion.distill.losses.pieces import PieceKl, gathered
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
@@ -30,7 +30,7 @@ WORDS_MASK = torch.arange(V) % 3 == 0
 TOKENS = [b"%d" % i for i in range(V)]
 
 
-def value(loss: Any, logits: torch.Tensor, pair: Pair) -> tuple[torch.Tensor, int]:
+def value(loss: Any, logits: torch.Tensor, pair: DistillBatch) -> tuple[torch.Tensor, int]:
     (found,) = measured(logits, [(loss, pair)], elements=3 * V)
     total: tuple[torch.Tensor, int] = loss.total(found, pair)
     return total
@@ -50,9 +50,16 @@ def whole(piece: Iterable[int]) -> tuple[torch.Tensor, torch.Tensor]:
 def everyone(k: int = 7) -> list[Any]:
     none = torch.zeros(V, dtype=torch.bool)
     return [
-        Uld(k), Alm(WORDS_MASK), Alm(None), Kl(k), ProjectionKl(Map(*identity()), k), Graph(k),
-        HybridKl(torch.arange(V), none, k), Gold(torch.arange(V), none, k), PieceKl(*whole(range(V)), k),
-    ]  # fmt: skip
+        Uld(k),
+        Alm(WORDS_MASK),
+        Alm(None),
+        Kl(k),
+        ProjectionKl(Map(*identity()), k),
+        Graph(k),
+        HybridKl(torch.arange(V), none, k),
+        Gold(torch.arange(V), none, k),
+        PieceKl(*whole(range(V)), k),
+    ]
 
 
 def softmax(values: list[float]) -> list[float]:

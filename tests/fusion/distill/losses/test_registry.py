@@ -14,8 +14,8 @@ from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.alignment.vocabularies import matches
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES, known
-from cogen.fusion.distill.losses.registry import PARAMETERS, make_loss, needs_of, parts, refuse_parameters
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.losses.registry import PARAMETERS, check_parameters, make_loss, needs_of, parts
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def sides() -> tuple[Encoder, Encoder]:
 def test_every_name_has_parameters() -> None:
     assert set(PARAMETERS) == set(known()) == set(LOSSES) | set(PREFERENCES)
     for name, defaults in PARAMETERS.items():
-        refuse_parameters(name, defaults)
+        check_parameters(name, defaults)
 
 
 def test_several() -> None:
@@ -73,7 +73,7 @@ def test_preferences_are_alone(name: str) -> None:
 )
 def test_wrong_parameters(name: str, parameters: dict[str, Any], text: str, hint: str) -> None:
     with pytest.raises(UsageError, match=text) as found:
-        refuse_parameters(name, parameters)
+        check_parameters(name, parameters)
     assert hint in (found.value.hint or "")
 
 
@@ -81,25 +81,25 @@ def test_wrong_parameters(name: str, parameters: dict[str, Any], text: str, hint
     ("name", "parameters"), [("infifpo", {"beta": 10}), ("uld", {"k": 20.0}), ("alm+p_kl", {"tau": 1, "k": 1024})]
 )
 def test_right_parameters(name: str, parameters: dict[str, Any]) -> None:
-    refuse_parameters(name, parameters)
+    check_parameters(name, parameters)
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "wanted"),
     [
-        ("uld", {}, Wanted(logprob=True, top=10)),
-        ("graph", {"k": 16.0}, Wanted(logprob=True, top=16)),
-        ("alm", {}, Wanted(logprob=True, boundary=True)),
-        ("kl", {}, Wanted(logprob=True, sparse=128)),
-        ("mined", {}, Wanted(logprob=True, sparse=10)),
-        ("mined+h_kl", {}, Wanted(logprob=True, sparse=128)),
-        ("alm+p_kl", {"k": 32}, Wanted(logprob=True, boundary=True, sparse=32)),
-        ("uld+alm", {}, Wanted(logprob=True, boundary=True, top=10)),
-        ("dpo", {}, Wanted(logprob=True)),
-        ("infifpo", {}, Wanted(logprob=True)),
+        ("uld", {}, TeacherStatistics(logprob=True, top=10)),
+        ("graph", {"k": 16.0}, TeacherStatistics(logprob=True, top=16)),
+        ("alm", {}, TeacherStatistics(logprob=True, boundary=True)),
+        ("kl", {}, TeacherStatistics(logprob=True, sparse=128)),
+        ("mined", {}, TeacherStatistics(logprob=True, sparse=10)),
+        ("mined+h_kl", {}, TeacherStatistics(logprob=True, sparse=128)),
+        ("alm+p_kl", {"k": 32}, TeacherStatistics(logprob=True, boundary=True, sparse=32)),
+        ("uld+alm", {}, TeacherStatistics(logprob=True, boundary=True, top=10)),
+        ("dpo", {}, TeacherStatistics(logprob=True)),
+        ("infifpo", {}, TeacherStatistics(logprob=True)),
     ],
 )
-def test_needs(name: str, parameters: dict[str, Any], wanted: Wanted) -> None:
+def test_needs(name: str, parameters: dict[str, Any], wanted: TeacherStatistics) -> None:
     assert needs_of(name, parameters) == wanted
 
 

@@ -17,13 +17,13 @@ from cogen.fusion.distill.losses.gradient_norms import Look
 from cogen.fusion.distill.losses.graph import Graph
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 V = 50
 
@@ -33,7 +33,7 @@ def losses() -> list[Any]:
     return [LanguageModel(), Uld(4), Alm(words), Kl(7)]
 
 
-def weighted(logits: torch.Tensor, pair: Pair, **options: Any) -> torch.Tensor:
+def weighted(logits: torch.Tensor, pair: DistillBatch, **options: Any) -> torch.Tensor:
     asked = [(loss, pair) for loss in losses()]
     found = measured(logits, asked, **options)
     return sum(
@@ -42,7 +42,7 @@ def weighted(logits: torch.Tensor, pair: Pair, **options: Any) -> torch.Tensor:
     )
 
 
-def dense(logits: torch.Tensor, loss: Any, pair: Pair) -> Seen:
+def dense(logits: torch.Tensor, loss: Any, pair: DistillBatch) -> SeenTokens:
     """What a loss reads, by autograd over all of its rows at once."""
     x = logits[loss.rows(pair)]
     read = loss.reads(pair, x.shape[1])
@@ -52,10 +52,10 @@ def dense(logits: torch.Tensor, loss: Any, pair: Pair) -> Seen:
     sums = x[:, :0]
     if read.sums is not None:
         sums = read.sums.of(x.softmax(1), slice(0, len(x))).log().clamp(min=read.sums.least)
-    return Seen(lse, columns, among.topk(read.top, dim=1).values, sums)
+    return SeenTokens(lse, columns, among.topk(read.top, dim=1).values, sums)
 
 
-def plain(logits: torch.Tensor, pair: Pair) -> torch.Tensor:
+def plain(logits: torch.Tensor, pair: DistillBatch) -> torch.Tensor:
     """Each loss by itself, on all of its rows at once."""
     total = torch.zeros((), dtype=logits.dtype)
     for weight, loss in zip((1.0, 0.3, 2.0, -0.7), losses(), strict=True):
@@ -70,16 +70,16 @@ class Some:
     asked: tuple[int, ...]
     factor: float
     name: str = "some"
-    needs: Wanted = field(default_factory=Wanted)
+    needs: TeacherStatistics = field(default_factory=TeacherStatistics)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
+    def rows(self, pair: DistillBatch) -> torch.Tensor:
         return torch.tensor(self.asked, dtype=torch.int64)
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         columns = (torch.tensor(self.asked)[:, None] + torch.tensor([3, 1, 3])) % width  # one of them twice
         return Reads(columns, 3, torch.arange(width) % 4 != 1, Words((torch.arange(width) % 3 == 0).double()))
 
-    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         weights = torch.arange(1.0, len(seen.lse) + 1)
         each = self.factor * seen.lse.square() + seen.columns.sin().sum(1) + seen.sums[:, 0].exp() * seen.logprobs[:, 1]
         return (weights * (each + (seen.top * torch.tensor([1.0, -2.0, 0.5])).sum(1))).sum(), len(weights)
@@ -109,15 +109,20 @@ def test_other_rows_for_each_loss(elements: int) -> None:
     torch.testing.assert_close(one.grad, two.grad, rtol=1e-10, atol=1e-12)
 
 
-def everything(logits: torch.Tensor, pair: Pair) -> list[Any]:
+def everything(logits: torch.Tensor, pair: DistillBatch) -> list[Any]:
     """Every loss, with vocabularies of which odd tokens match."""
     width = logits.shape[1]
     every, lonely = torch.arange(width), torch.arange(width) % 2 == 1
     map = Map(every, every // 2, torch.linspace(0.1, 1, width))
     return [
-        LanguageModel(), Uld(4), Alm(every % 3 == 0), Kl(7), ProjectionKl(map, 7),
-        HybridKl(torch.where(lonely, -1, every), lonely, 7), Graph(4),
-    ]  # fmt: skip
+        LanguageModel(),
+        Uld(4),
+        Alm(every % 3 == 0),
+        Kl(7),
+        ProjectionKl(map, 7),
+        HybridKl(torch.where(lonely, -1, every), lonely, 7),
+        Graph(4),
+    ]
 
 
 def test_rows_that_nobody_asks_for_may_hold_anything() -> None:

@@ -17,28 +17,34 @@ from cogen.fusion.distill.losses.gold import Gold
 from cogen.fusion.distill.losses.graph import Graph
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.mined import MinEd
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.losses.uld import Uld
-from cogen.fusion.distill.student.collate import batch, pair
+from cogen.fusion.distill.student.collate import batch, collate
 
 V, PADDED = 30, 34
 EVERY, LONELY = torch.arange(V), torch.arange(V) % 2 == 1
 TOKENS = [b"%d" % id for id in range(V)]
 LOSSES: list[Any] = [
-    Uld(5), Alm(EVERY % 3 == 0), Alm(None), Kl(5), ProjectionKl(Map(EVERY, EVERY, torch.ones(V)), 5),
-    HybridKl(torch.where(LONELY, -1, EVERY), LONELY, 5), Gold(torch.where(LONELY, -1, EVERY), LONELY, 5), Graph(5),
+    Uld(5),
+    Alm(EVERY % 3 == 0),
+    Alm(None),
+    Kl(5),
+    ProjectionKl(Map(EVERY, EVERY, torch.ones(V)), 5),
+    HybridKl(torch.where(LONELY, -1, EVERY), LONELY, 5),
+    Gold(torch.where(LONELY, -1, EVERY), LONELY, 5),
+    Graph(5),
     MinEd(Nearest(TOKENS, TOKENS), 5),
-]  # fmt: skip
+]
 
 
-def untaught() -> Pair:
+def untaught() -> DistillBatch:
     """One text that is learned, with a teacher who was not asked about it (``mix = "best"``) or read none of it."""
     texts = [Encoded(np.array([1, 2, 3, 4], dtype=np.int32), 1, 3, np.array([1, 2]))]
-    found = pair(texts, [None], batch(texts, 0)["targets"])
+    found = collate(texts, [None], batch(texts, 0)["targets"])
     assert found.top is found.logprob is found.ids is None
     return found
 
@@ -74,7 +80,7 @@ def test_the_language_models_loss_beside_it_is_as_it_is_alone(loss: Any) -> None
 def test_a_teacher_with_nothing_to_say_does_not_change_another(loss: Any) -> None:
     """Two teachers, of whom one teaches."""
     logits, taught = made_pair(V, seed=1)
-    silent = Pair.alone(taught.targets)
+    silent = DistillBatch.alone(taught.targets)
     found, none = measured(logits, [(loss, taught), (loss, silent)], elements=2 * V)
     (alone,) = measured(logits, [(loss, taught)])
     assert loss.total(none, silent)[1] == 0
@@ -84,7 +90,7 @@ def test_a_teacher_with_nothing_to_say_does_not_change_another(loss: Any) -> Non
 def test_nothing_learned_at_all() -> None:
     """Every target ignored: the language model's loss is zero too."""
     logits = torch.randn(3, V, dtype=torch.bfloat16, requires_grad=True)
-    nothing = Pair.alone(torch.full((3,), -100))
+    nothing = DistillBatch.alone(torch.full((3,), -100))
     (found,) = measured(logits, [(LanguageModel(), nothing)])
     total, count = LanguageModel().total(found, nothing)
     assert (total.item(), count, total.dtype) == (0.0, 0, torch.float32)
@@ -95,9 +101,13 @@ def test_nothing_learned_at_all() -> None:
 
 
 def test_alone_has_every_shape() -> None:
-    alone = Pair.alone(torch.tensor([3, -100]))
+    alone = DistillBatch.alone(torch.tensor([3, -100]))
     assert alone.chunks == 0
-    assert {field.name for field in fields(Pair) if getattr(alone, field.name) is None} == {
-        "logprob", "boundary", "top", "ids", "logprobs"
-    }  # fmt: skip
+    assert {field.name for field in fields(DistillBatch) if getattr(alone, field.name) is None} == {
+        "logprob",
+        "boundary",
+        "top",
+        "ids",
+        "logprobs",
+    }
     assert alone.chunk.tolist() == [-1, -1]

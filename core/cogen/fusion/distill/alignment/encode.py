@@ -95,9 +95,12 @@ class Encoder:
         if not texts:
             return []
         read = self.tokenizer(
-            list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False,
+            list(texts),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
             verbose=False,  # the length that a tokenizer warns about is not that of its model
-        )  # fmt: skip
+        )
         ids: list[list[int]] = read["input_ids"]
         return ids
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 _EPSILON = 1e-6
 
@@ -70,19 +70,19 @@ class Alm:
     name: str = "alm"
 
     @property
-    def needs(self) -> Wanted:
-        return Wanted(logprob=True, boundary=self.words is not None)
+    def needs(self) -> TeacherStatistics:
+        return TeacherStatistics(logprob=True, boundary=self.words is not None)
 
-    def rows(self, pair: Pair) -> torch.Tensor:
+    def rows(self, pair: DistillBatch) -> torch.Tensor:
         own = torch.nonzero(pair.chunk >= 0)[:, 0]
         return own if self.words is None else torch.unique(torch.cat([own, pair.after]))
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         rows = self.rows(pair)
         words = None if self.words is None else Words(self.words[:width].to(rows.device, torch.float32))
         return Reads(pair.targets[rows, None].clamp(min=0), sums=words)
 
-    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         if not pair.chunks:
             return seen.lse.sum(), 0
         assert pair.logprob is not None

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import torch
 
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Seen
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import SeenTokens
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 
-class AtStarts:
+class ChunkLoss:
     """Gives a loss its rows and its total; :meth:`Loss.reads` is left, and :meth:`each`."""
 
-    def rows(self, pair: Pair) -> torch.Tensor:
+    def rows(self, pair: DistillBatch) -> torch.Tensor:
         return pair.start
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         """The loss of every chunk, shape (C,); there is at least one."""
         raise NotImplementedError
 
-    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         return (self.each(seen, pair) if pair.chunks else seen.lse).sum(), pair.chunks
 
 
-class Listed(AtStarts):
+class TopKLoss(ChunkLoss):
     """Reads the teacher's ``k`` likeliest tokens."""
 
     k: int
 
     @property
-    def needs(self) -> Wanted:
-        return Wanted(sparse=self.k)
+    def needs(self) -> TeacherStatistics:
+        return TeacherStatistics(sparse=self.k)
 
-    def listed(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+    def listed(self, pair: DistillBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Those tokens, and their log-probabilities, shape (C, k)."""
         assert pair.ids is not None  # it is in the cache, because :attr:`needs` says so
         assert pair.logprobs is not None

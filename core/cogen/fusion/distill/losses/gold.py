@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cogen.fusion.distill.losses.chunk_loss import Listed
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.chunk_loss import TopKLoss
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.projection import hybrid_reads, parted
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 
 
 def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torch.Tensor:
@@ -31,7 +31,7 @@ def jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float = 0.5) -> torc
 
 
 @dataclass(frozen=True)
-class Gold(Listed):
+class Gold(TopKLoss):
     """See the module."""
 
     match: torch.Tensor = field(compare=False)
@@ -40,10 +40,10 @@ class Gold(Listed):
     beta: float = 0.5
     name: str = "gold"
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return hybrid_reads(self.listed(pair)[0], self.match, self.unmatched, self.k, width)
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         student, teacher, there, s, t = parted(seen, *self.listed(pair), self.match)
         share = (self.match >= 0).float().mean()
         low = torch.full_like(student, -60.0)  # no match: nothing on either side

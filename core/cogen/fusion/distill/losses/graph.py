@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import torch
 
-from cogen.fusion.distill.losses.chunk_loss import AtStarts
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.chunk_loss import ChunkLoss
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 from cogen.fusion.distill.losses.uld import standardised
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 
 def features(top: torch.Tensor, text: torch.Tensor, count: int) -> torch.Tensor:
@@ -37,21 +37,21 @@ def features(top: torch.Tensor, text: torch.Tensor, count: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Graph(AtStarts):
+class Graph(ChunkLoss):
     """One number a text; counted in texts."""
 
     k: int = 10
     name: str = "graph"
 
     @property
-    def needs(self) -> Wanted:
-        return Wanted(top=self.k)
+    def needs(self) -> TeacherStatistics:
+        return TeacherStatistics(top=self.k)
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         assert pair.top is not None
         return Reads(top=min(self.k, width, pair.top.shape[1]))
 
-    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         if not pair.chunks:
             return seen.lse.sum(), 0
         assert pair.top is not None

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from cogen.fusion.distill.losses.alm import log1m_exp
-from cogen.fusion.distill.losses.chunk_loss import Listed
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.chunk_loss import TopKLoss
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 
 #: Mass below which the rest of a row is taken for none, on either side.
 _LEAST = 1e-7
@@ -36,14 +36,14 @@ def bucketed_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Kl(Listed):
+class Kl(TopKLoss):
     """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: :func:`make_loss` refuses others."""
 
     k: int = 128
     name: str = "kl"
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return Reads(self.listed(pair)[0])
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         return bucketed_kl(seen.logprobs, self.listed(pair)[1])

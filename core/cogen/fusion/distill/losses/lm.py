@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 
 @dataclass(frozen=True)
@@ -16,16 +16,16 @@ class LanguageModel:
     name: str = "lm"
 
     @property
-    def needs(self) -> Wanted:
-        return Wanted()
+    def needs(self) -> TeacherStatistics:
+        return TeacherStatistics()
 
-    def rows(self, pair: Pair) -> torch.Tensor:
+    def rows(self, pair: DistillBatch) -> torch.Tensor:
         return torch.nonzero(pair.targets != -100)[:, 0]
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return Reads(pair.targets[self.rows(pair), None])
 
-    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         if not len(seen.lse):
             return seen.lse.sum(), 0
         return (seen.lse - seen.columns[:, 0]).sum(), len(seen.lse)

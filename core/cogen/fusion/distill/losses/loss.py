@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Pair:
+class DistillBatch:
     """The student's rows of one batch beside one teacher's, cut into chunks of the same bytes.
 
     N rows of the student's logits: row ``i`` is the prediction of ``targets[i]``. C chunks: a chunk is the shortest
@@ -58,7 +58,7 @@ class Pair:
         return self.start.shape[0]
 
     @classmethod
-    def alone(cls, targets: torch.Tensor) -> Pair:
+    def alone(cls, targets: torch.Tensor) -> DistillBatch:
         """Rows beside no teacher: what the language-model loss needs."""
         none = targets.new_zeros(0)
         return cls(targets, none, targets.new_full(targets.shape, -1), none, none, none.bool(), none)
@@ -71,17 +71,17 @@ class Loss(Protocol):
     def name(self) -> str: ...
 
     @property
-    def needs(self) -> Wanted:
+    def needs(self) -> TeacherStatistics:
         """What it takes of the teacher."""
 
-    def rows(self, pair: Pair) -> torch.Tensor:
+    def rows(self, pair: DistillBatch) -> torch.Tensor:
         """The rows of logits that it reads, each once, ascending, shape (n,), int64."""
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         """What it reads of them; not asked where there are none.
 
         :param width: columns of the logits, without padding: V.
         """
 
-    def total(self, seen: Seen, pair: Pair) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         """The sum of the loss and how many it is a sum of; without rows, a zero that is a function of ``seen``."""

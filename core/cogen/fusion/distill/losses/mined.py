@@ -13,29 +13,29 @@ from dataclasses import dataclass, field
 import torch
 
 from cogen.fusion.distill.alignment.vocabularies import Nearest
-from cogen.fusion.distill.losses.chunk_loss import Listed
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.chunk_loss import TopKLoss
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 
 
 @dataclass(frozen=True)
-class MinEd(Listed):
+class MinEd(TopKLoss):
     """See the module."""
 
     nearest: Nearest = field(compare=False)
     k: int = 10
     name: str = "mined"
 
-    def mapped(self, pair: Pair) -> torch.Tensor:
+    def mapped(self, pair: DistillBatch) -> torch.Tensor:
         """The student's tokens for the teacher's, shape (C, k); -1: none."""
         ids, _ = self.listed(pair)
         found = [[self.nearest.of(id) for id in row] for row in ids.tolist()]
         return torch.tensor(found, device=ids.device).reshape(ids.shape)
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return Reads(torch.cat([pair.targets[pair.start, None], self.mapped(pair).clamp(min=0)], 1))
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         own, logp = seen.logprobs[:, 0], seen.logprobs[:, 1:]
         p = torch.where(self.mapped(pair) >= 0, self.listed(pair)[1].exp(), 0.0)
         total = p.sum(1, keepdim=True)

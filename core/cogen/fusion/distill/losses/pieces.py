@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cogen.fusion.distill.losses.chunk_loss import Listed, none, where_there
+from cogen.fusion.distill.losses.chunk_loss import TopKLoss, none, where_there
 from cogen.fusion.distill.losses.kl import bucketed_kl
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 
 
 def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,7 +38,7 @@ def gathered(own: torch.Tensor, logprobs: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 @dataclass(frozen=True)
-class PieceKl(Listed):
+class PieceKl(TopKLoss):
     """At the start of every chunk.
 
     :param piece: the student's tokens that each of the teacher's begins with, shape (V_t, m); -1: none.
@@ -50,15 +50,15 @@ class PieceKl(Listed):
     k: int = 128
     name: str = "piece_kl"
 
-    def tokens(self, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+    def tokens(self, pair: DistillBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """The student's tokens, -1 for none, and the teacher's log-probabilities of them, a column for each."""
         ids, logprobs = self.listed(pair)
         piece, share = self.piece.to(ids.device)[ids], self.share.to(ids.device)[ids]
         return gathered(piece.flatten(1), (logprobs[:, :, None] + share.log()).flatten(1))
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return Reads(self.tokens(pair)[0].clamp(min=0))
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         tokens, teacher = self.tokens(pair)
         return bucketed_kl(where_there(seen.logprobs, tokens), teacher.clamp(min=none(seen.lse.dtype)))

@@ -15,25 +15,25 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cogen.fusion.distill.losses.chunk_loss import Listed, none, where_there
+from cogen.fusion.distill.losses.chunk_loss import TopKLoss, none, where_there
 from cogen.fusion.distill.losses.kl import bucketed_kl
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.projection_map import Map, Projected
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 
 
 @dataclass(frozen=True)
-class ProjectionKl(Listed):
+class ProjectionKl(TopKLoss):
     """P-KL at the start of every chunk."""
 
     map: Map = field(compare=False)
     k: int = 128
     name: str = "p_kl"
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return Reads(sums=Projected(self.map, self.listed(pair)[0]))
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         return bucketed_kl(seen.sums, self.listed(pair)[1])
 
 
@@ -51,7 +51,7 @@ def hybrid_reads(ids: torch.Tensor, match: torch.Tensor, unmatched: torch.Tensor
 
 
 def parted(
-    seen: Seen, ids: torch.Tensor, logprobs: torch.Tensor, match: torch.Tensor
+    seen: SeenTokens, ids: torch.Tensor, logprobs: torch.Tensor, match: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Both sides' probabilities, tokens with the same bytes apart from the others.
 
@@ -69,7 +69,7 @@ def parted(
 
 
 @dataclass(frozen=True)
-class HybridKl(Listed):
+class HybridKl(TopKLoss):
     """H-KL at the start of every chunk; :class:`Gold` has the same parts with another divergence."""
 
     match: torch.Tensor = field(compare=False)
@@ -77,9 +77,9 @@ class HybridKl(Listed):
     k: int = 128
     name: str = "h_kl"
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         return hybrid_reads(self.listed(pair)[0], self.match, self.unmatched, self.k, width)
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         student, teacher, _, s, t = parted(seen, *self.listed(pair), self.match)
         return bucketed_kl(student, teacher) + (s - t).abs().sum(1)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Sums(Protocol):
+class PieceSums(Protocol):
     """s sums of probabilities a row, over more columns than one would read one by one."""
 
     @property
@@ -42,11 +42,11 @@ class Reads:
     columns: torch.Tensor | None = None
     top: int = 0
     among: torch.Tensor | None = None
-    sums: Sums | None = None
+    sums: PieceSums | None = None
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenTokens:
     """What was read, at least in float32 and differentiable in the logits; without columns where nothing was asked for.
 
     :param lse: log-sum-exp of each row, shape (n,).

@@ -12,7 +12,7 @@ import numpy as np
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.losses.loss import Loss
@@ -48,7 +48,7 @@ def parts(name: str) -> list[str]:
     return found
 
 
-def refuse_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
     """:raises UsageError: a parameter that none of the losses takes, or no number in its range."""
     known = {key: value for part in parts(name) for key, value in PARAMETERS[part].items()}
     for key, value in parameters.items():
@@ -73,25 +73,32 @@ def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:
     return type(default)(parameters.get(key, default))
 
 
-def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> Wanted:
+def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> TeacherStatistics:
     """What the teacher cache has to hold: always log-probabilities, which decide who teaches what."""
     given = parameters or {}
     wanted = {
-        "uld": lambda: Wanted(top=_value("uld", given, "k")),
-        "graph": lambda: Wanted(top=_value("graph", given, "k")),
-        "alm": lambda: Wanted(boundary=True),
+        "uld": lambda: TeacherStatistics(top=_value("uld", given, "k")),
+        "graph": lambda: TeacherStatistics(top=_value("graph", given, "k")),
+        "alm": lambda: TeacherStatistics(boundary=True),
         **{
-            key: lambda key=key: Wanted(sparse=_value(key, given, "k"))  # type: ignore[misc]
+            key: lambda key=key: TeacherStatistics(sparse=_value(key, given, "k"))  # type: ignore[misc]
             for key in ("p_kl", "piece_kl", "h_kl", "kl", "gold", "mined")
         },
     }
-    return reduce(Wanted.__or__, [wanted[part]() for part in parts(name) if part in wanted], Wanted(logprob=True))
+    return reduce(
+        TeacherStatistics.__or__,
+        [wanted[part]() for part in parts(name) if part in wanted],
+        TeacherStatistics(logprob=True),
+    )
 
 
 def make_loss(
-    name: str, student: Encoder, teacher: Encoder, parameters: Mapping[str, Any] | None = None,
+    name: str,
+    student: Encoder,
+    teacher: Encoder,
+    parameters: Mapping[str, Any] | None = None,
     seen: tuple[np.ndarray, np.ndarray] | None = None,
-) -> list[Loss]:  # fmt: skip
+) -> list[Loss]:
     """The losses of a name, for one pair of models; "graph" is ULD and the graph.
 
     :param seen: the student's and the teacher's token at the start of every chunk of the texts, shape (n,): piece_kl

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from cogen.fusion.distill.losses.gradient_norms import Look
-from cogen.fusion.distill.losses.loss import Loss, Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
+from cogen.fusion.distill.losses.loss import DistillBatch, Loss
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 from cogen.fusion.distill.losses.slopes import Move, Piece, Places, Share, logs_of, moved
 from cogen.fusion.distill.teachers.top import top_k
 
@@ -31,9 +31,13 @@ SLICE = 1 << 22
 
 
 def measured(
-    logits: torch.Tensor, asked: Sequence[tuple[Loss, Pair]], *, vocabulary: int | None = None, elements: int = SLICE,
+    logits: torch.Tensor,
+    asked: Sequence[tuple[Loss, DistillBatch]],
+    *,
+    vocabulary: int | None = None,
+    elements: int = SLICE,
     look: Look | None = None,
-) -> list[Seen]:  # fmt: skip
+) -> list[SeenTokens]:
     """What every loss reads, differentiable in ``logits``.
 
     :param logits: shape (N, V), any float type.
@@ -53,7 +57,7 @@ def measured(
     for number, read in enumerate(reads):
         lse, entries, sums = found[3 * number : 3 * number + 3]
         k = 0 if read.columns is None else read.columns.shape[1]
-        result.append(Seen(lse, entries[:, :k], entries[:, k:], sums))
+        result.append(SeenTokens(lse, entries[:, :k], entries[:, k:], sums))
     return result
 
 
@@ -87,7 +91,7 @@ class _Job:
 
 
 class _Read(torch.autograd.Function):
-    """For one loss after the other: log-sum-exp, entries, and sums as :class:`Seen` has them."""
+    """For one loss after the other: log-sum-exp, entries, and sums as :class:`SeenTokens` has them."""
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, job: _Job) -> tuple[torch.Tensor, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cogen.fusion.distill.losses.reads import Sums
+from cogen.fusion.distill.losses.reads import PieceSums
 
 #: Smaller log-probabilities are reckoned without their row's largest: the exponentials of float32 end at -87.
 FAINT = -60.0
@@ -42,7 +42,7 @@ class Move:
     entries: torch.Tensor | None
     sums: torch.Tensor | None
     columns: torch.Tensor | None
-    kind: Sums | None
+    kind: PieceSums | None
     logs: torch.Tensor
 
     @property
@@ -71,7 +71,7 @@ class Piece:
 
 
 def logs_of(
-    kind: Sums, at: slice, exps: torch.Tensor, unit: torch.Tensor, x: torch.Tensor, lse: torch.Tensor
+    kind: PieceSums, at: slice, exps: torch.Tensor, unit: torch.Tensor, x: torch.Tensor, lse: torch.Tensor
 ) -> torch.Tensor:
     """Log-probabilities of sums, shape (m, s).
 
@@ -139,9 +139,7 @@ def _spread(
     return [(rows, logprobs.exp() * slopes[faint][:, None])]
 
 
-def _weights(
-    kind: Sums, at: slice, chosen: torch.Tensor, like: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+def _weights(kind: PieceSums, at: slice, chosen: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows and weights of some sums, shape (q,) and (q, V).
 
     :param chosen: which, shape (m, s), bool; ``like``: of the type and width that is wanted, shape (any, V).

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
-from cogen.fusion.distill.losses.chunk_loss import AtStarts
-from cogen.fusion.distill.losses.loss import Pair
-from cogen.fusion.distill.losses.reads import Reads, Seen
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.losses.chunk_loss import ChunkLoss
+from cogen.fusion.distill.losses.loss import DistillBatch
+from cogen.fusion.distill.losses.reads import Reads, SeenTokens
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 
 def standardised(top: torch.Tensor) -> torch.Tensor:
@@ -39,7 +39,7 @@ def uld(student: torch.Tensor, teacher: torch.Tensor, *, standardise: bool = Tru
 
 
 @dataclass(frozen=True)
-class Uld(AtStarts):
+class Uld(ChunkLoss):
     """:func:`uld` at the start of every chunk."""
 
     k: int = 10
@@ -47,13 +47,13 @@ class Uld(AtStarts):
     name: str = "uld"
 
     @property
-    def needs(self) -> Wanted:
-        return Wanted(top=self.k)
+    def needs(self) -> TeacherStatistics:
+        return TeacherStatistics(top=self.k)
 
-    def reads(self, pair: Pair, width: int) -> Reads:
+    def reads(self, pair: DistillBatch, width: int) -> Reads:
         assert pair.top is not None
         return Reads(top=min(self.k, width, pair.top.shape[1]))  # there are vocabularies of bytes
 
-    def each(self, seen: Seen, pair: Pair) -> torch.Tensor:
+    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
         assert pair.top is not None
         return uld(seen.top, pair.top[:, : seen.top.shape[1]], standardise=self.standardise)

@@ -1,4 +1,4 @@
-"""From texts and what a teacher said of them to tensors: one :class:`Pair` a teacher and batch."""
+"""From texts and what a teacher said of them to tensors: one :class:`DistillBatch` a teacher and batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cogen.fusion.distill.alignment.align import Chunks, align
 from cogen.fusion.distill.alignment.encode import Encoded
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Taught:
+class AlignedText:
     """One text as a teacher read it, beside the student: ``statistics`` as the cache gives them, a row a token."""
 
     encoded: Encoded
@@ -28,7 +28,7 @@ class Taught:
     statistics: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, student: Encoded, teacher: Encoded, statistics: Mapping[str, np.ndarray]) -> Taught:
+    def of(cls, student: Encoded, teacher: Encoded, statistics: Mapping[str, np.ndarray]) -> AlignedText:
         return cls(teacher, align(student.ends, teacher.ends), statistics)
 
 
@@ -58,7 +58,7 @@ def batch(texts: Sequence[Encoded], padding: int, *, closing: bool = True) -> di
     }
 
 
-def pair(texts: Sequence[Encoded], taught: Sequence[Taught | None], targets: torch.Tensor) -> Pair:
+def collate(texts: Sequence[Encoded], taught: Sequence[AlignedText | None], targets: torch.Tensor) -> DistillBatch:
     """The batch's rows beside one teacher's; ``None`` where it does not teach a text.
 
     :param targets: of :func:`batch`, shape (B, T); row ``b * T + t`` of the pair predicts ``targets[b, t]``.
@@ -96,7 +96,7 @@ def pair(texts: Sequence[Encoded], taught: Sequence[Taught | None], targets: tor
         name: torch.from_numpy(np.concatenate(values).astype(np.int64 if name == "ids" else np.float32))
         for name, values in found.items()
     }
-    return Pair(targets=targets.reshape(-1), chunk=torch.from_numpy(chunk), **made, **statistics)
+    return DistillBatch(targets=targets.reshape(-1), chunk=torch.from_numpy(chunk), **made, **statistics)
 
 
 def _chunked(cut: Chunks, statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

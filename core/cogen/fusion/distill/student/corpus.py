@@ -11,14 +11,14 @@ import numpy as np
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.batches import needed, planned
-from cogen.fusion.distill.student.collate import Taught, batch, pair
+from cogen.fusion.distill.student.collate import AlignedText, batch, collate
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TeacherView:
     """One teacher's side of the corpus.
 
     :param encoded: every text as the teacher reads it.
@@ -33,14 +33,14 @@ class Teaching:
 
 
 @dataclass(frozen=True)
-class Told(Mapping[int, Mapping[str, np.ndarray]]):
+class CachedStatistics(Mapping[int, Mapping[str, np.ndarray]]):
     """Statistics of some texts, by their places among all: ``said[i]`` is of text ``places[i]``."""
 
     places: Mapping[int, int]
     said: Sequence[Mapping[str, np.ndarray]]
 
     @classmethod
-    def of(cls, read: Sequence[int], said: Sequence[Mapping[str, np.ndarray]]) -> Told:
+    def of(cls, read: Sequence[int], said: Sequence[Mapping[str, np.ndarray]]) -> CachedStatistics:
         return cls({place: number for number, place in enumerate(read)}, said)
 
     def __getitem__(self, place: int) -> Mapping[str, np.ndarray]:
@@ -59,7 +59,7 @@ class Batches:
     Item: ``input_ids``, ``attention_mask``, ``targets`` of shape (B, T), and ``pairs``: one a teacher.
     """
 
-    def __init__(self, texts: Sequence[Encoded], teachings: Sequence[Teaching], padding: int, wish: Distillation):
+    def __init__(self, texts: Sequence[Encoded], teachings: Sequence[TeacherView], padding: int, wish: Distillation):
         self.texts, self.teachings, self.padding = texts, teachings, padding
         learned = _learned(texts)
         self.order = planned([len(text.ids) for text in texts], learned, wish)
@@ -77,13 +77,13 @@ class Batches:
     def _pair(self, number: int, chosen: Sequence[int], targets: torch.Tensor) -> dict[str, torch.Tensor]:
         teaching = self.teachings[number]
         told = [self._told(number, index) if teaching.teaches[index] else None for index in chosen]
-        found = pair([self.texts[index] for index in chosen], told, targets)
+        found = collate([self.texts[index] for index in chosen], told, targets)
         # A plain dictionary: the Trainer moves tensors in it to the device.
         return {name: value for name, value in vars(found).items() if value is not None and name != "targets"}
 
-    def _told(self, number: int, index: int) -> Taught:
+    def _told(self, number: int, index: int) -> AlignedText:
         teaching = self.teachings[number]
-        return Taught.of(self.texts[index], teaching.encoded[index], teaching.statistics[index])
+        return AlignedText.of(self.texts[index], teaching.encoded[index], teaching.statistics[index])
 
 
 def to_read(texts: Sequence[Encoded], wish: Distillation) -> list[int]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.errors import CogenError, TrainError, UsageError
-from cogen.training.trainer import Progress, Report, quiet_trainer
+from cogen.training.trainer import Report, StepProgress, quiet_trainer
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.settings import Distillation
@@ -98,7 +98,7 @@ def command() -> list[str]:
     return [found, *words[1:]]
 
 
-def _followed(words: list[str]) -> Iterator[Progress]:
+def _followed(words: list[str]) -> Iterator[StepProgress]:
     """The progress of the first process, until all have ended."""
     told: dict[str, Any] = {}
     tail: list[str] = []
@@ -115,7 +115,7 @@ def _followed(words: list[str]) -> Iterator[Progress]:
                     continue
                 said = json.loads(ours)
                 if "step" in said:
-                    yield Progress(**said)
+                    yield StepProgress(**said)
                 else:
                     told = said
         except BaseException:

@@ -26,7 +26,7 @@ from cogen.errors import UsageError
 from cogen.fusion.distill.losses.balance import Balance
 from cogen.fusion.distill.losses.gradient_norms import Look
 from cogen.fusion.distill.losses.lm import LanguageModel
-from cogen.fusion.distill.losses.loss import Loss, Pair
+from cogen.fusion.distill.losses.loss import DistillBatch, Loss
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches
@@ -37,7 +37,7 @@ _STATE = "balance.json"
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LossTerm:
     """One loss that listens to one teacher: ``teacher`` is its place in the batches' pairs."""
 
     loss: Loss
@@ -48,7 +48,7 @@ class Lesson:
 class StudentTrainer(Trainer):  # type: ignore[misc]
     """A batch of the dataset is one item; see :class:`Batches`."""
 
-    def __init__(self, *, lessons: Sequence[Lesson], wish: Distillation, vocabulary: int, **options: Any) -> None:
+    def __init__(self, *, lessons: Sequence[LossTerm], wish: Distillation, vocabulary: int, **options: Any) -> None:
         self.lessons, self.wish, self.vocabulary = lessons, wish, vocabulary
         self.language = LanguageModel()
         self.balance = Balance(len(lessons))
@@ -76,13 +76,15 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         targets = inputs["targets"].reshape(-1)
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         logits = output.logits.reshape(len(targets), -1)
-        pairs = [Pair(targets=targets, **found) for found in inputs["pairs"]]
-        asked = [(self.language, Pair.alone(targets)), *((x.loss, pairs[x.teacher]) for x in self.lessons)]
+        pairs = [DistillBatch(targets=targets, **found) for found in inputs["pairs"]]
+        asked = [(self.language, DistillBatch.alone(targets)), *((x.loss, pairs[x.teacher]) for x in self.lessons)]
         look = Look(len(asked))
         found = measured(logits, asked, vocabulary=self.vocabulary, look=look)
-        counts = num_items_in_batch if num_items_in_batch is not None else [
-            max(1, int((targets != -100).sum())), *(pairs[lesson.teacher].chunks for lesson in self.lessons)
-        ]  # fmt: skip
+        counts = (
+            num_items_in_batch
+            if num_items_in_batch is not None
+            else [max(1, int((targets != -100).sum())), *(pairs[lesson.teacher].chunks for lesson in self.lessons)]
+        )
         nothing = logits.new_zeros(())
         (own, _), *others = [loss.total(seen, beside) for (loss, beside), seen in zip(asked, found, strict=True)]
         totals = [own, *(total if count else nothing for total, count in others)]
@@ -115,9 +117,14 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
 
 
 def teach(
-    model: Any, batches: Batches, lessons: Sequence[Lesson], wish: Distillation, run: Path, report: Report,
+    model: Any,
+    batches: Batches,
+    lessons: Sequence[LossTerm],
+    wish: Distillation,
+    run: Path,
+    report: Report,
     vocabulary: int,
-) -> Any:  # fmt: skip
+) -> Any:
     """Train in ``run``, where a killed run left its checkpoints, and return the model.
 
     :param model: the pivot, in float32 or bfloat16; in bfloat16 frozen weights stay so, trained ones are float32.
@@ -127,7 +134,7 @@ def teach(
     return run_trainer(student_trainer(lessons, wish, vocabulary), model, batches, wish, run, report)
 
 
-def student_trainer(lessons: Sequence[Lesson], wish: Distillation, vocabulary: int) -> Any:
+def student_trainer(lessons: Sequence[LossTerm], wish: Distillation, vocabulary: int) -> Any:
     """Options of the Trainer → Trainer."""
     return functools.partial(StudentTrainer, lessons=lessons, wish=wish, vocabulary=vocabulary)
 
@@ -137,12 +144,12 @@ def run_trainer(make: Any, model: Any, batches: Any, wish: Distillation, run: Pa
 
     :param batches: a dataset with ``learned`` tokens in all.
     """
-    model = trained(make, model, batches, wish, run, report).model
+    model = cached_training(make, model, batches, wish, run, report).model
     model.config.use_cache = True
     return model.eval()
 
 
-def trained(make: Any, model: Any, batches: Any, wish: Distillation, run: Path, report: Report) -> Any:
+def cached_training(make: Any, model: Any, batches: Any, wish: Distillation, run: Path, report: Report) -> Any:
     """The Trainer after its run, in one process or in each of several that a launcher started.
 
     A step has the same batches with any number of processes.
@@ -178,8 +185,11 @@ def trained(make: Any, model: Any, batches: Any, wish: Distillation, run: Path, 
             **common_arguments(),
         )
         trainer = make(
-            model=model, args=arguments, train_dataset=batches, data_collator=lambda items: items[0],
+            model=model,
+            args=arguments,
+            train_dataset=batches,
+            data_collator=lambda items: items[0],
             callbacks=[talker(report, batches.learned / steps)],
-        )  # fmt: skip
+        )
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
     return trainer

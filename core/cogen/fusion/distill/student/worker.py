@@ -1,4 +1,4 @@
-"""One of the processes that a launcher started (:mod:`.launch`): ``python -m cogen.fusion.distill.student.worker JOB``."""
+"""One process of a launcher (:mod:`.launch`): ``python -m cogen.fusion.distill.student.worker JOB``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import CogenError, UsageError
 from cogen.fusion.distill.student.launch import MARK, Job, training_dtype
-from cogen.training.trainer import Progress
+from cogen.training.trainer import StepProgress
 
 
 def tell(said: dict[str, Any]) -> None:
@@ -25,14 +25,14 @@ def tell(said: dict[str, Any]) -> None:
 
 
 def work(job: Job) -> None:
-    """Train, and leave what was trained in ``job.trained``: an adapter, or a whole model."""
-    from cogen.fusion.distill.student.trainer import trained
+    """Train, and leave what was trained in ``job.cached_training``: an adapter, or a whole model."""
+    from cogen.fusion.distill.student.trainer import cached_training
 
-    def report(progress: Progress) -> None:
+    def report(progress: StepProgress) -> None:
         tell(asdict(progress))
 
     model = load_model(open_folder(job.pivot), training_dtype(job.wish))
-    trainer = trained(job.make, model, job.batches, job.wish, job.run, report)
+    trainer = cached_training(job.make, model, job.batches, job.wish, job.run, report)
     # FSDP spreads weights over the processes, and here all of them are wanted, whatever its checkpoints look like.
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     trainer._save(str(job.trained), state)  # the first process writes

@@ -15,7 +15,7 @@ import numpy as np
 
 from cogen.files import cache_dir, locked
 from cogen.fusion.distill.alignment.encode import Encoded
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.shard import Shard, promised, write_shard
 from cogen.fusion.distill.teachers.teacher import Teacher
 from cogen.spec.expert import canonical_digest
@@ -56,9 +56,14 @@ class TeacherCache(Sequence[dict[str, np.ndarray]]):
 
 
 def build(
-    teacher: Teacher, encoded: Sequence[Encoded], wanted: Wanted, *, texts_digest: str, max_length: int,
+    teacher: Teacher,
+    encoded: Sequence[Encoded],
+    wanted: TeacherStatistics,
+    *,
+    texts_digest: str,
+    max_length: int,
     progress: Any = None,
-) -> TeacherCache:  # fmt: skip
+) -> TeacherCache:
     """The teacher's statistics of these texts: read where they are, else made. The teacher is released at the end.
 
     :param encoded: the texts as the teacher reads them; ``texts_digest`` is of the texts themselves.

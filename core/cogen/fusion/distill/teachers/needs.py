@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TeacherStatistics:
     """Statistics of a teacher's rows. A row is the prediction of one token of an answer.
 
     :param logprob: log-probability of the token that stands there (float16, nats).
@@ -20,8 +20,8 @@ class Wanted:
     top: int = 0
     sparse: int = 0
 
-    def __or__(self, other: Wanted) -> Wanted:
-        return Wanted(
+    def __or__(self, other: TeacherStatistics) -> TeacherStatistics:
+        return TeacherStatistics(
             self.logprob or other.logprob,
             self.boundary or other.boundary,
             max(self.top, other.top),

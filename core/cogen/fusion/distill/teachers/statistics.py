@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cogen.errors import CompatibilityError
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.top import top_k
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ LEAST = -1000.0
 
 
 def measure(
-    logits: torch.Tensor, targets: torch.Tensor, words: torch.Tensor, wanted: Wanted, vocabulary: int
+    logits: torch.Tensor, targets: torch.Tensor, words: torch.Tensor, wanted: TeacherStatistics, vocabulary: int
 ) -> dict[str, np.ndarray]:
     """Statistics of some rows, in float32.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
-from cogen.fusion.distill.teachers.needs import Wanted
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.statistics import measure
 from cogen.spec.expert import canonical_digest
 
@@ -22,8 +22,12 @@ TOKENS, ROWS = 2048, 128
 #: Configurations with one of these do something to logits behind the output head. Little where logits are small, so
 #: :func:`_head_is_all` would not always see it.
 _CHANGES_LOGITS = (
-    "final_logit_softcapping", "output_logit_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier",
-)  # fmt: skip
+    "final_logit_softcapping",
+    "output_logit_soft_cap",
+    "logit_scale",
+    "logits_scaling",
+    "lm_head_multiplier",
+)
 
 
 class Teacher(Protocol):
@@ -38,7 +42,7 @@ class Teacher(Protocol):
     @property
     def encoder(self) -> Encoder: ...
 
-    def score(self, texts: Sequence[Encoded], wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
+    def score(self, texts: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
         """What it says of each text, in order: m + 1 rows for an answer of m tokens, the last for what follows it.
 
         ``logprob`` has m rows. An answer of no tokens has none at all.
@@ -63,7 +67,7 @@ class LocalTeacher:
         template = tokenizer.chat_template or ""
         self.tokenizer_digest = canonical_digest([tokenizer_digest(tokenizer), template])
 
-    def score(self, texts: Sequence[Encoded], wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
+    def score(self, texts: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
         """See :class:`Teacher`. Texts of like length go through the model together."""
         import torch
 
@@ -87,7 +91,9 @@ class LocalTeacher:
         self._model = self._short = None
         gc.collect()
 
-    def _batch(self, texts: Sequence[Encoded], wanted: Wanted, words: torch.Tensor) -> list[dict[str, np.ndarray]]:
+    def _batch(
+        self, texts: Sequence[Encoded], wanted: TeacherStatistics, words: torch.Tensor
+    ) -> list[dict[str, np.ndarray]]:
         import torch
 
         width = max(len(text.ids) for text in texts)
@@ -103,10 +109,15 @@ class LocalTeacher:
             # Behind the last token nothing stands; its row has any target.
             targets = torch.from_numpy(np.append(text.ids[text.start : text.stop], 0).astype(np.int64))
             parts = [
-                measure(logits(row, part.start, part.stop).cpu(), targets[at : at + len(part)], words, wanted,
-                        self.encoder.size)
+                measure(
+                    logits(row, part.start, part.stop).cpu(),
+                    targets[at : at + len(part)],
+                    words,
+                    wanted,
+                    self.encoder.size,
+                )
                 for at, part in ((at, rows[at : at + ROWS]) for at in range(0, len(rows), ROWS))
-            ]  # fmt: skip
+            ]
             said = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             if "logprob" in said:
                 said["logprob"] = said["logprob"][:-1]

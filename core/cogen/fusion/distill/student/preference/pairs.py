@@ -52,9 +52,13 @@ class PreferenceBatches:
     """
 
     def __init__(
-        self, better: Sequence[Encoded], worse: Sequence[Encoded], said: tuple[np.ndarray, np.ndarray], padding: int,
+        self,
+        better: Sequence[Encoded],
+        worse: Sequence[Encoded],
+        said: tuple[np.ndarray, np.ndarray],
+        padding: int,
         wish: Distillation,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.better, self.worse, self.said, self.padding = better, worse, said, padding
         both = [(len(a.ids), len(b.ids)) for a, b in zip(better, worse, strict=True)]
         read = [a.stop > a.start and b.stop > b.start for a, b in zip(better, worse, strict=True)]

@@ -10,7 +10,7 @@ import torch
 from transformers import Trainer
 
 from cogen.fusion.distill.losses.lm import LanguageModel
-from cogen.fusion.distill.losses.loss import Pair
+from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.rows import measured
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.preference.loss import Rule, fused, preference
@@ -60,7 +60,7 @@ def mean_logprobs(logits: torch.Tensor, targets: torch.Tensor, vocabulary: int) 
     :param logits: shape (B, T, V); ``targets``: shape (B, T), -100 where nothing is learned.
     """
     flat = targets.reshape(-1)
-    language, own = LanguageModel(), Pair.alone(flat)
+    language, own = LanguageModel(), DistillBatch.alone(flat)
     (seen,) = measured(logits.reshape(len(flat), -1), [(language, own)], vocabulary=vocabulary)
     text = torch.arange(len(targets), device=flat.device).repeat_interleave(targets.shape[1])[language.rows(own)]
     sums = seen.lse.new_zeros(len(targets)).index_add(0, text, seen.logprobs[:, 0])
@@ -68,9 +68,16 @@ def mean_logprobs(logits: torch.Tensor, targets: torch.Tensor, vocabulary: int) 
 
 
 def prefer(
-    model: Any, batches: PreferenceBatches, wish: Distillation, run: Path, report: Report, vocabulary: int, *,
-    beta: float = 2.5, rule: Rule = "margin",
-) -> Any:  # fmt: skip
+    model: Any,
+    batches: PreferenceBatches,
+    wish: Distillation,
+    run: Path,
+    report: Report,
+    vocabulary: int,
+    *,
+    beta: float = 2.5,
+    rule: Rule = "margin",
+) -> Any:
     """Train in ``run``, where a killed run left its checkpoints, and return the model.
 
     :param beta: 2.5 is the authors' for normalised lengths.
