@@ -32,8 +32,8 @@ def locate(home: Path, path: str, revision: str | None = None) -> Any:
     """In a new process, since the client reads its settings when it is imported: folder and commit, or the error."""
     code = (
         "import json\nfrom cogen.errors import CogenError\nfrom cogen.merging.mergekit.models import locate\n"
-        "from cogen.merging.mergekit.reference import LayerRange\n"
-        f"try:\n    folder, commit = locate(LayerRange({path!r}, {revision!r}))\n"
+        "from cogen.merging.mergekit.reference import ModelLocation\n"
+        f"try:\n    folder, commit = locate(ModelLocation({path!r}, {revision!r}))\n"
         "    print(json.dumps([str(folder), commit]))\n"
         "except CogenError as error:\n    print(json.dumps([type(error).__name__, error.message, error.hint]))"
     )

@@ -11,7 +11,7 @@ import pytest
 from cogen.errors import CogenError, SpecError, UnsafeError
 from cogen.merging.mergekit.document import read_document
 from cogen.merging.mergekit.recipe import MergekitRecipe, read_recipe
-from cogen.merging.mergekit.reference import LayerRange, Reference, parse_reference
+from cogen.merging.mergekit.reference import ModelLocation, Reference, parse_reference
 from cogen.merging.mergekit.settings import parse_setting, typed, value_of
 from cogen.merging.parameters import Conditional
 
@@ -52,10 +52,10 @@ chat_template: auto
 def test_everything_that_the_guide_documents(tmp_path: Path) -> None:
     """One recipe with each of its keys."""
     found = read(tmp_path, WHOLE)
-    two = Reference(LayerRange("org/two"), LayerRange("org/lora", "main"))
-    assert found.base_model == Reference(LayerRange("org/base", "v1"))
+    two = Reference(ModelLocation("org/two"), ModelLocation("org/lora", "main"))
+    assert found.base_model == Reference(ModelLocation("org/base", "v1"))
     assert found.models is not None
-    assert [model.model for model in found.models] == [Reference(LayerRange("org/one")), two]
+    assert [model.model for model in found.models] == [Reference(ModelLocation("org/one")), two]
     assert found.models[0].parameters == {"weight": 0.5, "density": (0.2, 0.8)}
     assert found.models[1].parameters["weight"] == (
         Conditional(filter="mlp", value=(1.0, 0.0)),
@@ -217,14 +217,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("org/name", Reference(LayerRange("org/name"))),
-        ("org/name@rev", Reference(LayerRange("org/name", "rev"))),
-        ("org/name+org/lora", Reference(LayerRange("org/name"), LayerRange("org/lora"))),
-        ("org/name@a+org/lora@b", Reference(LayerRange("org/name", "a"), LayerRange("org/lora", "b"))),
-        ({"model": "org/name@a"}, Reference(LayerRange("org/name", "a"))),
+        ("org/name", Reference(ModelLocation("org/name"))),
+        ("org/name@rev", Reference(ModelLocation("org/name", "rev"))),
+        ("org/name+org/lora", Reference(ModelLocation("org/name"), ModelLocation("org/lora"))),
+        ("org/name@a+org/lora@b", Reference(ModelLocation("org/name", "a"), ModelLocation("org/lora", "b"))),
+        ({"model": "org/name@a"}, Reference(ModelLocation("org/name", "a"))),
         (
             {"model": {"path": "with space", "revision": "a"}, "lora": "x/y"},
-            Reference(LayerRange("with space", "a"), LayerRange("x/y")),
+            Reference(ModelLocation("with space", "a"), ModelLocation("x/y")),
         ),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """What is there is taken as it is called, with + and @."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a+b@c").mkdir()
-    assert parse_reference("a+b@c") == Reference(LayerRange("a+b@c"))
+    assert parse_reference("a+b@c") == Reference(ModelLocation("a+b@c"))
 
 
 class TestSettings:

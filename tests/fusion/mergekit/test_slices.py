@@ -13,7 +13,7 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
 from cogen.merging.mergekit.config import output_config
 from cogen.merging.mergekit.models import Model
-from cogen.merging.mergekit.reference import LayerRange, Reference
+from cogen.merging.mergekit.reference import ModelLocation, Reference
 
 from .conftest import Kitchen
 
@@ -105,7 +105,7 @@ class TestConfig:
         from cogen.checkpoints.model import open_folder
 
         opened = open_folder(kitchen.folder / name)
-        return Model(Reference(LayerRange(name)), Checkpoint(opened.folder, opened.tensors))
+        return Model(Reference(ModelLocation(name)), Checkpoint(opened.folder, opened.tensors))
 
     def test_lists_follow_their_layers(self, kitchen: Kitchen) -> None:
         """One value a layer, layers by number, one letter a layer; other lists stay."""

@@ -12,7 +12,7 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.sources import Talk, fetch, silent
 from cogen.errors import CompatibilityError, SourceError, UnsafeError
 from cogen.merging.lora.concat import check_fit
-from cogen.merging.mergekit.reference import LayerRange, Reference
+from cogen.merging.mergekit.reference import ModelLocation, Reference
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -83,7 +83,7 @@ def _opened(folder: Path, lora: Path | None) -> Checkpoint:
     return Checkpoint(checkpoint.folder, checkpoint.tensors, adapter)
 
 
-def locate(place: LayerRange, talk: Talk = silent, file: str = "config.json") -> tuple[Path, str | None]:
+def locate(place: ModelLocation, talk: Talk = silent, file: str = "config.json") -> tuple[Path, str | None]:
     """The folder of a model and, if it comes from the Hub, its commit.
 
     :param file: one that the repository has in any case.
@@ -108,7 +108,7 @@ def locate(place: LayerRange, talk: Talk = silent, file: str = "config.json") ->
     return folder, commit
 
 
-def _commit(place: LayerRange, file: str) -> str:
+def _commit(place: ModelLocation, file: str) -> str:
     """What a branch or tag points to now or, without a network, did when it was last fetched."""
     if place.revision and _COMMIT.fullmatch(place.revision):
         return place.revision

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class LayerRange:
+class ModelLocation:
     """A folder, or a repository of the Hub with a revision."""
 
     path: str
@@ -27,8 +27,8 @@ class LayerRange:
 class Reference:
     """A model, or a model with a LoRA adapter over it."""
 
-    model: LayerRange
-    lora: LayerRange | None = None
+    model: ModelLocation
+    lora: ModelLocation | None = None
 
     def __str__(self) -> str:
         return f"{self.model}+{self.lora}" if self.lora else str(self.model)
@@ -51,7 +51,7 @@ def parse_reference(value: Any) -> Reference:
         lora = value.get("lora")
         return Reference(_place(value["model"]), None if lora is None else _place(lora))
     if isinstance(value, str) and Path(value).expanduser().is_dir():
-        return Reference(LayerRange(value))  # a folder may have + and @ in its name
+        return Reference(ModelLocation(value))  # a folder may have + and @ in its name
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{value!r} is not a model: write a folder, or organisation/name")
     parts = value.split("+")
@@ -60,27 +60,27 @@ def parse_reference(value: Any) -> Reference:
     return Reference(_place(parts[0]), _place(parts[1]) if len(parts) == 2 else None)
 
 
-def _place(value: Any) -> LayerRange:
+def _place(value: Any) -> ModelLocation:
     if isinstance(value, dict):
         if unknown := sorted(map(str, value.keys() - {"path", "revision"})):
             raise ValueError(f"unknown key {unknown[0]!r} of a model's place")
         path, revision = value.get("path"), value.get("revision")
         if not isinstance(path, str) or not isinstance(revision, str | None):
             raise ValueError("path and revision of a model are texts")
-        return _checked(LayerRange(path, revision))
+        return _checked(ModelLocation(path, revision))
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a model: write a folder, or organisation/name")
     if Path(value).expanduser().is_dir():
-        return LayerRange(value)
+        return ModelLocation(value)
     path, at, revision = value.partition("@")
     if "@" in revision:
         raise ValueError(f"{value!r} has more than one @: write model@revision")
     if at and not revision:
         raise ValueError(f"{value!r} names no revision behind the @")
-    return _checked(LayerRange(path, revision or None))
+    return _checked(ModelLocation(path, revision or None))
 
 
-def _checked(place: LayerRange) -> LayerRange:
+def _checked(place: ModelLocation) -> ModelLocation:
     if not place.path.strip():
         raise ValueError("a model without a name")
     if re.search(r"[\r\n\0]", place.path):
