@@ -32,6 +32,10 @@ class UsageError(CogenError):
     exit_code = 3
 
 
+class MissingExtraError(CogenError):
+    """A library of an optional part of the distribution is not installed (:mod:`cogen.extras`)."""
+
+
 class SpecError(CogenError):
     """A manifest (``expert.toml``), a recipe or a plan does not validate."""
 

@@ -11,7 +11,6 @@ from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
 from cogen.remote.said import text
 from cogen.trust import Signer, fingerprint, new_key, prove_succession, proven, public_key
-from cogen.trust.errors import ExtraMissing
 from cogen.trust.keys import PASSWORD
 from cogen.trust.registries import Registry, default_key, remember
 
@@ -43,12 +42,8 @@ def login(
     :raises RegistryError: it can't be reached, or doesn't take the token. :raises TrustError: the key can't be used, or
         the root is another one.
     """
-    try:
-        from cogen.sharing.names import forget, pinned_identity
-    except ExtraMissing as error:  # nothing can be verified here; searching needs nothing of it
-        if root_key is not None:
-            raise
-        return _login(url, token, key, make_key, LoginResult(Path(), rootless=error.message))
+    from cogen.sharing.names import forget, pinned_identity
+
     known = pinned_identity(url) is not None
     try:
         return _login(url, token, key, make_key, _rooted(url, root_key, known))

@@ -24,7 +24,7 @@ from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.remote.said import line, text, whole
 from cogen.trust import pins
-from cogen.trust.errors import TrustError, extra_missing
+from cogen.trust.errors import TrustError
 from cogen.trust.metadata.project import MOST_BYTES, MOST_ROOTS, Chain, verify
 from cogen.trust.pins import Pins, pins_of, update
 from cogen.trust.registries import config_dir
@@ -175,10 +175,6 @@ def open_names(client: Client, *, root_key: str | None = None) -> Names:
         roots; then they are pinned, in place of others.
     :raises Untold: it has no signed metadata, and never had. :raises TrustError: it doesn't hold; the message says why.
     """
-    try:
-        import tuf.ngclient  # noqa: F401
-    except ImportError as error:
-        raise extra_missing(error) from error
     folder = folder_of(client.url)
     with _alone(folder):
         known = (folder / "root.json").is_file()

@@ -24,7 +24,7 @@ from cogen.sharing.snapshot import recover
 from cogen.sharing.standing import by_metadata, by_pins
 from cogen.sharing.weights import address, listing
 from cogen.trust import brief, check_statement, fingerprint
-from cogen.trust.errors import ExtraMissing, TrustError
+from cogen.trust.errors import TrustError
 from cogen.trust.receipts import Receipt, receipt_of, receipts
 from cogen.trust.registries import Registry, registries
 from cogen.wheels import WheelError, check_installed, read_wheel
@@ -165,11 +165,8 @@ def _weights(receipt: Receipt, finding: Finding) -> None:
 
 def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[tuple[bool, str]] | None:
     """What the registry signed today: a revoked key, a yanked release, other bytes. ``None``: it can't be asked."""
-    try:
-        from cogen.sharing.names import Untold, open_names, pinned_identity
-    except ExtraMissing as error:
-        finding.notes.append(f"the registry was not asked: {error.message}")
-        return None
+    from cogen.sharing.names import Untold, open_names, pinned_identity
+
     client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
     try:
         if client.url not in opened:

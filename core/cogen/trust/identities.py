@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.trust.errors import TrustError, extra_missing
+from cogen.trust.errors import TrustError
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -92,10 +92,8 @@ class IdentitySigner:
 
         :raises TrustError: there is none, or it is no longer valid.
         """
-        try:
-            from sigstore.oidc import IdentityToken, Issuer, detect_credential
-        except ImportError as error:
-            raise extra_missing(error) from error
+        from sigstore.oidc import IdentityToken, Issuer, detect_credential
+
         if self._token is None or not self._token.in_validity_period():
             try:
                 raw = self._given or os.environ.get(TOKEN) or detect_credential()
@@ -184,10 +182,8 @@ def trust() -> Any:
     :raises TrustError: the file is none, or the public roots can't be fetched.
     """
     file = config_file()
-    try:
-        from sigstore.models import ClientTrustConfig
-    except ImportError as error:
-        raise extra_missing(error) from error
+    from sigstore.models import ClientTrustConfig
+
     try:
         return ClientTrustConfig.from_json(file.read_text(encoding="utf-8")) if file else ClientTrustConfig.production()
     except Exception as error:
