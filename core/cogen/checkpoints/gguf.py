@@ -47,14 +47,14 @@ def _convert(path: Path, dtype: str, folder: Path) -> None:
         # The reader's own bars know nothing of --json or a terminal; what is going on was said before.
         with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-            model: Any
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path.parent,
                 gguf_file=path.name,
                 dtype=getattr(torch, dtype),
                 trust_remote_code=False,
                 output_loading_info=True,
             )
+            model, info = loaded
             if missing := sorted(info["missing_keys"]):  # they would be random numbers
                 raise ValueError(f"it lacks {missing[0]}")
             # transformers 5 leaves a GGUF quantizer on the dequantized model, which makes save_pretrained refuse.
@@ -76,8 +76,9 @@ def _convert(path: Path, dtype: str, folder: Path) -> None:
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No progress bars and no advice from transformers inside the block."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
+    logging: Any = transformers_logging  # without types
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -267,7 +267,7 @@ def _record(file: Path, verified: Verified, url: str) -> None:
         release.version,
         release.sha256,
         release.publisher,
-        trusted and trusted.key,
+        trusted.key if trusted else None,
         url,
         root=verified.bound.names.identity if verified.bound else None,
         code=project.ALLOWED if wheel.code else None,

@@ -68,7 +68,8 @@ def staged(wheel: Wheel, sha256: str, others: Sequence[PinnedRequirement], with_
         made = place / "made"
         environment.install(copy, with_, target=made)
         _compare(wheel, made, with_)
-        listed_in, names = None, ()
+        listed_in: Path | None = None
+        names: tuple[str, ...] = ()
         if others:
             listed_in = requirements_file(others, place / "beside.txt")
             names = _others(listed_in, place / "others", others, with_)
