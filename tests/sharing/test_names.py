@@ -411,7 +411,7 @@ class TestKeys:
         assert chain.root.signed.version == 1
 
     def test_a_damaged_file_of_pins_is_not_taken_for_empty(self, bringing: Messenger) -> None:
-        from cogen.trust.registries import config_dir
+        from cogen.files import config_dir
 
         (config_dir() / "pins.json").write_text("{")
         with pytest.raises(TrustError, match="cannot be read"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from cogen.errors import PluginError, UsageError
 from cogen.host.discovery import discover
 from cogen.host.plugin import Diagnostic, Expert, Plugin
 from cogen.host.scan import Shadowed
+from cogen.settings import settings
 
 if TYPE_CHECKING:
     from cogen.host.hooks import Failure, Hooks
@@ -41,7 +41,7 @@ class Host:
         :raises PluginError: only if strict.
         """
         host = cls(*discover(path))
-        if os.environ.get("COGEN_STRICT") == "1" if strict is None else strict:
+        if settings().strict if strict is None else strict:
             for plugin in host.plugins:
                 if plugin.state not in ("ok", "blocked"):
                     raise _unusable(plugin)

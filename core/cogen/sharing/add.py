@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from cogen.errors import DigestError, SpecError
-from cogen.files import cache_dir, locked
+from cogen.files import cache_dir, locked, sha256_of
 from cogen.remote.client import Client, quoted
 from cogen.sharing import beside, environment, project
 from cogen.sharing.binding import Bound
@@ -28,7 +28,6 @@ from cogen.sharing.snapshot import first_missing, recover, undoable
 from cogen.sharing.stage import staged
 from cogen.sharing.weights import base_sources, received, sources
 from cogen.trust.errors import TrustError
-from cogen.trust.files import sha256_of
 from cogen.trust.metadata.project import bytes_of
 from cogen.trust.pins import Pin, pins_of, revert, update
 from cogen.trust.receipts import Receipt, ReceivedWeights, keep, receipt_path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
 from cogen.remote.said import text
+from cogen.settings import settings
 from cogen.trust import Signer, fingerprint, new_key, prove_succession, proven, public_key
-from cogen.trust.keys import PASSWORD
 from cogen.trust.registries import Registry, default_key, remember
 
 
@@ -119,4 +118,4 @@ def register(client: Client, publisher: str, signer: Signer, by: Signer | None =
 
 def password() -> str | None:
     """The passphrase of the private key."""
-    return os.environ.get(PASSWORD) or None
+    return settings().key_password

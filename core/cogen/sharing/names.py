@@ -20,6 +20,7 @@ from urllib.parse import quote
 from packaging.version import Version
 
 from cogen.errors import CogenError
+from cogen.files import config_dir
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.remote.said import line, text, whole
@@ -27,7 +28,6 @@ from cogen.trust import pins
 from cogen.trust.errors import TrustError
 from cogen.trust.metadata.project import MOST_BYTES, MOST_ROOTS, Chain, verify
 from cogen.trust.pins import Pins, pins_of, update
-from cogen.trust.registries import config_dir
 
 _ROOT = 512_000
 #: Seconds for one document: a server that drips is given up.

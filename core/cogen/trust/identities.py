@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.settings import settings
 from cogen.trust.errors import TrustError
 
 if TYPE_CHECKING:
@@ -193,8 +194,7 @@ def trust() -> Any:
 
 def config_file() -> Path | None:
     """The trust configuration that the environment names."""
-    named = os.environ.get(CONFIG)
-    return Path(named) if named else None
+    return settings().sigstore
 
 
 def _message(publisher: str) -> bytes:
