@@ -28,7 +28,7 @@ def card(id: str, **changes: Any) -> dict[str, Any]:
         "domains": [],
         "publisher": "acme",
         "languages": ["en"],
-        "licence": "MIT",
+        "license": "MIT",
         "base": {"name": "Base", "digest": "sha256:1"},
         "parameters": 135_000_000,
         "signed": True,
@@ -39,7 +39,7 @@ def card(id: str, **changes: Any) -> dict[str, Any]:
 
 CARDS = [
     card("oncology", title="Oncology", summary="Staging of a tumour", domains=["medicine"], languages=["de", "en-GB"]),
-    card("tumours", domains=["tumour staging"], licence="Apache-2.0", parameters=3_000_000),
+    card("tumours", domains=["tumour staging"], license="Apache-2.0", parameters=3_000_000),
     card("power", title="Power grid", summary="Nothing of that", base={"name": "Other", "digest": "sha256:3"}),
 ]
 
@@ -55,7 +55,7 @@ CARDS = [
         (RegistryQuery(domain="Medicine"), ["oncology"]),
         (RegistryQuery(language="en"), ["oncology", "tumours", "power"]),
         (RegistryQuery(language="de"), ["oncology"]),
-        (RegistryQuery(licence="apache-2.0"), ["tumours"]),
+        (RegistryQuery(license="apache-2.0"), ["tumours"]),
         (RegistryQuery(base="other"), ["power"]),
         (RegistryQuery(base="sha256:1"), ["oncology", "tumours"]),
         (RegistryQuery(size="<10M"), ["tumours"]),
@@ -146,7 +146,7 @@ def test_without_a_registry(
         "id",
         "title",
         "publisher",
-        "licence",
+        "license",
         "size",
         "signed",
         "kind",

@@ -300,7 +300,7 @@ class TestUndo:
         "add.check_installed",
         "add.compare_files",
         "stage._compare",
-        "placing.files_of",
+        "placement.files_of",
         "snapshot._copy",
         "add._receipt",
     )
@@ -438,6 +438,6 @@ def test_a_wheel_that_changes_in_the_cache(user: User, tmp_path: Path, monkeypat
         return found
 
     monkeypatch.setattr(add, "prepare", prepared)
-    with pytest.raises(CogenError, match="changed while it was looked at"):
+    with pytest.raises(CogenError, match="changed while it was verified"):
         add_file(build(tmp_path))
     assert user.whole() == before

@@ -68,7 +68,7 @@ CARD: dict[str, Any] = {
     "publisher": "team",
     "domains": ["energy"],
     "languages": ["en"],
-    "licence": "Apache-2.0",
+    "license": "Apache-2.0",
     "base": {"name": "tiny", "digest": "sha256:1"},
     "parameters": 1000,
     "relation": "adapter",
@@ -208,7 +208,7 @@ def test_search(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("form", ["older", "mirror"])
 def test_the_static_index(form: str) -> None:
-    wish = find.RegistryQuery("power", domain="energy", language="en", licence="Apache-2.0", base="tiny", size="<1M")
+    wish = find.RegistryQuery("power", domain="energy", language="en", license="Apache-2.0", base="tiny", size="<1M")
     for card in bent(CARD):
         if form == "older":
             holds(

@@ -48,8 +48,8 @@ def command(
     from cogen.remote.client import Client
     from cogen.sharing import add, environment
     from cogen.sharing.binding import bind, check_asked, known_names
+    from cogen.sharing.history import ACCEPT
     from cogen.sharing.names import pinned_identity
-    from cogen.sharing.pinned import ACCEPT
     from cogen.sharing.registry import required
     from cogen.sharing.resolve import parse, resolve
     from cogen.sharing.snapshot import recover

@@ -37,7 +37,7 @@ def command(
         total, cards = choose(list(known.values()), wish)
         place = "what is installed" + (f" and {index}" if index else "")
     if cards:
-        heads = ["id", "title", "publisher", "licence", Column("size", justify="right"), "signed", "kind"]
+        heads = ["id", "title", "publisher", "license", Column("size", justify="right"), "signed", "kind"]
         out.table([_row(card) for card in cards], heads)
     if note:
         out.hint(note)
@@ -59,7 +59,7 @@ def _row(card: dict[str, Any]) -> dict[str, Any]:
         "id": _plain(card.get("id")),
         "title": _plain(card.get("title")),
         "publisher": _plain(card.get("publisher")),
-        "licence": _plain(card.get("licence")),
+        "license": _plain(card.get("license") or card.get("licence")),
         "size": shown(float(card.get("parameters") or 0)),
         "signed": "yes" if card.get("signed") else "no",
         "kind": "code" if card.get("code") is True else "data" if card.get("code") is False else "?",

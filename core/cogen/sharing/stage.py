@@ -17,9 +17,9 @@ from packaging.utils import canonicalize_name
 from cogen.errors import DigestError
 from cogen.files import sha256_of
 from cogen.sharing import environment
-from cogen.sharing.beside import PinnedRequirement, requirements_file
+from cogen.sharing.dependencies import PinnedRequirement, requirements_file
 from cogen.sharing.environment import InstallError, Tool
-from cogen.sharing.placing import listed, owner
+from cogen.sharing.placement import listed, owner
 from cogen.wheels import Wheel
 from cogen.wheels.installed import compare_files, files_of
 

@@ -62,12 +62,12 @@ def read_identity(public: str) -> Identity | None:
     if not public.lstrip().startswith("{"):
         return None
     try:
-        said = json.loads(public)
-        found = Identity(said.pop("identity"), said.pop("issuer"))
+        document = json.loads(public)
+        found = Identity(document.pop("identity"), document.pop("issuer"))
         for part in (found.name, found.issuer):
             if not isinstance(part, str) or not 0 < len(part) <= _LONGEST or not part.isprintable():
                 raise ValueError
-        if said:
+        if document:
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TrustError(

@@ -166,7 +166,7 @@ def _config() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="mend it, or delete it and log in again") from error
+        raise UsageError(f"{path} cannot be read: {error}", hint="fix it, or delete it and log in again") from error
     tables = config.get("registries", {})
     if not isinstance(tables, dict) or not all(isinstance(entry, dict) for entry in tables.values()):
         raise UsageError(f"{path}: [registries] is no table of registries", hint="delete it and log in again")

@@ -50,8 +50,8 @@ def check_installed(
     except WheelError as error:
         yield error.message
     try:
-        said = read_metadata((found.read_text("METADATA") or "").encode(), project, version, limits)
-        check_dependencies(said.requires, allow, host)
+        metadata = read_metadata((found.read_text("METADATA") or "").encode(), project, version, limits)
+        check_dependencies(metadata.requires, allow, host)
     except WheelError as error:
         yield error.message
     if editable:

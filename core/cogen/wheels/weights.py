@@ -26,7 +26,7 @@ MAX_HEADER = 100 << 20
 #: Larger JSON is only checked to be text: the largest tokenizers have 35 MB.
 _MAX_JSON = 64 << 20
 _HEAD = 1 << 16
-#: Values in a file of JSON, and steps of what may be a pickle: each takes room and time of its own.
+#: Values in a file of JSON, and steps of what may be a pickle: each takes memory and time.
 _VALUES, _STEPS = 4_000_000, 4096
 _HINT = "publish safetensors, JSON and text; a registry of weights holds nothing that can run code"
 
