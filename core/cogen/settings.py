@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Settings:
+class EnvironmentSettings:
     """One reading of the environment; what is not set, or empty, is ``None`` unless the field says otherwise."""
 
     #: ``COGEN_CACHE``: folder of everything that can be fetched or computed again.
@@ -41,9 +41,9 @@ class Settings:
     sigstore: Path | None
 
 
-def settings() -> Settings:
+def settings() -> EnvironmentSettings:
     """Read the environment now."""
-    return Settings(
+    return EnvironmentSettings(
         cache=_path("COGEN_CACHE"),
         config=_path("COGEN_CONFIG"),
         plugins=_names("COGEN_PLUGINS"),

@@ -88,7 +88,7 @@ def test_the_rest_says_what_to_install(host: HostAlone, arguments: tuple[str, ..
     assert "--json" in host.run("cogen", arguments[0], "--help")
 
 
-def test_python_is_told_the_same(host: HostAlone) -> None:
+def test_importing_from_python_loads_no_library_of_the_extra(host: HostAlone) -> None:
     code = (
         "import sys, cogen; cogen.Host.discover(); print(sorted({'torch', 'numpy', 'transformers'} & set(sys.modules)))"
     )

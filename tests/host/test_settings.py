@@ -9,19 +9,19 @@ import pytest
 
 from cogen.errors import CogenError
 from cogen.files import atomic_write, cache_dir, config_dir, sha256_of
-from cogen.settings import Settings, settings
+from cogen.settings import EnvironmentSettings, settings
 
 _ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.__dataclass_fields__:
+    for name in EnvironmentSettings.__dataclass_fields__:
         monkeypatch.delenv(f"COGEN_{name.upper()}", raising=False)
 
 
 def test_nothing_is_set() -> None:
-    assert settings() == Settings(None, None, None, None, (), False, "", None, None, None, None, None)
+    assert settings() == EnvironmentSettings(None, None, None, None, (), False, "", None, None, None, None, None)
 
 
 def test_everything_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_an_empty_list_of_plugins_is_a_list(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_field_names_its_variable() -> None:
     text = (_ROOT / "core/cogen/settings.py").read_text(encoding="utf-8")
     documented = re.findall(r"#: ``COGEN_([A-Z_]+)", text)
-    assert documented == [name.upper() for name in Settings.__dataclass_fields__]
+    assert documented == [name.upper() for name in EnvironmentSettings.__dataclass_fields__]
 
 
 def test_nobody_else_reads_the_environment() -> None:

@@ -172,9 +172,9 @@ NEEDS = [
 @pytest.mark.parametrize(("needs", "message"), NEEDS)
 def test_requirements_that_were_not_allowed(user: User, tmp_path: Path, needs: str, message: str) -> None:
     before = user.whole()
-    said = f"Metadata-Version: 2.4\nName: cogen-plugin-power\nVersion: 1.0\n{needs}"
+    text = f"Metadata-Version: 2.4\nName: cogen-plugin-power\nVersion: 1.0\n{needs}"
     with pytest.raises(WheelError, match=message) as refused:
-        add_file(build(tmp_path, metadata=said))
+        add_file(build(tmp_path, metadata=text))
     assert refused.value.hint
     assert user.whole() == before
 
