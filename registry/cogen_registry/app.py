@@ -1,4 +1,4 @@
-"""Puts the rooms together."""
+"""Puts the service together: its components and their routes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cogen_registry.auth import required
 from cogen_registry.errors import Refused
 from cogen_registry.failures import failure, store_errors
 from cogen_registry.limits import Guard
+from cogen_registry.names.renewal import Renewal
 from cogen_registry.openapi import describe
 from cogen_registry.operators.upkeep import Upkeep
 from cogen_registry.pages.refusals import refusal
@@ -27,7 +28,7 @@ from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
 #: Each has ``routes.py`` with ``router(service) -> APIRouter``. Weights come last: their paths begin with any name.
-ROOMS = ("names", "packages", "experts", "operators", "pages", "weights")
+ROUTERS = ("names", "packages", "experts", "operators", "pages", "weights")
 
 
 #: What may come of a disk, a database or an object store, or of a value that they can't hold; see failures.py.
@@ -48,9 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         pool_of(settings.limits).start()
         yield
         upkeep.stop()
-        for room in service.rooms.values():
-            if hasattr(room, "close"):
-                room.close()
+        service.components.close()
         service.close()
 
     app = FastAPI(title=settings.title, lifespan=lifespan, docs_url=None, redoc_url=None, description=_ABOUT)
@@ -100,11 +99,12 @@ def create_app(settings: Settings) -> FastAPI:
     @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     def healthz() -> dict[str, Any]:
         """Answers once everything is open. ``expiring``: what the operator has to sign again in the next weeks."""
-        expiring = service.rooms["renewal"].expiring if "renewal" in service.rooms else []
+        renewal = service.components.get(Renewal)
+        expiring = renewal.expiring if renewal else []
         return {"status": "ok"} | ({"expiring": expiring} if expiring else {})
 
-    for room in ROOMS:
-        module = importlib.import_module(f"cogen_registry.{room}.routes")
+    for package in ROUTERS:
+        module = importlib.import_module(f"cogen_registry.{package}.routes")
         app.include_router(module.router(service))
     return app
 

@@ -38,7 +38,7 @@ from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 
 #: Everything that names a blob: (what it is, statement of (name, hex SHA-256, size or null)).
-_NAMED: tuple[tuple[str, Select[Any]], ...] = (
+_NAMED: tuple[tuple[str, Select[*tuple[Any, ...]]], ...] = (
     ("the wheel", select(Release.filename, Release.sha256, Release.size).where(Release.sha256 != "")),
     ("the METADATA of", select(Release.filename, Release.metadata_sha256, text("NULL")).where(Release.sha256 != "")),
     ("the file", select(Entry.path, Entry.sha256, Entry.size)),
@@ -50,7 +50,7 @@ _TOLERANCE = 1e-6
 
 
 @dataclass
-class Found:
+class CheckResult:
     """``damage``: one line each. ``unnamed``: whole blobs that nothing names: the next start removes them."""
 
     blobs: int = 0
@@ -62,13 +62,13 @@ class Found:
     head: str = ""
 
 
-def check(service: Service, *, quick: bool = False, advance: Callable[[int], None] = lambda _: None) -> Found:
+def check(service: Service, *, quick: bool = False, advance: Callable[[int], None] = lambda _: None) -> CheckResult:
     """Look at everything.
 
     :param quick: believe that a blob which is there with the right size is whole.
     :param advance: called with numbers of bytes.
     """
-    found = Found()
+    found = CheckResult()
     with service.sessions.read() as session:
         found.damage += _database(session)
         found.head = log.head(session)
@@ -101,7 +101,7 @@ def _sizes(session: Session) -> dict[str, list[tuple[str, int | None]]]:
 
 
 def _blobs(
-    service: Service, named: dict[str, list[tuple[str, int | None]]], found: Found, quick: bool,
+    service: Service, named: dict[str, list[tuple[str, int | None]]], found: CheckResult, quick: bool,
     advance: Callable[[int], None],
 ) -> None:  # fmt: skip
     here = set()

@@ -158,10 +158,10 @@ def check_(
     blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
 ) -> None:
     """Read every blob and every row, and print what is damaged, one line each; the exit code is 1 then."""
-    from cogen_registry.beside import beside
     from cogen_registry.check import check
+    from cogen_registry.readonly import open_readonly
 
-    with beside(_settings(root, database, blobs)) as service, _progress("bytes") as report:
+    with open_readonly(_settings(root, database, blobs)) as service, _progress("bytes") as report:
         read = 0
 
         def advance(size: int) -> None:
@@ -362,9 +362,9 @@ def quarantine_(root: Root, database: Database = None) -> None:
 
 def _show(root: Path, database: str | None, lines: Callable[[Any], Iterator[tuple[str, ...]]]) -> None:
     """A table on stdout, its cells parted by tabs."""
-    from cogen_registry.beside import beside
+    from cogen_registry.readonly import open_readonly
 
-    with beside(_settings(root, database, None)) as service, service.sessions.read() as session:
+    with open_readonly(_settings(root, database, None)) as service, service.sessions.read() as session:
         for cells in lines(session):
             typer.echo("\t".join(cells))
 

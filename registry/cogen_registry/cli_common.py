@@ -53,11 +53,11 @@ def publisher_named(session: Any, name: str) -> Any:
 @contextmanager
 def opened(root: Path, database: str | None, blobs: str | None = None) -> Iterator[Service]:
     """The registry beside its service, to change rows of it; nothing is migrated, locked or cleaned up."""
-    from cogen_registry.beside import beside
     from cogen_registry.metadata.attach import attach
+    from cogen_registry.readonly import open_readonly
     from cogen_registry.settings import Settings
 
-    with beside(Settings(root=root, database=database, blobs=blobs, embedder="none")) as service:
+    with open_readonly(Settings(root=root, database=database, blobs=blobs, embedder="none")) as service:
         attach(service.sessions, service.settings.keys_folder, required=False)
         yield service
 

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cogen_registry.beside import beside
 from cogen_registry.database.tables import now
 from cogen_registry.errors import Refused
 from cogen_registry.metadata import state
 from cogen_registry.mirror import api, metadata, packages, pages, weights
 from cogen_registry.mirror.tree import MARK, Tree
+from cogen_registry.readonly import open_readonly
 from cogen_registry.settings import Settings
 
 
@@ -51,7 +51,7 @@ def export(
     :raises Refused: the root or the target is something else, or a blob is damaged; the old mirror stays.
     """
     _check_apart(settings, target)
-    with beside(settings) as service, Tree(target, fresh) as tree:
+    with open_readonly(settings) as service, Tree(target, fresh) as tree:
         with service.sessions.read() as session:
             if not state.initialised(session):
                 raise Refused(

@@ -48,7 +48,7 @@ _WRITING = _READING | {
     507: "The registry's disk is full.",
 }
 _METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
-_PROVEN = ({"token": []}, {"password": []})
+_PROVEN: tuple[dict[str, list[str]], ...] = ({"token": []}, {"password": []})
 _NEEDED = ("/whoami",)
 #: Who asks here proves an identity of another place, in the body.
 _OPEN = "/_/oidc/"

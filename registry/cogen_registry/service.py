@@ -1,19 +1,19 @@
-"""What every room is handed."""
+"""One open registry: what every part of the service works on."""
 
 from __future__ import annotations
 
 import datetime
 import logging
-import threading
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from sqlalchemy import delete, exists, select
 
 from cogen_registry.audit.removals import shown
-from cogen_registry.blobs.held import Holding
+from cogen_registry.blobs.leases import Leases
 from cogen_registry.blobs.store import BlobStore
+from cogen_registry.components import Components
 from cogen_registry.database import feed
 from cogen_registry.database.sessions import Sessions, connect, migrate
 from cogen_registry.database.tables import Entry, Evaluation, Possession, Release, Xorb, now
@@ -22,7 +22,7 @@ from cogen_registry.metadata import attach
 from cogen_registry.metadata.signer import Signer
 from cogen_registry.news import Follower, News
 from cogen_registry.replicas.leader import Duty, Leader
-from cogen_registry.replicas.leases import Leases
+from cogen_registry.replicas.leases import SharedLeases
 from cogen_registry.replicas.process import Alive, bury, give_up, void
 from cogen_registry.settings import Settings
 
@@ -44,13 +44,11 @@ class Service:
     settings: Settings
     sessions: Sessions
     blobs: BlobStore
-    #: What rooms keep for themselves, by room (the search index, the verifier).
-    rooms: dict[str, Any] = field(default_factory=dict)
+    components: Components = field(default_factory=Components)
     alive: Alive | None = None
     #: Signs what is said of projects; ``None``: this registry has no signed metadata.
     signer: Signer | None = None
-    _lock: Any = None
-    _counting: Any = field(default_factory=threading.Lock)
+    _lock: BaseFileLock | None = None
 
     def __post_init__(self) -> None:
         self.news = News(self.sessions)
@@ -77,8 +75,8 @@ class Service:
             sessions = Sessions(engine)
             signer = attach.attach(sessions, settings.keys_folder)
             alive = Alive(sessions, _place(settings), settings.alive_seconds) if sessions.postgresql else None
-            held = Leases(alive) if alive is not None else None
-            service = cls(settings, sessions, open_blobs(settings, held), alive=alive, signer=signer, _lock=lock)
+            leases = SharedLeases(alive) if alive is not None else None
+            service = cls(settings, sessions, open_blobs(settings, leases), alive=alive, signer=signer, _lock=lock)
             service._begin()
         except BaseException:
             engine.dispose()
@@ -187,12 +185,12 @@ def _place(settings: Settings) -> str:
     return settings.blobs or f"{(settings.root / 'blobs').resolve()} on {socket.gethostname()}"
 
 
-def open_blobs(settings: Settings, held: Holding | None = None) -> BlobStore:
+def open_blobs(settings: Settings, leases: Leases | None = None) -> BlobStore:
     """The store that the settings name."""
     if settings.blobs is None:
         from cogen_registry.blobs.disk import DiskStore
 
-        return DiskStore(settings.root / "blobs", held)
+        return DiskStore(settings.root / "blobs", leases)
     from cogen_registry.blobs.s3 import S3Store
 
-    return S3Store(settings.blobs, settings.root / "staged", held)
+    return S3Store(settings.blobs, settings.root / "staged", leases)

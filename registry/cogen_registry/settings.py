@@ -80,7 +80,7 @@ class Settings(BaseModel):
     alive_seconds: float = Field(60.0, gt=0)
     #: Seconds between two looks for blobs that nothing names.
     tidy_seconds: float = Field(3600.0, gt=0)
-    limits: Limits = Limits()  # type: ignore[call-arg]
+    limits: Limits = Limits()
 
     @property
     def database_url(self) -> str:

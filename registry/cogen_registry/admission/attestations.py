@@ -49,13 +49,13 @@ class Envelope(_Strict):
     signature: Base64
 
 
-class Attestation(_Strict):
+class AttestationObject(_Strict):
     version: Literal[1]
     verification_material: Material
     envelope: Envelope
 
 
-_LIST = TypeAdapter(list[Attestation])
+_LIST = TypeAdapter(list[AttestationObject])
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _described(issuer: str, claims: Mapping[str, str]) -> dict[str, Any]:
     return {"kind": "OIDC", "issuer": issuer, "subject": claims.get("sub"), "claims": None}
 
 
-def _verified(one: Attestation, signers: Mapping[tuple[str, str], Any]) -> tuple[dict[str, Any], tuple[str, str]]:
+def _verified(one: AttestationObject, signers: Mapping[tuple[str, str], Any]) -> tuple[dict[str, Any], tuple[str, str]]:
     """The statement of an attestation that one of these signed.
 
     :raises Refused: 400, 503
@@ -178,7 +178,7 @@ def _verified(one: Attestation, signers: Mapping[tuple[str, str], Any]) -> tuple
     raise Refused(400, f"an attestation was not made by who uploads: {problem}", hint=_HINT)
 
 
-def _bundle(one: Attestation) -> dict[str, Any]:
+def _bundle(one: AttestationObject) -> dict[str, Any]:
     """As Sigstore writes it."""
     material = one.verification_material
     return {

@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 from cogen.remote.said import line
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.admission import attestations, current
+from cogen_registry.admission.find_pins import PinNotFound, find_pin, read_budget
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
-from cogen_registry.admission.pinned import Absent, allowance, find
 from cogen_registry.admission.pins import Pin, pins
 from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.quota import check_projects, check_total, limits_of
@@ -207,23 +207,23 @@ def _kept(service: Service, *files: Staged) -> Iterator[Any]:
         yield keep
     except BaseException:
         for name in names:
-            service.blobs.settled(name)
+            service.blobs.release(name)
             service.discard(name)
         raise
     for name in names:
-        service.blobs.settled(name)
+        service.blobs.release(name)
 
 
 def waiting_for(service: Service, pinned: list[Pin]) -> str | None:
     """Why a release stays in quarantine: the first of its pinned weights that is not known; ``None``: no reason."""
     with service.sessions.read() as session:
-        allowed = allowance(service)
+        budget = read_budget(service)
         for pin in dict.fromkeys(pinned):
             try:
-                find(service, session, pin, allowed)
-            except Absent as absent:
-                later = service.settings.verify_elsewhere and not absent.final
-                return absent.reason + (" and not verified elsewhere yet" if later else "")
+                find_pin(service, session, pin, budget)
+            except PinNotFound as missing:
+                later = service.settings.verify_elsewhere and not missing.final
+                return missing.reason + (" and not verified elsewhere yet" if later else "")
     return None
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.admission.looks import PREFIX, look
@@ -82,7 +82,7 @@ def close_projects(session: Session, name: str, publisher: int) -> Iterator[str]
     short = str(canonicalize_name(name)).removeprefix(PREFIX)
     names = edits(short)
     looks = edits(look(short)) | {look(short)}
-    found = set()
+    found: set[int] = set()
     for part in _parts(sorted(names)):
         found.update(session.scalars(select(Project.id).where(Project.name.in_([PREFIX + one for one in part]))))
         by_expert = select(Release.project_id).join(Expert, Expert.release_id == Release.id)
@@ -94,7 +94,7 @@ def close_projects(session: Session, name: str, publisher: int) -> Iterator[str]
         yield from session.scalars(wanted.order_by(Project.name))
 
 
-def used() -> object:
+def used() -> ColumnElement[bool]:
     """Condition on a project: it was downloaded, or stands in a composite, or others measured it."""
     of_it = (Expert.release_id == Release.id) & (Release.project_id == Project.id)
     return or_(

@@ -116,7 +116,7 @@ def _ingredients(session: Session, composite: int, named: list[tuple[str, str, s
     return made
 
 
-def _all() -> Select[Any]:
+def _all() -> Select[*tuple[Any, ...]]:
     return (
         select(Composite, Publisher.name.label("publisher"))
         .join(Publisher, Composite.publisher_id == Publisher.id)
@@ -142,7 +142,7 @@ def listed(
     with service.sessions.read() as session:
         total = session.scalar(select(func.count()).select_from(statement.subquery())) or 0
         found = session.execute(statement.order_by(Composite.id.desc()).limit(limit).offset(offset))
-        items = [models.Composite(**_fields(session, row.Composite, row.publisher)) for row in found]
+        items = [models.CompositeCard(**_fields(session, row.Composite, row.publisher)) for row in found]
     return models.Composites(total=total, items=items)
 
 
@@ -212,7 +212,7 @@ def _fields(session: Session, composite: Composite, publisher: str) -> dict[str,
     plan = composite.lock["plan"]
     known = standings(session, composite.id, composite.lock)
     parts = [
-        models.Part(
+        models.CompositeExpert(
             id=expert["id"], version=expert["version"], spec_digest=expert["spec_digest"],
             weights_digest=expert["weights_digest"], publisher=expert["publisher"], here=known[expert["id"]].here,
             checked=known[expert["id"]].checked,

@@ -107,7 +107,7 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     :raises Refused: 422, 429
     """
     with service.sessions.read() as session:
-        spec = session.scalar(select(Expert.spec).where(Expert.id == row))
+        spec: dict[str, Any] = session.scalars(select(Expert.spec).where(Expert.id == row)).one()
     check(spec, new)
     what = {"schema": 1, "expert": spec["id"], "spec_digest": canonical_digest(spec)}
     document = what | new.model_dump(exclude={"evidence"}) | new.evidence.model_dump()
@@ -118,10 +118,10 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     try:
         id, fresh = _insert(service, principal, row, new, evidence, len(data))
     except BaseException:
-        service.blobs.settled(evidence)
+        service.blobs.release(evidence)
         service.discard(evidence)
         raise
-    service.blobs.settled(evidence)
+    service.blobs.release(evidence)
     if fresh:
         service.changed()
     with service.sessions.read() as session:

@@ -101,7 +101,7 @@ def detail(service: Service, id: str, version: str | None = None, base_url: str 
         rows = session.execute(_ROWS, {"expert": id}).all()
         chosen = _chosen(session, rows, id, version)
         row, release = chosen.row, chosen.Release
-        spec = session.scalar(_SPEC, {"row": row})
+        spec: dict[str, Any] = session.scalars(_SPEC, {"row": row}).one()
         uses = session.execute(_USED, {"expert": id, "row": row})
         return models.Detail(
             **fields(chosen),
@@ -139,7 +139,7 @@ def _signature(session: Session, release: Release) -> models.Signature | None:
     return models.Signature(key=release.key, statement=release.statement, bundle=release.bundle, revoked=revoked)
 
 
-def publisher_of(service: Service, name: str) -> models.Publisher:
+def publisher_of(service: Service, name: str) -> models.PublisherDetail:
     """:raises Refused: 404"""
     with service.sessions.read() as session:
         publisher = session.scalar(select(Publisher).where(Publisher.name == name))
@@ -151,7 +151,7 @@ def publisher_of(service: Service, name: str) -> models.Publisher:
         own = select(Project.name).where(Project.publisher_id == publisher.id, Project.id.in_(shown))
         projects = list(session.scalars(own.order_by(Project.name)))
     found = find(service, Query(publisher=name, limit=100))
-    return models.Publisher(
+    return models.PublisherDetail(
         name=publisher.name, title=publisher.title, created=publisher.created, total=found.total, experts=found.items,
         keys=[models.PublicKey.model_validate(key, from_attributes=True) for key in keys], projects=projects,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
         name = fingerprint(new.pem)
         check_possession(new.pem, principal.name, new.proof)
     except CogenError as error:
-        raise Refused(422, error.message, hint=error.hint) from error
+        raise Refused(422, error.message, hint=error.hint or "see docs/registry.md") from error
     agreed = _agreed(service, principal, new, name)
     with service.sessions.write() as session:
         confirm(session, principal)
@@ -68,7 +68,7 @@ def _agreed(service: Service, principal: Principal, new: models.NewKey, name: st
     try:
         check_succession(str(live[new.by.fingerprint]), principal.name, name, new.by.proof)
     except CogenError as error:
-        raise Refused(403, error.message, hint=error.hint) from error
+        raise Refused(403, error.message, hint=error.hint or "see docs/registry.md") from error
     return new.by.fingerprint
 
 

@@ -1,4 +1,4 @@
-"""What the paths of this room answer with and take; OpenAPI describes them from here."""
+"""What the Routes answer with and take; OpenAPI describes them from here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Taken(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Base(BaseModel):
+class CardBase(BaseModel):
     """What an expert was trained from. ``digest``: of the weights; equal means one lineage."""
 
     name: str | None
@@ -40,7 +40,7 @@ class Card(BaseModel):
     domains: list[str]
     languages: list[str]
     licence: str
-    base: Base
+    base: CardBase
     architecture: str
     parameters: int
     relation: str
@@ -164,7 +164,7 @@ class IndexShard(BaseModel):
     experts: int
 
 
-class Index(BaseModel):
+class StaticIndex(BaseModel):
     """The static index, which names its shards."""
 
     schema_: int = Field(alias="schema", serialization_alias="schema")
@@ -231,7 +231,7 @@ class NewKey(Taken):
     by: Agreement | None = None
 
 
-class Publisher(BaseModel):
+class PublisherDetail(BaseModel):
     """A team, its keys and its experts."""
 
     name: str
@@ -251,7 +251,7 @@ class Who(BaseModel):
     scopes: list[str]
 
 
-class Part(BaseModel):
+class CompositeExpert(BaseModel):
     """An expert of a composite. ``here``: this registry shows the very same manifest in this version.
 
     ``checked``: wheel, weights, publisher and key of the lock, too, are those of that signed release. Where it is false
@@ -267,7 +267,7 @@ class Part(BaseModel):
     checked: bool = False
 
 
-class Composite(BaseModel):
+class CompositeCard(BaseModel):
     """A composite in a list."""
 
     publisher: str
@@ -277,15 +277,15 @@ class Composite(BaseModel):
     strategy: str
     method: str
     created: datetime.datetime
-    experts: list[Part]
+    experts: list[CompositeExpert]
 
 
 class Composites(BaseModel):
     total: int
-    items: list[Composite]
+    items: list[CompositeCard]
 
 
-class CompositeDetail(Composite):
+class CompositeDetail(CompositeCard):
     lock: dict[str, Any]
     card: str
     versions: list[int]

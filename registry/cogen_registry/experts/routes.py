@@ -1,11 +1,11 @@
-"""Paths of this room: ``/api/v1``, but for releases, which belong to the packages."""
+"""Routes: ``/api/v1``, but for releases, which belong to the packages."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -18,7 +18,7 @@ from cogen_registry.database.tables import Publisher
 from cogen_registry.errors import Refused
 from cogen_registry.experts import composites, evaluations, find, keys, models
 from cogen_registry.experts.shards import Index
-from cogen_registry.search.index import Query as Wish
+from cogen_registry.search.index import Query as SearchQuery
 from cogen_registry.search.index import search_of
 from cogen_registry.search.sizes import size_range
 from cogen_registry.search.worker import Worker
@@ -29,6 +29,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 Limit = Annotated[int, Query(ge=1, le=100)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Text = Annotated[str | None, Query(max_length=300)]
+Answer = TypeVar("Answer")
 
 
 def router(service: Service) -> APIRouter:
@@ -74,10 +75,10 @@ def _reading(routes: APIRouter, service: Service, index: Index) -> None:
     ) -> Response:
         """Current experts: by words and by meaning with ``q``, else the newest first."""
         sizes = size_range(size) if size else None
-        wish = Wish(q, domain, language, licence, base, publisher, sizes, sort, limit, offset)
-        return _json(find.find(service, wish))
+        query = SearchQuery(q, domain, language, licence, base, publisher, sizes, sort, limit, offset)
+        return _json(find.find(service, query))
 
-    @routes.get("/index.json", response_model=models.Index)
+    @routes.get("/index.json", response_model=models.StaticIndex)
     def index_json(request: Request) -> Response:
         """All current cards, in shards: ``index/NAME.SHA256.json`` beside this; clients fetch those that they lack."""
         body, digest = index.get()
@@ -145,7 +146,7 @@ def _publishers(routes: APIRouter, service: Service) -> None:
         return models.Who(name=principal.name, title=title or principal.name, scopes=sorted(principal.scopes))
 
     @routes.get("/publishers/{name}")
-    def publisher(name: str) -> models.Publisher:
+    def publisher(name: str) -> models.PublisherDetail:
         """A team: its keys, those that were revoked with them, and its experts."""
         return find.publisher_of(service, name)
 
@@ -213,6 +214,6 @@ def _json(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _status(response: Response, fresh: bool, answer: Any) -> Any:
+def _status(response: Response, fresh: bool, answer: Answer) -> Answer:
     response.status_code = 201 if fresh else 200
     return answer

@@ -20,7 +20,7 @@ import numpy as np
 
 from cogen_registry.database import feed
 from cogen_registry.errors import Refused, missing
-from cogen_registry.experts.static import SCHEMA, SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
+from cogen_registry.experts.index_file import SCHEMA, SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
 from cogen_registry.news import tags_of
 from cogen_registry.search.index import search_of
 

@@ -13,13 +13,13 @@ from cogen_registry.audit.removals import shown
 from cogen_registry.database.tables import Attestation, Key, Project, Publisher, Release
 from cogen_registry.mirror.tree import Tree
 from cogen_registry.packages.extras import path_of
-from cogen_registry.packages.index import Pages
+from cogen_registry.packages.index import IndexPages
 from cogen_registry.service import Service
 
 
 def write_index(service: Service, tree: Tree) -> None:
     """``simple/…``: HTML where pip and uv ask, JSON beside it as index.json. Links are relative."""
-    pages = Pages(service)
+    pages = IndexPages(service)
     with service.sessions.read() as session:
         shown = select(Release.project_id).where(Release.state == "released")
         projects = session.scalars(select(Project.name).where(Project.id.in_(shown)).order_by(Project.name)).all()

@@ -13,7 +13,7 @@ from cogen_registry.mirror.api import Versions, composite_versions
 from cogen_registry.mirror.tree import Tree
 from cogen_registry.pages import browse, composite, expert
 from cogen_registry.pages.links import Mirrored, assets
-from cogen_registry.pages.room import Site, View, environment
+from cogen_registry.pages.site import Site, View, environment
 from cogen_registry.search.index import Query
 from cogen_registry.service import Service
 

@@ -30,7 +30,7 @@ from cogen_registry.service import Service
 
 def roots_of(session: Session, project: str) -> list[bytes]:
     """Of the current chain, the first one first."""
-    found = []
+    found: list[bytes] = []
     while (data := state.read_file(session, documents.root_path(project, len(found) + 1))) is not None:
         found.append(data)
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.admission import current
@@ -116,7 +116,7 @@ def _hide(session: Session, takedown: Takedown, row: Row) -> None:
 def _purge(session: Session, takedown: Takedown, rows: Sequence[Row]) -> None:
     """:raises Refused: 409, somebody holds a part of it."""
     for row in _with_measurements(session, rows):
-        held = session.scalar(
+        held: Takedown | None = session.scalar(
             select(Takedown)
             .join(Removal)
             .where(Removal.kind == row.kind, Removal.row_id == row.id, _holding())
@@ -208,7 +208,7 @@ def _active(session: Session, subject: Subject) -> Takedown:
     return found
 
 
-def _holding() -> object:
+def _holding() -> ColumnElement[bool]:
     return Takedown.held.is_not(None) & Takedown.released.is_(None) & Takedown.lifted.is_(None)
 
 

@@ -16,23 +16,23 @@ from sqlalchemy import select
 from cogen_registry.audit import removals
 from cogen_registry.database.tables import Project, Release
 from cogen_registry.errors import Refused, missing
-from cogen_registry.kept import Kept
 from cogen_registry.news import Heard
 from cogen_registry.packages.extras import decorated, extras_of
 from cogen_registry.packages.names import Names
 from cogen_registry.service import Service
+from cogen_registry.tag_cache import TagCache
 
 _VERSION = "1.1"
 #: Pages that are kept in memory until something changes.
 _MOST_PAGES = 4096
 
 
-class Pages:
+class IndexPages:
     """Rendered pages: those of a project until it changes, the list of all changed where it does. Threads share it."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._kept: Kept[tuple[bytes, str]] = Kept(_MOST_PAGES)
+        self._kept: TagCache[tuple[bytes, str]] = TagCache(_MOST_PAGES)
         self._names = Names(service)
         service.follow(self._hear, rank=1)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cogen_registry.errors import Refused
 from cogen_registry.experts import composites, find, models
-from cogen_registry.pages.room import Site
+from cogen_registry.pages.site import Site
 from cogen_registry.search.catalogue import ORDERS
 from cogen_registry.search.index import Query, search_of
 from cogen_registry.search.sizes import size_range
@@ -30,7 +30,7 @@ _LONGEST = {"q": 1000, "size": 40, "language": 40}
 
 
 @dataclass(frozen=True)
-class Wish:
+class BrowseQuery:
     """What the form asks for; hashable, so that it is the key of its page."""
 
     q: str = ""
@@ -44,7 +44,7 @@ class Wish:
     page: int = 1
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Wish:
+    def of(cls, query: Mapping[str, str]) -> BrowseQuery:
         """From a query string; fields that are not ours are left out.
 
         :raises Refused: 400
@@ -97,27 +97,27 @@ def home(service: Service, site: Site) -> tuple[str, dict[str, Any]]:
     }
 
 
-def experts(service: Service, site: Site, wish: Wish) -> tuple[str, dict[str, Any]]:
+def experts(service: Service, site: Site, query: BrowseQuery) -> tuple[str, dict[str, Any]]:
     """One page of the list.
 
     :raises Refused: 404, the list has no such page.
     """
-    found = find.find(service, wish.query())
+    found = find.find(service, query.query())
     pages = max(1, -(-found.total // PER_PAGE))
-    if wish.page > pages:
+    if query.page > pages:
         raise Refused(404, f"this list has {pages} page{'s' if pages > 1 else ''}", hint="begin with the first one")
     return "experts.html.j2", {
-        "wish": wish,
+        "query": query,
         "found": found,
-        "first": (wish.page - 1) * PER_PAGE + 1,
+        "first": (query.page - 1) * PER_PAGE + 1,
         "pages": pages,
-        "near": near(wish.page, pages),
-        "filters": filters(service, wish),
+        "near": near(query.page, pages),
+        "filters": filters(service, query),
         "sizes": SIZES,
         "sorts": SORTS,
-        "tags": {"experts", "search"} if wish.q else {"experts"},
+        "tags": {"experts", "search"} if query.q else {"experts"},
         # While vectors are still missing the same question has a better answer a moment later.
-        "keep": not (wish.q and found.note),
+        "keep": not (query.q and found.note),
     }
 
 
@@ -132,15 +132,14 @@ def near(page: int, pages: int) -> list[int | None]:
     return found
 
 
-def filters(service: Service, wish: Wish) -> list[tuple[str, str, list[tuple[str, int | None]]]]:
+def filters(service: Service, query: BrowseQuery) -> list[tuple[str, str, list[tuple[str, int | None]]]]:
     """(field, label, [(value, experts that have it)]); what was asked for is always among the values."""
     facets = search_of(service).facets()
     found = []
     for field, label in (("domain", "Domain"), ("language", "Language"), ("licence", "Licence"), ("base", "Base")):
-        values: list[tuple[str, int | None]] = [
-            (value, number) for value, number in facets[field] if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", value)
-        ][:_OFFERED]
-        asked = getattr(wish, field).lower()
+        named = [pair for pair in facets[field] if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", pair[0])]
+        values: list[tuple[str, int | None]] = list(named[:_OFFERED])
+        asked = getattr(query, field).lower()
         if asked and asked not in {value for value, _ in values}:
             values.insert(0, (asked, None))
         found.append((field, label, values))

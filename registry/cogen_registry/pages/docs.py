@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cogen_registry.pages.room import Site
+from cogen_registry.pages.site import Site
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cogen_registry.experts.models import Claimed, Evaluations, Measured
-from cogen_registry.pages.words import SHARES
+from cogen_registry.pages.formats import SHARES
 
 WIDTH, HEIGHT, _EDGE = 180.0, 26.0, 8.0
 
@@ -34,7 +34,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Block:
+class SuiteEvidence:
     """One suite."""
 
     id: str
@@ -49,7 +49,7 @@ class Block:
         return self.metric not in SHARES
 
 
-def blocks(spec: dict[str, Any], found: Evaluations) -> list[Block]:
+def blocks(spec: dict[str, Any], found: Evaluations) -> list[SuiteEvidence]:
     """One a suite, in the manifest's order; its test part first, then the newest measurement."""
     claims = {claim.suite: claim for claim in found.claims}
     made = []
@@ -58,7 +58,7 @@ def blocks(spec: dict[str, Any], found: Evaluations) -> list[Block]:
         mine = sorted((one for one in found.measured if one.suite == suite["id"]), key=lambda one: one.part != "test")
         axis = _axis(claim, mine)
         lines = tuple(_line(one, claim, axis) for one in mine)
-        made.append(Block(suite["id"], suite["title"], suite["metric"], suite, claim, lines))
+        made.append(SuiteEvidence(suite["id"], suite["title"], suite["metric"], suite, claim, lines))
     return made
 
 
@@ -66,9 +66,9 @@ def _line(one: Measured, claim: Claimed | None, axis: tuple[float, float] | None
     difference, verdict, tone = compare(one, claim)
     mark = None
     if axis is not None:
-        place = [None if v is None else _place(v, axis) for v in (one.value, one.low, one.high, claim and claim.value)]
-        assert place[0] is not None
-        mark = Mark(place[0], place[1], place[2], place[3] if one.part == "test" else None)
+        low, high = (None if end is None else _place(end, axis) for end in (one.low, one.high))
+        claimed = _place(claim.value, axis) if claim is not None and one.part == "test" else None
+        mark = Mark(_place(one.value, axis), low, high, claimed)
     return Line(one, difference, verdict, tone, mark)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cogen_registry.experts.models import Card, Detail, Use
+from cogen_registry.pages.formats import count
 from cogen_registry.pages.links import Links
-from cogen_registry.pages.words import count
 
 WIDTH = 880
 _BOX, _TALL, _STEP, _TOP = 232.0, 46.0, 60.0, 34.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from cogen_registry.pages.room import HEADERS, Pages
+from cogen_registry.pages.site import HEADERS, Pages
 from cogen_registry.service import Service
 
 #: Paths of protocols: their clients read JSON, whatever they say that they accept.
@@ -40,7 +40,7 @@ def refusal(
     headers: Mapping[str, str] | None = None,
 ) -> Response:  # fmt: skip
     """One line and a hint, in the form that who asked can read."""
-    pages: Pages | None = service.rooms.get("pages")
+    pages = service.components.get(Pages)
     if pages is None or not is_browser(request):
         return JSONResponse({"error": message, "hint": hint}, status, headers=dict(headers or {}))
     site = pages.site(request)

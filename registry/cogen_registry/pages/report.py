@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from cogen_registry.auth import address_of
 from cogen_registry.errors import Refused
 from cogen_registry.operators import reports
-from cogen_registry.pages.room import Page, Pages, pages_of, respond
+from cogen_registry.pages.cache import Page
+from cogen_registry.pages.site import Pages, pages_of, respond
 from cogen_registry.service import Service
 
 _FIELDS = ("about", "kind", "text", "contact", "signed")

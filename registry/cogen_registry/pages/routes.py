@@ -1,4 +1,4 @@
-"""Paths of this room: for people, so they are not in our own description of the API."""
+"""Routes: for people, so they are not in our own description of the API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cogen_registry.pages import browse, docs, report
 from cogen_registry.pages import composite as composite_page
 from cogen_registry.pages import expert as expert_page
 from cogen_registry.pages.links import assets
-from cogen_registry.pages.room import HEADERS, pages_of
+from cogen_registry.pages.site import HEADERS, pages_of
 from cogen_registry.service import Service
 
 _KINDS = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -37,8 +37,8 @@ def _browsing(routes: APIRouter, service: Service) -> None:
 
     @routes.api_route("/experts", methods=_READ)
     def experts(request: Request) -> Response:
-        wish = browse.Wish.of(request.query_params)
-        return pages.answer(request, wish, lambda site: browse.experts(service, site, wish))
+        query = browse.BrowseQuery.of(request.query_params)
+        return pages.answer(request, query, lambda site: browse.experts(service, site, query))
 
     @routes.api_route("/docs", methods=_READ)
     def api(request: Request) -> Response:

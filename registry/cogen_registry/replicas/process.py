@@ -18,7 +18,7 @@ import time
 from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from cogen_registry.blobs.held import GRACE
+from cogen_registry.blobs.leases import GRACE
 from cogen_registry.database.sessions import Session, Sessions
 from cogen_registry.database.tables import Lease, Process
 from cogen_registry.errors import Refused
@@ -111,7 +111,7 @@ class Alive:
                     if rows:
                         session.execute(delete(Lease).where(Lease.id.in_(rows)))
                     mine = update(Process).where(Process.name == self.name).values(seen=func.now())
-                    found = session.execute(mine).rowcount  # type: ignore[attr-defined]
+                    found = session.execute(mine).rowcount
                 with self._lock:
                     self._rows -= rows
                 if not found:

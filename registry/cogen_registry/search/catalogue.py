@@ -40,7 +40,7 @@ class Catalogue:
         self.vectors: Column | None = None
         self.names: list[str] = []
         self.rows: dict[int, int] = {}
-        widen = {"language": _languages, "licence": _licences, "base": _bases}
+        widen: dict[str, Callable[[Any], set[str]]] = {"language": _languages, "licence": _licences, "base": _bases}
         self.facets = {name: Facet(widen[name]) if name in widen else Facet() for name in FACETS}
         self._orders: dict[str, np.ndarray] = {}
         #: Held by the writer, and by who makes an order or counts for the first time.

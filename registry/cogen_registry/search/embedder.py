@@ -57,7 +57,8 @@ class Embedder:
             if (known := self._queries.get(text)) is not None:
                 self._queries.move_to_end(text)
                 return known
-            vector = self._queries[text] = self._encode([text])[0]
+            vector: np.ndarray = self._encode([text])[0]
+            self._queries[text] = vector
             if len(self._queries) > _QUERIES:
                 self._queries.popitem(last=False)
             return vector

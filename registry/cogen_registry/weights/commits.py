@@ -51,7 +51,7 @@ class Header(BaseModel):
     parentCommit: str | None = None
 
 
-class File(BaseModel):
+class CommitFile(BaseModel):
     path: str
     content: str
     encoding: Literal["base64", "utf-8"] = "base64"
@@ -66,12 +66,12 @@ class LfsFile(BaseModel):
     size: int | None = Field(None, ge=0)
 
 
-class Deleted(BaseModel):
+class DeletedPath(BaseModel):
     path: str
 
 
 LINES: dict[str, type[BaseModel]] = {
-    "header": Header, "file": File, "lfsFile": LfsFile, "deletedFile": Deleted, "deletedFolder": Deleted,
+    "header": Header, "file": CommitFile, "lfsFile": LfsFile, "deletedFile": DeletedPath, "deletedFolder": DeletedPath,
 }  # fmt: skip
 
 
@@ -148,18 +148,18 @@ def _take(service: Service, draft: Draft, line: bytes) -> None:
         return
     if len(draft.changes) >= service.settings.limits.members:
         raise refuse(413, f"a commit has more than {service.settings.limits.members:,} changes", "make several of it")
-    if isinstance(parsed, Deleted):
+    if isinstance(parsed, DeletedPath):
         path = check_path(parsed.path.rstrip("/"))
         draft.changes.append((path + "/" if said["key"] == "deletedFolder" else path, None))
     elif isinstance(parsed, LfsFile):
         path = check_kind(check_path(parsed.path))
         draft.changes.append((path, Content(parsed.oid, -1 if parsed.size is None else parsed.size, parsed.oid, True)))
-    elif isinstance(parsed, File):
+    elif isinstance(parsed, CommitFile):
         path = check_kind(check_path(parsed.path))
         draft.changes.append((path, _keep(service, draft, path, _decoded(parsed))))
 
 
-def _decoded(file: File) -> bytes:
+def _decoded(file: CommitFile) -> bytes:
     if file.encoding == "utf-8":
         return file.content.encode("utf-8", "surrogatepass")
     try:
@@ -182,7 +182,7 @@ def _keep(service: Service, draft: Draft, path: str, data: bytes) -> Content:
 
 def _settle(service: Service, draft: Draft) -> None:
     for sha256 in draft.kept:
-        service.blobs.settled(sha256)
+        service.blobs.release(sha256)
     for sha256 in set(draft.kept):
         service.discard(sha256)  # only where no commit came of it
 

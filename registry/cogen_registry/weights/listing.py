@@ -25,7 +25,7 @@ _PAGE, _EXPANDED = 1000, 50
 
 
 @dataclass(frozen=True)
-class Wish:
+class TreeQuery:
     """``cursor``: the last path of the page before."""
 
     path: str
@@ -36,7 +36,7 @@ class Wish:
 
 
 def tree(
-    service: Service, namespace: str, name: str, revision: str, wish: Wish
+    service: Service, namespace: str, name: str, revision: str, query: TreeQuery
 ) -> tuple[list[dict[str, Any]], dict[str, str] | None]:
     """A page of a tree, and the parameters of the next one.
 
@@ -44,13 +44,13 @@ def tree(
     """
     with service.sessions.read() as session:
         head = commit_of(session, find(session, namespace, name), revision)
-        items = reading.tree(head.entries, wish.path, wish.recursive)
-        if wish.path and not items:
-            raise no_entry(f"{namespace}/{name}", wish.path, head.oid)
-        size = max(1, min(wish.limit, _EXPANDED if wish.expand else _PAGE))
-        left = [item for item in items if item["path"] > wish.cursor]
+        items = reading.tree(head.entries, query.path, query.recursive)
+        if query.path and not items:
+            raise no_entry(f"{namespace}/{name}", query.path, head.oid)
+        size = max(1, min(query.limit, _EXPANDED if query.expand else _PAGE))
+        left = [item for item in items if item["path"] > query.cursor]
         page = left[:size]
-        if wish.expand:
+        if query.expand:
             reading.add_last_commits(session, head, page)
     more = {"cursor": page[-1]["path"]} if len(left) > size else None
     return page, more

@@ -1,4 +1,4 @@
-"""Paths of this room. They are the Hub's, so they are not in our own description of the API."""
+"""Paths of this state. They are the Hub's, so they are not in our own description of the API."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cogen_registry.service import Service
 from cogen_registry.weights import commits, lfs, listing, reading, repositories, xet
 from cogen_registry.weights.answers import base_url, refuse
 from cogen_registry.weights.resolve import resolve
-from cogen_registry.weights.room import room_of
+from cogen_registry.weights.state import state_of
 
 _API = "/api/models/{namespace}/{name}"
 _LFS = "application/vnd.git-lfs+json"
 
 
-class Wish(BaseModel):
+class NewRepository(BaseModel):
     """Of a new repository."""
 
     name: str = Field(max_length=200)
@@ -55,7 +55,7 @@ class Start(BaseModel):
 
 
 def router(service: Service) -> APIRouter:
-    room_of(service)
+    state_of(service)
     routes = APIRouter(include_in_schema=False)
     _accounts(routes, service)
     _reading(routes, service)
@@ -75,14 +75,14 @@ def _accounts(routes: APIRouter, service: Service) -> None:
         }  # fmt: skip
 
     @routes.post("/api/repos/create")
-    def create(wish: Wish, request: Request) -> Response:
-        namespace = wish.organization or required(service.sessions)(request).name
+    def create(new: NewRepository, request: Request) -> Response:
+        namespace = new.organization or required(service.sessions)(request).name
         principal = repositories.writer(service, request, namespace)
-        if wish.type not in (None, "model"):
-            raise refuse(400, f"this registry holds models, no {wish.type}s", "leave out the type")
-        if wish.private or wish.visibility not in (None, "public"):
+        if new.type not in (None, "model"):
+            raise refuse(400, f"this registry holds models, no {new.type}s", "leave out the type")
+        if new.private or new.visibility not in (None, "public"):
             raise refuse(400, "everything here can be read by everybody", "leave out private")
-        made, fresh = repositories.create(service, principal, wish.name)
+        made, fresh = repositories.create(service, principal, new.name)
         name = f"{namespace}/{made.name}"
         said = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
         # The client needs the URL in both cases: with exist_ok, a conflict is none.
@@ -126,8 +126,8 @@ def _reading(routes: APIRouter, service: Service) -> None:
         request: Request, namespace: str, name: str, revision: str, path: str = "", recursive: bool = False,
         expand: bool = False, limit: int = 1000, cursor: str = "",
     ) -> Response:  # fmt: skip
-        wish = listing.Wish(path.strip("/"), recursive, expand, limit, cursor)
-        items, more = listing.tree(service, namespace, name, revision, wish)
+        query = listing.TreeQuery(path.strip("/"), recursive, expand, limit, cursor)
+        items, more = listing.tree(service, namespace, name, revision, query)
         return JSONResponse(items, headers=listing.link(service, request, more))
 
     @routes.get(_API + "/commits/{revision}")

@@ -40,7 +40,8 @@ def chunk_table(file: BinaryIO) -> Any:
     :raises Refused: 400, it is cut off, or has more or larger chunks than any client makes.
     """
     length = os.fstat(file.fileno()).st_size
-    rows, at, total = [], 0, 0
+    rows: list[tuple[int, int, int, int]] = []
+    at = total = 0
     while at < length:
         file.seek(at)
         head = file.read(8)

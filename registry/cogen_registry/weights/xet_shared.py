@@ -46,7 +46,8 @@ class SharedXorbs(XorbStore):
         with self._service.sessions.write() as session:
             made = insert(Places).values(publisher_id=publisher, name=_EPOCH, places=fresh, created=now())
             session.execute(made.on_conflict_do_nothing())
-            return session.scalars(_of(Places, publisher, _EPOCH, Places.places)).one().decode()
+            found: bytes = session.scalars(_of(Places, publisher, _EPOCH, Places.places)).one()
+        return found.decode()
 
     def staged(self, publisher: int) -> int:
         with self._service.sessions.read() as session:
@@ -82,7 +83,7 @@ class SharedXorbs(XorbStore):
                 made = insert(Xorb).values(publisher_id=publisher, name=name, **values)
                 session.execute(made.on_conflict_do_nothing())
         finally:
-            service.blobs.settled(sha256)
+            service.blobs.release(sha256)
             service.discard(sha256)  # only where no row came of it
 
     def read(self, blobs: BlobStore, publisher: int, name: str, start: int, stop: int) -> Iterator[bytes]:

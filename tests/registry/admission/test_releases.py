@@ -271,11 +271,11 @@ def test_a_failed_transaction_leaves_no_blob(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     """The disk is full, say, when the second of two blobs is kept."""
-    from cogen_registry.blobs.disk import StagedFile
+    from cogen_registry.blobs.disk import StagedBlob
 
-    keep, kept = StagedFile.keep, []
+    keep, kept = StagedBlob.keep, []
 
-    def full(self: StagedFile) -> str:
+    def full(self: StagedBlob) -> str:
         if kept:
             raise OSError(28, "No space left on device")
         kept.append(keep(self))
@@ -283,7 +283,7 @@ def test_a_failed_transaction_leaves_no_blob(
 
     team = publisher()
     before = everything(service)
-    monkeypatch.setattr(StagedFile, "keep", full)
+    monkeypatch.setattr(StagedBlob, "keep", full)
     with pytest.raises(OSError, match="No space left"):
         upload(team, build(tmp_path))
     assert len(kept) == 1
@@ -300,7 +300,7 @@ def test_what_is_read_for_the_pins_of_one_release_ends(tmp_path: Path) -> None:
     """A source names the same large file of a wheel as often as it fits."""
     from support.shelf import open_service
 
-    from cogen_registry.admission.pinned import Absent, find
+    from cogen_registry.admission.find_pins import PinNotFound, find_pin
     from cogen_registry.admission.pins import Pin
 
     opened = open_service(tmp_path / "root", verify_elsewhere=False, limits={"unpacked": 300_000})
@@ -321,12 +321,12 @@ def test_what_is_read_for_the_pins_of_one_release_ends(tmp_path: Path) -> None:
             name = release.project.name
             part = f"{name}=={release.version}/cogen_plugin_power/big.txt"
             once = Pin(f"pypi://{part}", None, "sha256:" + "0" * 64)
-            with pytest.raises(Absent, match="has digest"):
-                find(opened, session, once)
+            with pytest.raises(PinNotFound, match="has digest"):
+                find_pin(opened, session, once)
             often = Pin("pypi://" + ",".join([part] * 6), None, "sha256:" + "0" * 64)
             session.flush()
-            with pytest.raises(Absent, match="more than 1,200,000 bytes") as error:
-                find(opened, session, often)
+            with pytest.raises(PinNotFound, match="more than 1,200,000 bytes") as error:
+                find_pin(opened, session, often)
             assert error.value.final
     finally:
         opened.close()

@@ -153,7 +153,7 @@ def test_the_verifier_looks_elsewhere(
     team = publisher()
     release = upload(team, build(tmp_path, **base(source, digest)))
     assert state(service, release)[1] == f"{source} is not in this registry and not verified elsewhere yet"
-    service.rooms["verifier"] = verifier = Verifier(service)
+    verifier = service.components.put(Verifier(service))
     verifier.start()
     try:
         wait(lambda: state(service, release)[1] == "no network")

@@ -88,9 +88,9 @@ def test_no_secrets_leak(settings: Settings, mirror: Path) -> None:
 
 
 def open_service_at(settings: Settings) -> object:
-    from cogen_registry.beside import beside
+    from cogen_registry.readonly import open_readonly
 
-    with beside(settings) as service:
+    with open_readonly(settings) as service:
         return service
 
 

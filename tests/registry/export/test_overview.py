@@ -10,10 +10,10 @@ from sqlalchemy import select
 from support.shelf import fresh_root, open_service, put
 
 from cogen_registry.auth import new_token
-from cogen_registry.beside import beside
 from cogen_registry.cli import chosen_settings, main
 from cogen_registry.database.tables import Publisher, Release, now
 from cogen_registry.errors import Refused
+from cogen_registry.readonly import open_readonly
 from cogen_registry.settings import Settings
 
 
@@ -46,7 +46,7 @@ def test_publishers_and_what_they_store(root: Path, capsys: pytest.CaptureFixtur
 
 def test_tokens_are_revoked_by_their_number(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yesterday = now() - datetime.timedelta(days=1)
-    with beside(Settings(root=root)) as service, service.sessions.write() as session:
+    with open_readonly(Settings(root=root)) as service, service.sessions.write() as session:
         team = session.scalars(select(Publisher).where(Publisher.name == "utility")).one()
         secret = new_token(session, team, ["packages", "keys"], "build machine", yesterday)
         new_token(session, team, ["evaluations"])

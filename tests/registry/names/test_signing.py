@@ -174,7 +174,8 @@ def test_an_offline_role_that_ends_soon(
     with service.sessions.write() as session:
         row = session.scalars(select(SignedRole).where(SignedRole.role == "targets")).one()
         row.expires = now() + setup.WARN - datetime.timedelta(hours=1)
-    renewal = service.rooms["renewal"]
+    renewal = service.components.get(Renewal)
+    assert renewal is not None
     renewal.once()
     renewal.once()
     told = capsys.readouterr().err

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cogen_registry import kept
+from cogen_registry import tag_cache
 from cogen_registry.experts import models
-from cogen_registry.pages import browse, evidence, lineage, words
+from cogen_registry.pages import browse, evidence, formats, lineage
 from cogen_registry.pages.cache import Cache, Page
 from cogen_registry.pages.links import Mirrored, Served
 
@@ -129,7 +129,7 @@ def test_pages_that_are_linked(page: int, pages: int, shown: list[int | None]) -
     [(0, "0"), (999, "999"), (1000, "1k"), (135_000_000, "135M"), (999_600_000, "1B"), (1_700_000_000, "1.7B")],
 )
 def test_sizes_of_models_in_words(number: int, said: str) -> None:
-    assert words.count(number) == said
+    assert formats.count(number) == said
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_sizes_of_models_in_words(number: int, said: str) -> None:
      ("data:text/html,x", False), ("https://x/\x00\t", False), ("ftp://x", False)],
 )  # fmt: skip
 def test_which_addresses_become_links(uri: str, may: bool) -> None:
-    assert words.hyperlink(uri) is may
+    assert formats.hyperlink(uri) is may
 
 
 def test_links_of_a_service_and_of_a_mirror() -> None:
@@ -207,7 +207,7 @@ class TestCache:
 
     def test_more_changes_than_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Then a page that was begun before is not kept, whatever it depends on."""
-        monkeypatch.setattr(kept, "_REMEMBERED", 3)
+        monkeypatch.setattr(tag_cache, "_REMEMBERED", 3)
         cache = Cache()
         stamp = cache.stamp()
         cache.drop(("x", "b", "c", "d"))

@@ -222,7 +222,7 @@ def test_a_process_that_was_taken_for_dead_writes_nothing(site: Site, tmp_path: 
         slow.alive._register()
         with pytest.raises(Refused):  # what was held under the old name is not settled yet
             _write(slow)
-        slow.blobs.settled(name)
+        slow.blobs.release(name)
         _write(slow)
         other.news.catch_up()
         assert other.serial == slow.serial > 0

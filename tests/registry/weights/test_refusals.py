@@ -20,7 +20,7 @@ from support.hub import Hub, Registry, deleted, file, lfs, sha256, tensors
 from cogen_registry.auth import digest
 from cogen_registry.database.tables import Possession, Token, now
 from cogen_registry.service import Service
-from cogen_registry.weights.signing import Signer, key_of
+from cogen_registry.weights.signing import UrlSigner, key_of
 
 DATA = tensors(2, 50, 10)
 
@@ -131,7 +131,7 @@ class TestSignedUrls:
         number = url.split("/lfs/")[1].split("/")[0]
         token = parse_qs(urlsplit(url).query)["token"][0]
         past = int(time.time()) - 1
-        signature = Signer(key_of(registry.root, registry.service.sessions)).sign(
+        signature = UrlSigner(key_of(registry.root, registry.service.sessions)).sign(
             "lfs", number, token, sha256(data), len(data), past
         )
         old = f"{registry.url}/lfs/{number}/{sha256(data)}?size={len(data)}&token={token}&expires={past}"
