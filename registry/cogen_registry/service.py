@@ -69,7 +69,7 @@ class Service:
                 409, f"{settings.root} is served by another process",
                 hint="stop it first, or choose another --root; several at once need PostgreSQL and an object store",
             ) from None  # fmt: skip
-        engine = connect(settings.database_url)
+        engine = connect(settings.database_url, settings.lock_seconds)
         try:
             migrate(engine)
             sessions = Sessions(engine)

@@ -57,6 +57,8 @@ class Settings(BaseModel):
     root: Path
     #: SQLAlchemy's URL; without one, SQLite inside of ``root``.
     database: str | None = None
+    #: Seconds that a writer waits for another one on SQLite before it answers 503.
+    lock_seconds: float = Field(30.0, gt=0)
     #: ``s3://bucket/prefix``; without one, ``root/blobs``. Endpoint and credentials come from the environment (AWS_*).
     blobs: str | None = None
     #: As clients see it, such as ``https://models.example.org``; without one, that of the request.

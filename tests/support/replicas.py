@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import Any
 
 import requests
 
-from support import wheels, xet
+from support import processes, wheels, xet
 from support.hub import file, lfs, sha256, tensors
 
 SETTINGS = (
@@ -34,7 +33,7 @@ class Replica:
     def __init__(self, folder: Path, number: int, database: str, blobs: str, settings: Path, port: int = 0) -> None:
         self.root, self.log, self.port = folder / f"root-{number}", folder / f"replica-{number}.log", port
         self._options = ["--database", database, "--blobs", blobs, "--settings", str(settings)]
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: processes.Running | None = None
         #: When it answered for the first time since its start, and when it was killed: by time.monotonic().
         self.up_since: float | None = None
 
@@ -43,12 +42,10 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, wait: bool = True) -> None:
-        command = [sys.executable, "-m", "cogen_registry.cli", "serve", "--root", str(self.root), "--port",
-                   str(self.port), *self._options]  # fmt: skip
         with self.log.open("a") as said:
             said.write("---- start\n")
-            said.flush()
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        arguments = ["--root", str(self.root), "--port", str(self.port), *self._options]
+        self.process = processes.serve(arguments, self.log, os.environ)
         if wait:
             self.wait()
 

@@ -18,13 +18,16 @@ from cogen_registry.database.tally import Tally
 _MIGRATION = 0x636F67656E
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, lock_seconds: float = 30.0) -> Engine:
     """An engine whose SQLite connections check foreign keys and sync every commit to the disk.
 
+    ``lock_seconds``: how long a writer waits for another one on SQLite.
     Connections to a server are tried before they are used: those of before its restart are replaced.
     """
     sqlite = url.startswith("sqlite")
-    arguments = {"timeout": 30} if sqlite else {"connect_timeout": 5} if "psycopg" in url.partition(":")[0] else {}
+    arguments = (
+        {"timeout": lock_seconds} if sqlite else {"connect_timeout": 5} if "psycopg" in url.partition(":")[0] else {}
+    )
     engine = create_engine(
         url, connect_args=arguments, pool_size=20, max_overflow=20, pool_pre_ping=not sqlite, pool_timeout=20
     )

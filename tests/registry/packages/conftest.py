@@ -61,7 +61,7 @@ class Running:
     root: Path
 
     def command(self, *arguments: str) -> str:
-        """Output of `cogen-registry …` beside the running service."""
+        """Output of `cogen-registry …` while the service runs, in a process of its own."""
         return _run([sys.executable, "-m", "cogen_registry.cli", *arguments, "--root", str(self.root)])
 
     def publisher(self, name: str) -> str:

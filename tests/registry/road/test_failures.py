@@ -88,7 +88,7 @@ def test_a_full_disk(small: Path, tmp_path: Path) -> None:
 
 def test_a_locked_database(tmp_path: Path) -> None:
     """Who holds the lock of SQLite for longer than anybody waits."""
-    with serving(tmp_path / "root") as served:
+    with serving(tmp_path / "root", more="lock_seconds = 1.0") as served:
         hub = served.hub("team")
         other = sqlite3.connect(served.root / "registry.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -105,7 +105,7 @@ def test_a_locked_database(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("psycopg") is None, reason="psycopg is not installed")
 def test_postgresql_is_gone(tmp_path: Path) -> None:
     with ExitStack() as database:
-        url = database.enter_context(postgres.cluster())
+        url = database.enter_context(postgres.server()).url  # one of its own: it is stopped
         with serving(tmp_path / "root", database=url) as served:
             hub = served.hub("team")
             repo = hub.create("model")

@@ -21,7 +21,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def say(served: Served, data: bytes) -> bytes:
-    """What comes back until the connection ends."""
+    """What comes back until the connection ends; or, where nobody asked for its end, one whole answer."""
     parts, said = urlsplit(served.url), b""
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         connection.settimeout(30)
@@ -29,9 +29,18 @@ def say(served: Served, data: bytes) -> bytes:
             connection.sendall(data)
             while block := connection.recv(65536):
                 said += block
+                if b"Connection: close" not in data and is_whole(said):
+                    break
         except OSError:
             pass
     return said
+
+
+def is_whole(said: bytes) -> bool:
+    """Is this an answer with all bytes that it announced?"""
+    start, _, body = said.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", start)
+    return length is not None and len(body) >= int(length[1])
 
 
 def head(line: bytes, *headers: bytes) -> bytes:

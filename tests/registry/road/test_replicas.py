@@ -79,10 +79,20 @@ class Site:
         return found
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    """PostgreSQL, which these tests restart, and an object store."""
+    with postgres.server() as opened, moto_server.bucket("first"):
+        yield opened
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(server: postgres.Server, tmp_path: Path) -> Iterator[Site]:
     name = "b" + secrets.token_hex(8)
-    with postgres.server() as database, moto_server.bucket(name), ExitStack() as stack:
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=name)
+    client.close()
+    with server.fresh() as database, ExitStack() as stack:
         yield Site(tmp_path, database, name, stack)
 
 
