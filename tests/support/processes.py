@@ -24,7 +24,7 @@ class _ForkServer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("fork_server.py")],
+            [sys.executable, "-P", Path(__file__).with_name("fork_server.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
