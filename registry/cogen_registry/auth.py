@@ -149,9 +149,11 @@ def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request]
         principal = principal_of(sessions, secret_of(request), address_of(request))
         if principal is None:
             raise Refused(
-                401, "this needs a token", hint="run `cogen login`, or send it as password of the user __token__",
+                401,
+                "this needs a token",
+                hint="run `cogen login`, or send it as password of the user __token__",
                 headers={"WWW-Authenticate": 'Basic realm="cogen-registry"'},
-            )  # fmt: skip
+            )
         if scope:
             principal.need(scope)
         return principal
@@ -162,6 +164,8 @@ def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request]
 def _unknown() -> Refused:
     # The Hub's client takes a bare 401 for a repository that is not there, unless it reads this.
     return Refused(
-        401, "this token is not known, or no longer", hint="ask the registry's operator for a new one",
+        401,
+        "this token is not known, or no longer",
+        hint="ask the registry's operator for a new one",
         headers={"X-Error-Message": "Invalid credentials in Authorization header"},
-    )  # fmt: skip
+    )

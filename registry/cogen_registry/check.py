@@ -101,9 +101,12 @@ def _sizes(session: Session) -> dict[str, list[tuple[str, int | None]]]:
 
 
 def _blobs(
-    service: Service, named: dict[str, list[tuple[str, int | None]]], found: CheckResult, quick: bool,
+    service: Service,
+    named: dict[str, list[tuple[str, int | None]]],
+    found: CheckResult,
+    quick: bool,
     advance: Callable[[int], None],
-) -> None:  # fmt: skip
+) -> None:
     here = set()
     for name in service.blobs.names():
         uses, size = named.get(name), service.blobs.size(name)
@@ -182,9 +185,10 @@ def _unsigned(session: Session, release: Release) -> str | None:
 def _current(service: Service, session: Session) -> Iterator[str]:
     """Lists show the newest released version of each project that is not yanked, and no other one."""
     rows = session.execute(
-        select(Release.project_id, Project.name, Release.id, Release.version, Release.state, Release.yanked)
-        .join(Project, Release.project_id == Project.id)
-    ).all()  # fmt: skip
+        select(Release.project_id, Project.name, Release.id, Release.version, Release.state, Release.yanked).join(
+            Project, Release.project_id == Project.id
+        )
+    ).all()
     newest: dict[int, Any] = {}
     for row in rows:
         if row.state == "released" and row.yanked is None:

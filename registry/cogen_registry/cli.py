@@ -79,8 +79,14 @@ def serve(
     from cogen_registry.app import create_app
     from cogen_registry.connections import watched
 
-    options: dict[str, Any] = {"root": root, "database": database, "blobs": blobs, "url": url, "title": title,
-                               "embedder": embedder}  # fmt: skip
+    options: dict[str, Any] = {
+        "root": root,
+        "database": database,
+        "blobs": blobs,
+        "url": url,
+        "title": title,
+        "embedder": embedder,
+    }
     chosen = chosen_settings(settings, options)
     check_initialised(chosen)
     try:
@@ -91,10 +97,16 @@ def serve(
         ) from error
     with listening:
         config = uvicorn.Config(
-            create_app(chosen), access_log=False, log_level="warning", timeout_keep_alive=30, server_header=False,
-            http=watched(chosen.limits, chosen.proxies), ws="none", proxy_headers=bool(chosen.proxies),
+            create_app(chosen),
+            access_log=False,
+            log_level="warning",
+            timeout_keep_alive=30,
+            server_header=False,
+            http=watched(chosen.limits, chosen.proxies),
+            ws="none",
+            proxy_headers=bool(chosen.proxies),
             forwarded_allow_ips=list(chosen.proxies),
-        )  # fmt: skip
+        )
         # A thread that works on an upload lets the loop, which answers everybody, go on after so long (5 ms by default:
         # at 2,000 answers a second each waits for that twice).
         sys.setswitchinterval(0.0005)
@@ -140,14 +152,17 @@ def export_(
     """Write a mirror that any web server or object store can host; the service may go on meanwhile."""
     from cogen_registry.export import export
 
-    settings = chosen_settings(None, {"root": root, "database": database, "blobs": blobs, "title": title,
-                                      "embedder": "none", "contact": contact})  # fmt: skip
+    settings = chosen_settings(
+        None,
+        {"root": root, "database": database, "blobs": blobs, "title": title, "embedder": "none", "contact": contact},
+    )
     with _progress("documents") as report:
         done = export(settings, target, _checked_url(url), fresh=fresh, report=report)
     typer.echo(
         f"{target}: {done.experts:,} experts, {done.files:,} files, {done.kept:,} of them as before, "
-        f"{done.written:,} bytes written", err=True,
-    )  # fmt: skip
+        f"{done.written:,} bytes written",
+        err=True,
+    )
 
 
 @app.command("check")
@@ -176,8 +191,9 @@ def check_(
     left = f", {found.unnamed:,} of them named by nothing" if found.unnamed else ""
     typer.echo(
         f"{found.blobs:,} blobs{left}, {found.bytes:,} bytes, {found.rows:,} names of blobs: "
-        + (f"{len(found.damage):,} damaged" if found.damage else "all whole"), err=True,
-    )  # fmt: skip
+        + (f"{len(found.damage):,} damaged" if found.damage else "all whole"),
+        err=True,
+    )
     if found.damage:
         raise typer.Exit(1)
 
@@ -217,13 +233,14 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @publishers.command("add")
 def publisher_add(
-    name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")], root: Root,
+    name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")],
+    root: Root,
     title: Annotated[str, typer.Option(help="Its full name.")] = "",
     scope: Annotated[
         list[str] | None, typer.Option(help="Print its first token with these scopes, as `token new` does.")
     ] = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Let a team publish."""
     from sqlalchemy import select
 
@@ -263,9 +280,11 @@ def publisher_list(root: Root, database: Database = None) -> None:
 
 @publishers.command("set")
 def publisher_set(
-    name: str, root: Root, limit: Annotated[list[str], typer.Option(help="FIELD=BYTES, such as wheel=50000000.")],
+    name: str,
+    root: Root,
+    limit: Annotated[list[str], typer.Option(help="FIELD=BYTES, such as wheel=50000000.")],
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Give a team limits of its own."""
     from cogen_registry.audit import log
     from cogen_registry.settings import Limits
@@ -286,7 +305,8 @@ def publisher_set(
 
 @tokens.command("new")
 def token_new(
-    publisher: str, root: Root,
+    publisher: str,
+    root: Root,
     scope: Annotated[
         list[str] | None, typer.Option(help="packages, packages:PROJECT, weights, evaluations, keys; or all.")
     ] = None,
@@ -294,7 +314,7 @@ def token_new(
     days: Annotated[float, typer.Option(min=0.001, max=36500, help="Until it expires.")] = _DAYS,
     no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Valid until it is revoked.")] = False,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Print a new token on stdout; it can't be shown again."""
     from cogen_registry.auth import checked_scopes
 
@@ -323,9 +343,10 @@ def _new_token(session: Any, publisher: str, scopes: list[str], label: str, days
 
 @tokens.command("list")
 def token_list(
-    root: Root, publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
+    root: Root,
+    publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Number, publisher, state, scopes, label and last use of every token."""
     from cogen_registry.overview import tokens
 
@@ -334,9 +355,10 @@ def token_list(
 
 @tokens.command("revoke")
 def token_revoke(
-    token: Annotated[str, typer.Argument(help="Its number in `token list`, or the token itself.")], root: Root,
+    token: Annotated[str, typer.Argument(help="Its number in `token list`, or the token itself.")],
+    root: Root,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Make a token worthless at once."""
     from cogen_registry.audit import log
     from cogen_registry.auth import digest

@@ -54,9 +54,10 @@ def _check_signed(session: Any, root: Path) -> None:
 
     if not state.initialised(session):
         raise Refused(
-            409, f"{root} is not initialised: without keys, clients cannot trust what it serves",
+            409,
+            f"{root} is not initialised: without keys, clients cannot trust what it serves",
             hint=f"cogen-registry init --root {root}",
-        )  # fmt: skip
+        )
 
 
 def init(
@@ -109,8 +110,9 @@ def init(
     typer.echo(f"{places[1]}: the service's keys; they stay here, readable by the service alone", err=True)
     typer.echo(
         f"{places[0]}: your {root_keys} keys, {threshold} of which sign; move this folder to a medium that is not "
-        f"connected, keep two copies; it is needed once a year (`cogen-registry renew`)", err=True,
-    )  # fmt: skip
+        f"connected, keep two copies; it is needed once a year (`cogen-registry renew`)",
+        err=True,
+    )
 
 
 def status(root: Root, database: Database = None) -> None:
@@ -151,12 +153,13 @@ def renew(root: Root, keys: Offline, online: Online = None, database: Database =
 
 
 def rotate_online(
-    root: Root, keys: Offline,
+    root: Root,
+    keys: Offline,
     online: Annotated[
         Path | None, typer.Option("--online", help="Folder of the service's keys; the old ones are kept beside.")
     ] = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Give the service new keys: after a break-in, a loss, or a database that was restored from a copy."""
     import datetime
 
@@ -181,12 +184,14 @@ def rotate_online(
 
 
 def rotate_root(
-    root: Root, keys: Offline,
+    root: Root,
+    keys: Offline,
     new: Annotated[Path, typer.Option(help="New folder for the new keys.")],
     root_keys: Annotated[int, typer.Option(min=1, max=20)] = 3,
     threshold: Annotated[int, typer.Option(min=1)] = 2,
-    online: Online = None, database: Database = None,
-) -> None:  # fmt: skip
+    online: Online = None,
+    database: Database = None,
+) -> None:
     """Replace the operator's keys: the old ones sign it, clients follow by themselves."""
     import os
 
@@ -210,10 +215,12 @@ def rotate_root(
 
 @keys.command("revoke")
 def key_revoke(
-    fingerprint: Annotated[str, typer.Argument(help="sha256:…, as the publisher's page shows it.")], root: Root,
-    reason: Annotated[str, typer.Option(help="One line, shown to everybody.")] = "", online: Online = None,
+    fingerprint: Annotated[str, typer.Argument(help="sha256:…, as the publisher's page shows it.")],
+    root: Root,
+    reason: Annotated[str, typer.Option(help="One line, shown to everybody.")] = "",
+    online: Online = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Tell every client that nothing signed with this key is to be trusted; it can't be taken back."""
     import re
 
@@ -231,8 +238,13 @@ def key_revoke(
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         key = session.scalar(select(Key).where(Key.fingerprint == name))
         owner = session.scalar(select(Publisher.name).where(Publisher.id == key.publisher_id)) if key else None
-        said = {"fingerprint": name, "publisher": owner, "by": "operator", "when": now().isoformat(),
-                "reason": " ".join(reason.split())[:300]}  # fmt: skip
+        said = {
+            "fingerprint": name,
+            "publisher": owner,
+            "by": "operator",
+            "when": now().isoformat(),
+            "reason": " ".join(reason.split())[:300],
+        }
         if key is not None:  # the row before the signature: in the order of everybody else, who would wait for us
             key.revoked = key.revoked or now()
             session.flush()
@@ -245,10 +257,12 @@ def key_revoke(
 
 
 def project_recover(
-    name: str, root: Root,
+    name: str,
+    root: Root,
     reason: Annotated[str, typer.Option(help="One line, shown to everybody who knew the old keys.")],
-    online: Online = None, database: Database = None,
-) -> None:  # fmt: skip
+    online: Online = None,
+    database: Database = None,
+) -> None:
     """Let a publisher who lost its keys begin anew; clients that know the old ones stop and say so."""
     from cogen_registry.admission.names import project_name
     from cogen_registry.audit import log
@@ -262,9 +276,16 @@ def project_recover(
 
 
 def _renew(
-    root: Path, database: str | None, online: Path | None, offline: list[Path], action: str, *, new: Any = None,
-    own: Any = None, threshold: int | None = None,
-) -> None:  # fmt: skip
+    root: Path,
+    database: str | None,
+    online: Path | None,
+    offline: list[Path],
+    action: str,
+    *,
+    new: Any = None,
+    own: Any = None,
+    threshold: int | None = None,
+) -> None:
     """``new``: keys of the service, ``own``: of the operator, from now on. ``action``: for the audit log."""
     import os
 

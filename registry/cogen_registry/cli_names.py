@@ -21,9 +21,12 @@ def register(app: typer.Typer) -> None:
 
 @projects.command("transfer")
 def project_transfer(
-    name: str, publisher: Annotated[str, typer.Argument(metavar="NEW-PUBLISHER")], root: Root, reason: Reason = "",
+    name: str,
+    publisher: Annotated[str, typer.Argument(metavar="NEW-PUBLISHER")],
+    root: Root,
+    reason: Reason = "",
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Give a project to another team. What was published stays under the name and signature of who published it."""
     from cogen_registry.audit.log import operator
     from cogen_registry.names.chains import roots_of
@@ -37,18 +40,20 @@ def project_transfer(
     if signed:
         typer.echo(
             f"hint: it is bound to keys of {before}, which have to sign those of {publisher}; where they cannot: "
-            f"cogen-registry project recover {project}", err=True,
-        )  # fmt: skip
+            f"cogen-registry project recover {project}",
+            err=True,
+        )
 
 
 @projects.command("link")
 def project_link(
-    name: str, root: Root,
+    name: str,
+    root: Root,
     tracks: Annotated[list[str] | None, typer.Option(help="It is the same as this page of another index.")] = None,
     alternate: Annotated[list[str] | None, typer.Option(help="It may be installed from this one as well.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Forget all links first.")] = False,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Say where else a project is (PEP 708); without options, print what was said."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.links import set_links
@@ -62,9 +67,11 @@ def project_link(
 
 @names.command("prohibit")
 def names_prohibit(
-    pattern: Annotated[str, typer.Argument(help="A name; * and ? are wildcards.")], root: Root,
-    reason: Annotated[str, typer.Option(help="Told to whoever asks for such a name.")], database: Database = None,
-) -> None:  # fmt: skip
+    pattern: Annotated[str, typer.Argument(help="A name; * and ? are wildcards.")],
+    root: Root,
+    reason: Annotated[str, typer.Option(help="Told to whoever asks for such a name.")],
+    database: Database = None,
+) -> None:
     """Let nobody take names like this, nor those that look so. Names that are taken stay."""
     from cogen_registry.admission.rules import checked_pattern
     from cogen_registry.audit import log

@@ -26,14 +26,18 @@ def register(app: typer.Typer) -> None:
 
 
 def takedown(
-    kind: Kind, name: Name, root: Root, reason: Annotated[str, typer.Option(help="One line that everybody is told.")],
+    kind: Kind,
+    name: Name,
+    root: Root,
+    reason: Annotated[str, typer.Option(help="One line that everybody is told.")],
     purge: Annotated[bool, typer.Option("--purge", help="Delete the bytes that nothing else names; for ever.")] = False,
     legal_hold: Annotated[
         bool, typer.Option("--legal-hold", help="Keep the bytes: nobody may purge them until release-hold.")
     ] = False,
     legal: Annotated[bool, typer.Option("--legal", help="Answer with 451 instead of 410.")] = False,
-    database: Database = None, blobs: Blobs = None,
-) -> None:  # fmt: skip
+    database: Database = None,
+    blobs: Blobs = None,
+) -> None:
     """Hide something at once, everywhere; its names stay taken, and who asks is told why."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.purge import finish
@@ -75,18 +79,24 @@ def release_hold(kind: Kind, name: Name, root: Root, reason: Reason, database: D
 
 
 def takedowns(
-    root: Root, every: Annotated[bool, typer.Option("--all", help="Also those that were lifted.")] = False,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
+    root: Root,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were lifted.")] = False,
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
     """What is down: kind, name, state, since when, by whom, why."""
     from cogen_registry.operators.takedown import listed
 
     def rows() -> Any:
         for one in listed(session, every):
             yield {
-                "kind": one.kind, "name": one.subject + (f"=={one.version}" if one.version else ""),
-                "state": _state(one), "since": f"{one.created:%Y-%m-%d %H:%M}", "by": one.by, "reason": one.reason,
-            }  # fmt: skip
+                "kind": one.kind,
+                "name": one.subject + (f"=={one.version}" if one.version else ""),
+                "state": _state(one),
+                "since": f"{one.created:%Y-%m-%d %H:%M}",
+                "by": one.by,
+                "reason": one.reason,
+            }
 
     with opened(root, database) as service, service.sessions.read() as session:
         show(rows(), as_json)
@@ -109,8 +119,9 @@ def log_(
     publisher: Annotated[str | None, typer.Option(help="What this team's tokens did.")] = None,
     subject: Annotated[str | None, typer.Option(help="What was done to it, or to what begins with it.")] = None,
     since: Annotated[str | None, typer.Option(help="In UTC: 2026-01-31 or 2026-01-31T12:00.")] = None,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
     """Who did what, the oldest first: moment, who, token, address, action, subject, details."""
     import datetime
 
@@ -131,10 +142,14 @@ def log_(
     def rows() -> Any:
         for one in entries(session, publisher, subject, moment):
             yield {
-                "moment": one.moment, "publisher" if one.publisher else "operator": one.publisher or one.operator,
-                "token": one.token_id, "address": one.address, "action": one.action, "subject": one.subject,
+                "moment": one.moment,
+                "publisher" if one.publisher else "operator": one.publisher or one.operator,
+                "token": one.token_id,
+                "address": one.address,
+                "action": one.action,
+                "subject": one.subject,
                 "detail": one.detail,
-            } | ({"id": one.id, "digest": one.digest} if as_json else {})  # fmt: skip
+            } | ({"id": one.id, "digest": one.digest} if as_json else {})
 
     with opened(root, database) as service, service.sessions.read() as session:
         show(rows(), as_json)
@@ -145,8 +160,9 @@ def reports(
     close: Annotated[int | None, typer.Option(help="Number of a report that was looked at.")] = None,
     answer: Annotated[str, typer.Option(help="What was done about it.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
     """What readers reported and nobody closed yet: number, moment, page, kind, what they say, how to reach them."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.reports import closed, listed

@@ -19,7 +19,8 @@ def register(app: typer.Typer) -> None:
 
 @trusted.command("add")
 def trusted_add(
-    project: str, root: Root,
+    project: str,
+    root: Root,
     issuer: Annotated[str, typer.Option(help="github, gitlab, or the URL of an OIDC issuer.")],
     subject: Annotated[str | None, typer.Option(help="The claim sub, exactly.")] = None,
     claims: Annotated[
@@ -28,7 +29,7 @@ def trusted_add(
     ] = None,
     publisher: Annotated[str | None, typer.Option(help="Whose the project will be, where it is not there yet.")] = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Let builds that prove these claims publish this project, with tokens of 15 minutes."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.trusted import add
@@ -54,9 +55,11 @@ def _claims(said: list[str]) -> dict[str, str]:
 
 @trusted.command("list")
 def trusted_list(
-    root: Root, project: Annotated[str | None, typer.Argument(help="Of one project; default: all.")] = None,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
+    root: Root,
+    project: Annotated[str | None, typer.Argument(help="Of one project; default: all.")] = None,
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
     """Number, project, publisher, issuer, claims."""
     from packaging.utils import canonicalize_name
 
@@ -64,8 +67,13 @@ def trusted_list(
 
     def rows() -> Any:
         for one in listed(session, str(canonicalize_name(project)) if project else None):
-            yield {"id": one.id, "project": one.project, "publisher": one.publisher.name, "issuer": one.issuer,
-                   "claims": one.claims}  # fmt: skip
+            yield {
+                "id": one.id,
+                "project": one.project,
+                "publisher": one.publisher.name,
+                "issuer": one.issuer,
+                "claims": one.claims,
+            }
 
     with opened(root, database) as service, service.sessions.read() as session:
         show(rows(), as_json)

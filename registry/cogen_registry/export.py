@@ -40,9 +40,13 @@ class Exported:
 
 
 def export(
-    settings: Settings, target: Path, url: str | None = None, *, fresh: bool = False,
+    settings: Settings,
+    target: Path,
+    url: str | None = None,
+    *,
+    fresh: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Exported:  # fmt: skip
+) -> Exported:
     """Write the mirror to ``target``, or bring it up to date; it is replaced at the end, as a whole.
 
     :param url: where it will be served, for the commands on the pages.
@@ -55,9 +59,10 @@ def export(
         with service.sessions.read() as session:
             if not state.initialised(session):
                 raise Refused(
-                    409, f"{settings.root} is not initialised: clients refuse a mirror without signed metadata",
+                    409,
+                    f"{settings.root} is not initialised: clients refuse a mirror without signed metadata",
                     hint=f"cogen-registry init --root {settings.root}",
-                )  # fmt: skip
+                )
         found = api.versions(service)
         experts = len({id for id, _ in found})
         total, done = 2 * (experts + len(found)), 0

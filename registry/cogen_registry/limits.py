@@ -43,9 +43,13 @@ class Guard:
     """
 
     def __init__(
-        self, app: Any, limits: Limits, required: Callable[[Request], Any], proxied: bool = False,
+        self,
+        app: Any,
+        limits: Limits,
+        required: Callable[[Request], Any],
+        proxied: bool = False,
         told: Callable[[Request, Refused], Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.app, self.limits, self.required, self.proxied, self.told = app, limits, required, proxied, told
         #: Requests that are under way, by client.
         self._busy: Counter[str] = Counter()

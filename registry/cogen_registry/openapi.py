@@ -21,10 +21,11 @@ ERROR: dict[str, Any] = {
 SCHEMES: dict[str, Any] = {
     "token": {"type": "http", "scheme": "bearer", "description": "A token of a publisher (`cogen login`)."},
     "password": {
-        "type": "http", "scheme": "basic",
+        "type": "http",
+        "scheme": "basic",
         "description": "The same token as password of the user `__token__`, as twine and uv send it.",
     },
-}  # fmt: skip
+}
 _READING = {
     400: "The request can't be read, or asks for what can't be.",
     401: "The token is not known, or there is none where one is needed.",

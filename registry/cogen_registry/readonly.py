@@ -44,6 +44,7 @@ def _check_revision(engine: object) -> None:
         raise Refused(400, f"the database cannot be opened: {reason}", hint="check --database") from error
     if found != newest:
         raise Refused(
-            409, f"the database is at revision {found}, this program at {newest}",
+            409,
+            f"the database is at revision {found}, this program at {newest}",
             hint="after a backup, start `cogen-registry serve` of this version once: it migrates the database",
-        )  # fmt: skip
+        )

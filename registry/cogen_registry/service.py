@@ -28,8 +28,13 @@ from cogen_registry.settings import Settings
 
 #: Every column that names a blob.
 REFERENCES = (
-    Release.sha256, Release.metadata_sha256, Entry.sha256, Possession.sha256, Evaluation.evidence, Xorb.sha256,
-)  # fmt: skip
+    Release.sha256,
+    Release.metadata_sha256,
+    Entry.sha256,
+    Possession.sha256,
+    Evaluation.evidence,
+    Xorb.sha256,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -66,9 +71,10 @@ class Service:
             lock.acquire(timeout=0)
         except Timeout:
             raise Refused(
-                409, f"{settings.root} is served by another process",
+                409,
+                f"{settings.root} is served by another process",
                 hint="stop it first, or choose another --root; several at once need PostgreSQL and an object store",
-            ) from None  # fmt: skip
+            ) from None
         engine = connect(settings.database_url, settings.lock_seconds)
         try:
             migrate(engine)

@@ -88,9 +88,10 @@ def checked(
         signers = _signers(session, principal)
     if not signers:
         raise Refused(
-            400, "attestations come with a trusted publisher's token, or from a registered identity",
+            400,
+            "attestations come with a trusted publisher's token, or from a registered identity",
             hint="publish by trusted publishing, or `cogen publish --identity` once; or upload without attestations",
-        )  # fmt: skip
+        )
     kinds, who = [], set()
     for one in parsed:
         statement, signer = _verified(one, signers)
@@ -114,8 +115,12 @@ def _signers(session: Session, principal: Principal) -> dict[tuple[str, str], di
     keys = select(Key.pem).where(Key.publisher_id == principal.id, Key.revoked.is_(None), Key.pem.startswith("{"))
     for pem in session.scalars(keys):
         if (identity := read_identity(pem)) is not None:
-            found[identity.name, identity.issuer] = {"kind": "Sigstore", "identity": identity.name,
-                                                     "issuer": identity.issuer, "claims": None}  # fmt: skip
+            found[identity.name, identity.issuer] = {
+                "kind": "Sigstore",
+                "identity": identity.name,
+                "issuer": identity.issuer,
+                "claims": None,
+            }
     return found
 
 
@@ -132,12 +137,22 @@ def _described(issuer: str, claims: Mapping[str, str]) -> dict[str, Any]:
     environment = claims.get("environment")
     if issuer == "https://token.actions.githubusercontent.com":
         file = claims.get("job_workflow_ref", "").partition("@")[0].rpartition("/")[2]
-        return {"kind": "GitHub", "repository": claims.get("repository"), "workflow": file,
-                "environment": environment, "claims": None}  # fmt: skip
+        return {
+            "kind": "GitHub",
+            "repository": claims.get("repository"),
+            "workflow": file,
+            "environment": environment,
+            "claims": None,
+        }
     if issuer == "https://gitlab.com":
         file = claims.get("ci_config_ref_uri", "").partition("@")[0].partition("//")[2]
-        return {"kind": "GitLab", "repository": claims.get("project_path"), "workflow_filepath": file,
-                "environment": environment, "claims": None}  # fmt: skip
+        return {
+            "kind": "GitLab",
+            "repository": claims.get("project_path"),
+            "workflow_filepath": file,
+            "environment": environment,
+            "claims": None,
+        }
     return {"kind": "OIDC", "issuer": issuer, "subject": claims.get("sub"), "claims": None}
 
 
@@ -184,12 +199,15 @@ def _bundle(one: AttestationObject) -> dict[str, Any]:
     return {
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
         "verificationMaterial": {
-            "certificate": {"rawBytes": material.certificate}, "tlogEntries": material.transparency_entries,
+            "certificate": {"rawBytes": material.certificate},
+            "tlogEntries": material.transparency_entries,
         },
         "dsseEnvelope": {
-            "payload": one.envelope.statement, "payloadType": _TYPE, "signatures": [{"sig": one.envelope.signature}],
+            "payload": one.envelope.statement,
+            "payloadType": _TYPE,
+            "signatures": [{"sig": one.envelope.signature}],
         },
-    }  # fmt: skip
+    }
 
 
 def _statement(payload: bytes) -> dict[str, Any]:

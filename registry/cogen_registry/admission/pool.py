@@ -37,8 +37,17 @@ _JOBS = 2000
 #: Of the service's environment; secrets (AWS_*, the database's URL) are not for who reads strangers' bytes.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
 #: Errors that say something of the service's own disk, and nothing of what was uploaded.
-_SERVERS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM,
-            errno.ENOENT}  # fmt: skip
+_SERVERS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+}
 #: What a job names by paths. Workers live in a folder of their own, so relative ones would mean something else there.
 _PATHS = {"path", "scratch"}
 _HINT = "an ordinary wheel takes a second; ship less, or in several plugins"
@@ -59,9 +68,12 @@ class _Worker:
         known = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cogen_registry.admission.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd=tempfile.gettempdir(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            cwd=tempfile.gettempdir(),
             env=known | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
+        )
         self.jobs, self._ready = 0, False
         self._buffer = bytearray()
         self._send({"memory": memory})

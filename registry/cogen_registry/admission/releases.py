@@ -57,9 +57,10 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
     limits = limits_of(service.settings.limits, principal.limits)
     if staged.size > limits.wheel:
         raise Refused(
-            413, f"the wheel has {staged.size:,} bytes, at most {limits.wheel:,} are allowed",
+            413,
+            f"the wheel has {staged.size:,} bytes, at most {limits.wheel:,} are allowed",
             hint="upload large weights as a repository and pin them with hf://",
-        )  # fmt: skip
+        )
     with service.sessions.read() as session:
         again = _known(session, principal, name, version, staged.sha256)
     if again is not None:
@@ -146,9 +147,15 @@ def _known(session: Session, principal: Principal, name: str, version: Version, 
 
 
 def _add(
-    service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
-    reason: str | None, attested: attestations.Attested | None,
-) -> Release:  # fmt: skip
+    service: Service,
+    session: Session,
+    principal: Principal,
+    staged: Staged,
+    wheel: Wheel,
+    metadata: str,
+    reason: str | None,
+    attested: attestations.Attested | None,
+) -> Release:
     confirm(session, principal)
     if session.scalar(select(Project.id).where(Project.name == wheel.project)) is None:
         check_projects(session, service.settings.limits, principal.id)
@@ -160,22 +167,37 @@ def _add(
     more = staged.size + len(wheel.metadata) + sum(_size(spec) for spec in wheel.experts)
     check_total(session, service.settings.limits, principal.id, more, 1 + len(wheel.experts))
     release = Release(
-        project_id=project.id, version=str(wheel.version), same=canonicalize_version(wheel.version),
-        state="quarantined" if reason else "released", reason=reason, filename=wheel.filename, sha256=staged.sha256,
-        size=staged.size, metadata_sha256=metadata, metadata_size=more - staged.size,
-        requires_python=wheel.requires_python, summary=wheel.summary, code=wheel.code,
+        project_id=project.id,
+        version=str(wheel.version),
+        same=canonicalize_version(wheel.version),
+        state="quarantined" if reason else "released",
+        reason=reason,
+        filename=wheel.filename,
+        sha256=staged.sha256,
+        size=staged.size,
+        metadata_sha256=metadata,
+        metadata_size=more - staged.size,
+        requires_python=wheel.requires_python,
+        summary=wheel.summary,
+        code=wheel.code,
         experts=[_expert(spec, principal.name) for spec in wheel.experts],
-    )  # fmt: skip
+    )
     session.add(release)
     current.refresh(session, project.id)
     if attested is not None:
         made = Attestation(release_id=release.id, publisher=attested.publisher, attestations=attested.attestations)
         session.add(made)
     log.record(
-        session, log.actor_of(principal), "release.upload", f"{project.name} {release.version}",
-        sha256=staged.sha256, size=staged.size, filename=wheel.filename, state=release.state,
+        session,
+        log.actor_of(principal),
+        "release.upload",
+        f"{project.name} {release.version}",
+        sha256=staged.sha256,
+        size=staged.size,
+        filename=wheel.filename,
+        state=release.state,
         experts=[spec.id for spec in wheel.experts],
-    )  # fmt: skip
+    )
     return release
 
 
@@ -187,12 +209,21 @@ def _size(spec: ExpertSpec) -> int:
 def _expert(spec: ExpertSpec, publisher: str) -> Expert:
     model = spec.model
     return Expert(
-        expert=spec.id, title=spec.title, summary=spec.summary, publisher=publisher, licence=spec.license[:200],
-        architecture=model.architecture[:100], relation=model.relation, parameters=model.parameters,
-        base_name=model.base.name if model.base else None, lineage=model.lineage, spec=spec.model_dump(mode="json"),
-        text=text_of(spec), domains=[Domain(name=one) for one in sorted({one.lower() for one in spec.domains})],
+        expert=spec.id,
+        title=spec.title,
+        summary=spec.summary,
+        publisher=publisher,
+        licence=spec.license[:200],
+        architecture=model.architecture[:100],
+        relation=model.relation,
+        parameters=model.parameters,
+        base_name=model.base.name if model.base else None,
+        lineage=model.lineage,
+        spec=spec.model_dump(mode="json"),
+        text=text_of(spec),
+        domains=[Domain(name=one) for one in sorted({one.lower() for one in spec.domains})],
         languages=[Language(tag=one) for one in sorted({one.lower()[:40] for one in spec.languages})],
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -322,8 +353,11 @@ def yank(service: Service, principal: Principal, project: str, version: str, rea
         current.refresh(session, row.project_id)
         service.change(session, "project", row.project.name)
         log.record(
-            session, log.actor_of(principal), "release.unyank" if reason is None else "release.yank",
-            f"{row.project.name} {row.version}", reason=row.yanked,
-        )  # fmt: skip
+            session,
+            log.actor_of(principal),
+            "release.unyank" if reason is None else "release.yank",
+            f"{row.project.name} {row.version}",
+            reason=row.yanked,
+        )
     service.changed()
     return row

@@ -43,9 +43,10 @@ def check_new(session: Session, kind: str, name: str, publisher: int) -> None:
     if near is not None:
         who = session.scalar(select(Publisher.name).where(Publisher.id == publisher))
         raise Refused(
-            403, f"the {kind} {name} is one character from {near}, which people install",
+            403,
+            f"the {kind} {name} is one character from {near}, which people install",
             hint=f"choose another name, or ask the operator: cogen-registry names consent {name} {who}",
-        )  # fmt: skip
+        )
 
 
 def consented(session: Session, name: str, publisher: int) -> bool:

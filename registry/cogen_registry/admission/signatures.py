@@ -43,9 +43,13 @@ def expected(release: Release) -> dict[str, Any]:
 
 
 def sign(
-    service: Service, principal: Principal, project: str, version: str, statement: dict[str, Any],
+    service: Service,
+    principal: Principal,
+    project: str,
+    version: str,
+    statement: dict[str, Any],
     bundle: dict[str, Any],
-) -> Release:  # fmt: skip
+) -> Release:
     """Keep a release's signature. The same again is no error; another one only replaces that of a revoked key.
 
     :raises Refused: 400, it is about something else or does not hold; 409, there is one already.
@@ -54,9 +58,10 @@ def sign(
         row = own(session, principal, project, version)
         if publisher_of(row) != principal.name:
             raise Refused(
-                403, f"{row.project.name} {row.version} was published by {publisher_of(row)}",
+                403,
+                f"{row.project.name} {row.version} was published by {publisher_of(row)}",
                 hint="publish a new version, and sign that",
-            )  # fmt: skip
+            )
         _check_fits(statement, expected(row))
         keys = session.scalars(select(Key).where(Key.publisher_id == principal.id, Key.revoked.is_(None))).all()
     key = _signer(statement, bundle, keys)

@@ -62,9 +62,11 @@ class Turns:
             queue = self._queues.get(publisher, ())
             if len(queue) >= self._waiting:
                 raise Refused(
-                    429, f"{self._waiting} uploads of yours wait to be read already",
-                    hint="wait for those, and send fewer at once", headers=_LATER,
-                )  # fmt: skip
+                    429,
+                    f"{self._waiting} uploads of yours wait to be read already",
+                    hint="wait for those, and send fewer at once",
+                    headers=_LATER,
+                )
             if sum(map(len, self._queues.values())) >= self._all_waiting:
                 raise Refused(503, "too many uploads wait to be read", hint="try again later", headers=_LATER)
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -55,8 +55,11 @@ def metadata(text: str) -> dict[str, Any]:
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "wheel": wheel, "weight": weight, "lock": lock, "metadata": metadata,
-}  # fmt: skip
+    "wheel": wheel,
+    "weight": weight,
+    "lock": lock,
+    "metadata": metadata,
+}
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:

@@ -64,9 +64,14 @@ def record(session: Session, who: Actor, action: str, subject: str, **detail: An
     :param detail: what JSON can hold.
     """
     row = {
-        "publisher": who.publisher, "operator": who.operator, "token_id": who.token, "address": who.address,
-        "action": action, "subject": subject[:400], "detail": {k: v for k, v in detail.items() if v is not None},
-    }  # fmt: skip
+        "publisher": who.publisher,
+        "operator": who.operator,
+        "token_id": who.token,
+        "address": who.address,
+        "action": action,
+        "subject": subject[:400],
+        "detail": {k: v for k, v in detail.items() if v is not None},
+    }
     session.info.setdefault(_PENDING, []).append(row)
 
 

@@ -18,11 +18,27 @@ if TYPE_CHECKING:
 
 #: Everything of a card but domains and languages; the manifest, the text and the vector stay where they are.
 COLUMNS = (
-    Expert.id.label("row"), Expert.expert, Expert.title, Expert.summary, Expert.publisher, Expert.licence,
-    Expert.lineage, Expert.base_name, Expert.architecture, Expert.parameters, Expert.relation, Expert.release_id,
-    Release.version, Release.size, Release.created, Release.yanked, Release.key, Release.code,
-    Release.bundle.is_not(None).label("signed"), Project.name.label("project"),
-)  # fmt: skip
+    Expert.id.label("row"),
+    Expert.expert,
+    Expert.title,
+    Expert.summary,
+    Expert.publisher,
+    Expert.licence,
+    Expert.lineage,
+    Expert.base_name,
+    Expert.architecture,
+    Expert.parameters,
+    Expert.relation,
+    Expert.release_id,
+    Release.version,
+    Release.size,
+    Release.created,
+    Release.yanked,
+    Release.key,
+    Release.code,
+    Release.bundle.is_not(None).label("signed"),
+    Project.name.label("project"),
+)
 
 
 #: Made once: to put a statement together takes as long as to run it.

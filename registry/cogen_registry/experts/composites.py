@@ -55,9 +55,14 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
             taken = size + len(new.card.encode())
             check_total(session, service.settings.limits, principal.id, taken, 1 + len(named))
             made = Composite(
-                publisher_id=principal.id, name=new.name, version=version, title=new.title, lock=new.lock,
-                card=new.card, size=taken,
-            )  # fmt: skip
+                publisher_id=principal.id,
+                name=new.name,
+                version=version,
+                title=new.title,
+                lock=new.lock,
+                card=new.card,
+                size=taken,
+            )
             session.add(made)
             session.flush()
             session.add_all(_ingredients(session, made.id, named))
@@ -213,12 +218,16 @@ def _fields(session: Session, composite: Composite, publisher: str) -> dict[str,
     known = standings(session, composite.id, composite.lock)
     parts = [
         models.CompositeExpert(
-            id=expert["id"], version=expert["version"], spec_digest=expert["spec_digest"],
-            weights_digest=expert["weights_digest"], publisher=expert["publisher"], here=known[expert["id"]].here,
+            id=expert["id"],
+            version=expert["version"],
+            spec_digest=expert["spec_digest"],
+            weights_digest=expert["weights_digest"],
+            publisher=expert["publisher"],
+            here=known[expert["id"]].here,
             checked=known[expert["id"]].checked,
         )
         for expert in plan["experts"]
-    ]  # fmt: skip
+    ]
     return {
         "publisher": publisher,
         "name": composite.name,

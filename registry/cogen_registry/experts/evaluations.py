@@ -49,15 +49,25 @@ def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.E
 def _measured(session: Session, row: int, spec: dict[str, Any]) -> list[models.Measured]:
     return [
         models.Measured(
-            id=one.Evaluation.id, expert=one.expert, version=one.version, suite=one.Evaluation.suite,
-            metric=one.Evaluation.metric, part=one.Evaluation.part, value=one.Evaluation.value, low=one.Evaluation.low,
-            high=one.Evaluation.high, documents=one.Evaluation.documents, harness=one.Evaluation.harness,
-            promised=_suite(spec, one.Evaluation.suite)[one.Evaluation.part]["documents"], by=one.by,
-            own=one.Evaluation.publisher_id == one.owner, created=one.Evaluation.created,
+            id=one.Evaluation.id,
+            expert=one.expert,
+            version=one.version,
+            suite=one.Evaluation.suite,
+            metric=one.Evaluation.metric,
+            part=one.Evaluation.part,
+            value=one.Evaluation.value,
+            low=one.Evaluation.low,
+            high=one.Evaluation.high,
+            documents=one.Evaluation.documents,
+            harness=one.Evaluation.harness,
+            promised=_suite(spec, one.Evaluation.suite)[one.Evaluation.part]["documents"],
+            by=one.by,
+            own=one.Evaluation.publisher_id == one.owner,
+            created=one.Evaluation.created,
             evidence=one.Evaluation.evidence,
         )
         for one in session.execute(_MEASURED, {"row": row})
-    ]  # fmt: skip
+    ]
 
 
 def _suite(spec: dict[str, Any], id: str) -> dict[str, Any]:
@@ -83,14 +93,16 @@ def check(spec: dict[str, Any], new: models.NewEvaluation) -> None:
     figures = new.evidence.per_document
     if new.documents != len(figures) or new.documents > promised:
         raise Refused(
-            422, f"{new.documents} documents, evidence of {len(figures)}, and the {new.part} part has {promised}",
+            422,
+            f"{new.documents} documents, evidence of {len(figures)}, and the {new.part} part has {promised}",
             hint="send one pair of figures for every document that was measured",
-        )  # fmt: skip
+        )
     if any(top < 0 or (new.metric != "bits_per_byte" and (bottom != 1 or top > 1)) for top, bottom in figures):
         raise Refused(
-            422, f"the evidence holds figures that {new.metric} can't have",
+            422,
+            f"the evidence holds figures that {new.metric} can't have",
             hint="bits_per_byte: (bits, bytes); acc and exact_match: (0 to 1, 1)",
-        )  # fmt: skip
+        )
     value = math.fsum(top for top, _ in figures) / math.fsum(bottom for _, bottom in figures)
     if not math.isclose(value, new.value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
         raise Refused(
@@ -142,21 +154,32 @@ def _insert(
             return known, False
         if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
             raise Refused(
-                429, f"there are {MOST} measurements of this version by {principal.name} already",
+                429,
+                f"there are {MOST} measurements of this version by {principal.name} already",
                 hint="publish a new version, or ask the registry's operator",
-            )  # fmt: skip
+            )
         check_total(session, service.settings.limits, principal.id, size)
         made = Evaluation(
-            id=_number(session), expert_id=row, publisher_id=principal.id, evidence=evidence, size=size,
+            id=_number(session),
+            expert_id=row,
+            publisher_id=principal.id,
+            evidence=evidence,
+            size=size,
             **new.model_dump(exclude={"evidence"}),
-        )  # fmt: skip
+        )
         session.add(made)
         session.flush()
         service.change(session, "expert", of.expert)
         log.record(
-            session, log.actor_of(principal), "evaluation.add", f"{of.expert} {of.release.version}", id=made.id,
-            suite=new.suite, value=new.value, evidence=evidence,
-        )  # fmt: skip
+            session,
+            log.actor_of(principal),
+            "evaluation.add",
+            f"{of.expert} {of.release.version}",
+            id=made.id,
+            suite=new.suite,
+            value=new.value,
+            evidence=evidence,
+        )
         return made.id, True
 
 
@@ -186,9 +209,13 @@ def remove(service: Service, principal: Principal, id: int) -> None:
         session.delete(row)
         tombstones.add(session, "evaluation", str(id), id)
         log.record(
-            session, log.actor_of(principal), "evaluation.delete", f"{of.expert} {of.release.version}", id=id,
+            session,
+            log.actor_of(principal),
+            "evaluation.delete",
+            f"{of.expert} {of.release.version}",
+            id=id,
             evidence=evidence,
-        )  # fmt: skip
+        )
     service.discard(evidence)
     service.changed()
 

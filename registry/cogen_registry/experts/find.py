@@ -35,7 +35,10 @@ _SPEC = select(Expert.spec).where(Expert.id == bindparam("row"))
 _REVOKED = select(Key.revoked).where(Key.fingerprint == bindparam("key"))
 _USED = (
     select(
-        Publisher.name.label("publisher"), Composite.name, Composite.version, Composite.title,
+        Publisher.name.label("publisher"),
+        Composite.name,
+        Composite.version,
+        Composite.title,
         (Ingredient.expert_id == bindparam("row")).label("exact"),
     )
     .join(Composite, Ingredient.composite_id == Composite.id)
@@ -43,7 +46,7 @@ _USED = (
     .where(Ingredient.expert == bindparam("expert"), removals.shown("composite", Composite.id))
     .order_by(Composite.id.desc())
     .limit(_USES)
-)  # fmt: skip
+)
 
 
 def find(service: Service, query: Query) -> models.Cards:
@@ -152,6 +155,11 @@ def publisher_of(service: Service, name: str) -> models.PublisherDetail:
         projects = list(session.scalars(own.order_by(Project.name)))
     found = find(service, Query(publisher=name, limit=100))
     return models.PublisherDetail(
-        name=publisher.name, title=publisher.title, created=publisher.created, total=found.total, experts=found.items,
-        keys=[models.PublicKey.model_validate(key, from_attributes=True) for key in keys], projects=projects,
-    )  # fmt: skip
+        name=publisher.name,
+        title=publisher.title,
+        created=publisher.created,
+        total=found.total,
+        experts=found.items,
+        keys=[models.PublicKey.model_validate(key, from_attributes=True) for key in keys],
+        projects=projects,
+    )

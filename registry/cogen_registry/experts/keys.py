@@ -80,9 +80,10 @@ def _live(session: Session, publisher: int) -> dict[str | None, str | None]:
 
 def _without(principal: Principal) -> Refused:
     return Refused(
-        403, f"{principal.name} has a key already, and a further one needs its signature",
+        403,
+        f"{principal.name} has a key already, and a further one needs its signature",
         hint="`cogen key rotate` exchanges a key; a lost one the registry's operator revokes",
-    )  # fmt: skip
+    )
 
 
 def revoke(service: Service, principal: Principal, name: str) -> models.PublicKey:

@@ -215,9 +215,11 @@ class Index:
     def _note(self, serial: int) -> None:
         """What a restart begins with. It may be older than the files: then some are written again."""
         said = {
-            "schema": SCHEMA, "title": self.service.settings.title, "serial": serial,
+            "schema": SCHEMA,
+            "title": self.service.settings.title,
+            "serial": serial,
             "shards": [astuple(one) for one in self._shards.values()],
-        }  # fmt: skip
+        }
         part = self.folder / "state.part"
         part.write_text(json.dumps(said))
         part.replace(self.folder / "state.json")

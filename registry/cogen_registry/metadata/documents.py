@@ -45,11 +45,21 @@ def recovered_path(project: str) -> str:
 def releases(session: Session, project: str) -> bytes | None:
     """What everybody may see of a project; ``None``: nothing was released."""
     found = session.execute(
-        select(Project.name, Publisher.name.label("publisher"), Release.id, Release.version, Release.filename,
-               Release.sha256, Release.size, Release.yanked, Release.key)
-        .join(Project, Release.project_id == Project.id).join(Publisher, Project.publisher_id == Publisher.id)
+        select(
+            Project.name,
+            Publisher.name.label("publisher"),
+            Release.id,
+            Release.version,
+            Release.filename,
+            Release.sha256,
+            Release.size,
+            Release.yanked,
+            Release.key,
+        )
+        .join(Project, Release.project_id == Project.id)
+        .join(Publisher, Project.publisher_id == Publisher.id)
         .where(Project.name == project, Release.state == "released")
-    ).all()  # fmt: skip
+    ).all()
     if not found:
         return None
     experts: dict[int, list[str]] = {row.id: [] for row in found}
@@ -61,11 +71,18 @@ def releases(session: Session, project: str) -> bytes | None:
             experts[row.release_id].append(row.expert)
             publishers[row.release_id] = row.publisher
     said = [
-        {"version": row.version, "filename": row.filename, "sha256": row.sha256, "size": row.size,
-         "yanked": row.yanked, "key": row.key, "experts": experts[row.id],
-         "publisher": publishers[row.id]}
+        {
+            "version": row.version,
+            "filename": row.filename,
+            "sha256": row.sha256,
+            "size": row.size,
+            "yanked": row.yanked,
+            "key": row.key,
+            "experts": experts[row.id],
+            "publisher": publishers[row.id],
+        }
         for row in sorted(found, key=lambda row: Version(row.version))
-    ]  # fmt: skip
+    ]
     return _bytes({"schema": 1, "project": project, "publisher": found[0].publisher, "releases": said})
 
 
@@ -81,9 +98,15 @@ def revocations(session: Session, *more: dict[str, Any]) -> bytes:
         .order_by(Key.id)
     )
     by_publisher = [
-        {"fingerprint": row.fingerprint, "publisher": row.name, "by": "publisher", "when": row.revoked.isoformat(),
-         "reason": ""} for row in rows
-    ]  # fmt: skip
+        {
+            "fingerprint": row.fingerprint,
+            "publisher": row.name,
+            "by": "publisher",
+            "when": row.revoked.isoformat(),
+            "reason": "",
+        }
+        for row in rows
+    ]
     for one in (*more, *by_publisher):
         if one["fingerprint"] not in known:
             known.add(one["fingerprint"])

@@ -44,9 +44,7 @@ class Expiry:
         return self.expires - now() < WARN
 
 
-def initialise(
-    session: Session, online: Online, offline: Sequence[CryptoSigner], threshold: int, bits: int
-) -> str:  # fmt: skip
+def initialise(session: Session, online: Online, offline: Sequence[CryptoSigner], threshold: int, bits: int) -> str:
     """Sign everything for the first time, and what is said of every project that is there.
 
     :param bits: of 2 ** bits bins. :returns: the fingerprint of the root.
@@ -67,8 +65,15 @@ def initialise(
     return fingerprint(session)
 
 
-def renew(session: Session, online: Online, offline: Sequence[CryptoSigner], *, new: Online | None = None,
-          keys: Sequence[CryptoSigner] | None = None, threshold: int | None = None) -> None:  # fmt: skip
+def renew(
+    session: Session,
+    online: Online,
+    offline: Sequence[CryptoSigner],
+    *,
+    new: Online | None = None,
+    keys: Sequence[CryptoSigner] | None = None,
+    threshold: int | None = None,
+) -> None:
     """Sign root and targets for another year.
 
     :param new: keys that the service signs with from now on. :param keys: of the operator, instead of those of before.
@@ -81,8 +86,12 @@ def renew(session: Session, online: Online, offline: Sequence[CryptoSigner], *, 
     old: Root = before.signed
     known = [old.keys[keyid] for keyid in old.roles["root"].keyids]
     service = new or online
-    root = _root(old.version + 1, service, [one.public_key for one in keys] if keys else known,
-                 threshold or old.roles["root"].threshold)  # fmt: skip
+    root = _root(
+        old.version + 1,
+        service,
+        [one.public_key for one in keys] if keys else known,
+        threshold or old.roles["root"].threshold,
+    )
     targets = _targets(listed.signed.version + 1, service, _bins(listed).bit_length)
     for signer in {one.public_key.keyid: one for one in (*offline, *(keys or ()))}.values():
         root.sign(signer, append=True)

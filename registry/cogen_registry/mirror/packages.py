@@ -32,9 +32,19 @@ def write_index(service: Service, tree: Tree) -> None:
 def write_files(service: Service, tree: Tree) -> None:
     """Wheels of released versions with their METADATA, and the signature of each beside it."""
     with service.sessions.read() as session:
-        columns = (Release.filename, Release.sha256, Release.size, Release.metadata_sha256, Release.statement,
-                   Release.bundle, Release.key, Release.version, Project.name.label("project"),
-                   Attestation.publisher, Attestation.attestations)  # fmt: skip
+        columns = (
+            Release.filename,
+            Release.sha256,
+            Release.size,
+            Release.metadata_sha256,
+            Release.statement,
+            Release.bundle,
+            Release.key,
+            Release.version,
+            Project.name.label("project"),
+            Attestation.publisher,
+            Attestation.attestations,
+        )
         released = select(*columns).join(Project).outerjoin(Attestation, Attestation.release_id == Release.id)
         found = session.execute(released.where(Release.state == "released").order_by(Release.id)).all()
     for one in found:

@@ -54,16 +54,20 @@ def write_pages(
     for id, version in found:
         writer.write(
             lambda site, id=id, version=version: expert.expert(service, site, id, version),  # type: ignore[misc]
-            "experts", id, version,
-        )  # fmt: skip
+            "experts",
+            id,
+            version,
+        )
         advance()
     with service.sessions.read() as session:
         visible = select(Publisher.name).where(shown("publisher", Publisher.id))
         publishers = session.scalars(visible.order_by(Publisher.name)).all()
     for name in publishers:
         writer.write(
-            lambda site, name=name: browse.publisher(service, site, name), "publishers", name  # type: ignore[misc]
-        )  # fmt: skip
+            lambda site, name=name: browse.publisher(service, site, name),
+            "publishers",
+            name,  # type: ignore[misc]
+        )
     _composites(writer)
 
 
@@ -75,9 +79,13 @@ def _list(writer: Writer) -> None:
         cards = find.find(writer.service, query)
         pages = max(1, -(-cards.total // PER_PAGE))
         shown = {
-            "total": cards.total, "cards": cards.items, "first": query.offset + 1, "page": page, "pages": pages,
+            "total": cards.total,
+            "cards": cards.items,
+            "first": query.offset + 1,
+            "page": page,
+            "pages": pages,
             "near": browse.near(page, pages),
-        }  # fmt: skip
+        }
         name = "index.html" if page == 1 else f"{page}.html"
         writer.write(lambda site, shown=shown: ("all_experts.html.j2", shown), "experts", name=name)  # type: ignore[misc]
         page += 1

@@ -66,9 +66,11 @@ def _repository(service: Service, session: Session, tree: Tree, repository: Repo
             for entry in commit.entries:
                 sha256 = entry.sha256
                 tree.blob(
-                    [*name, "resolve", revision, *entry.path.split("/")], sha256, entry.size,
+                    [*name, "resolve", revision, *entry.path.split("/")],
+                    sha256,
+                    entry.size,
                     lambda sha256=sha256: service.blobs.read(sha256),  # type: ignore[misc]
-                )  # fmt: skip
+                )
             tree.json([*api, "tree", revision], listed)
             tree.json([*api, "revision", revision], info)
             if revision == MAIN:

@@ -36,9 +36,7 @@ def roots_of(session: Session, project: str) -> list[bytes]:
     return found
 
 
-def accept(
-    service: Service, principal: Principal, name: str, roots: Sequence[Any], targets: Any
-) -> tuple[Chain, bool]:  # fmt: skip
+def accept(service: Service, principal: Principal, name: str, roots: Sequence[Any], targets: Any) -> tuple[Chain, bool]:
     """Keep new roots of a project (none, most of the time) and its new list of releases. (the chain, is it new?)
 
     :raises Refused: 403, 404; 409, somebody else was quicker; 422, it doesn't hold, or says something else of a
@@ -75,9 +73,14 @@ def accept(
         _check_releases(session, project, chain)
         service.signer.change(session, [project], files=files)
         log.record(
-            session, log.actor_of(principal), "project.keys" if sent else "project.list", project,
-            root=chain.root.signed.version, targets=chain.targets.signed.version, keys=sorted(chain.keys),
-        )  # fmt: skip
+            session,
+            log.actor_of(principal),
+            "project.keys" if sent else "project.list",
+            project,
+            root=chain.root.signed.version,
+            targets=chain.targets.signed.version,
+            keys=sorted(chain.keys),
+        )
     service.changed()
     return chain, True
 
@@ -112,9 +115,7 @@ def _joined(before: list[bytes], sent: list[bytes]) -> list[bytes]:
 
 def _check_keys(session: Session, principal: Principal, chain: Chain, gone: set[str]) -> None:
     """The current keys are the publisher's own, as everybody sees them on its page."""
-    own = set(
-        session.scalars(select(Key.fingerprint).where(Key.publisher_id == principal.id, Key.revoked.is_(None)))
-    )  # fmt: skip
+    own = set(session.scalars(select(Key.fingerprint).where(Key.publisher_id == principal.id, Key.revoked.is_(None))))
     for key in chain.keys:
         if key not in own or key in gone:
             raise Refused(
@@ -151,9 +152,7 @@ def recover(session: Session, project: str, reason: str) -> dict[str, bytes | No
     if not roots:
         raise missing(f"project {project} with keys", "only a project that was signed can lose its keys")
     keys = sorted(f"sha256:{keyid}" for keyid in root(roots[-1], project).signed.roles["targets"].keyids)
-    files: dict[str, bytes | None] = {
-        documents.root_path(project, number): None for number in range(1, len(roots) + 1)
-    }  # fmt: skip
+    files: dict[str, bytes | None] = {documents.root_path(project, number): None for number in range(1, len(roots) + 1)}
     files[documents.targets_path(project)] = None
     files[documents.recovered_path(project)] = documents.recovered(session, project, reason, keys)
     return files

@@ -63,9 +63,12 @@ def router(service: Service) -> APIRouter:
         """Bind a project to keys, or list its releases, signed with them: verified as every client will."""
         chain, _ = chains.accept(service, principal, project, sent.roots, sent.targets)
         return StoredMetadata(
-            project=chain.project, root=chain.root.signed.version, targets=chain.targets.signed.version,
-            keys=sorted(chain.keys), releases=len(chain.entries()),
-        )  # fmt: skip
+            project=chain.project,
+            root=chain.root.signed.version,
+            targets=chain.targets.signed.version,
+            keys=sorted(chain.keys),
+            releases=len(chain.entries()),
+        )
 
     return api
 

@@ -80,9 +80,12 @@ def empty_publisher(session: Session, row: int) -> None:
 
 #: Of what a take-down hides: how its bytes go.
 EMPTY = {
-    "release": empty_release, "repository": empty_repository, "composite": empty_composite,
-    "evaluation": empty_evaluation, "publisher": empty_publisher,
-}  # fmt: skip
+    "release": empty_release,
+    "repository": empty_repository,
+    "composite": empty_composite,
+    "evaluation": empty_evaluation,
+    "publisher": empty_publisher,
+}
 
 
 def doom(session: Session, names: Iterable[str]) -> None:

@@ -18,10 +18,13 @@ from cogen_registry.errors import Refused, missing
 
 #: What may be wrong, and how it is called.
 KINDS = {
-    "malware": "It harms whoever installs it", "impersonation": "It pretends to be somebody else's",
-    "private-data": "It reveals personal data", "copyright": "It infringes my rights",
-    "misleading": "Its claims are not true", "other": "Something else",
-}  # fmt: skip
+    "malware": "It harms whoever installs it",
+    "impersonation": "It pretends to be somebody else's",
+    "private-data": "It reveals personal data",
+    "copyright": "It infringes my rights",
+    "misleading": "Its claims are not true",
+    "other": "Something else",
+}
 #: Characters; bytes of the whole form.
 TEXT, CONTACT, ABOUT, FORM = 4_000, 300, 500, 64 * 1024
 #: Open reports by one address in an hour, and by everybody in a day.
@@ -94,9 +97,14 @@ def listed(session: Session, every: bool = False) -> Iterator[dict[str, Any]]:
     wanted = select(Report).order_by(Report.id)
     for one in session.scalars(wanted if every else wanted.where(Report.closed.is_(None))):
         yield {
-            "id": one.id, "created": f"{one.created:%Y-%m-%d %H:%M}", "about": one.about, "kind": one.kind,
-            "text": one.text, "contact": one.contact, "address": one.address,
-        } | ({"closed": one.closed, "closed_by": one.closed_by, "answer": one.answer} if every else {})  # fmt: skip
+            "id": one.id,
+            "created": f"{one.created:%Y-%m-%d %H:%M}",
+            "about": one.about,
+            "kind": one.kind,
+            "text": one.text,
+            "contact": one.contact,
+            "address": one.address,
+        } | ({"closed": one.closed, "closed_by": one.closed_by, "answer": one.answer} if every else {})
 
 
 def closed(session: Session, who: log.Actor, id: int, answer: str) -> None:

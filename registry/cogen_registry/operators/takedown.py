@@ -57,9 +57,15 @@ def _normal(version: str) -> str:
 
 
 def take_down(
-    session: Session, who: log.Actor, subject: Subject, reason: str, *, purge: bool = False, hold: bool = False,
+    session: Session,
+    who: log.Actor,
+    subject: Subject,
+    reason: str,
+    *,
+    purge: bool = False,
+    hold: bool = False,
     legal: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Hide a subject; how many rows it hides. Again with ``purge`` or ``hold``: the bytes go, or are held.
 
     :param hold: its bytes are kept until :func:`release_hold`; nobody may purge them before.
@@ -77,8 +83,9 @@ def take_down(
         raise Refused(
             409, f"{subject} was taken down already: {known.reason}", hint="`cogen-registry takedowns` lists them all"
         )
-    made = known or Takedown(kind=subject.kind, subject=rows[0].subject, version=subject.version, reason=reason,
-                             by=who.operator or "")  # fmt: skip
+    made = known or Takedown(
+        kind=subject.kind, subject=rows[0].subject, version=subject.version, reason=reason, by=who.operator or ""
+    )
     made.legal = made.legal or legal or hold
     session.add(made)
     session.flush()
@@ -89,9 +96,17 @@ def take_down(
     if purge:
         _purge(session, made, rows)
     log.record(
-        session, who, "takedown.add", str(subject), reason=reason, purge=purge or None, hold=hold or None,
-        legal=made.legal or None, takedown=made.id, rows=len(rows),
-    )  # fmt: skip
+        session,
+        who,
+        "takedown.add",
+        str(subject),
+        reason=reason,
+        purge=purge or None,
+        hold=hold or None,
+        legal=made.legal or None,
+        takedown=made.id,
+        rows=len(rows),
+    )
     return len(rows)
 
 
@@ -121,12 +136,13 @@ def _purge(session: Session, takedown: Takedown, rows: Sequence[Row]) -> None:
             .join(Removal)
             .where(Removal.kind == row.kind, Removal.row_id == row.id, _holding())
             .limit(1)
-        )  # fmt: skip
+        )
         if held is not None:
             raise Refused(
-                409, f"{row.subject} is under a legal hold by {held.held_by} since {held.held:%Y-%m-%d}",
+                409,
+                f"{row.subject} is under a legal hold by {held.held_by} since {held.held:%Y-%m-%d}",
                 hint=f"`cogen-registry release-hold {_named(held)}` comes first, by whoever may",
-            )  # fmt: skip
+            )
     for row in rows:
         if row.kind in EMPTY:
             EMPTY[row.kind](session, row.id)
@@ -149,14 +165,16 @@ def restore(session: Session, who: log.Actor, subject: Subject, reason: str = ""
     takedown = _active(session, subject)
     if takedown.purged:
         raise Refused(
-            409, f"{subject} was purged on {takedown.purged:%Y-%m-%d}: its bytes are gone",
+            409,
+            f"{subject} was purged on {takedown.purged:%Y-%m-%d}: its bytes are gone",
             hint="its publisher may publish a new version under another name",
-        )  # fmt: skip
+        )
     if takedown.held and not takedown.released:
         raise Refused(
-            409, f"{subject} is under a legal hold by {takedown.held_by}",
+            409,
+            f"{subject} is under a legal hold by {takedown.held_by}",
             hint=f"`cogen-registry release-hold {_named(takedown)}` comes first, by whoever may",
-        )  # fmt: skip
+        )
     removals = session.scalars(select(Removal).where(Removal.takedown_id == takedown.id)).all()
     session.execute(delete(Removal).where(Removal.takedown_id == takedown.id))
     back = 0
@@ -195,10 +213,12 @@ def active(session: Session, subject: Subject) -> Takedown | None:
     name = rows_of(session, subject.kind, subject.name, subject.version)[0].subject
     return session.scalar(
         select(Takedown).where(
-            Takedown.kind == subject.kind, Takedown.subject == name, Takedown.lifted.is_(None),
+            Takedown.kind == subject.kind,
+            Takedown.subject == name,
+            Takedown.lifted.is_(None),
             Takedown.version.is_(None) if subject.version is None else Takedown.version == subject.version,
         )
-    )  # fmt: skip
+    )
 
 
 def _active(session: Session, subject: Subject) -> Takedown:

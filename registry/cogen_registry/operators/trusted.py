@@ -48,9 +48,10 @@ def add(
         raise Refused(400, f"{issuer!r} is not an issuer", hint="an https URL, or one of " + ", ".join(ISSUERS))
     if not any(claims.get(one) for one in _WHOSE):
         raise Refused(
-            400, "these claims would let in everybody who builds at this issuer",
+            400,
+            "these claims would let in everybody who builds at this issuer",
             hint="--subject …, or --claims with one of " + ", ".join(_WHOSE[1:]),
-        )  # fmt: skip
+        )
     owner = _owner(session, name, publisher)
     known = session.scalars(select(TrustedPublisher).where(TrustedPublisher.project == name)).all()
     if any((one.issuer, one.claims, one.publisher_id) == (issuer, claims, owner.id) for one in known):
@@ -140,8 +141,16 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
         Exchanged(issuer=identity.issuer, jti=jti, expires=identity.expires, minted=row.id, claims=identity.told())
     )
     who = log.Actor(publisher=publisher.name, token=row.id, address=address)
-    log.record(session, who, "token.mint", publisher.name, projects=projects, issuer=identity.issuer,
-               claims=identity.told(), expires=expires.isoformat())  # fmt: skip
+    log.record(
+        session,
+        who,
+        "token.mint",
+        publisher.name,
+        projects=projects,
+        issuer=identity.issuer,
+        claims=identity.told(),
+        expires=expires.isoformat(),
+    )
     return Minted(secret, expires, projects)
 
 

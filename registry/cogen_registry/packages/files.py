@@ -25,9 +25,10 @@ def send(service: Service, request: Request, sha256: str, name: str) -> Response
     filename = name.removesuffix(".metadata")
     with service.sessions.read() as session:
         row = session.execute(
-            select(Release.metadata_sha256, Release.size, Release.project_id)
-            .where(Release.filename == filename, Release.sha256 == sha256, Release.state == "released")
-        ).first()  # fmt: skip
+            select(Release.metadata_sha256, Release.size, Release.project_id).where(
+                Release.filename == filename, Release.sha256 == sha256, Release.state == "released"
+            )
+        ).first()
         if row is None:
             removed = select(Release).where(Release.filename == filename, Release.state == removals.REMOVED)
             if (release := session.scalar(removed)) is not None:
@@ -39,9 +40,12 @@ def send(service: Service, request: Request, sha256: str, name: str) -> Response
         blob, kind = row.metadata_sha256, "text/plain; charset=utf-8"
         size = service.blobs.size(blob) or 0
     headers = {
-        "ETag": f'"{blob}"', "Cache-Control": _FOR_EVER, "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff",
+        "ETag": f'"{blob}"',
+        "Cache-Control": _FOR_EVER,
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f'attachment; filename="{name}"',
-    }  # fmt: skip
+    }
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     status, start, stop = 200, 0, size

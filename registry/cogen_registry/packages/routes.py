@@ -103,9 +103,7 @@ def router(service: Service) -> APIRouter:
     async def signature(request: Request, project: str, version: str, signed: Signed) -> dict[str, Any]:
         """Sign a release: the statement is exactly about it, by a key that is registered."""
         principal = await run_in_threadpool(owner, request)
-        await run_in_threadpool(
-            signatures.sign, service, principal, project, version, signed.statement, signed.bundle
-        )  # fmt: skip
+        await run_in_threadpool(signatures.sign, service, principal, project, version, signed.statement, signed.bundle)
         return await run_in_threadpool(detail, service, request, project, version, principal)
 
     @api.post("/api/v1/releases/{project}/{version}/yank", tags=["packages"])

@@ -53,9 +53,11 @@ async def receive(service: Service, request: Request) -> dict[str, Any]:
             error.headers["Connection"] = "close"
         raise
     return {
-        "project": canonicalize_name(fields["name"]), "version": release.version, "state": release.state,
+        "project": canonicalize_name(fields["name"]),
+        "version": release.version,
+        "state": release.state,
         "reason": release.reason,
-    }  # fmt: skip
+    }
 
 
 def _checked(service: Service, request: Request) -> Principal:
@@ -68,7 +70,8 @@ def _checked(service: Service, request: Request) -> Principal:
     limits = limits_of(service.settings.limits, principal.limits)
     if int(length) > limits.wheel + limits.metadata:
         raise Refused(
-            413, f"the upload has {int(length):,} bytes, a wheel at most {limits.wheel:,}",
+            413,
+            f"the upload has {int(length):,} bytes, a wheel at most {limits.wheel:,}",
             hint="upload large weights as a repository and pin them with hf://",
-        )  # fmt: skip
+        )
     return principal

@@ -22,9 +22,11 @@ _NEWEST = 8
 _DOMAINS = 40
 #: What the filter by size offers: (value, what it is called).
 SIZES = (
-    ("<100M", "under 100 million"), ("100M-1B", "100 million to 1 billion"), ("1B-8B", "1 to 8 billion"),
+    ("<100M", "under 100 million"),
+    ("100M-1B", "100 million to 1 billion"),
+    ("1B-8B", "1 to 8 billion"),
     (">8B", "over 8 billion"),
-)  # fmt: skip
+)
 SORTS = (("", "best match"), ("newest", "newest"), ("name", "name"), ("smallest", "smallest"), ("largest", "largest"))
 _LONGEST = {"q": 1000, "size": 40, "language": 40}
 
@@ -74,10 +76,17 @@ class BrowseQuery:
 
     def query(self) -> Query:
         return Query(
-            self.q, self.domain or None, self.language or None, self.licence or None, self.base or None,
-            self.publisher or None, size_range(self.size) if self.size else None, self.sort, PER_PAGE,
+            self.q,
+            self.domain or None,
+            self.language or None,
+            self.licence or None,
+            self.base or None,
+            self.publisher or None,
+            size_range(self.size) if self.size else None,
+            self.sort,
+            PER_PAGE,
             (self.page - 1) * PER_PAGE,
-        )  # fmt: skip
+        )
 
 
 def home(service: Service, site: Site) -> tuple[str, dict[str, Any]]:
@@ -163,9 +172,12 @@ def composite_list(service: Service, site: Site, page: int) -> tuple[str, dict[s
     if page > pages:
         raise Refused(404, f"this list has {pages} page{'s' if pages > 1 else ''}", hint="begin with the first one")
     return "composites.html.j2", {
-        "found": found, "page": page, "pages": pages, "near": near(page, pages),
+        "found": found,
+        "page": page,
+        "pages": pages,
+        "near": near(page, pages),
         "tags": {"composites", *_made_of(found)},
-    }  # fmt: skip
+    }
 
 
 def _made_of(found: models.Composites) -> set[str]:

@@ -48,7 +48,7 @@ class ExpertRow:
 
 def composite(
     service: Service, site: Site, publisher: str, name: str, version: int | None = None
-) -> tuple[str, dict[str, Any]]:  # fmt: skip
+) -> tuple[str, dict[str, Any]]:
     """:raises Refused: 404"""
     found = composites.one(service, publisher, name, version)
     matrix = found.lock.get("matrix")
@@ -82,13 +82,21 @@ def parts(lock: dict[str, Any], known: dict[str, models.CompositeExpert]) -> lis
         source = sources.get(one["id"]) or {}
         found.append(
             ExpertRow(
-                id=one["id"], title=one["title"], version=one["version"], distribution=one["distribution"],
-                publisher=source.get("publisher") or one["publisher"], key=source.get("key"),
-                registry=source.get("registry"), licence=one["license"], derivatives=one["derivatives"],
-                weight=one.get("weight"), digest=one["weights_digest"], here=known[one["id"]].here,
+                id=one["id"],
+                title=one["title"],
+                version=one["version"],
+                distribution=one["distribution"],
+                publisher=source.get("publisher") or one["publisher"],
+                key=source.get("key"),
+                registry=source.get("registry"),
+                licence=one["license"],
+                derivatives=one["derivatives"],
+                weight=one.get("weight"),
+                digest=one["weights_digest"],
+                here=known[one["id"]].here,
                 checked=known[one["id"]].checked,
             )
-        )  # fmt: skip
+        )
     return found
 
 

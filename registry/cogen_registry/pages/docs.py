@@ -43,14 +43,13 @@ def docs(site: Site, description: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "docs.html.j2", {"groups": groups, "schemas": schemas, "schemes": schemes}
 
 
-def _operation(
-    site: Site, description: dict[str, Any], path: str, method: str, said: dict[str, Any]
-) -> Operation:  # fmt: skip
+def _operation(site: Site, description: dict[str, Any], path: str, method: str, said: dict[str, Any]) -> Operation:
     body = {
         kind: json.dumps(_example(description, content.get("schema", {}), 0), indent=2, ensure_ascii=False)
-        if "json" in kind and content.get("schema") else ""
+        if "json" in kind and content.get("schema")
+        else ""
         for kind, content in said.get("requestBody", {}).get("content", {}).items()
-    }  # fmt: skip
+    }
     needs = {} not in said["security"]
     command = f"curl{'' if method == 'get' else f' -X {method.upper()}'} {site.url}{path}"
     if needs:
@@ -58,19 +57,30 @@ def _operation(
     if any("json" in kind for kind in body):
         command += " -H 'Content-Type: application/json' -d @body.json"
     return Operation(
-        method.upper(), path, f"{method}-{path.strip('/').replace('/', '-')}", said.get("summary", ""),
-        said.get("description", ""), needs, [_parameter(one) for one in said.get("parameters", [])], body,
-        [(status, one.get("description", "")) for status, one in sorted(said["responses"].items())], command,
-    )  # fmt: skip
+        method.upper(),
+        path,
+        f"{method}-{path.strip('/').replace('/', '-')}",
+        said.get("summary", ""),
+        said.get("description", ""),
+        needs,
+        [_parameter(one) for one in said.get("parameters", [])],
+        body,
+        [(status, one.get("description", "")) for status, one in sorted(said["responses"].items())],
+        command,
+    )
 
 
 def _parameter(said: dict[str, Any]) -> dict[str, Any]:
     schema = said.get("schema", {})
     kinds = [one.get("type", "") for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
     return {
-        "name": said["name"], "place": said["in"], "required": bool(said.get("required")), "kind": " or ".join(kinds),
-        "text": said.get("description") or schema.get("description") or "", "choices": schema.get("enum"),
-    }  # fmt: skip
+        "name": said["name"],
+        "place": said["in"],
+        "required": bool(said.get("required")),
+        "kind": " or ".join(kinds),
+        "text": said.get("description") or schema.get("description") or "",
+        "choices": schema.get("enum"),
+    }
 
 
 def _example(description: dict[str, Any], schema: dict[str, Any], depth: int) -> Any:

@@ -68,7 +68,14 @@ def plural(number: int, one: str, more: str | None = None) -> str:
 
 
 FILTERS = {
-    "count": count, "size": size, "thousands": thousands, "percent": percent, "duration": duration, "day": day,
-    "figure": figure, "short": short, "plural": plural,
-}  # fmt: skip
+    "count": count,
+    "size": size,
+    "thousands": thousands,
+    "percent": percent,
+    "duration": duration,
+    "day": day,
+    "figure": figure,
+    "short": short,
+    "plural": plural,
+}
 TESTS = {"hyperlink": hyperlink}

@@ -86,17 +86,19 @@ def _composites(routes: APIRouter, service: Service) -> None:
     @routes.api_route("/composites/{publisher}/{name}", methods=_READ)
     def newest(request: Request, publisher: str, name: str) -> Response:
         return pages.answer(
-            request, ("composite", publisher, name, None),
+            request,
+            ("composite", publisher, name, None),
             lambda site: composite_page.composite(service, site, publisher, name),
-        )  # fmt: skip
+        )
 
     @routes.api_route("/composites/{publisher}/{name}/{version}", methods=_READ)
     def version(request: Request, publisher: str, name: str, version: str) -> Response:
         number = _number(version)
         return pages.answer(
-            request, ("composite", publisher, name, number),
+            request,
+            ("composite", publisher, name, number),
             lambda site: composite_page.composite(service, site, publisher, name, number),
-        )  # fmt: skip
+        )
 
     @routes.api_route("/composites/{publisher}/{name}/{version}/cogen.lock", methods=_READ)
     def lock(publisher: str, name: str, version: str) -> Response:

@@ -20,9 +20,14 @@ from cogen_registry.tag_cache import ANYTHING
 
 #: Nothing runs and nothing is loaded but our own style sheet and script; nobody frames a page or gets what is typed.
 POLICY = {
-    "default-src": "'none'", "style-src": "'self'", "script-src": "'self'", "img-src": "'self'",
-    "connect-src": "'self'", "form-action": "'self'", "base-uri": "'none'",
-}  # fmt: skip
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "script-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+}
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{k} {v}" for k, v in POLICY.items()) + "; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -61,9 +66,12 @@ View = Callable[[Site], tuple[str, dict[str, Any]]]
 def environment() -> Environment:
     """Everything is escaped; what a template asks for and nobody gave is an error."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters |= formats.FILTERS
     made.tests |= formats.TESTS
     made.globals |= {"asset": named, "units": formats.UNITS, "shares": formats.SHARES}

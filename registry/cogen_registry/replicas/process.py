@@ -70,9 +70,10 @@ class Alive:
         other = session.scalar(select(Process).where(Process.blobs != self.blobs, ~_old(self.seconds)).limit(1))
         if other is not None:
             raise Refused(
-                409, f"{other.host} serves this database too, with its blobs at {other.blobs}",
+                409,
+                f"{other.host} serves this database too, with its blobs at {other.blobs}",
                 hint="give all replicas the same --blobs s3://bucket/prefix and each a --root of its own",
-            )  # fmt: skip
+            )
 
     def guard(self, session: Session) -> None:
         """Within a transaction, before its commit.
@@ -83,12 +84,14 @@ class Alive:
             name, orphans = self.name, any(until > time.monotonic() for until in self._orphans.values())
         found = session.execute(
             text("SELECT 1 FROM processes WHERE name = :name FOR KEY SHARE"), {"name": name}
-        ).first()  # fmt: skip
+        ).first()
         if found is None or orphans:
             raise Refused(
-                503, "this server was cut off from its database for a while", hint="try again",
+                503,
+                "this server was cut off from its database for a while",
+                hint="try again",
                 headers={"Retry-After": "2"},
-            )  # fmt: skip
+            )
 
     def took(self, lease: int) -> None:
         with self._lock:

@@ -23,9 +23,15 @@ ORDERS = ("newest", "name", "smallest", "largest")
 #: Rows that are read at once.
 _PART = 2000
 _COLUMNS = (
-    Expert.id, Expert.expert, Expert.parameters, Expert.licence, Expert.base_name, Expert.lineage, Expert.publisher,
+    Expert.id,
+    Expert.expert,
+    Expert.parameters,
+    Expert.licence,
+    Expert.base_name,
+    Expert.lineage,
+    Expert.publisher,
     Release.project_id,
-)  # fmt: skip
+)
 _VECTORS = select(Expert.id, Expert.vector).where(Expert.vector.is_not(None))
 
 

@@ -71,8 +71,12 @@ class DeletedPath(BaseModel):
 
 
 LINES: dict[str, type[BaseModel]] = {
-    "header": Header, "file": CommitFile, "lfsFile": LfsFile, "deletedFile": DeletedPath, "deletedFolder": DeletedPath,
-}  # fmt: skip
+    "header": Header,
+    "file": CommitFile,
+    "lfsFile": LfsFile,
+    "deletedFile": DeletedPath,
+    "deletedFolder": DeletedPath,
+}
 
 
 @dataclass(frozen=True)
@@ -187,9 +191,7 @@ def _settle(service: Service, draft: Draft) -> None:
         service.discard(sha256)  # only where no commit came of it
 
 
-def _carry_out(
-    service: Service, principal: Principal, name: str, revision: str, draft: Draft
-) -> tuple[str, str]:  # fmt: skip
+def _carry_out(service: Service, principal: Principal, name: str, revision: str, draft: Draft) -> tuple[str, str]:
     with service.sessions.read() as session:
         repository = find(session, principal.name, name)
         before, after = _trees(session, repository, revision, draft, service.settings.limits)
@@ -222,9 +224,14 @@ def _carry_out(
             quota.possess(service, session, repository, one.sha256, one.size, counted=True)
         listing = sorted((path, one.sha256, one.size) for path, one in after.items())
         made = Commit(
-            repository_id=repository.id, parent=head, summary=summary, description=description, size=size,
-            files=len(after), oid=commit_oid(key, head, listing, draft.header.summary),
-        )  # fmt: skip
+            repository_id=repository.id,
+            parent=head,
+            summary=summary,
+            description=description,
+            size=size,
+            files=len(after),
+            oid=commit_oid(key, head, listing, draft.header.summary),
+        )
         made.entries = [
             Entry(path=path, sha256=one.sha256, size=one.size, oid=one.oid, lfs=one.lfs) for path, one in after.items()
         ]

@@ -46,7 +46,7 @@ class Reservations:
 
 def possess(
     service: Service, session: Session, repository: Repository, sha256: str, size: int, *, counted: bool = False
-) -> None:  # fmt: skip
+) -> None:
     """The publisher proved that it has these bytes: commits of this repository may name them.
 
     :param counted: whoever calls this has asked whether there is room already, for many at once.
@@ -85,10 +85,8 @@ def forget(service: Service, repository: int, names: list[str]) -> None:
     """Remove uploads that were refused, unless a commit of the repository holds the same bytes."""
     with service.sessions.write() as session:
         session.execute(
-            delete(Possession).where(
-                Possession.repository_id == repository, Possession.sha256.in_(names), ~_named()
-            )
-        )  # fmt: skip
+            delete(Possession).where(Possession.repository_id == repository, Possession.sha256.in_(names), ~_named())
+        )
     for sha256 in names:
         service.discard(sha256)
 

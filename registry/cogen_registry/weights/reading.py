@@ -100,9 +100,7 @@ def paths_info(entries: Sequence[Entry], paths: Iterable[str]) -> list[dict[str,
 
 def history(session: Session, head: Commit) -> list[Commit]:
     """A commit and those before it, the newest first."""
-    known = {
-        one.oid: one for one in session.scalars(select(Commit).where(Commit.repository_id == head.repository_id))
-    }  # fmt: skip
+    known = {one.oid: one for one in session.scalars(select(Commit).where(Commit.repository_id == head.repository_id))}
     found, oid = [], head.oid
     while oid in known:
         found.append(known.pop(oid))  # popped: a circle would end here

@@ -70,9 +70,14 @@ def _accounts(routes: APIRouter, service: Service) -> None:
         principal = required(service.sessions)(request)
         access = {"displayName": "registry", "role": "write", "createdAt": None}
         return {
-            "type": "user", "id": str(principal.id), "name": principal.name, "fullname": principal.name,
-            "isPro": False, "orgs": [], "auth": {"type": "access_token", "accessToken": access},
-        }  # fmt: skip
+            "type": "user",
+            "id": str(principal.id),
+            "name": principal.name,
+            "fullname": principal.name,
+            "isPro": False,
+            "orgs": [],
+            "auth": {"type": "access_token", "accessToken": access},
+        }
 
     @routes.post("/api/repos/create")
     def create(new: NewRepository, request: Request) -> Response:
@@ -123,9 +128,16 @@ def _reading(routes: APIRouter, service: Service) -> None:
     @routes.get(_API + "/tree/{revision}")
     @routes.get(_API + "/tree/{revision}/{path:path}")
     def tree(
-        request: Request, namespace: str, name: str, revision: str, path: str = "", recursive: bool = False,
-        expand: bool = False, limit: int = 1000, cursor: str = "",
-    ) -> Response:  # fmt: skip
+        request: Request,
+        namespace: str,
+        name: str,
+        revision: str,
+        path: str = "",
+        recursive: bool = False,
+        expand: bool = False,
+        limit: int = 1000,
+        cursor: str = "",
+    ) -> Response:
         query = listing.TreeQuery(path.strip("/"), recursive, expand, limit, cursor)
         items, more = listing.tree(service, namespace, name, revision, query)
         return JSONResponse(items, headers=listing.link(service, request, more))

@@ -89,7 +89,7 @@ def test_the_same_file_again_changes_nothing(
 @pytest.mark.parametrize("version", ["1.0", "1.0.0", "1"])
 def test_a_version_never_changes(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, version: str
-) -> None:  # fmt: skip
+) -> None:
     team = publisher()
     upload(team, build(tmp_path))
     before = everything(service)
@@ -101,7 +101,7 @@ def test_a_version_never_changes(
 
 def test_names_and_ids_belong_to_their_first_publisher(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     first, second = publisher("first"), publisher("second")
     path = build(tmp_path)
     upload(first, path)
@@ -142,9 +142,14 @@ def test_names_and_ids_belong_to_their_first_publisher(
     ],
 )
 def test_a_form_that_contradicts_its_file_is_refused(
-    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, form: dict[str, str], message: str,
+    service: Service,
+    publisher: Publishers,
+    upload: Upload,
+    tmp_path: Path,
+    form: dict[str, str],
+    message: str,
     status: int,
-) -> None:  # fmt: skip
+) -> None:
     team, path, before = publisher(), build(tmp_path), everything(service)
     with pytest.raises(Refused, match=message) as refused:
         upload(team, path, **form)
@@ -156,10 +161,12 @@ def test_right_digests_are_accepted(publisher: Publishers, upload: Upload, tmp_p
     path = build(tmp_path)
     data = path.read_bytes()
     release = upload(
-        publisher(), path, sha256_digest=hashlib.sha256(data).hexdigest().upper(),
+        publisher(),
+        path,
+        sha256_digest=hashlib.sha256(data).hexdigest().upper(),
         md5_digest=hashlib.md5(data).hexdigest(),
         blake2_256_digest=hashlib.blake2b(data, digest_size=32).hexdigest(),
-    )  # fmt: skip
+    )
     assert release.state == "released"
 
 
@@ -269,7 +276,7 @@ def test_only_its_owner_yanks_a_release(
 
 def test_a_failed_transaction_leaves_no_blob(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     """The disk is full, say, when the second of two blobs is kept."""
     from cogen_registry.blobs.disk import StagedBlob
 

@@ -23,10 +23,16 @@ PATH = "/api/v1/experts/power/1.0/evaluations"
 def body(**changes: Any) -> dict[str, Any]:
     """A measurement that is right."""
     return {
-        "suite": "heldout", "metric": "bits_per_byte", "part": "test", "value": VALUE, "low": VALUE - 0.1,
-        "high": VALUE + 0.1, "documents": 30, "harness": "lm_eval 0.4.9, float32",
+        "suite": "heldout",
+        "metric": "bits_per_byte",
+        "part": "test",
+        "value": VALUE,
+        "low": VALUE - 0.1,
+        "high": VALUE + 0.1,
+        "documents": 30,
+        "harness": "lm_eval 0.4.9, float32",
         "evidence": {"per_document": FIGURES, "context": {"key": "sha256:1"}},
-    } | changes  # fmt: skip
+    } | changes
 
 
 @pytest.fixture
@@ -46,12 +52,21 @@ def test_claims_and_measurements_are_kept_apart(client: TestClient, service: Ser
         assert answer.status_code == 201, answer.text
     told = client.get(PATH).json()
     assert told["claims"] == [
-        {"suite": "heldout", "title": "Held-out text", "metric": "bits_per_byte", "part": "test", "value": 1.5,
-         "documents": 30, "date": "2026-01-02", "harness": "ours"}
-    ]  # fmt: skip
+        {
+            "suite": "heldout",
+            "title": "Held-out text",
+            "metric": "bits_per_byte",
+            "part": "test",
+            "value": 1.5,
+            "documents": 30,
+            "date": "2026-01-02",
+            "harness": "ours",
+        }
+    ]
     assert [(one["by"], one["own"], one["value"]) for one in told["measured"]] == [
-        ("team", True, VALUE), ("hospital", False, VALUE),
-    ]  # fmt: skip
+        ("team", True, VALUE),
+        ("hospital", False, VALUE),
+    ]
     assert told["measured"][0]["promised"] == 30
     assert client.get("/api/v1/experts/power").json()["evaluations"] == told
 
@@ -100,10 +115,20 @@ def test_the_same_again_is_the_same(client: TestClient, service: Service) -> Non
         ({"evidence": {}}, "per_document"),
         ({"harness": ""}, "harness"),
         ({"own": True}, "own"),
-        ({"suite": "quiz", "metric": "acc", "value": 2.0, "low": None, "high": None, "documents": 1,
-          "evidence": {"per_document": [[2.0, 1.0]]}}, "can't have"),
+        (
+            {
+                "suite": "quiz",
+                "metric": "acc",
+                "value": 2.0,
+                "low": None,
+                "high": None,
+                "documents": 1,
+                "evidence": {"per_document": [[2.0, 1.0]]},
+            },
+            "can't have",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_measurement_is_refused(
     client: TestClient, service: Service, changes: dict[str, Any], says: str
 ) -> None:

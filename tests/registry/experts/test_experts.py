@@ -16,9 +16,27 @@ from cogen_registry.database.tables import Expert, Key, Release, now
 from cogen_registry.service import Service
 
 _CARD = {
-    "id", "version", "project", "title", "summary", "publisher", "domains", "languages", "licence", "base",
-    "architecture", "parameters", "relation", "size", "released", "signed", "key", "yanked", "code", "score",
-}  # fmt: skip
+    "id",
+    "version",
+    "project",
+    "title",
+    "summary",
+    "publisher",
+    "domains",
+    "languages",
+    "licence",
+    "base",
+    "architecture",
+    "parameters",
+    "relation",
+    "size",
+    "released",
+    "signed",
+    "key",
+    "yanked",
+    "code",
+    "score",
+}
 
 
 def found(client: TestClient, **wishes: Any) -> list[str]:
@@ -36,13 +54,26 @@ def test_a_card(client: TestClient, service: Service) -> None:
     released = card.pop("released")
     assert released.endswith("Z")
     assert card == {
-        "id": "power", "version": "1.2", "project": "cogen-plugin-power", "title": "The power expert",
-        "summary": "An expert for tests", "publisher": "team", "domains": ["energy", "grids"],
-        "languages": ["de-ch", "en"], "licence": "Apache-2.0",
-        "base": {"name": "A base", "digest": "sha256:" + "0" * 64}, "architecture": "LlamaForCausalLM",
-        "parameters": 7_000_000_000, "relation": "ffn", "size": 1234, "signed": False, "key": None, "yanked": False,
-        "code": False, "score": None,
-    }  # fmt: skip
+        "id": "power",
+        "version": "1.2",
+        "project": "cogen-plugin-power",
+        "title": "The power expert",
+        "summary": "An expert for tests",
+        "publisher": "team",
+        "domains": ["energy", "grids"],
+        "languages": ["de-ch", "en"],
+        "licence": "Apache-2.0",
+        "base": {"name": "A base", "digest": "sha256:" + "0" * 64},
+        "architecture": "LlamaForCausalLM",
+        "parameters": 7_000_000_000,
+        "relation": "ffn",
+        "size": 1234,
+        "signed": False,
+        "key": None,
+        "yanked": False,
+        "code": False,
+        "score": None,
+    }
 
 
 def test_search_and_filters_over_http(client: TestClient, service: Service) -> None:
@@ -164,8 +195,10 @@ def test_the_static_index_is_every_current_card(client: TestClient, service: Ser
 def test_who_am_i(client: TestClient, service: Service) -> None:
     headers = token(service, "hospital", ["evaluations"])
     assert client.get("/api/v1/whoami", headers=headers).json() == {
-        "name": "hospital", "title": "Hospital", "scopes": ["evaluations"],
-    }  # fmt: skip
+        "name": "hospital",
+        "title": "Hospital",
+        "scopes": ["evaluations"],
+    }
     assert client.get("/api/v1/whoami").status_code == 401
     assert client.get("/api/v1/whoami", headers={"Authorization": "Bearer cogen_wrong"}).status_code == 401
 

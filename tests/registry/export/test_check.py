@@ -92,7 +92,7 @@ def run(*statements: str) -> SQL:
         (run("UPDATE composites SET lock = json_set(lock, '$.scale', 'x')"), "composite gridworks/both 1: "),
         (run("DELETE FROM publishers WHERE name = 'mallory'"), "of projects names a row of publishers"),
     ],
-)  # fmt: skip
+)
 def test_damage_is_found(root: Path, damage: SQL, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line each on stdout, and the exit code is 1; nothing is changed by looking."""
     with open_readonly(Settings(root=root, embedder="none")) as service:
@@ -130,9 +130,7 @@ def test_a_signature_over_another_file_is_found(root: Path, tmp_path: Path) -> N
             select(Release).where(Release.filename.contains("power")).order_by(Release.id)
         ).all()
         other.statement, other.bundle, other.key = one.statement, one.bundle, one.key
-    assert looked(root).damage == [
-        "the signature of cogen-plugin-power 1.0 does not hold: it is about something else"
-    ]  # fmt: skip
+    assert looked(root).damage == ["the signature of cogen-plugin-power 1.0 does not hold: it is about something else"]
 
 
 def test_quick_believes_sizes(root: Path) -> None:

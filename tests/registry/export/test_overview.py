@@ -68,8 +68,9 @@ def test_tokens_are_revoked_by_their_number(root: Path, capsys: pytest.CaptureFi
 def test_a_token_that_is_not_there(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "revoke", name, "--root", str(root)]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: this token is not known", "hint: `cogen-registry token list` has the numbers",
-    ]  # fmt: skip
+        "error: this token is not known",
+        "hint: `cogen-registry token list` has the numbers",
+    ]
 
 
 def test_what_is_in_quarantine_and_why(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,10 +120,17 @@ def shard(records: bytes) -> bytes:
 
 
 def evidence(figures: list[Any], context: dict[str, Any] | None = None) -> None:
-    NewEvaluation.model_validate({
-        "suite": "a", "metric": "acc", "part": "dev", "value": 1, "documents": 1, "harness": "h",
-        "evidence": {"per_document": figures, "context": context or {}},
-    })  # fmt: skip
+    NewEvaluation.model_validate(
+        {
+            "suite": "a",
+            "metric": "acc",
+            "part": "dev",
+            "value": 1,
+            "documents": 1,
+            "harness": "h",
+            "evidence": {"per_document": figures, "context": context or {}},
+        }
+    )
 
 
 @pytest.mark.parametrize("name", WORST)

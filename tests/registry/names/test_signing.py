@@ -84,8 +84,9 @@ def test_each_way_to_change_it(service: Service) -> None:
             how(session, session.scalars(select(Release).order_by(Release.id)).first())
         after = versions(service)
         assert {role: after[role] - before[role] for role in ("timestamp", "snapshot")} == {
-            "timestamp": 1, "snapshot": 1,
-        }  # fmt: skip
+            "timestamp": 1,
+            "snapshot": 1,
+        }
         assert sum(after[role] - before[role] for role in after if role.startswith("bins-")) == 1
         return said(service)
 
@@ -141,9 +142,15 @@ def test_a_command_beside_without_keys(service: Service, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("role", "age", "signed"),
-    [("timestamp", 2 / 24, ["timestamp"]), ("timestamp", 0.5 / 24, []), ("snapshot", 4, ["snapshot", "timestamp"]),
-     ("snapshot", 3, []), ("bins-1", 16, ["bins-1", "snapshot", "timestamp"]), ("bins-1", 14, [])],
-)  # fmt: skip
+    [
+        ("timestamp", 2 / 24, ["timestamp"]),
+        ("timestamp", 0.5 / 24, []),
+        ("snapshot", 4, ["snapshot", "timestamp"]),
+        ("snapshot", 3, []),
+        ("bins-1", 16, ["bins-1", "snapshot", "timestamp"]),
+        ("bins-1", 14, []),
+    ],
+)
 def test_what_grows_old_is_signed_again(service: Service, role: str, age: float, signed: list[str]) -> None:
     """:param age: in days."""
     with service.sessions.write() as session:
@@ -222,8 +229,10 @@ class TestOperator:
         assert out.startswith("sha256:")
         assert "3 keys, 2 of which sign" in err
         assert [path.name for path in sorted((root / "offline").glob("*.pem"))] == [
-            "root-1.pem", "root-2.pem", "root-3.pem",
-        ]  # fmt: skip
+            "root-1.pem",
+            "root-2.pem",
+            "root-3.pem",
+        ]
         assert {path.stat().st_mode & 0o777 for path in root.glob("*/*.pem")} == {0o600}
         told, _ = self.run(capsys, "status", "--root", str(root))
         assert told.splitlines()[0] == f"root\t{out.strip()}"

@@ -69,9 +69,12 @@ def test_both_spellings_of_the_address_work(client: TestClient, service: Service
     assert post(path).status_code == 200
     form = {":action": "file_upload", "name": "cogen-plugin-power", "version": "1.0", "filetype": "bdist_wheel"}
     again = client.post(
-        "/legacy", data=form, files={"content": (path.name, path.read_bytes())}, headers=token(service),
+        "/legacy",
+        data=form,
+        files={"content": (path.name, path.read_bytes())},
+        headers=token(service),
         follow_redirects=False,
-    )  # fmt: skip
+    )
     assert (again.status_code, again.json()["state"]) == (200, "released")
 
 
@@ -123,7 +126,7 @@ FORM = "multipart/form-data; boundary=B"
         (FORM, GOOD + part("content", b"x") + b"--B--\r\n", 400, "'' is not a wheel"),
         (FORM, GOOD + part("content", b"x", "../../../x.whl") + b"--B--\r\n", 400, "not a wheel's"),
     ],
-)  # fmt: skip
+)
 def test_forms_that_are_none_are_refused(
     client: TestClient, service: Service, kind: str, body: bytes, status: int, message: str
 ) -> None:

@@ -22,10 +22,23 @@ NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 def measured(value: float, low: float | None, high: float | None, **changes: Any) -> models.Measured:
     fields: dict[str, Any] = {
-        "id": 1, "expert": "e", "version": "1", "suite": "s", "metric": "bits_per_byte", "part": "test", "value": value,
-        "low": low, "high": high, "documents": 3, "promised": 3, "harness": "h", "by": "team", "own": False,
-        "created": NOW, "evidence": "0" * 64,
-    }  # fmt: skip
+        "id": 1,
+        "expert": "e",
+        "version": "1",
+        "suite": "s",
+        "metric": "bits_per_byte",
+        "part": "test",
+        "value": value,
+        "low": low,
+        "high": high,
+        "documents": 3,
+        "promised": 3,
+        "harness": "h",
+        "by": "team",
+        "own": False,
+        "created": NOW,
+        "evidence": "0" * 64,
+    }
     return models.Measured(**fields | changes)
 
 
@@ -73,19 +86,39 @@ def test_marks_lie_on_one_axis_in_the_order_of_their_values() -> None:
 
 def detail(composites: int = 0, relation: str = "ffn") -> models.Detail:
     card = {
-        "id": "power", "version": "1.0", "project": "p", "title": "A very long title that no box can hold at all",
-        "summary": "s", "publisher": "t", "domains": [], "languages": [], "licence": "MIT",
-        "base": {"name": "Base", "digest": "sha256:0"}, "architecture": "a", "parameters": 10, "relation": relation,
-        "size": 1, "released": NOW, "signed": False, "key": None, "yanked": False,
-    }  # fmt: skip
+        "id": "power",
+        "version": "1.0",
+        "project": "p",
+        "title": "A very long title that no box can hold at all",
+        "summary": "s",
+        "publisher": "t",
+        "domains": [],
+        "languages": [],
+        "licence": "MIT",
+        "base": {"name": "Base", "digest": "sha256:0"},
+        "architecture": "a",
+        "parameters": 10,
+        "relation": relation,
+        "size": 1,
+        "released": NOW,
+        "signed": False,
+        "key": None,
+        "yanked": False,
+    }
     uses = [
         models.Use(publisher="t", name=f"c{i}", version=1, title=f"C{i}", exact=i % 2 == 0) for i in range(composites)
     ]
     file = models.File(filename="f", url="u", sha256="0", size=1, requires_python=None)
     return models.Detail(
-        **card, spec={}, spec_digest="d", versions=[], file=file, signature=None, composites=uses,
+        **card,
+        spec={},
+        spec_digest="d",
+        versions=[],
+        file=file,
+        signature=None,
+        composites=uses,
         evaluations=models.Evaluations(claims=[], measured=[]),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(("siblings", "others", "uses"), [(0, 0, 0), (2, 2, 1), (5, 700, 9)])
@@ -134,10 +167,20 @@ def test_sizes_of_models_in_words(number: int, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("uri", "may"),
-    [("https://x.example/a?b=c", True), ("http://x.example", True), ("javascript:alert(1)", False), ("hf://a/b", False),
-     ("JavaScript:alert(1)", False), (" https://x", False), ("https://x/\" onclick=a", False), ("//x", False),
-     ("data:text/html,x", False), ("https://x/\x00\t", False), ("ftp://x", False)],
-)  # fmt: skip
+    [
+        ("https://x.example/a?b=c", True),
+        ("http://x.example", True),
+        ("javascript:alert(1)", False),
+        ("hf://a/b", False),
+        ("JavaScript:alert(1)", False),
+        (" https://x", False),
+        ('https://x/" onclick=a', False),
+        ("//x", False),
+        ("data:text/html,x", False),
+        ("https://x/\x00\t", False),
+        ("ftp://x", False),
+    ],
+)
 def test_which_addresses_become_links(uri: str, may: bool) -> None:
     assert formats.hyperlink(uri) is may
 

@@ -122,8 +122,9 @@ class TestSignatures:
 
 
 class TestArchives:
-    @pytest.mark.parametrize("name", ["../evil.py", "cogen_plugin_zip/../../evil.py", "/etc/evil", "..\\evil.py",
-                                      "C:/evil.py"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "name", ["../evil.py", "cogen_plugin_zip/../../evil.py", "/etc/evil", "..\\evil.py", "C:/evil.py"]
+    )
     def test_a_member_that_leads_out(self, town: Town, tmp_path: Path, name: str) -> None:
         refused(town.post("rival", wheels.build(tmp_path, "zip", tail=[(name, b"x")])), 400, "path")
         assert not list(town.served.root.parent.rglob("evil*"))

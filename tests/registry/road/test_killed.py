@@ -152,8 +152,12 @@ def _nothing_else(served: Served, books: list[Book]) -> None:
         for item in answer.json():
             if item["type"] == "file":
                 path = item["path"].removeprefix(_LATE)
-                oids = [note.files[path] for book in books for note in book.sent
-                        if note.place == f"{name}/model" and path in note.files]  # fmt: skip
+                oids = [
+                    note.files[path]
+                    for book in books
+                    for note in book.sent
+                    if note.place == f"{name}/model" and path in note.files
+                ]
                 expected[oids[0]] = item["size"]
     assert on_disk == expected
     engine = connect(Settings(root=served.root).database_url)

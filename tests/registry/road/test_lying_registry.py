@@ -176,10 +176,16 @@ class TestHostileRegistry:
         """Whatever they say, the bytes lie where our client put them, or nowhere."""
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            evil = {"ETag": f'"{self.UP}"', "X-Repo-Commit": self.UP, "X-Linked-Etag": f'"{self.UP}"',
-                    "X-Linked-Size": "1", "Content-Disposition": f'attachment; filename="{self.UP}"'}  # fmt: skip
-            return {name: value for name, value in headers.items() if name.lower() not in
-                    [one.lower() for one in evil]} | evil, body  # fmt: skip
+            evil = {
+                "ETag": f'"{self.UP}"',
+                "X-Repo-Commit": self.UP,
+                "X-Linked-Etag": f'"{self.UP}"',
+                "X-Linked-Size": "1",
+                "Content-Disposition": f'attachment; filename="{self.UP}"',
+            }
+            return {
+                name: value for name, value in headers.items() if name.lower() not in [one.lower() for one in evil]
+            } | evil, body
 
         with lying(town.served, change) as liar:
             user = town.user(liar.url)

@@ -47,8 +47,14 @@ def test_up_and_down(on_postgres: Served, tmp_path: Path, machines: Any) -> None
     (folder / "model.safetensors").write_bytes(data)
     (folder / "config.json").write_text("{}")
     home = machines("home")
-    home.run(Path(sys.executable).with_name("hf"), "upload", "team/model", folder,
-             HF_ENDPOINT=on_postgres.url, HF_TOKEN=on_postgres.token("team"))  # fmt: skip
+    home.run(
+        Path(sys.executable).with_name("hf"),
+        "upload",
+        "team/model",
+        folder,
+        HF_ENDPOINT=on_postgres.url,
+        HF_TOKEN=on_postgres.token("team"),
+    )
     engine = connect(str(on_postgres.database))
     with Sessions(engine).read() as session:
         assert session.scalars(select(Places).where(Places.name != "epoch")).all()  # so it was Xet that brought them
@@ -59,18 +65,38 @@ def test_up_and_down(on_postgres: Served, tmp_path: Path, machines: Any) -> None
     assert hub.fetch("team/model", "model.safetensors").content == data
     assert hub.fetch("team/model", "other.safetensors", head).content == other
     assert hub.fetch("team/model", "other.safetensors", Range="bytes=5-9").content == other[5:10]
-    got = home.run(Path(sys.executable).with_name("hf"), "download", "team/model", "--local-dir", "got",
-                   HF_ENDPOINT=on_postgres.url)  # fmt: skip
+    got = home.run(
+        Path(sys.executable).with_name("hf"),
+        "download",
+        "team/model",
+        "--local-dir",
+        "got",
+        HF_ENDPOINT=on_postgres.url,
+    )
     assert got
     assert (home.home / "got" / "notes.txt").read_text() == "Größe"
     assert (home.home / "got" / "model.safetensors").read_bytes() == data
 
     wheel = wheels.build(tmp_path, "power")
     subprocess.run(
-        [sys.executable, "-m", "twine", "upload", "--non-interactive", "--repository-url",
-         f"{on_postgres.url}/legacy/", "-u", "__token__", "-p", on_postgres.token("team"), str(wheel)],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "twine",
+            "upload",
+            "--non-interactive",
+            "--repository-url",
+            f"{on_postgres.url}/legacy/",
+            "-u",
+            "__token__",
+            "-p",
+            on_postgres.token("team"),
+            str(wheel),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     path = f"/files/{sha256(wheel.read_bytes())}/{wheel.name}"
     assert on_postgres.get(path).content == wheel.read_bytes()
     assert on_postgres.get("/api/v1/experts?q=power").json()["items"][0]["id"] == "power"

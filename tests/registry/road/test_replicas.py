@@ -205,10 +205,13 @@ def test_a_process_that_was_taken_for_dead_writes_nothing(site: Site, tmp_path: 
     def opened(name: str) -> Service:
         return Service.open(
             Settings(
-                root=tmp_path / name, database=site.database.url, blobs=f"s3://{site.bucket}/x", embedder="none",
+                root=tmp_path / name,
+                database=site.database.url,
+                blobs=f"s3://{site.bucket}/x",
+                embedder="none",
                 alive_seconds=600,
             )
-        )  # fmt: skip
+        )
 
     slow, other = opened("slow"), opened("other")
     try:

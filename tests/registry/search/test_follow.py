@@ -34,18 +34,25 @@ QUERIES = [
     for q in ("", "energy", "shared words")
     for sort in ("", *ORDERS)
     for filters in (
-        {}, {"domain": "energy"}, {"language": "en"}, {"licence": "mit"}, {"publisher": "team-1"},
-        {"size": (0.0, 500.0)}, {"domain": "law", "language": "de"},
+        {},
+        {"domain": "energy"},
+        {"language": "en"},
+        {"licence": "mit"},
+        {"publisher": "team-1"},
+        {"size": (0.0, 500.0)},
+        {"domain": "law", "language": "de"},
     )
-]  # fmt: skip
+]
 #: (what is done, to which project, how)
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(("publish", "publish", "yank", "unyank", "remove", "move", "delete", "again")),
-        st.integers(0, len(NAMES) - 1), st.integers(0, 1000),
+        st.integers(0, len(NAMES) - 1),
+        st.integers(0, 1000),
     ),
-    min_size=1, max_size=14,
-)  # fmt: skip
+    min_size=1,
+    max_size=14,
+)
 
 
 def step(service: Service, what: str, number: int, how: int) -> None:
@@ -57,10 +64,16 @@ def step(service: Service, what: str, number: int, how: int) -> None:
     if what == "publish":
         newest = max((int(one.version[2:]) for one in found), default=-1)
         put(
-            service, id, f"1.{newest + 1}", team=f"team-{number % 2}", parameters=draw.randrange(1, 1000),
-            domains=draw.sample(DOMAINS, draw.randint(1, 2)), languages=draw.sample(LANGUAGES, 2),
-            license=draw.choice(LICENCES), title=f"Shared words {how % 3}",
-        )  # fmt: skip
+            service,
+            id,
+            f"1.{newest + 1}",
+            team=f"team-{number % 2}",
+            parameters=draw.randrange(1, 1000),
+            domains=draw.sample(DOMAINS, draw.randint(1, 2)),
+            languages=draw.sample(LANGUAGES, 2),
+            license=draw.choice(LICENCES),
+            title=f"Shared words {how % 3}",
+        )
         return
     if what == "again":
         service.changed()  # somebody who doesn't say what

@@ -213,9 +213,20 @@ class TestContent:
 
 class TestCommits:
     @pytest.mark.parametrize(
-        "path", ["../../x.json", "/etc/x.json", "a/../x.json", "C:/x.json", "a\\x.json", "a\u202ex.json",
-                 "a\u0000.json", "\ud800.json", "CONFIG.JSON", "config.json/x.json"],
-    )  # fmt: skip
+        "path",
+        [
+            "../../x.json",
+            "/etc/x.json",
+            "a/../x.json",
+            "C:/x.json",
+            "a\\x.json",
+            "a\u202ex.json",
+            "a\u0000.json",
+            "\ud800.json",
+            "CONFIG.JSON",
+            "config.json/x.json",
+        ],
+    )
     def test_paths_with_a_trick(self, registry: Registry, hub: Hub, repo: str, path: str) -> None:
         with registry.unchanged():
             for line in (file(path, "{}"), lfs(path, DATA)):
@@ -232,15 +243,22 @@ class TestCommits:
 
     @pytest.mark.parametrize(
         "line",
-        [b"{", b"[]", b'{"key": "file"}', b'{"key": "other", "value": {}}',
-         b'{"key": "file", "value": {"path": "a.json"}}',
-         b'{"key": "file", "value": {"path": 7, "content": ""}}', b"[" * 100_000, b"\xff\xfe",
-         b'{"key": "file", "value": {"path": "a.json", "content": "!!", "encoding": "base64"}}',
-         b'{"key": "file", "value": {"path": "a.json", "content": "", "encoding": "rot13"}}',
-         b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "../../x", "algo": "sha256", "size": 1}}',
-         b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": -5}}',
-         b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": 1e400}}'],
-    )  # fmt: skip
+        [
+            b"{",
+            b"[]",
+            b'{"key": "file"}',
+            b'{"key": "other", "value": {}}',
+            b'{"key": "file", "value": {"path": "a.json"}}',
+            b'{"key": "file", "value": {"path": 7, "content": ""}}',
+            b"[" * 100_000,
+            b"\xff\xfe",
+            b'{"key": "file", "value": {"path": "a.json", "content": "!!", "encoding": "base64"}}',
+            b'{"key": "file", "value": {"path": "a.json", "content": "", "encoding": "rot13"}}',
+            b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "../../x", "algo": "sha256", "size": 1}}',
+            b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": -5}}',
+            b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": 1e400}}',
+        ],
+    )
     def test_lines_that_are_none(self, registry: Registry, hub: Hub, repo: str, line: bytes) -> None:
         with registry.unchanged():
             answer = hub.commit(repo, file("good.json", "{}"), line)

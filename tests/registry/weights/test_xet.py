@@ -248,12 +248,16 @@ class TestShards:
         repository, number, expires, signature = token.removeprefix("Bearer ").split(".")
         with registry.unchanged():
             for forged in (
-                "", "Bearer", "Bearer x", uploader.hub.headers["Authorization"],
-                token + "0", token.replace(".", "..", 1),
+                "",
+                "Bearer",
+                "Bearer x",
+                uploader.hub.headers["Authorization"],
+                token + "0",
+                token.replace(".", "..", 1),
                 f"Bearer {int(repository) + 1}.{number}.{expires}.{signature}",
                 f"Bearer {repository}.{int(number) + 1}.{expires}.{signature}",
                 f"Bearer {repository}.{number}.{int(expires) + 1}.{signature}",
-            ):  # fmt: skip
+            ):
                 uploader.headers = {"Authorization": forged}
                 refused(uploader.xorb(X, xet.chunk(b"abc")), 401, "token of Xet")
                 refused(uploader.shard(), 401, "token of Xet")
