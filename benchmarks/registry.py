@@ -49,7 +49,7 @@ SUBJECTS = (
     "cooking recipes nutrition", "sports statistics", "customer support telecom",
 )  # fmt: skip
 LANGUAGES = ("en", "en-gb", "de", "fr", "es", "zh", "ja", "pt-br")
-LICENCES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
+LICENSES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
 BASES = tuple(f"Base model {i}" for i in range(50))
 SYLLABLES = ("ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu")
 BATCH = 2000
@@ -158,7 +158,7 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
     noise = numbers.normal(size=subjects.shape[1]) / np.sqrt(subjects.shape[1])
     vector = 0.8 * subjects[subject] + noise
     sha256 = hashlib.sha256(str(id).encode()).hexdigest()
-    base, licence = draw.randrange(len(BASES)), draw.choice(LICENCES)
+    base, license = draw.randrange(len(BASES)), draw.choice(LICENSES)
     tags = draw.sample(LANGUAGES, draw.randint(1, 2))
     domains = {SUBJECTS[subject], words[0], draw.choice(SUBJECTS)}
     spec = manifest | {"id": name, "title": title, "summary": summary, "domains": sorted(domains), "languages": tags}
@@ -173,7 +173,7 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
         },
         "expert": {
             "id": id, "release_id": id, "expert": name, "current": True, "title": title, "summary": summary,
-            "publisher": f"team-{publisher - 1}", "licence": licence, "architecture": "LlamaForCausalLM",
+            "publisher": f"team-{publisher - 1}", "license": license, "architecture": "LlamaForCausalLM",
             "relation": "ffn", "parameters": int(10 ** draw.uniform(6, 11)), "base_name": BASES[base],
             "lineage": "sha256:" + hashlib.sha256(str(base).encode()).hexdigest(), "spec": spec,
             "text": f"{title}\n{summary}\n{', '.join(domains)}\n{_words(draw, 60)}",

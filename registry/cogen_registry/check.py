@@ -160,7 +160,7 @@ def _releases(service: Service, session: Session) -> Iterator[str]:
             except ValidationError as error:
                 yield f"the manifest of {row.expert} in {name} is not valid: {error.errors()[0]['msg']}"
                 continue
-            if (spec.id, spec.license, spec.model.lineage) != (row.expert, row.licence, row.lineage):
+            if (spec.id, spec.license, spec.model.lineage) != (row.expert, row.license, row.lineage):
                 yield f"the row of {row.expert} in {name} says something else than its manifest"
         if release.bundle is not None and (reason := _unsigned(session, release)):
             yield f"the signature of {name} does not hold: {reason}"

@@ -88,17 +88,19 @@ def server() -> Iterator[Server]:
     assert folder is not None
     assert owner is not None
     with tempfile.TemporaryDirectory(prefix="pg-") as home:
-        run_as = {"user": owner} if os.geteuid() == 0 else {}
+        run_as = owner if os.geteuid() == 0 else None
         shutil.chown(home, owner)
         place = Path(home) / "data"
-        common = {"check": True, "stdout": subprocess.DEVNULL, "cwd": home}
-        subprocess.run([folder / "initdb", "-D", place, "-A", "trust", "-U", "cogen", "-E", "UTF8", "--locale=C.UTF-8"],
-                       **common, **run_as)  # fmt: skip
+
+        def run(*command: str | Path) -> None:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=home, user=run_as)
+
+        run(folder / "initdb", "-D", place, "-A", "trust", "-U", "cogen", "-E", "UTF8", "--locale=C.UTF-8")
         options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=200"
 
         def control(what: str) -> None:
             more = ["-o", options, "-l", Path(home) / "log"] if what == "start" else ["-m", "immediate"]
-            subprocess.run([folder / "pg_ctl", "-D", place, "-w", *more, what], **common, **run_as)
+            run(folder / "pg_ctl", "-D", place, "-w", *more, what)
 
         control("start")
         try:

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,8 @@ class Crowd:
 
     def __enter__(self) -> Crowd:
         self._over = threading.Event()
-        works: list[Callable[[], None]] = [
-            lambda name=name: self._publish(name)
-            for name in self.tokens  # type: ignore[misc]
-        ]
-        works += [lambda number=number: self._read(number) for number in range(self.readers)]  # type: ignore[misc]
+        works: list[Callable[[], None]] = [partial(self._publish, name) for name in self.tokens]
+        works += [partial(self._read, number) for number in range(self.readers)]
         self._threads = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in works]
         for thread in self._threads:
             thread.start()

@@ -114,7 +114,7 @@ def put(
             session.execute(update(Expert).where(Expert.expert == id).values(current=False))
         row = Expert(
             release_id=release.id, expert=id, current=current, title=spec.title, summary=spec.summary, publisher=team,
-            licence=spec.license, architecture=spec.model.architecture, relation=spec.model.relation,
+            license=spec.license, architecture=spec.model.architecture, relation=spec.model.relation,
             parameters=parameters, base_name=spec.model.base.name if spec.model.base else None,
             lineage=spec.model.lineage, spec=spec.model_dump(mode="json"), text=text_of(spec),
             domains=[Domain(name=one.lower()) for one in spec.domains],

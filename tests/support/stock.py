@@ -31,7 +31,7 @@ from cogen_registry.weights.reading import git_oid
 from support.manifests import ZERO, files, manifest, module_of
 from support.shelf import put, token
 
-HOSTILE = {
+HOSTILE: dict[str, Any] = {
     "title": "<script>alert('title')</script><img src=x onerror=alert(1)> {{ 7 * 7 }} \u202egnp.exe" + "W" * 150,
     "summary": "\"'><svg onload=alert(2)></title></style><b>bold</b>",
     "homepage": "javascript:alert(3)",
@@ -107,7 +107,7 @@ def measure(service: Service, row: int, by: str, value: float, around: float | N
     figures = [(value * 100, 100.0)] * 30
     value = math.fsum(top for top, _ in figures) / math.fsum(bottom for _, bottom in figures)
     new = models.NewEvaluation(
-        suite="heldout", metric="bits_per_byte", part="test", value=value, documents=30, harness="lm_eval 0.4.9",
+        suite="heldout", metric="bits_per_byte", split="test", value=value, documents=30, harness="lm_eval 0.4.9",
         low=None if around is None else value - around, high=None if around is None else value + around,
         evidence=models.Evidence(per_document=figures),
     )  # fmt: skip

@@ -89,7 +89,7 @@ class Book:
                                    headers=hub.headers).prepare()  # fmt: skip
         note = self.note("wheel", f"cogen-plugin-{id}", {path.name: sha256(data)}, len(data))
         assert isinstance(request.body, bytes)
-        headers = {"Content-Type": request.headers["Content-Type"]} | hub.headers
+        headers = {"Content-Type": str(request.headers["Content-Type"])} | hub.headers
         self.send(note, "POST", str(request.url), request.body, headers)
 
     def lfs(self, hub: Hub, folder: Path, number: int) -> None:

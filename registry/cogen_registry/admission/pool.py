@@ -104,7 +104,7 @@ class _Worker:
     def _send(self, value: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
-            wire.send(self._process.stdin, value)  # type: ignore[arg-type]
+            wire.send(self._process.stdin, value)
         except BrokenPipeError:
             raise _Died(self._process.wait()) from None
 

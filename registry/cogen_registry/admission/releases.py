@@ -213,7 +213,7 @@ def _expert(spec: ExpertSpec, publisher: str) -> Expert:
         title=spec.title,
         summary=spec.summary,
         publisher=publisher,
-        licence=spec.license[:200],
+        license=spec.license[:200],
         architecture=model.architecture[:100],
         relation=model.relation,
         parameters=model.parameters,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TypeVar
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import ColumnElement, exists, or_, select
@@ -28,6 +29,7 @@ from cogen_registry.errors import Refused
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 #: Names that one statement asks for.
 _BATCH = 500
+Key = TypeVar("Key", int, str)
 
 
 def check_new(session: Session, kind: str, name: str, publisher: int) -> None:
@@ -90,8 +92,8 @@ def close_projects(session: Session, name: str, publisher: int) -> Iterator[str]
         found.update(session.scalars(by_expert.where(Expert.expert.in_(part))))
     for part in _parts(sorted(looks)):
         found.update(session.scalars(select(Project.id).where(Project.look.in_(part))))
-    for part in _parts(sorted(found)):
-        wanted = select(Project.name).where(Project.id.in_(part), Project.publisher_id != publisher, used())
+    for ids in _parts(sorted(found)):
+        wanted = select(Project.name).where(Project.id.in_(ids), Project.publisher_id != publisher, used())
         yield from session.scalars(wanted.order_by(Project.name))
 
 
@@ -115,9 +117,9 @@ def edits(name: str) -> set[str]:
     return found - {name, ""}
 
 
-def _parts(values: list[str] | list[int]) -> Iterator[list]:  # type: ignore[type-arg]
+def _parts(values: list[Key]) -> Iterator[list[Key]]:
     for start in range(0, len(values), _BATCH):
-        yield list(values[start : start + _BATCH])
+        yield values[start : start + _BATCH]
 
 
 def checked_pattern(pattern: str) -> str:

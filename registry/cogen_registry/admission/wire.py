@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from packaging.version import Version
 
@@ -25,7 +25,7 @@ class Garbled(Exception):
     """The other side said something that is not of this protocol, or ended."""
 
 
-def send(file: BinaryIO, value: Any) -> None:
+def send(file: IO[bytes], value: Any) -> None:
     data = json.dumps(value, separators=(",", ":")).encode()
     file.write(len(data).to_bytes(4, "big") + data)
     file.flush()

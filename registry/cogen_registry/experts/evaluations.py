@@ -54,13 +54,13 @@ def _measured(session: Session, row: int, spec: dict[str, Any]) -> list[models.M
             version=one.version,
             suite=one.Evaluation.suite,
             metric=one.Evaluation.metric,
-            part=one.Evaluation.part,
+            split=one.Evaluation.split,
             value=one.Evaluation.value,
             low=one.Evaluation.low,
             high=one.Evaluation.high,
             documents=one.Evaluation.documents,
             harness=one.Evaluation.harness,
-            promised=_suite(spec, one.Evaluation.suite)[one.Evaluation.part]["documents"],
+            promised=_suite(spec, one.Evaluation.suite)[one.Evaluation.split]["documents"],
             by=one.by,
             own=one.Evaluation.publisher_id == one.owner,
             created=one.Evaluation.created,
@@ -89,12 +89,12 @@ def check(spec: dict[str, Any], new: models.NewEvaluation) -> None:
         raise Refused(
             422, f"suite {new.suite!r} is not measured in {new.metric!r}", hint=f"its metric is {suite['metric']}"
         )
-    promised = suite[new.part]["documents"]
+    promised = suite[new.split]["documents"]
     figures = new.evidence.per_document
     if new.documents != len(figures) or new.documents > promised:
         raise Refused(
             422,
-            f"{new.documents} documents, evidence of {len(figures)}, and the {new.part} part has {promised}",
+            f"{new.documents} documents, evidence of {len(figures)}, and the {new.split} split has {promised}",
             hint="send one pair of figures for every document that was measured",
         )
     if any(top < 0 or (new.metric != "bits_per_byte" and (bottom != 1 or top > 1)) for top, bottom in figures):
@@ -122,7 +122,8 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
         spec: dict[str, Any] = session.scalars(select(Expert.spec).where(Expert.id == row)).one()
     check(spec, new)
     what = {"schema": 1, "expert": spec["id"], "spec_digest": canonical_digest(spec)}
-    document = what | new.model_dump(exclude={"evidence"}) | new.evidence.model_dump()
+    measured = new.model_dump(exclude={"evidence", "split"}) | {"part": new.split}  # as schema 1 calls it
+    document = what | measured | new.evidence.model_dump()
     data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     with service.blobs.stage() as staged:
         staged.write(data)

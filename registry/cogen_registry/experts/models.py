@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, computed_field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 #: (numerator, denominator): bits and bytes of UTF-8, or right answers and 1.
@@ -39,7 +39,7 @@ class Card(BaseModel):
     publisher: str
     domains: list[str]
     languages: list[str]
-    licence: str
+    license: str
     base: CardBase
     architecture: str
     parameters: int
@@ -53,6 +53,11 @@ class Card(BaseModel):
         None, description="does its wheel hold anything that Python could run? null: not known; clients look themselves"
     )
     score: float | None = Field(None, description="sum of reciprocal ranks; only where there was a query")
+
+    @computed_field(description="the former name of license", json_schema_extra={"deprecated": True}, repr=False)  # type: ignore[prop-decorator]
+    @property
+    def licence(self) -> str:
+        return self.license
 
 
 class Cards(BaseModel):
@@ -98,11 +103,16 @@ class Claimed(BaseModel):
     suite: str
     title: str
     metric: str
-    part: Literal["test"] = "test"
+    split: Literal["test"] = "test"
     value: float
     documents: int
     date: str
     harness: str
+
+    @computed_field(description="the former name of split", json_schema_extra={"deprecated": True}, repr=False)  # type: ignore[prop-decorator]
+    @property
+    def part(self) -> str:
+        return self.split
 
 
 class Measured(BaseModel):
@@ -113,17 +123,22 @@ class Measured(BaseModel):
     version: str
     suite: str
     metric: str
-    part: Literal["dev", "test"]
+    split: Literal["dev", "test"]
     value: float
     low: float | None
     high: float | None
     documents: int
-    promised: int = Field(description="documents that this part of the suite has")
+    promised: int = Field(description="documents that this split of the suite has")
     harness: str
     by: str = Field(description="the publisher who measured")
     own: bool
     created: datetime.datetime
     evidence: str = Field(description="hex SHA-256 of /api/v1/evaluations/{id}/evidence")
+
+    @computed_field(description="the former name of split", json_schema_extra={"deprecated": True}, repr=False)  # type: ignore[prop-decorator]
+    @property
+    def part(self) -> str:
+        return self.split
 
 
 class Evaluations(BaseModel):
@@ -191,11 +206,11 @@ class Evidence(Taken):
 
 
 class NewEvaluation(Taken):
-    """A measurement of this version."""
+    """A measurement of this version. ``split`` may be sent under its former name ``part``."""
 
     suite: str
     metric: str
-    part: Literal["dev", "test"]
+    split: Literal["dev", "test"] = Field(validation_alias=AliasChoices("split", "part"))
     value: Finite
     low: Finite | None = None
     high: Finite | None = None

@@ -65,7 +65,8 @@ def _reading(routes: APIRouter, service: Service, index: Index) -> None:
         q: Annotated[str, Query(max_length=1000, description="words, or what is meant")] = "",
         domain: Text = None,
         language: Annotated[str | None, Query(max_length=40, description="BCP 47; en finds en-GB too")] = None,
-        licence: Annotated[str | None, Query(max_length=200, description="SPDX")] = None,
+        license: Annotated[str | None, Query(max_length=200, description="SPDX")] = None,
+        licence: Annotated[str | None, Query(max_length=200, deprecated=True, description="as license")] = None,
         base: Annotated[str | None, Query(max_length=300, description="name or digest of the base")] = None,
         publisher: Text = None,
         size: Annotated[str | None, Query(max_length=40, description="parameters: <200M, >=1B, 1B-7B, 135M")] = None,
@@ -75,7 +76,7 @@ def _reading(routes: APIRouter, service: Service, index: Index) -> None:
     ) -> Response:
         """Current experts: by words and by meaning with ``q``, else the newest first."""
         sizes = size_range(size) if size else None
-        query = SearchQuery(q, domain, language, licence, base, publisher, sizes, sort, limit, offset)
+        query = SearchQuery(q, domain, language, license or licence, base, publisher, sizes, sort, limit, offset)
         return _json(find.find(service, query))
 
     @routes.get("/index.json", response_model=models.StaticIndex)

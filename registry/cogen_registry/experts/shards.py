@@ -20,7 +20,7 @@ import numpy as np
 
 from cogen_registry.database import feed
 from cogen_registry.errors import Refused, missing
-from cogen_registry.experts.index_file import SCHEMA, SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
+from cogen_registry.experts.index_file import SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
 from cogen_registry.news import tags_of
 from cogen_registry.search.index import search_of
 
@@ -39,6 +39,8 @@ _PATIENCE = 1.0
 _FIRST = 30.0
 #: Between two shards of the very first writing: others want to be answered meanwhile.
 _PAUSE = 0.002
+#: Of ``state.json``, and of what stands in the cards: shards of another one are written again.
+_STATE = 3
 _NUMBERS = {name: number for number, name in enumerate(SHARDS)}
 
 
@@ -215,7 +217,7 @@ class Index:
     def _note(self, serial: int) -> None:
         """What a restart begins with. It may be older than the files: then some are written again."""
         said = {
-            "schema": SCHEMA,
+            "schema": _STATE,
             "title": self.service.settings.title,
             "serial": serial,
             "shards": [astuple(one) for one in self._shards.values()],
@@ -241,7 +243,7 @@ def _noted(path: Path, title: str) -> tuple[int, list[Shard]]:
     """(state, shards) that an earlier run noted; nothing where it was another program's or is damaged."""
     try:
         said = json.loads(path.read_text())
-        if (said["schema"], said["title"]) == (SCHEMA, title):
+        if (said["schema"], said["title"]) == (_STATE, title):
             return int(said["serial"]), [Shard(*one) for one in said["shards"]]
     except (OSError, ValueError, KeyError, TypeError):
         pass

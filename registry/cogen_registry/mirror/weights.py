@@ -12,6 +12,7 @@ Commits that a branch or a tag names, or that a released expert pins, are there;
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from sqlalchemy import select
 
@@ -69,7 +70,7 @@ def _repository(service: Service, session: Session, tree: Tree, repository: Repo
                     [*name, "resolve", revision, *entry.path.split("/")],
                     sha256,
                     entry.size,
-                    lambda sha256=sha256: service.blobs.read(sha256),  # type: ignore[misc]
+                    partial(service.blobs.read, sha256),
                 )
             tree.json([*api, "tree", revision], listed)
             tree.json([*api, "revision", revision], info)

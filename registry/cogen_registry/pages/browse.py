@@ -38,7 +38,7 @@ class BrowseQuery:
     q: str = ""
     domain: str = ""
     language: str = ""
-    licence: str = ""
+    license: str = ""
     base: str = ""
     publisher: str = ""
     size: str = ""
@@ -52,6 +52,7 @@ class BrowseQuery:
         :raises Refused: 400
         """
         said = {name: " ".join(query.get(name, "").split()) for name in asdict(cls()) if name != "page"}
+        said["license"] = said["license"] or " ".join(query.get("licence", "").split())  # links of before
         for name, value in said.items():
             if len(value) > _LONGEST.get(name, 300):
                 raise Refused(400, f"{name} is longer than {_LONGEST.get(name, 300)} characters", hint="shorten it")
@@ -79,7 +80,7 @@ class BrowseQuery:
             self.q,
             self.domain or None,
             self.language or None,
-            self.licence or None,
+            self.license or None,
             self.base or None,
             self.publisher or None,
             size_range(self.size) if self.size else None,
@@ -145,7 +146,7 @@ def filters(service: Service, query: BrowseQuery) -> list[tuple[str, str, list[t
     """(field, label, [(value, experts that have it)]); what was asked for is always among the values."""
     facets = search_of(service).facets()
     found = []
-    for field, label in (("domain", "Domain"), ("language", "Language"), ("licence", "Licence"), ("base", "Base")):
+    for field, label in (("domain", "Domain"), ("language", "Language"), ("license", "License"), ("base", "Base")):
         named = [pair for pair in facets[field] if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", pair[0])]
         values: list[tuple[str, int | None]] = list(named[:_OFFERED])
         asked = getattr(query, field).lower()

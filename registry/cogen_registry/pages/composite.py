@@ -38,7 +38,7 @@ class ExpertRow:
     publisher: str
     key: str | None
     registry: str | None
-    licence: str
+    license: str
     derivatives: str
     weight: float | None
     digest: str
@@ -89,7 +89,7 @@ def parts(lock: dict[str, Any], known: dict[str, models.CompositeExpert]) -> lis
                 publisher=source.get("publisher") or one["publisher"],
                 key=source.get("key"),
                 registry=source.get("registry"),
-                licence=one["license"],
+                license=one["license"],
                 derivatives=one["derivatives"],
                 weight=one.get("weight"),
                 digest=one["weights_digest"],

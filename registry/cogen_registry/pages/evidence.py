@@ -50,12 +50,12 @@ class SuiteEvidence:
 
 
 def blocks(spec: dict[str, Any], found: Evaluations) -> list[SuiteEvidence]:
-    """One a suite, in the manifest's order; its test part first, then the newest measurement."""
+    """One a suite, in the manifest's order; its test split first, then the newest measurement."""
     claims = {claim.suite: claim for claim in found.claims}
     made = []
     for suite in spec["suites"]:
         claim = claims.get(suite["id"])
-        mine = sorted((one for one in found.measured if one.suite == suite["id"]), key=lambda one: one.part != "test")
+        mine = sorted((one for one in found.measured if one.suite == suite["id"]), key=lambda one: one.split != "test")
         axis = _axis(claim, mine)
         lines = tuple(_line(one, claim, axis) for one in mine)
         made.append(SuiteEvidence(suite["id"], suite["title"], suite["metric"], suite, claim, lines))
@@ -67,17 +67,17 @@ def _line(one: Measured, claim: Claimed | None, axis: tuple[float, float] | None
     mark = None
     if axis is not None:
         low, high = (None if end is None else _place(end, axis) for end in (one.low, one.high))
-        claimed = _place(claim.value, axis) if claim is not None and one.part == "test" else None
+        claimed = _place(claim.value, axis) if claim is not None and one.split == "test" else None
         mark = Mark(_place(one.value, axis), low, high, claimed)
     return Line(one, difference, verdict, tone, mark)
 
 
 def compare(one: Measured, claim: Claimed | None) -> tuple[str, str, str]:
-    """(difference to the claim, what that means, tone). A claim is of the test part and its own metric."""
+    """(difference to the claim, what that means, tone). A claim is of the test split and its own metric."""
     if claim is None:
         return "", "no claim to compare with", "none"
-    if one.part != claim.part:
-        return "", "another part than the claim", "none"
+    if one.split != claim.split:
+        return "", "another split than the claim", "none"
     share = one.metric in SHARES
     gap = one.value - claim.value
     if share:

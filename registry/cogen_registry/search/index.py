@@ -42,7 +42,7 @@ class Query:
     q: str = ""
     domain: str | None = None
     language: str | None = None
-    licence: str | None = None
+    license: str | None = None
     base: str | None = None
     publisher: str | None = None
     size: tuple[float, float] | None = None

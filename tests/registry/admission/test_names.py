@@ -13,11 +13,11 @@ from support.shelf import open_service, put, token
 
 from cogen.wheels.errors import WheelError
 from cogen.wheels.names import check_package, package_of
+from cogen_registry.admission.looks import look
 from cogen_registry.admission.names import (
     _look_of,
     claim_expert,
     claim_project,
-    look,
     project_name,
 )
 from cogen_registry.database.tables import Project, Publisher

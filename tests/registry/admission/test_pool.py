@@ -155,7 +155,7 @@ def test_what_a_worker_says_of_a_wheel_is_checked(tmp_path: Path) -> None:
     right = wire.of_wheel(check_wheel(path, path.name, LIMITS))
     assert wire.to_wheel(json.loads(json.dumps(right))) == check_wheel(path, path.name, LIMITS)
     spec = json.loads(right["experts"]["specs"][0])
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"version": {"version": "x"}},
         {"version": "1.0"},
         {"metadata": {"bytes": "!"}},
@@ -165,7 +165,8 @@ def test_what_a_worker_says_of_a_wheel_is_checked(tmp_path: Path) -> None:
         {"experts": {"specs": ["{}"]}},
         {"experts": []},
         {"experts": {"specs": [json.dumps(spec | {"id": "../x"})]}},
-    ):
+    )
+    for change in changes:
         with pytest.raises(wire.Garbled):
             wire.to_wheel(right | change)
 

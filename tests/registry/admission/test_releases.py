@@ -61,7 +61,7 @@ def test_a_wheel_becomes_a_release(service: Service, publisher: Publishers, uplo
         metadata = b"".join(service.blobs.read(row.metadata_sha256))
         assert metadata.startswith(b"Metadata-Version: 2.4\nName: cogen-plugin-power\n")
         (expert,) = row.experts
-        assert (expert.expert, expert.current, expert.publisher, expert.licence) == (
+        assert (expert.expert, expert.current, expert.publisher, expert.license) == (
             "power",
             True,
             "team",
@@ -280,7 +280,8 @@ def test_a_failed_transaction_leaves_no_blob(
     """The disk is full, say, when the second of two blobs is kept."""
     from cogen_registry.blobs.disk import StagedBlob
 
-    keep, kept = StagedBlob.keep, []
+    keep = StagedBlob.keep
+    kept: list[str] = []
 
     def full(self: StagedBlob) -> str:
         if kept:

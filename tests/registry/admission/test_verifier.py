@@ -194,7 +194,12 @@ def test_each_source_is_fetched_once_a_look(
 ) -> None:
     service.settings = Settings(root=service.settings.root, embedder="none")
     asked: list[Pin] = []
-    monkeypatch.setattr(verifying, "elsewhere", lambda pin: asked.append(pin) or "nothing there")
+
+    def elsewhere(pin: Pin) -> str:
+        asked.append(pin)
+        return "nothing there"
+
+    monkeypatch.setattr(verifying, "elsewhere", elsewhere)
     for version in ("1.0", "2.0", "3.0"):
         upload(publisher(), build(tmp_path, version=version, **base(f"hf://far/away@{OID}", "sha256:" + "2" * 64)))
     Verifier(service).look()

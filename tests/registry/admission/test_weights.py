@@ -7,6 +7,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -18,7 +19,7 @@ from cogen_registry.errors import Refused
 
 
 class Evil:
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("true",)
 
 
@@ -110,10 +111,10 @@ def test_archives_and_arrays_in_disguise_are_refused(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
     with (tmp_path / "n").open("wb") as file:
         numpy.save(file, numpy.array([Evil()], dtype=object), allow_pickle=True)
-    for file, what in ((tmp_path / "z", "a zip archive"), (tmp_path / "n", "a NumPy file")):
+    for path, what in ((tmp_path / "z", "a zip archive"), (tmp_path / "n", "a NumPy file")):
         for name in ("model.safetensors", "tokenizer.model", "a.json"):
             with pytest.raises(Refused, match=f"is {what}"):
-                check_weight_file(str(file), name)
+                check_weight_file(str(path), name)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ CODE = "cogen_plugin_power"
 
 
 class Evil:
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         import os
 
         return os.system, ("true",)

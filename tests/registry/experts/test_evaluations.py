@@ -25,7 +25,7 @@ def body(**changes: Any) -> dict[str, Any]:
     return {
         "suite": "heldout",
         "metric": "bits_per_byte",
-        "part": "test",
+        "split": "test",
         "value": VALUE,
         "low": VALUE - 0.1,
         "high": VALUE + 0.1,
@@ -56,6 +56,7 @@ def test_claims_and_measurements_are_kept_apart(client: TestClient, service: Ser
             "suite": "heldout",
             "title": "Held-out text",
             "metric": "bits_per_byte",
+            "split": "test",
             "part": "test",
             "value": 1.5,
             "documents": 30,
@@ -86,6 +87,17 @@ def test_evidence_can_be_read_and_gives_the_value(client: TestClient, service: S
 
 
 @pytest.mark.usefixtures("claimed")
+def test_the_former_name_of_split(client: TestClient, service: Service) -> None:
+    """Clients of before send and read ``part``; it is the same measurement with the same evidence."""
+    headers, new = token(service), body()
+    former = {"part" if name == "split" else name: value for name, value in new.items()}
+    first, second = (client.post(PATH, json=sent, headers=headers) for sent in (former, new))
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json() == second.json()
+    assert (first.json()["split"], first.json()["part"]) == ("test", "test")
+
+
+@pytest.mark.usefixtures("claimed")
 def test_the_same_again_is_the_same(client: TestClient, service: Service) -> None:
     headers = token(service)
     first = client.post(PATH, json=body(), headers=headers)
@@ -101,12 +113,12 @@ def test_the_same_again_is_the_same(client: TestClient, service: Service) -> Non
     [
         ({"suite": "other"}, "no suite"),
         ({"metric": "acc"}, "not measured in"),
-        ({"part": "train"}, "part"),
+        ({"split": "train"}, "split"),
         ({"value": VALUE * 1.001}, "the evidence gives"),
         ({"value": "nan"}, "value"),
         ({"documents": 29}, "evidence of 30"),
         ({"documents": 31, "evidence": {"per_document": [*FIGURES, [1, 1]]}}, "31 documents"),
-        ({"part": "dev"}, "dev part has 10"),
+        ({"split": "dev"}, "dev split has 10"),
         ({"low": None}, "in order"),
         ({"low": VALUE + 0.01}, "in order"),
         ({"evidence": {"per_document": [[-1.0, 1.0]]}, "documents": 1, "value": -1.0}, "can't have"),

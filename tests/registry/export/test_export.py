@@ -24,6 +24,7 @@ from support.stock import keep, stock
 from cogen_registry.app import create_app
 from cogen_registry.cli import main
 from cogen_registry.export import export
+from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
 
@@ -87,7 +88,7 @@ def test_no_secrets_leak(settings: Settings, mirror: Path) -> None:
             assert not [digest for digest in digests if digest in data]
 
 
-def open_service_at(settings: Settings) -> object:
+def open_service_at(settings: Settings) -> Service:
     from cogen_registry.readonly import open_readonly
 
     with open_readonly(settings) as service:

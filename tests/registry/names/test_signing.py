@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import delete, func, select, update
 from support import shelf
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from cogen.trust import new_key, prove_possession
 from cogen_registry.cli import main
@@ -43,17 +43,21 @@ def test_all_of_it_holds_by_the_root(client: TestClient, service: Service) -> No
     shelf.put(service, "power")
     root: Metadata[Root] = Metadata.from_bytes(client.get("/tuf/1.root.json").content)
     root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
-    timestamp = Metadata.from_bytes(client.get("/tuf/timestamp.json").content)
-    snapshot = Metadata.from_bytes(client.get(f"/tuf/{timestamp.signed.snapshot_meta.version}.snapshot.json").content)
+    timestamp: Metadata[Timestamp] = Metadata.from_bytes(client.get("/tuf/timestamp.json").content)
+    newest = timestamp.signed.snapshot_meta.version
+    snapshot: Metadata[Snapshot] = Metadata.from_bytes(client.get(f"/tuf/{newest}.snapshot.json").content)
     named = {name: meta.version for name, meta in snapshot.signed.meta.items()}
-    targets = Metadata.from_bytes(client.get(f"/tuf/{named['targets.json']}.targets.json").content)
-    for role, document in (("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)):
-        root.signed.verify_delegate(role, document.signed_bytes, document.signatures)
+    targets: Metadata[Targets] = Metadata.from_bytes(client.get(f"/tuf/{named['targets.json']}.targets.json").content)
+    signed: dict[str, Metadata[Any]] = {"timestamp": timestamp, "snapshot": snapshot, "targets": targets}
+    for role, of_role in signed.items():
+        root.signed.verify_delegate(role, of_role.signed_bytes, of_role.signatures)
+    assert targets.signed.delegations is not None
     bins = targets.signed.delegations.succinct_roles
+    assert bins is not None
     assert set(named) == {"targets.json", *(f"{bin}.json" for bin in bins.get_roles())}
     files = {}
     for bin in bins.get_roles():
-        document = Metadata.from_bytes(client.get(f"/tuf/{named[f'{bin}.json']}.{bin}.json").content)
+        document: Metadata[Targets] = Metadata.from_bytes(client.get(f"/tuf/{named[f'{bin}.json']}.{bin}.json").content)
         targets.signed.verify_delegate(bin, document.signed_bytes, document.signatures)
         for path, target in document.signed.targets.items():
             assert bins.get_role_for_target(path) == bin

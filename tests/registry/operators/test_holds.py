@@ -25,7 +25,7 @@ def measured(service: Service, row: int) -> int:
             publisher_id=publisher,
             suite="heldout",
             metric="bits_per_byte",
-            part="test",
+            split="test",
             value=1.0,
             documents=1,
             harness="ours",

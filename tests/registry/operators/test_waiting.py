@@ -55,7 +55,7 @@ def evaluation() -> models.NewEvaluation:
     return models.NewEvaluation(
         suite="heldout",
         metric="bits_per_byte",
-        part="test",
+        split="test",
         value=1.0,
         documents=30,
         harness="lm_eval 0.4.9",

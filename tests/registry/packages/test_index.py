@@ -19,7 +19,7 @@ from cogen_registry.service import Service
 Post = Callable[..., Any]
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
-QUARANTINED = {"base": {"source": "pypi://far-away==1/x", "file_digest": "sha256:" + "0" * 64}}
+QUARANTINED: dict[str, Any] = {"base": {"source": "pypi://far-away==1/x", "file_digest": "sha256:" + "0" * 64}}
 PAGE = "/simple/cogen-plugin-power/"
 
 

@@ -27,7 +27,7 @@ def measured(value: float, low: float | None, high: float | None, **changes: Any
         "version": "1",
         "suite": "s",
         "metric": "bits_per_byte",
-        "part": "test",
+        "split": "test",
         "value": value,
         "low": low,
         "high": high,
@@ -62,13 +62,13 @@ def test_a_verdict_is_about_the_interval(
 
 
 def test_another_part_is_not_compared() -> None:
-    assert evidence.compare(measured(2.0, 1.9, 2.1, part="dev"), CLAIM) == ("", "another part than the claim", "none")
+    assert evidence.compare(measured(2.0, 1.9, 2.1, split="dev"), CLAIM) == ("", "another split than the claim", "none")
     assert evidence.compare(measured(2.0, 1.9, 2.1), None)[1] == "no claim to compare with"
 
 
 def test_marks_lie_on_one_axis_in_the_order_of_their_values() -> None:
     spec = {"suites": [{"id": "s", "title": "S", "metric": "bits_per_byte"}]}
-    lines = [measured(1.1, 1.05, 1.2), measured(0.9, 0.8, 1.0), measured(3.0, 2.9, 3.1, part="dev")]
+    lines = [measured(1.1, 1.05, 1.2), measured(0.9, 0.8, 1.0), measured(3.0, 2.9, 3.1, split="dev")]
     (block,) = evidence.blocks(spec, models.Evaluations(claims=[CLAIM], measured=lines))
     marks = [line.mark for line in block.lines]
     assert [mark.claim is None for mark in marks if mark] == [False, False, True]
@@ -94,7 +94,7 @@ def detail(composites: int = 0, relation: str = "ffn") -> models.Detail:
         "publisher": "t",
         "domains": [],
         "languages": [],
-        "licence": "MIT",
+        "license": "MIT",
         "base": {"name": "Base", "digest": "sha256:0"},
         "architecture": "a",
         "parameters": 10,

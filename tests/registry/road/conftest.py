@@ -71,7 +71,7 @@ class Machine:
 
     def cogen(self, *arguments: str, **environment: str) -> Any:
         """What `cogen … --json` says."""
-        return json.loads(self.run(self.python, "-m", "cogen", *arguments, "--json", **environment))
+        return json.loads(self.run(self.python, "-m", "cogen", *arguments, "--json", check=True, **environment))
 
 
 #: Makes a machine by name.

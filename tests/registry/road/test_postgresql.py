@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import requests
 from sqlalchemy import select
 from support import postgres, wheels, xet
-from support.hub import file, lfs, sha256, tensors
+from support.hub import Hub, file, lfs, sha256, tensors
 from support.served import Served, serving
 
 from cogen_registry.database.sessions import Sessions, connect
@@ -158,18 +159,30 @@ def test_writers_at_once(on_postgres: Served) -> None:
     assert on_postgres.command("check").endswith("all whole\n")
 
 
+def _create(hub: Hub, name: str, number: int) -> requests.Response:
+    return hub.send("POST", "/api/repos/create", json={"name": name})
+
+
+def _tag(hub: Hub, repo: str, number: int) -> requests.Response:
+    return hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "v1"})
+
+
+def _put(hub: Hub, url: str, data: bytes, number: int) -> requests.Response:
+    return hub.put(url, data)
+
+
 def test_the_same_at_the_same_moment(on_postgres: Served, tmp_path: Path) -> None:
     """One of them makes it, the others hear that it is there; nobody hears of an error in the service."""
     hub, key = on_postgres.hub("twice"), tensors(5, 100)
     for round in range(5):
-        created = at_once(lambda number, round=round: hub.send("POST", "/api/repos/create", json={"name": f"m{round}"}))
+        created = at_once(partial(_create, hub, f"m{round}"))
         assert sorted(created) == [200] + [409] * 7
         repo = f"twice/m{round}"
         hub.committed(repo, file("a.json", "{}"))
-        tagged = at_once(lambda number, repo=repo: hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "v1"}))
+        tagged = at_once(partial(_tag, hub, repo))
         assert sorted(tagged) == [200] + [409] * 7
         url = hub.place(repo, key)
-        assert at_once(lambda number, url=url: hub.put(url, key)) == [200] * 8
+        assert at_once(partial(_put, hub, url, key)) == [200] * 8
     claimed = wheels.build(tmp_path, "claimed")
     for number in range(8):
         on_postgres.token(f"claims-{number}")

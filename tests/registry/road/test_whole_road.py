@@ -36,7 +36,7 @@ def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
     assert list((served.root / "xet").glob("*/known/*"))  # so it was Xet that brought them
 
     # -- wheels by unmodified twine and uv, unsigned
-    pinned = {"source": "hf://bare/tide", "revision": revision_of(served, "bare/tide")}
+    pinned: dict[str, Any] = {"source": "hf://bare/tide", "revision": revision_of(served, "bare/tide")}
     wheels = {}
     for version in ("1.0", "1.1"):
         tree = adapter_tree(bare.home / version, "tide", version, base=base, title="Tides and harbours", **pinned)

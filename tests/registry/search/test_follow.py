@@ -28,7 +28,7 @@ from cogen_registry.service import Service
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo")
 DOMAINS = ("energy", "law", "medicine")
 LANGUAGES = ("en", "en-GB", "de")
-LICENCES = ("Apache-2.0", "MIT", "MIT OR Apache-2.0")
+LICENSES = ("Apache-2.0", "MIT", "MIT OR Apache-2.0")
 QUERIES = [
     Query(q=q, sort=sort, **filters)
     for q in ("", "energy", "shared words")
@@ -37,7 +37,7 @@ QUERIES = [
         {},
         {"domain": "energy"},
         {"language": "en"},
-        {"licence": "mit"},
+        {"license": "mit"},
         {"publisher": "team-1"},
         {"size": (0.0, 500.0)},
         {"domain": "law", "language": "de"},
@@ -71,7 +71,7 @@ def step(service: Service, what: str, number: int, how: int) -> None:
             parameters=draw.randrange(1, 1000),
             domains=draw.sample(DOMAINS, draw.randint(1, 2)),
             languages=draw.sample(LANGUAGES, 2),
-            license=draw.choice(LICENCES),
+            license=draw.choice(LICENSES),
             title=f"Shared words {how % 3}",
         )
         return

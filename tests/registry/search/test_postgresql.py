@@ -75,7 +75,7 @@ def test_words_and_filters(client: TestClient) -> None:
     assert found(client, sort="name") == ["alloys", "clinic", "grids"]
     assert found(client, domain="medicine") == ["clinic"]
     assert found(client, language="en", sort="name") == ["clinic", "grids"]
-    assert found(client, licence="mit") == ["grids"]
+    assert found(client, license="mit") == ["grids"]
     assert found(client, size=">1B") == ["grids"]
     assert found(client, base="A base", sort="smallest") == ["alloys", "clinic", "grids"]
     assert found(client, q="tumour", domain="energy") == []

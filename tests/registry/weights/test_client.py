@@ -267,7 +267,8 @@ def cutting(url: str, after: int) -> Iterator[tuple[str, list[bytes]]]:
                 client, _ = listening.accept()
             except OSError:
                 break
-            upstream, state = socket.create_connection((host, int(port))), {}
+            upstream = socket.create_connection((host, int(port)))
+            state: dict[str, Any] = {}
             for source, target, back in ((client, upstream, False), (upstream, client, True)):
                 pumps.append(threading.Thread(target=pump, args=(source, target, state, back), daemon=True))
                 pumps[-1].start()

@@ -61,7 +61,9 @@ def test_a_tree_names_small_files_as_git_does_and_large_ones_as_lfs_does(hub: Hu
 
 
 def test_pages_of_a_tree_follow_their_link(hub: Hub, repo: str) -> None:
-    url, found, pages = f"{hub.url}/api/models/{repo}/tree/main?recursive=true&limit=2", [], 0
+    url: str | None = f"{hub.url}/api/models/{repo}/tree/main?recursive=true&limit=2"
+    found: list[str] = []
+    pages = 0
     while url:
         answer = hub.send("GET", url)
         found += [item["path"] for item in answer.json()]

@@ -21,7 +21,7 @@ class Evaluation(Base):
     publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
     suite: Mapped[str] = mapped_column(String(64))
     metric: Mapped[str] = mapped_column(String(40))
-    part: Mapped[str] = mapped_column(String(10))
+    split: Mapped[str] = mapped_column("part", String(10))  # the column of the first version
     value: Mapped[float]
     low: Mapped[float | None]
     high: Mapped[float | None]

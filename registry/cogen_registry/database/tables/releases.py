@@ -74,7 +74,7 @@ class Expert(Base):
     title: Mapped[str] = mapped_column(String(300))
     summary: Mapped[str] = mapped_column(String(300))
     publisher: Mapped[str] = mapped_column(String(64), index=True)
-    licence: Mapped[str] = mapped_column(String(200), index=True)
+    license: Mapped[str] = mapped_column("licence", String(200), index=True)  # the column of the first version
     architecture: Mapped[str] = mapped_column(String(100))
     relation: Mapped[str] = mapped_column(String(20))
     parameters: Mapped[int] = mapped_column(BigInteger)
