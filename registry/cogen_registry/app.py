@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(IntegrityError)
     def beaten(request: Request, error: IntegrityError) -> Response:
         # On a database where writers don't wait for each other; whoever could go on does so itself.
-        return refusal(service, request, 409, "somebody did the same at the same moment", "try again", {})
+        return refusal(service, request, 409, "conflict with a simultaneous request", "try again", {})
 
     def failed(request: Request, error: Exception) -> Response:
         found = failure(error)
@@ -87,11 +87,11 @@ def create_app(settings: Settings) -> FastAPI:
     def malformed(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return refusal(service, request, 422, f"{place}: {first['msg']}", "/docs says what is expected")
+        return refusal(service, request, 422, f"{place}: {first['msg']}", "see /docs for what is expected")
 
     @app.exception_handler(HTTPException)
     def unknown(request: Request, error: HTTPException) -> Response:
-        message, hint = str(error.detail), "/docs says what can be asked"
+        message, hint = str(error.detail), "see /docs for the available paths"
         if error.status_code == 404:
             message, hint = "there is no such page", "the start page / leads to all; /docs lists what programs can ask"
         return refusal(service, request, error.status_code, message, hint, error.headers)

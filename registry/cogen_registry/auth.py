@@ -51,7 +51,7 @@ def checked_scopes(wanted: list[str]) -> list[str]:
     """
     every = ", ".join((*SCOPES, "packages:PROJECT"))
     if not wanted:
-        raise Refused(400, "a token has scopes, and none was chosen", hint=f"--scope one of {every}; or --scope all")
+        raise Refused(400, "no scope was given for the token", hint=f"--scope one of {every}; or --scope all")
     if "all" in wanted:
         return list(SCOPES)
     found = []
@@ -150,7 +150,7 @@ def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request]
         if principal is None:
             raise Refused(
                 401,
-                "this needs a token",
+                "authentication required",
                 hint="run `cogen login`, or send it as password of the user __token__",
                 headers={"WWW-Authenticate": 'Basic realm="cogen-registry"'},
             )
@@ -165,7 +165,7 @@ def _unknown() -> Refused:
     # The Hub's client takes a bare 401 for a repository that is not there, unless it reads this.
     return Refused(
         401,
-        "this token is not known, or no longer",
+        "unknown or expired token",
         hint="ask the registry's operator for a new one",
         headers={"X-Error-Message": "Invalid credentials in Authorization header"},
     )

@@ -1,4 +1,4 @@
-"""`cogen-registry`: serve, and what an operator does beside it."""
+"""Run and administer a registry of experts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
 #: Days that a token is good for, unless somebody says otherwise.
 _DAYS = 90.0
-publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Teams that may publish here.")
-tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets that teams upload with.")
+publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Publishers: teams that may publish here.")
+tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API tokens of publishers.")
 app.add_typer(publishers, name="publisher")
 app.add_typer(tokens, name="token")
 cli_metadata.register(app)
@@ -61,17 +61,20 @@ def _say(message: str, hint: str | None) -> int:
 def serve(
     root: Root,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one; it is printed.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one, which is printed.")] = 8000,
     database: Database = None,
-    blobs: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of files.")] = None,
-    url: Annotated[str | None, typer.Option(help="As clients see this service, behind a proxy.")] = None,
-    title: Annotated[str | None, typer.Option(help='Shown on the pages; default: "CoGen registry".')] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help='Source of the model for search by meaning; "none": without.')
+    blobs: Annotated[
+        str | None, typer.Option(help="Object store for blobs (s3://bucket/prefix); default: files in ROOT.")
     ] = None,
-    settings: Annotated[Path | None, typer.Option(help="A TOML file of Settings; options win over it.")] = None,
+    url: Annotated[str | None, typer.Option(help="Public URL of this service, where it is behind a proxy.")] = None,
+    title: Annotated[str | None, typer.Option(help='Title of the pages; default: "CoGen registry".')] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help='Embedding model for semantic search: a source URI or a folder; "none" disables it.'),
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with settings; options take precedence.")] = None,
 ) -> None:
-    """Serve until interrupted."""
+    """Run the service until it is interrupted."""
     import socket
 
     import uvicorn
@@ -138,18 +141,18 @@ def chosen_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
 
 @app.command("export")
 def export_(
-    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or a mirror to bring up to date.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an existing mirror to update.")],
     root: Root,
-    url: Annotated[str | None, typer.Option(help="Where it will be served: for the commands on the pages.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of the mirror, for the commands shown on its pages.")] = None,
     title: Annotated[str, typer.Option(help="Shown on the pages.")] = "CoGen registry",
     contact: Annotated[
-        str | None, typer.Option(help="Where readers report what is wrong: mailto:… or a URL; without, no link.")
+        str | None, typer.Option(help="Contact for reports: mailto:… or a URL; default: no link.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Copy everything, also what seems unchanged.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Copy all files, also those that look unchanged.")] = False,
     database: Database = None,
-    blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
+    blobs: Annotated[str | None, typer.Option(help="Object store, as for serve: s3://bucket/prefix.")] = None,
 ) -> None:
-    """Write a mirror that any web server or object store can host; the service may go on meanwhile."""
+    """Export a static mirror for any web server or object store; the service may keep running."""
     from cogen_registry.export import export
 
     settings = chosen_settings(
@@ -168,11 +171,11 @@ def export_(
 @app.command("check")
 def check_(
     root: Root,
-    quick: Annotated[bool, typer.Option("--quick", help="Look at sizes of blobs, not at their bytes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check the sizes of blobs, not their contents.")] = False,
     database: Database = None,
-    blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
+    blobs: Annotated[str | None, typer.Option(help="Object store, as for serve: s3://bucket/prefix.")] = None,
 ) -> None:
-    """Read every blob and every row, and print what is damaged, one line each; the exit code is 1 then."""
+    """Verify every blob and every row; print one line for each damaged one and exit with code 1."""
     from cogen_registry.check import check
     from cogen_registry.readonly import open_readonly
 
@@ -241,7 +244,7 @@ def publisher_add(
     ] = None,
     database: Database = None,
 ) -> None:
-    """Let a team publish."""
+    """Add a publisher."""
     from sqlalchemy import select
 
     from cogen_registry.admission.names import RESERVED
@@ -272,7 +275,7 @@ def publisher_add(
 
 @publishers.command("list")
 def publisher_list(root: Root, database: Database = None) -> None:
-    """Name, bytes that are stored, limits of its own, full name."""
+    """List publishers: name, bytes stored, own limits, full name."""
     from cogen_registry.overview import publishers
 
     _show(root, database, publishers)
@@ -285,7 +288,7 @@ def publisher_set(
     limit: Annotated[list[str], typer.Option(help="FIELD=BYTES, such as wheel=50000000.")],
     database: Database = None,
 ) -> None:
-    """Give a team limits of its own."""
+    """Set limits for one publisher."""
     from cogen_registry.audit import log
     from cogen_registry.settings import Limits
 
@@ -315,7 +318,7 @@ def token_new(
     no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Valid until it is revoked.")] = False,
     database: Database = None,
 ) -> None:
-    """Print a new token on stdout; it can't be shown again."""
+    """Create a token and print it to stdout; it cannot be shown again."""
     from cogen_registry.auth import checked_scopes
 
     scopes = checked_scopes(scope or [])
@@ -347,7 +350,7 @@ def token_list(
     publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
     database: Database = None,
 ) -> None:
-    """Number, publisher, state, scopes, label and last use of every token."""
+    """List tokens: number, publisher, state, scopes, label, last use."""
     from cogen_registry.overview import tokens
 
     _show(root, database, lambda session: tokens(session, publisher))
@@ -359,7 +362,7 @@ def token_revoke(
     root: Root,
     database: Database = None,
 ) -> None:
-    """Make a token worthless at once."""
+    """Revoke a token immediately."""
     from cogen_registry.audit import log
     from cogen_registry.auth import digest
     from cogen_registry.database.tables import now
@@ -376,7 +379,7 @@ def token_revoke(
 
 @app.command("quarantine")
 def quarantine_(root: Root, database: Database = None) -> None:
-    """Releases that nobody sees yet: publisher, since when, and why."""
+    """List quarantined releases: publisher, since when, reason."""
     from cogen_registry.overview import quarantine
 
     _show(root, database, quarantine)

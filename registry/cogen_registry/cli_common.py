@@ -15,7 +15,7 @@ from cogen_registry.errors import Refused
 if TYPE_CHECKING:
     from cogen_registry.service import Service
 
-Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
+Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Data folder of the registry.")]
 Database = Annotated[
     str | None, typer.Option(envvar="COGEN_REGISTRY_DATABASE", help="URL, such as postgresql+psycopg://…")
 ]

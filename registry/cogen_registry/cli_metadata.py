@@ -15,7 +15,7 @@ from cogen_registry.errors import Refused, missing
 if TYPE_CHECKING:
     from cogen_registry.settings import Settings
 
-Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
+Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Data folder of the registry.")]
 Database = Annotated[
     str | None, typer.Option(envvar="COGEN_REGISTRY_DATABASE", help="URL, such as postgresql+psycopg://…")
 ]
@@ -23,7 +23,7 @@ Offline = Annotated[list[Path], typer.Option("--keys", help="Folder (or file) of
 Online = Annotated[Path | None, typer.Option("--online", help="Folder of the service's keys; default: ROOT/keys.")]
 _PASSWORD = "COGEN_REGISTRY_KEY_PASSWORD"
 
-keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys that publishers sign with.")
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Signing keys of publishers.")
 
 
 def register(app: typer.Typer) -> None:
@@ -62,13 +62,15 @@ def _check_signed(session: Any, root: Path) -> None:
 
 def init(
     root: Root,
-    root_keys: Annotated[int, typer.Option(min=1, max=20, help="How many keys the operator has.")] = 3,
-    threshold: Annotated[int, typer.Option(min=1, help="How many of them have to sign.")] = 2,
+    root_keys: Annotated[int, typer.Option(min=1, max=20, help="Number of the operator's root keys.")] = 3,
+    threshold: Annotated[int, typer.Option(min=1, help="Number of root keys that must sign.")] = 2,
     offline: Annotated[
         Path | None, typer.Option(help="New folder for the operator's keys; default: ROOT/offline.")
     ] = None,
     online: Online = None,
-    bins: Annotated[int, typer.Option(min=2, max=65536, help="Shares of projects: a power of two.")] = 1024,
+    bins: Annotated[
+        int, typer.Option(min=2, max=65536, help="Number of hash bins for projects: a power of two.")
+    ] = 1024,
     database: Database = None,
 ) -> None:
     """Make the keys of a new registry, or of one without, sign everything, and print the fingerprint of its root.
@@ -84,7 +86,7 @@ def init(
     if threshold > root_keys:
         raise Refused(400, f"{threshold} of {root_keys} keys can't sign", hint="--threshold is at most --root-keys")
     if bins & (bins - 1):
-        raise Refused(400, f"{bins} is no power of two", hint="1024 is right for 100,000 projects")
+        raise Refused(400, f"{bins} is not a power of two", hint="1024 is right for 100,000 projects")
     places = offline or root / "offline", online or root / "keys"
     with _opened(root, database) as sessions:
         with sessions.read() as session:
@@ -147,7 +149,7 @@ def sign(root: Root, online: Online = None, database: Database = None) -> None:
 
 
 def renew(root: Root, keys: Offline, online: Online = None, database: Database = None) -> None:
-    """Sign root and targets for another year."""
+    """Renew the signatures of root and targets for another year."""
     _renew(root, database, online, keys, "registry.renew")
     typer.echo("renewed root and targets for a year; take the keys offline again", err=True)
 
@@ -234,7 +236,7 @@ def key_revoke(
 
     name = fingerprint.lower()
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", name):
-        raise Refused(400, f"{fingerprint!r} is no fingerprint", hint="sha256: and 64 hex digits")
+        raise Refused(400, f"{fingerprint!r} is not a fingerprint", hint="sha256: and 64 hex digits")
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         key = session.scalar(select(Key).where(Key.fingerprint == name))
         owner = session.scalar(select(Publisher.name).where(Publisher.id == key.publisher_id)) if key else None

@@ -9,8 +9,10 @@ import typer
 from cogen_registry.cli_common import Database, Json, Reason, Root, opened, publisher_named, settle, show
 from cogen_registry.errors import Refused
 
-projects = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who owns a project, and where else it is.")
-names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Names that nobody may take, and exceptions.")
+projects = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Owners of projects, and their pages on other indexes."
+)
+names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prohibited names, and exceptions.")
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +29,10 @@ def project_transfer(
     reason: Reason = "",
     database: Database = None,
 ) -> None:
-    """Give a project to another team. What was published stays under the name and signature of who published it."""
+    """Transfer a project to another publisher.
+
+    What was published stays under the name and signature of its publisher.
+    """
     from cogen_registry.audit.log import operator
     from cogen_registry.names.chains import roots_of
     from cogen_registry.operators.transfer import transfer
@@ -79,7 +84,7 @@ def names_prohibit(
 
     said, why = checked_pattern(pattern), " ".join(reason.split())
     if not why:
-        raise Refused(400, "a prohibition has a reason", hint='--reason "…", one line')
+        raise Refused(400, "a prohibition needs a reason", hint='--reason "…", one line')
     with opened(root, database) as service, service.sessions.write() as session:
         session.merge(Prohibited(pattern=said, reason=why[:300]))
         log.record(session, log.operator(), "names.prohibit", said, reason=why[:300])
@@ -88,7 +93,7 @@ def names_prohibit(
 
 @names.command("allow")
 def names_allow(pattern: str, root: Root, database: Database = None) -> None:
-    """Take a prohibition back."""
+    """Remove a prohibition."""
     from cogen_registry.admission.rules import checked_pattern
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Prohibited

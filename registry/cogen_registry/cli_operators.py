@@ -12,7 +12,7 @@ Kind = Annotated[
     str, typer.Argument(metavar="KIND", help="release, expert, repository, publisher, composite, evaluation")
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME[==VERSION]")]
-Blobs = Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")]
+Blobs = Annotated[str | None, typer.Option(help="Object store, as for serve: s3://bucket/prefix.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +29,10 @@ def takedown(
     kind: Kind,
     name: Name,
     root: Root,
-    reason: Annotated[str, typer.Option(help="One line that everybody is told.")],
-    purge: Annotated[bool, typer.Option("--purge", help="Delete the bytes that nothing else names; for ever.")] = False,
+    reason: Annotated[str, typer.Option(help="Public reason, one line.")],
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Permanently delete the bytes that nothing else refers to.")
+    ] = False,
     legal_hold: Annotated[
         bool, typer.Option("--legal-hold", help="Keep the bytes: nobody may purge them until release-hold.")
     ] = False,
@@ -54,7 +56,7 @@ def takedown(
 
 
 def restore(kind: Kind, name: Name, root: Root, reason: Reason = "", database: Database = None) -> None:
-    """Show again what was taken down and not purged."""
+    """Restore something that was taken down and not purged."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.takedown import Subject
     from cogen_registry.operators.takedown import restore as restored
@@ -84,7 +86,7 @@ def takedowns(
     as_json: Json = False,
     database: Database = None,
 ) -> None:
-    """What is down: kind, name, state, since when, by whom, why."""
+    """List takedowns: kind, name, state, date, operator, reason."""
     from cogen_registry.operators.takedown import listed
 
     def rows() -> Any:
@@ -116,7 +118,7 @@ def _state(one: Any) -> str:
 
 def log_(
     root: Root,
-    publisher: Annotated[str | None, typer.Option(help="What this team's tokens did.")] = None,
+    publisher: Annotated[str | None, typer.Option(help="Only what this publisher's tokens did.")] = None,
     subject: Annotated[str | None, typer.Option(help="What was done to it, or to what begins with it.")] = None,
     since: Annotated[str | None, typer.Option(help="In UTC: 2026-01-31 or 2026-01-31T12:00.")] = None,
     as_json: Json = False,

@@ -9,7 +9,11 @@ import typer
 from cogen_registry.cli_common import Database, Json, Root, opened, show
 from cogen_registry.errors import Refused
 
-trusted = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build machines that publish without a secret.")
+trusted = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Trusted publishers: CI builds that publish without a long-lived token (OIDC).",
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -87,4 +87,4 @@ def export(
 def _check_apart(settings: Settings, target: Path) -> None:
     root, folder = settings.root.resolve(), target.resolve()
     if folder == root or root in folder.parents or folder in root.parents:
-        raise Refused(400, f"{target} and {settings.root} lie in each other", hint="export to a folder of its own")
+        raise Refused(400, f"{target} and {settings.root} contain each other", hint="export to a folder of its own")

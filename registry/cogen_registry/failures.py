@@ -44,7 +44,7 @@ def failure(error: BaseException) -> Refused | None:
 
 
 def full() -> Refused:
-    return Refused(507, "the registry's disk is full", hint="tell its operator; nothing of this was kept")
+    return Refused(507, "the registry's disk is full", hint="tell its operator; nothing of this request was stored")
 
 
 def unavailable(why: str) -> Refused:
@@ -52,7 +52,9 @@ def unavailable(why: str) -> Refused:
 
 
 def impossible() -> Refused:
-    return Refused(400, "the request holds a text or number that cannot be stored", hint="/docs says what is expected")
+    return Refused(
+        400, "the request holds a text or number that cannot be stored", hint="see /docs for what is expected"
+    )
 
 
 def _database(error: exc.StatementError) -> Refused | None:

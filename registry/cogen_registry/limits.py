@@ -79,7 +79,9 @@ class Guard:
 
         try:
             if self.proxied and self._busy[client] > self.limits.address:
-                raise Refused(429, "your address asks too much at once", hint="wait for answers", headers=_LATER)
+                raise Refused(
+                    429, "too many simultaneous requests from your address", hint="wait for answers", headers=_LATER
+                )
             await self._guarded(scope, receive, noted_send)
         except _Cut as cut:
             if not state["started"]:
@@ -104,7 +106,7 @@ class Guard:
         if not length.isdigit() or len(length) > 18 or int(length) > limit:
             raise Refused(413, f"the body is larger than {limit:,} bytes", hint=_LARGE)
         if "\0" in path or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
-            raise Refused(400, "the address holds a NUL", hint="/docs says what can be asked")
+            raise Refused(400, "the address holds a NUL", hint="see /docs for the available paths")
         counted = self._counted(receive, limit)
         if scope["method"] not in _READING:
             if path.startswith(_API):

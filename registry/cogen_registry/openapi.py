@@ -37,15 +37,15 @@ _READING = {
     410: "It was taken down, or deleted; the reason is said.",
     413: "It is too large.",
     416: "It has no such bytes.",
-    422: "A part of it is not what it should be.",
+    422: "Validation failed.",
     429: "Too much at once: wait for the seconds in Retry-After.",
     451: "It was taken down for legal reasons.",
     503: "Not now: wait for the seconds in Retry-After.",
 }
 _WRITING = _READING | {
     409: "Something else is there already.",
-    411: "It does not say how long it is.",
-    415: "It is not of a kind that is taken here.",
+    411: "Content-Length is missing.",
+    415: "Unsupported media type.",
     507: "The registry's disk is full.",
 }
 _METHODS = ("get", "head", "post", "put", "patch", "delete", "options")

@@ -19,7 +19,7 @@ from cogen_registry.settings import Settings
 def open_readonly(settings: Settings) -> Iterator[Service]:
     """:raises Refused: 404, there is no registry; 409, its database is of another version of this program."""
     if settings.database is None and not (settings.root / "registry.sqlite").is_file():
-        raise Refused(404, f"{settings.root} holds no registry", hint="--root is the folder that `serve` was given")
+        raise Refused(404, f"{settings.root} has no registry in it", hint="--root is the folder that `serve` was given")
     engine = connect(settings.database_url)
     try:
         _check_revision(engine)

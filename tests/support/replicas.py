@@ -152,7 +152,7 @@ class Crowd:
             if answer is not None:
                 if answer.status_code in good:
                     return answer
-                if answer.status_code != 409:  # "somebody did the same at the same moment": ourselves, before the kill
+                if answer.status_code != 409:  # "conflict with a simultaneous request": ourselves, before the kill
                     raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
             time.sleep(0.1)
 

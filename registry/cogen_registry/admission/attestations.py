@@ -81,7 +81,7 @@ def checked(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "attestations"
-        raise Refused(400, f"the attestations are not those of PEP 740: {where}: {first['msg']}", hint=_HINT) from None
+        raise Refused(400, f"the attestations are not valid (PEP 740): {where}: {first['msg']}", hint=_HINT) from None
     if not 0 < len(parsed) <= MOST:
         raise Refused(400, f"there are {len(parsed)} attestations, at most {MOST} may be", hint=_HINT)
     with service.sessions.read() as session:
@@ -176,7 +176,7 @@ def _verified(one: AttestationObject, signers: Mapping[tuple[str, str], Any]) ->
     try:
         bundle = Bundle.from_json(json.dumps(_bundle(one)))
     except Exception as error:  # noqa: BLE001 - the library fails in many ways over bytes of strangers
-        raise Refused(400, f"an attestation cannot be read: {_line(error)}", hint=_HINT) from None
+        raise Refused(400, f"an attestation cannot be parsed: {_line(error)}", hint=_HINT) from None
     for name, issuer in signers:
         try:
             kind, payload = Verifier(trusted_root=roots).verify_dsse(
@@ -186,7 +186,7 @@ def _verified(one: AttestationObject, signers: Mapping[tuple[str, str], Any]) ->
             problem = _line(error)
             continue
         except Exception as error:  # noqa: BLE001
-            raise Refused(400, f"an attestation does not hold: {_line(error)}", hint=_HINT) from None
+            raise Refused(400, f"attestation verification failed: {_line(error)}", hint=_HINT) from None
         if kind == _TYPE:
             return _statement(payload), (name, issuer)
         problem = f"it is of the kind {kind!r}"[:100]
@@ -228,7 +228,7 @@ def _check_statement(said: dict[str, Any], sha256: str, filename: str) -> str:
     wanted = [{"name": filename, "digest": {"sha256": sha256}}]
     kind = said.get("predicateType")
     if said.get("_type") != _STATEMENT or kind not in PREDICATES:
-        raise Refused(400, f"an attestation is of a kind that is not taken: {str(kind)[:100]!r}", hint=_HINT)
+        raise Refused(400, f"unsupported kind of attestation: {str(kind)[:100]!r}", hint=_HINT)
     if said.get("subject") != wanted:
         raise Refused(400, f"an attestation is about something else than {filename}", hint=_HINT)
     return str(kind)

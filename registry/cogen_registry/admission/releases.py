@@ -161,7 +161,7 @@ def _add(
         check_projects(session, service.settings.limits, principal.id)
     project = claim_project(session, principal.id, wheel.project)
     if _known(session, principal, wheel.project, wheel.version, staged.sha256) is not None:
-        raise Refused(409, f"{wheel.filename} is being uploaded twice at once", hint="it is there now")
+        raise Refused(409, f"{wheel.filename} is being uploaded twice at once", hint="it is available now")
     for spec in wheel.experts:
         claim_expert(session, project, spec.id)
     more = staged.size + len(wheel.metadata) + sum(_size(spec) for spec in wheel.experts)

@@ -74,7 +74,7 @@ def sign(
         if row.statement is not None and (row.statement, row.bundle) != (statement, bundle):
             before = session.scalar(select(Key).where(Key.fingerprint == row.key))
             if before is not None and before.revoked is None:
-                raise Refused(409, f"{row.project.name} {row.version} is signed already", hint="nothing is to be done")
+                raise Refused(409, f"{row.project.name} {row.version} is signed already", hint="nothing to do")
         row.statement, row.bundle, row.key = statement, bundle, key.fingerprint
         service.change(session, "project", row.project.name)
         log.record(

@@ -63,7 +63,7 @@ class Turns:
             if len(queue) >= self._waiting:
                 raise Refused(
                     429,
-                    f"{self._waiting} uploads of yours wait to be read already",
+                    f"{self._waiting} uploads of yours are already waiting to be read",
                     hint="wait for those, and send fewer at once",
                     headers=_LATER,
                 )

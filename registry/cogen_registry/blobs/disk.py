@@ -26,7 +26,7 @@ class DiskStore:
 
     def place(self, sha256: str) -> Path:
         if not _NAME.fullmatch(sha256):
-            raise missing("such blob", "`cogen-registry check` says what is lost")
+            raise missing("such blob", "`cogen-registry check` lists what is missing")
         return self.root / sha256[:2] / sha256
 
     def stage(self) -> StagedBlob:
@@ -42,7 +42,7 @@ class DiskStore:
         try:
             return read_blocks(self.place(sha256), start, stop)
         except FileNotFoundError:
-            raise missing("such blob", "`cogen-registry check` says what is lost") from None
+            raise missing("such blob", "`cogen-registry check` lists what is missing") from None
 
     def delete(self, sha256: str) -> None:
         self.place(sha256).unlink(missing_ok=True)

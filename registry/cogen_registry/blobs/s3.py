@@ -40,7 +40,7 @@ class S3Store:
             raise Refused(400, "an S3 store needs boto3", hint="pip install 'cogen-core[s3]'") from None
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
-            raise Refused(400, f"{url} is no object store", hint="s3://bucket/prefix")
+            raise Refused(400, f"{url} is not the URL of an object store", hint="s3://bucket/prefix")
         self.bucket, self.prefix = parts.netloc, parts.path.strip("/") + "/" if parts.path.strip("/") else ""
         # Checksums beyond what the protocol demands are unknown to several stores that are not Amazon's.
         self.client = boto3.client(
@@ -67,7 +67,7 @@ class S3Store:
 
     def key(self, sha256: str) -> str:
         if not _NAME.fullmatch(sha256):
-            raise missing("such blob", "`cogen-registry check` says what is lost")
+            raise missing("such blob", "`cogen-registry check` lists what is missing")
         return f"{self.prefix}{sha256[:2]}/{sha256}"
 
     def stage(self) -> StagedObject:
@@ -92,7 +92,7 @@ class S3Store:
             body = self.client.get_object(**asked)["Body"]
         except self.errors as error:
             if _absent(error):
-                raise missing("such blob", "`cogen-registry check` says what is lost") from None
+                raise missing("such blob", "`cogen-registry check` lists what is missing") from None
             if error.response["Error"]["Code"] == "InvalidRange":
                 return iter(())
             raise

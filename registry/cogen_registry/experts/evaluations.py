@@ -201,9 +201,9 @@ def remove(service: Service, principal: Principal, id: int) -> None:
         row = session.get(Evaluation, id)
         _check_gone(session, id)
         if row is None:
-            raise missing(f"evaluation {id}", "an expert's evaluations say their numbers")
+            raise missing(f"evaluation {id}", "the evaluations of an expert have their ids")
         if row.publisher_id != principal.id:
-            raise Refused(403, f"evaluation {id} is somebody else's", hint="ask who measured")
+            raise Refused(403, f"evaluation {id} belongs to another publisher", hint="ask who measured")
         of, evidence = session.get_one(Expert, row.expert_id), row.evidence
         removals.check_release(session, of.release, f"{of.expert} {of.release.version}")
         service.change(session, "expert", of.expert)
@@ -241,5 +241,5 @@ def evidence_of(service: Service, id: int) -> str:
         if found is None:
             _check_gone(session, id)
     if found is None:
-        raise missing(f"evaluation {id}", "an expert's evaluations say their numbers")
+        raise missing(f"evaluation {id}", "the evaluations of an expert have their ids")
     return found

@@ -191,7 +191,7 @@ def _composites(routes: APIRouter, service: Service) -> None:
 
     def _removed(principal: Principal, publisher: str, name: str, version: int | None) -> models.Deleted:
         if publisher != principal.name:
-            raise Refused(403, f"{publisher}/{name} is not yours to delete", hint=f"yours are {principal.name}/…")
+            raise Refused(403, f"{publisher}/{name} belongs to another publisher", hint=f"yours are {principal.name}/…")
         return models.Deleted(deleted=composites.remove(service, principal, name, version))
 
     @routes.get("/composites/{publisher}/{name}")

@@ -74,7 +74,7 @@ def renew(
     keys: Sequence[CryptoSigner] | None = None,
     threshold: int | None = None,
 ) -> None:
-    """Sign root and targets for another year.
+    """Renew the signatures of root and targets for another year.
 
     :param new: keys that the service signs with from now on. :param keys: of the operator, instead of those of before.
     :raises Refused: 400, these are not enough of the keys.

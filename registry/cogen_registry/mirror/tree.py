@@ -60,7 +60,7 @@ class Tree:
             raise Refused(409, f"{self.target} is no folder", hint="name a folder that is new or a mirror")
         if self.target.is_dir() and any(self.target.iterdir()) and not (self.target / MARK).is_file():
             raise Refused(
-                409, f"{self.target} is no mirror, and it is not empty", hint="name a folder that is new or a mirror"
+                409, f"{self.target} is neither empty nor a mirror", hint="name a folder that is new or a mirror"
             )
         self._part.mkdir()
 

@@ -48,7 +48,11 @@ class Forms:
         moment, _, digest = said.partition(".")
         right = hmac.compare_digest(digest.encode(), self._digest(moment, about).encode())
         if not right or not moment.isdecimal() or not 0 <= time.time() - int(moment) <= LASTS:
-            raise Refused(403, "this form is too old, or not ours", hint="load the page again and send it from there")
+            raise Refused(
+                403,
+                "the form has expired, or is not from this registry",
+                hint="load the page again and send it from there",
+            )
 
     def _digest(self, moment: str, about: str) -> str:
         return hmac.new(self._secret, f"report\n{moment}\n{about}".encode(), "sha256").hexdigest()
@@ -69,7 +73,7 @@ def add(session: Session, about: str, kind: str, text: str, contact: str, addres
     """:raises Refused: 400, it says nothing or too much; 429, there were many."""
     text, contact = _plain(text.strip(), lines=True), _plain(contact.strip())
     if kind not in KINDS:
-        raise Refused(400, "a report says what is wrong", hint="choose one of the reasons")
+        raise Refused(400, "the report has no reason", hint="choose one of the reasons")
     if not 10 <= len(text) <= TEXT:
         raise Refused(400, f"a report has 10 to {TEXT:,} characters", hint="say in a few lines what is wrong and where")
     if len(contact) > CONTACT:
@@ -79,7 +83,7 @@ def add(session: Session, about: str, kind: str, text: str, contact: str, addres
     hour, day = moment - datetime.timedelta(hours=1), moment - datetime.timedelta(days=1)
     mine = session.scalar(lately.where(Report.address == address, Report.created > hour)) or 0
     if mine >= AN_HOUR or (session.scalar(lately.where(Report.created > day)) or 0) >= A_DAY:
-        raise Refused(429, "there were many reports already", hint="try again later", headers={"Retry-After": "3600"})
+        raise Refused(429, "too many reports", hint="try again later", headers={"Retry-After": "3600"})
     made = Report(about=_plain(about)[:ABOUT], kind=kind, text=text, contact=contact, address=address[:64])
     session.add(made)
     session.flush()

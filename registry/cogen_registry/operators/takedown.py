@@ -74,9 +74,9 @@ def take_down(
     """
     reason = " ".join(reason.split())
     if not 3 <= len(reason) <= LONGEST:
-        raise Refused(400, "a take-down has a reason that everybody is told", hint='--reason "…", one line')
+        raise Refused(400, "a takedown needs a public reason", hint='--reason "…", one line')
     if purge and hold:
-        raise Refused(400, "what is held can't be purged", hint="choose --purge or --legal-hold")
+        raise Refused(400, "--purge and --legal-hold exclude each other", hint="choose --purge or --legal-hold")
     rows = rows_of(session, subject.kind, subject.name, subject.version)
     known = active(session, subject)
     if known is not None and (known.purged or not (purge or hold)):
@@ -200,7 +200,7 @@ def release_hold(session: Session, who: log.Actor, subject: Subject, reason: str
     """
     reason = " ".join(reason.split())
     if len(reason) < 3:
-        raise Refused(400, "a legal hold is released for a reason", hint='--reason "…"')
+        raise Refused(400, "to release a legal hold needs a reason", hint='--reason "…"')
     takedown = _active(session, subject)
     if takedown.held is None or takedown.released is not None:
         raise missing(f"legal hold on {subject}", "`cogen-registry takedowns` lists them")

@@ -23,7 +23,7 @@ def transfer(session: Session, who: log.Actor, name: str, new: str, reason: str 
         raise missing(f"publisher {new!r}", f"cogen-registry publisher add {new}")
     before = project.publisher.name
     if project.publisher_id == publisher.id:
-        raise Refused(409, f"{project.name} is {new}'s already", hint="nothing is to be done")
+        raise Refused(409, f"{project.name} is {new}'s already", hint="nothing to do")
     removals.check(session, "publisher", publisher.id, f"publisher {new}")
     removals.check(session, "publisher", project.publisher_id, f"publisher {before}")
     project.publisher_id = publisher.id

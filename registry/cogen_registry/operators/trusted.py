@@ -55,7 +55,7 @@ def add(
     owner = _owner(session, name, publisher)
     known = session.scalars(select(TrustedPublisher).where(TrustedPublisher.project == name)).all()
     if any((one.issuer, one.claims, one.publisher_id) == (issuer, claims, owner.id) for one in known):
-        raise Refused(409, f"{name} has this trusted publisher already", hint="nothing is to be done")
+        raise Refused(409, f"{name} has this trusted publisher already", hint="nothing to do")
     made = TrustedPublisher(publisher_id=owner.id, project=name, issuer=issuer, claims=claims)
     session.add(made)
     session.flush()

@@ -112,5 +112,5 @@ def negotiate(accept: str) -> Format:
         if kind in [one.value for one in Format]:
             return Format(kind)
     raise Refused(
-        406, "this page is there as JSON and HTML only", hint="Accept: " + ", ".join(one.value for one in Format)
+        406, "this page is available as JSON and HTML only", hint="Accept: " + ", ".join(one.value for one in Format)
     )

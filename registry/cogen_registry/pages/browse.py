@@ -62,7 +62,7 @@ class BrowseQuery:
         if not re.fullmatch(r"[1-9]\d{0,4}", page, re.ASCII):
             raise Refused(400, f"{page[:20]!r} is not the number of a page", hint="pages begin with 1")
         if said["sort"] not in ("", "relevance", *ORDERS):
-            raise Refused(400, "there is no such order", hint="one of " + ", ".join(ORDERS))
+            raise Refused(400, "unknown sort order", hint="one of " + ", ".join(ORDERS))
         if said["size"]:
             size_range(said["size"])
         return cls(**said, page=int(page))

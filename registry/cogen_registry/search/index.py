@@ -164,7 +164,7 @@ class Search:
         alive = catalogue.alive.values
         waiting = int((alive & ~catalogue.embedded.values[: len(alive)]).sum())
         if self.embedder.ready and waiting:
-            return f"{waiting:,} experts are found by their words alone until they are embedded"
+            return f"{waiting:,} experts are found by full-text search alone until they are embedded"
         return self.embedder.note
 
     def _listed(self, catalogue: Catalogue, query: Query) -> np.ndarray:

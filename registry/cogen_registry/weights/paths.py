@@ -23,14 +23,14 @@ def check_path(path: str) -> str:
     """
     shown = repr(path)[:200]
     if not path or len(path) > 500:
-        raise refuse(400, f"{shown} is no path of up to 500 characters", _HINT)
+        raise refuse(400, f"{shown} is not a path of up to 500 characters", _HINT)
     if any(unicodedata.category(one)[0] == "C" or one in _FOREIGN for one in path):
         raise refuse(400, f"{shown} has characters that no path may have", _HINT)
     if unicodedata.normalize("NFC", path) != path:
         raise refuse(400, f"{shown} is not in Unicode's composed form (NFC)", _HINT)
     for part in path.split("/"):
         if part in ("", ".", "..") or part != part.strip() or part.endswith(".") or len(part.encode()) > 255:
-            raise refuse(400, f"{shown} is no relative path of plain names", _HINT)
+            raise refuse(400, f"{shown} is not a relative path of plain names", _HINT)
         if part.lower() == ".git" or _DEVICES.fullmatch(part):
             raise refuse(400, f"{shown} has a name that is reserved: {part}", _HINT)
     return path
@@ -44,7 +44,7 @@ def check_kind(path: str) -> str:
     leaf = PurePosixPath(path).name
     if PurePosixPath(leaf).suffix.lower() not in ALLOWED and leaf not in PLAIN_NAMES:
         raise refuse(
-            400, f"{path} is not a kind of file that may lie here", "publish safetensors, JSON and text; leave it out"
+            400, f"{path} has a file type that is not allowed here", "publish safetensors, JSON and text; leave it out"
         )
     return path
 

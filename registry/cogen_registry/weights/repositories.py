@@ -40,7 +40,7 @@ def writer(service: Service, request: Request, namespace: str) -> Principal:
             error.headers["X-Error-Message"] = "Invalid credentials in Authorization header"
         raise
     if principal.name != namespace:
-        raise refuse(403, f"{namespace} is not yours to write", f"publish as {principal.name}/…")
+        raise refuse(403, f"{namespace} belongs to another publisher", f"publish as {principal.name}/…")
     return principal
 
 

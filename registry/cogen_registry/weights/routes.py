@@ -86,7 +86,7 @@ def _accounts(routes: APIRouter, service: Service) -> None:
         if new.type not in (None, "model"):
             raise refuse(400, f"this registry holds models, no {new.type}s", "leave out the type")
         if new.private or new.visibility not in (None, "public"):
-            raise refuse(400, "everything here can be read by everybody", "leave out private")
+            raise refuse(400, "private repositories are not supported", "leave out private")
         made, fresh = repositories.create(service, principal, new.name)
         name = f"{namespace}/{made.name}"
         said = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
@@ -97,7 +97,7 @@ def _accounts(routes: APIRouter, service: Service) -> None:
 
     @routes.delete("/api/repos/delete")
     def delete() -> None:
-        raise refuse(403, "nothing that was published is deleted", "yank the release that names it")
+        raise refuse(403, "published repositories cannot be deleted", "yank the release that names it")
 
     @routes.post("/api/validate-yaml")
     async def validate_yaml(request: Request, readme: Readme) -> Response:
@@ -192,7 +192,7 @@ def _writing(routes: APIRouter, service: Service) -> None:
     @routes.delete(_API + "/tag/{called}")
     @routes.delete(_API + "/branch/{called}")
     def keep(called: str) -> None:
-        raise refuse(403, f"{called} stays: nothing that was published is taken back", "make another one")
+        raise refuse(403, f"{called} cannot be deleted: what was published is permanent", "make another one")
 
 
 def _uploads(routes: APIRouter, service: Service) -> None:

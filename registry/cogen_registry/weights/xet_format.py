@@ -53,7 +53,7 @@ def chunk_table(file: BinaryIO) -> Any:
             raise refuse(400, "this xorb is cut off or of an unknown kind", "upload it again")
         total += size
         if not 0 < size <= CHUNK or total > XORB or len(rows) == CHUNKS:
-            raise refuse(400, "this xorb unpacks to more than it may", "upload with `hf upload`")
+            raise refuse(400, "this xorb unpacks to more than the limit", "upload with `hf upload`")
         rows.append((at, packed, head[4], size))
         at += packed
     return np.array(rows, TABLE)

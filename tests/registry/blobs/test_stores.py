@@ -297,8 +297,8 @@ class TestS3:
         ("url", "words"),
         [
             ("s3://nobody-made-this", "can't be used"),
-            ("http://bucket", "is no object store"),
-            ("s3://", "is no object store"),
+            ("http://bucket", "is not the URL of an object store"),
+            ("s3://", "is not the URL of an object store"),
         ],
     )
     def test_a_place_that_is_none(self, bucket: str, tmp_path: Path, url: str, words: str) -> None:

@@ -259,11 +259,11 @@ def test_a_service_may_go_on_meanwhile(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["{root}"], "lie in each other"),
-        (["{root}/mirror"], "lie in each other"),
-        (["{root}/.."], "lie in each other"),
+        (["{root}"], "contain each other"),
+        (["{root}/mirror"], "contain each other"),
+        (["{root}/.."], "contain each other"),
         (["{tmp}/m", "--url", "ftp://x"], "is not where a mirror can be"),
-        (["{tmp}/m", "--root", "{tmp}/none"], "holds no registry"),
+        (["{tmp}/m", "--root", "{tmp}/none"], "has no registry in it"),
     ],
 )
 def test_mistakes_of_the_operator(

@@ -84,7 +84,7 @@ def test_what_is_in_quarantine_and_why(root: Path, capsys: pytest.CaptureFixture
 def test_lists_of_a_root_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for verb in (["quarantine"], ["token", "list"], ["publisher", "list"]):
         assert main([*verb, "--root", str(tmp_path / "nothing")]) == 1
-        assert "holds no registry" in capsys.readouterr().err
+        assert "has no registry in it" in capsys.readouterr().err
 
 
 def test_settings_come_from_a_file_and_options_win(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ class TestOperator:
         ("options", "word"),
         [
             (["--threshold", "4"], "can't sign"),
-            (["--bins", "3"], "no power of two"),
+            (["--bins", "3"], "not a power of two"),
             (["--root-keys", "0"], "greater than or equal to 1"),
         ],
     )
@@ -305,7 +305,7 @@ class TestOperator:
             (entry,) = json.loads(state.read_file(session, documents.REVOCATIONS) or b"")["keys"]
         assert (entry["by"], entry["publisher"], entry["reason"]) == ("operator", "team", "found on the street")
         _, err = self.run(capsys, "key", "revoke", "sha256:1", "--root", root, code=1)
-        assert "is no fingerprint" in err
+        assert "is not a fingerprint" in err
         # a publisher's own revocation is signed by itself
         pem = new_key(tmp_path / "b.pem")
         new = {"pem": pem, "proof": prove_possession(tmp_path / "b.pem", "team")}

@@ -113,7 +113,7 @@ def test_refusals_leave_nothing(on_postgres: Served) -> None:
     before = on_postgres.files()
     for answer, status, words in (
         (rival.commit(theirs, lfs("model.safetensors", data)), 400, "were not uploaded to this repository"),
-        (rival.commit(repo, file("a.json", "{}")), 403, "honest is not yours to write"),
+        (rival.commit(repo, file("a.json", "{}")), 403, "honest belongs to another publisher"),
         (rival.commit(theirs, file("a.txt", "a" * 11_000)), 413, "beyond the limit of 10,000"),
         (hub.commit(repo, file("a.json", b"\x80\x04K\x01.")), 400, "a pickle in disguise"),
         (hub.commit(repo, file("a\0b.json", "{}")), 400, "path"),

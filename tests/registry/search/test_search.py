@@ -190,7 +190,7 @@ def test_a_catalogue_of_leavers_begins_again(service: Service) -> None:
 
 def test_without_a_model_the_answer_says_so(three: Service) -> None:
     found = search_of(three).find(Query(q="tumour"))
-    assert (found.meaning, found.note) == (False, "search by meaning is switched off")
+    assert (found.meaning, found.note) == (False, "semantic search is disabled")
     assert found.scores == [1 / 61]
 
 
@@ -198,7 +198,7 @@ def test_a_model_that_is_none_is_said_and_words_go_on(tmp_path: Path) -> None:
     service = open_service(tmp_path / "root", embedder=str(tmp_path / "nothing"))
     put(service, "clinic", title="Staging of tumours")
     search = search_of(service)
-    assert search.find(Query(q="tumour")).note == "the model for search by meaning is loading"
+    assert search.find(Query(q="tumour")).note == "the embedding model for semantic search is loading"
     assert search.embedder.load() is False
     found = search.find(Query(q="tumour"))
     assert found.total == 1
@@ -216,7 +216,8 @@ def test_by_meaning(tmp_path: Path, model: Path) -> None:
     assert names(service, "tumour") == []
     assert search.embedder.load()
     adopt(search)
-    assert search.find(Query(q="tumour")).note == "2 experts are found by their words alone until they are embedded"
+    waiting = "experts are found by full-text search alone until they are embedded"
+    assert search.find(Query(q="tumour")).note == f"2 {waiting}"
     assert embed_some(search) == 2
     assert embed_some(search) == 0
     found = search.find(Query(q="tumour"))

@@ -76,8 +76,8 @@ class TestPossession:
                 ("POST", f"/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": []}),
                 ("GET", f"/api/models/{repo}/xet-write-token/main", None),
             ):
-                said(rival.send(method, path, json=body), 403, "honest is not yours to write")
-                said(Hub(registry.url, {}, "").send(method, path, json=body), 401, "this needs a token")
+                said(rival.send(method, path, json=body), 403, "honest belongs to another publisher")
+                said(Hub(registry.url, {}, "").send(method, path, json=body), 401, "authentication required")
 
     def test_a_token_without_the_scope(self, registry: Registry, hub: Hub, repo: str) -> None:
         narrow = registry.hub("honest", ["packages"])
@@ -145,7 +145,7 @@ class TestSignedUrls:
         revoke(registry.service, leaving)
         with registry.unchanged():
             said(leaving.put(url, data), 403, "no longer valid")
-            said(leaving.commit(repo, file("a.json", "{}")), 401, "not known, or no longer")
+            said(leaving.commit(repo, file("a.json", "{}")), 401, "unknown or expired token")
             headers = {"Authorization": f"Bearer {grant['accessToken']}"}
             answer = requests.post(f"{grant['casUrl']}/v1/shards", data=b"x", headers=headers, timeout=30)
             said(answer, 401, "not valid, or no longer")
