@@ -56,11 +56,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.service = service
 
-    def told(request: Request, error: Refused) -> Response:
+    def on_refusal(request: Request, error: Refused) -> Response:
         return refusal(service, request, error.status, error.message, error.hint, error.headers)
 
     app.add_middleware(
-        Guard, limits=settings.limits, required=required(service.sessions), proxied=bool(settings.proxies), told=told
+        Guard,
+        limits=settings.limits,
+        required=required(service.sessions),
+        proxied=bool(settings.proxies),
+        on_refusal=on_refusal,
     )
 
     @app.exception_handler(Refused)

@@ -373,8 +373,8 @@ def token_revoke(
         if found.revoked is None:
             found.revoked = now()
             log.record(session, log.operator(), "token.revoke", found.publisher.name, token=found.id)
-        told = f"revoked token {found.id} of {found.publisher.name}"
-    typer.echo(told, err=True)
+        message = f"revoked token {found.id} of {found.publisher.name}"
+    typer.echo(message, err=True)
 
 
 @app.command("quarantine")

@@ -240,7 +240,7 @@ def key_revoke(
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         key = session.scalar(select(Key).where(Key.fingerprint == name))
         owner = session.scalar(select(Publisher.name).where(Publisher.id == key.publisher_id)) if key else None
-        said = {
+        revocation = {
             "fingerprint": name,
             "publisher": owner,
             "by": "operator",
@@ -250,10 +250,10 @@ def key_revoke(
         if key is not None:  # the row before the signature: in the order of everybody else, who would wait for us
             key.revoked = key.revoked or now()
             session.flush()
-        signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, said)})
+        signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, revocation)})
         if owner is not None:  # its pages and cards say it, too, in every process
             feed.change(session, "publisher", owner)
-        log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=said["reason"] or None)
+        log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=revocation["reason"] or None)
     settle()
     typer.echo(f"revoked {name}" + (f" of {owner}" if owner else "; no publisher has it here"), err=True)
 

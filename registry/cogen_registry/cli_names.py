@@ -82,13 +82,13 @@ def names_prohibit(
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Prohibited
 
-    said, why = checked_pattern(pattern), " ".join(reason.split())
+    normal, why = checked_pattern(pattern), " ".join(reason.split())
     if not why:
         raise Refused(400, "a prohibition needs a reason", hint='--reason "…", one line')
     with opened(root, database) as service, service.sessions.write() as session:
-        session.merge(Prohibited(pattern=said, reason=why[:300]))
-        log.record(session, log.operator(), "names.prohibit", said, reason=why[:300])
-    typer.echo(f"prohibited {said}", err=True)
+        session.merge(Prohibited(pattern=normal, reason=why[:300]))
+        log.record(session, log.operator(), "names.prohibit", normal, reason=why[:300])
+    typer.echo(f"prohibited {normal}", err=True)
 
 
 @names.command("allow")
@@ -98,14 +98,14 @@ def names_allow(pattern: str, root: Root, database: Database = None) -> None:
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Prohibited
 
-    said = checked_pattern(pattern)
+    normal = checked_pattern(pattern)
     with opened(root, database) as service, service.sessions.write() as session:
-        found = session.get(Prohibited, said)
+        found = session.get(Prohibited, normal)
         if found is None:
-            raise Refused(404, f"{said} is not prohibited", hint="`cogen-registry names list` shows what is")
+            raise Refused(404, f"{normal} is not prohibited", hint="`cogen-registry names list` shows what is")
         session.delete(found)
-        log.record(session, log.operator(), "names.allow", said)
-    typer.echo(f"allowed {said}", err=True)
+        log.record(session, log.operator(), "names.allow", normal)
+    typer.echo(f"allowed {normal}", err=True)
 
 
 @names.command("consent")
@@ -116,13 +116,13 @@ def names_consent(name: str, publisher: str, root: Root, database: Database = No
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Consent
 
-    said = str(canonicalize_name(name))
+    normal = str(canonicalize_name(name))
     with opened(root, database) as service, service.sessions.write() as session:
         owner = publisher_named(session, publisher)
-        if session.get(Consent, (said, owner.id)) is None:
-            session.add(Consent(name=said, publisher_id=owner.id))
-            log.record(session, log.operator(), "names.consent", said, publisher=publisher)
-    typer.echo(f"{publisher} may take {said}", err=True)
+        if session.get(Consent, (normal, owner.id)) is None:
+            session.add(Consent(name=normal, publisher_id=owner.id))
+            log.record(session, log.operator(), "names.consent", normal, publisher=publisher)
+    typer.echo(f"{publisher} may take {normal}", err=True)
 
 
 @names.command("list")

@@ -133,12 +133,12 @@ def log_(
     moment = None
     if since:
         try:
-            said = datetime.datetime.fromisoformat(since)
+            parsed = datetime.datetime.fromisoformat(since)
         except ValueError:
             raise Refused(
                 400, f"{since!r} is not a moment", hint="it looks like 2026-01-31 or 2026-01-31T12:00"
             ) from None
-        utc = said.replace(tzinfo=said.tzinfo or datetime.UTC).astimezone(datetime.UTC)
+        utc = parsed.replace(tzinfo=parsed.tzinfo or datetime.UTC).astimezone(datetime.UTC)
         moment = utc.isoformat(timespec="microseconds")
 
     def rows() -> Any:

@@ -43,13 +43,13 @@ def trusted_add(
         wanted["sub"] = subject
     with opened(root, database) as service, service.sessions.write() as session:
         made = add(session, operator(), project, issuer, wanted, publisher)
-        told = f"{made.id}: {made.issuer} may publish {made.project} for {made.publisher.name}"
-    typer.echo(told, err=True)
+        message = f"{made.id}: {made.issuer} may publish {made.project} for {made.publisher.name}"
+    typer.echo(message, err=True)
 
 
-def _claims(said: list[str]) -> dict[str, str]:
+def _claims(items: list[str]) -> dict[str, str]:
     found = {}
-    for item in [part for one in said for part in one.split(",") if part.strip()]:
+    for item in [part for one in items for part in one.split(",") if part.strip()]:
         name, equals, value = item.strip().partition("=")
         if not name or not equals or not value:
             raise Refused(400, f"{item!r} is not a claim", hint="it looks like repository=org/name")
@@ -92,5 +92,5 @@ def trusted_remove(
     from cogen_registry.operators.trusted import remove
 
     with opened(root, database) as service, service.sessions.write() as session:
-        told = f"removed {remove(session, operator(), number).project}'s trusted publisher {number}"
-    typer.echo(told, err=True)
+        message = f"removed {remove(session, operator(), number).project}'s trusted publisher {number}"
+    typer.echo(message, err=True)

@@ -61,10 +61,10 @@ def _database(error: exc.StatementError) -> Refused | None:
     if isinstance(error, exc.IntegrityError | exc.ProgrammingError):
         return None
     origin: Any = error.orig
-    state, said = str(getattr(origin, "sqlstate", None) or ""), str(origin)
-    if state == _DISK_FULL or "disk is full" in said:
+    state, text = str(getattr(origin, "sqlstate", None) or ""), str(origin)
+    if state == _DISK_FULL or "disk is full" in text:
         return full()
-    if isinstance(error, exc.DataError) or state.startswith(_BAD_DATA) or "NUL" in said:
+    if isinstance(error, exc.DataError) or state.startswith(_BAD_DATA) or "NUL" in text:
         return impossible()
     if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError) or getattr(
         error, "connection_invalidated", False

@@ -38,7 +38,7 @@ class Guard:
     of JSON sees it (:mod:`cogen_registry.bodies`); of the expert API not without a token.
 
     :param required: see :func:`cogen_registry.auth.required`.
-    :param told: what a reader is told, as a page where a browser asks.
+    :param on_refusal: answers a refused request for reading, with a page where a browser asks.
     :param proxied: clients share the connections of a proxy, so that their requests are counted instead.
     """
 
@@ -48,9 +48,9 @@ class Guard:
         limits: Limits,
         required: Callable[[Request], Any],
         proxied: bool = False,
-        told: Callable[[Request, Refused], Any] | None = None,
+        on_refusal: Callable[[Request, Refused], Any] | None = None,
     ) -> None:
-        self.app, self.limits, self.required, self.proxied, self.told = app, limits, required, proxied, told
+        self.app, self.limits, self.required, self.proxied, self.on_refusal = app, limits, required, proxied, on_refusal
         #: Requests that are under way, by client.
         self._busy: Counter[str] = Counter()
 
@@ -90,8 +90,8 @@ class Guard:
             refused = error if isinstance(error, Refused) else failure(error)
             if refused is None or state["started"]:
                 raise
-            if self.told is not None and scope["method"] in _READING:
-                await self.told(Request(scope), refused)(scope, receive, send)
+            if self.on_refusal is not None and scope["method"] in _READING:
+                await self.on_refusal(Request(scope), refused)(scope, receive, send)
                 return
             await _answer(send, refused.status, refused.message, refused.hint, refused.headers)
         finally:
@@ -129,13 +129,13 @@ class Guard:
             more = message.get("more_body", False)
         if b"json" in kind.lower():
             await run_in_threadpool(check_json, bytes(body))
-        said = False
+        started = False
 
         async def replayed() -> Any:
-            nonlocal said
-            if said:
+            nonlocal started
+            if started:
                 return await receive()
-            said = True
+            started = True
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         return replayed
@@ -177,7 +177,7 @@ class _Cut(BaseException):
 
 async def _answer(send: Any, status: int, message: str, hint: str, more: Mapping[str, str] | None = None) -> None:
     body = json.dumps({"error": message, "hint": hint}).encode()
-    said = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-    headers = [(name.lower().encode(), value.encode()) for name, value in (said | dict(more or {})).items()]
+    basic = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    headers = [(name.lower().encode(), value.encode()) for name, value in (basic | dict(more or {})).items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -76,15 +76,15 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     reads = method in ("get", "head", "options")
     needed = path.endswith(_NEEDED) or not (reads or path.startswith(_OPEN))
     operation["security"] = [*_PROVEN] if needed else [{}, *_PROVEN]
-    said = operation.setdefault("responses", {})
-    if "201" in said:
-        said.setdefault("200", said["201"] | {"description": "It was there already."})
-    elif reads and "200" in said:
-        said.setdefault("304", {"description": "The copy that was named is still the same."})
+    responses = operation.setdefault("responses", {})
+    if "201" in responses:
+        responses.setdefault("200", responses["201"] | {"description": "It was there already."})
+    elif reads and "200" in responses:
+        responses.setdefault("304", {"description": "The copy that was named is still the same."})
     if path.startswith("/simple/"):
-        said["301"] = {"description": "The name is spelled otherwise."}
+        responses["301"] = {"description": "The name is spelled otherwise."}
     if path.startswith("/files/"):
-        said["206"] = {"description": "The part that was asked for."}
+        responses["206"] = {"description": "The part that was asked for."}
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for status, why in (_READING if reads else _WRITING).items():
-        said[str(status)] = {"description": why, "content": answer}
+        responses[str(status)] = {"description": why, "content": answer}

@@ -212,24 +212,24 @@ def _bundle(one: AttestationObject) -> dict[str, Any]:
 
 def _statement(payload: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(payload)
+        statement = json.loads(payload)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        statement = None
+    if not isinstance(statement, dict):
         raise Refused(400, "an attestation's statement is not JSON", hint=_HINT)
-    return said
+    return statement
 
 
-def _check_statement(said: dict[str, Any], sha256: str, filename: str) -> str:
+def _check_statement(statement: dict[str, Any], sha256: str, filename: str) -> str:
     """It is about this file and no other; the kind of what it says.
 
     :raises Refused: 400
     """
     wanted = [{"name": filename, "digest": {"sha256": sha256}}]
-    kind = said.get("predicateType")
-    if said.get("_type") != _STATEMENT or kind not in PREDICATES:
+    kind = statement.get("predicateType")
+    if statement.get("_type") != _STATEMENT or kind not in PREDICATES:
         raise Refused(400, f"unsupported kind of attestation: {str(kind)[:100]!r}", hint=_HINT)
-    if said.get("subject") != wanted:
+    if statement.get("subject") != wanted:
         raise Refused(400, f"an attestation is about something else than {filename}", hint=_HINT)
     return str(kind)
 

@@ -204,9 +204,9 @@ class Pool:
             worker = self._take()
             whole = False
             try:
-                said = worker.do(job, seconds * _PATIENCE)
+                answer = worker.do(job, seconds * _PATIENCE)
                 whole = True
-                return _found(said, kind)
+                return _found(answer, kind)
             except _Died as died:
                 # Somebody may have ended it who doesn't know of this upload; twice in a row is no accident.
                 if last or died.code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
@@ -257,14 +257,14 @@ class Pool:
             self._free.notify()
 
 
-def _found(said: dict[str, Any], kind: str) -> dict[str, Any]:
-    if isinstance(found := said.get("found"), dict):
+def _found(answer: dict[str, Any], kind: str) -> dict[str, Any]:
+    if isinstance(found := answer.get("found"), dict):
         return found
-    refused = said.get("refused")
+    refused = answer.get("refused")
     if isinstance(refused, list) and len(refused) == 3 and refused[0] in range(400, 500):
         message, hint = (" ".join(str(part).split())[:1000] for part in refused[1:])
         raise Refused(int(refused[0]), message, hint=hint)
-    if (number := said.get("errno")) == errno.EFBIG:
+    if (number := answer.get("errno")) == errno.EFBIG:
         raise Refused(413, f"a file of this {kind} is larger than it may be", hint=_HINT)
     if number in _SERVERS:
         raise OSError(number, os.strerror(number))

@@ -99,12 +99,14 @@ def _identity(form: Mapping[str, str]) -> tuple[str, Version]:
         raise Refused(400, f"the file's name has more than {_LONGEST_NAME} characters", hint="build the wheel again")
     name, version = check_filename(form.get("filename", ""))
     try:
-        said = project_name(form.get("name", "")), version_of(form.get("version", ""))
+        declared = project_name(form.get("name", "")), version_of(form.get("version", ""))
     except InvalidVersion:
         raise Refused(400, f"{form.get('version', '')[:100]!r} is not a version", hint="see PEP 440") from None
-    if said != (name, version):
+    if declared != (name, version):
         raise Refused(
-            400, f"the form is of {said[0]} {said[1]}, the file of {name} {version}", hint="upload it as it was built"
+            400,
+            f"the form is of {declared[0]} {declared[1]}, the file of {name} {version}",
+            hint="upload it as it was built",
         )
     return name, version
 

@@ -127,9 +127,9 @@ def checked_pattern(pattern: str) -> str:
 
     :raises Refused: 400, it is no pattern, or fits everything.
     """
-    said = re.sub(r"\*+", "*", pattern.strip().lower().replace("_", "-").replace(".", "-"))
-    if not re.fullmatch(r"[a-z0-9*?-]{1,100}", said) or not re.search(r"[a-z0-9]", said) or said.count("*") > 4:
+    normal = re.sub(r"\*+", "*", pattern.strip().lower().replace("_", "-").replace(".", "-"))
+    if not re.fullmatch(r"[a-z0-9*?-]{1,100}", normal) or not re.search(r"[a-z0-9]", normal) or normal.count("*") > 4:
         raise Refused(
             400, f"{pattern!r} is not a pattern of names", hint="letters, digits, dashes, * and ?, such as *hospital*"
         )
-    return said
+    return normal

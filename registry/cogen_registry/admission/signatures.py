@@ -85,13 +85,13 @@ def sign(
 
 
 def _check_fits(statement: dict[str, Any], wanted: dict[str, Any]) -> None:
-    said = {name: value for name, value in statement.items() if name != "signed"}
-    experts = said.get("experts")
+    signed = {name: value for name, value in statement.items() if name != "signed"}
+    experts = signed.get("experts")
     if isinstance(experts, list) and all(isinstance(one, dict) for one in experts):
-        said["experts"] = sorted(experts, key=lambda one: str(one.get("id")))
-    for name in wanted.keys() | said.keys():
+        signed["experts"] = sorted(experts, key=lambda one: str(one.get("id")))
+    for name in wanted.keys() | signed.keys():
         # True == 1 in Python, and not in JSON
-        if said.get(name) != wanted.get(name) or type(said.get(name)) is not type(wanted.get(name)):
+        if signed.get(name) != wanted.get(name) or type(signed.get(name)) is not type(wanted.get(name)):
             raise Refused(400, f"the statement and the release differ in {name}", hint="sign the file as uploaded")
     moment = statement.get("signed")
     try:

@@ -72,15 +72,15 @@ def _out(kind: str, value: Any) -> Any:
     return list(value) if kind == _TEXTS else value
 
 
-def to_wheel(said: dict[str, Any]) -> Wheel:
+def to_wheel(document: dict[str, Any]) -> Wheel:
     """:raises Garbled: fields are missing, too many, or of another type; a manifest is not valid."""
     from cogen_registry.admission.wheel import Wheel
 
     fields = {field.name: str(field.type) for field in dataclasses.fields(Wheel)}
-    if said.keys() != fields.keys():
+    if document.keys() != fields.keys():
         raise Garbled("a wheel with other fields")
     try:
-        return Wheel(**{name: _in(fields[name], value) for name, value in said.items()})
+        return Wheel(**{name: _in(fields[name], value) for name, value in document.items()})
     except (ValueError, KeyError, TypeError) as error:  # InvalidVersion, binascii.Error and ValidationError are some
         raise Garbled(f"a wheel that is none: {str(error)[:200]}") from None
 

@@ -133,10 +133,10 @@ def main() -> None:
     while (job := wire.receive(jobs)) is not None:
         allow(float(job["seconds"]), int(job["file_size"]))
         try:
-            said = answer(job)
+            found = answer(job)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
-        wire.send(answers, said)
+        wire.send(answers, found)
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ def head(session: Session) -> str:
 
 def digest_of(row: Any) -> str:
     """Hex SHA-256 over everything a row says and the digest before it."""
-    said = [row[name] if isinstance(row, dict) else getattr(row, name) for name in _SIGNED]
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    values = [row[name] if isinstance(row, dict) else getattr(row, name) for name in _SIGNED]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

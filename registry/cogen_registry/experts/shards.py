@@ -216,14 +216,14 @@ class Index:
 
     def _note(self, serial: int) -> None:
         """What a restart begins with. It may be older than the files: then some are written again."""
-        said = {
+        state = {
             "schema": _STATE,
             "title": self.service.settings.title,
             "serial": serial,
             "shards": [astuple(one) for one in self._shards.values()],
         }
         part = self.folder / "state.part"
-        part.write_text(json.dumps(said))
+        part.write_text(json.dumps(state))
         part.replace(self.folder / "state.json")
 
     def _sweep(self) -> None:
@@ -242,9 +242,9 @@ def _experts(tags: set[str] | None) -> set[str] | None:
 def _noted(path: Path, title: str) -> tuple[int, list[Shard]]:
     """(state, shards) that an earlier run noted; nothing where it was another program's or is damaged."""
     try:
-        said = json.loads(path.read_text())
-        if (said["schema"], said["title"]) == (_STATE, title):
-            return int(said["serial"]), [Shard(*one) for one in said["shards"]]
+        state = json.loads(path.read_text())
+        if (state["schema"], state["title"]) == (_STATE, title):
+            return int(state["serial"]), [Shard(*one) for one in state["shards"]]
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return -1, []

@@ -63,7 +63,7 @@ def _same(row: Any, planned: dict[str, Any], source: dict[str, Any]) -> bool:
     """Is everything that the lock says of where an expert came from true of this release?"""
     if row.key is None or row.owner_of_key is None:
         return False
-    said = (
+    claimed = (
         source.get("key"),
         source.get("publisher"),
         source.get("sha256"),
@@ -73,7 +73,7 @@ def _same(row: Any, planned: dict[str, Any], source: dict[str, Any]) -> bool:
         planned["weights_digest"],
     )
     true = (row.key, row.publisher, row.sha256, row.version, row.project, row.project, _weights(row.spec))
-    return said == true and row.owner_of_key == row.publisher
+    return claimed == true and row.owner_of_key == row.publisher
 
 
 def _weights(spec: dict[str, Any]) -> Any:

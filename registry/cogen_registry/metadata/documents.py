@@ -70,7 +70,7 @@ def releases(session: Session, project: str) -> bytes | None:
         if row.release_id in experts:
             experts[row.release_id].append(row.expert)
             publishers[row.release_id] = row.publisher
-    said = [
+    entries = [
         {
             "version": row.version,
             "filename": row.filename,
@@ -83,14 +83,14 @@ def releases(session: Session, project: str) -> bytes | None:
         }
         for row in sorted(found, key=lambda row: Version(row.version))
     ]
-    return _bytes({"schema": 1, "project": project, "publisher": found[0].publisher, "releases": said})
+    return _bytes({"schema": 1, "project": project, "publisher": found[0].publisher, "releases": entries})
 
 
 def revocations(session: Session, *more: dict[str, Any]) -> bytes:
     """Of before, those of the table of keys, and ``more``; what was revoked once stays so."""
     before = state.read_file(session, REVOCATIONS)
-    said: list[dict[str, Any]] = json.loads(before)["keys"] if before else []
-    known = {one["fingerprint"] for one in said}
+    entries: list[dict[str, Any]] = json.loads(before)["keys"] if before else []
+    known = {one["fingerprint"] for one in entries}
     rows = session.execute(
         select(Key.fingerprint, Publisher.name, Key.revoked)
         .join(Publisher, Key.publisher_id == Publisher.id)
@@ -110,16 +110,16 @@ def revocations(session: Session, *more: dict[str, Any]) -> bytes:
     for one in (*more, *by_publisher):
         if one["fingerprint"] not in known:
             known.add(one["fingerprint"])
-            said.append(one)
-    return _bytes({"schema": 1, "keys": said})
+            entries.append(one)
+    return _bytes({"schema": 1, "keys": entries})
 
 
 def recovered(session: Session, project: str, reason: str, keys: list[str]) -> bytes:
     """The marker of a chain that begins anew, because its keys were lost."""
     before = state.read_file(session, recovered_path(project))
-    said = json.loads(before)["recovered"] if before else []
-    said.append({"when": now().isoformat(), "reason": reason, "keys": keys})
-    return _bytes({"schema": 1, "project": project, "recovered": said})
+    recoveries = json.loads(before)["recovered"] if before else []
+    recoveries.append({"when": now().isoformat(), "reason": reason, "keys": keys})
+    return _bytes({"schema": 1, "project": project, "recovered": recoveries})
 
 
 def _bytes(value: Any) -> bytes:

@@ -133,9 +133,9 @@ class Signer:
     def sign_timestamp(self, session: Session, snapshot: MetaFile | None = None) -> None:
         """:param snapshot: ``None``: that of before."""
         before = state.newest(session, "timestamp")
-        said = snapshot or (before.signed.snapshot_meta if before else None)
+        meta = snapshot or (before.signed.snapshot_meta if before else None)
         version = before.signed.version + 1 if before else 1
-        document = Metadata(Timestamp(version, None, _end("timestamp", now()), said))
+        document = Metadata(Timestamp(version, None, _end("timestamp", now()), meta))
         document.sign(self.keys.timestamp)
         state.put_roles(session, [("timestamp", document)])
 

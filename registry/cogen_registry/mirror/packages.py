@@ -53,11 +53,11 @@ def write_files(service: Service, tree: Tree) -> None:
         metadata = b"".join(service.blobs.read(one.metadata_sha256))
         tree.put([*place, f"{one.filename}.metadata"], metadata)
         if one.attestations is not None:
-            said = provenance(one.publisher, one.attestations)
-            tree.put(path_of(one.project, one.version, one.filename).split("/"), _text(said))
+            document = provenance(one.publisher, one.attestations)
+            tree.put(path_of(one.project, one.version, one.filename).split("/"), _text(document))
         if one.bundle is not None:
-            said = {"key": one.key, "statement": one.statement, "bundle": one.bundle}
-            tree.put([*place, f"{one.filename}.signature.json"], _text(said))
+            document = {"key": one.key, "statement": one.statement, "bundle": one.bundle}
+            tree.put([*place, f"{one.filename}.signature.json"], _text(document))
 
 
 def write_keys(service: Service, tree: Tree) -> None:

@@ -50,7 +50,7 @@ class Identity:
     expires: datetime.datetime
     claims: dict[str, Any]
 
-    def told(self) -> dict[str, str]:
+    def shown_claims(self) -> dict[str, str]:
         """The claims that say whose build it was."""
         return {name: str(self.claims[name])[:300] for name in _TOLD if self.claims.get(name)}
 

@@ -43,9 +43,9 @@ class Forms:
         moment = str(int(time.time()))
         return f"{moment}.{self._digest(moment, about)}"
 
-    def check(self, said: str, about: str) -> None:
+    def check(self, stamp: str, about: str) -> None:
         """:raises Refused: 403"""
-        moment, _, digest = said.partition(".")
+        moment, _, digest = stamp.partition(".")
         right = hmac.compare_digest(digest.encode(), self._digest(moment, about).encode())
         if not right or not moment.isdecimal() or not 0 <= time.time() - int(moment) <= LASTS:
             raise Refused(

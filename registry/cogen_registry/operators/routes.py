@@ -52,8 +52,8 @@ def router(service: Service) -> APIRouter:
             given = exchange(service, issuers, _audience(service), identity.token, address_of(request))
         except Refused as error:
             errors = [{"code": "invalid-token", "description": f"{error.message} ({error.hint})"}]
-            said = {"success": False, "message": error.message, "errors": errors, "error": error.message}
-            return JSONResponse(said | {"hint": error.hint}, error.status, headers=error.headers)
+            refusal = {"success": False, "message": error.message, "errors": errors, "error": error.message}
+            return JSONResponse(refusal | {"hint": error.hint}, error.status, headers=error.headers)
         body = {"success": True, "token": given.token, "expires": int(given.expires.timestamp())}
         return Response(json.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"})
 

@@ -50,8 +50,8 @@ def rows_of(session: Session, kind: str, name: str, version: str | None) -> list
     }
     rows = list(finders[kind](session, name, version))
     if not rows:
-        said = f"{kind} {name}" + (f"=={version}" if version else "")
-        raise missing(said, f"it is written like {KINDS[kind]}")
+        subject = f"{kind} {name}" + (f"=={version}" if version else "")
+        raise missing(subject, f"it is written like {KINDS[kind]}")
     return rows
 
 

@@ -34,13 +34,13 @@ class Subject:
     written: str | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, kind: str, said: str) -> Subject:
+    def of(cls, kind: str, text: str) -> Subject:
         """:raises Refused: 400"""
         if kind not in KINDS:
             raise Refused(400, f"{kind!r} can't be taken down", hint="one of " + ", ".join(KINDS))
-        name, equals, version = said.strip().partition("==")
+        name, equals, version = text.strip().partition("==")
         if not name or (equals and not version) or (version and kind not in ("release", "expert", "composite")):
-            raise Refused(400, f"{said!r} names no {kind}", hint=f"for example {KINDS[kind]}")
+            raise Refused(400, f"{text!r} names no {kind}", hint=f"for example {KINDS[kind]}")
         normal = _normal(version) if version and kind != "composite" else version or None
         return cls(kind, name, normal, version or None)
 

@@ -127,8 +127,8 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
     owners = {row.name: row.publisher_id for row in owned}
     trusted = [one for one in trusted if owners.get(one.project, one.publisher_id) == one.publisher_id]
     if not trusted:
-        said = ", ".join(f"{key}={identity.claims[key]}" for key in _WHOSE if identity.claims.get(key))
-        raise Refused(422, f"no project trusts this identity ({said})"[:400], hint=_HINT)
+        shown = ", ".join(f"{key}={identity.claims[key]}" for key in _WHOSE if identity.claims.get(key))
+        raise Refused(422, f"no project trusts this identity ({shown})"[:400], hint=_HINT)
     publisher = trusted[0].publisher
     if any(one.publisher_id != publisher.id for one in trusted):
         raise Refused(422, "projects of several publishers trust this identity", hint="narrow the claims of each")
@@ -138,7 +138,9 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
     secret, row = made_token(session, publisher, [f"packages:{one}" for one in projects], _label(identity), expires)
     _forget(session)
     session.add(
-        Exchanged(issuer=identity.issuer, jti=jti, expires=identity.expires, minted=row.id, claims=identity.told())
+        Exchanged(
+            issuer=identity.issuer, jti=jti, expires=identity.expires, minted=row.id, claims=identity.shown_claims()
+        )
     )
     who = log.Actor(publisher=publisher.name, token=row.id, address=address)
     log.record(
@@ -148,7 +150,7 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
         publisher.name,
         projects=projects,
         issuer=identity.issuer,
-        claims=identity.told(),
+        claims=identity.shown_claims(),
         expires=expires.isoformat(),
     )
     return Minted(secret, expires, projects)

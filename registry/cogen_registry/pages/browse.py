@@ -51,9 +51,9 @@ class BrowseQuery:
 
         :raises Refused: 400
         """
-        said = {name: " ".join(query.get(name, "").split()) for name in asdict(cls()) if name != "page"}
-        said["license"] = said["license"] or " ".join(query.get("licence", "").split())  # links of before
-        for name, value in said.items():
+        values = {name: " ".join(query.get(name, "").split()) for name in asdict(cls()) if name != "page"}
+        values["license"] = values["license"] or " ".join(query.get("licence", "").split())  # links of before
+        for name, value in values.items():
             if len(value) > _LONGEST.get(name, 300):
                 raise Refused(400, f"{name} is longer than {_LONGEST.get(name, 300)} characters", hint="shorten it")
             if not value.isprintable():
@@ -61,11 +61,11 @@ class BrowseQuery:
         page = query.get("page") or "1"
         if not re.fullmatch(r"[1-9]\d{0,4}", page, re.ASCII):
             raise Refused(400, f"{page[:20]!r} is not the number of a page", hint="pages begin with 1")
-        if said["sort"] not in ("", "relevance", *ORDERS):
+        if values["sort"] not in ("", "relevance", *ORDERS):
             raise Refused(400, "unknown sort order", hint="one of " + ", ".join(ORDERS))
-        if said["size"]:
-            size_range(said["size"])
-        return cls(**said, page=int(page))
+        if values["size"]:
+            size_range(values["size"])
+        return cls(**values, page=int(page))
 
     @property
     def filtered(self) -> bool:

@@ -17,10 +17,10 @@ def refuse(
     headers: dict[str, str] | None = None,
 ) -> Refused:
     """A refusal whose reason the client shows, whichever of its exceptions it becomes."""
-    said = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode()}
+    own_headers = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode()}
     if code:
-        said["X-Error-Code"] = code
-    return Refused(status, message, hint=hint, headers=said | (headers or {}))
+        own_headers["X-Error-Code"] = code
+    return Refused(status, message, hint=hint, headers=own_headers | (headers or {}))
 
 
 def no_repository(name: str) -> Refused:

@@ -139,8 +139,8 @@ def _take(service: Service, draft: Draft, line: bytes) -> None:
     except Refused as error:
         raise refuse(error.status, f"a line of the commit is not valid: {error.message}", _CLIENT) from None
     try:
-        said = json.loads(line)
-        parsed = LINES[said["key"]].model_validate(said["value"])
+        entry = json.loads(line)
+        parsed = LINES[entry["key"]].model_validate(entry["value"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -154,7 +154,7 @@ def _take(service: Service, draft: Draft, line: bytes) -> None:
         raise refuse(413, f"a commit has more than {service.settings.limits.members:,} changes", "make several of it")
     if isinstance(parsed, DeletedPath):
         path = check_path(parsed.path.rstrip("/"))
-        draft.changes.append((path + "/" if said["key"] == "deletedFolder" else path, None))
+        draft.changes.append((path + "/" if entry["key"] == "deletedFolder" else path, None))
     elif isinstance(parsed, LfsFile):
         path = check_kind(check_path(parsed.path))
         draft.changes.append((path, Content(parsed.oid, -1 if parsed.size is None else parsed.size, parsed.oid, True)))
@@ -237,14 +237,14 @@ def _carry_out(service: Service, principal: Principal, name: str, revision: str,
         ]
         session.add(made)
         reference.oid = made.oid
-        said, oid = full_name(repository), made.oid
+        full, oid = full_name(repository), made.oid
         service.change(session, "repository", key)
         audit.record(
-            session, audit.actor_of(principal), "repository.commit", said, branch=revision, commit=oid, parent=head
+            session, audit.actor_of(principal), "repository.commit", full, branch=revision, commit=oid, parent=head
         )
     service.changed()
     _recheck(service, key)
-    return said, oid
+    return full, oid
 
 
 def _trees(

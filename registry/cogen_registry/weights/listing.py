@@ -79,8 +79,8 @@ async def paths_info(service: Service, request: Request, namespace: str, name: s
     """Old clients send a form, newer ones JSON: ``paths`` and ``expand``."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
-            said = json.loads(await request.body())
-            paths, expand = said["paths"], said.get("expand")
+            content = json.loads(await request.body())
+            paths, expand = content["paths"], content.get("expand")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise refuse(400, "the body is not valid", 'send {"paths": […]}') from None
     else:

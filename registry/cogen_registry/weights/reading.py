@@ -52,13 +52,13 @@ def model_info(session: Session, repository: Repository, commit: Commit, blobs: 
 
 
 def sibling(entry: Entry, blobs: bool) -> dict[str, Any]:
-    said: dict[str, Any] = {"rfilename": entry.path}
+    described: dict[str, Any] = {"rfilename": entry.path}
     if blobs:
         item = file_item(entry)
-        said |= {"size": entry.size, "blobId": item["oid"]}
+        described |= {"size": entry.size, "blobId": item["oid"]}
         if entry.lfs:
-            said["lfs"] = {"sha256": entry.sha256, "size": entry.size, "pointerSize": len(pointer(entry))}
-    return said
+            described["lfs"] = {"sha256": entry.sha256, "size": entry.size, "pointerSize": len(pointer(entry))}
+    return described
 
 
 def file_item(entry: Entry) -> dict[str, Any]:

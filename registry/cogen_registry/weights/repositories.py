@@ -128,8 +128,8 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
 
 def commit_oid(key: str, parent: str | None, tree: list[tuple[str, str, int]], summary: str) -> str:
     """40 hex digits that depend on all that a commit says, its moment too."""
-    said: Any = [key, parent, tree, summary, now().isoformat()]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:40]
+    parts: Any = [key, parent, tree, summary, now().isoformat()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
 
 
 def add_reference(service: Service, principal: Principal, name: str, kind: str, at: str, called: str) -> str:

@@ -89,11 +89,11 @@ def _accounts(routes: APIRouter, service: Service) -> None:
             raise refuse(400, "private repositories are not supported", "leave out private")
         made, fresh = repositories.create(service, principal, new.name)
         name = f"{namespace}/{made.name}"
-        said = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
+        content = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
         # The client needs the URL in both cases: with exist_ok, a conflict is none.
         if not fresh:
-            said["error"] = f"there is a repository {name} already"
-        return JSONResponse(said, 200 if fresh else 409)
+            content["error"] = f"there is a repository {name} already"
+        return JSONResponse(content, 200 if fresh else 409)
 
     @routes.delete("/api/repos/delete")
     def delete() -> None:
@@ -102,7 +102,7 @@ def _accounts(routes: APIRouter, service: Service) -> None:
     @routes.post("/api/validate-yaml")
     async def validate_yaml(request: Request, readme: Readme) -> Response:
         """The metadata at the top of a README."""
-        said: dict[str, Any] = {"errors": [], "warnings": []}
+        report: dict[str, Any] = {"errors": [], "warnings": []}
         problem, front = None, readmes.front(readme.content)
         if front is not None and len(front) > readmes.LONGEST:
             problem = f"it has more than {readmes.LONGEST:,} characters"
@@ -112,8 +112,8 @@ def _accounts(routes: APIRouter, service: Service) -> None:
             found = await turns_of(service).run(asks.id if asks else 0, pool.run, "metadata", {"text": front})
             problem = found["problem"]
         if problem:
-            said["errors"].append({"message": f"the metadata of README.md is not valid YAML: {problem}"})
-        return JSONResponse(said, 400 if said["errors"] else 200)
+            report["errors"].append({"message": f"the metadata of README.md is not valid YAML: {problem}"})
+        return JSONResponse(report, 400 if report["errors"] else 200)
 
 
 def _reading(routes: APIRouter, service: Service) -> None:
@@ -210,13 +210,13 @@ def _uploads(routes: APIRouter, service: Service) -> None:
 
     @routes.get(_API + "/xet-write-token/{revision}")
     def xet_token(request: Request, namespace: str, name: str, revision: str) -> Response:
-        said = xet.grant(service, request, repositories.writer(service, request, namespace), name)
+        granted = xet.grant(service, request, repositories.writer(service, request, namespace), name)
         headers = {
-            "X-Xet-Cas-Url": said["casUrl"],
-            "X-Xet-Access-Token": said["accessToken"],
-            "X-Xet-Token-Expiration": str(said["exp"]),
+            "X-Xet-Cas-Url": granted["casUrl"],
+            "X-Xet-Access-Token": granted["accessToken"],
+            "X-Xet-Token-Expiration": str(granted["exp"]),
         }
-        return JSONResponse(said, headers=headers)
+        return JSONResponse(granted, headers=headers)
 
     @routes.post("/xet/{epoch}/v1/xorbs/default/{xorb}")
     async def xorb(request: Request, epoch: str, xorb: str) -> dict[str, bool]:

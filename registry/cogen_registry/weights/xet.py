@@ -55,8 +55,8 @@ def uploader(service: Service, request: Request) -> Repository:
 
     :raises Refused: 401; 410 or 451, it was taken down
     """
-    said = request.headers.get("authorization", "").removeprefix("Bearer ")
-    match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([0-9a-f]{64})", said)
+    secret = request.headers.get("authorization", "").removeprefix("Bearer ")
+    match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([0-9a-f]{64})", secret)
     if match:
         repository, token, expires = (int(part) for part in match.groups()[:3])
         if state_of(service).signer.holds(match[4], expires, "xet", repository, token):
