@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -63,13 +64,15 @@ def checked_scopes(wanted: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def new_token(session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None) -> str:
+def new_token(
+    session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: datetime.datetime | None = None
+) -> str:
     """A fresh secret, stored as its digest alone."""
     return made_token(session, publisher, scopes, label, expires)[0]
 
 
 def made_token(
-    session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None
+    session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: datetime.datetime | None = None
 ) -> tuple[str, Token]:
     """The same, and its row."""
     secret = PREFIX + secrets.token_urlsafe(32)

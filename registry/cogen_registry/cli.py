@@ -19,6 +19,8 @@ from cogen_registry.cli_metadata import check_initialised
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from cogen_registry.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
@@ -201,7 +203,7 @@ def check_(
         raise typer.Exit(1)
 
 
-def _settings(root: Path, database: str | None, blobs: str | None, title: str = "CoGen registry") -> Any:
+def _settings(root: Path, database: str | None, blobs: str | None, title: str = "CoGen registry") -> Settings:
     """Of a registry that is only read: without a model."""
     from cogen_registry.settings import Settings
 
@@ -327,7 +329,7 @@ def token_new(
     typer.echo(secret)
 
 
-def _new_token(session: Any, publisher: str, scopes: list[str], label: str, days: float | None) -> str:
+def _new_token(session: Session, publisher: str, scopes: list[str], label: str, days: float | None) -> str:
     """The secret of a new token; ``days``: until it expires, ``None``: never."""
     import datetime
 
@@ -385,7 +387,7 @@ def quarantine_(root: Root, database: Database = None) -> None:
     _show(root, database, quarantine)
 
 
-def _show(root: Path, database: str | None, lines: Callable[[Any], Iterator[tuple[str, ...]]]) -> None:
+def _show(root: Path, database: str | None, lines: Callable[[Session], Iterator[tuple[str, ...]]]) -> None:
     """A table on stdout, its cells parted by tabs."""
     from cogen_registry.readonly import open_readonly
 

@@ -13,6 +13,7 @@ import typer
 from cogen_registry.errors import Refused, missing
 
 if TYPE_CHECKING:
+    from cogen_registry.database.sessions import Session, Sessions
     from cogen_registry.settings import Settings
 
 Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Data folder of the registry.")]
@@ -48,7 +49,7 @@ def check_initialised(settings: Settings) -> None:
         typer.echo("hint: move that folder to a medium that is not connected, and keep two copies", err=True)
 
 
-def _check_signed(session: Any, root: Path) -> None:
+def _check_signed(session: Session, root: Path) -> None:
     """:raises Refused: 409"""
     from cogen_registry.metadata import state
 
@@ -324,7 +325,7 @@ def _signing(root: Path, database: str | None, online: Path | None) -> Iterator[
 
 
 @contextmanager
-def _opened(root: Path, database: str | None) -> Iterator[Any]:
+def _opened(root: Path, database: str | None) -> Iterator[Sessions]:
     """Sessions of a registry, beside the process that serves it or without one; its tables are brought up to date."""
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -8,18 +8,17 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cogen_registry.addresses import group
 from cogen_registry.bodies import check_json
 from cogen_registry.errors import Refused
 from cogen_registry.failures import failure
 from cogen_registry.settings import MB, Limits
-
-Receive = Callable[[], Any]
 
 _READING = ("GET", "HEAD", "OPTIONS")
 _LARGE = "send less at a time, or ask the registry's operator for more"
@@ -44,11 +43,11 @@ class Guard:
 
     def __init__(
         self,
-        app: Any,
+        app: ASGIApp,
         limits: Limits,
-        required: Callable[[Request], Any],
+        required: Callable[[Request], object],
         proxied: bool = False,
-        on_refusal: Callable[[Request, Refused], Any] | None = None,
+        on_refusal: Callable[[Request, Refused], Response] | None = None,
     ) -> None:
         self.app, self.limits, self.required, self.proxied, self.on_refusal = app, limits, required, proxied, on_refusal
         #: Requests that are under way, by client.
@@ -65,7 +64,7 @@ class Guard:
             return self.limits.commit
         return self.limits.json_body * (4 if path.startswith(_API) else 1)
 
-    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -73,7 +72,7 @@ class Guard:
         self._busy[client] += 1
         state = {"started": False}
 
-        async def noted_send(message: Any) -> None:
+        async def noted_send(message: Message) -> None:
             state["started"] = True
             await send(message)
 
@@ -99,7 +98,7 @@ class Guard:
             if not self._busy[client]:
                 del self._busy[client]
 
-    async def _guarded(self, scope: Any, receive: Receive, send: Any) -> None:
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, limit = scope["path"], self.allowed(scope["path"])
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
@@ -131,7 +130,7 @@ class Guard:
             await run_in_threadpool(check_json, bytes(body))
         started = False
 
-        async def replayed() -> Any:
+        async def replayed() -> Message:
             nonlocal started
             if started:
                 return await receive()
@@ -144,7 +143,7 @@ class Guard:
         seen, ended = 0, False
         mark, at_mark = time.monotonic(), 0
 
-        async def counted() -> Any:
+        async def counted() -> Message:
             nonlocal seen, ended, mark, at_mark
             if ended:  # the next message is the end of the connection: it may take as long as the answer does
                 return await receive()
@@ -175,7 +174,7 @@ class _Cut(BaseException):
         self.status, self.message, self.hint = status, message, hint
 
 
-async def _answer(send: Any, status: int, message: str, hint: str, more: Mapping[str, str] | None = None) -> None:
+async def _answer(send: Send, status: int, message: str, hint: str, more: Mapping[str, str] | None = None) -> None:
     body = json.dumps({"error": message, "hint": hint}).encode()
     basic = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
     headers = [(name.lower().encode(), value.encode()) for name, value in (basic | dict(more or {})).items()]

@@ -32,7 +32,7 @@ TREE = 4
 _MORE = "ask the registry's operator for more room"
 
 
-def limits_of(limits: Limits, own: Mapping[str, Any]) -> Limits:
+def limits_of(limits: Limits, own: Mapping[str, float]) -> Limits:
     """The service's limits with those that a publisher has of its own."""
     return limits.model_copy(update={name: value for name, value in own.items() if name in Limits.model_fields})
 

@@ -25,7 +25,7 @@ class Garbled(Exception):
     """The other side said something that is not of this protocol, or ended."""
 
 
-def send(file: IO[bytes], value: Any) -> None:
+def send(file: IO[bytes], value: object) -> None:
     data = json.dumps(value, separators=(",", ":")).encode()
     file.write(len(data).to_bytes(4, "big") + data)
     file.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Sessions:
             recorded = feed.record(session)  # last: others wait from here to the commit
         self._recorded.yes = recorded or self.recorded()
 
-    def bare(self) -> Any:
+    def bare(self) -> AbstractContextManager[Session]:
         """A transaction of the machinery itself: nobody is asked, and nothing is written down of it."""
         return self.writing.begin()
 

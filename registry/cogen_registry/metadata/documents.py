@@ -122,5 +122,5 @@ def recovered(session: Session, project: str, reason: str, keys: list[str]) -> b
     return _bytes({"schema": 1, "project": project, "recovered": recoveries})
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from simple_repository.content_negotiation import Format
 from sqlalchemy import select
@@ -77,5 +76,5 @@ def _blob(service: Service, tree: Tree, parts: list[str], sha256: str, size: int
     tree.blob(parts, sha256, size, lambda: service.blobs.read(sha256))
 
 
-def _text(value: Any) -> bytes:
+def _text(value: object) -> bytes:
     return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import func, select
 
@@ -36,7 +35,9 @@ def roots_of(session: Session, project: str) -> list[bytes]:
     return found
 
 
-def accept(service: Service, principal: Principal, name: str, roots: Sequence[Any], targets: Any) -> tuple[Chain, bool]:
+def accept(
+    service: Service, principal: Principal, name: str, roots: Sequence[object], targets: object
+) -> tuple[Chain, bool]:
     """Keep new roots of a project (none, most of the time) and its new list of releases. (the chain, is it new?)
 
     :raises Refused: 403, 404; 409, somebody else was quicker; 422, it doesn't hold, or says something else of a

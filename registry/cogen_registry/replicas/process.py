@@ -114,7 +114,7 @@ class Alive:
                     if rows:
                         session.execute(delete(Lease).where(Lease.id.in_(rows)))
                     mine = update(Process).where(Process.name == self.name).values(seen=func.now())
-                    found = session.execute(mine).rowcount
+                    found = session.scalar(mine.returning(Process.name))
                 with self._lock:
                     self._rows -= rows
                 if not found:
@@ -138,7 +138,7 @@ class Alive:
 def give_up(sessions: Sessions, seconds: float) -> int:
     """Take processes for dead that were not heard of for so long; how many."""
     with sessions.write() as session:
-        return int(session.execute(delete(Process).where(_old(seconds))).rowcount)  # type: ignore[attr-defined]
+        return len(session.scalars(delete(Process).where(_old(seconds)).returning(Process.name)).all())
 
 
 def void(sessions: Sessions) -> set[str]:

@@ -19,7 +19,7 @@ from cogen_registry.service import Service
 from cogen_registry.weights.answers import refuse
 
 
-def check_file(service: Service, own: Mapping[str, Any], size: int) -> None:
+def check_file(service: Service, own: Mapping[str, float], size: int) -> None:
     """:raises Refused: 413, one file of weights is too large for a publisher that has these limits of its own."""
     most = limits_of(service.settings.limits, own).weight
     if size > most:

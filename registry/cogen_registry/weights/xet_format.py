@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def hexed(raw: bytes) -> str:
     return "".join(raw[at : at + 8][::-1].hex() for at in range(0, 32, 8))
 
 
-def chunk_table(file: BinaryIO) -> Any:
+def chunk_table(file: BinaryIO) -> np.ndarray:
     """Where the chunks of a xorb are, shape (chunks,) of ``TABLE``; their bytes are not read.
 
     :raises Refused: 400, it is cut off, or has more or larger chunks than any client makes.
@@ -91,7 +91,7 @@ class ShardFile:
 
     sha256: str
     size: int
-    terms: Any
+    terms: np.ndarray
 
 
 def files_of(shard: bytes) -> Iterator[ShardFile]:

@@ -104,16 +104,19 @@ class SharedXorbs(XorbStore):
             at = int(row["offset"]) - begin
             yield unpacked(packed[at : at + int(row["packed"])], int(row["scheme"]), int(row["size"]))
 
-    def sizes(self, publisher: int, name: str) -> Any:
+    def sizes(self, publisher: int, name: str) -> np.ndarray | None:
         with self._service.sessions.read() as session:
             table = session.scalar(_of(Xorb, publisher, name, Xorb.chunks))
-        return None if table is None else np.frombuffer(table, TABLE)["size"]
+        if table is None:
+            return None
+        sizes: np.ndarray = np.frombuffer(table, TABLE)["size"]
+        return sizes
 
-    def known(self, publisher: int, name: str) -> Any:
+    def known(self, publisher: int, name: str) -> np.ndarray:
         with self._service.sessions.read() as session:
             return _places(session, publisher, name)
 
-    def learn(self, publisher: int, name: str, places: Any, chunks: int) -> None:
+    def learn(self, publisher: int, name: str, places: np.ndarray, chunks: int) -> None:
         with self._service.sessions.write() as session:
             made = insert(Places).values(publisher_id=publisher, name=name, places=b"", created=now())
             session.execute(made.on_conflict_do_nothing())  # there is a row: now it can be locked
@@ -139,5 +142,5 @@ def _of(table: Any, publisher: int, name: str, column: Any) -> Any:
     return select(column).where(table.publisher_id == publisher, table.name == name)
 
 
-def _places(session: Session, publisher: int, name: str) -> Any:
+def _places(session: Session, publisher: int, name: str) -> np.ndarray:
     return np.frombuffer(session.scalar(_of(Places, publisher, name, Places.places)) or b"", PLACE)
