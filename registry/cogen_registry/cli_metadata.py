@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 
 if TYPE_CHECKING:
     from cogen_registry.database.sessions import Session, Sessions
@@ -320,7 +320,7 @@ def _signing(root: Path, database: str | None, online: Path | None) -> Iterator[
     with _opened(root, database) as sessions:
         signer = attach(sessions, Settings(root=root, database=database, keys=online).keys_folder)
         if signer is None:
-            raise missing("signed metadata", f"cogen-registry init --root {root}")
+            raise not_found("signed metadata", f"cogen-registry init --root {root}")
         yield sessions, signer
 
 

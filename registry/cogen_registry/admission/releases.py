@@ -27,7 +27,7 @@ from cogen_registry.auth import Principal, confirm
 from cogen_registry.blobs.store import Staged
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Attestation, Domain, Expert, Language, Project, Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.search.text import text_of
 from cogen_registry.service import Service
 from cogen_registry.versions import version_of
@@ -318,7 +318,7 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
     if row is not None:
         removals.check_release(session, row, f"{row.project.name} {row.version}")
     if row is None or (row.state != "released" and (viewer is None or row.project.publisher_id != viewer.id)):
-        raise missing(
+        raise not_found(
             f"release {name} {version}"[:200],
             "/simple/ lists what is released; what is in quarantine, its owner's token sees",
         )

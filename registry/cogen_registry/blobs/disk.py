@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cogen_registry.blobs.leases import Leases, LocalLeases
 from cogen_registry.blobs.staging import StagedFile, read_blocks
-from cogen_registry.errors import missing
+from cogen_registry.errors import not_found
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -26,7 +26,7 @@ class DiskStore:
 
     def place(self, sha256: str) -> Path:
         if not _NAME.fullmatch(sha256):
-            raise missing("such blob", "`cogen-registry check` lists what is missing")
+            raise not_found("such blob", "`cogen-registry check` lists what is missing")
         return self.root / sha256[:2] / sha256
 
     def stage(self) -> StagedBlob:
@@ -42,7 +42,7 @@ class DiskStore:
         try:
             return read_blocks(self.place(sha256), start, stop)
         except FileNotFoundError:
-            raise missing("such blob", "`cogen-registry check` lists what is missing") from None
+            raise not_found("such blob", "`cogen-registry check` lists what is missing") from None
 
     def delete(self, sha256: str) -> None:
         self.place(sha256).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from cogen_registry.blobs.leases import Leases, LocalLeases
 from cogen_registry.blobs.staging import StagedFile
 from cogen_registry.blobs.store import BLOCK
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 #: Larger blobs are sent in parts of this size: 10,000 of them may be, so 625 GB are the most.
@@ -67,7 +67,7 @@ class S3Store:
 
     def key(self, sha256: str) -> str:
         if not _NAME.fullmatch(sha256):
-            raise missing("such blob", "`cogen-registry check` lists what is missing")
+            raise not_found("such blob", "`cogen-registry check` lists what is missing")
         return f"{self.prefix}{sha256[:2]}/{sha256}"
 
     def stage(self) -> StagedObject:
@@ -92,7 +92,7 @@ class S3Store:
             body = self.client.get_object(**asked)["Body"]
         except self.errors as error:
             if _absent(error):
-                raise missing("such blob", "`cogen-registry check` lists what is missing") from None
+                raise not_found("such blob", "`cogen-registry check` lists what is missing") from None
             if error.response["Error"]["Code"] == "InvalidRange":
                 return iter(())
             raise

@@ -21,7 +21,7 @@ from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import models, tombstones
 from cogen_registry.experts.standing import standings
 from cogen_registry.service import Service
@@ -159,7 +159,7 @@ def one(service: Service, publisher: str, name: str, version: int | None = None)
         row = next((row for row in found if version in (None, row.Composite.version)), None)
         if row is None:
             _check_gone(session, publisher, name, version)
-            raise missing(
+            raise not_found(
                 f"composite {publisher}/{name}" + (f" in version {version}" if version else ""),
                 "/api/v1/composites lists them",
             )
@@ -184,7 +184,7 @@ def remove(service: Service, principal: Principal, name: str, version: int | Non
         rows = session.scalars(mine.where(removals.shown("composite", Composite.id)).order_by(Composite.version)).all()
         if not rows:
             _check_gone(session, principal.name, name, version)
-            raise missing(
+            raise not_found(
                 f"composite {principal.name}/{name}", "/api/v1/composites lists them; you can delete your own"
             )
         for row in rows:

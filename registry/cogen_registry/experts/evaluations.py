@@ -14,7 +14,7 @@ from cogen_registry.admission.quota import check_total
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Evaluation, Expert, Project, Publisher, Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import models, tombstones
 from cogen_registry.service import Service
 
@@ -201,7 +201,7 @@ def remove(service: Service, principal: Principal, id: int) -> None:
         row = session.get(Evaluation, id)
         _check_gone(session, id)
         if row is None:
-            raise missing(f"evaluation {id}", "the evaluations of an expert have their ids")
+            raise not_found(f"evaluation {id}", "the evaluations of an expert have their ids")
         if row.publisher_id != principal.id:
             raise Refused(403, f"evaluation {id} belongs to another publisher", hint="ask who measured")
         of, evidence = session.get_one(Expert, row.expert_id), row.evidence
@@ -241,5 +241,5 @@ def evidence_of(service: Service, id: int) -> str:
         if found is None:
             _check_gone(session, id)
     if found is None:
-        raise missing(f"evaluation {id}", "the evaluations of an expert have their ids")
+        raise not_found(f"evaluation {id}", "the evaluations of an expert have their ids")
     return found

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from cogen.spec.expert import canonical_digest
 from cogen_registry.audit import removals
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Key, Project, Publisher, Release
-from cogen_registry.errors import missing
+from cogen_registry.errors import not_found
 from cogen_registry.experts import models
 from cogen_registry.experts.cards import COLUMNS, fields, shelf_of
 from cogen_registry.experts.evaluations import evaluations_of
@@ -70,7 +70,7 @@ def _chosen(session: Session, rows: Sequence[Any], id: str, version: str | None)
     found = [row for row in rows if same in (None, row.Release.same)]
     if not found:
         _check_removed(session, id, same)
-        raise missing(f"expert {id!r}" + (f" in version {version}" if version else ""), _SEARCH)
+        raise not_found(f"expert {id!r}" + (f" in version {version}" if version else ""), _SEARCH)
     return max(found, key=lambda one: (one.current, Version(one.Release.version)))
 
 
@@ -91,7 +91,7 @@ def _same(version: str) -> str:
     try:
         return canonicalize_version(version_of(version))
     except InvalidVersion:
-        raise missing(f"version {version!r}", "it looks like 1.0.2; an expert's page lists them") from None
+        raise not_found(f"version {version!r}", "it looks like 1.0.2; an expert's page lists them") from None
 
 
 def detail(service: Service, id: str, version: str | None = None, base_url: str = "") -> models.Detail:
@@ -147,7 +147,7 @@ def publisher_of(service: Service, name: str) -> models.PublisherDetail:
     with service.sessions.read() as session:
         publisher = session.scalar(select(Publisher).where(Publisher.name == name))
         if publisher is None:
-            raise missing(f"publisher {name!r}", _SEARCH)
+            raise not_found(f"publisher {name!r}", _SEARCH)
         removals.check(session, "publisher", publisher.id, f"publisher {name}")
         keys = session.scalars(select(Key).where(Key.publisher_id == publisher.id).order_by(Key.id)).all()
         shown = select(Release.project_id).where(Release.state == "released")

@@ -14,7 +14,7 @@ from cogen_registry.audit import log
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, now
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import models
 from cogen_registry.service import Service
 
@@ -96,7 +96,7 @@ def revoke(service: Service, principal: Principal, name: str) -> models.PublicKe
         confirm(session, principal)
         key = session.scalar(select(Key).where(Key.fingerprint == name, Key.publisher_id == principal.id))
         if key is None:
-            raise missing(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")
+            raise not_found(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")
         if key.revoked is None:
             key.revoked = now()
             log.record(session, log.actor_of(principal), "key.revoke", principal.name, key=name)

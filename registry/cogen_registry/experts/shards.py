@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cogen_registry.database import feed
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts.index_file import SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
 from cogen_registry.news import tags_of
 from cogen_registry.search.index import search_of
@@ -95,7 +95,7 @@ class Index:
         """:raises Refused: 404, no index that is younger than a quarter of an hour names it."""
         path = self.folder / name
         if not _FILE.fullmatch(name) or not path.is_file():
-            raise missing("such shard", "read /api/v1/index.json again")
+            raise not_found("such shard", "read /api/v1/index.json again")
         return path
 
     # ---- inside ----------------------------------------------------------------------------------

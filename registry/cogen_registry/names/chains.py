@@ -21,7 +21,7 @@ from cogen_registry.audit import log
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, Project, Release, SignedFile
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.metadata import documents, state
 from cogen_registry.metadata.signer import revoked
 from cogen_registry.service import Service
@@ -93,7 +93,7 @@ def _current(session: Session, principal: Principal, project: str) -> tuple[list
     """
     owner = session.scalar(select(Project.publisher_id).where(Project.name == project))
     if owner is None:
-        raise missing(f"project {project}", "upload a release first")
+        raise not_found(f"project {project}", "upload a release first")
     if owner != principal.id:
         raise Refused(403, f"{project} belongs to another publisher", hint="ask its publisher")
     principal.need("packages", project)
@@ -151,7 +151,7 @@ def recover(session: Session, project: str, reason: str) -> dict[str, bytes | No
 
     roots = roots_of(session, project)
     if not roots:
-        raise missing(f"project {project} with keys", "only a project that was signed can lose its keys")
+        raise not_found(f"project {project} with keys", "only a project that was signed can lose its keys")
     keys = sorted(f"sha256:{keyid}" for keyid in root(roots[-1], project).signed.roles["targets"].keyids)
     files: dict[str, bytes | None] = {documents.root_path(project, number): None for number in range(1, len(roots) + 1)}
     files[documents.targets_path(project)] = None

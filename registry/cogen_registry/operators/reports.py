@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from cogen_registry.audit import log
 from cogen_registry.database.tables import Report, now
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 
 #: What may be wrong, and how it is called.
 KINDS = {
@@ -115,7 +115,7 @@ def closed(session: Session, who: log.Actor, id: int, answer: str) -> None:
     """:raises Refused: 404, 409"""
     found = session.get(Report, id)
     if found is None:
-        raise missing(f"report {id}", "`cogen-registry reports --all` has the numbers")
+        raise not_found(f"report {id}", "`cogen-registry reports --all` has the numbers")
     if found.closed is not None:
         raise Refused(
             409, f"report {id} was closed by {found.closed_by}", hint="`cogen-registry reports` lists the others"

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cogen_registry.database.tables import Composite, Evaluation, Expert, Project, Publisher, Release, Repository
-from cogen_registry.errors import missing
+from cogen_registry.errors import not_found
 
 #: What can be taken down, and how it is written.
 KINDS = {
@@ -51,7 +51,7 @@ def rows_of(session: Session, kind: str, name: str, version: str | None) -> list
     rows = list(finders[kind](session, name, version))
     if not rows:
         subject = f"{kind} {name}" + (f"=={version}" if version else "")
-        raise missing(subject, f"it is written like {KINDS[kind]}")
+        raise not_found(subject, f"it is written like {KINDS[kind]}")
     return rows
 
 

@@ -14,7 +14,7 @@ from cogen_registry.admission import current
 from cogen_registry.audit import log
 from cogen_registry.audit.removals import REMOVED
 from cogen_registry.database.tables import Evaluation, Expert, Release, Removal, Takedown, now
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.operators.purge import EMPTY
 from cogen_registry.operators.subjects import KINDS, Row, rows_of
 from cogen_registry.operators.visible import tell
@@ -203,7 +203,7 @@ def release_hold(session: Session, who: log.Actor, subject: Subject, reason: str
         raise Refused(400, "to release a legal hold needs a reason", hint='--reason "…"')
     takedown = _active(session, subject)
     if takedown.held is None or takedown.released is not None:
-        raise missing(f"legal hold on {subject}", "`cogen-registry takedowns` lists them")
+        raise not_found(f"legal hold on {subject}", "`cogen-registry takedowns` lists them")
     takedown.released, takedown.released_by = now(), who.operator
     log.record(session, who, "takedown.release-hold", str(subject), takedown=takedown.id, reason=reason)
 
@@ -224,7 +224,7 @@ def active(session: Session, subject: Subject) -> Takedown | None:
 def _active(session: Session, subject: Subject) -> Takedown:
     found = active(session, subject)
     if found is None:
-        raise missing(f"take-down of {subject}", "`cogen-registry takedowns` lists them")
+        raise not_found(f"take-down of {subject}", "`cogen-registry takedowns` lists them")
     return found
 
 

@@ -21,7 +21,7 @@ from cogen_registry.admission.names import project_name
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import digest, made_token
 from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TrustedPublisher, now
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.operators.issuers import Identity, Issuers, is_issuer
 from cogen_registry.service import Service
 
@@ -75,7 +75,7 @@ def _owner(session: Session, project: str, publisher: str | None) -> Publisher:
         raise Refused(404, f"there is no project {project} yet", hint="--publisher says whose it will be")
     owner = session.scalar(select(Publisher).where(Publisher.name == publisher))
     if owner is None:
-        raise missing(f"publisher {publisher!r}", f"cogen-registry publisher add {publisher}")
+        raise not_found(f"publisher {publisher!r}", f"cogen-registry publisher add {publisher}")
     return owner
 
 
@@ -83,7 +83,7 @@ def remove(session: Session, who: log.Actor, id: int) -> TrustedPublisher:
     """:raises Refused: 404"""
     found = session.get(TrustedPublisher, id)
     if found is None:
-        raise missing(f"trusted publisher {id}", "`cogen-registry trusted-publisher list` has the numbers")
+        raise not_found(f"trusted publisher {id}", "`cogen-registry trusted-publisher list` has the numbers")
     session.delete(found)
     log.record(session, who, "trusted-publisher.remove", found.project, id=id, issuer=found.issuer, claims=found.claims)
     return found

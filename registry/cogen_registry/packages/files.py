@@ -11,7 +11,7 @@ from sqlalchemy import select
 from cogen_registry.audit import removals
 from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.service import Service
 
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -34,7 +34,7 @@ def send(service: Service, request: Request, sha256: str, name: str) -> Response
             if (release := session.scalar(removed)) is not None:
                 removals.check_release(session, release, filename)
     if row is None:
-        raise missing("such file", "/simple/ lists what there is")
+        raise not_found("such file", "/simple/ lists what there is")
     blob, size, kind = sha256, row.size, "application/octet-stream"
     if filename != name:
         blob, kind = row.metadata_sha256, "text/plain; charset=utf-8"

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from cogen_registry.audit import removals
 from cogen_registry.database.tables import Project, Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.news import Heard
 from cogen_registry.packages.extras import decorated, extras_of
 from cogen_registry.packages.names import Names
@@ -65,7 +65,7 @@ class IndexPages:
                 if (gone := session.scalar(removed.order_by(Release.id.desc()).limit(1))) is not None:
                     removals.check_release(session, gone, f"project {name}")
         if not releases:
-            raise missing(f"project {name}", "/simple/ lists all; check the spelling")
+            raise not_found(f"project {name}", "/simple/ lists all; check the spelling")
         files = tuple(_file(one) for one in releases)
         if form is not Format.JSON_V1:  # its serializer writes attributes as they are
             files = tuple(replace(one, yanked=_escaped(one.yanked)) for one in files)

@@ -6,7 +6,7 @@ import re
 
 from fastapi import APIRouter, Request, Response
 
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import composites
 from cogen_registry.pages import browse, docs, report
 from cogen_registry.pages import composite as composite_page
@@ -51,7 +51,7 @@ def _browsing(routes: APIRouter, service: Service) -> None:
     @routes.api_route("/static/{name}", methods=_READ)
     def static(name: str) -> Response:
         if (content := assets().get(name)) is None:
-            raise missing("such file", "load the page again")
+            raise not_found("such file", "load the page again")
         headers = HEADERS | {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(content, 200, headers, _KINDS[name.rpartition(".")[2]])
 

@@ -28,7 +28,7 @@ from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 from cogen_registry.settings import MB, Limits
 from cogen_registry.weights import quota
-from cogen_registry.weights.answers import no_entry, no_revision, refuse
+from cogen_registry.weights.answers import hub_error, no_entry, no_revision
 from cogen_registry.weights.content import check_blob
 from cogen_registry.weights.paths import check_kind, check_path, check_tree
 from cogen_registry.weights.reading import git_oid
@@ -127,7 +127,7 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
         seen = len(buffer)
         if seen > _LINE:
             closed = {"Connection": "close"}  # the rest of the body is not read either
-            raise refuse(413, f"a small file has more than {_MOST:,} bytes", "send it by LFS", headers=closed)
+            raise hub_error(413, f"a small file has more than {_MOST:,} bytes", "send it by LFS", headers=closed)
     if line := bytes(buffer).strip():
         yield line
 
@@ -137,21 +137,23 @@ def _take(service: Service, draft: Draft, line: bytes) -> None:
     try:
         check_json(line, depth=8, values=100, texts=False)
     except Refused as error:
-        raise refuse(error.status, f"a line of the commit is not valid: {error.message}", _CLIENT) from None
+        raise hub_error(error.status, f"a line of the commit is not valid: {error.message}", _CLIENT) from None
     try:
         entry = json.loads(line)
         parsed = LINES[entry["key"]].model_validate(entry["value"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise refuse(400, f"a line of the commit is not valid: {where}: {first['msg']}", _CLIENT) from None
+        raise hub_error(400, f"a line of the commit is not valid: {where}: {first['msg']}", _CLIENT) from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise refuse(400, "a line of the commit is not valid", f"its key is one of {', '.join(LINES)}") from None
+        raise hub_error(400, "a line of the commit is not valid", f"its key is one of {', '.join(LINES)}") from None
     if isinstance(parsed, Header):
         draft.header = parsed
         return
     if len(draft.changes) >= service.settings.limits.members:
-        raise refuse(413, f"a commit has more than {service.settings.limits.members:,} changes", "make several of it")
+        raise hub_error(
+            413, f"a commit has more than {service.settings.limits.members:,} changes", "make several of it"
+        )
     if isinstance(parsed, DeletedPath):
         path = check_path(parsed.path.rstrip("/"))
         draft.changes.append((path + "/" if entry["key"] == "deletedFolder" else path, None))
@@ -169,13 +171,13 @@ def _decoded(file: CommitFile) -> bytes:
     try:
         return base64.b64decode(file.content, validate=True)
     except (binascii.Error, ValueError):
-        raise refuse(400, f"the content of {file.path} is not base64", _CLIENT) from None
+        raise hub_error(400, f"the content of {file.path} is not base64", _CLIENT) from None
 
 
 def _keep(service: Service, draft: Draft, path: str, data: bytes) -> Content:
     """A small file becomes a blob at once, so that a commit of thousands of them holds no thousand files open."""
     if len(data) > _MOST:
-        raise refuse(413, f"{path} has more than {_MOST:,} bytes", "send it by LFS")
+        raise hub_error(413, f"{path} has more than {_MOST:,} bytes", "send it by LFS")
     with service.blobs.stage() as staged:
         staged.write(data)
         pool_of(service.settings.limits).weight(staged.path(), path)
@@ -201,7 +203,7 @@ def _carry_out(service: Service, principal: Principal, name: str, revision: str,
             check_blob(service, one.sha256, path)
         except Refused as error:
             quota.forget(service, repository.id, [one.sha256])
-            raise refuse(error.status, error.message, error.hint) from None
+            raise hub_error(error.status, error.message, error.hint) from None
     with service.sessions.write() as session:
         confirm(session, principal)
         repository = find(session, principal.name, name)
@@ -259,11 +261,11 @@ def _trees(
     if reference is None:
         raise no_revision(name, revision)
     if reference.kind != "branch":
-        raise refuse(400, f"{revision} is a tag, which never moves", "commit to a branch")
+        raise hub_error(400, f"{revision} is a tag, which never moves", "commit to a branch")
     head = commit_of(session, repository, revision)
     wanted = draft.header.parentCommit
     if wanted is not None and wanted != head.oid:
-        raise refuse(412, f"{revision} has moved on: it is at {head.oid}", "read it again, then commit")
+        raise hub_error(412, f"{revision} has moved on: it is at {head.oid}", "read it again, then commit")
     before = {one.path: Content(one.sha256, one.size, one.oid, one.lfs) for one in head.entries}
     after = dict(before)
     for path, content in draft.changes:
@@ -276,7 +278,7 @@ def _trees(
         for one in doomed:
             del after[one]
     if len(after) > (most := TREE * limits.members):
-        raise refuse(413, f"a tree has more than {most:,} files", "make several repositories of it")
+        raise hub_error(413, f"a tree has more than {most:,} files", "make several repositories of it")
     check_tree(after)
     return before, after
 
@@ -288,7 +290,7 @@ def _possessed(session: Session, repository: Repository, path: str, content: Con
     """
     own = session.get(Possession, (repository.id, content.sha256))
     if own is None or content.size not in (-1, own.size):
-        raise refuse(400, f"the bytes of {path} were not uploaded to this repository", "upload them, then commit")
+        raise hub_error(400, f"the bytes of {path} were not uploaded to this repository", "upload them, then commit")
     return Content(content.sha256, own.size, content.oid, True)
 
 

@@ -14,7 +14,7 @@ from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Entry
 from cogen_registry.service import Service
 from cogen_registry.weights import reading
-from cogen_registry.weights.answers import base_url, no_entry, refuse
+from cogen_registry.weights.answers import base_url, hub_error, no_entry
 from cogen_registry.weights.commits import REGULAR
 from cogen_registry.weights.paths import check_kind, check_path
 from cogen_registry.weights.quota import check_file
@@ -82,12 +82,12 @@ async def paths_info(service: Service, request: Request, namespace: str, name: s
             content = json.loads(await request.body())
             paths, expand = content["paths"], content.get("expand")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise refuse(400, "the body is not valid", 'send {"paths": […]}') from None
+            raise hub_error(400, "the body is not valid", 'send {"paths": […]}') from None
     else:
         form = await request.form(max_files=1, max_fields=_PAGE)
         paths, expand = form.getlist("paths"), form.get("expand")
     if not isinstance(paths, str | list):
-        raise refuse(400, "the body is not valid", 'send {"paths": […]}')
+        raise hub_error(400, "the body is not valid", 'send {"paths": […]}')
     wanted = [str(path) for path in ([paths] if isinstance(paths, str) else paths)][:_PAGE]
 
     def found() -> list[dict[str, Any]]:

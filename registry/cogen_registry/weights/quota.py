@@ -16,14 +16,14 @@ from cogen_registry.audit.removals import shown
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Repository, now
 from cogen_registry.service import Service
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 
 
 def check_file(service: Service, own: Mapping[str, float], size: int) -> None:
     """:raises Refused: 413, one file of weights is too large for a publisher that has these limits of its own."""
     most = limits_of(service.settings.limits, own).weight
     if size > most:
-        raise refuse(413, f"a file of {size:,} bytes is larger than {most:,}", "split it into shards")
+        raise hub_error(413, f"a file of {size:,} bytes is larger than {most:,}", "split it into shards")
 
 
 class Reservations:

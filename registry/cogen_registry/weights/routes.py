@@ -15,7 +15,7 @@ from cogen_registry.admission.turns import turns_of
 from cogen_registry.auth import principal_of, required, secret_of
 from cogen_registry.service import Service
 from cogen_registry.weights import commits, lfs, listing, reading, repositories, xet
-from cogen_registry.weights.answers import base_url, refuse
+from cogen_registry.weights.answers import base_url, hub_error
 from cogen_registry.weights.resolve import resolve
 from cogen_registry.weights.state import state_of
 
@@ -84,9 +84,9 @@ def _accounts(routes: APIRouter, service: Service) -> None:
         namespace = new.organization or required(service.sessions)(request).name
         principal = repositories.writer(service, request, namespace)
         if new.type not in (None, "model"):
-            raise refuse(400, f"this registry holds models, no {new.type}s", "leave out the type")
+            raise hub_error(400, f"this registry holds models, no {new.type}s", "leave out the type")
         if new.private or new.visibility not in (None, "public"):
-            raise refuse(400, "private repositories are not supported", "leave out private")
+            raise hub_error(400, "private repositories are not supported", "leave out private")
         made, fresh = repositories.create(service, principal, new.name)
         name = f"{namespace}/{made.name}"
         content = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
@@ -97,7 +97,7 @@ def _accounts(routes: APIRouter, service: Service) -> None:
 
     @routes.delete("/api/repos/delete")
     def delete() -> None:
-        raise refuse(403, "published repositories cannot be deleted", "yank the release that names it")
+        raise hub_error(403, "published repositories cannot be deleted", "yank the release that names it")
 
     @routes.post("/api/validate-yaml")
     async def validate_yaml(request: Request, readme: Readme) -> Response:
@@ -172,7 +172,7 @@ def _writing(routes: APIRouter, service: Service) -> None:
     async def commit(request: Request, namespace: str, name: str, revision: str) -> Any:
         principal = await run_in_threadpool(repositories.writer, service, request, namespace)
         if request.query_params.get("create_pr"):
-            raise refuse(400, "there are no pull requests here", "commit to main")
+            raise hub_error(400, "there are no pull requests here", "commit to main")
         full, oid = await commits.commit(service, request, principal, name, revision)
         return {"success": True, "commitOid": oid, "commitUrl": f"{base_url(service, request)}/{full}/commit/{oid}"}
 
@@ -192,7 +192,7 @@ def _writing(routes: APIRouter, service: Service) -> None:
     @routes.delete(_API + "/tag/{called}")
     @routes.delete(_API + "/branch/{called}")
     def keep(called: str) -> None:
-        raise refuse(403, f"{called} cannot be deleted: what was published is permanent", "make another one")
+        raise hub_error(403, f"{called} cannot be deleted: what was published is permanent", "make another one")
 
 
 def _uploads(routes: APIRouter, service: Service) -> None:

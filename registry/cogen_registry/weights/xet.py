@@ -21,7 +21,7 @@ from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Possession, Publisher, Repository
 from cogen_registry.service import Service
 from cogen_registry.weights import quota
-from cogen_registry.weights.answers import base_url, refuse
+from cogen_registry.weights.answers import base_url, hub_error
 from cogen_registry.weights.lfs import own, receive
 from cogen_registry.weights.repositories import find, token_id, token_lives
 from cogen_registry.weights.signing import expiry
@@ -64,7 +64,7 @@ def uploader(service: Service, request: Request) -> Repository:
                 if token_lives(session, token):
                     removals.check(session, "repository", repository, "this repository")
                     return session.get_one(Repository, repository)
-    raise refuse(401, "this token of Xet is not valid, or no longer", "ask for a new one")
+    raise hub_error(401, "this token of Xet is not valid, or no longer", "ask for a new one")
 
 
 async def take_xorb(service: Service, request: Request, name: str) -> bool:
@@ -75,7 +75,7 @@ async def take_xorb(service: Service, request: Request, name: str) -> bool:
     repository = await run_in_threadpool(uploader, service, request)
     publisher, state = repository.publisher_id, state_of(service)
     if not _NAME.fullmatch(name):
-        raise refuse(400, "this is not the name of a xorb", "it is 64 hex digits")
+        raise hub_error(400, "this is not the name of a xorb", "it is 64 hex digits")
     if state.xorbs.has(publisher, name):
         return False
     size = int(request.headers.get("content-length") or XORB)
@@ -119,7 +119,7 @@ class _Buffer(bytearray):
 def _build(service: Service, repository: Repository, shard: bytes) -> None:
     files = list(files_of(shard))
     if len(files) > service.settings.limits.members:
-        raise refuse(413, f"a shard has more than {service.settings.limits.members:,} files", "upload fewer at once")
+        raise hub_error(413, f"a shard has more than {service.settings.limits.members:,} files", "upload fewer at once")
     fresh: list[str] = []
     try:
         for file in files:
@@ -152,9 +152,9 @@ def _build_file(service: Service, repository: Repository, file: ShardFile) -> No
                         break
                     staged.write(chunk)
                 if left:
-                    raise refuse(400, "chunks of this shard have another size than it says", "upload again")
+                    raise hub_error(400, "chunks of this shard have another size than it says", "upload again")
             if staged.sha256 != file.sha256:
-                raise refuse(400, "the chunks of a file don't make the file that the shard names", "upload it again")
+                raise hub_error(400, "the chunks of a file don't make the file that the shard names", "upload it again")
             own(service, repository.id, staged)
     finally:
         state.reservations.remove(publisher, file.size)

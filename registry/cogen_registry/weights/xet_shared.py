@@ -20,7 +20,7 @@ from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Places, Xorb, now
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 from cogen_registry.weights.xet_format import TABLE, chunk_table, unpacked
 from cogen_registry.weights.xet_store import KNOWN, PLACE, XorbStore, enough, merged
 
@@ -71,7 +71,7 @@ class SharedXorbs(XorbStore):
         with draft.open("rb") as file:
             table = chunk_table(file)
             if not len(table):
-                raise refuse(400, "this xorb is empty", "upload with `hf upload`")
+                raise hub_error(400, "this xorb is empty", "upload with `hf upload`")
             file.seek(0)
             with service.blobs.stage() as staged:
                 while block := file.read(BLOCK):

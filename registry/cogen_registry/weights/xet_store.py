@@ -20,7 +20,7 @@ import numpy as np
 
 from cogen_registry.blobs.store import BlobStore
 from cogen_registry.errors import Refused
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 from cogen_registry.weights.xet_format import chunk_table, unpacked
 
 #: Where a chunk of a xorb is now: ``size`` bytes at ``offset`` of the blob ``sha256``.
@@ -93,7 +93,7 @@ class XorbStore:
         """:raises Refused: 400, the draft is no whole xorb."""
         with draft.open("rb") as file:
             if not len(chunk_table(file)):
-                raise refuse(400, "this xorb is empty", "upload with `hf upload`")
+                raise hub_error(400, "this xorb is empty", "upload with `hf upload`")
         draft.replace(self.xorb(publisher, name))
 
     def read(self, blobs: BlobStore, publisher: int, name: str, start: int, stop: int) -> Iterator[bytes]:
@@ -124,7 +124,7 @@ class XorbStore:
                 yield from blobs.read(bytes(row["sha256"]).hex(), offset, offset + size)
         except Refused:
             self._begin_anew(publisher)
-            raise refuse(
+            raise hub_error(
                 400, "chunks that this upload refers to are no longer here", "upload again: all will be sent"
             ) from None
 
@@ -177,7 +177,7 @@ class XorbStore:
 
 def enough(rows: np.ndarray, start: int, stop: int) -> None:
     if stop <= start or len(rows) != stop - start:
-        raise refuse(400, "a file of this shard names chunks that were not uploaded", "upload again")
+        raise hub_error(400, "a file of this shard names chunks that were not uploaded", "upload again")
 
 
 def merged(known: np.ndarray, places: np.ndarray) -> np.ndarray:
