@@ -44,7 +44,7 @@ def check_kind(path: str) -> str:
     leaf = PurePosixPath(path).name
     if PurePosixPath(leaf).suffix.lower() not in ALLOWED and leaf not in PLAIN_NAMES:
         raise hub_error(
-            400, f"{path} has a file type that is not allowed here", "publish safetensors, JSON and text; leave it out"
+            400, f"{path} is not a kind of file that may lie here", "publish safetensors, JSON and text; leave it out"
         )
     return path
 
