@@ -5,8 +5,8 @@
 Experts are written straight into the tables by a process of its own: words drawn by Zipf's law from a vocabulary of
 made-up words and 40 subjects, unit vectors that are random and lean towards the embedding of one of the subjects,
 manifests as long as a real one. The server runs on core 0 (`taskset`), everything that asks it on the others. Latencies
-are of one client on one kept-alive connection (raw sockets); throughput is by wrk (apt-get install wrk). Every line
-ends in what was wished for and whether it is met.
+are of one client on one kept-alive connection (raw sockets); throughput is by wrk (apt-get install wrk). Lines
+with a goal say whether it is met; `--json FILE` writes the figures there as well.
 
 With `--publish RATE` real wheels of new experts come by the upload of twine meanwhile, RATE a second on average: every
 throughput is measured in turns without and with them, and what counts is their ratio. The machine may be shared: beside
@@ -79,10 +79,12 @@ SUBJECTS = (
     "customer support telecom",
 )
 LANGUAGES = ("en", "en-gb", "de", "fr", "es", "zh", "ja", "pt-br")
-LICENCES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
+LICENSES = ("Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-Proprietary", "MIT OR Apache-2.0")
 BASES = tuple(f"Base model {i}" for i in range(50))
 SYLLABLES = ("ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu")
 BATCH = 2000
+#: What ``--json`` writes: each figure with its unit and, where there is one, its goal.
+MEASURED: list[dict[str, Any]] = []
 
 
 def main() -> int:
@@ -91,6 +93,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, help="keep the store here and use it again")
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement of throughput")
     parser.add_argument("--publish", type=float, default=0.0, metavar="RATE", help="wheels a second beside the readers")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--fill", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.fill:
@@ -114,6 +117,9 @@ def main() -> int:
             )
         with Server(root) as server:
             measure(server, options.seconds, options.publish)
+        if options.json:
+            found = {"experts": options.experts, "seconds": options.seconds, "publish": options.publish}
+            options.json.write_text(json.dumps(found | {"measured": MEASURED}, indent=2) + "\n", encoding="utf-8")
     finally:
         if options.root is None:
             shutil.rmtree(root)
@@ -190,7 +196,7 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
     noise = numbers.normal(size=subjects.shape[1]) / np.sqrt(subjects.shape[1])
     vector = 0.8 * subjects[subject] + noise
     sha256 = hashlib.sha256(str(id).encode()).hexdigest()
-    base, licence = draw.randrange(len(BASES)), draw.choice(LICENCES)
+    base, license = draw.randrange(len(BASES)), draw.choice(LICENSES)
     tags = draw.sample(LANGUAGES, draw.randint(1, 2))
     domains = {SUBJECTS[subject], words[0], draw.choice(SUBJECTS)}
     spec = manifest | {"id": name, "title": title, "summary": summary, "domains": sorted(domains), "languages": tags}
@@ -219,7 +225,7 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
             "title": title,
             "summary": summary,
             "publisher": f"team-{publisher - 1}",
-            "licence": licence,
+            "license": license,
             "architecture": "LlamaForCausalLM",
             "relation": "ffn",
             "parameters": int(10 ** draw.uniform(6, 11)),
@@ -331,13 +337,14 @@ def measure(server: Server, seconds: int, rate: float = 0.0) -> None:
         os.sched_setaffinity(0, others)
     say("start-up, to the first /healthz", server.started, "s", 3)
     say("start-up, to the first list of experts", server.listed, "s", 3)
-    print(f"start-up, until search by meaning is there: {server.meant:.2f} s (the model is loaded behind)")
-    print(f"memory at rest: {server.memory()['VmRSS']:.0f} MiB")
+    say("start-up, until semantic search is there (the model is loaded in the background)", server.meant, "s")
+    say("memory at rest", server.memory()["VmRSS"], "MiB")
     queries = list(_queries(300))
     first = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
     again = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
-    print(f"embedding of a query (first pass less second): p50 {_at(first, 50) - _at(again, 50):.1f} ms")
-    print(f"search, embedding with it: p50 {_at(first, 50):.1f} ms, p99 {_at(first, 99):.1f} ms")
+    say("embedding of a query (first pass less second), p50", _at(first, 50) - _at(again, 50), "ms")
+    say("search with the embedding of the query, p50", _at(first, 50), "ms")
+    say("search with the embedding of the query, p99", _at(first, 99), "ms")
     say("search by meaning and words, query embedded, p50", _at(again, 50), "ms", 50)
     say("search by meaning and words, query embedded, p99", _at(again, 99), "ms", 200)
     narrow = [
@@ -360,10 +367,16 @@ def measure(server: Server, seconds: int, rate: float = 0.0) -> None:
     cold_client(server)
 
 
-def say(what: str, value: float, unit: str, wish: float, least: bool = False) -> None:
-    met = value >= wish if least else value < wish
-    sign = "at least" if least else "under"
-    print(f"{what}: {value:,.{2 if unit == 's' else 1}f} {unit} (wish: {sign} {wish:g}; {'met' if met else 'NOT MET'})")
+def say(what: str, value: float, unit: str, goal: float | None = None, least: bool = False) -> None:
+    """Print a figure and keep it for ``--json``. ``goal``: an upper bound, or with ``least`` a lower one."""
+    entry: dict[str, Any] = {"what": what, "value": value, "unit": unit}
+    compared = ""
+    if goal is not None:
+        met = value >= goal if least else value < goal
+        compared = f" (goal: {'at least' if least else 'under'} {goal:g}; {'met' if met else 'NOT MET'})"
+        entry |= {"goal": goal, "bound": "lower" if least else "upper", "met": met}
+    MEASURED.append(entry)
+    print(f"{what}: {value:,.{2 if unit == 's' else 1}f} {unit}{compared}")
 
 
 def _queries(count: int) -> Iterator[str]:
@@ -456,12 +469,11 @@ def beside_publishers(
                 cpu[busy] = (server.cpu() - start) / seconds
             publishers.go(False)
             share = 100 * found[True] / max(found[False], 1e-9)
-            print(
-                f"{name}: {found[False]:,.0f} requests/s, beside {publishers.sent - before} publications "
-                f"{found[True]:,.0f}; CPU {100 * cpu[False]:.0f} % and {100 * cpu[True]:.0f} %"
-            )
-            say("… of that, beside publishers", found[True], "requests/s", 300, True)
-            say("… share", share, "%", 80, True)
+            say(f"{name}, without publishers", found[False], "requests/s")
+            say(f"{name}, during {publishers.sent - before} publications", found[True], "requests/s", 300, True)
+            say(f"{name}, share of the rate that is left", share, "%", 80, True)
+            say(f"{name}, CPU without publishers", 100 * cpu[False], "%")
+            say(f"{name}, CPU with publishers", 100 * cpu[True], "%")
         publishers.go(True)
         found_queries = latencies(server, [f"q={urllib.parse.quote(query)}" for query in queries])
         publishers.go(False)
@@ -469,10 +481,10 @@ def beside_publishers(
         say("search beside publishers, p99", _at(found_queries, 99), "ms", 200)
         index_beside(server, publishers, seconds)
         took = sorted(publishers.took)
-        print(
-            f"a publication beside readers: p50 {_at(took, 50) * 1000:.0f} ms, p99 {_at(took, 99) * 1000:.0f} ms, "
-            f"{publishers.sent} in all, {publishers.failed} refused"
-        )
+        say("a publication beside readers, p50", _at(took, 50) * 1000, "ms")
+        say("a publication beside readers, p99", _at(took, 99) * 1000, "ms")
+        say("publications in all", publishers.sent, "wheels")
+        say("publications that were refused", publishers.failed, "wheels")
 
 
 def alone(server: Server, publishers: Publishers, seconds: int) -> None:
@@ -483,10 +495,8 @@ def alone(server: Server, publishers: Publishers, seconds: int) -> None:
     publishers.go(False)
     time.sleep(1)  # the index is written, and newcomers are embedded
     sent, cpu = publishers.sent - before, server.cpu() - start
-    print(
-        f"a publication without readers: {1000 * cpu / max(sent, 1):.0f} ms of CPU, embedding with it "
-        f"({sent} of them in {seconds} s)"
-    )
+    say("CPU of a publication without readers, embedding with it", 1000 * cpu / max(sent, 1), "ms")
+    say(f"publications in {seconds} s", sent, "wheels")
 
 
 def index_beside(server: Server, publishers: Publishers, seconds: int) -> None:
@@ -506,11 +516,11 @@ def index_beside(server: Server, publishers: Publishers, seconds: int) -> None:
     taken = time.perf_counter() - begin
     changed = [one for one in after["shards"] if before.get(one["name"]) != one["sha256"]]
     size = sum(one["size"] for one in after["shards"])
-    print(
-        f"static index: {len(body) / 1024:.0f} KB and {len(before)} shards of {size / 1e6:.0f} MB; "
-        f"{publishers.sent - sent} publications changed {len(changed)} shards, "
-        f"{sum(one['size'] for one in changed) / 1e6:.2f} MB; answered after {1000 * taken:.0f} ms"
-    )
+    say("static index, index.json", len(body) / 1024, "KB")
+    say(f"static index, {len(before)} shards", size / 1e6, "MB")
+    changes = f"{len(changed)} shards that {publishers.sent - sent} publications changed"
+    say(f"static index, {changes}", sum(one["size"] for one in changed) / 1e6, "MB")
+    say("static index, until it is answered after a publication", 1000 * taken, "ms")
 
 
 def cold_client(server: Server) -> None:

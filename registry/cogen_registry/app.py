@@ -1,4 +1,4 @@
-"""Puts the rooms together."""
+"""Puts the service together: its components and their routes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cogen_registry.auth import required
 from cogen_registry.errors import Refused
 from cogen_registry.failures import failure, store_errors
 from cogen_registry.limits import Guard
+from cogen_registry.names.renewal import Renewal
 from cogen_registry.openapi import describe
 from cogen_registry.operators.upkeep import Upkeep
 from cogen_registry.pages.refusals import refusal
@@ -27,7 +28,7 @@ from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
 #: Each has ``routes.py`` with ``router(service) -> APIRouter``. Weights come last: their paths begin with any name.
-ROOMS = ("names", "packages", "experts", "operators", "pages", "weights")
+ROUTERS = ("names", "packages", "experts", "operators", "pages", "weights")
 
 
 #: What may come of a disk, a database or an object store, or of a value that they can't hold; see failures.py.
@@ -48,20 +49,22 @@ def create_app(settings: Settings) -> FastAPI:
         pool_of(settings.limits).start()
         yield
         upkeep.stop()
-        for room in service.rooms.values():
-            if hasattr(room, "close"):
-                room.close()
+        service.components.close()
         service.close()
 
     app = FastAPI(title=settings.title, lifespan=lifespan, docs_url=None, redoc_url=None, description=_ABOUT)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.service = service
 
-    def told(request: Request, error: Refused) -> Response:
+    def on_refusal(request: Request, error: Refused) -> Response:
         return refusal(service, request, error.status, error.message, error.hint, error.headers)
 
     app.add_middleware(
-        Guard, limits=settings.limits, required=required(service.sessions), proxied=bool(settings.proxies), told=told
+        Guard,
+        limits=settings.limits,
+        required=required(service.sessions),
+        proxied=bool(settings.proxies),
+        on_refusal=on_refusal,
     )
 
     @app.exception_handler(Refused)
@@ -71,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(IntegrityError)
     def beaten(request: Request, error: IntegrityError) -> Response:
         # On a database where writers don't wait for each other; whoever could go on does so itself.
-        return refusal(service, request, 409, "somebody did the same at the same moment", "try again", {})
+        return refusal(service, request, 409, "conflict with a simultaneous request", "try again", {})
 
     def failed(request: Request, error: Exception) -> Response:
         found = failure(error)
@@ -88,11 +91,11 @@ def create_app(settings: Settings) -> FastAPI:
     def malformed(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return refusal(service, request, 422, f"{place}: {first['msg']}", "/docs says what is expected")
+        return refusal(service, request, 422, f"{place}: {first['msg']}", "see /docs for what is expected")
 
     @app.exception_handler(HTTPException)
     def unknown(request: Request, error: HTTPException) -> Response:
-        message, hint = str(error.detail), "/docs says what can be asked"
+        message, hint = str(error.detail), "see /docs for the available paths"
         if error.status_code == 404:
             message, hint = "there is no such page", "the start page / leads to all; /docs lists what programs can ask"
         return refusal(service, request, error.status_code, message, hint, error.headers)
@@ -100,11 +103,12 @@ def create_app(settings: Settings) -> FastAPI:
     @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     def healthz() -> dict[str, Any]:
         """Answers once everything is open. ``expiring``: what the operator has to sign again in the next weeks."""
-        expiring = service.rooms["renewal"].expiring if "renewal" in service.rooms else []
+        renewal = service.components.get(Renewal)
+        expiring = renewal.expiring if renewal else []
         return {"status": "ok"} | ({"expiring": expiring} if expiring else {})
 
-    for room in ROOMS:
-        module = importlib.import_module(f"cogen_registry.{room}.routes")
+    for package in ROUTERS:
+        module = importlib.import_module(f"cogen_registry.{package}.routes")
         app.include_router(module.router(service))
     return app
 

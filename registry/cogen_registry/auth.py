@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -51,7 +52,7 @@ def checked_scopes(wanted: list[str]) -> list[str]:
     """
     every = ", ".join((*SCOPES, "packages:PROJECT"))
     if not wanted:
-        raise Refused(400, "a token has scopes, and none was chosen", hint=f"--scope one of {every}; or --scope all")
+        raise Refused(400, "no scope was given for the token", hint=f"--scope one of {every}; or --scope all")
     if "all" in wanted:
         return list(SCOPES)
     found = []
@@ -63,13 +64,15 @@ def checked_scopes(wanted: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def new_token(session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None) -> str:
+def new_token(
+    session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: datetime.datetime | None = None
+) -> str:
     """A fresh secret, stored as its digest alone."""
     return made_token(session, publisher, scopes, label, expires)[0]
 
 
 def made_token(
-    session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: Any = None
+    session: Session, publisher: Publisher, scopes: list[str], label: str = "", expires: datetime.datetime | None = None
 ) -> tuple[str, Token]:
     """The same, and its row."""
     secret = PREFIX + secrets.token_urlsafe(32)
@@ -149,9 +152,11 @@ def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request]
         principal = principal_of(sessions, secret_of(request), address_of(request))
         if principal is None:
             raise Refused(
-                401, "this needs a token", hint="run `cogen login`, or send it as password of the user __token__",
+                401,
+                "authentication required",
+                hint="run `cogen login`, or send it as password of the user __token__",
                 headers={"WWW-Authenticate": 'Basic realm="cogen-registry"'},
-            )  # fmt: skip
+            )
         if scope:
             principal.need(scope)
         return principal
@@ -162,6 +167,8 @@ def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request]
 def _unknown() -> Refused:
     # The Hub's client takes a bare 401 for a repository that is not there, unless it reads this.
     return Refused(
-        401, "this token is not known, or no longer", hint="ask the registry's operator for a new one",
+        401,
+        "unknown or expired token",
+        hint="ask the registry's operator for a new one",
         headers={"X-Error-Message": "Invalid credentials in Authorization header"},
-    )  # fmt: skip
+    )

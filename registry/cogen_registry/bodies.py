@@ -14,7 +14,7 @@ from cogen_registry.errors import Refused
 
 #: Of the API's bodies: depth, values of all kinds, members of one object, digits of a number.
 DEPTH, VALUES, DIGITS = 64, 1_000_000, 400
-_HINT = "/docs says what is expected"
+_HINT = "see /docs for what is expected"
 # Possessive: neither a string that never ends nor one of backslashes alone is looked at twice.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _PLAIN = re.compile(rb"[^\[\]{},]++")

@@ -38,7 +38,7 @@ from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 
 #: Everything that names a blob: (what it is, statement of (name, hex SHA-256, size or null)).
-_NAMED: tuple[tuple[str, Select[Any]], ...] = (
+_NAMED: tuple[tuple[str, Select[*tuple[Any, ...]]], ...] = (
     ("the wheel", select(Release.filename, Release.sha256, Release.size).where(Release.sha256 != "")),
     ("the METADATA of", select(Release.filename, Release.metadata_sha256, text("NULL")).where(Release.sha256 != "")),
     ("the file", select(Entry.path, Entry.sha256, Entry.size)),
@@ -50,7 +50,7 @@ _TOLERANCE = 1e-6
 
 
 @dataclass
-class Found:
+class CheckResult:
     """``damage``: one line each. ``unnamed``: whole blobs that nothing names: the next start removes them."""
 
     blobs: int = 0
@@ -62,13 +62,13 @@ class Found:
     head: str = ""
 
 
-def check(service: Service, *, quick: bool = False, advance: Callable[[int], None] = lambda _: None) -> Found:
+def check(service: Service, *, quick: bool = False, advance: Callable[[int], None] = lambda _: None) -> CheckResult:
     """Look at everything.
 
     :param quick: believe that a blob which is there with the right size is whole.
     :param advance: called with numbers of bytes.
     """
-    found = Found()
+    found = CheckResult()
     with service.sessions.read() as session:
         found.damage += _database(session)
         found.head = log.head(session)
@@ -101,9 +101,12 @@ def _sizes(session: Session) -> dict[str, list[tuple[str, int | None]]]:
 
 
 def _blobs(
-    service: Service, named: dict[str, list[tuple[str, int | None]]], found: Found, quick: bool,
+    service: Service,
+    named: dict[str, list[tuple[str, int | None]]],
+    found: CheckResult,
+    quick: bool,
     advance: Callable[[int], None],
-) -> None:  # fmt: skip
+) -> None:
     here = set()
     for name in service.blobs.names():
         uses, size = named.get(name), service.blobs.size(name)
@@ -157,7 +160,7 @@ def _releases(service: Service, session: Session) -> Iterator[str]:
             except ValidationError as error:
                 yield f"the manifest of {row.expert} in {name} is not valid: {error.errors()[0]['msg']}"
                 continue
-            if (spec.id, spec.license, spec.model.lineage) != (row.expert, row.licence, row.lineage):
+            if (spec.id, spec.license, spec.model.lineage) != (row.expert, row.license, row.lineage):
                 yield f"the row of {row.expert} in {name} says something else than its manifest"
         if release.bundle is not None and (reason := _unsigned(session, release)):
             yield f"the signature of {name} does not hold: {reason}"
@@ -182,9 +185,10 @@ def _unsigned(session: Session, release: Release) -> str | None:
 def _current(service: Service, session: Session) -> Iterator[str]:
     """Lists show the newest released version of each project that is not yanked, and no other one."""
     rows = session.execute(
-        select(Release.project_id, Project.name, Release.id, Release.version, Release.state, Release.yanked)
-        .join(Project, Release.project_id == Project.id)
-    ).all()  # fmt: skip
+        select(Release.project_id, Project.name, Release.id, Release.version, Release.state, Release.yanked).join(
+            Project, Release.project_id == Project.id
+        )
+    ).all()
     newest: dict[int, Any] = {}
     for row in rows:
         if row.state == "released" and row.yanked is None:

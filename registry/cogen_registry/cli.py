@@ -1,4 +1,4 @@
-"""`cogen-registry`: serve, and what an operator does beside it."""
+"""Run and administer a registry of experts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from cogen_registry.cli_metadata import check_initialised
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from cogen_registry.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
 #: Days that a token is good for, unless somebody says otherwise.
 _DAYS = 90.0
-publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Teams that may publish here.")
-tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Secrets that teams upload with.")
+publishers = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Publishers: teams that may publish here.")
+tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API tokens of publishers.")
 app.add_typer(publishers, name="publisher")
 app.add_typer(tokens, name="token")
 cli_metadata.register(app)
@@ -61,17 +63,20 @@ def _say(message: str, hint: str | None) -> int:
 def serve(
     root: Root,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one; it is printed.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one, which is printed.")] = 8000,
     database: Database = None,
-    blobs: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of files.")] = None,
-    url: Annotated[str | None, typer.Option(help="As clients see this service, behind a proxy.")] = None,
-    title: Annotated[str | None, typer.Option(help='Shown on the pages; default: "CoGen registry".')] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help='Source of the model for search by meaning; "none": without.')
+    blobs: Annotated[
+        str | None, typer.Option(help="Object store for blobs (s3://bucket/prefix); default: files in ROOT.")
     ] = None,
-    settings: Annotated[Path | None, typer.Option(help="A TOML file of Settings; options win over it.")] = None,
+    url: Annotated[str | None, typer.Option(help="Public URL of this service, where it is behind a proxy.")] = None,
+    title: Annotated[str | None, typer.Option(help='Title of the pages; default: "CoGen registry".')] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help='Embedding model for semantic search: a source URI or a folder; "none" disables it.'),
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with settings; options take precedence.")] = None,
 ) -> None:
-    """Serve until interrupted."""
+    """Run the service until it is interrupted."""
     import socket
 
     import uvicorn
@@ -79,8 +84,14 @@ def serve(
     from cogen_registry.app import create_app
     from cogen_registry.connections import watched
 
-    options: dict[str, Any] = {"root": root, "database": database, "blobs": blobs, "url": url, "title": title,
-                               "embedder": embedder}  # fmt: skip
+    options: dict[str, Any] = {
+        "root": root,
+        "database": database,
+        "blobs": blobs,
+        "url": url,
+        "title": title,
+        "embedder": embedder,
+    }
     chosen = chosen_settings(settings, options)
     check_initialised(chosen)
     try:
@@ -91,10 +102,16 @@ def serve(
         ) from error
     with listening:
         config = uvicorn.Config(
-            create_app(chosen), access_log=False, log_level="warning", timeout_keep_alive=30, server_header=False,
-            http=watched(chosen.limits, chosen.proxies), ws="none", proxy_headers=bool(chosen.proxies),
+            create_app(chosen),
+            access_log=False,
+            log_level="warning",
+            timeout_keep_alive=30,
+            server_header=False,
+            http=watched(chosen.limits, chosen.proxies),
+            ws="none",
+            proxy_headers=bool(chosen.proxies),
             forwarded_allow_ips=list(chosen.proxies),
-        )  # fmt: skip
+        )
         # A thread that works on an upload lets the loop, which answers everybody, go on after so long (5 ms by default:
         # at 2,000 answers a second each waits for that twice).
         sys.setswitchinterval(0.0005)
@@ -126,42 +143,45 @@ def chosen_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
 
 @app.command("export")
 def export_(
-    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or a mirror to bring up to date.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an existing mirror to update.")],
     root: Root,
-    url: Annotated[str | None, typer.Option(help="Where it will be served: for the commands on the pages.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of the mirror, for the commands shown on its pages.")] = None,
     title: Annotated[str, typer.Option(help="Shown on the pages.")] = "CoGen registry",
     contact: Annotated[
-        str | None, typer.Option(help="Where readers report what is wrong: mailto:… or a URL; without, no link.")
+        str | None, typer.Option(help="Contact for reports: mailto:… or a URL; default: no link.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Copy everything, also what seems unchanged.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Copy all files, also those that look unchanged.")] = False,
     database: Database = None,
-    blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
+    blobs: Annotated[str | None, typer.Option(help="Object store, as for serve: s3://bucket/prefix.")] = None,
 ) -> None:
-    """Write a mirror that any web server or object store can host; the service may go on meanwhile."""
+    """Export a static mirror for any web server or object store; the service may keep running."""
     from cogen_registry.export import export
 
-    settings = chosen_settings(None, {"root": root, "database": database, "blobs": blobs, "title": title,
-                                      "embedder": "none", "contact": contact})  # fmt: skip
+    settings = chosen_settings(
+        None,
+        {"root": root, "database": database, "blobs": blobs, "title": title, "embedder": "none", "contact": contact},
+    )
     with _progress("documents") as report:
         done = export(settings, target, _checked_url(url), fresh=fresh, report=report)
     typer.echo(
         f"{target}: {done.experts:,} experts, {done.files:,} files, {done.kept:,} of them as before, "
-        f"{done.written:,} bytes written", err=True,
-    )  # fmt: skip
+        f"{done.written:,} bytes written",
+        err=True,
+    )
 
 
 @app.command("check")
 def check_(
     root: Root,
-    quick: Annotated[bool, typer.Option("--quick", help="Look at sizes of blobs, not at their bytes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check the sizes of blobs, not their contents.")] = False,
     database: Database = None,
-    blobs: Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")] = None,
+    blobs: Annotated[str | None, typer.Option(help="Object store, as for serve: s3://bucket/prefix.")] = None,
 ) -> None:
-    """Read every blob and every row, and print what is damaged, one line each; the exit code is 1 then."""
-    from cogen_registry.beside import beside
+    """Verify every blob and every row; print one line for each damaged one and exit with code 1."""
     from cogen_registry.check import check
+    from cogen_registry.readonly import open_readonly
 
-    with beside(_settings(root, database, blobs)) as service, _progress("bytes") as report:
+    with open_readonly(_settings(root, database, blobs)) as service, _progress("bytes") as report:
         read = 0
 
         def advance(size: int) -> None:
@@ -176,13 +196,14 @@ def check_(
     left = f", {found.unnamed:,} of them named by nothing" if found.unnamed else ""
     typer.echo(
         f"{found.blobs:,} blobs{left}, {found.bytes:,} bytes, {found.rows:,} names of blobs: "
-        + (f"{len(found.damage):,} damaged" if found.damage else "all whole"), err=True,
-    )  # fmt: skip
+        + (f"{len(found.damage):,} damaged" if found.damage else "all whole"),
+        err=True,
+    )
     if found.damage:
         raise typer.Exit(1)
 
 
-def _settings(root: Path, database: str | None, blobs: str | None, title: str = "CoGen registry") -> Any:
+def _settings(root: Path, database: str | None, blobs: str | None, title: str = "CoGen registry") -> Settings:
     """Of a registry that is only read: without a model."""
     from cogen_registry.settings import Settings
 
@@ -217,14 +238,15 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @publishers.command("add")
 def publisher_add(
-    name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")], root: Root,
+    name: Annotated[str, typer.Argument(help="Also its namespace for weights: NAME/repository.")],
+    root: Root,
     title: Annotated[str, typer.Option(help="Its full name.")] = "",
     scope: Annotated[
         list[str] | None, typer.Option(help="Print its first token with these scopes, as `token new` does.")
     ] = None,
     database: Database = None,
-) -> None:  # fmt: skip
-    """Let a team publish."""
+) -> None:
+    """Add a publisher."""
     from sqlalchemy import select
 
     from cogen_registry.admission.names import RESERVED
@@ -255,7 +277,7 @@ def publisher_add(
 
 @publishers.command("list")
 def publisher_list(root: Root, database: Database = None) -> None:
-    """Name, bytes that are stored, limits of its own, full name."""
+    """List publishers: name, bytes stored, own limits, full name."""
     from cogen_registry.overview import publishers
 
     _show(root, database, publishers)
@@ -263,10 +285,12 @@ def publisher_list(root: Root, database: Database = None) -> None:
 
 @publishers.command("set")
 def publisher_set(
-    name: str, root: Root, limit: Annotated[list[str], typer.Option(help="FIELD=BYTES, such as wheel=50000000.")],
+    name: str,
+    root: Root,
+    limit: Annotated[list[str], typer.Option(help="FIELD=BYTES, such as wheel=50000000.")],
     database: Database = None,
-) -> None:  # fmt: skip
-    """Give a team limits of its own."""
+) -> None:
+    """Set limits for one publisher."""
     from cogen_registry.audit import log
     from cogen_registry.settings import Limits
 
@@ -286,7 +310,8 @@ def publisher_set(
 
 @tokens.command("new")
 def token_new(
-    publisher: str, root: Root,
+    publisher: str,
+    root: Root,
     scope: Annotated[
         list[str] | None, typer.Option(help="packages, packages:PROJECT, weights, evaluations, keys; or all.")
     ] = None,
@@ -294,8 +319,8 @@ def token_new(
     days: Annotated[float, typer.Option(min=0.001, max=36500, help="Until it expires.")] = _DAYS,
     no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Valid until it is revoked.")] = False,
     database: Database = None,
-) -> None:  # fmt: skip
-    """Print a new token on stdout; it can't be shown again."""
+) -> None:
+    """Create a token and print it to stdout; it cannot be shown again."""
     from cogen_registry.auth import checked_scopes
 
     scopes = checked_scopes(scope or [])
@@ -304,7 +329,7 @@ def token_new(
     typer.echo(secret)
 
 
-def _new_token(session: Any, publisher: str, scopes: list[str], label: str, days: float | None) -> str:
+def _new_token(session: Session, publisher: str, scopes: list[str], label: str, days: float | None) -> str:
     """The secret of a new token; ``days``: until it expires, ``None``: never."""
     import datetime
 
@@ -323,10 +348,11 @@ def _new_token(session: Any, publisher: str, scopes: list[str], label: str, days
 
 @tokens.command("list")
 def token_list(
-    root: Root, publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
+    root: Root,
+    publisher: Annotated[str | None, typer.Argument(help="Of one team; default: all.")] = None,
     database: Database = None,
-) -> None:  # fmt: skip
-    """Number, publisher, state, scopes, label and last use of every token."""
+) -> None:
+    """List tokens: number, publisher, state, scopes, label, last use."""
     from cogen_registry.overview import tokens
 
     _show(root, database, lambda session: tokens(session, publisher))
@@ -334,10 +360,11 @@ def token_list(
 
 @tokens.command("revoke")
 def token_revoke(
-    token: Annotated[str, typer.Argument(help="Its number in `token list`, or the token itself.")], root: Root,
+    token: Annotated[str, typer.Argument(help="Its number in `token list`, or the token itself.")],
+    root: Root,
     database: Database = None,
-) -> None:  # fmt: skip
-    """Make a token worthless at once."""
+) -> None:
+    """Revoke a token immediately."""
     from cogen_registry.audit import log
     from cogen_registry.auth import digest
     from cogen_registry.database.tables import now
@@ -348,23 +375,23 @@ def token_revoke(
         if found.revoked is None:
             found.revoked = now()
             log.record(session, log.operator(), "token.revoke", found.publisher.name, token=found.id)
-        told = f"revoked token {found.id} of {found.publisher.name}"
-    typer.echo(told, err=True)
+        message = f"revoked token {found.id} of {found.publisher.name}"
+    typer.echo(message, err=True)
 
 
 @app.command("quarantine")
 def quarantine_(root: Root, database: Database = None) -> None:
-    """Releases that nobody sees yet: publisher, since when, and why."""
+    """List quarantined releases: publisher, since when, reason."""
     from cogen_registry.overview import quarantine
 
     _show(root, database, quarantine)
 
 
-def _show(root: Path, database: str | None, lines: Callable[[Any], Iterator[tuple[str, ...]]]) -> None:
+def _show(root: Path, database: str | None, lines: Callable[[Session], Iterator[tuple[str, ...]]]) -> None:
     """A table on stdout, its cells parted by tabs."""
-    from cogen_registry.beside import beside
+    from cogen_registry.readonly import open_readonly
 
-    with beside(_settings(root, database, None)) as service, service.sessions.read() as session:
+    with open_readonly(_settings(root, database, None)) as service, service.sessions.read() as session:
         for cells in lines(session):
             typer.echo("\t".join(cells))
 

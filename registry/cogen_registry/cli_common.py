@@ -13,9 +13,11 @@ import typer
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
+    from cogen_registry.database.sessions import Session, Sessions
+    from cogen_registry.database.tables import Publisher
     from cogen_registry.service import Service
 
-Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
+Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Data folder of the registry.")]
 Database = Annotated[
     str | None, typer.Option(envvar="COGEN_REGISTRY_DATABASE", help="URL, such as postgresql+psycopg://…")
 ]
@@ -23,7 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Reason = Annotated[str, typer.Option(help="One line; it is kept in the audit log.")]
 
 
-def sessions(root: Path, database: str | None) -> Any:
+def sessions(root: Path, database: str | None) -> Sessions:
     """Beside a running service: the database alone, not the lock of the root."""
     from cogen_registry.database.sessions import Sessions, connect, migrate
     from cogen_registry.metadata.attach import attach
@@ -38,7 +40,7 @@ def sessions(root: Path, database: str | None) -> Any:
     return found
 
 
-def publisher_named(session: Any, name: str) -> Any:
+def publisher_named(session: Session, name: str) -> Publisher:
     """:raises Refused: 404"""
     from sqlalchemy import select
 
@@ -53,11 +55,11 @@ def publisher_named(session: Any, name: str) -> Any:
 @contextmanager
 def opened(root: Path, database: str | None, blobs: str | None = None) -> Iterator[Service]:
     """The registry beside its service, to change rows of it; nothing is migrated, locked or cleaned up."""
-    from cogen_registry.beside import beside
     from cogen_registry.metadata.attach import attach
+    from cogen_registry.readonly import open_readonly
     from cogen_registry.settings import Settings
 
-    with beside(Settings(root=root, database=database, blobs=blobs, embedder="none")) as service:
+    with open_readonly(Settings(root=root, database=database, blobs=blobs, embedder="none")) as service:
         attach(service.sessions, service.settings.keys_folder, required=False)
         yield service
 
@@ -81,7 +83,7 @@ def show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
         typer.echo("\t".join(_cell(value) for value in row.values()))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key}={_cell(inner)}" for key, inner in value.items()) or "-"
     if isinstance(value, (list, tuple)):

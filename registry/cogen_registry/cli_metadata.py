@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 
 if TYPE_CHECKING:
+    from cogen_registry.database.sessions import Session, Sessions
     from cogen_registry.settings import Settings
 
-Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Folder that holds everything.")]
+Root = Annotated[Path, typer.Option("--root", envvar="COGEN_REGISTRY_ROOT", help="Data folder of the registry.")]
 Database = Annotated[
     str | None, typer.Option(envvar="COGEN_REGISTRY_DATABASE", help="URL, such as postgresql+psycopg://…")
 ]
@@ -23,7 +24,7 @@ Offline = Annotated[list[Path], typer.Option("--keys", help="Folder (or file) of
 Online = Annotated[Path | None, typer.Option("--online", help="Folder of the service's keys; default: ROOT/keys.")]
 _PASSWORD = "COGEN_REGISTRY_KEY_PASSWORD"
 
-keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys that publishers sign with.")
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Signing keys of publishers.")
 
 
 def register(app: typer.Typer) -> None:
@@ -48,26 +49,29 @@ def check_initialised(settings: Settings) -> None:
         typer.echo("hint: move that folder to a medium that is not connected, and keep two copies", err=True)
 
 
-def _check_signed(session: Any, root: Path) -> None:
+def _check_signed(session: Session, root: Path) -> None:
     """:raises Refused: 409"""
     from cogen_registry.metadata import state
 
     if not state.initialised(session):
         raise Refused(
-            409, f"{root} is not initialised: without keys, clients cannot trust what it serves",
+            409,
+            f"{root} is not initialised: without keys, clients cannot trust what it serves",
             hint=f"cogen-registry init --root {root}",
-        )  # fmt: skip
+        )
 
 
 def init(
     root: Root,
-    root_keys: Annotated[int, typer.Option(min=1, max=20, help="How many keys the operator has.")] = 3,
-    threshold: Annotated[int, typer.Option(min=1, help="How many of them have to sign.")] = 2,
+    root_keys: Annotated[int, typer.Option(min=1, max=20, help="Number of the operator's root keys.")] = 3,
+    threshold: Annotated[int, typer.Option(min=1, help="Number of root keys that must sign.")] = 2,
     offline: Annotated[
         Path | None, typer.Option(help="New folder for the operator's keys; default: ROOT/offline.")
     ] = None,
     online: Online = None,
-    bins: Annotated[int, typer.Option(min=2, max=65536, help="Shares of projects: a power of two.")] = 1024,
+    bins: Annotated[
+        int, typer.Option(min=2, max=65536, help="Number of hash bins for projects: a power of two.")
+    ] = 1024,
     database: Database = None,
 ) -> None:
     """Make the keys of a new registry, or of one without, sign everything, and print the fingerprint of its root.
@@ -83,7 +87,7 @@ def init(
     if threshold > root_keys:
         raise Refused(400, f"{threshold} of {root_keys} keys can't sign", hint="--threshold is at most --root-keys")
     if bins & (bins - 1):
-        raise Refused(400, f"{bins} is no power of two", hint="1024 is right for 100,000 projects")
+        raise Refused(400, f"{bins} is not a power of two", hint="1024 is right for 100,000 projects")
     places = offline or root / "offline", online or root / "keys"
     with _opened(root, database) as sessions:
         with sessions.read() as session:
@@ -109,8 +113,9 @@ def init(
     typer.echo(f"{places[1]}: the service's keys; they stay here, readable by the service alone", err=True)
     typer.echo(
         f"{places[0]}: your {root_keys} keys, {threshold} of which sign; move this folder to a medium that is not "
-        f"connected, keep two copies; it is needed once a year (`cogen-registry renew`)", err=True,
-    )  # fmt: skip
+        f"connected, keep two copies; it is needed once a year (`cogen-registry renew`)",
+        err=True,
+    )
 
 
 def status(root: Root, database: Database = None) -> None:
@@ -145,18 +150,19 @@ def sign(root: Root, online: Online = None, database: Database = None) -> None:
 
 
 def renew(root: Root, keys: Offline, online: Online = None, database: Database = None) -> None:
-    """Sign root and targets for another year."""
+    """Renew the signatures of root and targets for another year."""
     _renew(root, database, online, keys, "registry.renew")
     typer.echo("renewed root and targets for a year; take the keys offline again", err=True)
 
 
 def rotate_online(
-    root: Root, keys: Offline,
+    root: Root,
+    keys: Offline,
     online: Annotated[
         Path | None, typer.Option("--online", help="Folder of the service's keys; the old ones are kept beside.")
     ] = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Give the service new keys: after a break-in, a loss, or a database that was restored from a copy."""
     import datetime
 
@@ -181,12 +187,14 @@ def rotate_online(
 
 
 def rotate_root(
-    root: Root, keys: Offline,
+    root: Root,
+    keys: Offline,
     new: Annotated[Path, typer.Option(help="New folder for the new keys.")],
     root_keys: Annotated[int, typer.Option(min=1, max=20)] = 3,
     threshold: Annotated[int, typer.Option(min=1)] = 2,
-    online: Online = None, database: Database = None,
-) -> None:  # fmt: skip
+    online: Online = None,
+    database: Database = None,
+) -> None:
     """Replace the operator's keys: the old ones sign it, clients follow by themselves."""
     import os
 
@@ -210,10 +218,12 @@ def rotate_root(
 
 @keys.command("revoke")
 def key_revoke(
-    fingerprint: Annotated[str, typer.Argument(help="sha256:…, as the publisher's page shows it.")], root: Root,
-    reason: Annotated[str, typer.Option(help="One line, shown to everybody.")] = "", online: Online = None,
+    fingerprint: Annotated[str, typer.Argument(help="sha256:…, as the publisher's page shows it.")],
+    root: Root,
+    reason: Annotated[str, typer.Option(help="One line, shown to everybody.")] = "",
+    online: Online = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Tell every client that nothing signed with this key is to be trusted; it can't be taken back."""
     import re
 
@@ -227,28 +237,35 @@ def key_revoke(
 
     name = fingerprint.lower()
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", name):
-        raise Refused(400, f"{fingerprint!r} is no fingerprint", hint="sha256: and 64 hex digits")
+        raise Refused(400, f"{fingerprint!r} is not a fingerprint", hint="sha256: and 64 hex digits")
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         key = session.scalar(select(Key).where(Key.fingerprint == name))
         owner = session.scalar(select(Publisher.name).where(Publisher.id == key.publisher_id)) if key else None
-        said = {"fingerprint": name, "publisher": owner, "by": "operator", "when": now().isoformat(),
-                "reason": " ".join(reason.split())[:300]}  # fmt: skip
+        revocation = {
+            "fingerprint": name,
+            "publisher": owner,
+            "by": "operator",
+            "when": now().isoformat(),
+            "reason": " ".join(reason.split())[:300],
+        }
         if key is not None:  # the row before the signature: in the order of everybody else, who would wait for us
             key.revoked = key.revoked or now()
             session.flush()
-        signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, said)})
+        signer.change(session, files={documents.REVOCATIONS: documents.revocations(session, revocation)})
         if owner is not None:  # its pages and cards say it, too, in every process
             feed.change(session, "publisher", owner)
-        log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=said["reason"] or None)
+        log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=revocation["reason"] or None)
     settle()
     typer.echo(f"revoked {name}" + (f" of {owner}" if owner else "; no publisher has it here"), err=True)
 
 
 def project_recover(
-    name: str, root: Root,
+    name: str,
+    root: Root,
     reason: Annotated[str, typer.Option(help="One line, shown to everybody who knew the old keys.")],
-    online: Online = None, database: Database = None,
-) -> None:  # fmt: skip
+    online: Online = None,
+    database: Database = None,
+) -> None:
     """Let a publisher who lost its keys begin anew; clients that know the old ones stop and say so."""
     from cogen_registry.admission.names import project_name
     from cogen_registry.audit import log
@@ -262,9 +279,16 @@ def project_recover(
 
 
 def _renew(
-    root: Path, database: str | None, online: Path | None, offline: list[Path], action: str, *, new: Any = None,
-    own: Any = None, threshold: int | None = None,
-) -> None:  # fmt: skip
+    root: Path,
+    database: str | None,
+    online: Path | None,
+    offline: list[Path],
+    action: str,
+    *,
+    new: Any = None,
+    own: Any = None,
+    threshold: int | None = None,
+) -> None:
     """``new``: keys of the service, ``own``: of the operator, from now on. ``action``: for the audit log."""
     import os
 
@@ -296,12 +320,12 @@ def _signing(root: Path, database: str | None, online: Path | None) -> Iterator[
     with _opened(root, database) as sessions:
         signer = attach(sessions, Settings(root=root, database=database, keys=online).keys_folder)
         if signer is None:
-            raise missing("signed metadata", f"cogen-registry init --root {root}")
+            raise not_found("signed metadata", f"cogen-registry init --root {root}")
         yield sessions, signer
 
 
 @contextmanager
-def _opened(root: Path, database: str | None) -> Iterator[Any]:
+def _opened(root: Path, database: str | None) -> Iterator[Sessions]:
     """Sessions of a registry, beside the process that serves it or without one; its tables are brought up to date."""
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -9,8 +9,10 @@ import typer
 from cogen_registry.cli_common import Database, Json, Reason, Root, opened, publisher_named, settle, show
 from cogen_registry.errors import Refused
 
-projects = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who owns a project, and where else it is.")
-names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Names that nobody may take, and exceptions.")
+projects = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Owners of projects, and their pages on other indexes."
+)
+names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prohibited names, and exceptions.")
 
 
 def register(app: typer.Typer) -> None:
@@ -21,10 +23,16 @@ def register(app: typer.Typer) -> None:
 
 @projects.command("transfer")
 def project_transfer(
-    name: str, publisher: Annotated[str, typer.Argument(metavar="NEW-PUBLISHER")], root: Root, reason: Reason = "",
+    name: str,
+    publisher: Annotated[str, typer.Argument(metavar="NEW-PUBLISHER")],
+    root: Root,
+    reason: Reason = "",
     database: Database = None,
-) -> None:  # fmt: skip
-    """Give a project to another team. What was published stays under the name and signature of who published it."""
+) -> None:
+    """Transfer a project to another publisher.
+
+    What was published stays under the name and signature of its publisher.
+    """
     from cogen_registry.audit.log import operator
     from cogen_registry.names.chains import roots_of
     from cogen_registry.operators.transfer import transfer
@@ -37,18 +45,20 @@ def project_transfer(
     if signed:
         typer.echo(
             f"hint: it is bound to keys of {before}, which have to sign those of {publisher}; where they cannot: "
-            f"cogen-registry project recover {project}", err=True,
-        )  # fmt: skip
+            f"cogen-registry project recover {project}",
+            err=True,
+        )
 
 
 @projects.command("link")
 def project_link(
-    name: str, root: Root,
+    name: str,
+    root: Root,
     tracks: Annotated[list[str] | None, typer.Option(help="It is the same as this page of another index.")] = None,
     alternate: Annotated[list[str] | None, typer.Option(help="It may be installed from this one as well.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Forget all links first.")] = False,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Say where else a project is (PEP 708); without options, print what was said."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.links import set_links
@@ -62,38 +72,40 @@ def project_link(
 
 @names.command("prohibit")
 def names_prohibit(
-    pattern: Annotated[str, typer.Argument(help="A name; * and ? are wildcards.")], root: Root,
-    reason: Annotated[str, typer.Option(help="Told to whoever asks for such a name.")], database: Database = None,
-) -> None:  # fmt: skip
+    pattern: Annotated[str, typer.Argument(help="A name; * and ? are wildcards.")],
+    root: Root,
+    reason: Annotated[str, typer.Option(help="Told to whoever asks for such a name.")],
+    database: Database = None,
+) -> None:
     """Let nobody take names like this, nor those that look so. Names that are taken stay."""
     from cogen_registry.admission.rules import checked_pattern
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Prohibited
 
-    said, why = checked_pattern(pattern), " ".join(reason.split())
+    normal, why = checked_pattern(pattern), " ".join(reason.split())
     if not why:
-        raise Refused(400, "a prohibition has a reason", hint='--reason "…", one line')
+        raise Refused(400, "a prohibition needs a reason", hint='--reason "…", one line')
     with opened(root, database) as service, service.sessions.write() as session:
-        session.merge(Prohibited(pattern=said, reason=why[:300]))
-        log.record(session, log.operator(), "names.prohibit", said, reason=why[:300])
-    typer.echo(f"prohibited {said}", err=True)
+        session.merge(Prohibited(pattern=normal, reason=why[:300]))
+        log.record(session, log.operator(), "names.prohibit", normal, reason=why[:300])
+    typer.echo(f"prohibited {normal}", err=True)
 
 
 @names.command("allow")
 def names_allow(pattern: str, root: Root, database: Database = None) -> None:
-    """Take a prohibition back."""
+    """Remove a prohibition."""
     from cogen_registry.admission.rules import checked_pattern
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Prohibited
 
-    said = checked_pattern(pattern)
+    normal = checked_pattern(pattern)
     with opened(root, database) as service, service.sessions.write() as session:
-        found = session.get(Prohibited, said)
+        found = session.get(Prohibited, normal)
         if found is None:
-            raise Refused(404, f"{said} is not prohibited", hint="`cogen-registry names list` shows what is")
+            raise Refused(404, f"{normal} is not prohibited", hint="`cogen-registry names list` shows what is")
         session.delete(found)
-        log.record(session, log.operator(), "names.allow", said)
-    typer.echo(f"allowed {said}", err=True)
+        log.record(session, log.operator(), "names.allow", normal)
+    typer.echo(f"allowed {normal}", err=True)
 
 
 @names.command("consent")
@@ -104,13 +116,13 @@ def names_consent(name: str, publisher: str, root: Root, database: Database = No
     from cogen_registry.audit import log
     from cogen_registry.database.tables import Consent
 
-    said = str(canonicalize_name(name))
+    normal = str(canonicalize_name(name))
     with opened(root, database) as service, service.sessions.write() as session:
         owner = publisher_named(session, publisher)
-        if session.get(Consent, (said, owner.id)) is None:
-            session.add(Consent(name=said, publisher_id=owner.id))
-            log.record(session, log.operator(), "names.consent", said, publisher=publisher)
-    typer.echo(f"{publisher} may take {said}", err=True)
+        if session.get(Consent, (normal, owner.id)) is None:
+            session.add(Consent(name=normal, publisher_id=owner.id))
+            log.record(session, log.operator(), "names.consent", normal, publisher=publisher)
+    typer.echo(f"{publisher} may take {normal}", err=True)
 
 
 @names.command("list")

@@ -12,7 +12,7 @@ Kind = Annotated[
     str, typer.Argument(metavar="KIND", help="release, expert, repository, publisher, composite, evaluation")
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME[==VERSION]")]
-Blobs = Annotated[str | None, typer.Option(help="As for serve: s3://bucket/prefix.")]
+Blobs = Annotated[str | None, typer.Option(help="Object store, as for serve: s3://bucket/prefix.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,14 +26,20 @@ def register(app: typer.Typer) -> None:
 
 
 def takedown(
-    kind: Kind, name: Name, root: Root, reason: Annotated[str, typer.Option(help="One line that everybody is told.")],
-    purge: Annotated[bool, typer.Option("--purge", help="Delete the bytes that nothing else names; for ever.")] = False,
+    kind: Kind,
+    name: Name,
+    root: Root,
+    reason: Annotated[str, typer.Option(help="Public reason, one line.")],
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Permanently delete the bytes that nothing else refers to.")
+    ] = False,
     legal_hold: Annotated[
         bool, typer.Option("--legal-hold", help="Keep the bytes: nobody may purge them until release-hold.")
     ] = False,
     legal: Annotated[bool, typer.Option("--legal", help="Answer with 451 instead of 410.")] = False,
-    database: Database = None, blobs: Blobs = None,
-) -> None:  # fmt: skip
+    database: Database = None,
+    blobs: Blobs = None,
+) -> None:
     """Hide something at once, everywhere; its names stay taken, and who asks is told why."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.purge import finish
@@ -50,7 +56,7 @@ def takedown(
 
 
 def restore(kind: Kind, name: Name, root: Root, reason: Reason = "", database: Database = None) -> None:
-    """Show again what was taken down and not purged."""
+    """Restore something that was taken down and not purged."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.takedown import Subject
     from cogen_registry.operators.takedown import restore as restored
@@ -75,18 +81,24 @@ def release_hold(kind: Kind, name: Name, root: Root, reason: Reason, database: D
 
 
 def takedowns(
-    root: Root, every: Annotated[bool, typer.Option("--all", help="Also those that were lifted.")] = False,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
-    """What is down: kind, name, state, since when, by whom, why."""
+    root: Root,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were lifted.")] = False,
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
+    """List takedowns: kind, name, state, date, operator, reason."""
     from cogen_registry.operators.takedown import listed
 
     def rows() -> Any:
         for one in listed(session, every):
             yield {
-                "kind": one.kind, "name": one.subject + (f"=={one.version}" if one.version else ""),
-                "state": _state(one), "since": f"{one.created:%Y-%m-%d %H:%M}", "by": one.by, "reason": one.reason,
-            }  # fmt: skip
+                "kind": one.kind,
+                "name": one.subject + (f"=={one.version}" if one.version else ""),
+                "state": _state(one),
+                "since": f"{one.created:%Y-%m-%d %H:%M}",
+                "by": one.by,
+                "reason": one.reason,
+            }
 
     with opened(root, database) as service, service.sessions.read() as session:
         show(rows(), as_json)
@@ -106,11 +118,12 @@ def _state(one: Any) -> str:
 
 def log_(
     root: Root,
-    publisher: Annotated[str | None, typer.Option(help="What this team's tokens did.")] = None,
+    publisher: Annotated[str | None, typer.Option(help="Only what this publisher's tokens did.")] = None,
     subject: Annotated[str | None, typer.Option(help="What was done to it, or to what begins with it.")] = None,
     since: Annotated[str | None, typer.Option(help="In UTC: 2026-01-31 or 2026-01-31T12:00.")] = None,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
     """Who did what, the oldest first: moment, who, token, address, action, subject, details."""
     import datetime
 
@@ -120,21 +133,25 @@ def log_(
     moment = None
     if since:
         try:
-            said = datetime.datetime.fromisoformat(since)
+            parsed = datetime.datetime.fromisoformat(since)
         except ValueError:
             raise Refused(
                 400, f"{since!r} is not a moment", hint="it looks like 2026-01-31 or 2026-01-31T12:00"
             ) from None
-        utc = said.replace(tzinfo=said.tzinfo or datetime.UTC).astimezone(datetime.UTC)
+        utc = parsed.replace(tzinfo=parsed.tzinfo or datetime.UTC).astimezone(datetime.UTC)
         moment = utc.isoformat(timespec="microseconds")
 
     def rows() -> Any:
         for one in entries(session, publisher, subject, moment):
             yield {
-                "moment": one.moment, "publisher" if one.publisher else "operator": one.publisher or one.operator,
-                "token": one.token_id, "address": one.address, "action": one.action, "subject": one.subject,
+                "moment": one.moment,
+                "publisher" if one.publisher else "operator": one.publisher or one.operator,
+                "token": one.token_id,
+                "address": one.address,
+                "action": one.action,
+                "subject": one.subject,
                 "detail": one.detail,
-            } | ({"id": one.id, "digest": one.digest} if as_json else {})  # fmt: skip
+            } | ({"id": one.id, "digest": one.digest} if as_json else {})
 
     with opened(root, database) as service, service.sessions.read() as session:
         show(rows(), as_json)
@@ -145,8 +162,9 @@ def reports(
     close: Annotated[int | None, typer.Option(help="Number of a report that was looked at.")] = None,
     answer: Annotated[str, typer.Option(help="What was done about it.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
     """What readers reported and nobody closed yet: number, moment, page, kind, what they say, how to reach them."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.reports import closed, listed

@@ -9,7 +9,11 @@ import typer
 from cogen_registry.cli_common import Database, Json, Root, opened, show
 from cogen_registry.errors import Refused
 
-trusted = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build machines that publish without a secret.")
+trusted = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Trusted publishers: CI builds that publish without a long-lived token (OIDC).",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +23,8 @@ def register(app: typer.Typer) -> None:
 
 @trusted.command("add")
 def trusted_add(
-    project: str, root: Root,
+    project: str,
+    root: Root,
     issuer: Annotated[str, typer.Option(help="github, gitlab, or the URL of an OIDC issuer.")],
     subject: Annotated[str | None, typer.Option(help="The claim sub, exactly.")] = None,
     claims: Annotated[
@@ -28,7 +33,7 @@ def trusted_add(
     ] = None,
     publisher: Annotated[str | None, typer.Option(help="Whose the project will be, where it is not there yet.")] = None,
     database: Database = None,
-) -> None:  # fmt: skip
+) -> None:
     """Let builds that prove these claims publish this project, with tokens of 15 minutes."""
     from cogen_registry.audit.log import operator
     from cogen_registry.operators.trusted import add
@@ -38,13 +43,13 @@ def trusted_add(
         wanted["sub"] = subject
     with opened(root, database) as service, service.sessions.write() as session:
         made = add(session, operator(), project, issuer, wanted, publisher)
-        told = f"{made.id}: {made.issuer} may publish {made.project} for {made.publisher.name}"
-    typer.echo(told, err=True)
+        message = f"{made.id}: {made.issuer} may publish {made.project} for {made.publisher.name}"
+    typer.echo(message, err=True)
 
 
-def _claims(said: list[str]) -> dict[str, str]:
+def _claims(items: list[str]) -> dict[str, str]:
     found = {}
-    for item in [part for one in said for part in one.split(",") if part.strip()]:
+    for item in [part for one in items for part in one.split(",") if part.strip()]:
         name, equals, value = item.strip().partition("=")
         if not name or not equals or not value:
             raise Refused(400, f"{item!r} is not a claim", hint="it looks like repository=org/name")
@@ -54,9 +59,11 @@ def _claims(said: list[str]) -> dict[str, str]:
 
 @trusted.command("list")
 def trusted_list(
-    root: Root, project: Annotated[str | None, typer.Argument(help="Of one project; default: all.")] = None,
-    as_json: Json = False, database: Database = None,
-) -> None:  # fmt: skip
+    root: Root,
+    project: Annotated[str | None, typer.Argument(help="Of one project; default: all.")] = None,
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
     """Number, project, publisher, issuer, claims."""
     from packaging.utils import canonicalize_name
 
@@ -64,8 +71,13 @@ def trusted_list(
 
     def rows() -> Any:
         for one in listed(session, str(canonicalize_name(project)) if project else None):
-            yield {"id": one.id, "project": one.project, "publisher": one.publisher.name, "issuer": one.issuer,
-                   "claims": one.claims}  # fmt: skip
+            yield {
+                "id": one.id,
+                "project": one.project,
+                "publisher": one.publisher.name,
+                "issuer": one.issuer,
+                "claims": one.claims,
+            }
 
     with opened(root, database) as service, service.sessions.read() as session:
         show(rows(), as_json)
@@ -80,5 +92,5 @@ def trusted_remove(
     from cogen_registry.operators.trusted import remove
 
     with opened(root, database) as service, service.sessions.write() as session:
-        told = f"removed {remove(session, operator(), number).project}'s trusted publisher {number}"
-    typer.echo(told, err=True)
+        message = f"removed {remove(session, operator(), number).project}'s trusted publisher {number}"
+    typer.echo(message, err=True)

@@ -36,7 +36,7 @@ def _header(text: str) -> str:
     return _line(text, _HEADER).strip().encode("latin-1", "backslashreplace").decode("latin-1")
 
 
-def missing(what: str, hint: str) -> Refused:
+def not_found(what: str, hint: str) -> Refused:
     """404, in the same words whether it is hidden or not there."""
     return Refused(404, f"there is no {what}", hint=hint)
 

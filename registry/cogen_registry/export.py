@@ -20,12 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cogen_registry.beside import beside
 from cogen_registry.database.tables import now
 from cogen_registry.errors import Refused
 from cogen_registry.metadata import state
 from cogen_registry.mirror import api, metadata, packages, pages, weights
 from cogen_registry.mirror.tree import MARK, Tree
+from cogen_registry.readonly import open_readonly
 from cogen_registry.settings import Settings
 
 
@@ -40,9 +40,13 @@ class Exported:
 
 
 def export(
-    settings: Settings, target: Path, url: str | None = None, *, fresh: bool = False,
+    settings: Settings,
+    target: Path,
+    url: str | None = None,
+    *,
+    fresh: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Exported:  # fmt: skip
+) -> Exported:
     """Write the mirror to ``target``, or bring it up to date; it is replaced at the end, as a whole.
 
     :param url: where it will be served, for the commands on the pages.
@@ -51,13 +55,14 @@ def export(
     :raises Refused: the root or the target is something else, or a blob is damaged; the old mirror stays.
     """
     _check_apart(settings, target)
-    with beside(settings) as service, Tree(target, fresh) as tree:
+    with open_readonly(settings) as service, Tree(target, fresh) as tree:
         with service.sessions.read() as session:
             if not state.initialised(session):
                 raise Refused(
-                    409, f"{settings.root} is not initialised: clients refuse a mirror without signed metadata",
+                    409,
+                    f"{settings.root} is not initialised: clients refuse a mirror without signed metadata",
                     hint=f"cogen-registry init --root {settings.root}",
-                )  # fmt: skip
+                )
         found = api.versions(service)
         experts = len({id for id, _ in found})
         total, done = 2 * (experts + len(found)), 0
@@ -82,4 +87,4 @@ def export(
 def _check_apart(settings: Settings, target: Path) -> None:
     root, folder = settings.root.resolve(), target.resolve()
     if folder == root or root in folder.parents or folder in root.parents:
-        raise Refused(400, f"{target} and {settings.root} lie in each other", hint="export to a folder of its own")
+        raise Refused(400, f"{target} and {settings.root} contain each other", hint="export to a folder of its own")

@@ -44,7 +44,7 @@ def failure(error: BaseException) -> Refused | None:
 
 
 def full() -> Refused:
-    return Refused(507, "the registry's disk is full", hint="tell its operator; nothing of this was kept")
+    return Refused(507, "the registry's disk is full", hint="tell its operator; nothing of this request was stored")
 
 
 def unavailable(why: str) -> Refused:
@@ -52,17 +52,19 @@ def unavailable(why: str) -> Refused:
 
 
 def impossible() -> Refused:
-    return Refused(400, "the request holds a text or number that cannot be stored", hint="/docs says what is expected")
+    return Refused(
+        400, "the request holds a text or number that cannot be stored", hint="see /docs for what is expected"
+    )
 
 
 def _database(error: exc.StatementError) -> Refused | None:
     if isinstance(error, exc.IntegrityError | exc.ProgrammingError):
         return None
     origin: Any = error.orig
-    state, said = str(getattr(origin, "sqlstate", None) or ""), str(origin)
-    if state == _DISK_FULL or "disk is full" in said:
+    state, text = str(getattr(origin, "sqlstate", None) or ""), str(origin)
+    if state == _DISK_FULL or "disk is full" in text:
         return full()
-    if isinstance(error, exc.DataError) or state.startswith(_BAD_DATA) or "NUL" in said:
+    if isinstance(error, exc.DataError) or state.startswith(_BAD_DATA) or "NUL" in text:
         return impossible()
     if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError) or getattr(
         error, "connection_invalidated", False

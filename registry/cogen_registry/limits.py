@@ -8,18 +8,17 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cogen_registry.addresses import group
 from cogen_registry.bodies import check_json
 from cogen_registry.errors import Refused
 from cogen_registry.failures import failure
 from cogen_registry.settings import MB, Limits
-
-Receive = Callable[[], Any]
 
 _READING = ("GET", "HEAD", "OPTIONS")
 _LARGE = "send less at a time, or ask the registry's operator for more"
@@ -38,15 +37,19 @@ class Guard:
     of JSON sees it (:mod:`cogen_registry.bodies`); of the expert API not without a token.
 
     :param required: see :func:`cogen_registry.auth.required`.
-    :param told: what a reader is told, as a page where a browser asks.
+    :param on_refusal: answers a refused request for reading, with a page where a browser asks.
     :param proxied: clients share the connections of a proxy, so that their requests are counted instead.
     """
 
     def __init__(
-        self, app: Any, limits: Limits, required: Callable[[Request], Any], proxied: bool = False,
-        told: Callable[[Request, Refused], Any] | None = None,
-    ) -> None:  # fmt: skip
-        self.app, self.limits, self.required, self.proxied, self.told = app, limits, required, proxied, told
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        required: Callable[[Request], object],
+        proxied: bool = False,
+        on_refusal: Callable[[Request, Refused], Response] | None = None,
+    ) -> None:
+        self.app, self.limits, self.required, self.proxied, self.on_refusal = app, limits, required, proxied, on_refusal
         #: Requests that are under way, by client.
         self._busy: Counter[str] = Counter()
 
@@ -61,7 +64,7 @@ class Guard:
             return self.limits.commit
         return self.limits.json_body * (4 if path.startswith(_API) else 1)
 
-    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -69,13 +72,15 @@ class Guard:
         self._busy[client] += 1
         state = {"started": False}
 
-        async def noted_send(message: Any) -> None:
+        async def noted_send(message: Message) -> None:
             state["started"] = True
             await send(message)
 
         try:
             if self.proxied and self._busy[client] > self.limits.address:
-                raise Refused(429, "your address asks too much at once", hint="wait for answers", headers=_LATER)
+                raise Refused(
+                    429, "too many simultaneous requests from your address", hint="wait for answers", headers=_LATER
+                )
             await self._guarded(scope, receive, noted_send)
         except _Cut as cut:
             if not state["started"]:
@@ -84,8 +89,8 @@ class Guard:
             refused = error if isinstance(error, Refused) else failure(error)
             if refused is None or state["started"]:
                 raise
-            if self.told is not None and scope["method"] in _READING:
-                await self.told(Request(scope), refused)(scope, receive, send)
+            if self.on_refusal is not None and scope["method"] in _READING:
+                await self.on_refusal(Request(scope), refused)(scope, receive, send)
                 return
             await _answer(send, refused.status, refused.message, refused.hint, refused.headers)
         finally:
@@ -93,14 +98,14 @@ class Guard:
             if not self._busy[client]:
                 del self._busy[client]
 
-    async def _guarded(self, scope: Any, receive: Receive, send: Any) -> None:
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, limit = scope["path"], self.allowed(scope["path"])
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > limit:
             raise Refused(413, f"the body is larger than {limit:,} bytes", hint=_LARGE)
         if "\0" in path or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
-            raise Refused(400, "the address holds a NUL", hint="/docs says what can be asked")
+            raise Refused(400, "the address holds a NUL", hint="see /docs for the available paths")
         counted = self._counted(receive, limit)
         if scope["method"] not in _READING:
             if path.startswith(_API):
@@ -123,13 +128,13 @@ class Guard:
             more = message.get("more_body", False)
         if b"json" in kind.lower():
             await run_in_threadpool(check_json, bytes(body))
-        said = False
+        started = False
 
-        async def replayed() -> Any:
-            nonlocal said
-            if said:
+        async def replayed() -> Message:
+            nonlocal started
+            if started:
                 return await receive()
-            said = True
+            started = True
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         return replayed
@@ -138,7 +143,7 @@ class Guard:
         seen, ended = 0, False
         mark, at_mark = time.monotonic(), 0
 
-        async def counted() -> Any:
+        async def counted() -> Message:
             nonlocal seen, ended, mark, at_mark
             if ended:  # the next message is the end of the connection: it may take as long as the answer does
                 return await receive()
@@ -169,9 +174,9 @@ class _Cut(BaseException):
         self.status, self.message, self.hint = status, message, hint
 
 
-async def _answer(send: Any, status: int, message: str, hint: str, more: Mapping[str, str] | None = None) -> None:
+async def _answer(send: Send, status: int, message: str, hint: str, more: Mapping[str, str] | None = None) -> None:
     body = json.dumps({"error": message, "hint": hint}).encode()
-    said = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-    headers = [(name.lower().encode(), value.encode()) for name, value in (said | dict(more or {})).items()]
+    basic = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    headers = [(name.lower().encode(), value.encode()) for name, value in (basic | dict(more or {})).items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

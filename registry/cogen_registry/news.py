@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cogen_registry.database import feed
 from cogen_registry.database.sessions import Session, Sessions
 from cogen_registry.database.tables import Expert, Project, Publisher, Release
-from cogen_registry.kept import ANYTHING
+from cogen_registry.tag_cache import ANYTHING
 
 _log = logging.getLogger(__name__)
 #: Seconds between two looks into the feed.

@@ -21,10 +21,11 @@ ERROR: dict[str, Any] = {
 SCHEMES: dict[str, Any] = {
     "token": {"type": "http", "scheme": "bearer", "description": "A token of a publisher (`cogen login`)."},
     "password": {
-        "type": "http", "scheme": "basic",
+        "type": "http",
+        "scheme": "basic",
         "description": "The same token as password of the user `__token__`, as twine and uv send it.",
     },
-}  # fmt: skip
+}
 _READING = {
     400: "The request can't be read, or asks for what can't be.",
     401: "The token is not known, or there is none where one is needed.",
@@ -36,19 +37,19 @@ _READING = {
     410: "It was taken down, or deleted; the reason is said.",
     413: "It is too large.",
     416: "It has no such bytes.",
-    422: "A part of it is not what it should be.",
+    422: "Validation failed.",
     429: "Too much at once: wait for the seconds in Retry-After.",
     451: "It was taken down for legal reasons.",
     503: "Not now: wait for the seconds in Retry-After.",
 }
 _WRITING = _READING | {
     409: "Something else is there already.",
-    411: "It does not say how long it is.",
-    415: "It is not of a kind that is taken here.",
+    411: "Content-Length is missing.",
+    415: "Unsupported media type.",
     507: "The registry's disk is full.",
 }
 _METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
-_PROVEN = ({"token": []}, {"password": []})
+_PROVEN: tuple[dict[str, list[str]], ...] = ({"token": []}, {"password": []})
 _NEEDED = ("/whoami",)
 #: Who asks here proves an identity of another place, in the body.
 _OPEN = "/_/oidc/"
@@ -75,15 +76,15 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     reads = method in ("get", "head", "options")
     needed = path.endswith(_NEEDED) or not (reads or path.startswith(_OPEN))
     operation["security"] = [*_PROVEN] if needed else [{}, *_PROVEN]
-    said = operation.setdefault("responses", {})
-    if "201" in said:
-        said.setdefault("200", said["201"] | {"description": "It was there already."})
-    elif reads and "200" in said:
-        said.setdefault("304", {"description": "The copy that was named is still the same."})
+    responses = operation.setdefault("responses", {})
+    if "201" in responses:
+        responses.setdefault("200", responses["201"] | {"description": "It was there already."})
+    elif reads and "200" in responses:
+        responses.setdefault("304", {"description": "The copy that was named is still the same."})
     if path.startswith("/simple/"):
-        said["301"] = {"description": "The name is spelled otherwise."}
+        responses["301"] = {"description": "The name is spelled otherwise."}
     if path.startswith("/files/"):
-        said["206"] = {"description": "The part that was asked for."}
+        responses["206"] = {"description": "The part that was asked for."}
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for status, why in (_READING if reads else _WRITING).items():
-        said[str(status)] = {"description": why, "content": answer}
+        responses[str(status)] = {"description": why, "content": answer}

@@ -1,19 +1,19 @@
-"""What every room is handed."""
+"""One open registry: what every part of the service works on."""
 
 from __future__ import annotations
 
 import datetime
 import logging
-import threading
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from sqlalchemy import delete, exists, select
 
 from cogen_registry.audit.removals import shown
-from cogen_registry.blobs.held import Holding
+from cogen_registry.blobs.leases import Leases
 from cogen_registry.blobs.store import BlobStore
+from cogen_registry.components import Components
 from cogen_registry.database import feed
 from cogen_registry.database.sessions import Sessions, connect, migrate
 from cogen_registry.database.tables import Entry, Evaluation, Possession, Release, Xorb, now
@@ -22,14 +22,19 @@ from cogen_registry.metadata import attach
 from cogen_registry.metadata.signer import Signer
 from cogen_registry.news import Follower, News
 from cogen_registry.replicas.leader import Duty, Leader
-from cogen_registry.replicas.leases import Leases
+from cogen_registry.replicas.leases import SharedLeases
 from cogen_registry.replicas.process import Alive, bury, give_up, void
 from cogen_registry.settings import Settings
 
 #: Every column that names a blob.
 REFERENCES = (
-    Release.sha256, Release.metadata_sha256, Entry.sha256, Possession.sha256, Evaluation.evidence, Xorb.sha256,
-)  # fmt: skip
+    Release.sha256,
+    Release.metadata_sha256,
+    Entry.sha256,
+    Possession.sha256,
+    Evaluation.evidence,
+    Xorb.sha256,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -44,13 +49,11 @@ class Service:
     settings: Settings
     sessions: Sessions
     blobs: BlobStore
-    #: What rooms keep for themselves, by room (the search index, the verifier).
-    rooms: dict[str, Any] = field(default_factory=dict)
+    components: Components = field(default_factory=Components)
     alive: Alive | None = None
     #: Signs what is said of projects; ``None``: this registry has no signed metadata.
     signer: Signer | None = None
-    _lock: Any = None
-    _counting: Any = field(default_factory=threading.Lock)
+    _lock: BaseFileLock | None = None
 
     def __post_init__(self) -> None:
         self.news = News(self.sessions)
@@ -68,17 +71,18 @@ class Service:
             lock.acquire(timeout=0)
         except Timeout:
             raise Refused(
-                409, f"{settings.root} is served by another process",
+                409,
+                f"{settings.root} is served by another process",
                 hint="stop it first, or choose another --root; several at once need PostgreSQL and an object store",
-            ) from None  # fmt: skip
-        engine = connect(settings.database_url)
+            ) from None
+        engine = connect(settings.database_url, settings.lock_seconds)
         try:
             migrate(engine)
             sessions = Sessions(engine)
             signer = attach.attach(sessions, settings.keys_folder)
             alive = Alive(sessions, _place(settings), settings.alive_seconds) if sessions.postgresql else None
-            held = Leases(alive) if alive is not None else None
-            service = cls(settings, sessions, open_blobs(settings, held), alive=alive, signer=signer, _lock=lock)
+            leases = SharedLeases(alive) if alive is not None else None
+            service = cls(settings, sessions, open_blobs(settings, leases), alive=alive, signer=signer, _lock=lock)
             service._begin()
         except BaseException:
             engine.dispose()
@@ -187,12 +191,12 @@ def _place(settings: Settings) -> str:
     return settings.blobs or f"{(settings.root / 'blobs').resolve()} on {socket.gethostname()}"
 
 
-def open_blobs(settings: Settings, held: Holding | None = None) -> BlobStore:
+def open_blobs(settings: Settings, leases: Leases | None = None) -> BlobStore:
     """The store that the settings name."""
     if settings.blobs is None:
         from cogen_registry.blobs.disk import DiskStore
 
-        return DiskStore(settings.root / "blobs", held)
+        return DiskStore(settings.root / "blobs", leases)
     from cogen_registry.blobs.s3 import S3Store
 
-    return S3Store(settings.blobs, settings.root / "staged", held)
+    return S3Store(settings.blobs, settings.root / "staged", leases)

@@ -57,6 +57,8 @@ class Settings(BaseModel):
     root: Path
     #: SQLAlchemy's URL; without one, SQLite inside of ``root``.
     database: str | None = None
+    #: Seconds that a writer waits for another one on SQLite before it answers 503.
+    lock_seconds: float = Field(30.0, gt=0)
     #: ``s3://bucket/prefix``; without one, ``root/blobs``. Endpoint and credentials come from the environment (AWS_*).
     blobs: str | None = None
     #: As clients see it, such as ``https://models.example.org``; without one, that of the request.
@@ -80,7 +82,7 @@ class Settings(BaseModel):
     alive_seconds: float = Field(60.0, gt=0)
     #: Seconds between two looks for blobs that nothing names.
     tidy_seconds: float = Field(3600.0, gt=0)
-    limits: Limits = Limits()  # type: ignore[call-arg]
+    limits: Limits = Limits()
 
     @property
     def database_url(self) -> str:

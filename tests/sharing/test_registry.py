@@ -184,7 +184,7 @@ def _needs_more(command: list[str]) -> Any:
 
 def test_login_with_what_is_wrong(registry: Registry, users: Users) -> None:
     user = users("user")
-    assert "token is not known" in user.refused("login", registry.url, "--token", "cogen_wrong")
+    assert "unknown or expired token" in user.refused("login", registry.url, "--token", "cogen_wrong")
     assert "no token was given" in user.refused("login", registry.url, code=3)
     assert "not the URL" in user.refused("login", "registry", "--read-only", code=3)
     assert "no registry is configured" in user.refused("add", "power", code=3)

@@ -48,7 +48,7 @@ class Registry:
                 table.__tablename__: session.scalar(select(func.count()).select_from(table))
                 for table in (Repository, Commit, Entry, Reference, Possession)
             }
-            heads = sorted(session.scalars(select(Reference.oid)))
+            heads = sorted(map(str, session.scalars(select(Reference.oid))))
         staged = sorted(file.name for file in (self.root / "blobs" / ".staged").iterdir())
         xorbs = sorted(str(file) for file in (self.root / "xet").glob("*/xorbs/*"))
         return rows | {"heads": heads, "blobs": list(self.service.blobs.names()), "staged": staged, "xorbs": xorbs}

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from support import wheels, xet
+from support import processes, wheels, xet
 from support.hub import file, lfs, sha256, tensors
 
 SETTINGS = (
@@ -34,7 +34,7 @@ class Replica:
     def __init__(self, folder: Path, number: int, database: str, blobs: str, settings: Path, port: int = 0) -> None:
         self.root, self.log, self.port = folder / f"root-{number}", folder / f"replica-{number}.log", port
         self._options = ["--database", database, "--blobs", blobs, "--settings", str(settings)]
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: processes.Running | None = None
         #: When it answered for the first time since its start, and when it was killed: by time.monotonic().
         self.up_since: float | None = None
 
@@ -43,21 +43,10 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, wait: bool = True) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "cogen_registry.cli",
-            "serve",
-            "--root",
-            str(self.root),
-            "--port",
-            str(self.port),
-            *self._options,
-        ]
         with self.log.open("a") as said:
             said.write("---- start\n")
-            said.flush()
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        arguments = ["--root", str(self.root), "--port", str(self.port), *self._options]
+        self.process = processes.serve(arguments, self.log, os.environ)
         if wait:
             self.wait()
 
@@ -124,11 +113,8 @@ class Crowd:
 
     def __enter__(self) -> Crowd:
         self._over = threading.Event()
-        works: list[Callable[[], None]] = [
-            lambda name=name: self._publish(name)
-            for name in self.tokens  # type: ignore[misc]
-        ]
-        works += [lambda number=number: self._read(number) for number in range(self.readers)]  # type: ignore[misc]
+        works: list[Callable[[], None]] = [partial(self._publish, name) for name in self.tokens]
+        works += [partial(self._read, number) for number in range(self.readers)]
         self._threads = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in works]
         for thread in self._threads:
             thread.start()
@@ -166,7 +152,7 @@ class Crowd:
             if answer is not None:
                 if answer.status_code in good:
                     return answer
-                if answer.status_code != 409:  # "somebody did the same at the same moment": ourselves, before the kill
+                if answer.status_code != 409:  # "conflict with a simultaneous request": ourselves, before the kill
                     raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
             time.sleep(0.1)
 

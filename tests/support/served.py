@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from cogen_registry.auth import SCOPES, new_token
 from cogen_registry.database.sessions import Sessions, connect
 from cogen_registry.database.tables import Publisher
 from cogen_registry.settings import Settings
-from support import shelf
+from support import processes, shelf
 from support.hub import Hub
 
 
@@ -30,23 +28,15 @@ class Served:
 
     root: Path
     url: str
-    process: subprocess.Popen[bytes]
+    process: processes.Running
     log: Path
     database: str | None = None
     tokens: dict[str, str] = field(default_factory=dict)
 
     def command(self, *arguments: str, code: int = 0) -> str:
-        """Output of `cogen-registry …` beside the running service."""
+        """Output of `cogen-registry …` while the service runs, in this process: to start one takes a second."""
         place = ["--root", str(self.root), *(["--database", self.database] if self.database else [])]
-        done = subprocess.run(
-            [sys.executable, "-m", "cogen_registry.cli", *arguments, *place],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return shelf.command(*arguments, *place, code=code)
 
     def token(self, publisher: str) -> str:
         """The token of a publisher, who is added if he is new."""
@@ -107,24 +97,11 @@ def started(
     root: Path, *options: str, tokens: dict[str, str] | None = None, database: str | None = None
 ) -> Iterator[Served]:
     """Serve ``root`` at a free port until the block ends."""
-    command = [
-        sys.executable,
-        "-m",
-        "cogen_registry.cli",
-        "serve",
-        "--root",
-        str(root),
-        "--port",
-        "0",
-        "--embedder",
-        "none",
-        *options,
-        *(["--database", database] if database else []),
-    ]
+    arguments = ["--root", str(root), "--port", "0", "--embedder", "none", *options]
+    arguments += ["--database", database] if database else []
     log = root.with_suffix(".log")
-    env = os.environ | {"HF_HUB_OFFLINE": "1"}
-    with log.open("w") as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env=env)
+    log.write_text("")
+    process = processes.serve(arguments, log, os.environ | {"HF_HUB_OFFLINE": "1"})
     try:
         while not (match := re.search(r"http://\S+\n", log.read_text())):
             assert process.poll() is None, log.read_text()
@@ -142,16 +119,16 @@ def started(
 
 
 @contextmanager
-def serving(root: Path, *options: str, database: str | None = None, **limits: Any) -> Iterator[Served]:
+def serving(root: Path, *options: str, database: str | None = None, more: str = "", **limits: Any) -> Iterator[Served]:
     """An empty registry, until the block ends.
 
-    :param limits: of the service, as in its settings file.
+    :param more: other lines of its settings file. :param limits: those of its section ``limits``.
     """
     if database is None:
         shelf.fresh_root(root)
     else:
         shelf.initialise(root, database)
     settings = root.with_suffix(".toml")
-    settings.write_text("[limits]\n" + "".join(f"{name} = {value}\n" for name, value in limits.items()))
+    settings.write_text(f"{more}\n[limits]\n" + "".join(f"{name} = {value}\n" for name, value in limits.items()))
     with started(root, "--settings", str(settings), *options, database=database) as served:
         yield served

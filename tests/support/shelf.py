@@ -41,13 +41,21 @@ def offline() -> Path:
 
 def initialise(root: Path, database: str | None = None) -> None:
     """As `cogen-registry init` does it, with two keys of which both sign, few bins, and the operator's keys beside."""
-    from cogen_registry.cli import main
-
     more = ["--database", database] if database else []
     more += ["--offline", str(root.with_name(f"{root.name}-offline"))]
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        code = main(["init", "--root", str(root), "--root-keys", "2", "--bins", "4", *more])
-    assert code == 0
+    command("init", "--root", str(root), "--root-keys", "2", "--bins", "4", *more)
+
+
+def command(*arguments: str, code: int = 0) -> str:
+    """Standard output, then standard error, of `cogen-registry …`, which has to end with ``code``."""
+    from cogen_registry.cli import main
+
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
+        found = main(arguments)
+    text = output.getvalue() + errors.getvalue()
+    assert found == code, text
+    return text
 
 
 def fresh_root(root: Path) -> Path:
@@ -119,7 +127,7 @@ def put(
             title=spec.title,
             summary=spec.summary,
             publisher=team,
-            licence=spec.license,
+            license=spec.license,
             architecture=spec.model.architecture,
             relation=spec.model.relation,
             parameters=parameters,

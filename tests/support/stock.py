@@ -31,7 +31,7 @@ from cogen_registry.weights.reading import git_oid
 from support.manifests import ZERO, files, manifest, module_of
 from support.shelf import put, token
 
-HOSTILE = {
+HOSTILE: dict[str, Any] = {
     "title": "<script>alert('title')</script><img src=x onerror=alert(1)> {{ 7 * 7 }} \u202egnp.exe" + "W" * 150,
     "summary": "\"'><svg onload=alert(2)></title></style><b>bold</b>",
     "homepage": "javascript:alert(3)",
@@ -109,7 +109,7 @@ def measure(service: Service, row: int, by: str, value: float, around: float | N
     new = models.NewEvaluation(
         suite="heldout",
         metric="bits_per_byte",
-        part="test",
+        split="test",
         value=value,
         documents=30,
         harness="lm_eval 0.4.9",

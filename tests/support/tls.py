@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -43,7 +43,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     local = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     leaf = build("127.0.0.1", key).add_extension(x509.SubjectAlternativeName([local]), False)
     leaf = leaf.add_extension(x509.BasicConstraints(False, None), True).add_extension(usage(False), True)
-    leaf = leaf.add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False)
+    leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
     pem, secret, roots = folder / "server.pem", folder / "server.key", folder / "roots.pem"
     signed = [one.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) for one in (leaf, root)]
     pem.write_bytes(b"".join(signed))

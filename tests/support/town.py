@@ -45,7 +45,7 @@ class Recorder:
             self._kept = sys.stdout, sys.stderr
             sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
             return self._Told("", "")
-        told = self._Told(sys.stdout.getvalue(), sys.stderr.getvalue())  # type: ignore[attr-defined]
+        told = self._Told(sys.stdout.getvalue(), sys.stderr.getvalue())  # type: ignore[union-attr,attr-defined]
         (sys.stdout, sys.stderr), self._kept = self._kept, None
         return told
 

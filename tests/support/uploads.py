@@ -95,7 +95,7 @@ class Book:
         ).prepare()
         note = self.note("wheel", f"cogen-plugin-{id}", {path.name: sha256(data)}, len(data))
         assert isinstance(request.body, bytes)
-        headers = {"Content-Type": request.headers["Content-Type"]} | hub.headers
+        headers = {"Content-Type": str(request.headers["Content-Type"])} | hub.headers
         self.send(note, "POST", str(request.url), request.body, headers)
 
     def lfs(self, hub: Hub, folder: Path, number: int) -> None:

@@ -10,26 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from cogen.artifacts.card import write_card
-from cogen.runs.fuse import LOCK, REPORT, Outcome
 from cogen.artifacts.lock import Lock, make_lock, verify, write_lock
 from cogen.artifacts.report.report import write_report
-from cogen.files import atomic_folder
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import PlanError
 from cogen.evals import Matrix, model_digest, run_suites
+from cogen.files import atomic_folder
 from cogen.fusion.distill.compose import composed, model_of, teacher_of
 from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.plan import DistillInputs
-from cogen.fusion.distill.run import LoadedTeacher, DistillMethod, DistillRun, train_control, train_preferences, distill
-from cogen.merging.output_folder import check_output_folder
+from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, distill, train_control, train_preferences
 from cogen.fusion.plan import Plan
 from cogen.host import Expert
+from cogen.merging.output_folder import check_output_folder
+from cogen.runs.fuse import LOCK, REPORT, Outcome
 from cogen.training.trainer import StepProgress
 
 
 def fuse_distilled(
-    plan: Plan, inputs: DistillInputs, experts: Sequence[Expert], output: Path, *, replay: Lock | None = None,
+    plan: Plan,
+    inputs: DistillInputs,
+    experts: Sequence[Expert],
+    output: Path,
+    *,
+    replay: Lock | None = None,
     progress: Any = None,
 ) -> Outcome:
     """Build ``output`` whole, or leave what was there.
@@ -113,7 +118,15 @@ def _matrix(plan: Plan, inputs: DistillInputs, pivot: Any, alone: Path, whole: P
         if progress:
             progress.describe(row)
         rows[row] = run_suites(
-            load, tokenizer, inputs.common.suites, model_digest=digest, tokenizer_digest=tokens, part="test",
-            level=plan.level, dtype=plan.eval_dtype, progress=progress, chooser=own,
+            load,
+            tokenizer,
+            inputs.common.suites,
+            model_digest=digest,
+            tokenizer_digest=tokens,
+            part="test",
+            level=plan.level,
+            dtype=plan.eval_dtype,
+            progress=progress,
+            chooser=own,
         )
     return Matrix.of(rows)

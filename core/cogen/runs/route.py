@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.files import atomic_folder
 from cogen.checkpoints.sources import Talk, silent
-from cogen.merging.output_folder import check_output_folder
+from cogen.files import atomic_folder
 from cogen.fusion.route.card import write_card
 from cogen.fusion.route.centroids import make_centroids, read_centroids, write_centroids
 from cogen.fusion.route.manifest import RouteManifest, write_route
 from cogen.fusion.route.measure import Routed, measure_route
 from cogen.fusion.route.plan import RouteInputs, RoutePlan
 from cogen.fusion.route.router import Router
+from cogen.merging.output_folder import check_output_folder
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
@@ -45,7 +45,10 @@ def build_route(plan: RoutePlan, inputs: RouteInputs, output: Path, progress: An
     matrix, routed = measure_route(plan, inputs, router, progress) if plan.level != "none" else (None, None)
     with atomic_folder(output, replace=True) as part:
         manifest = RouteManifest(
-            cogen=plan.cogen, embedder=plan.embedder, fallback=plan.fallback, experts=plan.experts,
+            cogen=plan.cogen,
+            embedder=plan.embedder,
+            fallback=plan.fallback,
+            experts=plan.experts,
             centroids=write_centroids(centroids, part),
         )
         write_route(manifest, part)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from cogen.runs.fuse import recipe_of
 from cogen.artifacts.lock import LOCK_NAME, Lock, read_lock, verify
 from cogen.checkpoints.model import open_folder
 from cogen.errors import PlanError, UsageError
@@ -15,6 +14,7 @@ from cogen.fusion.moe.validate import FROZEN
 from cogen.fusion.moe.write import Reuse
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import TOTALS, FuseRecipe, Level
+from cogen.runs.fuse import recipe_of
 
 
 def updated_recipe(

@@ -49,13 +49,13 @@ class Envelope(_Strict):
     signature: Base64
 
 
-class Attestation(_Strict):
+class AttestationObject(_Strict):
     version: Literal[1]
     verification_material: Material
     envelope: Envelope
 
 
-_LIST = TypeAdapter(list[Attestation])
+_LIST = TypeAdapter(list[AttestationObject])
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,17 @@ def checked(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "attestations"
-        raise Refused(400, f"the attestations are not those of PEP 740: {where}: {first['msg']}", hint=_HINT) from None
+        raise Refused(400, f"the attestations are not valid (PEP 740): {where}: {first['msg']}", hint=_HINT) from None
     if not 0 < len(parsed) <= MOST:
         raise Refused(400, f"there are {len(parsed)} attestations, at most {MOST} may be", hint=_HINT)
     with service.sessions.read() as session:
         signers = _signers(session, principal)
     if not signers:
         raise Refused(
-            400, "attestations come with a trusted publisher's token, or from a registered identity",
+            400,
+            "attestations come with a trusted publisher's token, or from a registered identity",
             hint="publish by trusted publishing, or `cogen publish --identity` once; or upload without attestations",
-        )  # fmt: skip
+        )
     kinds, who = [], set()
     for one in parsed:
         statement, signer = _verified(one, signers)
@@ -114,8 +115,12 @@ def _signers(session: Session, principal: Principal) -> dict[tuple[str, str], di
     keys = select(Key.pem).where(Key.publisher_id == principal.id, Key.revoked.is_(None), Key.pem.startswith("{"))
     for pem in session.scalars(keys):
         if (identity := read_identity(pem)) is not None:
-            found[identity.name, identity.issuer] = {"kind": "Sigstore", "identity": identity.name,
-                                                     "issuer": identity.issuer, "claims": None}  # fmt: skip
+            found[identity.name, identity.issuer] = {
+                "kind": "Sigstore",
+                "identity": identity.name,
+                "issuer": identity.issuer,
+                "claims": None,
+            }
     return found
 
 
@@ -132,16 +137,26 @@ def _described(issuer: str, claims: Mapping[str, str]) -> dict[str, Any]:
     environment = claims.get("environment")
     if issuer == "https://token.actions.githubusercontent.com":
         file = claims.get("job_workflow_ref", "").partition("@")[0].rpartition("/")[2]
-        return {"kind": "GitHub", "repository": claims.get("repository"), "workflow": file,
-                "environment": environment, "claims": None}  # fmt: skip
+        return {
+            "kind": "GitHub",
+            "repository": claims.get("repository"),
+            "workflow": file,
+            "environment": environment,
+            "claims": None,
+        }
     if issuer == "https://gitlab.com":
         file = claims.get("ci_config_ref_uri", "").partition("@")[0].partition("//")[2]
-        return {"kind": "GitLab", "repository": claims.get("project_path"), "workflow_filepath": file,
-                "environment": environment, "claims": None}  # fmt: skip
+        return {
+            "kind": "GitLab",
+            "repository": claims.get("project_path"),
+            "workflow_filepath": file,
+            "environment": environment,
+            "claims": None,
+        }
     return {"kind": "OIDC", "issuer": issuer, "subject": claims.get("sub"), "claims": None}
 
 
-def _verified(one: Attestation, signers: Mapping[tuple[str, str], Any]) -> tuple[dict[str, Any], tuple[str, str]]:
+def _verified(one: AttestationObject, signers: Mapping[tuple[str, str], Any]) -> tuple[dict[str, Any], tuple[str, str]]:
     """The statement of an attestation that one of these signed.
 
     :raises Refused: 400, 503
@@ -161,7 +176,7 @@ def _verified(one: Attestation, signers: Mapping[tuple[str, str], Any]) -> tuple
     try:
         bundle = Bundle.from_json(json.dumps(_bundle(one)))
     except Exception as error:  # noqa: BLE001 - the library fails in many ways over bytes of strangers
-        raise Refused(400, f"an attestation cannot be read: {_line(error)}", hint=_HINT) from None
+        raise Refused(400, f"an attestation cannot be parsed: {_line(error)}", hint=_HINT) from None
     for name, issuer in signers:
         try:
             kind, payload = Verifier(trusted_root=roots).verify_dsse(
@@ -171,47 +186,50 @@ def _verified(one: Attestation, signers: Mapping[tuple[str, str], Any]) -> tuple
             problem = _line(error)
             continue
         except Exception as error:  # noqa: BLE001
-            raise Refused(400, f"an attestation does not hold: {_line(error)}", hint=_HINT) from None
+            raise Refused(400, f"attestation verification failed: {_line(error)}", hint=_HINT) from None
         if kind == _TYPE:
             return _statement(payload), (name, issuer)
         problem = f"it is of the kind {kind!r}"[:100]
     raise Refused(400, f"an attestation was not made by who uploads: {problem}", hint=_HINT)
 
 
-def _bundle(one: Attestation) -> dict[str, Any]:
+def _bundle(one: AttestationObject) -> dict[str, Any]:
     """As Sigstore writes it."""
     material = one.verification_material
     return {
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
         "verificationMaterial": {
-            "certificate": {"rawBytes": material.certificate}, "tlogEntries": material.transparency_entries,
+            "certificate": {"rawBytes": material.certificate},
+            "tlogEntries": material.transparency_entries,
         },
         "dsseEnvelope": {
-            "payload": one.envelope.statement, "payloadType": _TYPE, "signatures": [{"sig": one.envelope.signature}],
+            "payload": one.envelope.statement,
+            "payloadType": _TYPE,
+            "signatures": [{"sig": one.envelope.signature}],
         },
-    }  # fmt: skip
+    }
 
 
 def _statement(payload: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(payload)
+        statement = json.loads(payload)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        statement = None
+    if not isinstance(statement, dict):
         raise Refused(400, "an attestation's statement is not JSON", hint=_HINT)
-    return said
+    return statement
 
 
-def _check_statement(said: dict[str, Any], sha256: str, filename: str) -> str:
+def _check_statement(statement: dict[str, Any], sha256: str, filename: str) -> str:
     """It is about this file and no other; the kind of what it says.
 
     :raises Refused: 400
     """
     wanted = [{"name": filename, "digest": {"sha256": sha256}}]
-    kind = said.get("predicateType")
-    if said.get("_type") != _STATEMENT or kind not in PREDICATES:
-        raise Refused(400, f"an attestation is of a kind that is not taken: {str(kind)[:100]!r}", hint=_HINT)
-    if said.get("subject") != wanted:
+    kind = statement.get("predicateType")
+    if statement.get("_type") != _STATEMENT or kind not in PREDICATES:
+        raise Refused(400, f"unsupported kind of attestation: {str(kind)[:100]!r}", hint=_HINT)
+    if statement.get("subject") != wanted:
         raise Refused(400, f"an attestation is about something else than {filename}", hint=_HINT)
     return str(kind)
 

@@ -24,9 +24,10 @@ def check_experts(place: Path, wheel: Wheel) -> tuple[ExpertSpec, ...]:
     for name, package in sorted(wheel.points.items()):
         if name not in specs:
             raise Refused(
-                400, f"{package} holds no {MANIFEST}",
+                400,
+                f"{package} holds no {MANIFEST}",
                 hint="this registry holds experts only; see that the build ships it",
-            )  # fmt: skip
+            )
         _check_expert(place, Expert(specs[name], wheel.project, wheel.version, place / package), package)
     return tuple(specs[name] for name in sorted(specs))
 
@@ -44,9 +45,10 @@ def _check_expert(place: Path, expert: Expert, package: str) -> None:
             raise Refused(400, f"{owner}/{inside} is missing from the wheel", hint="see that the build ships it")
         if (have := file_digest(weights)) != digest:
             raise Refused(
-                400, f"{owner}/{inside} has digest {have}, {digest} was promised",
+                400,
+                f"{owner}/{inside} has digest {have}, {digest} was promised",
                 hint="run `cogen check` before you build",
-            )  # fmt: skip
+            )
     for check in expert_checks(expert):
         if check.ok is False:
             raise Refused(400, f"{expert.id}, {check.name}: {check.message}", hint=check.hint or "run `cogen check`")

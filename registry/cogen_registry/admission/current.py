@@ -22,7 +22,7 @@ def refresh(session: Session, project: int) -> None:
             update(Expert)
             .where(Expert.release_id == one.id, Expert.current.is_not(is_newest))
             .values(current=is_newest)
-        )  # fmt: skip
+        )
 
 
 def rank(version: str) -> tuple[bool, Version]:

@@ -8,9 +8,19 @@ from packaging.utils import canonicalize_name
 PREFIX = "cogen-plugin-"
 #: Longer ones first; no right side stands on the left, so the order of the single characters doesn't matter.
 ALIKE = (
-    ("-", ""), ("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"), ("2", "z"), ("8", "b"),
-    ("9", "g"), ("6", "b"), ("v", "u"),
-)  # fmt: skip
+    ("-", ""),
+    ("rn", "m"),
+    ("vv", "w"),
+    ("0", "o"),
+    ("1", "l"),
+    ("i", "l"),
+    ("5", "s"),
+    ("2", "z"),
+    ("8", "b"),
+    ("9", "g"),
+    ("6", "b"),
+    ("v", "u"),
+)
 
 
 def look(name: str) -> str:

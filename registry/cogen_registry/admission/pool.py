@@ -37,8 +37,17 @@ _JOBS = 2000
 #: Of the service's environment; secrets (AWS_*, the database's URL) are not for who reads strangers' bytes.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
 #: Errors that say something of the service's own disk, and nothing of what was uploaded.
-_SERVERS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM,
-            errno.ENOENT}  # fmt: skip
+_SERVERS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+}
 #: What a job names by paths. Workers live in a folder of their own, so relative ones would mean something else there.
 _PATHS = {"path", "scratch"}
 _HINT = "an ordinary wheel takes a second; ship less, or in several plugins"
@@ -59,9 +68,12 @@ class _Worker:
         known = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cogen_registry.admission.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd=tempfile.gettempdir(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            cwd=tempfile.gettempdir(),
             env=known | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
+        )
         self.jobs, self._ready = 0, False
         self._buffer = bytearray()
         self._send({"memory": memory})
@@ -92,7 +104,7 @@ class _Worker:
     def _send(self, value: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
-            wire.send(self._process.stdin, value)  # type: ignore[arg-type]
+            wire.send(self._process.stdin, value)
         except BrokenPipeError:
             raise _Died(self._process.wait()) from None
 
@@ -192,9 +204,9 @@ class Pool:
             worker = self._take()
             whole = False
             try:
-                said = worker.do(job, seconds * _PATIENCE)
+                answer = worker.do(job, seconds * _PATIENCE)
                 whole = True
-                return _found(said, kind)
+                return _found(answer, kind)
             except _Died as died:
                 # Somebody may have ended it who doesn't know of this upload; twice in a row is no accident.
                 if last or died.code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
@@ -245,14 +257,14 @@ class Pool:
             self._free.notify()
 
 
-def _found(said: dict[str, Any], kind: str) -> dict[str, Any]:
-    if isinstance(found := said.get("found"), dict):
+def _found(answer: dict[str, Any], kind: str) -> dict[str, Any]:
+    if isinstance(found := answer.get("found"), dict):
         return found
-    refused = said.get("refused")
+    refused = answer.get("refused")
     if isinstance(refused, list) and len(refused) == 3 and refused[0] in range(400, 500):
         message, hint = (" ".join(str(part).split())[:1000] for part in refused[1:])
         raise Refused(int(refused[0]), message, hint=hint)
-    if (number := said.get("errno")) == errno.EFBIG:
+    if (number := answer.get("errno")) == errno.EFBIG:
         raise Refused(413, f"a file of this {kind} is larger than it may be", hint=_HINT)
     if number in _SERVERS:
         raise OSError(number, os.strerror(number))

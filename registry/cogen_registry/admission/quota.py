@@ -32,7 +32,7 @@ TREE = 4
 _MORE = "ask the registry's operator for more room"
 
 
-def limits_of(limits: Limits, own: Mapping[str, Any]) -> Limits:
+def limits_of(limits: Limits, own: Mapping[str, float]) -> Limits:
     """The service's limits with those that a publisher has of its own."""
     return limits.model_copy(update={name: value for name, value in own.items() if name in Limits.model_fields})
 
@@ -93,9 +93,7 @@ def check_total(session: Session, limits: Limits, publisher: int, more: int, lin
 def check_bytes(most: int, have: int, more: int) -> None:
     """:raises Refused: 413"""
     if have + more > most:
-        raise Refused(
-            413, f"{more:,} bytes more than the {have:,} stored are beyond the limit of {most:,}", hint=_MORE
-        )  # fmt: skip
+        raise Refused(413, f"{more:,} bytes more than the {have:,} stored are beyond the limit of {most:,}", hint=_MORE)
 
 
 def check_rows(session: Session, limits: Limits, publisher: int, lines: int) -> None:
@@ -103,9 +101,10 @@ def check_rows(session: Session, limits: Limits, publisher: int, lines: int) -> 
     most, have = _own(session, limits, publisher).rows, rows(session, publisher)
     if have + lines > most:
         raise Refused(
-            413, f"{lines:,} entries more than the {have:,} of yours are beyond the limit of {most:,}",
+            413,
+            f"{lines:,} entries more than the {have:,} of yours are beyond the limit of {most:,}",
             hint=f"fewer files in fewer commits; or {_MORE}",
-        )  # fmt: skip
+        )
 
 
 def check_projects(session: Session, limits: Limits, publisher: int) -> None:

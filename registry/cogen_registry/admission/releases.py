@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 from cogen.remote.fields import line
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.admission import attestations, current
+from cogen_registry.admission.find_pins import PinNotFound, find_pin, read_budget
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
-from cogen_registry.admission.pinned import Absent, allowance, find
 from cogen_registry.admission.pins import Pin, pins
 from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.quota import check_projects, check_total, limits_of
@@ -27,7 +27,7 @@ from cogen_registry.auth import Principal, confirm
 from cogen_registry.blobs.store import Staged
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Attestation, Domain, Expert, Language, Project, Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.search.text import text_of
 from cogen_registry.service import Service
 from cogen_registry.versions import version_of
@@ -57,9 +57,10 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
     limits = limits_of(service.settings.limits, principal.limits)
     if staged.size > limits.wheel:
         raise Refused(
-            413, f"the wheel has {staged.size:,} bytes, at most {limits.wheel:,} are allowed",
+            413,
+            f"the wheel has {staged.size:,} bytes, at most {limits.wheel:,} are allowed",
             hint="upload large weights as a repository and pin them with hf://",
-        )  # fmt: skip
+        )
     with service.sessions.read() as session:
         again = _known(session, principal, name, version, staged.sha256)
     if again is not None:
@@ -98,12 +99,14 @@ def _identity(form: Mapping[str, str]) -> tuple[str, Version]:
         raise Refused(400, f"the file's name has more than {_LONGEST_NAME} characters", hint="build the wheel again")
     name, version = check_filename(form.get("filename", ""))
     try:
-        said = project_name(form.get("name", "")), version_of(form.get("version", ""))
+        declared = project_name(form.get("name", "")), version_of(form.get("version", ""))
     except InvalidVersion:
         raise Refused(400, f"{form.get('version', '')[:100]!r} is not a version", hint="see PEP 440") from None
-    if said != (name, version):
+    if declared != (name, version):
         raise Refused(
-            400, f"the form is of {said[0]} {said[1]}, the file of {name} {version}", hint="upload it as it was built"
+            400,
+            f"the form is of {declared[0]} {declared[1]}, the file of {name} {version}",
+            hint="upload it as it was built",
         )
     return name, version
 
@@ -146,36 +149,57 @@ def _known(session: Session, principal: Principal, name: str, version: Version, 
 
 
 def _add(
-    service: Service, session: Session, principal: Principal, staged: Staged, wheel: Wheel, metadata: str,
-    reason: str | None, attested: attestations.Attested | None,
-) -> Release:  # fmt: skip
+    service: Service,
+    session: Session,
+    principal: Principal,
+    staged: Staged,
+    wheel: Wheel,
+    metadata: str,
+    reason: str | None,
+    attested: attestations.Attested | None,
+) -> Release:
     confirm(session, principal)
     if session.scalar(select(Project.id).where(Project.name == wheel.project)) is None:
         check_projects(session, service.settings.limits, principal.id)
     project = claim_project(session, principal.id, wheel.project)
     if _known(session, principal, wheel.project, wheel.version, staged.sha256) is not None:
-        raise Refused(409, f"{wheel.filename} is being uploaded twice at once", hint="it is there now")
+        raise Refused(409, f"{wheel.filename} is being uploaded twice at once", hint="it is available now")
     for spec in wheel.experts:
         claim_expert(session, project, spec.id)
     more = staged.size + len(wheel.metadata) + sum(_size(spec) for spec in wheel.experts)
     check_total(session, service.settings.limits, principal.id, more, 1 + len(wheel.experts))
     release = Release(
-        project_id=project.id, version=str(wheel.version), same=canonicalize_version(wheel.version),
-        state="quarantined" if reason else "released", reason=reason, filename=wheel.filename, sha256=staged.sha256,
-        size=staged.size, metadata_sha256=metadata, metadata_size=more - staged.size,
-        requires_python=wheel.requires_python, summary=wheel.summary, code=wheel.code,
+        project_id=project.id,
+        version=str(wheel.version),
+        same=canonicalize_version(wheel.version),
+        state="quarantined" if reason else "released",
+        reason=reason,
+        filename=wheel.filename,
+        sha256=staged.sha256,
+        size=staged.size,
+        metadata_sha256=metadata,
+        metadata_size=more - staged.size,
+        requires_python=wheel.requires_python,
+        summary=wheel.summary,
+        code=wheel.code,
         experts=[_expert(spec, principal.name) for spec in wheel.experts],
-    )  # fmt: skip
+    )
     session.add(release)
     current.refresh(session, project.id)
     if attested is not None:
         made = Attestation(release_id=release.id, publisher=attested.publisher, attestations=attested.attestations)
         session.add(made)
     log.record(
-        session, log.actor_of(principal), "release.upload", f"{project.name} {release.version}",
-        sha256=staged.sha256, size=staged.size, filename=wheel.filename, state=release.state,
+        session,
+        log.actor_of(principal),
+        "release.upload",
+        f"{project.name} {release.version}",
+        sha256=staged.sha256,
+        size=staged.size,
+        filename=wheel.filename,
+        state=release.state,
         experts=[spec.id for spec in wheel.experts],
-    )  # fmt: skip
+    )
     return release
 
 
@@ -187,12 +211,21 @@ def _size(spec: ExpertSpec) -> int:
 def _expert(spec: ExpertSpec, publisher: str) -> Expert:
     model = spec.model
     return Expert(
-        expert=spec.id, title=spec.title, summary=spec.summary, publisher=publisher, licence=spec.license[:200],
-        architecture=model.architecture[:100], relation=model.relation, parameters=model.parameters,
-        base_name=model.base.name if model.base else None, lineage=model.lineage, spec=spec.model_dump(mode="json"),
-        text=text_of(spec), domains=[Domain(name=one) for one in sorted({one.lower() for one in spec.domains})],
+        expert=spec.id,
+        title=spec.title,
+        summary=spec.summary,
+        publisher=publisher,
+        license=spec.license[:200],
+        architecture=model.architecture[:100],
+        relation=model.relation,
+        parameters=model.parameters,
+        base_name=model.base.name if model.base else None,
+        lineage=model.lineage,
+        spec=spec.model_dump(mode="json"),
+        text=text_of(spec),
+        domains=[Domain(name=one) for one in sorted({one.lower() for one in spec.domains})],
         languages=[Language(tag=one) for one in sorted({one.lower()[:40] for one in spec.languages})],
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -207,23 +240,23 @@ def _kept(service: Service, *files: Staged) -> Iterator[Any]:
         yield keep
     except BaseException:
         for name in names:
-            service.blobs.settled(name)
+            service.blobs.release(name)
             service.discard(name)
         raise
     for name in names:
-        service.blobs.settled(name)
+        service.blobs.release(name)
 
 
 def waiting_for(service: Service, pinned: list[Pin]) -> str | None:
     """Why a release stays in quarantine: the first of its pinned weights that is not known; ``None``: no reason."""
     with service.sessions.read() as session:
-        allowed = allowance(service)
+        budget = read_budget(service)
         for pin in dict.fromkeys(pinned):
             try:
-                find(service, session, pin, allowed)
-            except Absent as absent:
-                later = service.settings.verify_elsewhere and not absent.final
-                return absent.reason + (" and not verified elsewhere yet" if later else "")
+                find_pin(service, session, pin, budget)
+            except PinNotFound as missing:
+                later = service.settings.verify_elsewhere and not missing.final
+                return missing.reason + (" and not verified elsewhere yet" if later else "")
     return None
 
 
@@ -285,7 +318,7 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
     if row is not None:
         removals.check_release(session, row, f"{row.project.name} {row.version}")
     if row is None or (row.state != "released" and (viewer is None or row.project.publisher_id != viewer.id)):
-        raise missing(
+        raise not_found(
             f"release {name} {version}"[:200],
             "/simple/ lists what is released; what is in quarantine, its owner's token sees",
         )
@@ -322,8 +355,11 @@ def yank(service: Service, principal: Principal, project: str, version: str, rea
         current.refresh(session, row.project_id)
         service.change(session, "project", row.project.name)
         log.record(
-            session, log.actor_of(principal), "release.unyank" if reason is None else "release.yank",
-            f"{row.project.name} {row.version}", reason=row.yanked,
-        )  # fmt: skip
+            session,
+            log.actor_of(principal),
+            "release.unyank" if reason is None else "release.yank",
+            f"{row.project.name} {row.version}",
+            reason=row.yanked,
+        )
     service.changed()
     return row

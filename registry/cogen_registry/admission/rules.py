@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TypeVar
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.admission.looks import PREFIX, look
@@ -28,6 +29,7 @@ from cogen_registry.errors import Refused
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 #: Names that one statement asks for.
 _BATCH = 500
+Key = TypeVar("Key", int, str)
 
 
 def check_new(session: Session, kind: str, name: str, publisher: int) -> None:
@@ -43,9 +45,10 @@ def check_new(session: Session, kind: str, name: str, publisher: int) -> None:
     if near is not None:
         who = session.scalar(select(Publisher.name).where(Publisher.id == publisher))
         raise Refused(
-            403, f"the {kind} {name} is one character from {near}, which people install",
+            403,
+            f"the {kind} {name} is one character from {near}, which people install",
             hint=f"choose another name, or ask the operator: cogen-registry names consent {name} {who}",
-        )  # fmt: skip
+        )
 
 
 def consented(session: Session, name: str, publisher: int) -> bool:
@@ -82,19 +85,19 @@ def close_projects(session: Session, name: str, publisher: int) -> Iterator[str]
     short = str(canonicalize_name(name)).removeprefix(PREFIX)
     names = edits(short)
     looks = edits(look(short)) | {look(short)}
-    found = set()
+    found: set[int] = set()
     for part in _parts(sorted(names)):
         found.update(session.scalars(select(Project.id).where(Project.name.in_([PREFIX + one for one in part]))))
         by_expert = select(Release.project_id).join(Expert, Expert.release_id == Release.id)
         found.update(session.scalars(by_expert.where(Expert.expert.in_(part))))
     for part in _parts(sorted(looks)):
         found.update(session.scalars(select(Project.id).where(Project.look.in_(part))))
-    for part in _parts(sorted(found)):
-        wanted = select(Project.name).where(Project.id.in_(part), Project.publisher_id != publisher, used())
+    for ids in _parts(sorted(found)):
+        wanted = select(Project.name).where(Project.id.in_(ids), Project.publisher_id != publisher, used())
         yield from session.scalars(wanted.order_by(Project.name))
 
 
-def used() -> object:
+def used() -> ColumnElement[bool]:
     """Condition on a project: it was downloaded, or stands in a composite, or others measured it."""
     of_it = (Expert.release_id == Release.id) & (Release.project_id == Project.id)
     return or_(
@@ -114,9 +117,9 @@ def edits(name: str) -> set[str]:
     return found - {name, ""}
 
 
-def _parts(values: list[str] | list[int]) -> Iterator[list]:  # type: ignore[type-arg]
+def _parts(values: list[Key]) -> Iterator[list[Key]]:
     for start in range(0, len(values), _BATCH):
-        yield list(values[start : start + _BATCH])
+        yield values[start : start + _BATCH]
 
 
 def checked_pattern(pattern: str) -> str:
@@ -124,9 +127,9 @@ def checked_pattern(pattern: str) -> str:
 
     :raises Refused: 400, it is no pattern, or fits everything.
     """
-    said = re.sub(r"\*+", "*", pattern.strip().lower().replace("_", "-").replace(".", "-"))
-    if not re.fullmatch(r"[a-z0-9*?-]{1,100}", said) or not re.search(r"[a-z0-9]", said) or said.count("*") > 4:
+    normal = re.sub(r"\*+", "*", pattern.strip().lower().replace("_", "-").replace(".", "-"))
+    if not re.fullmatch(r"[a-z0-9*?-]{1,100}", normal) or not re.search(r"[a-z0-9]", normal) or normal.count("*") > 4:
         raise Refused(
             400, f"{pattern!r} is not a pattern of names", hint="letters, digits, dashes, * and ?, such as *hospital*"
         )
-    return said
+    return normal

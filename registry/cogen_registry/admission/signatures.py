@@ -43,9 +43,13 @@ def expected(release: Release) -> dict[str, Any]:
 
 
 def sign(
-    service: Service, principal: Principal, project: str, version: str, statement: dict[str, Any],
+    service: Service,
+    principal: Principal,
+    project: str,
+    version: str,
+    statement: dict[str, Any],
     bundle: dict[str, Any],
-) -> Release:  # fmt: skip
+) -> Release:
     """Keep a release's signature. The same again is no error; another one only replaces that of a revoked key.
 
     :raises Refused: 400, it is about something else or does not hold; 409, there is one already.
@@ -54,9 +58,10 @@ def sign(
         row = own(session, principal, project, version)
         if publisher_of(row) != principal.name:
             raise Refused(
-                403, f"{row.project.name} {row.version} was published by {publisher_of(row)}",
+                403,
+                f"{row.project.name} {row.version} was published by {publisher_of(row)}",
                 hint="publish a new version, and sign that",
-            )  # fmt: skip
+            )
         _check_fits(statement, expected(row))
         keys = session.scalars(select(Key).where(Key.publisher_id == principal.id, Key.revoked.is_(None))).all()
     key = _signer(statement, bundle, keys)
@@ -69,7 +74,7 @@ def sign(
         if row.statement is not None and (row.statement, row.bundle) != (statement, bundle):
             before = session.scalar(select(Key).where(Key.fingerprint == row.key))
             if before is not None and before.revoked is None:
-                raise Refused(409, f"{row.project.name} {row.version} is signed already", hint="nothing is to be done")
+                raise Refused(409, f"{row.project.name} {row.version} is signed already", hint="nothing to do")
         row.statement, row.bundle, row.key = statement, bundle, key.fingerprint
         service.change(session, "project", row.project.name)
         log.record(
@@ -80,13 +85,13 @@ def sign(
 
 
 def _check_fits(statement: dict[str, Any], wanted: dict[str, Any]) -> None:
-    said = {name: value for name, value in statement.items() if name != "signed"}
-    experts = said.get("experts")
+    signed = {name: value for name, value in statement.items() if name != "signed"}
+    experts = signed.get("experts")
     if isinstance(experts, list) and all(isinstance(one, dict) for one in experts):
-        said["experts"] = sorted(experts, key=lambda one: str(one.get("id")))
-    for name in wanted.keys() | said.keys():
+        signed["experts"] = sorted(experts, key=lambda one: str(one.get("id")))
+    for name in wanted.keys() | signed.keys():
         # True == 1 in Python, and not in JSON
-        if said.get(name) != wanted.get(name) or type(said.get(name)) is not type(wanted.get(name)):
+        if signed.get(name) != wanted.get(name) or type(signed.get(name)) is not type(wanted.get(name)):
             raise Refused(400, f"the statement and the release differ in {name}", hint="sign the file as uploaded")
     moment = statement.get("signed")
     try:

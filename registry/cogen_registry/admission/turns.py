@@ -15,7 +15,7 @@ import anyio.to_thread
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 _LATER = {"Retry-After": "10"}
 
 
@@ -36,7 +36,7 @@ class Turns:
         self._active: dict[int, int] = {}
         self._limiters: dict[int, anyio.CapacityLimiter] = {}
 
-    async def run(self, publisher: int, work: Callable[..., Found], *arguments: Any) -> Found:
+    async def run(self, publisher: int, work: Callable[..., Result], *arguments: Any) -> Result:
         """Do the work in a thread once it is its turn.
 
         :raises Refused: 429, the publisher has too many waiting; 503, all together have.
@@ -62,9 +62,11 @@ class Turns:
             queue = self._queues.get(publisher, ())
             if len(queue) >= self._waiting:
                 raise Refused(
-                    429, f"{self._waiting} uploads of yours wait to be read already",
-                    hint="wait for those, and send fewer at once", headers=_LATER,
-                )  # fmt: skip
+                    429,
+                    f"{self._waiting} uploads of yours are already waiting to be read",
+                    hint="wait for those, and send fewer at once",
+                    headers=_LATER,
+                )
             if sum(map(len, self._queues.values())) >= self._all_waiting:
                 raise Refused(503, "too many uploads wait to be read", hint="try again later", headers=_LATER)
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -122,9 +124,5 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 def turns_of(service: Service) -> Turns:
     """Those of one service: twice as many as workers, since an upload is more than its reading."""
-    found = service.rooms.get("turns")
-    if found is None:
-        limits = service.settings.limits
-        found = service.rooms.setdefault("turns", Turns(2 * limits.workers, limits.waiting, 16 * limits.waiting))
-    assert isinstance(found, Turns)
-    return found
+    limits = service.settings.limits
+    return service.components.get_or_make(Turns, lambda: Turns(2 * limits.workers, limits.waiting, 16 * limits.waiting))

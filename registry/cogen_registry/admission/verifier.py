@@ -14,7 +14,7 @@ import time
 from sqlalchemy import select
 
 from cogen_registry.admission.code import fill
-from cogen_registry.admission.pinned import Absent, find
+from cogen_registry.admission.find_pins import PinNotFound, find_pin
 from cogen_registry.admission.pins import Pin
 from cogen_registry.admission.releases import pins_of, settle
 from cogen_registry.database.tables import Release, Verified
@@ -91,10 +91,10 @@ class Verifier:
         """``None``: known. Otherwise why not."""
         try:
             with self._service.sessions.read() as session:
-                find(self._service, session, pin)
-        except Absent as absent:
-            if absent.final or not self._service.settings.verify_elsewhere:
-                return absent.reason
+                find_pin(self._service, session, pin)
+        except PinNotFound as missing:
+            if missing.final or not self._service.settings.verify_elsewhere:
+                return missing.reason
         else:
             return None
         if self._closed:

@@ -61,6 +61,13 @@ def check_wheel(path: Path, filename: str, limits: Limits, scratch: Path | None 
         experts = check_experts(place, wheel)
         raw = (place / wheel.info / "METADATA").read_bytes()
     return Wheel(
-        wheel.project, Version(wheel.version), filename, raw, wheel.requires_python, wheel.summary, experts, wheel.code,
+        wheel.project,
+        Version(wheel.version),
+        filename,
+        raw,
+        wheel.requires_python,
+        wheel.summary,
+        experts,
+        wheel.code,
         wheel.requires,
-    )  # fmt: skip
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from packaging.version import Version
 
@@ -25,7 +25,7 @@ class Garbled(Exception):
     """The other side said something that is not of this protocol, or ended."""
 
 
-def send(file: BinaryIO, value: Any) -> None:
+def send(file: IO[bytes], value: object) -> None:
     data = json.dumps(value, separators=(",", ":")).encode()
     file.write(len(data).to_bytes(4, "big") + data)
     file.flush()
@@ -72,15 +72,15 @@ def _out(kind: str, value: Any) -> Any:
     return list(value) if kind == _TEXTS else value
 
 
-def to_wheel(said: dict[str, Any]) -> Wheel:
+def to_wheel(document: dict[str, Any]) -> Wheel:
     """:raises Garbled: fields are missing, too many, or of another type; a manifest is not valid."""
     from cogen_registry.admission.wheel import Wheel
 
     fields = {field.name: str(field.type) for field in dataclasses.fields(Wheel)}
-    if said.keys() != fields.keys():
+    if document.keys() != fields.keys():
         raise Garbled("a wheel with other fields")
     try:
-        return Wheel(**{name: _in(fields[name], value) for name, value in said.items()})
+        return Wheel(**{name: _in(fields[name], value) for name, value in document.items()})
     except (ValueError, KeyError, TypeError) as error:  # InvalidVersion, binascii.Error and ValidationError are some
         raise Garbled(f"a wheel that is none: {str(error)[:200]}") from None
 

@@ -55,8 +55,11 @@ def metadata(text: str) -> dict[str, Any]:
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "wheel": wheel, "weight": weight, "lock": lock, "metadata": metadata,
-}  # fmt: skip
+    "wheel": wheel,
+    "weight": weight,
+    "lock": lock,
+    "metadata": metadata,
+}
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
@@ -130,10 +133,10 @@ def main() -> None:
     while (job := wire.receive(jobs)) is not None:
         allow(float(job["seconds"]), int(job["file_size"]))
         try:
-            said = answer(job)
+            found = answer(job)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
-        wire.send(answers, said)
+        wire.send(answers, found)
 
 
 if __name__ == "__main__":

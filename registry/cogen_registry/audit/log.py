@@ -64,9 +64,14 @@ def record(session: Session, who: Actor, action: str, subject: str, **detail: An
     :param detail: what JSON can hold.
     """
     row = {
-        "publisher": who.publisher, "operator": who.operator, "token_id": who.token, "address": who.address,
-        "action": action, "subject": subject[:400], "detail": {k: v for k, v in detail.items() if v is not None},
-    }  # fmt: skip
+        "publisher": who.publisher,
+        "operator": who.operator,
+        "token_id": who.token,
+        "address": who.address,
+        "action": action,
+        "subject": subject[:400],
+        "detail": {k: v for k, v in detail.items() if v is not None},
+    }
     session.info.setdefault(_PENDING, []).append(row)
 
 
@@ -98,8 +103,8 @@ def head(session: Session) -> str:
 
 def digest_of(row: Any) -> str:
     """Hex SHA-256 over everything a row says and the digest before it."""
-    said = [row[name] if isinstance(row, dict) else getattr(row, name) for name in _SIGNED]
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    values = [row[name] if isinstance(row, dict) else getattr(row, name) for name in _SIGNED]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.database.tables import Release, Removal, Takedown
@@ -53,6 +53,6 @@ def check_release(session: Session, release: Release, what: str) -> None:
         raise gone(takedown_of(session, "release", release.id), what)
 
 
-def shown(kind: str, column: Any) -> Any:
+def shown(kind: str, column: Any) -> ColumnElement[bool]:
     """The condition that nothing hides the row whose id is ``column``."""
     return ~exists().where(Removal.kind == kind, Removal.row_id == column)

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
-from cogen_registry.blobs.disk import StagedFile
-from cogen_registry.blobs.held import Held, Holding
+from cogen_registry.blobs.leases import Leases, LocalLeases
+from cogen_registry.blobs.staging import StagedFile
 from cogen_registry.blobs.store import BLOCK
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 #: Larger blobs are sent in parts of this size: 10,000 of them may be, so 625 GB are the most.
@@ -30,7 +30,7 @@ class S3Store:
     :raises Refused: 400, there is no such bucket, or it can't be reached.
     """
 
-    def __init__(self, url: str, staging: Path, held: Holding | None = None) -> None:
+    def __init__(self, url: str, staging: Path, leases: Leases | None = None) -> None:
         try:
             import boto3
             from boto3.s3.transfer import TransferConfig
@@ -40,7 +40,7 @@ class S3Store:
             raise Refused(400, "an S3 store needs boto3", hint="pip install 'cogen-core[s3]'") from None
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
-            raise Refused(400, f"{url} is no object store", hint="s3://bucket/prefix")
+            raise Refused(400, f"{url} is not the URL of an object store", hint="s3://bucket/prefix")
         self.bucket, self.prefix = parts.netloc, parts.path.strip("/") + "/" if parts.path.strip("/") else ""
         # Checksums beyond what the protocol demands are unknown to several stores that are not Amazon's.
         self.client = boto3.client(
@@ -54,7 +54,7 @@ class S3Store:
         )
         self.transfer = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)
         self.errors = ClientError
-        self.staging, self.held = staging, held or Held()
+        self.staging, self.leases = staging, leases or LocalLeases()
         staging.mkdir(parents=True, exist_ok=True)
         try:
             self.client.head_bucket(Bucket=self.bucket)
@@ -67,7 +67,7 @@ class S3Store:
 
     def key(self, sha256: str) -> str:
         if not _NAME.fullmatch(sha256):
-            raise missing("such blob", "`cogen-registry check` says what is lost")
+            raise not_found("such blob", "`cogen-registry check` lists what is missing")
         return f"{self.prefix}{sha256[:2]}/{sha256}"
 
     def stage(self) -> StagedObject:
@@ -92,7 +92,7 @@ class S3Store:
             body = self.client.get_object(**asked)["Body"]
         except self.errors as error:
             if _absent(error):
-                raise missing("such blob", "`cogen-registry check` says what is lost") from None
+                raise not_found("such blob", "`cogen-registry check` lists what is missing") from None
             if error.response["Error"]["Code"] == "InvalidRange":
                 return iter(())
             raise
@@ -101,11 +101,11 @@ class S3Store:
     def delete(self, sha256: str) -> None:
         self.client.delete_object(Bucket=self.bucket, Key=self.key(sha256))
 
-    def settled(self, sha256: str) -> None:
-        self.held.settled(sha256)
+    def release(self, sha256: str) -> None:
+        self.leases.release(sha256)
 
     def discard(self, sha256: str, needed: Callable[[], bool]) -> bool:
-        return self.held.unless(sha256, needed, lambda: self.delete(sha256))
+        return self.leases.delete_unless(sha256, needed, lambda: self.delete(sha256))
 
     def names(self) -> Iterator[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
@@ -125,7 +125,7 @@ class S3Store:
         pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
         for page in pages:
             for upload in page.get("Uploads", ()):
-                self.held.unless(upload["Key"].rpartition("/")[2], lambda: False, partial(self._abort, upload))
+                self.leases.delete_unless(upload["Key"].rpartition("/")[2], lambda: False, partial(self._abort, upload))
 
     def _abort(self, upload: Any) -> None:
         try:
@@ -138,27 +138,25 @@ class S3Store:
 class StagedObject(StagedFile):
     """A local file that becomes an object; S3 shows an object only once it is whole."""
 
-    _store: S3Store  # type: ignore[assignment]
+    def __init__(self, store: S3Store) -> None:
+        super().__init__(store.staging)
+        self._store = store
 
     def keep(self) -> str:
         assert self._file is not None
         name = self.sha256
         self._file.flush()
-        self._store.held.hold(name)
+        self._store.leases.hold(name)
         try:
             if self._store.size(name) != self.size:
                 self._store.client.upload_file(
                     str(self._path), self._store.bucket, self._store.key(name), Config=self._store.transfer
                 )
         except BaseException:
-            self._store.held.settled(name)
+            self._store.leases.release(name)
             raise
-        self._file.close()
-        self._file = None
+        self._close()
         return name
-
-    def __enter__(self) -> Self:
-        return self
 
 
 def _absent(error: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 
 class Sending(StreamingResponse):
@@ -18,7 +19,7 @@ class Sending(StreamingResponse):
         super().__init__(blocks, *more, **options)
         self._blocks = blocks
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:

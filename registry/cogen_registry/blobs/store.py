@@ -50,10 +50,10 @@ class BlobStore(Protocol):
     def delete(self, sha256: str) -> None:
         """No error if it is not there."""
 
-    def settled(self, sha256: str) -> None:
+    def release(self, sha256: str) -> None:
         """Called after :meth:`Staged.keep`, once a transaction names the blob or failed: clean-ups may have it.
 
-        Who doesn't call it is safe for the grace of :mod:`cogen_registry.blobs.held`.
+        Who doesn't call it is safe for the grace of :mod:`cogen_registry.blobs.leases`.
         """
 
     def discard(self, sha256: str, needed: Callable[[], bool]) -> bool:

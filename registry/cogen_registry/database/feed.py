@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from cogen_registry.database.tables import Change, Counter, now
+from cogen_registry.database.tables import Base, Change, Counter, now
 
 #: (kind, key)
 Item = tuple[str, str]
@@ -49,8 +49,8 @@ def record(session: Session) -> bool:
     if not items:
         return False
     session.flush()
-    counter = Counter.__table__
-    statement = update(counter).where(counter.c.id == 1).values(serial=counter.c.serial + len(items))  # type: ignore[arg-type]
+    counter = Base.metadata.tables[Counter.__tablename__]
+    statement = update(counter).where(counter.c.id == 1).values(serial=counter.c.serial + len(items))
     last = session.execute(statement.returning(counter.c.serial)).scalar_one()
     rows = [
         {"serial": serial, "kind": kind, "key": key} for serial, (kind, key) in enumerate(items, last - len(items) + 1)

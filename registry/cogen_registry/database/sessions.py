@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ from cogen_registry.database.tally import Tally
 _MIGRATION = 0x636F67656E
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, lock_seconds: float = 30.0) -> Engine:
     """An engine whose SQLite connections check foreign keys and sync every commit to the disk.
 
+    ``lock_seconds``: how long a writer waits for another one on SQLite.
     Connections to a server are tried before they are used: those of before its restart are replaced.
     """
     sqlite = url.startswith("sqlite")
-    arguments = {"timeout": 30} if sqlite else {"connect_timeout": 5} if "psycopg" in url.partition(":")[0] else {}
+    arguments = (
+        {"timeout": lock_seconds} if sqlite else {"connect_timeout": 5} if "psycopg" in url.partition(":")[0] else {}
+    )
     engine = create_engine(
         url, connect_args=arguments, pool_size=20, max_overflow=20, pool_pre_ping=not sqlite, pool_timeout=20
     )
@@ -78,7 +81,7 @@ class Sessions:
             recorded = feed.record(session)  # last: others wait from here to the commit
         self._recorded.yes = recorded or self.recorded()
 
-    def bare(self) -> Any:
+    def bare(self) -> AbstractContextManager[Session]:
         """A transaction of the machinery itself: nobody is asked, and nothing is written down of it."""
         return self.writing.begin()
 

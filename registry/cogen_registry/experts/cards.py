@@ -10,19 +10,35 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
-from cogen_registry.experts.models import Base, Card
-from cogen_registry.kept import Kept
+from cogen_registry.experts.models import Card, CardBase
+from cogen_registry.tag_cache import TagCache
 
 if TYPE_CHECKING:
     from cogen_registry.service import Service
 
 #: Everything of a card but domains and languages; the manifest, the text and the vector stay where they are.
 COLUMNS = (
-    Expert.id.label("row"), Expert.expert, Expert.title, Expert.summary, Expert.publisher, Expert.licence,
-    Expert.lineage, Expert.base_name, Expert.architecture, Expert.parameters, Expert.relation, Expert.release_id,
-    Release.version, Release.size, Release.created, Release.yanked, Release.key, Release.code,
-    Release.bundle.is_not(None).label("signed"), Project.name.label("project"),
-)  # fmt: skip
+    Expert.id.label("row"),
+    Expert.expert,
+    Expert.title,
+    Expert.summary,
+    Expert.publisher,
+    Expert.license,
+    Expert.lineage,
+    Expert.base_name,
+    Expert.architecture,
+    Expert.parameters,
+    Expert.relation,
+    Expert.release_id,
+    Release.version,
+    Release.size,
+    Release.created,
+    Release.yanked,
+    Release.key,
+    Release.code,
+    Release.bundle.is_not(None).label("signed"),
+    Project.name.label("project"),
+)
 
 
 #: Made once: to put a statement together takes as long as to run it.
@@ -62,7 +78,7 @@ class Shelf:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._kept: Kept[Card] = Kept(_KEPT)
+        self._kept: TagCache[Card] = TagCache(_KEPT)
         service.follow(lambda heard: self._kept.drop(heard.tags), rank=1)
 
     def cards(self, ids: Sequence[int], scores: Sequence[float] | None = None) -> list[Card]:
@@ -85,11 +101,7 @@ class Shelf:
 
 def shelf_of(service: Service) -> Shelf:
     """The one shelf of a service."""
-    with service._counting:
-        if "cards" not in service.rooms:
-            service.rooms["cards"] = Shelf(service)
-        found: Shelf = service.rooms["cards"]
-        return found
+    return service.components.get_or_make(Shelf, lambda: Shelf(service))
 
 
 def fields(row: Any) -> dict[str, Any]:
@@ -101,8 +113,8 @@ def fields(row: Any) -> dict[str, Any]:
         "title": row.title,
         "summary": row.summary,
         "publisher": row.publisher,
-        "licence": row.licence,
-        "base": Base(name=row.base_name, digest=row.lineage),
+        "license": row.license,
+        "base": CardBase(name=row.base_name, digest=row.lineage),
         "architecture": row.architecture,
         "parameters": row.parameters,
         "relation": row.relation,

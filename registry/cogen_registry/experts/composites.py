@@ -21,7 +21,7 @@ from cogen_registry.admission.rules import check_prohibited, consented
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import models, tombstones
 from cogen_registry.experts.standing import standings
 from cogen_registry.service import Service
@@ -55,9 +55,14 @@ def add(service: Service, principal: Principal, new: models.NewComposite) -> tup
             taken = size + len(new.card.encode())
             check_total(session, service.settings.limits, principal.id, taken, 1 + len(named))
             made = Composite(
-                publisher_id=principal.id, name=new.name, version=version, title=new.title, lock=new.lock,
-                card=new.card, size=taken,
-            )  # fmt: skip
+                publisher_id=principal.id,
+                name=new.name,
+                version=version,
+                title=new.title,
+                lock=new.lock,
+                card=new.card,
+                size=taken,
+            )
             session.add(made)
             session.flush()
             session.add_all(_ingredients(session, made.id, named))
@@ -116,7 +121,7 @@ def _ingredients(session: Session, composite: int, named: list[tuple[str, str, s
     return made
 
 
-def _all() -> Select[Any]:
+def _all() -> Select[*tuple[Any, ...]]:
     return (
         select(Composite, Publisher.name.label("publisher"))
         .join(Publisher, Composite.publisher_id == Publisher.id)
@@ -142,7 +147,7 @@ def listed(
     with service.sessions.read() as session:
         total = session.scalar(select(func.count()).select_from(statement.subquery())) or 0
         found = session.execute(statement.order_by(Composite.id.desc()).limit(limit).offset(offset))
-        items = [models.Composite(**_fields(session, row.Composite, row.publisher)) for row in found]
+        items = [models.CompositeCard(**_fields(session, row.Composite, row.publisher)) for row in found]
     return models.Composites(total=total, items=items)
 
 
@@ -154,7 +159,7 @@ def one(service: Service, publisher: str, name: str, version: int | None = None)
         row = next((row for row in found if version in (None, row.Composite.version)), None)
         if row is None:
             _check_gone(session, publisher, name, version)
-            raise missing(
+            raise not_found(
                 f"composite {publisher}/{name}" + (f" in version {version}" if version else ""),
                 "/api/v1/composites lists them",
             )
@@ -179,7 +184,7 @@ def remove(service: Service, principal: Principal, name: str, version: int | Non
         rows = session.scalars(mine.where(removals.shown("composite", Composite.id)).order_by(Composite.version)).all()
         if not rows:
             _check_gone(session, principal.name, name, version)
-            raise missing(
+            raise not_found(
                 f"composite {principal.name}/{name}", "/api/v1/composites lists them; you can delete your own"
             )
         for row in rows:
@@ -212,13 +217,17 @@ def _fields(session: Session, composite: Composite, publisher: str) -> dict[str,
     plan = composite.lock["plan"]
     known = standings(session, composite.id, composite.lock)
     parts = [
-        models.Part(
-            id=expert["id"], version=expert["version"], spec_digest=expert["spec_digest"],
-            weights_digest=expert["weights_digest"], publisher=expert["publisher"], here=known[expert["id"]].here,
+        models.CompositeExpert(
+            id=expert["id"],
+            version=expert["version"],
+            spec_digest=expert["spec_digest"],
+            weights_digest=expert["weights_digest"],
+            publisher=expert["publisher"],
+            here=known[expert["id"]].here,
             checked=known[expert["id"]].checked,
         )
         for expert in plan["experts"]
-    ]  # fmt: skip
+    ]
     return {
         "publisher": publisher,
         "name": composite.name,

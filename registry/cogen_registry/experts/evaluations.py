@@ -14,7 +14,7 @@ from cogen_registry.admission.quota import check_total
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Evaluation, Expert, Project, Publisher, Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import models, tombstones
 from cogen_registry.service import Service
 
@@ -49,15 +49,25 @@ def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.E
 def _measured(session: Session, row: int, spec: dict[str, Any]) -> list[models.Measured]:
     return [
         models.Measured(
-            id=one.Evaluation.id, expert=one.expert, version=one.version, suite=one.Evaluation.suite,
-            metric=one.Evaluation.metric, part=one.Evaluation.part, value=one.Evaluation.value, low=one.Evaluation.low,
-            high=one.Evaluation.high, documents=one.Evaluation.documents, harness=one.Evaluation.harness,
-            promised=_suite(spec, one.Evaluation.suite)[one.Evaluation.part]["documents"], by=one.by,
-            own=one.Evaluation.publisher_id == one.owner, created=one.Evaluation.created,
+            id=one.Evaluation.id,
+            expert=one.expert,
+            version=one.version,
+            suite=one.Evaluation.suite,
+            metric=one.Evaluation.metric,
+            split=one.Evaluation.split,
+            value=one.Evaluation.value,
+            low=one.Evaluation.low,
+            high=one.Evaluation.high,
+            documents=one.Evaluation.documents,
+            harness=one.Evaluation.harness,
+            promised=_suite(spec, one.Evaluation.suite)[one.Evaluation.split]["documents"],
+            by=one.by,
+            own=one.Evaluation.publisher_id == one.owner,
+            created=one.Evaluation.created,
             evidence=one.Evaluation.evidence,
         )
         for one in session.execute(_MEASURED, {"row": row})
-    ]  # fmt: skip
+    ]
 
 
 def _suite(spec: dict[str, Any], id: str) -> dict[str, Any]:
@@ -79,18 +89,20 @@ def check(spec: dict[str, Any], new: models.NewEvaluation) -> None:
         raise Refused(
             422, f"suite {new.suite!r} is not measured in {new.metric!r}", hint=f"its metric is {suite['metric']}"
         )
-    promised = suite[new.part]["documents"]
+    promised = suite[new.split]["documents"]
     figures = new.evidence.per_document
     if new.documents != len(figures) or new.documents > promised:
         raise Refused(
-            422, f"{new.documents} documents, evidence of {len(figures)}, and the {new.part} part has {promised}",
+            422,
+            f"{new.documents} documents, evidence of {len(figures)}, and the {new.split} split has {promised}",
             hint="send one pair of figures for every document that was measured",
-        )  # fmt: skip
+        )
     if any(top < 0 or (new.metric != "bits_per_byte" and (bottom != 1 or top > 1)) for top, bottom in figures):
         raise Refused(
-            422, f"the evidence holds figures that {new.metric} can't have",
+            422,
+            f"the evidence holds figures that {new.metric} can't have",
             hint="bits_per_byte: (bits, bytes); acc and exact_match: (0 to 1, 1)",
-        )  # fmt: skip
+        )
     value = math.fsum(top for top, _ in figures) / math.fsum(bottom for _, bottom in figures)
     if not math.isclose(value, new.value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
         raise Refused(
@@ -107,10 +119,11 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     :raises Refused: 422, 429
     """
     with service.sessions.read() as session:
-        spec = session.scalar(select(Expert.spec).where(Expert.id == row))
+        spec: dict[str, Any] = session.scalars(select(Expert.spec).where(Expert.id == row)).one()
     check(spec, new)
     what = {"schema": 1, "expert": spec["id"], "spec_digest": canonical_digest(spec)}
-    document = what | new.model_dump(exclude={"evidence"}) | new.evidence.model_dump()
+    measured = new.model_dump(exclude={"evidence", "split"}) | {"part": new.split}  # as schema 1 calls it
+    document = what | measured | new.evidence.model_dump()
     data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     with service.blobs.stage() as staged:
         staged.write(data)
@@ -118,10 +131,10 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     try:
         id, fresh = _insert(service, principal, row, new, evidence, len(data))
     except BaseException:
-        service.blobs.settled(evidence)
+        service.blobs.release(evidence)
         service.discard(evidence)
         raise
-    service.blobs.settled(evidence)
+    service.blobs.release(evidence)
     if fresh:
         service.changed()
     with service.sessions.read() as session:
@@ -142,21 +155,32 @@ def _insert(
             return known, False
         if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
             raise Refused(
-                429, f"there are {MOST} measurements of this version by {principal.name} already",
+                429,
+                f"there are {MOST} measurements of this version by {principal.name} already",
                 hint="publish a new version, or ask the registry's operator",
-            )  # fmt: skip
+            )
         check_total(session, service.settings.limits, principal.id, size)
         made = Evaluation(
-            id=_number(session), expert_id=row, publisher_id=principal.id, evidence=evidence, size=size,
+            id=_number(session),
+            expert_id=row,
+            publisher_id=principal.id,
+            evidence=evidence,
+            size=size,
             **new.model_dump(exclude={"evidence"}),
-        )  # fmt: skip
+        )
         session.add(made)
         session.flush()
         service.change(session, "expert", of.expert)
         log.record(
-            session, log.actor_of(principal), "evaluation.add", f"{of.expert} {of.release.version}", id=made.id,
-            suite=new.suite, value=new.value, evidence=evidence,
-        )  # fmt: skip
+            session,
+            log.actor_of(principal),
+            "evaluation.add",
+            f"{of.expert} {of.release.version}",
+            id=made.id,
+            suite=new.suite,
+            value=new.value,
+            evidence=evidence,
+        )
         return made.id, True
 
 
@@ -177,18 +201,22 @@ def remove(service: Service, principal: Principal, id: int) -> None:
         row = session.get(Evaluation, id)
         _check_gone(session, id)
         if row is None:
-            raise missing(f"evaluation {id}", "an expert's evaluations say their numbers")
+            raise not_found(f"evaluation {id}", "the evaluations of an expert have their ids")
         if row.publisher_id != principal.id:
-            raise Refused(403, f"evaluation {id} is somebody else's", hint="ask who measured")
+            raise Refused(403, f"evaluation {id} belongs to another publisher", hint="ask who measured")
         of, evidence = session.get_one(Expert, row.expert_id), row.evidence
         removals.check_release(session, of.release, f"{of.expert} {of.release.version}")
         service.change(session, "expert", of.expert)
         session.delete(row)
         tombstones.add(session, "evaluation", str(id), id)
         log.record(
-            session, log.actor_of(principal), "evaluation.delete", f"{of.expert} {of.release.version}", id=id,
+            session,
+            log.actor_of(principal),
+            "evaluation.delete",
+            f"{of.expert} {of.release.version}",
+            id=id,
             evidence=evidence,
-        )  # fmt: skip
+        )
     service.discard(evidence)
     service.changed()
 
@@ -213,5 +241,5 @@ def evidence_of(service: Service, id: int) -> str:
         if found is None:
             _check_gone(session, id)
     if found is None:
-        raise missing(f"evaluation {id}", "an expert's evaluations say their numbers")
+        raise not_found(f"evaluation {id}", "the evaluations of an expert have their ids")
     return found

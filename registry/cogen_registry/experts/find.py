@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from cogen.spec.expert import canonical_digest
 from cogen_registry.audit import removals
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Key, Project, Publisher, Release
-from cogen_registry.errors import missing
+from cogen_registry.errors import not_found
 from cogen_registry.experts import models
 from cogen_registry.experts.cards import COLUMNS, fields, shelf_of
 from cogen_registry.experts.evaluations import evaluations_of
@@ -35,7 +35,10 @@ _SPEC = select(Expert.spec).where(Expert.id == bindparam("row"))
 _REVOKED = select(Key.revoked).where(Key.fingerprint == bindparam("key"))
 _USED = (
     select(
-        Publisher.name.label("publisher"), Composite.name, Composite.version, Composite.title,
+        Publisher.name.label("publisher"),
+        Composite.name,
+        Composite.version,
+        Composite.title,
         (Ingredient.expert_id == bindparam("row")).label("exact"),
     )
     .join(Composite, Ingredient.composite_id == Composite.id)
@@ -43,7 +46,7 @@ _USED = (
     .where(Ingredient.expert == bindparam("expert"), removals.shown("composite", Composite.id))
     .order_by(Composite.id.desc())
     .limit(_USES)
-)  # fmt: skip
+)
 
 
 def find(service: Service, query: Query) -> models.Cards:
@@ -67,7 +70,7 @@ def _chosen(session: Session, rows: Sequence[Any], id: str, version: str | None)
     found = [row for row in rows if same in (None, row.Release.same)]
     if not found:
         _check_removed(session, id, same)
-        raise missing(f"expert {id!r}" + (f" in version {version}" if version else ""), _SEARCH)
+        raise not_found(f"expert {id!r}" + (f" in version {version}" if version else ""), _SEARCH)
     return max(found, key=lambda one: (one.current, Version(one.Release.version)))
 
 
@@ -88,7 +91,7 @@ def _same(version: str) -> str:
     try:
         return canonicalize_version(version_of(version))
     except InvalidVersion:
-        raise missing(f"version {version!r}", "it looks like 1.0.2; an expert's page lists them") from None
+        raise not_found(f"version {version!r}", "it looks like 1.0.2; an expert's page lists them") from None
 
 
 def detail(service: Service, id: str, version: str | None = None, base_url: str = "") -> models.Detail:
@@ -101,7 +104,7 @@ def detail(service: Service, id: str, version: str | None = None, base_url: str 
         rows = session.execute(_ROWS, {"expert": id}).all()
         chosen = _chosen(session, rows, id, version)
         row, release = chosen.row, chosen.Release
-        spec = session.scalar(_SPEC, {"row": row})
+        spec: dict[str, Any] = session.scalars(_SPEC, {"row": row}).one()
         uses = session.execute(_USED, {"expert": id, "row": row})
         return models.Detail(
             **fields(chosen),
@@ -139,19 +142,24 @@ def _signature(session: Session, release: Release) -> models.Signature | None:
     return models.Signature(key=release.key, statement=release.statement, bundle=release.bundle, revoked=revoked)
 
 
-def publisher_of(service: Service, name: str) -> models.Publisher:
+def publisher_of(service: Service, name: str) -> models.PublisherDetail:
     """:raises Refused: 404"""
     with service.sessions.read() as session:
         publisher = session.scalar(select(Publisher).where(Publisher.name == name))
         if publisher is None:
-            raise missing(f"publisher {name!r}", _SEARCH)
+            raise not_found(f"publisher {name!r}", _SEARCH)
         removals.check(session, "publisher", publisher.id, f"publisher {name}")
         keys = session.scalars(select(Key).where(Key.publisher_id == publisher.id).order_by(Key.id)).all()
         shown = select(Release.project_id).where(Release.state == "released")
         own = select(Project.name).where(Project.publisher_id == publisher.id, Project.id.in_(shown))
         projects = list(session.scalars(own.order_by(Project.name)))
     found = find(service, Query(publisher=name, limit=100))
-    return models.Publisher(
-        name=publisher.name, title=publisher.title, created=publisher.created, total=found.total, experts=found.items,
-        keys=[models.PublicKey.model_validate(key, from_attributes=True) for key in keys], projects=projects,
-    )  # fmt: skip
+    return models.PublisherDetail(
+        name=publisher.name,
+        title=publisher.title,
+        created=publisher.created,
+        total=found.total,
+        experts=found.items,
+        keys=[models.PublicKey.model_validate(key, from_attributes=True) for key in keys],
+        projects=projects,
+    )

@@ -14,7 +14,7 @@ from cogen_registry.audit import log
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, now
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import models
 from cogen_registry.service import Service
 
@@ -31,7 +31,7 @@ def add(service: Service, principal: Principal, new: models.NewKey) -> tuple[mod
         name = fingerprint(new.pem)
         check_possession(new.pem, principal.name, new.proof)
     except CogenError as error:
-        raise Refused(422, error.message, hint=error.hint) from error
+        raise Refused(422, error.message, hint=error.hint or "see docs/registry.md") from error
     agreed = _agreed(service, principal, new, name)
     with service.sessions.write() as session:
         confirm(session, principal)
@@ -68,7 +68,7 @@ def _agreed(service: Service, principal: Principal, new: models.NewKey, name: st
     try:
         check_succession(str(live[new.by.fingerprint]), principal.name, name, new.by.proof)
     except CogenError as error:
-        raise Refused(403, error.message, hint=error.hint) from error
+        raise Refused(403, error.message, hint=error.hint or "see docs/registry.md") from error
     return new.by.fingerprint
 
 
@@ -80,9 +80,10 @@ def _live(session: Session, publisher: int) -> dict[str | None, str | None]:
 
 def _without(principal: Principal) -> Refused:
     return Refused(
-        403, f"{principal.name} has a key already, and a further one needs its signature",
+        403,
+        f"{principal.name} has a key already, and a further one needs its signature",
         hint="`cogen key rotate` exchanges a key; a lost one the registry's operator revokes",
-    )  # fmt: skip
+    )
 
 
 def revoke(service: Service, principal: Principal, name: str) -> models.PublicKey:
@@ -95,7 +96,7 @@ def revoke(service: Service, principal: Principal, name: str) -> models.PublicKe
         confirm(session, principal)
         key = session.scalar(select(Key).where(Key.fingerprint == name, Key.publisher_id == principal.id))
         if key is None:
-            raise missing(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")
+            raise not_found(f"key {name!r} of {principal.name}", f"/api/v1/publishers/{principal.name} lists your keys")
         if key.revoked is None:
             key.revoked = now()
             log.record(session, log.actor_of(principal), "key.revoke", principal.name, key=name)

@@ -1,11 +1,11 @@
-"""What the paths of this room answer with and take; OpenAPI describes them from here."""
+"""What the Routes answer with and take; OpenAPI describes them from here."""
 
 from __future__ import annotations
 
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, computed_field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 #: (numerator, denominator): bits and bytes of UTF-8, or right answers and 1.
@@ -21,7 +21,7 @@ class Taken(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Base(BaseModel):
+class CardBase(BaseModel):
     """What an expert was trained from. ``digest``: of the weights; equal means one lineage."""
 
     name: str | None
@@ -39,8 +39,8 @@ class Card(BaseModel):
     publisher: str
     domains: list[str]
     languages: list[str]
-    licence: str
-    base: Base
+    license: str
+    base: CardBase
     architecture: str
     parameters: int
     relation: str
@@ -53,6 +53,11 @@ class Card(BaseModel):
         None, description="does its wheel hold anything that Python could run? null: not known; clients look themselves"
     )
     score: float | None = Field(None, description="sum of reciprocal ranks; only where there was a query")
+
+    @computed_field(description="the former name of license", json_schema_extra={"deprecated": True}, repr=False)  # type: ignore[prop-decorator]
+    @property
+    def licence(self) -> str:
+        return self.license
 
 
 class Cards(BaseModel):
@@ -98,11 +103,16 @@ class Claimed(BaseModel):
     suite: str
     title: str
     metric: str
-    part: Literal["test"] = "test"
+    split: Literal["test"] = "test"
     value: float
     documents: int
     date: str
     harness: str
+
+    @computed_field(description="the former name of split", json_schema_extra={"deprecated": True}, repr=False)  # type: ignore[prop-decorator]
+    @property
+    def part(self) -> str:
+        return self.split
 
 
 class Measured(BaseModel):
@@ -113,17 +123,22 @@ class Measured(BaseModel):
     version: str
     suite: str
     metric: str
-    part: Literal["dev", "test"]
+    split: Literal["dev", "test"]
     value: float
     low: float | None
     high: float | None
     documents: int
-    promised: int = Field(description="documents that this part of the suite has")
+    promised: int = Field(description="documents that this split of the suite has")
     harness: str
     by: str = Field(description="the publisher who measured")
     own: bool
     created: datetime.datetime
     evidence: str = Field(description="hex SHA-256 of /api/v1/evaluations/{id}/evidence")
+
+    @computed_field(description="the former name of split", json_schema_extra={"deprecated": True}, repr=False)  # type: ignore[prop-decorator]
+    @property
+    def part(self) -> str:
+        return self.split
 
 
 class Evaluations(BaseModel):
@@ -164,7 +179,7 @@ class IndexShard(BaseModel):
     experts: int
 
 
-class Index(BaseModel):
+class StaticIndex(BaseModel):
     """The static index, which names its shards."""
 
     schema_: int = Field(alias="schema", serialization_alias="schema")
@@ -191,11 +206,11 @@ class Evidence(Taken):
 
 
 class NewEvaluation(Taken):
-    """A measurement of this version."""
+    """A measurement of this version. ``split`` may be sent under its former name ``part``."""
 
     suite: str
     metric: str
-    part: Literal["dev", "test"]
+    split: Literal["dev", "test"] = Field(validation_alias=AliasChoices("split", "part"))
     value: Finite
     low: Finite | None = None
     high: Finite | None = None
@@ -231,7 +246,7 @@ class NewKey(Taken):
     by: Agreement | None = None
 
 
-class Publisher(BaseModel):
+class PublisherDetail(BaseModel):
     """A team, its keys and its experts."""
 
     name: str
@@ -251,7 +266,7 @@ class Who(BaseModel):
     scopes: list[str]
 
 
-class Part(BaseModel):
+class CompositeExpert(BaseModel):
     """An expert of a composite. ``here``: this registry shows the very same manifest in this version.
 
     ``checked``: wheel, weights, publisher and key of the lock, too, are those of that signed release. Where it is false
@@ -267,7 +282,7 @@ class Part(BaseModel):
     checked: bool = False
 
 
-class Composite(BaseModel):
+class CompositeCard(BaseModel):
     """A composite in a list."""
 
     publisher: str
@@ -277,15 +292,15 @@ class Composite(BaseModel):
     strategy: str
     method: str
     created: datetime.datetime
-    experts: list[Part]
+    experts: list[CompositeExpert]
 
 
 class Composites(BaseModel):
     total: int
-    items: list[Composite]
+    items: list[CompositeCard]
 
 
-class CompositeDetail(Composite):
+class CompositeDetail(CompositeCard):
     lock: dict[str, Any]
     card: str
     versions: list[int]

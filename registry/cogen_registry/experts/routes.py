@@ -1,11 +1,11 @@
-"""Paths of this room: ``/api/v1``, but for releases, which belong to the packages."""
+"""Routes: ``/api/v1``, but for releases, which belong to the packages."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -18,7 +18,7 @@ from cogen_registry.database.tables import Publisher
 from cogen_registry.errors import Refused
 from cogen_registry.experts import composites, evaluations, find, keys, models
 from cogen_registry.experts.shards import Index
-from cogen_registry.search.index import Query as Wish
+from cogen_registry.search.index import Query as SearchQuery
 from cogen_registry.search.index import search_of
 from cogen_registry.search.sizes import size_range
 from cogen_registry.search.worker import Worker
@@ -29,6 +29,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 Limit = Annotated[int, Query(ge=1, le=100)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Text = Annotated[str | None, Query(max_length=300)]
+Answer = TypeVar("Answer")
 
 
 def router(service: Service) -> APIRouter:
@@ -64,7 +65,8 @@ def _reading(routes: APIRouter, service: Service, index: Index) -> None:
         q: Annotated[str, Query(max_length=1000, description="words, or what is meant")] = "",
         domain: Text = None,
         language: Annotated[str | None, Query(max_length=40, description="BCP 47; en finds en-GB too")] = None,
-        licence: Annotated[str | None, Query(max_length=200, description="SPDX")] = None,
+        license: Annotated[str | None, Query(max_length=200, description="SPDX")] = None,
+        licence: Annotated[str | None, Query(max_length=200, deprecated=True, description="as license")] = None,
         base: Annotated[str | None, Query(max_length=300, description="name or digest of the base")] = None,
         publisher: Text = None,
         size: Annotated[str | None, Query(max_length=40, description="parameters: <200M, >=1B, 1B-7B, 135M")] = None,
@@ -74,10 +76,10 @@ def _reading(routes: APIRouter, service: Service, index: Index) -> None:
     ) -> Response:
         """Current experts: by words and by meaning with ``q``, else the newest first."""
         sizes = size_range(size) if size else None
-        wish = Wish(q, domain, language, licence, base, publisher, sizes, sort, limit, offset)
-        return _json(find.find(service, wish))
+        query = SearchQuery(q, domain, language, license or licence, base, publisher, sizes, sort, limit, offset)
+        return _json(find.find(service, query))
 
-    @routes.get("/index.json", response_model=models.Index)
+    @routes.get("/index.json", response_model=models.StaticIndex)
     def index_json(request: Request) -> Response:
         """All current cards, in shards: ``index/NAME.SHA256.json`` beside this; clients fetch those that they lack."""
         body, digest = index.get()
@@ -145,7 +147,7 @@ def _publishers(routes: APIRouter, service: Service) -> None:
         return models.Who(name=principal.name, title=title or principal.name, scopes=sorted(principal.scopes))
 
     @routes.get("/publishers/{name}")
-    def publisher(name: str) -> models.Publisher:
+    def publisher(name: str) -> models.PublisherDetail:
         """A team: its keys, those that were revoked with them, and its experts."""
         return find.publisher_of(service, name)
 
@@ -189,7 +191,7 @@ def _composites(routes: APIRouter, service: Service) -> None:
 
     def _removed(principal: Principal, publisher: str, name: str, version: int | None) -> models.Deleted:
         if publisher != principal.name:
-            raise Refused(403, f"{publisher}/{name} is not yours to delete", hint=f"yours are {principal.name}/…")
+            raise Refused(403, f"{publisher}/{name} belongs to another publisher", hint=f"yours are {principal.name}/…")
         return models.Deleted(deleted=composites.remove(service, principal, name, version))
 
     @routes.get("/composites/{publisher}/{name}")
@@ -213,6 +215,6 @@ def _json(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _status(response: Response, fresh: bool, answer: Any) -> Any:
+def _status(response: Response, fresh: bool, answer: Answer) -> Answer:
     response.status_code = 201 if fresh else 200
     return answer

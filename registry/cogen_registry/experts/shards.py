@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cogen_registry.database import feed
-from cogen_registry.errors import Refused, missing
-from cogen_registry.experts.static import SCHEMA, SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
+from cogen_registry.errors import Refused, not_found
+from cogen_registry.experts.index_file import SHARDS, Shard, document, joined, read_lines, shard_of, write_lines
 from cogen_registry.news import tags_of
 from cogen_registry.search.index import search_of
 
@@ -39,6 +39,8 @@ _PATIENCE = 1.0
 _FIRST = 30.0
 #: Between two shards of the very first writing: others want to be answered meanwhile.
 _PAUSE = 0.002
+#: Of ``state.json``, and of what stands in the cards: shards of another one are written again.
+_STATE = 3
 _NUMBERS = {name: number for number, name in enumerate(SHARDS)}
 
 
@@ -93,7 +95,7 @@ class Index:
         """:raises Refused: 404, no index that is younger than a quarter of an hour names it."""
         path = self.folder / name
         if not _FILE.fullmatch(name) or not path.is_file():
-            raise missing("such shard", "read /api/v1/index.json again")
+            raise not_found("such shard", "read /api/v1/index.json again")
         return path
 
     # ---- inside ----------------------------------------------------------------------------------
@@ -214,12 +216,14 @@ class Index:
 
     def _note(self, serial: int) -> None:
         """What a restart begins with. It may be older than the files: then some are written again."""
-        said = {
-            "schema": SCHEMA, "title": self.service.settings.title, "serial": serial,
+        state = {
+            "schema": _STATE,
+            "title": self.service.settings.title,
+            "serial": serial,
             "shards": [astuple(one) for one in self._shards.values()],
-        }  # fmt: skip
+        }
         part = self.folder / "state.part"
-        part.write_text(json.dumps(said))
+        part.write_text(json.dumps(state))
         part.replace(self.folder / "state.json")
 
     def _sweep(self) -> None:
@@ -238,9 +242,9 @@ def _experts(tags: set[str] | None) -> set[str] | None:
 def _noted(path: Path, title: str) -> tuple[int, list[Shard]]:
     """(state, shards) that an earlier run noted; nothing where it was another program's or is damaged."""
     try:
-        said = json.loads(path.read_text())
-        if (said["schema"], said["title"]) == (SCHEMA, title):
-            return int(said["serial"]), [Shard(*one) for one in said["shards"]]
+        state = json.loads(path.read_text())
+        if (state["schema"], state["title"]) == (_STATE, title):
+            return int(state["serial"]), [Shard(*one) for one in state["shards"]]
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return -1, []

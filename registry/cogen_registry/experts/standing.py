@@ -18,8 +18,14 @@ from cogen_registry.database.tables import Expert, Ingredient, Key, Project, Pub
 
 _LINKED = (
     select(
-        Ingredient.expert, Release.version, Release.sha256, Release.key, Expert.publisher, Expert.spec,
-        Project.name.label("project"), Publisher.name.label("owner_of_key"),
+        Ingredient.expert,
+        Release.version,
+        Release.sha256,
+        Release.key,
+        Expert.publisher,
+        Expert.spec,
+        Project.name.label("project"),
+        Publisher.name.label("owner_of_key"),
     )
     .join(Expert, Ingredient.expert_id == Expert.id)
     .join(Release, Expert.release_id == Release.id)
@@ -27,7 +33,7 @@ _LINKED = (
     .outerjoin(Key, (Key.fingerprint == Release.key) & Key.revoked.is_(None))
     .outerjoin(Publisher, Key.publisher_id == Publisher.id)
     .where(Ingredient.composite_id == bindparam("composite"), Release.state == "released")
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,17 @@ def _same(row: Any, planned: dict[str, Any], source: dict[str, Any]) -> bool:
     """Is everything that the lock says of where an expert came from true of this release?"""
     if row.key is None or row.owner_of_key is None:
         return False
-    said = (
-        source.get("key"), source.get("publisher"), source.get("sha256"), source.get("version"),
-        canonicalize_name(source.get("distribution") or ""), canonicalize_name(planned["distribution"]),
+    claimed = (
+        source.get("key"),
+        source.get("publisher"),
+        source.get("sha256"),
+        source.get("version"),
+        canonicalize_name(source.get("distribution") or ""),
+        canonicalize_name(planned["distribution"]),
         planned["weights_digest"],
-    )  # fmt: skip
+    )
     true = (row.key, row.publisher, row.sha256, row.version, row.project, row.project, _weights(row.spec))
-    return said == true and row.owner_of_key == row.publisher
+    return claimed == true and row.owner_of_key == row.publisher
 
 
 def _weights(spec: dict[str, Any]) -> Any:

@@ -45,11 +45,21 @@ def recovered_path(project: str) -> str:
 def releases(session: Session, project: str) -> bytes | None:
     """What everybody may see of a project; ``None``: nothing was released."""
     found = session.execute(
-        select(Project.name, Publisher.name.label("publisher"), Release.id, Release.version, Release.filename,
-               Release.sha256, Release.size, Release.yanked, Release.key)
-        .join(Project, Release.project_id == Project.id).join(Publisher, Project.publisher_id == Publisher.id)
+        select(
+            Project.name,
+            Publisher.name.label("publisher"),
+            Release.id,
+            Release.version,
+            Release.filename,
+            Release.sha256,
+            Release.size,
+            Release.yanked,
+            Release.key,
+        )
+        .join(Project, Release.project_id == Project.id)
+        .join(Publisher, Project.publisher_id == Publisher.id)
         .where(Project.name == project, Release.state == "released")
-    ).all()  # fmt: skip
+    ).all()
     if not found:
         return None
     experts: dict[int, list[str]] = {row.id: [] for row in found}
@@ -60,20 +70,27 @@ def releases(session: Session, project: str) -> bytes | None:
         if row.release_id in experts:
             experts[row.release_id].append(row.expert)
             publishers[row.release_id] = row.publisher
-    said = [
-        {"version": row.version, "filename": row.filename, "sha256": row.sha256, "size": row.size,
-         "yanked": row.yanked, "key": row.key, "experts": experts[row.id],
-         "publisher": publishers[row.id]}
+    entries = [
+        {
+            "version": row.version,
+            "filename": row.filename,
+            "sha256": row.sha256,
+            "size": row.size,
+            "yanked": row.yanked,
+            "key": row.key,
+            "experts": experts[row.id],
+            "publisher": publishers[row.id],
+        }
         for row in sorted(found, key=lambda row: Version(row.version))
-    ]  # fmt: skip
-    return _bytes({"schema": 1, "project": project, "publisher": found[0].publisher, "releases": said})
+    ]
+    return _bytes({"schema": 1, "project": project, "publisher": found[0].publisher, "releases": entries})
 
 
 def revocations(session: Session, *more: dict[str, Any]) -> bytes:
     """Of before, those of the table of keys, and ``more``; what was revoked once stays so."""
     before = state.read_file(session, REVOCATIONS)
-    said: list[dict[str, Any]] = json.loads(before)["keys"] if before else []
-    known = {one["fingerprint"] for one in said}
+    entries: list[dict[str, Any]] = json.loads(before)["keys"] if before else []
+    known = {one["fingerprint"] for one in entries}
     rows = session.execute(
         select(Key.fingerprint, Publisher.name, Key.revoked)
         .join(Publisher, Key.publisher_id == Publisher.id)
@@ -81,23 +98,29 @@ def revocations(session: Session, *more: dict[str, Any]) -> bytes:
         .order_by(Key.id)
     )
     by_publisher = [
-        {"fingerprint": row.fingerprint, "publisher": row.name, "by": "publisher", "when": row.revoked.isoformat(),
-         "reason": ""} for row in rows
-    ]  # fmt: skip
+        {
+            "fingerprint": row.fingerprint,
+            "publisher": row.name,
+            "by": "publisher",
+            "when": row.revoked.isoformat(),
+            "reason": "",
+        }
+        for row in rows
+    ]
     for one in (*more, *by_publisher):
         if one["fingerprint"] not in known:
             known.add(one["fingerprint"])
-            said.append(one)
-    return _bytes({"schema": 1, "keys": said})
+            entries.append(one)
+    return _bytes({"schema": 1, "keys": entries})
 
 
 def recovered(session: Session, project: str, reason: str, keys: list[str]) -> bytes:
     """The marker of a chain that begins anew, because its keys were lost."""
     before = state.read_file(session, recovered_path(project))
-    said = json.loads(before)["recovered"] if before else []
-    said.append({"when": now().isoformat(), "reason": reason, "keys": keys})
-    return _bytes({"schema": 1, "project": project, "recovered": said})
+    recoveries = json.loads(before)["recovered"] if before else []
+    recoveries.append({"when": now().isoformat(), "reason": reason, "keys": keys})
+    return _bytes({"schema": 1, "project": project, "recovered": recoveries})
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()

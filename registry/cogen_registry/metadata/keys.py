@@ -33,9 +33,10 @@ def load_online(folder: Path) -> Online:
         return Online(*(file_signer(folder / f"{role}.pem") for role in ONLINE))
     except CogenError as error:
         raise Refused(
-            409, f"the service's keys cannot be used: {error.message}",
+            409,
+            f"the service's keys cannot be used: {error.message}",
             hint="the setting `keys` names their folder; lost ones: `cogen-registry rotate-online --keys OFFLINE`",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def make_online(folder: Path) -> Online:

@@ -44,9 +44,7 @@ class Expiry:
         return self.expires - now() < WARN
 
 
-def initialise(
-    session: Session, online: Online, offline: Sequence[CryptoSigner], threshold: int, bits: int
-) -> str:  # fmt: skip
+def initialise(session: Session, online: Online, offline: Sequence[CryptoSigner], threshold: int, bits: int) -> str:
     """Sign everything for the first time, and what is said of every project that is there.
 
     :param bits: of 2 ** bits bins. :returns: the fingerprint of the root.
@@ -62,15 +60,21 @@ def initialise(
             document.sign(signer, append=True)
     state.put_roles(session, [("root", root), ("targets", targets)])
     signing = Signer(online)
-    roles = targets.signed.delegations.succinct_roles
-    signing.sign_bins(session, list(roles.get_roles()), also={"targets": 1})
+    signing.sign_bins(session, list(_bins(targets).get_roles()), also={"targets": 1})
     signing.change(session, every_project(session), revocations=True)
     return fingerprint(session)
 
 
-def renew(session: Session, online: Online, offline: Sequence[CryptoSigner], *, new: Online | None = None,
-          keys: Sequence[CryptoSigner] | None = None, threshold: int | None = None) -> None:  # fmt: skip
-    """Sign root and targets for another year.
+def renew(
+    session: Session,
+    online: Online,
+    offline: Sequence[CryptoSigner],
+    *,
+    new: Online | None = None,
+    keys: Sequence[CryptoSigner] | None = None,
+    threshold: int | None = None,
+) -> None:
+    """Renew the signatures of root and targets for another year.
 
     :param new: keys that the service signs with from now on. :param keys: of the operator, instead of those of before.
     :raises Refused: 400, these are not enough of the keys.
@@ -82,9 +86,13 @@ def renew(session: Session, online: Online, offline: Sequence[CryptoSigner], *, 
     old: Root = before.signed
     known = [old.keys[keyid] for keyid in old.roles["root"].keyids]
     service = new or online
-    root = _root(old.version + 1, service, [one.public_key for one in keys] if keys else known,
-                 threshold or old.roles["root"].threshold)  # fmt: skip
-    targets = _targets(listed.signed.version + 1, service, listed.signed.delegations.succinct_roles.bit_length)
+    root = _root(
+        old.version + 1,
+        service,
+        [one.public_key for one in keys] if keys else known,
+        threshold or old.roles["root"].threshold,
+    )
+    targets = _targets(listed.signed.version + 1, service, _bins(listed).bit_length)
     for signer in {one.public_key.keyid: one for one in (*offline, *(keys or ()))}.values():
         root.sign(signer, append=True)
         if signer.public_key.keyid in root.signed.roles["targets"].keyids:
@@ -98,8 +106,7 @@ def renew(session: Session, online: Online, offline: Sequence[CryptoSigner], *, 
     if new is None:
         signing.sign_bins(session, [], also={"targets": targets.signed.version})
     else:
-        roles: SuccinctRoles = targets.signed.delegations.succinct_roles
-        signing.sign_bins(session, list(roles.get_roles()), also={"targets": targets.signed.version})
+        signing.sign_bins(session, list(_bins(targets).get_roles()), also={"targets": targets.signed.version})
 
 
 def fingerprint(session: Session, version: int | None = None) -> str:
@@ -135,6 +142,14 @@ def _targets(version: int, online: Online, bits: int) -> Metadata[Targets]:
     key = online.bins.public_key
     bins = SuccinctRoles([key.keyid], 1, bits, "bins")
     return Metadata(Targets(version, None, _end(), {}, Delegations({key.keyid: key}, succinct_roles=bins)))
+
+
+def _bins(targets: Metadata[Targets]) -> SuccinctRoles:
+    """The bins that targets delegate to; :func:`_targets` always has some."""
+    delegations = targets.signed.delegations
+    assert delegations is not None
+    assert delegations.succinct_roles is not None
+    return delegations.succinct_roles
 
 
 def _end() -> datetime.datetime:

@@ -20,9 +20,10 @@ from cogen_registry.metadata.keys import Online, load_online
 
 #: How long what the service signs is valid. A client that is shown an older timestamp knows that it is shown the past.
 VALID = {
-    "timestamp": datetime.timedelta(days=1), "snapshot": datetime.timedelta(days=7),
+    "timestamp": datetime.timedelta(days=1),
+    "snapshot": datetime.timedelta(days=7),
     "bins": datetime.timedelta(days=30),
-}  # fmt: skip
+}
 #: The timestamp is signed again after so long, the others when half of their time is over.
 FRESH = datetime.timedelta(hours=1)
 #: Bins that are renewed in one transaction: others may write between two.
@@ -59,9 +60,10 @@ class Signer:
                 self.keys = load_online(self.folder)
             if not self._named(session):
                 raise Refused(
-                    503, "the keys of this registry were exchanged, and the new ones are not here yet",
+                    503,
+                    "the keys of this registry were exchanged, and the new ones are not here yet",
                     hint="try again in a minute; the operator puts them into the folder that the setting `keys` names",
-                )  # fmt: skip
+                )
 
     def _named(self, session: Session) -> bool:
         root = state.newest(session, "root")
@@ -74,9 +76,13 @@ class Signer:
         )
 
     def change(
-        self, session: Session, projects: Iterable[str] = (), *, revocations: bool = False,
+        self,
+        session: Session,
+        projects: Iterable[str] = (),
+        *,
+        revocations: bool = False,
         files: Mapping[str, bytes | None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Sign what is to be said of these projects now.
 
         :param revocations: keys were revoked, too. :param files: path → content of other files, ``None``: no longer.
@@ -127,9 +133,9 @@ class Signer:
     def sign_timestamp(self, session: Session, snapshot: MetaFile | None = None) -> None:
         """:param snapshot: ``None``: that of before."""
         before = state.newest(session, "timestamp")
-        said = snapshot or (before.signed.snapshot_meta if before else None)
+        meta = snapshot or (before.signed.snapshot_meta if before else None)
         version = before.signed.version + 1 if before else 1
-        document = Metadata(Timestamp(version, None, _end("timestamp", now()), said))
+        document = Metadata(Timestamp(version, None, _end("timestamp", now()), meta))
         document.sign(self.keys.timestamp)
         state.put_roles(session, [("timestamp", document)])
 
@@ -143,7 +149,7 @@ class Signer:
         ends = {row.role: row.expires for row in _current(session)}
         stale = sorted(
             role for role, end in ends.items() if role.startswith("bins-") and end - moment < VALID["bins"] / 2
-        )  # fmt: skip
+        )
         if stale:
             self.sign_bins(session, stale[:_BATCH])
             return len(stale) > _BATCH

@@ -48,8 +48,13 @@ def put_roles(session: Session, documents: Iterable[tuple[str, Metadata[Any]]]) 
             .values(superseded=moment)
             .execution_options(synchronize_session=False)
         )
-        row = {"role": role, "version": document.signed.version, "expires": document.signed.expires,
-               "data": bytes_of(document), "created": moment}  # fmt: skip
+        row = {
+            "role": role,
+            "version": document.signed.version,
+            "expires": document.signed.expires,
+            "data": bytes_of(document),
+            "created": moment,
+        }
         session.execute(insert(SignedRole), [row])
 
 

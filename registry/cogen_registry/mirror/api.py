@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from cogen_registry.audit.removals import shown
 from cogen_registry.database.tables import Composite, Evaluation, Expert, Publisher, Release
-from cogen_registry.experts import composites, find, static
+from cogen_registry.experts import composites, find, index_file
 from cogen_registry.mirror.tree import Tree
 from cogen_registry.service import Service
 
@@ -53,13 +53,13 @@ def _index(service: Service, tree: Tree) -> None:
     members: dict[str, list[int]] = {}
     with service.sessions.read() as session:
         for id, row in session.execute(select(Expert.expert, Expert.id).where(Expert.current)):
-            members.setdefault(static.shard_of(id), []).append(row)
+            members.setdefault(index_file.shard_of(id), []).append(row)
         shards = []
         for name, ids in sorted(members.items()):
-            shard, data = static.write_shard(session, name, ids)
+            shard, data = index_file.write_shard(session, name, ids)
             tree.put(["api", "v1", "index", shard.file], data)
             shards.append(shard)
-    tree.put(["api", "v1", "index.json"], static.document(service.settings.title, shards))
+    tree.put(["api", "v1", "index.json"], index_file.document(service.settings.title, shards))
 
 
 def _expert(service: Service, tree: Tree, id: str, version: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import select
 
@@ -13,7 +14,7 @@ from cogen_registry.mirror.api import Versions, composite_versions
 from cogen_registry.mirror.tree import Tree
 from cogen_registry.pages import browse, composite, expert
 from cogen_registry.pages.links import Mirrored, assets
-from cogen_registry.pages.room import Site, View, environment
+from cogen_registry.pages.site import Site, View, environment
 from cogen_registry.search.index import Query
 from cogen_registry.service import Service
 
@@ -49,22 +50,29 @@ def write_pages(
     writer.write(lambda site: browse.home(service, site))
     _list(writer)
     for id in dict.fromkeys(id for id, _ in found):
-        writer.write(lambda site, id=id: expert.expert(service, site, id), "experts", id)  # type: ignore[misc]
+        writer.write(_expert(service, id), "experts", id)
         advance()
     for id, version in found:
-        writer.write(
-            lambda site, id=id, version=version: expert.expert(service, site, id, version),  # type: ignore[misc]
-            "experts", id, version,
-        )  # fmt: skip
+        writer.write(_expert(service, id, version), "experts", id, version)
         advance()
     with service.sessions.read() as session:
         visible = select(Publisher.name).where(shown("publisher", Publisher.id))
         publishers = session.scalars(visible.order_by(Publisher.name)).all()
     for name in publishers:
-        writer.write(
-            lambda site, name=name: browse.publisher(service, site, name), "publishers", name  # type: ignore[misc]
-        )  # fmt: skip
+        writer.write(_publisher(service, name), "publishers", name)
     _composites(writer)
+
+
+def _expert(service: Service, id: str, version: str | None = None) -> View:
+    return lambda site: expert.expert(service, site, id, version)
+
+
+def _shown(template: str, values: dict[str, Any]) -> View:
+    return lambda site: (template, values)
+
+
+def _publisher(service: Service, name: str) -> View:
+    return lambda site: browse.publisher(service, site, name)
 
 
 def _list(writer: Writer) -> None:
@@ -75,11 +83,15 @@ def _list(writer: Writer) -> None:
         cards = find.find(writer.service, query)
         pages = max(1, -(-cards.total // PER_PAGE))
         shown = {
-            "total": cards.total, "cards": cards.items, "first": query.offset + 1, "page": page, "pages": pages,
+            "total": cards.total,
+            "cards": cards.items,
+            "first": query.offset + 1,
+            "page": page,
+            "pages": pages,
             "near": browse.near(page, pages),
-        }  # fmt: skip
+        }
         name = "index.html" if page == 1 else f"{page}.html"
-        writer.write(lambda site, shown=shown: ("all_experts.html.j2", shown), "experts", name=name)  # type: ignore[misc]
+        writer.write(_shown("all_experts.html.j2", shown), "experts", name=name)
         page += 1
 
 

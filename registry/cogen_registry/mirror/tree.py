@@ -8,7 +8,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from types import TracebackType
+from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -60,11 +61,13 @@ class Tree:
             raise Refused(409, f"{self.target} is no folder", hint="name a folder that is new or a mirror")
         if self.target.is_dir() and any(self.target.iterdir()) and not (self.target / MARK).is_file():
             raise Refused(
-                409, f"{self.target} is no mirror, and it is not empty", hint="name a folder that is new or a mirror"
+                409, f"{self.target} is neither empty nor a mirror", hint="name a folder that is new or a mirror"
             )
         self._part.mkdir()
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 if self.target.exists():
@@ -84,7 +87,7 @@ class Tree:
         path.write_bytes(data)
         self.written += len(data)
 
-    def json(self, parts: Iterable[str], value: Any) -> None:
+    def json(self, parts: Iterable[str], value: object) -> None:
         """JSON at ``parts/index.json``, and the same where a web server answers the path itself.
 
         The second is sent as HTML: nothing in it may be markup.

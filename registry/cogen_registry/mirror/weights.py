@@ -12,6 +12,7 @@ Commits that a branch or a tag names, or that a released expert pins, are there;
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from sqlalchemy import select
 
@@ -66,9 +67,11 @@ def _repository(service: Service, session: Session, tree: Tree, repository: Repo
             for entry in commit.entries:
                 sha256 = entry.sha256
                 tree.blob(
-                    [*name, "resolve", revision, *entry.path.split("/")], sha256, entry.size,
-                    lambda sha256=sha256: service.blobs.read(sha256),  # type: ignore[misc]
-                )  # fmt: skip
+                    [*name, "resolve", revision, *entry.path.split("/")],
+                    sha256,
+                    entry.size,
+                    partial(service.blobs.read, sha256),
+                )
             tree.json([*api, "tree", revision], listed)
             tree.json([*api, "revision", revision], info)
             if revision == MAIN:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import func, select
 
@@ -22,7 +21,7 @@ from cogen_registry.audit import log
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Key, Project, Release, SignedFile
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.metadata import documents, state
 from cogen_registry.metadata.signer import revoked
 from cogen_registry.service import Service
@@ -30,15 +29,15 @@ from cogen_registry.service import Service
 
 def roots_of(session: Session, project: str) -> list[bytes]:
     """Of the current chain, the first one first."""
-    found = []
+    found: list[bytes] = []
     while (data := state.read_file(session, documents.root_path(project, len(found) + 1))) is not None:
         found.append(data)
     return found
 
 
 def accept(
-    service: Service, principal: Principal, name: str, roots: Sequence[Any], targets: Any
-) -> tuple[Chain, bool]:  # fmt: skip
+    service: Service, principal: Principal, name: str, roots: Sequence[object], targets: object
+) -> tuple[Chain, bool]:
     """Keep new roots of a project (none, most of the time) and its new list of releases. (the chain, is it new?)
 
     :raises Refused: 403, 404; 409, somebody else was quicker; 422, it doesn't hold, or says something else of a
@@ -75,9 +74,14 @@ def accept(
         _check_releases(session, project, chain)
         service.signer.change(session, [project], files=files)
         log.record(
-            session, log.actor_of(principal), "project.keys" if sent else "project.list", project,
-            root=chain.root.signed.version, targets=chain.targets.signed.version, keys=sorted(chain.keys),
-        )  # fmt: skip
+            session,
+            log.actor_of(principal),
+            "project.keys" if sent else "project.list",
+            project,
+            root=chain.root.signed.version,
+            targets=chain.targets.signed.version,
+            keys=sorted(chain.keys),
+        )
     service.changed()
     return chain, True
 
@@ -89,7 +93,7 @@ def _current(session: Session, principal: Principal, project: str) -> tuple[list
     """
     owner = session.scalar(select(Project.publisher_id).where(Project.name == project))
     if owner is None:
-        raise missing(f"project {project}", "upload a release first")
+        raise not_found(f"project {project}", "upload a release first")
     if owner != principal.id:
         raise Refused(403, f"{project} belongs to another publisher", hint="ask its publisher")
     principal.need("packages", project)
@@ -112,9 +116,7 @@ def _joined(before: list[bytes], sent: list[bytes]) -> list[bytes]:
 
 def _check_keys(session: Session, principal: Principal, chain: Chain, gone: set[str]) -> None:
     """The current keys are the publisher's own, as everybody sees them on its page."""
-    own = set(
-        session.scalars(select(Key.fingerprint).where(Key.publisher_id == principal.id, Key.revoked.is_(None)))
-    )  # fmt: skip
+    own = set(session.scalars(select(Key.fingerprint).where(Key.publisher_id == principal.id, Key.revoked.is_(None))))
     for key in chain.keys:
         if key not in own or key in gone:
             raise Refused(
@@ -149,11 +151,9 @@ def recover(session: Session, project: str, reason: str) -> dict[str, bytes | No
 
     roots = roots_of(session, project)
     if not roots:
-        raise missing(f"project {project} with keys", "only a project that was signed can lose its keys")
+        raise not_found(f"project {project} with keys", "only a project that was signed can lose its keys")
     keys = sorted(f"sha256:{keyid}" for keyid in root(roots[-1], project).signed.roles["targets"].keyids)
-    files: dict[str, bytes | None] = {
-        documents.root_path(project, number): None for number in range(1, len(roots) + 1)
-    }  # fmt: skip
+    files: dict[str, bytes | None] = {documents.root_path(project, number): None for number in range(1, len(roots) + 1)}
     files[documents.targets_path(project)] = None
     files[documents.recovered_path(project)] = documents.recovered(session, project, reason, keys)
     return files

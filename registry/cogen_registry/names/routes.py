@@ -1,4 +1,4 @@
-"""Paths of this room: ``/tuf/``, and the metadata of a project."""
+"""Routes: ``/tuf/``, and the metadata of a project."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Documents(BaseModel):
     targets: dict[str, Any]
 
 
-class Kept(BaseModel):
+class StoredMetadata(BaseModel):
     """``root`` and ``targets``: versions; ``keys``: fingerprints of the keys that sign the project's releases."""
 
     project: str
@@ -37,7 +37,7 @@ class Kept(BaseModel):
 
 
 def router(service: Service) -> APIRouter:
-    renewal = service.rooms["renewal"] = Renewal(service)
+    renewal = service.components.put(Renewal(service))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -59,13 +59,16 @@ def router(service: Service) -> APIRouter:
         return _sent(request, *reading.role(service, name))
 
     @api.put("/api/v1/projects/{project}/metadata")
-    def metadata(project: str, sent: Documents, principal: Principal = may) -> Kept:
+    def metadata(project: str, sent: Documents, principal: Principal = may) -> StoredMetadata:
         """Bind a project to keys, or list its releases, signed with them: verified as every client will."""
         chain, _ = chains.accept(service, principal, project, sent.roots, sent.targets)
-        return Kept(
-            project=chain.project, root=chain.root.signed.version, targets=chain.targets.signed.version,
-            keys=sorted(chain.keys), releases=len(chain.entries()),
-        )  # fmt: skip
+        return StoredMetadata(
+            project=chain.project,
+            root=chain.root.signed.version,
+            targets=chain.targets.signed.version,
+            keys=sorted(chain.keys),
+            releases=len(chain.entries()),
+        )
 
     return api
 

@@ -25,9 +25,20 @@ _KEPT, _AGAIN = 600.0, 10.0
 _LEEWAY, _LONGEST = 30, 24 * 3600
 #: Claims that are written down with a token that was given.
 _TOLD = (
-    "sub", "repository", "repository_id", "workflow", "workflow_ref", "job_workflow_ref", "environment", "ref", "sha",
-    "project_path", "project_id", "ci_config_ref_uri", "email",
-)  # fmt: skip
+    "sub",
+    "repository",
+    "repository_id",
+    "workflow",
+    "workflow_ref",
+    "job_workflow_ref",
+    "environment",
+    "ref",
+    "sha",
+    "project_path",
+    "project_id",
+    "ci_config_ref_uri",
+    "email",
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class Identity:
     expires: datetime.datetime
     claims: dict[str, Any]
 
-    def told(self) -> dict[str, str]:
+    def shown_claims(self) -> dict[str, str]:
         """The claims that say whose build it was."""
         return {name: str(self.claims[name])[:300] for name in _TOLD if self.claims.get(name)}
 
@@ -77,9 +88,14 @@ class Issuers:
         key = self._key(issuer, header)
         try:
             claims = jwt.decode(
-                token, key, algorithms=[header["alg"]], audience=audience, issuer=issuer, leeway=_LEEWAY,
+                token,
+                key,
+                algorithms=[header["alg"]],
+                audience=audience,
+                issuer=issuer,
+                leeway=_LEEWAY,
                 options={"require": ["exp", "iat", "iss", "aud", "sub"], "verify_nbf": True, "verify_iat": True},
-            )  # fmt: skip
+            )
         except jwt.ExpiredSignatureError:
             raise _refuse("this identity token has expired") from None
         except jwt.InvalidAudienceError:
@@ -93,9 +109,11 @@ class Issuers:
             raise _refuse("this identity token is good for too long")
         jti = claims.get("jti")
         return Identity(
-            issuer, jti if isinstance(jti, str) and jti else token,
-            datetime.datetime.fromtimestamp(moment + _LEEWAY, datetime.UTC), claims,
-        )  # fmt: skip
+            issuer,
+            jti if isinstance(jti, str) and jti else token,
+            datetime.datetime.fromtimestamp(moment + _LEEWAY, datetime.UTC),
+            claims,
+        )
 
     def _key(self, issuer: str, header: dict[str, Any]) -> Any:
         """The key that the header names."""

@@ -42,7 +42,7 @@ def empty_release(session: Session, row: int) -> None:
     session.execute(update(Ingredient).where(Ingredient.expert_id.in_(experts)).values(expert_id=None))
     session.execute(delete(Attestation).where(Attestation.release_id == row))
     for expert in release.experts:
-        expert.title = expert.summary = expert.text = expert.licence = expert.architecture = expert.lineage = ""
+        expert.title = expert.summary = expert.text = expert.license = expert.architecture = expert.lineage = ""
         expert.spec, expert.vector, expert.base_name, expert.parameters = {}, None, None, 0
         expert.domains, expert.languages = [], []
     release.sha256 = release.metadata_sha256 = release.summary = ""
@@ -80,9 +80,12 @@ def empty_publisher(session: Session, row: int) -> None:
 
 #: Of what a take-down hides: how its bytes go.
 EMPTY = {
-    "release": empty_release, "repository": empty_repository, "composite": empty_composite,
-    "evaluation": empty_evaluation, "publisher": empty_publisher,
-}  # fmt: skip
+    "release": empty_release,
+    "repository": empty_repository,
+    "composite": empty_composite,
+    "evaluation": empty_evaluation,
+    "publisher": empty_publisher,
+}
 
 
 def doom(session: Session, names: Iterable[str]) -> None:

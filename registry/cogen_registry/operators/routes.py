@@ -1,4 +1,4 @@
-"""Paths of this room: trusted publishing, as `uv publish`, twine and other tools ask for it on PyPI."""
+"""Routes: trusted publishing, as `uv publish`, twine and other tools ask for it on PyPI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cogen_registry.operators.trusted import burn, exchange
 from cogen_registry.service import Service
 
 
-class Identity(BaseModel):
+class IdentityToken(BaseModel):
     """What the issuer gave to the build machine; to burn: what was given for it."""
 
     token: str = Field(max_length=65536)
@@ -46,19 +46,19 @@ def router(service: Service) -> APIRouter:
         return Audience(audience=_audience(service))
 
     @routes.post("/_/oidc/mint-token", response_model=Given, responses={422: {"description": "not trusted"}})
-    def mint(identity: Identity, request: Request) -> Response:
+    def mint(identity: IdentityToken, request: Request) -> Response:
         """Exchange an identity token for one that uploads the projects which trust it."""
         try:
             given = exchange(service, issuers, _audience(service), identity.token, address_of(request))
         except Refused as error:
             errors = [{"code": "invalid-token", "description": f"{error.message} ({error.hint})"}]
-            said = {"success": False, "message": error.message, "errors": errors, "error": error.message}
-            return JSONResponse(said | {"hint": error.hint}, error.status, headers=error.headers)
+            refusal = {"success": False, "message": error.message, "errors": errors, "error": error.message}
+            return JSONResponse(refusal | {"hint": error.hint}, error.status, headers=error.headers)
         body = {"success": True, "token": given.token, "expires": int(given.expires.timestamp())}
         return Response(json.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"})
 
     @routes.post("/_/oidc/burn-token", status_code=202)
-    def burned(identity: Identity, request: Request) -> dict[str, str]:
+    def burned(identity: IdentityToken, request: Request) -> dict[str, str]:
         """End a token that was given by an exchange: the upload is over."""
         with service.sessions.write() as session:
             burn(session, identity.token, address_of(request))

@@ -11,13 +11,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cogen_registry.database.tables import Composite, Evaluation, Expert, Project, Publisher, Release, Repository
-from cogen_registry.errors import missing
+from cogen_registry.errors import not_found
 
 #: What can be taken down, and how it is written.
 KINDS = {
-    "release": "cogen-plugin-power==1.0", "expert": "power==1.0", "repository": "team/power-lora",
-    "publisher": "team", "composite": "team/city==1", "evaluation": "17",
-}  # fmt: skip
+    "release": "cogen-plugin-power==1.0",
+    "expert": "power==1.0",
+    "repository": "team/power-lora",
+    "publisher": "team",
+    "composite": "team/city==1",
+    "evaluation": "17",
+}
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,17 @@ def rows_of(session: Session, kind: str, name: str, version: str | None) -> list
     :raises Refused: 404
     """
     finders: Any = {
-        "release": _release, "expert": _expert, "repository": _repository, "publisher": _publisher,
-        "composite": _composite, "evaluation": _evaluation,
-    }  # fmt: skip
+        "release": _release,
+        "expert": _expert,
+        "repository": _repository,
+        "publisher": _publisher,
+        "composite": _composite,
+        "evaluation": _evaluation,
+    }
     rows = list(finders[kind](session, name, version))
     if not rows:
-        said = f"{kind} {name}" + (f"=={version}" if version else "")
-        raise missing(said, f"it is written like {KINDS[kind]}")
+        subject = f"{kind} {name}" + (f"=={version}" if version else "")
+        raise not_found(subject, f"it is written like {KINDS[kind]}")
     return rows
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.admission import current
 from cogen_registry.audit import log
 from cogen_registry.audit.removals import REMOVED
 from cogen_registry.database.tables import Evaluation, Expert, Release, Removal, Takedown, now
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.operators.purge import EMPTY
 from cogen_registry.operators.subjects import KINDS, Row, rows_of
 from cogen_registry.operators.visible import tell
@@ -34,13 +34,13 @@ class Subject:
     written: str | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, kind: str, said: str) -> Subject:
+    def of(cls, kind: str, text: str) -> Subject:
         """:raises Refused: 400"""
         if kind not in KINDS:
             raise Refused(400, f"{kind!r} can't be taken down", hint="one of " + ", ".join(KINDS))
-        name, equals, version = said.strip().partition("==")
+        name, equals, version = text.strip().partition("==")
         if not name or (equals and not version) or (version and kind not in ("release", "expert", "composite")):
-            raise Refused(400, f"{said!r} names no {kind}", hint=f"for example {KINDS[kind]}")
+            raise Refused(400, f"{text!r} names no {kind}", hint=f"for example {KINDS[kind]}")
         normal = _normal(version) if version and kind != "composite" else version or None
         return cls(kind, name, normal, version or None)
 
@@ -57,9 +57,15 @@ def _normal(version: str) -> str:
 
 
 def take_down(
-    session: Session, who: log.Actor, subject: Subject, reason: str, *, purge: bool = False, hold: bool = False,
+    session: Session,
+    who: log.Actor,
+    subject: Subject,
+    reason: str,
+    *,
+    purge: bool = False,
+    hold: bool = False,
     legal: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Hide a subject; how many rows it hides. Again with ``purge`` or ``hold``: the bytes go, or are held.
 
     :param hold: its bytes are kept until :func:`release_hold`; nobody may purge them before.
@@ -68,17 +74,18 @@ def take_down(
     """
     reason = " ".join(reason.split())
     if not 3 <= len(reason) <= LONGEST:
-        raise Refused(400, "a take-down has a reason that everybody is told", hint='--reason "…", one line')
+        raise Refused(400, "a takedown needs a public reason", hint='--reason "…", one line')
     if purge and hold:
-        raise Refused(400, "what is held can't be purged", hint="choose --purge or --legal-hold")
+        raise Refused(400, "--purge and --legal-hold exclude each other", hint="choose --purge or --legal-hold")
     rows = rows_of(session, subject.kind, subject.name, subject.version)
     known = active(session, subject)
     if known is not None and (known.purged or not (purge or hold)):
         raise Refused(
             409, f"{subject} was taken down already: {known.reason}", hint="`cogen-registry takedowns` lists them all"
         )
-    made = known or Takedown(kind=subject.kind, subject=rows[0].subject, version=subject.version, reason=reason,
-                             by=who.operator or "")  # fmt: skip
+    made = known or Takedown(
+        kind=subject.kind, subject=rows[0].subject, version=subject.version, reason=reason, by=who.operator or ""
+    )
     made.legal = made.legal or legal or hold
     session.add(made)
     session.flush()
@@ -89,9 +96,17 @@ def take_down(
     if purge:
         _purge(session, made, rows)
     log.record(
-        session, who, "takedown.add", str(subject), reason=reason, purge=purge or None, hold=hold or None,
-        legal=made.legal or None, takedown=made.id, rows=len(rows),
-    )  # fmt: skip
+        session,
+        who,
+        "takedown.add",
+        str(subject),
+        reason=reason,
+        purge=purge or None,
+        hold=hold or None,
+        legal=made.legal or None,
+        takedown=made.id,
+        rows=len(rows),
+    )
     return len(rows)
 
 
@@ -116,17 +131,18 @@ def _hide(session: Session, takedown: Takedown, row: Row) -> None:
 def _purge(session: Session, takedown: Takedown, rows: Sequence[Row]) -> None:
     """:raises Refused: 409, somebody holds a part of it."""
     for row in _with_measurements(session, rows):
-        held = session.scalar(
+        held: Takedown | None = session.scalar(
             select(Takedown)
             .join(Removal)
             .where(Removal.kind == row.kind, Removal.row_id == row.id, _holding())
             .limit(1)
-        )  # fmt: skip
+        )
         if held is not None:
             raise Refused(
-                409, f"{row.subject} is under a legal hold by {held.held_by} since {held.held:%Y-%m-%d}",
+                409,
+                f"{row.subject} is under a legal hold by {held.held_by} since {held.held:%Y-%m-%d}",
                 hint=f"`cogen-registry release-hold {_named(held)}` comes first, by whoever may",
-            )  # fmt: skip
+            )
     for row in rows:
         if row.kind in EMPTY:
             EMPTY[row.kind](session, row.id)
@@ -149,14 +165,16 @@ def restore(session: Session, who: log.Actor, subject: Subject, reason: str = ""
     takedown = _active(session, subject)
     if takedown.purged:
         raise Refused(
-            409, f"{subject} was purged on {takedown.purged:%Y-%m-%d}: its bytes are gone",
+            409,
+            f"{subject} was purged on {takedown.purged:%Y-%m-%d}: its bytes are gone",
             hint="its publisher may publish a new version under another name",
-        )  # fmt: skip
+        )
     if takedown.held and not takedown.released:
         raise Refused(
-            409, f"{subject} is under a legal hold by {takedown.held_by}",
+            409,
+            f"{subject} is under a legal hold by {takedown.held_by}",
             hint=f"`cogen-registry release-hold {_named(takedown)}` comes first, by whoever may",
-        )  # fmt: skip
+        )
     removals = session.scalars(select(Removal).where(Removal.takedown_id == takedown.id)).all()
     session.execute(delete(Removal).where(Removal.takedown_id == takedown.id))
     back = 0
@@ -182,10 +200,10 @@ def release_hold(session: Session, who: log.Actor, subject: Subject, reason: str
     """
     reason = " ".join(reason.split())
     if len(reason) < 3:
-        raise Refused(400, "a legal hold is released for a reason", hint='--reason "…"')
+        raise Refused(400, "to release a legal hold needs a reason", hint='--reason "…"')
     takedown = _active(session, subject)
     if takedown.held is None or takedown.released is not None:
-        raise missing(f"legal hold on {subject}", "`cogen-registry takedowns` lists them")
+        raise not_found(f"legal hold on {subject}", "`cogen-registry takedowns` lists them")
     takedown.released, takedown.released_by = now(), who.operator
     log.record(session, who, "takedown.release-hold", str(subject), takedown=takedown.id, reason=reason)
 
@@ -195,20 +213,22 @@ def active(session: Session, subject: Subject) -> Takedown | None:
     name = rows_of(session, subject.kind, subject.name, subject.version)[0].subject
     return session.scalar(
         select(Takedown).where(
-            Takedown.kind == subject.kind, Takedown.subject == name, Takedown.lifted.is_(None),
+            Takedown.kind == subject.kind,
+            Takedown.subject == name,
+            Takedown.lifted.is_(None),
             Takedown.version.is_(None) if subject.version is None else Takedown.version == subject.version,
         )
-    )  # fmt: skip
+    )
 
 
 def _active(session: Session, subject: Subject) -> Takedown:
     found = active(session, subject)
     if found is None:
-        raise missing(f"take-down of {subject}", "`cogen-registry takedowns` lists them")
+        raise not_found(f"take-down of {subject}", "`cogen-registry takedowns` lists them")
     return found
 
 
-def _holding() -> object:
+def _holding() -> ColumnElement[bool]:
     return Takedown.held.is_not(None) & Takedown.released.is_(None) & Takedown.lifted.is_(None)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from cogen_registry.audit import log, removals
 from cogen_registry.database import feed
 from cogen_registry.database.tables import Project, Publisher, TrustedPublisher
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 
 
 def transfer(session: Session, who: log.Actor, name: str, new: str, reason: str = "") -> tuple[str, str]:
@@ -20,10 +20,10 @@ def transfer(session: Session, who: log.Actor, name: str, new: str, reason: str 
     project = project_named(session, name)
     publisher = session.scalar(select(Publisher).where(Publisher.name == new))
     if publisher is None:
-        raise missing(f"publisher {new!r}", f"cogen-registry publisher add {new}")
+        raise not_found(f"publisher {new!r}", f"cogen-registry publisher add {new}")
     before = project.publisher.name
     if project.publisher_id == publisher.id:
-        raise Refused(409, f"{project.name} is {new}'s already", hint="nothing is to be done")
+        raise Refused(409, f"{project.name} is {new}'s already", hint="nothing to do")
     removals.check(session, "publisher", publisher.id, f"publisher {new}")
     removals.check(session, "publisher", project.publisher_id, f"publisher {before}")
     project.publisher_id = publisher.id
@@ -42,5 +42,5 @@ def project_named(session: Session, name: str) -> Project:
     """:raises Refused: 404"""
     found = session.scalar(select(Project).where(Project.name == str(canonicalize_name(name))))
     if found is None:
-        raise missing(f"project {name!r}", "`/simple/` lists them; it is written like cogen-plugin-power")
+        raise not_found(f"project {name!r}", "`/simple/` lists them; it is written like cogen-plugin-power")
     return found

@@ -21,7 +21,7 @@ from cogen_registry.admission.names import project_name
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import digest, made_token
 from cogen_registry.database.tables import Exchanged, Project, Publisher, Token, TrustedPublisher, now
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.operators.issuers import Identity, Issuers, is_issuer
 from cogen_registry.service import Service
 
@@ -48,13 +48,14 @@ def add(
         raise Refused(400, f"{issuer!r} is not an issuer", hint="an https URL, or one of " + ", ".join(ISSUERS))
     if not any(claims.get(one) for one in _WHOSE):
         raise Refused(
-            400, "these claims would let in everybody who builds at this issuer",
+            400,
+            "these claims would let in everybody who builds at this issuer",
             hint="--subject …, or --claims with one of " + ", ".join(_WHOSE[1:]),
-        )  # fmt: skip
+        )
     owner = _owner(session, name, publisher)
     known = session.scalars(select(TrustedPublisher).where(TrustedPublisher.project == name)).all()
     if any((one.issuer, one.claims, one.publisher_id) == (issuer, claims, owner.id) for one in known):
-        raise Refused(409, f"{name} has this trusted publisher already", hint="nothing is to be done")
+        raise Refused(409, f"{name} has this trusted publisher already", hint="nothing to do")
     made = TrustedPublisher(publisher_id=owner.id, project=name, issuer=issuer, claims=claims)
     session.add(made)
     session.flush()
@@ -74,7 +75,7 @@ def _owner(session: Session, project: str, publisher: str | None) -> Publisher:
         raise Refused(404, f"there is no project {project} yet", hint="--publisher says whose it will be")
     owner = session.scalar(select(Publisher).where(Publisher.name == publisher))
     if owner is None:
-        raise missing(f"publisher {publisher!r}", f"cogen-registry publisher add {publisher}")
+        raise not_found(f"publisher {publisher!r}", f"cogen-registry publisher add {publisher}")
     return owner
 
 
@@ -82,7 +83,7 @@ def remove(session: Session, who: log.Actor, id: int) -> TrustedPublisher:
     """:raises Refused: 404"""
     found = session.get(TrustedPublisher, id)
     if found is None:
-        raise missing(f"trusted publisher {id}", "`cogen-registry trusted-publisher list` has the numbers")
+        raise not_found(f"trusted publisher {id}", "`cogen-registry trusted-publisher list` has the numbers")
     session.delete(found)
     log.record(session, who, "trusted-publisher.remove", found.project, id=id, issuer=found.issuer, claims=found.claims)
     return found
@@ -126,8 +127,8 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
     owners = {row.name: row.publisher_id for row in owned}
     trusted = [one for one in trusted if owners.get(one.project, one.publisher_id) == one.publisher_id]
     if not trusted:
-        said = ", ".join(f"{key}={identity.claims[key]}" for key in _WHOSE if identity.claims.get(key))
-        raise Refused(422, f"no project trusts this identity ({said})"[:400], hint=_HINT)
+        shown = ", ".join(f"{key}={identity.claims[key]}" for key in _WHOSE if identity.claims.get(key))
+        raise Refused(422, f"no project trusts this identity ({shown})"[:400], hint=_HINT)
     publisher = trusted[0].publisher
     if any(one.publisher_id != publisher.id for one in trusted):
         raise Refused(422, "projects of several publishers trust this identity", hint="narrow the claims of each")
@@ -137,11 +138,21 @@ def _mint(session: Session, identity: Identity, address: str | None) -> Minted:
     secret, row = made_token(session, publisher, [f"packages:{one}" for one in projects], _label(identity), expires)
     _forget(session)
     session.add(
-        Exchanged(issuer=identity.issuer, jti=jti, expires=identity.expires, minted=row.id, claims=identity.told())
+        Exchanged(
+            issuer=identity.issuer, jti=jti, expires=identity.expires, minted=row.id, claims=identity.shown_claims()
+        )
     )
     who = log.Actor(publisher=publisher.name, token=row.id, address=address)
-    log.record(session, who, "token.mint", publisher.name, projects=projects, issuer=identity.issuer,
-               claims=identity.told(), expires=expires.isoformat())  # fmt: skip
+    log.record(
+        session,
+        who,
+        "token.mint",
+        publisher.name,
+        projects=projects,
+        issuer=identity.issuer,
+        claims=identity.shown_claims(),
+        expires=expires.isoformat(),
+    )
     return Minted(secret, expires, projects)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from cogen_registry.admission.attestations import provenance
 from cogen_registry.audit import removals
 from cogen_registry.database.tables import Attestation, IndexLink, Project, Release
-from cogen_registry.errors import missing
+from cogen_registry.errors import not_found
 from cogen_registry.service import Service
 
 #: Of pages that say more than those of version 1.1.
@@ -98,5 +98,5 @@ def provenance_of(service: Service, project: str, version: str, filename: str) -
             removals.check_release(session, release, filename)
         found = None if release is None else session.get(Attestation, release.id)
         if release is None or release.state != "released" or found is None:
-            raise missing(f"provenance of {filename}"[:200], "the simple index names the files that have one")
+            raise not_found(f"provenance of {filename}"[:200], "the simple index names the files that have one")
         return provenance(found.publisher, found.attestations)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from cogen_registry.audit import removals
 from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Release
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.service import Service
 
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -25,23 +25,27 @@ def send(service: Service, request: Request, sha256: str, name: str) -> Response
     filename = name.removesuffix(".metadata")
     with service.sessions.read() as session:
         row = session.execute(
-            select(Release.metadata_sha256, Release.size, Release.project_id)
-            .where(Release.filename == filename, Release.sha256 == sha256, Release.state == "released")
-        ).first()  # fmt: skip
+            select(Release.metadata_sha256, Release.size, Release.project_id).where(
+                Release.filename == filename, Release.sha256 == sha256, Release.state == "released"
+            )
+        ).first()
         if row is None:
             removed = select(Release).where(Release.filename == filename, Release.state == removals.REMOVED)
             if (release := session.scalar(removed)) is not None:
                 removals.check_release(session, release, filename)
     if row is None:
-        raise missing("such file", "/simple/ lists what there is")
+        raise not_found("such file", "/simple/ lists what there is")
     blob, size, kind = sha256, row.size, "application/octet-stream"
     if filename != name:
         blob, kind = row.metadata_sha256, "text/plain; charset=utf-8"
         size = service.blobs.size(blob) or 0
     headers = {
-        "ETag": f'"{blob}"', "Cache-Control": _FOR_EVER, "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff",
+        "ETag": f'"{blob}"',
+        "Cache-Control": _FOR_EVER,
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f'attachment; filename="{name}"',
-    }  # fmt: skip
+    }
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     status, start, stop = 200, 0, size

@@ -35,10 +35,15 @@ class UploadForm:
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value, self._is_file = "", bytearray(), False
         callbacks: Any = {
-            "on_part_begin": self._begin, "on_header_field": self._field, "on_header_value": self._said,
-            "on_header_end": self._header_end, "on_headers_finished": self._headers_end, "on_part_data": self._data,
-            "on_part_end": self._end, "on_end": self._finish,
-        }  # fmt: skip
+            "on_part_begin": self._begin,
+            "on_header_field": self._field,
+            "on_header_value": self._said,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
         try:
             self._parser = MultipartParser(options[b"boundary"], callbacks)
         except FormParserError as error:
@@ -88,9 +93,10 @@ class UploadForm:
             self._staged.write(data[start:end])
             if self._staged.size > self._file_limit:
                 raise Refused(
-                    413, f"the wheel is larger than {self._file_limit:,} bytes",
+                    413,
+                    f"the wheel is larger than {self._file_limit:,} bytes",
                     hint="upload large weights as a repository and pin them with hf://",
-                )  # fmt: skip
+                )
             return
         self._bytes += end - start
         if self._bytes > self._limit:

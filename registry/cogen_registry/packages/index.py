@@ -15,24 +15,24 @@ from sqlalchemy import select
 
 from cogen_registry.audit import removals
 from cogen_registry.database.tables import Project, Release
-from cogen_registry.errors import Refused, missing
-from cogen_registry.kept import Kept
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.news import Heard
 from cogen_registry.packages.extras import decorated, extras_of
 from cogen_registry.packages.names import Names
 from cogen_registry.service import Service
+from cogen_registry.tag_cache import TagCache
 
 _VERSION = "1.1"
 #: Pages that are kept in memory until something changes.
 _MOST_PAGES = 4096
 
 
-class Pages:
+class IndexPages:
     """Rendered pages: those of a project until it changes, the list of all changed where it does. Threads share it."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._kept: Kept[tuple[bytes, str]] = Kept(_MOST_PAGES)
+        self._kept: TagCache[tuple[bytes, str]] = TagCache(_MOST_PAGES)
         self._names = Names(service)
         service.follow(self._hear, rank=1)
 
@@ -65,7 +65,7 @@ class Pages:
                 if (gone := session.scalar(removed.order_by(Release.id.desc()).limit(1))) is not None:
                     removals.check_release(session, gone, f"project {name}")
         if not releases:
-            raise missing(f"project {name}", "/simple/ lists all; check the spelling")
+            raise not_found(f"project {name}", "/simple/ lists all; check the spelling")
         files = tuple(_file(one) for one in releases)
         if form is not Format.JSON_V1:  # its serializer writes attributes as they are
             files = tuple(replace(one, yanked=_escaped(one.yanked)) for one in files)
@@ -112,5 +112,5 @@ def negotiate(accept: str) -> Format:
         if kind in [one.value for one in Format]:
             return Format(kind)
     raise Refused(
-        406, "this page is there as JSON and HTML only", hint="Accept: " + ", ".join(one.value for one in Format)
+        406, "this page is available as JSON and HTML only", hint="Accept: " + ", ".join(one.value for one in Format)
     )

@@ -22,7 +22,7 @@ VERSION = "1.1"
 _BLOCK = 512
 
 
-class Block:
+class NameBlock:
     """Some names in their order, and what was written of them."""
 
     def __init__(self, names: list[str]) -> None:
@@ -42,7 +42,7 @@ class Names:
 
     def __init__(self, service: Service) -> None:
         self._service, self._lock = service, threading.Lock()
-        self._blocks: list[Block] | None = None
+        self._blocks: list[NameBlock] | None = None
         self._etags: dict[Format, str] = {}
 
     def page(self, form: Format) -> tuple[bytes, str]:
@@ -51,7 +51,7 @@ class Names:
         with self._lock:
             if self._blocks is None:
                 names = self._read()
-                self._blocks = [Block(names[at : at + _BLOCK]) for at in range(0, len(names), _BLOCK)]
+                self._blocks = [NameBlock(names[at : at + _BLOCK]) for at in range(0, len(names), _BLOCK)]
                 self._etags.clear()
             body = before + between.join(block.text(form) for block in self._blocks) + after
             if form not in self._etags:
@@ -87,7 +87,7 @@ class Names:
         names[place : place + (not there)] = [name] * there
         half = len(names) // 2 if len(names) > 2 * _BLOCK else len(names)
         self._etags.clear()
-        self._blocks[at : at + 1] = [Block(part) for part in (names[:half], names[half:]) if part]
+        self._blocks[at : at + 1] = [NameBlock(part) for part in (names[:half], names[half:]) if part]
 
 
 def written(names: list[str], form: Format) -> bytes:

@@ -13,9 +13,7 @@ from cogen_registry.database.tables import Key
 from cogen_registry.service import Service
 
 
-def detail(
-    service: Service, request: Request, project: str, version: str, viewer: Principal | None
-) -> dict[str, Any]:  # fmt: skip
+def detail(service: Service, request: Request, project: str, version: str, viewer: Principal | None) -> dict[str, Any]:
     """:raises Refused: 404, it is not there, or not there for this viewer."""
     base = (service.settings.url or str(request.base_url)).rstrip("/")
     with service.sessions.read() as session:

@@ -1,4 +1,4 @@
-"""Paths of this room: the simple index, files, the upload, and releases of ``/api/v1``."""
+"""Routes: the simple index, files, the upload, and releases of ``/api/v1``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cogen_registry.admission.verifier import Verifier
 from cogen_registry.auth import address_of, principal_of, required, secret_of
 from cogen_registry.packages import files, upload
 from cogen_registry.packages.extras import provenance_of
-from cogen_registry.packages.index import Pages, negotiate
+from cogen_registry.packages.index import IndexPages, negotiate
 from cogen_registry.packages.releases import detail
 from cogen_registry.service import Service
 
@@ -42,9 +42,9 @@ class Signed(BaseModel):
 def router(service: Service) -> APIRouter:
     """Starts the verifier, too: releases that a former process left in quarantine are looked at again."""
     shutil.rmtree(releases.scratch(service), ignore_errors=True)
-    service.rooms["verifier"] = verifier = Verifier(service)
+    verifier = service.components.put(Verifier(service))
     verifier.start()
-    api, pages, owner = APIRouter(), Pages(service), required(service.sessions)
+    api, pages, owner = APIRouter(), IndexPages(service), required(service.sessions)
 
     def page(request: Request, project: str | None) -> Response:
         form = negotiate(request.headers.get("accept", ""))
@@ -103,9 +103,7 @@ def router(service: Service) -> APIRouter:
     async def signature(request: Request, project: str, version: str, signed: Signed) -> dict[str, Any]:
         """Sign a release: the statement is exactly about it, by a key that is registered."""
         principal = await run_in_threadpool(owner, request)
-        await run_in_threadpool(
-            signatures.sign, service, principal, project, version, signed.statement, signed.bundle
-        )  # fmt: skip
+        await run_in_threadpool(signatures.sign, service, principal, project, version, signed.statement, signed.bundle)
         return await run_in_threadpool(detail, service, request, project, version, principal)
 
     @api.post("/api/v1/releases/{project}/{version}/yank", tags=["packages"])

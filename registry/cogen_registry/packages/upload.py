@@ -39,7 +39,7 @@ async def receive(service: Service, request: Request) -> dict[str, Any]:
             form.close()
             fields = form.fields | {"filename": form.filename or ""}
             if fields.get(":action") != "file_upload" or fields.get("protocol_version", "1") != "1":
-                raise Refused(400, "the form asks for no upload that is known", hint="upload with twine or uv")
+                raise Refused(400, "unsupported form: this is not an upload", hint="upload with twine or uv")
             release = await turns_of(service).run(principal.id, admit, service, principal, staged, fields)
     except ClientDisconnect:
         raise Refused(400, "the upload was cut off", hint="upload it again") from None
@@ -53,9 +53,11 @@ async def receive(service: Service, request: Request) -> dict[str, Any]:
             error.headers["Connection"] = "close"
         raise
     return {
-        "project": canonicalize_name(fields["name"]), "version": release.version, "state": release.state,
+        "project": canonicalize_name(fields["name"]),
+        "version": release.version,
+        "state": release.state,
         "reason": release.reason,
-    }  # fmt: skip
+    }
 
 
 def _checked(service: Service, request: Request) -> Principal:
@@ -64,11 +66,12 @@ def _checked(service: Service, request: Request) -> Principal:
         principal.need("packages")
     length = request.headers.get("content-length", "")
     if not length.isdigit():
-        raise Refused(411, "the upload does not say how long it is", hint="send Content-Length")
+        raise Refused(411, "the upload has no Content-Length", hint="send Content-Length")
     limits = limits_of(service.settings.limits, principal.limits)
     if int(length) > limits.wheel + limits.metadata:
         raise Refused(
-            413, f"the upload has {int(length):,} bytes, a wheel at most {limits.wheel:,}",
+            413,
+            f"the upload has {int(length):,} bytes, a wheel at most {limits.wheel:,}",
             hint="upload large weights as a repository and pin them with hf://",
-        )  # fmt: skip
+        )
     return principal

@@ -9,7 +9,7 @@ from typing import Any
 
 from cogen_registry.errors import Refused
 from cogen_registry.experts import composites, find, models
-from cogen_registry.pages.room import Site
+from cogen_registry.pages.site import Site
 from cogen_registry.search.catalogue import ORDERS
 from cogen_registry.search.index import Query, search_of
 from cogen_registry.search.sizes import size_range
@@ -22,21 +22,23 @@ _NEWEST = 8
 _DOMAINS = 40
 #: What the filter by size offers: (value, what it is called).
 SIZES = (
-    ("<100M", "under 100 million"), ("100M-1B", "100 million to 1 billion"), ("1B-8B", "1 to 8 billion"),
+    ("<100M", "under 100 million"),
+    ("100M-1B", "100 million to 1 billion"),
+    ("1B-8B", "1 to 8 billion"),
     (">8B", "over 8 billion"),
-)  # fmt: skip
+)
 SORTS = (("", "best match"), ("newest", "newest"), ("name", "name"), ("smallest", "smallest"), ("largest", "largest"))
 _LONGEST = {"q": 1000, "size": 40, "language": 40}
 
 
 @dataclass(frozen=True)
-class Wish:
+class BrowseQuery:
     """What the form asks for; hashable, so that it is the key of its page."""
 
     q: str = ""
     domain: str = ""
     language: str = ""
-    licence: str = ""
+    license: str = ""
     base: str = ""
     publisher: str = ""
     size: str = ""
@@ -44,13 +46,14 @@ class Wish:
     page: int = 1
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Wish:
+    def of(cls, query: Mapping[str, str]) -> BrowseQuery:
         """From a query string; fields that are not ours are left out.
 
         :raises Refused: 400
         """
-        said = {name: " ".join(query.get(name, "").split()) for name in asdict(cls()) if name != "page"}
-        for name, value in said.items():
+        values = {name: " ".join(query.get(name, "").split()) for name in asdict(cls()) if name != "page"}
+        values["license"] = values["license"] or " ".join(query.get("licence", "").split())  # links of before
+        for name, value in values.items():
             if len(value) > _LONGEST.get(name, 300):
                 raise Refused(400, f"{name} is longer than {_LONGEST.get(name, 300)} characters", hint="shorten it")
             if not value.isprintable():
@@ -58,11 +61,11 @@ class Wish:
         page = query.get("page") or "1"
         if not re.fullmatch(r"[1-9]\d{0,4}", page, re.ASCII):
             raise Refused(400, f"{page[:20]!r} is not the number of a page", hint="pages begin with 1")
-        if said["sort"] not in ("", "relevance", *ORDERS):
-            raise Refused(400, "there is no such order", hint="one of " + ", ".join(ORDERS))
-        if said["size"]:
-            size_range(said["size"])
-        return cls(**said, page=int(page))
+        if values["sort"] not in ("", "relevance", *ORDERS):
+            raise Refused(400, "unknown sort order", hint="one of " + ", ".join(ORDERS))
+        if values["size"]:
+            size_range(values["size"])
+        return cls(**values, page=int(page))
 
     @property
     def filtered(self) -> bool:
@@ -74,10 +77,17 @@ class Wish:
 
     def query(self) -> Query:
         return Query(
-            self.q, self.domain or None, self.language or None, self.licence or None, self.base or None,
-            self.publisher or None, size_range(self.size) if self.size else None, self.sort, PER_PAGE,
+            self.q,
+            self.domain or None,
+            self.language or None,
+            self.license or None,
+            self.base or None,
+            self.publisher or None,
+            size_range(self.size) if self.size else None,
+            self.sort,
+            PER_PAGE,
             (self.page - 1) * PER_PAGE,
-        )  # fmt: skip
+        )
 
 
 def home(service: Service, site: Site) -> tuple[str, dict[str, Any]]:
@@ -97,27 +107,27 @@ def home(service: Service, site: Site) -> tuple[str, dict[str, Any]]:
     }
 
 
-def experts(service: Service, site: Site, wish: Wish) -> tuple[str, dict[str, Any]]:
+def experts(service: Service, site: Site, query: BrowseQuery) -> tuple[str, dict[str, Any]]:
     """One page of the list.
 
     :raises Refused: 404, the list has no such page.
     """
-    found = find.find(service, wish.query())
+    found = find.find(service, query.query())
     pages = max(1, -(-found.total // PER_PAGE))
-    if wish.page > pages:
+    if query.page > pages:
         raise Refused(404, f"this list has {pages} page{'s' if pages > 1 else ''}", hint="begin with the first one")
     return "experts.html.j2", {
-        "wish": wish,
+        "query": query,
         "found": found,
-        "first": (wish.page - 1) * PER_PAGE + 1,
+        "first": (query.page - 1) * PER_PAGE + 1,
         "pages": pages,
-        "near": near(wish.page, pages),
-        "filters": filters(service, wish),
+        "near": near(query.page, pages),
+        "filters": filters(service, query),
         "sizes": SIZES,
         "sorts": SORTS,
-        "tags": {"experts", "search"} if wish.q else {"experts"},
+        "tags": {"experts", "search"} if query.q else {"experts"},
         # While vectors are still missing the same question has a better answer a moment later.
-        "keep": not (wish.q and found.note),
+        "keep": not (query.q and found.note),
     }
 
 
@@ -132,15 +142,14 @@ def near(page: int, pages: int) -> list[int | None]:
     return found
 
 
-def filters(service: Service, wish: Wish) -> list[tuple[str, str, list[tuple[str, int | None]]]]:
+def filters(service: Service, query: BrowseQuery) -> list[tuple[str, str, list[tuple[str, int | None]]]]:
     """(field, label, [(value, experts that have it)]); what was asked for is always among the values."""
     facets = search_of(service).facets()
     found = []
-    for field, label in (("domain", "Domain"), ("language", "Language"), ("licence", "Licence"), ("base", "Base")):
-        values: list[tuple[str, int | None]] = [
-            (value, number) for value, number in facets[field] if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", value)
-        ][:_OFFERED]
-        asked = getattr(wish, field).lower()
+    for field, label in (("domain", "Domain"), ("language", "Language"), ("license", "License"), ("base", "Base")):
+        named = [pair for pair in facets[field] if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", pair[0])]
+        values: list[tuple[str, int | None]] = list(named[:_OFFERED])
+        asked = getattr(query, field).lower()
         if asked and asked not in {value for value, _ in values}:
             values.insert(0, (asked, None))
         found.append((field, label, values))
@@ -164,9 +173,12 @@ def composite_list(service: Service, site: Site, page: int) -> tuple[str, dict[s
     if page > pages:
         raise Refused(404, f"this list has {pages} page{'s' if pages > 1 else ''}", hint="begin with the first one")
     return "composites.html.j2", {
-        "found": found, "page": page, "pages": pages, "near": near(page, pages),
+        "found": found,
+        "page": page,
+        "pages": pages,
+        "near": near(page, pages),
         "tags": {"composites", *_made_of(found)},
-    }  # fmt: skip
+    }
 
 
 def _made_of(found: models.Composites) -> set[str]:

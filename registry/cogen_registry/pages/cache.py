@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from cogen_registry.kept import ANYTHING, Kept
+from cogen_registry.tag_cache import ANYTHING, TagCache
 
 #: Bytes of all pages together.
 MOST = 64 << 20
@@ -25,7 +25,7 @@ class Page:
         object.__setattr__(self, "etag", f'"{hashlib.sha256(self.body).hexdigest()[:32]}"')
 
 
-class Cache(Kept[Page]):
+class Cache(TagCache[Page]):
     """Pages by what was asked for; tags are those of :mod:`cogen_registry.news`."""
 
     def __init__(self, most: int = MOST) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from cogen.markdown import word
 from cogen_registry.experts import composites, models
-from cogen_registry.pages.room import Site
-from cogen_registry.pages.words import SHARES, figure
+from cogen_registry.pages.formats import SHARES, figure
+from cogen_registry.pages.site import Site
 from cogen_registry.service import Service
 
 _NAMES = {"base": "Base", "composite": "Composite", "control": "Control", "general": "General text"}
@@ -28,7 +28,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Part:
+class ExpertRow:
     """One expert. ``publisher`` and ``key`` are what the lock says; ``checked``: a release here says the same."""
 
     id: str
@@ -38,7 +38,7 @@ class Part:
     publisher: str
     key: str | None
     registry: str | None
-    licence: str
+    license: str
     derivatives: str
     weight: float | None
     digest: str
@@ -48,7 +48,7 @@ class Part:
 
 def composite(
     service: Service, site: Site, publisher: str, name: str, version: int | None = None
-) -> tuple[str, dict[str, Any]]:  # fmt: skip
+) -> tuple[str, dict[str, Any]]:
     """:raises Refused: 404"""
     found = composites.one(service, publisher, name, version)
     matrix = found.lock.get("matrix")
@@ -74,21 +74,29 @@ def lock_file(lock: dict[str, Any]) -> bytes:
     return (json.dumps(lock, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def parts(lock: dict[str, Any], known: dict[str, models.Part]) -> list[Part]:
+def parts(lock: dict[str, Any], known: dict[str, models.CompositeExpert]) -> list[ExpertRow]:
     """The experts in the plan's order, with what the lock says of where they came from, and whether that is so here."""
     sources = lock.get("sources") or {}
     found = []
     for one in lock["plan"]["experts"]:
         source = sources.get(one["id"]) or {}
         found.append(
-            Part(
-                id=one["id"], title=one["title"], version=one["version"], distribution=one["distribution"],
-                publisher=source.get("publisher") or one["publisher"], key=source.get("key"),
-                registry=source.get("registry"), licence=one["license"], derivatives=one["derivatives"],
-                weight=one.get("weight"), digest=one["weights_digest"], here=known[one["id"]].here,
+            ExpertRow(
+                id=one["id"],
+                title=one["title"],
+                version=one["version"],
+                distribution=one["distribution"],
+                publisher=source.get("publisher") or one["publisher"],
+                key=source.get("key"),
+                registry=source.get("registry"),
+                license=one["license"],
+                derivatives=one["derivatives"],
+                weight=one.get("weight"),
+                digest=one["weights_digest"],
+                here=known[one["id"]].here,
                 checked=known[one["id"]].checked,
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cogen_registry.pages.room import Site
+from cogen_registry.pages.site import Site
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -32,9 +32,9 @@ def docs(site: Site, description: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     groups: dict[str, list[Operation]] = {}
     for path, item in description["paths"].items():
         for method in _METHODS:
-            if (said := item.get(method)) is not None:
-                tag = (said.get("tags") or ["other"])[0]
-                groups.setdefault(tag, []).append(_operation(site, description, path, method, said))
+            if (operation := item.get(method)) is not None:
+                tag = (operation.get("tags") or ["other"])[0]
+                groups.setdefault(tag, []).append(_operation(site, description, path, method, operation))
     schemas = {
         name: json.dumps(schema, indent=2, ensure_ascii=False)
         for name, schema in sorted(description["components"]["schemas"].items())
@@ -43,34 +43,44 @@ def docs(site: Site, description: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "docs.html.j2", {"groups": groups, "schemas": schemas, "schemes": schemes}
 
 
-def _operation(
-    site: Site, description: dict[str, Any], path: str, method: str, said: dict[str, Any]
-) -> Operation:  # fmt: skip
+def _operation(site: Site, description: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Operation:
     body = {
         kind: json.dumps(_example(description, content.get("schema", {}), 0), indent=2, ensure_ascii=False)
-        if "json" in kind and content.get("schema") else ""
-        for kind, content in said.get("requestBody", {}).get("content", {}).items()
-    }  # fmt: skip
-    needs = {} not in said["security"]
+        if "json" in kind and content.get("schema")
+        else ""
+        for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+    }
+    needs = {} not in operation["security"]
     command = f"curl{'' if method == 'get' else f' -X {method.upper()}'} {site.url}{path}"
     if needs:
         command += " -H 'Authorization: Bearer TOKEN'"
     if any("json" in kind for kind in body):
         command += " -H 'Content-Type: application/json' -d @body.json"
     return Operation(
-        method.upper(), path, f"{method}-{path.strip('/').replace('/', '-')}", said.get("summary", ""),
-        said.get("description", ""), needs, [_parameter(one) for one in said.get("parameters", [])], body,
-        [(status, one.get("description", "")) for status, one in sorted(said["responses"].items())], command,
-    )  # fmt: skip
+        method.upper(),
+        path,
+        f"{method}-{path.strip('/').replace('/', '-')}",
+        operation.get("summary", ""),
+        operation.get("description", ""),
+        needs,
+        [_parameter(one) for one in operation.get("parameters", [])],
+        body,
+        [(status, one.get("description", "")) for status, one in sorted(operation["responses"].items())],
+        command,
+    )
 
 
-def _parameter(said: dict[str, Any]) -> dict[str, Any]:
-    schema = said.get("schema", {})
+def _parameter(operation: dict[str, Any]) -> dict[str, Any]:
+    schema = operation.get("schema", {})
     kinds = [one.get("type", "") for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
     return {
-        "name": said["name"], "place": said["in"], "required": bool(said.get("required")), "kind": " or ".join(kinds),
-        "text": said.get("description") or schema.get("description") or "", "choices": schema.get("enum"),
-    }  # fmt: skip
+        "name": operation["name"],
+        "place": operation["in"],
+        "required": bool(operation.get("required")),
+        "kind": " or ".join(kinds),
+        "text": operation.get("description") or schema.get("description") or "",
+        "choices": schema.get("enum"),
+    }
 
 
 def _example(description: dict[str, Any], schema: dict[str, Any], depth: int) -> Any:

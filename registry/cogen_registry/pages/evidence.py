@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cogen_registry.experts.models import Claimed, Evaluations, Measured
-from cogen_registry.pages.words import SHARES
+from cogen_registry.pages.formats import SHARES
 
 WIDTH, HEIGHT, _EDGE = 180.0, 26.0, 8.0
 
@@ -34,7 +34,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Block:
+class SuiteEvidence:
     """One suite."""
 
     id: str
@@ -49,16 +49,16 @@ class Block:
         return self.metric not in SHARES
 
 
-def blocks(spec: dict[str, Any], found: Evaluations) -> list[Block]:
-    """One a suite, in the manifest's order; its test part first, then the newest measurement."""
+def blocks(spec: dict[str, Any], found: Evaluations) -> list[SuiteEvidence]:
+    """One a suite, in the manifest's order; its test split first, then the newest measurement."""
     claims = {claim.suite: claim for claim in found.claims}
     made = []
     for suite in spec["suites"]:
         claim = claims.get(suite["id"])
-        mine = sorted((one for one in found.measured if one.suite == suite["id"]), key=lambda one: one.part != "test")
+        mine = sorted((one for one in found.measured if one.suite == suite["id"]), key=lambda one: one.split != "test")
         axis = _axis(claim, mine)
         lines = tuple(_line(one, claim, axis) for one in mine)
-        made.append(Block(suite["id"], suite["title"], suite["metric"], suite, claim, lines))
+        made.append(SuiteEvidence(suite["id"], suite["title"], suite["metric"], suite, claim, lines))
     return made
 
 
@@ -66,18 +66,18 @@ def _line(one: Measured, claim: Claimed | None, axis: tuple[float, float] | None
     difference, verdict, tone = compare(one, claim)
     mark = None
     if axis is not None:
-        place = [None if v is None else _place(v, axis) for v in (one.value, one.low, one.high, claim and claim.value)]
-        assert place[0] is not None
-        mark = Mark(place[0], place[1], place[2], place[3] if one.part == "test" else None)
+        low, high = (None if end is None else _place(end, axis) for end in (one.low, one.high))
+        claimed = _place(claim.value, axis) if claim is not None and one.split == "test" else None
+        mark = Mark(_place(one.value, axis), low, high, claimed)
     return Line(one, difference, verdict, tone, mark)
 
 
 def compare(one: Measured, claim: Claimed | None) -> tuple[str, str, str]:
-    """(difference to the claim, what that means, tone). A claim is of the test part and its own metric."""
+    """(difference to the claim, what that means, tone). A claim is of the test split and its own metric."""
     if claim is None:
         return "", "no claim to compare with", "none"
-    if one.part != claim.part:
-        return "", "another part than the claim", "none"
+    if one.split != claim.split:
+        return "", "another split than the claim", "none"
     share = one.metric in SHARES
     gap = one.value - claim.value
     if share:

@@ -15,7 +15,7 @@ from cogen_registry.errors import Refused
 from cogen_registry.experts import find
 from cogen_registry.experts.models import Detail
 from cogen_registry.pages import evidence, lineage
-from cogen_registry.pages.room import Site
+from cogen_registry.pages.site import Site
 from cogen_registry.search.index import Query
 from cogen_registry.service import Service
 
@@ -116,7 +116,7 @@ def compare(service: Service, site: Site, ids: tuple[str, ...]) -> tuple[str, di
     }
 
 
-def suites(details: Sequence[Detail]) -> list[tuple[dict[str, Any], list[evidence.Block | None]]]:
+def suites(details: Sequence[Detail]) -> list[tuple[dict[str, Any], list[evidence.SuiteEvidence | None]]]:
     """(suite, what each expert has on it), by the digest of the test text: equal names alone are not equal suites."""
     made = [evidence.blocks(one.spec, one.evaluations) for one in details]
     known: dict[tuple[str, str], dict[str, Any]] = {}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cogen_registry.experts.models import Card, Detail, Use
+from cogen_registry.pages.formats import count
 from cogen_registry.pages.links import Links
-from cogen_registry.pages.words import count
 
 WIDTH = 880
 _BOX, _TALL, _STEP, _TOP = 232.0, 46.0, 60.0, 34.0
@@ -75,23 +75,23 @@ def graph(detail: Detail, siblings: Sequence[Card], others: int, links: Links) -
     return Graph(WIDTH, height, (_BOX, _TALL), tuple(heads), tuple(nodes), tuple(edges))
 
 
-_Said = tuple[str, str, str, str, str | None]
+_Fields = tuple[str, str, str, str, str | None]
 
 
-def _expert(card: Card, links: Links, kind: str) -> _Said:
+def _expert(card: Card, links: Links, kind: str) -> _Fields:
     note = f"{card.id} {card.version} · {count(card.parameters)}"
     href = None if kind == "this" else links.page("experts", card.id)
     return kind, _cut(card.title), _cut(note, 34), f"{card.title}\n{card.id} {card.version}, {card.publisher}", href
 
 
-def _use(use: Use, links: Links) -> _Said:
+def _use(use: Use, links: Links) -> _Fields:
     exact = "this version" if use.exact else "another version"
     note, title = _cut(f"{use.publisher} · {exact}", 34), f"{use.title}\n{use.publisher}/{use.name}, from {exact}"
     return "composite", _cut(use.title), note, title, links.page("composites", use.publisher, use.name)
 
 
-def _node(said: _Said, column: int, row: float) -> Node:
-    kind, label, note, title, href = said
+def _node(fields: _Fields, column: int, row: float) -> Node:
+    kind, label, note, title, href = fields
     return Node(kind, _COLUMNS[column], round(_TOP + row * _STEP, 1), label, note, title or label, href)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from cogen_registry.pages.room import HEADERS, Pages
+from cogen_registry.pages.site import HEADERS, Pages
 from cogen_registry.service import Service
 
 #: Paths of protocols: their clients read JSON, whatever they say that they accept.
@@ -24,9 +24,16 @@ _PROTOCOLS = (
     "/openapi.json",
 )
 _TITLES = {
-    400: "This can't be asked", 401: "A token is needed", 403: "Not allowed", 404: "Not here",
-    405: "Not this way", 410: "Taken down", 422: "This can't be asked", 429: "Too much", 451: "Taken down",
-}  # fmt: skip
+    400: "This can't be asked",
+    401: "A token is needed",
+    403: "Not allowed",
+    404: "Not here",
+    405: "Not this way",
+    410: "Taken down",
+    422: "This can't be asked",
+    429: "Too much",
+    451: "Taken down",
+}
 
 
 def is_browser(request: Request) -> bool:
@@ -36,11 +43,15 @@ def is_browser(request: Request) -> bool:
 
 
 def refusal(
-    service: Service, request: Request, status: int, message: str, hint: str | None,
+    service: Service,
+    request: Request,
+    status: int,
+    message: str,
+    hint: str | None,
     headers: Mapping[str, str] | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """One line and a hint, in the form that who asked can read."""
-    pages: Pages | None = service.rooms.get("pages")
+    pages = service.components.get(Pages)
     if pages is None or not is_browser(request):
         return JSONResponse({"error": message, "hint": hint}, status, headers=dict(headers or {}))
     site = pages.site(request)

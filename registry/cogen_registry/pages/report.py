@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from cogen_registry.auth import address_of
 from cogen_registry.errors import Refused
 from cogen_registry.operators import reports
-from cogen_registry.pages.room import Page, Pages, pages_of, respond
+from cogen_registry.pages.cache import Page
+from cogen_registry.pages.site import Pages, pages_of, respond
 from cogen_registry.service import Service
 
 _FIELDS = ("about", "kind", "text", "contact", "signed")
@@ -59,8 +60,8 @@ def _page(pages: Pages, request: Request, values: dict[str, object]) -> Response
 
 def _place(request: Request) -> str:
     """The page that it is about: what the link says, else where the reader came from; a path of ours and no more."""
-    said = request.query_params.get("about") or urlsplit(request.headers.get("referer", "")).path
-    plain = "".join(c for c in said if c.isprintable())[: reports.ABOUT]
+    about = request.query_params.get("about") or urlsplit(request.headers.get("referer", "")).path
+    plain = "".join(c for c in about if c.isprintable())[: reports.ABOUT]
     return plain if plain.startswith("/") else "/"
 
 
@@ -74,10 +75,10 @@ async def _fields(request: Request) -> dict[str, str]:
         if len(body) > reports.FORM:
             raise Refused(413, f"a report has at most {reports.TEXT:,} characters", hint="shorten it")
     try:
-        said = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=20)
+        form = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=20)
     except ValueError:
         raise Refused(400, "the form cannot be read", hint="load /report and send it from there") from None
-    return {name: said.get(name, [""])[0].replace("\r\n", "\n") for name in _FIELDS}
+    return {name: form.get(name, [""])[0].replace("\r\n", "\n") for name in _FIELDS}
 
 
 def _secret(service: Service) -> bytes:

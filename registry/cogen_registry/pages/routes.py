@@ -1,4 +1,4 @@
-"""Paths of this room: for people, so they are not in our own description of the API."""
+"""Routes: for people, so they are not in our own description of the API."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 from fastapi import APIRouter, Request, Response
 
-from cogen_registry.errors import Refused, missing
+from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import composites
 from cogen_registry.pages import browse, docs, report
 from cogen_registry.pages import composite as composite_page
 from cogen_registry.pages import expert as expert_page
 from cogen_registry.pages.links import assets
-from cogen_registry.pages.room import HEADERS, pages_of
+from cogen_registry.pages.site import HEADERS, pages_of
 from cogen_registry.service import Service
 
 _KINDS = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -37,8 +37,8 @@ def _browsing(routes: APIRouter, service: Service) -> None:
 
     @routes.api_route("/experts", methods=_READ)
     def experts(request: Request) -> Response:
-        wish = browse.Wish.of(request.query_params)
-        return pages.answer(request, wish, lambda site: browse.experts(service, site, wish))
+        query = browse.BrowseQuery.of(request.query_params)
+        return pages.answer(request, query, lambda site: browse.experts(service, site, query))
 
     @routes.api_route("/docs", methods=_READ)
     def api(request: Request) -> Response:
@@ -51,7 +51,7 @@ def _browsing(routes: APIRouter, service: Service) -> None:
     @routes.api_route("/static/{name}", methods=_READ)
     def static(name: str) -> Response:
         if (content := assets().get(name)) is None:
-            raise missing("such file", "load the page again")
+            raise not_found("such file", "load the page again")
         headers = HEADERS | {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(content, 200, headers, _KINDS[name.rpartition(".")[2]])
 
@@ -86,17 +86,19 @@ def _composites(routes: APIRouter, service: Service) -> None:
     @routes.api_route("/composites/{publisher}/{name}", methods=_READ)
     def newest(request: Request, publisher: str, name: str) -> Response:
         return pages.answer(
-            request, ("composite", publisher, name, None),
+            request,
+            ("composite", publisher, name, None),
             lambda site: composite_page.composite(service, site, publisher, name),
-        )  # fmt: skip
+        )
 
     @routes.api_route("/composites/{publisher}/{name}/{version}", methods=_READ)
     def version(request: Request, publisher: str, name: str, version: str) -> Response:
         number = _number(version)
         return pages.answer(
-            request, ("composite", publisher, name, number),
+            request,
+            ("composite", publisher, name, number),
             lambda site: composite_page.composite(service, site, publisher, name, number),
-        )  # fmt: skip
+        )
 
     @routes.api_route("/composites/{publisher}/{name}/{version}/cogen.lock", methods=_READ)
     def lock(publisher: str, name: str, version: str) -> Response:

@@ -1,4 +1,4 @@
-"""Blobs that are being named, where several processes share a store: as blobs/held.py, but all of them know it."""
+"""Blobs that are being named, where several processes share a store: as blobs/leases.py, but all of them know it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cogen_registry.replicas.process import Alive
 _SEED = 7
 
 
-class Leases:
-    """See :class:`cogen_registry.blobs.held.Held`, whose place it takes."""
+class SharedLeases:
+    """See :class:`cogen_registry.blobs.leases.LocalLeases`, whose place it takes."""
 
     def __init__(self, alive: Alive) -> None:
         self._alive, self._sessions = alive, alive.sessions
@@ -41,7 +41,7 @@ class Leases:
         with self._lock:
             self._mine[name].append(lease)
 
-    def settled(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """A transaction names the blob now, or never will."""
         with self._lock:
             leases = self._mine.get(name)
@@ -58,7 +58,7 @@ class Leases:
         else:
             self._alive.gave(lease)
 
-    def unless(self, name: str, needed: Callable[[], bool], delete_it: Callable[[], None]) -> bool:
+    def delete_unless(self, name: str, needed: Callable[[], bool], delete_it: Callable[[], None]) -> bool:
         """Delete a blob that no living process holds and nothing needs; whether it was."""
         living = exists().where(Lease.sha256 == name, Lease.process == Process.name)
         with self._sessions.bare() as session:

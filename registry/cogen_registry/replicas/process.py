@@ -18,7 +18,7 @@ import time
 from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from cogen_registry.blobs.held import GRACE
+from cogen_registry.blobs.leases import GRACE
 from cogen_registry.database.sessions import Session, Sessions
 from cogen_registry.database.tables import Lease, Process
 from cogen_registry.errors import Refused
@@ -70,9 +70,10 @@ class Alive:
         other = session.scalar(select(Process).where(Process.blobs != self.blobs, ~_old(self.seconds)).limit(1))
         if other is not None:
             raise Refused(
-                409, f"{other.host} serves this database too, with its blobs at {other.blobs}",
+                409,
+                f"{other.host} serves this database too, with its blobs at {other.blobs}",
                 hint="give all replicas the same --blobs s3://bucket/prefix and each a --root of its own",
-            )  # fmt: skip
+            )
 
     def guard(self, session: Session) -> None:
         """Within a transaction, before its commit.
@@ -83,12 +84,14 @@ class Alive:
             name, orphans = self.name, any(until > time.monotonic() for until in self._orphans.values())
         found = session.execute(
             text("SELECT 1 FROM processes WHERE name = :name FOR KEY SHARE"), {"name": name}
-        ).first()  # fmt: skip
+        ).first()
         if found is None or orphans:
             raise Refused(
-                503, "this server was cut off from its database for a while", hint="try again",
+                503,
+                "this server was cut off from its database for a while",
+                hint="try again",
                 headers={"Retry-After": "2"},
-            )  # fmt: skip
+            )
 
     def took(self, lease: int) -> None:
         with self._lock:
@@ -111,7 +114,7 @@ class Alive:
                     if rows:
                         session.execute(delete(Lease).where(Lease.id.in_(rows)))
                     mine = update(Process).where(Process.name == self.name).values(seen=func.now())
-                    found = session.execute(mine).rowcount  # type: ignore[attr-defined]
+                    found = session.scalar(mine.returning(Process.name))
                 with self._lock:
                     self._rows -= rows
                 if not found:
@@ -135,7 +138,7 @@ class Alive:
 def give_up(sessions: Sessions, seconds: float) -> int:
     """Take processes for dead that were not heard of for so long; how many."""
     with sessions.write() as session:
-        return int(session.execute(delete(Process).where(_old(seconds))).rowcount)  # type: ignore[attr-defined]
+        return len(session.scalars(delete(Process).where(_old(seconds)).returning(Process.name)).all())
 
 
 def void(sessions: Sessions) -> set[str]:

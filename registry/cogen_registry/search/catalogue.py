@@ -18,14 +18,20 @@ from sqlalchemy.orm import Session
 from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
 from cogen_registry.search.columns import Column, Facet
 
-FACETS = ("domain", "language", "licence", "base", "publisher")
+FACETS = ("domain", "language", "license", "base", "publisher")
 ORDERS = ("newest", "name", "smallest", "largest")
 #: Rows that are read at once.
 _PART = 2000
 _COLUMNS = (
-    Expert.id, Expert.expert, Expert.parameters, Expert.licence, Expert.base_name, Expert.lineage, Expert.publisher,
+    Expert.id,
+    Expert.expert,
+    Expert.parameters,
+    Expert.license,
+    Expert.base_name,
+    Expert.lineage,
+    Expert.publisher,
     Release.project_id,
-)  # fmt: skip
+)
 _VECTORS = select(Expert.id, Expert.vector).where(Expert.vector.is_not(None))
 
 
@@ -40,7 +46,7 @@ class Catalogue:
         self.vectors: Column | None = None
         self.names: list[str] = []
         self.rows: dict[int, int] = {}
-        widen = {"language": _languages, "licence": _licences, "base": _bases}
+        widen: dict[str, Callable[[Any], set[str]]] = {"language": _languages, "license": _licenses, "base": _bases}
         self.facets = {name: Facet(widen[name]) if name in widen else Facet() for name in FACETS}
         self._orders: dict[str, np.ndarray] = {}
         #: Held by the writer, and by who makes an order or counts for the first time.
@@ -91,7 +97,7 @@ class Catalogue:
         # In parts: a hundred thousand rows as objects would need more memory than all that is kept of them.
         statement = select(*_COLUMNS).join(Release, Expert.release_id == Release.id)
         for part in _parts(session, statement.where(which).order_by(Expert.id)):
-            ids, names, parameters, licences, bases, lineages, publishers, owners = zip(*part, strict=True)
+            ids, names, parameters, licenses, bases, lineages, publishers, owners = zip(*part, strict=True)
             rows = range(len(self.names), len(self.names) + len(part))
             self.rows.update(zip(ids, rows, strict=True))
             self.names += names
@@ -100,7 +106,7 @@ class Catalogue:
             self.owners.extend(owners)
             self.marks.extend([_mark(one) for one in part])
             self.facets["publisher"].extend(rows, publishers)
-            self.facets["licence"].extend(rows, licences)
+            self.facets["license"].extend(rows, licenses)
             self.facets["base"].extend(rows, list(zip(bases, lineages, strict=True)))
         added = self.ids.values[first:]
         for name, owner, value in (
@@ -197,7 +203,7 @@ def _languages(tag: str) -> set[str]:
     return {tag, tag.partition("-")[0]}
 
 
-def _licences(expression: str) -> set[str]:
+def _licenses(expression: str) -> set[str]:
     """The expression, and where one may choose, each of the choices."""
     return {expression, *(() if " AND " in expression or "(" in expression else expression.split(" OR "))}
 

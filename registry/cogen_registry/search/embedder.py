@@ -25,7 +25,7 @@ class Embedder:
         self.source = source
         self.ready = False
         self.note: str | None = (
-            "search by meaning is switched off" if source == "none" else "the model for search by meaning is loading"
+            "semantic search is disabled" if source == "none" else "the embedding model for semantic search is loading"
         )
         #: Digest of the model's folder: vectors of another model say nothing.
         self.identity = ""
@@ -47,7 +47,7 @@ class Embedder:
             self.ready, self.note = True, None
         except Exception as error:  # noqa: BLE001 - whatever torch and friends raise: full text goes on without them
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            self.note = f"search by meaning is not there: {reason}"
+            self.note = f"semantic search is not available: {reason}"
             logging.getLogger("cogen_registry").warning("%s", self.note)
         return self.ready
 
@@ -57,7 +57,8 @@ class Embedder:
             if (known := self._queries.get(text)) is not None:
                 self._queries.move_to_end(text)
                 return known
-            vector = self._queries[text] = self._encode([text])[0]
+            vector: np.ndarray = self._encode([text])[0]
+            self._queries[text] = vector
             if len(self._queries) > _QUERIES:
                 self._queries.popitem(last=False)
             return vector

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Query:
     q: str = ""
     domain: str | None = None
     language: str | None = None
-    licence: str | None = None
+    license: str | None = None
     base: str | None = None
     publisher: str | None = None
     size: tuple[float, float] | None = None
@@ -52,7 +52,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """``ids`` of table ``experts``, one page of ``total``; ``scores`` where there was a query.
 
     ``meaning``: was it searched by meaning too? If not, ``note`` says why.
@@ -66,7 +66,7 @@ class Found:
 
 
 class Search:
-    """In ``service.rooms["search"]``. Follows what changes as it is heard of; whoever searches waits for nothing."""
+    """Follows what changes as it is heard of; whoever searches waits for nothing."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -140,31 +140,31 @@ class Search:
         length = len(self.catalogue)
         return length > 1000 and int(self.catalogue.alive.values.sum()) < length // 2
 
-    def find(self, query: Query) -> Found:
+    def find(self, query: Query) -> SearchResult:
         """One page. Equal queries over equal experts give equal pages."""
         catalogue = self.fresh()
         if not query.q.strip():
             rows = self._listed(catalogue, query)
             page = rows[query.offset : query.offset + query.limit]
-            return Found(len(rows), catalogue.ids.values[page].tolist())
+            return SearchResult(len(rows), catalogue.ids.values[page].tolist())
         mask = mask_of(catalogue, query)
         lists = [self._by_words(catalogue, query, mask)]
         if self.embedder.ready and catalogue.vectors is not None:
             lists.append(self._by_meaning(catalogue, query.q, mask))
         scores = fused(lists)
-        rows = sorted(scores, key=lambda row: (-scores[row], catalogue.names[row], row))
+        ranked = sorted(scores, key=lambda row: (-scores[row], catalogue.names[row], row))
         if query.sort not in ("", "relevance"):
             place = np.argsort(catalogue.order(query.sort))
-            rows.sort(key=lambda row: int(place[row]))
-        page = rows[query.offset : query.offset + query.limit]
-        ids = catalogue.ids.values[page].tolist()
-        return Found(len(rows), ids, [scores[row] for row in page], self.embedder.ready, self._note(catalogue))
+            ranked.sort(key=lambda row: int(place[row]))
+        best = ranked[query.offset : query.offset + query.limit]
+        ids = catalogue.ids.values[best].tolist()
+        return SearchResult(len(ranked), ids, [scores[row] for row in best], self.embedder.ready, self._note(catalogue))
 
     def _note(self, catalogue: Catalogue) -> str | None:
         alive = catalogue.alive.values
         waiting = int((alive & ~catalogue.embedded.values[: len(alive)]).sum())
         if self.embedder.ready and waiting:
-            return f"{waiting:,} experts are found by their words alone until they are embedded"
+            return f"{waiting:,} experts are found by full-text search alone until they are embedded"
         return self.embedder.note
 
     def _listed(self, catalogue: Catalogue, query: Query) -> np.ndarray:
@@ -179,7 +179,7 @@ class Search:
             mask = mask_of(catalogue, query)
             order = catalogue.order(_order(query))
             order = order[order < len(mask)]
-            rows = order[mask[order]].astype(np.int32)
+            rows: np.ndarray = order[mask[order]].astype(np.int32)
             if catalogue is self.catalogue:
                 self._lists[key] = rows
                 if len(self._lists) > _LISTS:
@@ -272,8 +272,4 @@ def fused(lists: list[list[int]]) -> dict[int, float]:
 
 def search_of(service: Service) -> Search:
     """The one search of a service; made at the first call."""
-    with service._counting:
-        found: Any = service.rooms.get("search")
-        if found is None:
-            found = service.rooms["search"] = Search(service)
-    return found
+    return service.components.get_or_make(Search, lambda: Search(service))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select, text, update
 
-from cogen_registry.database.tables import Expert
+from cogen_registry.database.tables import Base, Expert
 
 if TYPE_CHECKING:
     from cogen_registry.search.index import Search
@@ -132,12 +132,11 @@ def embed_some(search: Search) -> int:
     with search.service.sessions.read() as session:
         found = session.execute(select(*columns).where(Expert.id.in_(ids))).all()
     fresh = [one for one in found if one.vector is None]
-    vectors = search.embedder.texts([one.text or one.title for one in fresh]).astype("<f4") if fresh else []
-    kept = {one.id: one.vector for one in found} | {
-        one.id: vector.tobytes() for one, vector in zip(fresh, vectors, strict=True)
-    }
+    kept = {one.id: one.vector for one in found}
     if fresh:
-        table = Expert.__table__
+        vectors = search.embedder.texts([one.text or one.title for one in fresh]).astype("<f4")
+        kept |= {one.id: vector.tobytes() for one, vector in zip(fresh, vectors, strict=True)}
+        table = Base.metadata.tables[Expert.__tablename__]
         statement = update(table).where(table.c.id == bindparam("row")).values(vector=bindparam("made"))
         with search.service.sessions.write() as session:
             session.connection().execute(statement, [{"row": one.id, "made": kept[one.id]} for one in fresh])

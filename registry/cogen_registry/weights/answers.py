@@ -8,7 +8,7 @@ from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 
 
-def refuse(
+def hub_error(
     status: int,
     message: str,
     hint: str,
@@ -17,20 +17,20 @@ def refuse(
     headers: dict[str, str] | None = None,
 ) -> Refused:
     """A refusal whose reason the client shows, whichever of its exceptions it becomes."""
-    said = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode()}
+    own_headers = {"X-Error-Message": f"{message} ({hint})".encode("ascii", "backslashreplace").decode()}
     if code:
-        said["X-Error-Code"] = code
-    return Refused(status, message, hint=hint, headers=said | (headers or {}))
+        own_headers["X-Error-Code"] = code
+    return Refused(status, message, hint=hint, headers=own_headers | (headers or {}))
 
 
 def no_repository(name: str) -> Refused:
     """``RepositoryNotFoundError``."""
-    return refuse(404, f"there is no repository {name}", "check the spelling; its case counts", code="RepoNotFound")
+    return hub_error(404, f"there is no repository {name}", "check the spelling; its case counts", code="RepoNotFound")
 
 
 def no_revision(name: str, revision: str) -> Refused:
     """``RevisionNotFoundError``."""
-    return refuse(
+    return hub_error(
         404,
         f"{name} has no revision {revision!r}",
         f"/api/models/{name}/refs lists branches and tags",
@@ -41,7 +41,7 @@ def no_revision(name: str, revision: str) -> Refused:
 def no_entry(name: str, path: str, commit: str) -> Refused:
     """``EntryNotFoundError``; the commit lets the client remember that the file is not in it."""
     hint = f"/api/models/{name}/tree/{commit} lists its files"
-    return refuse(404, f"{name} has no {path!r}", hint, code="EntryNotFound", headers={"X-Repo-Commit": commit})
+    return hub_error(404, f"{name} has no {path!r}", hint, code="EntryNotFound", headers={"X-Repo-Commit": commit})
 
 
 def base_url(service: Service, request: Request) -> str:

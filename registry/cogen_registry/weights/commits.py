@@ -28,7 +28,7 @@ from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 from cogen_registry.settings import MB, Limits
 from cogen_registry.weights import quota
-from cogen_registry.weights.answers import no_entry, no_revision, refuse
+from cogen_registry.weights.answers import hub_error, no_entry, no_revision
 from cogen_registry.weights.content import check_blob
 from cogen_registry.weights.paths import check_kind, check_path, check_tree
 from cogen_registry.weights.reading import git_oid
@@ -51,7 +51,7 @@ class Header(BaseModel):
     parentCommit: str | None = None
 
 
-class File(BaseModel):
+class CommitFile(BaseModel):
     path: str
     content: str
     encoding: Literal["base64", "utf-8"] = "base64"
@@ -66,13 +66,17 @@ class LfsFile(BaseModel):
     size: int | None = Field(None, ge=0)
 
 
-class Deleted(BaseModel):
+class DeletedPath(BaseModel):
     path: str
 
 
 LINES: dict[str, type[BaseModel]] = {
-    "header": Header, "file": File, "lfsFile": LfsFile, "deletedFile": Deleted, "deletedFolder": Deleted,
-}  # fmt: skip
+    "header": Header,
+    "file": CommitFile,
+    "lfsFile": LfsFile,
+    "deletedFile": DeletedPath,
+    "deletedFolder": DeletedPath,
+}
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
         seen = len(buffer)
         if seen > _LINE:
             closed = {"Connection": "close"}  # the rest of the body is not read either
-            raise refuse(413, f"a small file has more than {_MOST:,} bytes", "send it by LFS", headers=closed)
+            raise hub_error(413, f"a small file has more than {_MOST:,} bytes", "send it by LFS", headers=closed)
     if line := bytes(buffer).strip():
         yield line
 
@@ -133,45 +137,47 @@ def _take(service: Service, draft: Draft, line: bytes) -> None:
     try:
         check_json(line, depth=8, values=100, texts=False)
     except Refused as error:
-        raise refuse(error.status, f"a line of the commit is not valid: {error.message}", _CLIENT) from None
+        raise hub_error(error.status, f"a line of the commit is not valid: {error.message}", _CLIENT) from None
     try:
-        said = json.loads(line)
-        parsed = LINES[said["key"]].model_validate(said["value"])
+        entry = json.loads(line)
+        parsed = LINES[entry["key"]].model_validate(entry["value"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise refuse(400, f"a line of the commit is not valid: {where}: {first['msg']}", _CLIENT) from None
+        raise hub_error(400, f"a line of the commit is not valid: {where}: {first['msg']}", _CLIENT) from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise refuse(400, "a line of the commit is not valid", f"its key is one of {', '.join(LINES)}") from None
+        raise hub_error(400, "a line of the commit is not valid", f"its key is one of {', '.join(LINES)}") from None
     if isinstance(parsed, Header):
         draft.header = parsed
         return
     if len(draft.changes) >= service.settings.limits.members:
-        raise refuse(413, f"a commit has more than {service.settings.limits.members:,} changes", "make several of it")
-    if isinstance(parsed, Deleted):
+        raise hub_error(
+            413, f"a commit has more than {service.settings.limits.members:,} changes", "make several of it"
+        )
+    if isinstance(parsed, DeletedPath):
         path = check_path(parsed.path.rstrip("/"))
-        draft.changes.append((path + "/" if said["key"] == "deletedFolder" else path, None))
+        draft.changes.append((path + "/" if entry["key"] == "deletedFolder" else path, None))
     elif isinstance(parsed, LfsFile):
         path = check_kind(check_path(parsed.path))
         draft.changes.append((path, Content(parsed.oid, -1 if parsed.size is None else parsed.size, parsed.oid, True)))
-    elif isinstance(parsed, File):
+    elif isinstance(parsed, CommitFile):
         path = check_kind(check_path(parsed.path))
         draft.changes.append((path, _keep(service, draft, path, _decoded(parsed))))
 
 
-def _decoded(file: File) -> bytes:
+def _decoded(file: CommitFile) -> bytes:
     if file.encoding == "utf-8":
         return file.content.encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(file.content, validate=True)
     except (binascii.Error, ValueError):
-        raise refuse(400, f"the content of {file.path} is not base64", _CLIENT) from None
+        raise hub_error(400, f"the content of {file.path} is not base64", _CLIENT) from None
 
 
 def _keep(service: Service, draft: Draft, path: str, data: bytes) -> Content:
     """A small file becomes a blob at once, so that a commit of thousands of them holds no thousand files open."""
     if len(data) > _MOST:
-        raise refuse(413, f"{path} has more than {_MOST:,} bytes", "send it by LFS")
+        raise hub_error(413, f"{path} has more than {_MOST:,} bytes", "send it by LFS")
     with service.blobs.stage() as staged:
         staged.write(data)
         pool_of(service.settings.limits).weight(staged.path(), path)
@@ -182,14 +188,12 @@ def _keep(service: Service, draft: Draft, path: str, data: bytes) -> Content:
 
 def _settle(service: Service, draft: Draft) -> None:
     for sha256 in draft.kept:
-        service.blobs.settled(sha256)
+        service.blobs.release(sha256)
     for sha256 in set(draft.kept):
         service.discard(sha256)  # only where no commit came of it
 
 
-def _carry_out(
-    service: Service, principal: Principal, name: str, revision: str, draft: Draft
-) -> tuple[str, str]:  # fmt: skip
+def _carry_out(service: Service, principal: Principal, name: str, revision: str, draft: Draft) -> tuple[str, str]:
     with service.sessions.read() as session:
         repository = find(session, principal.name, name)
         before, after = _trees(session, repository, revision, draft, service.settings.limits)
@@ -199,7 +203,7 @@ def _carry_out(
             check_blob(service, one.sha256, path)
         except Refused as error:
             quota.forget(service, repository.id, [one.sha256])
-            raise refuse(error.status, error.message, error.hint) from None
+            raise hub_error(error.status, error.message, error.hint) from None
     with service.sessions.write() as session:
         confirm(session, principal)
         repository = find(session, principal.name, name)
@@ -222,22 +226,27 @@ def _carry_out(
             quota.possess(service, session, repository, one.sha256, one.size, counted=True)
         listing = sorted((path, one.sha256, one.size) for path, one in after.items())
         made = Commit(
-            repository_id=repository.id, parent=head, summary=summary, description=description, size=size,
-            files=len(after), oid=commit_oid(key, head, listing, draft.header.summary),
-        )  # fmt: skip
+            repository_id=repository.id,
+            parent=head,
+            summary=summary,
+            description=description,
+            size=size,
+            files=len(after),
+            oid=commit_oid(key, head, listing, draft.header.summary),
+        )
         made.entries = [
             Entry(path=path, sha256=one.sha256, size=one.size, oid=one.oid, lfs=one.lfs) for path, one in after.items()
         ]
         session.add(made)
         reference.oid = made.oid
-        said, oid = full_name(repository), made.oid
+        full, oid = full_name(repository), made.oid
         service.change(session, "repository", key)
         audit.record(
-            session, audit.actor_of(principal), "repository.commit", said, branch=revision, commit=oid, parent=head
+            session, audit.actor_of(principal), "repository.commit", full, branch=revision, commit=oid, parent=head
         )
     service.changed()
     _recheck(service, key)
-    return said, oid
+    return full, oid
 
 
 def _trees(
@@ -252,11 +261,11 @@ def _trees(
     if reference is None:
         raise no_revision(name, revision)
     if reference.kind != "branch":
-        raise refuse(400, f"{revision} is a tag, which never moves", "commit to a branch")
+        raise hub_error(400, f"{revision} is a tag, which never moves", "commit to a branch")
     head = commit_of(session, repository, revision)
     wanted = draft.header.parentCommit
     if wanted is not None and wanted != head.oid:
-        raise refuse(412, f"{revision} has moved on: it is at {head.oid}", "read it again, then commit")
+        raise hub_error(412, f"{revision} has moved on: it is at {head.oid}", "read it again, then commit")
     before = {one.path: Content(one.sha256, one.size, one.oid, one.lfs) for one in head.entries}
     after = dict(before)
     for path, content in draft.changes:
@@ -269,7 +278,7 @@ def _trees(
         for one in doomed:
             del after[one]
     if len(after) > (most := TREE * limits.members):
-        raise refuse(413, f"a tree has more than {most:,} files", "make several repositories of it")
+        raise hub_error(413, f"a tree has more than {most:,} files", "make several repositories of it")
     check_tree(after)
     return before, after
 
@@ -281,7 +290,7 @@ def _possessed(session: Session, repository: Repository, path: str, content: Con
     """
     own = session.get(Possession, (repository.id, content.sha256))
     if own is None or content.size not in (-1, own.size):
-        raise refuse(400, f"the bytes of {path} were not uploaded to this repository", "upload them, then commit")
+        raise hub_error(400, f"the bytes of {path} were not uploaded to this repository", "upload them, then commit")
     return Content(content.sha256, own.size, content.oid, True)
 
 

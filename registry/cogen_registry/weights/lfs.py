@@ -18,10 +18,10 @@ from cogen_registry.database.tables import Possession, Repository
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 from cogen_registry.weights import quota
-from cogen_registry.weights.answers import base_url, refuse
+from cogen_registry.weights.answers import base_url, hub_error
 from cogen_registry.weights.repositories import find, token_id, token_lives
-from cogen_registry.weights.room import room_of
 from cogen_registry.weights.signing import LASTS, expiry
+from cogen_registry.weights.state import state_of
 
 
 class Wanted(BaseModel):
@@ -58,7 +58,7 @@ def batch(service: Service, request: Request, principal: Principal, name: str, w
                 continue
             coming += item.size
             expires = expiry()
-            signature = room_of(service).signer.sign("lfs", repository.id, token, item.oid, item.size, expires)
+            signature = state_of(service).signer.sign("lfs", repository.id, token, item.oid, item.size, expires)
             url = (
                 f"{base_url(service, request)}/lfs/{repository.id}/{item.oid}"
                 f"?size={item.size}&token={token}&expires={expires}&signature={signature}"
@@ -75,23 +75,23 @@ async def put(
     :raises Refused: 403, it was not made here, or for something else, or is too old, or its token was revoked;
         400, the bytes are others; 413, they are too many.
     """
-    room = room_of(service)
-    if not room.signer.holds(signature, expires, "lfs", repository, token, oid, size):
-        raise refuse(403, "this URL is not valid, or no longer", "ask for a new one")
+    state = state_of(service)
+    if not state.signer.holds(signature, expires, "lfs", repository, token, oid, size):
+        raise hub_error(403, "this URL is not valid, or no longer", "ask for a new one")
     owner = await run_in_threadpool(_owner, service, repository, token)
     length = request.headers.get("content-length")
     if length is not None and length != str(size):
         closed = {"Connection": "close"}
-        raise refuse(400, f"the body has {length} bytes instead of {size}", "upload the file again", headers=closed)
-    await run_in_threadpool(room.reservations.add, service, owner, size)
+        raise hub_error(400, f"the body has {length} bytes instead of {size}", "upload the file again", headers=closed)
+    await run_in_threadpool(state.reservations.add, service, owner, size)
     try:
         with service.blobs.stage() as staged:
             await receive(request, staged, size)
             if staged.size != size or staged.sha256 != oid:
-                raise refuse(400, "the bytes are not those that the URL was made for", "upload the file again")
+                raise hub_error(400, "the bytes are not those that the URL was made for", "upload the file again")
             await run_in_threadpool(own, service, repository, staged)
     finally:
-        room.reservations.remove(owner, size)
+        state.reservations.remove(owner, size)
 
 
 async def receive(request: Request, staged: Any, most: int) -> None:
@@ -106,20 +106,20 @@ async def receive(request: Request, staged: Any, most: int) -> None:
             if seen > most:
                 # the rest of the body is not read either
                 closed = {"Connection": "close"}
-                raise refuse(400, f"the body has more than {most:,} bytes", "upload the file again", headers=closed)
+                raise hub_error(400, f"the body has more than {most:,} bytes", "upload the file again", headers=closed)
             buffer += block
             if len(buffer) >= BLOCK:
                 await run_in_threadpool(staged.write, bytes(buffer))
                 buffer.clear()
     except ClientDisconnect:
-        raise refuse(400, "the connection ended too early", "upload it again") from None
+        raise hub_error(400, "the connection ended too early", "upload it again") from None
     await run_in_threadpool(staged.write, bytes(buffer))
 
 
 def _owner(service: Service, repository: int, token: int) -> int:
     with service.sessions.read() as session:
         if not token_lives(session, token):
-            raise refuse(403, "the token that asked for this URL is no longer valid", "ask the registry's operator")
+            raise hub_error(403, "the token that asked for this URL is no longer valid", "ask the registry's operator")
         removals.check(session, "repository", repository, "this repository")
         return session.scalars(select(Repository.publisher_id).where(Repository.id == repository)).one()
 
@@ -136,5 +136,5 @@ def own(service: Service, repository: int, staged: Staged) -> None:
             removals.check(session, "repository", repository, "this repository")
             quota.possess(service, session, found, sha256, size)
     finally:
-        service.blobs.settled(sha256)
+        service.blobs.release(sha256)
         service.discard(sha256)  # only where the transaction failed

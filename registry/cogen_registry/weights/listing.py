@@ -14,7 +14,7 @@ from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Entry
 from cogen_registry.service import Service
 from cogen_registry.weights import reading
-from cogen_registry.weights.answers import base_url, no_entry, refuse
+from cogen_registry.weights.answers import base_url, hub_error, no_entry
 from cogen_registry.weights.commits import REGULAR
 from cogen_registry.weights.paths import check_kind, check_path
 from cogen_registry.weights.quota import check_file
@@ -25,7 +25,7 @@ _PAGE, _EXPANDED = 1000, 50
 
 
 @dataclass(frozen=True)
-class Wish:
+class TreeQuery:
     """``cursor``: the last path of the page before."""
 
     path: str
@@ -36,7 +36,7 @@ class Wish:
 
 
 def tree(
-    service: Service, namespace: str, name: str, revision: str, wish: Wish
+    service: Service, namespace: str, name: str, revision: str, query: TreeQuery
 ) -> tuple[list[dict[str, Any]], dict[str, str] | None]:
     """A page of a tree, and the parameters of the next one.
 
@@ -44,13 +44,13 @@ def tree(
     """
     with service.sessions.read() as session:
         head = commit_of(session, find(session, namespace, name), revision)
-        items = reading.tree(head.entries, wish.path, wish.recursive)
-        if wish.path and not items:
-            raise no_entry(f"{namespace}/{name}", wish.path, head.oid)
-        size = max(1, min(wish.limit, _EXPANDED if wish.expand else _PAGE))
-        left = [item for item in items if item["path"] > wish.cursor]
+        items = reading.tree(head.entries, query.path, query.recursive)
+        if query.path and not items:
+            raise no_entry(f"{namespace}/{name}", query.path, head.oid)
+        size = max(1, min(query.limit, _EXPANDED if query.expand else _PAGE))
+        left = [item for item in items if item["path"] > query.cursor]
         page = left[:size]
-        if wish.expand:
+        if query.expand:
             reading.add_last_commits(session, head, page)
     more = {"cursor": page[-1]["path"]} if len(left) > size else None
     return page, more
@@ -79,15 +79,15 @@ async def paths_info(service: Service, request: Request, namespace: str, name: s
     """Old clients send a form, newer ones JSON: ``paths`` and ``expand``."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
-            said = json.loads(await request.body())
-            paths, expand = said["paths"], said.get("expand")
+            content = json.loads(await request.body())
+            paths, expand = content["paths"], content.get("expand")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise refuse(400, "the body is not valid", 'send {"paths": […]}') from None
+            raise hub_error(400, "the body is not valid", 'send {"paths": […]}') from None
     else:
         form = await request.form(max_files=1, max_fields=_PAGE)
         paths, expand = form.getlist("paths"), form.get("expand")
     if not isinstance(paths, str | list):
-        raise refuse(400, "the body is not valid", 'send {"paths": […]}')
+        raise hub_error(400, "the body is not valid", 'send {"paths": […]}')
     wanted = [str(path) for path in ([paths] if isinstance(paths, str) else paths)][:_PAGE]
 
     def found() -> list[dict[str, Any]]:

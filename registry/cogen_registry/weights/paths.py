@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from cogen_registry.admission.weights import ALLOWED, PLAIN_NAMES
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 
 _HINT = "use plain relative paths, such as model-00001-of-00002.safetensors"
 #: Characters that Windows or a shell of it reads as something else.
@@ -23,16 +23,16 @@ def check_path(path: str) -> str:
     """
     shown = repr(path)[:200]
     if not path or len(path) > 500:
-        raise refuse(400, f"{shown} is no path of up to 500 characters", _HINT)
+        raise hub_error(400, f"{shown} is not a path of up to 500 characters", _HINT)
     if any(unicodedata.category(one)[0] == "C" or one in _FOREIGN for one in path):
-        raise refuse(400, f"{shown} has characters that no path may have", _HINT)
+        raise hub_error(400, f"{shown} has characters that no path may have", _HINT)
     if unicodedata.normalize("NFC", path) != path:
-        raise refuse(400, f"{shown} is not in Unicode's composed form (NFC)", _HINT)
+        raise hub_error(400, f"{shown} is not in Unicode's composed form (NFC)", _HINT)
     for part in path.split("/"):
         if part in ("", ".", "..") or part != part.strip() or part.endswith(".") or len(part.encode()) > 255:
-            raise refuse(400, f"{shown} is no relative path of plain names", _HINT)
+            raise hub_error(400, f"{shown} is not a relative path of plain names", _HINT)
         if part.lower() == ".git" or _DEVICES.fullmatch(part):
-            raise refuse(400, f"{shown} has a name that is reserved: {part}", _HINT)
+            raise hub_error(400, f"{shown} has a name that is reserved: {part}", _HINT)
     return path
 
 
@@ -43,7 +43,7 @@ def check_kind(path: str) -> str:
     """
     leaf = PurePosixPath(path).name
     if PurePosixPath(leaf).suffix.lower() not in ALLOWED and leaf not in PLAIN_NAMES:
-        raise refuse(
+        raise hub_error(
             400, f"{path} is not a kind of file that may lie here", "publish safetensors, JSON and text; leave it out"
         )
     return path
@@ -66,8 +66,8 @@ def check_tree(paths: Iterable[str]) -> None:
                 node, spelled = known.setdefault((node, name), (len(known) + 1, part))
                 if spelled != part:
                     one, other = ("/".join([*parts[:number], last]) for last in (part, spelled))
-                    raise refuse(400, f"{one} and {other} are one name on some systems", "rename one of them")
+                    raise hub_error(400, f"{one} and {other} are one name on some systems", "rename one of them")
             (files if number == len(parts) - 1 else folders).setdefault(node, path)
     for node in files.keys() & folders.keys():
         hint = "rename one of them"
-        raise refuse(400, f"{files[node]} is a file, and {folders[node]} wants it to be a folder", hint)
+        raise hub_error(400, f"{files[node]} is a file, and {folders[node]} wants it to be a folder", hint)

@@ -16,14 +16,14 @@ from cogen_registry.audit.removals import shown
 from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Entry, Possession, Repository, now
 from cogen_registry.service import Service
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 
 
-def check_file(service: Service, own: Mapping[str, Any], size: int) -> None:
+def check_file(service: Service, own: Mapping[str, float], size: int) -> None:
     """:raises Refused: 413, one file of weights is too large for a publisher that has these limits of its own."""
     most = limits_of(service.settings.limits, own).weight
     if size > most:
-        raise refuse(413, f"a file of {size:,} bytes is larger than {most:,}", "split it into shards")
+        raise hub_error(413, f"a file of {size:,} bytes is larger than {most:,}", "split it into shards")
 
 
 class Reservations:
@@ -46,7 +46,7 @@ class Reservations:
 
 def possess(
     service: Service, session: Session, repository: Repository, sha256: str, size: int, *, counted: bool = False
-) -> None:  # fmt: skip
+) -> None:
     """The publisher proved that it has these bytes: commits of this repository may name them.
 
     :param counted: whoever calls this has asked whether there is room already, for many at once.
@@ -85,10 +85,8 @@ def forget(service: Service, repository: int, names: list[str]) -> None:
     """Remove uploads that were refused, unless a commit of the repository holds the same bytes."""
     with service.sessions.write() as session:
         session.execute(
-            delete(Possession).where(
-                Possession.repository_id == repository, Possession.sha256.in_(names), ~_named()
-            )
-        )  # fmt: skip
+            delete(Possession).where(Possession.repository_id == repository, Possession.sha256.in_(names), ~_named())
+        )
     for sha256 in names:
         service.discard(sha256)
 

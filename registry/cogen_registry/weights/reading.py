@@ -52,13 +52,13 @@ def model_info(session: Session, repository: Repository, commit: Commit, blobs: 
 
 
 def sibling(entry: Entry, blobs: bool) -> dict[str, Any]:
-    said: dict[str, Any] = {"rfilename": entry.path}
+    described: dict[str, Any] = {"rfilename": entry.path}
     if blobs:
         item = file_item(entry)
-        said |= {"size": entry.size, "blobId": item["oid"]}
+        described |= {"size": entry.size, "blobId": item["oid"]}
         if entry.lfs:
-            said["lfs"] = {"sha256": entry.sha256, "size": entry.size, "pointerSize": len(pointer(entry))}
-    return said
+            described["lfs"] = {"sha256": entry.sha256, "size": entry.size, "pointerSize": len(pointer(entry))}
+    return described
 
 
 def file_item(entry: Entry) -> dict[str, Any]:
@@ -100,9 +100,7 @@ def paths_info(entries: Sequence[Entry], paths: Iterable[str]) -> list[dict[str,
 
 def history(session: Session, head: Commit) -> list[Commit]:
     """A commit and those before it, the newest first."""
-    known = {
-        one.oid: one for one in session.scalars(select(Commit).where(Commit.repository_id == head.repository_id))
-    }  # fmt: skip
+    known = {one.oid: one for one in session.scalars(select(Commit).where(Commit.repository_id == head.repository_id))}
     found, oid = [], head.oid
     while oid in known:
         found.append(known.pop(oid))  # popped: a circle would end here

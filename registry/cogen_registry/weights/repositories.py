@@ -20,7 +20,7 @@ from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Commit, Reference, Repository, Token, now
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
-from cogen_registry.weights.answers import no_repository, no_revision, refuse
+from cogen_registry.weights.answers import hub_error, no_repository, no_revision
 
 MAIN = "main"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?=[A-Za-z0-9_])){0,95}")
@@ -40,7 +40,7 @@ def writer(service: Service, request: Request, namespace: str) -> Principal:
             error.headers["X-Error-Message"] = "Invalid credentials in Authorization header"
         raise
     if principal.name != namespace:
-        raise refuse(403, f"{namespace} is not yours to write", f"publish as {principal.name}/…")
+        raise hub_error(403, f"{namespace} belongs to another publisher", f"publish as {principal.name}/…")
     return principal
 
 
@@ -90,7 +90,7 @@ def create(service: Service, principal: Principal, name: str) -> tuple[Repositor
     :raises Refused: 400, it is no name, or one that differs from another by case alone.
     """
     if not _NAME.fullmatch(name) or name.endswith((".git", ".ipynb")):
-        raise refuse(400, f"{name!r} can't be a repository's name", "letters, digits, and single - _ . between them")
+        raise hub_error(400, f"{name!r} can't be a repository's name", "letters, digits, and single - _ . between them")
     key = f"{principal.name}/{name}".lower()
     try:
         made, fresh = _create(service, principal, name, key)
@@ -107,7 +107,9 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
         found = session.scalar(select(Repository).where(Repository.key == key))
         if found is not None:
             if found.name != name:  # not 409: the client would take the other one for its own
-                raise refuse(400, f"{principal.name}/{found.name} is there and differs by case alone", "use that one")
+                raise hub_error(
+                    400, f"{principal.name}/{found.name} is there and differs by case alone", "use that one"
+                )
             removals.check(session, "repository", found.id, f"{principal.name}/{found.name}")
             return found, False
         if not consented(session, name, principal.id):
@@ -128,8 +130,8 @@ def _create(service: Service, principal: Principal, name: str, key: str) -> tupl
 
 def commit_oid(key: str, parent: str | None, tree: list[tuple[str, str, int]], summary: str) -> str:
     """40 hex digits that depend on all that a commit says, its moment too."""
-    said: Any = [key, parent, tree, summary, now().isoformat()]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:40]
+    parts: Any = [key, parent, tree, summary, now().isoformat()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
 
 
 def add_reference(service: Service, principal: Principal, name: str, kind: str, at: str, called: str) -> str:
@@ -139,14 +141,14 @@ def add_reference(service: Service, principal: Principal, name: str, kind: str, 
     :raises Refused: 400, it is no name; 404, ``at`` is not there; 409, the name is taken: tags never move.
     """
     if not _REVISION.fullmatch(called) or _OID.fullmatch(called) or called.lower() == "head":
-        raise refuse(400, f"{called!r} can't be the name of a {kind}", "letters, digits and - _ . +; no slashes")
+        raise hub_error(400, f"{called!r} can't be the name of a {kind}", "letters, digits and - _ . +; no slashes")
     with service.sessions.write() as session:
         confirm(session, principal)
         repository = find(session, principal.name, name)
         commit = commit_of(session, repository, at)
         known = session.scalar(select(Reference).filter_by(repository_id=repository.id, name=called))
         if known is not None:
-            raise refuse(409, f"there is a {known.kind} {called} already", "a tag never moves: choose another name")
+            raise hub_error(409, f"there is a {known.kind} {called} already", "a tag never moves: choose another name")
         check_rows(session, service.settings.limits, principal.id, 1)
         session.add(Reference(repository_id=repository.id, name=called, kind=kind, oid=commit.oid))
         oid = commit.oid

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Entry
 from cogen_registry.service import Service
-from cogen_registry.weights.answers import no_entry, refuse
+from cogen_registry.weights.answers import hub_error, no_entry
 from cogen_registry.weights.repositories import commit_of, find
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
@@ -54,7 +54,7 @@ def byte_range(asked: str, size: int) -> tuple[int, int]:
         start, stop = max(size - int(match[2]), 0), size
     if start >= stop:
         whole = {"Content-Range": f"bytes */{size}"}
-        raise refuse(416, "this file has no such range", "ask for one range within it", headers=whole)
+        raise hub_error(416, "this file has no such range", "ask for one range within it", headers=whole)
     return start, stop
 
 

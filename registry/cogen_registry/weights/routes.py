@@ -1,4 +1,4 @@
-"""Paths of this room. They are the Hub's, so they are not in our own description of the API."""
+"""Paths of this state. They are the Hub's, so they are not in our own description of the API."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cogen_registry.admission.turns import turns_of
 from cogen_registry.auth import principal_of, required, secret_of
 from cogen_registry.service import Service
 from cogen_registry.weights import commits, lfs, listing, reading, repositories, xet
-from cogen_registry.weights.answers import base_url, refuse
+from cogen_registry.weights.answers import base_url, hub_error
 from cogen_registry.weights.resolve import resolve
-from cogen_registry.weights.room import room_of
+from cogen_registry.weights.state import state_of
 
 _API = "/api/models/{namespace}/{name}"
 _LFS = "application/vnd.git-lfs+json"
 
 
-class Wish(BaseModel):
+class NewRepository(BaseModel):
     """Of a new repository."""
 
     name: str = Field(max_length=200)
@@ -55,7 +55,7 @@ class Start(BaseModel):
 
 
 def router(service: Service) -> APIRouter:
-    room_of(service)
+    state_of(service)
     routes = APIRouter(include_in_schema=False)
     _accounts(routes, service)
     _reading(routes, service)
@@ -70,34 +70,39 @@ def _accounts(routes: APIRouter, service: Service) -> None:
         principal = required(service.sessions)(request)
         access = {"displayName": "registry", "role": "write", "createdAt": None}
         return {
-            "type": "user", "id": str(principal.id), "name": principal.name, "fullname": principal.name,
-            "isPro": False, "orgs": [], "auth": {"type": "access_token", "accessToken": access},
-        }  # fmt: skip
+            "type": "user",
+            "id": str(principal.id),
+            "name": principal.name,
+            "fullname": principal.name,
+            "isPro": False,
+            "orgs": [],
+            "auth": {"type": "access_token", "accessToken": access},
+        }
 
     @routes.post("/api/repos/create")
-    def create(wish: Wish, request: Request) -> Response:
-        namespace = wish.organization or required(service.sessions)(request).name
+    def create(new: NewRepository, request: Request) -> Response:
+        namespace = new.organization or required(service.sessions)(request).name
         principal = repositories.writer(service, request, namespace)
-        if wish.type not in (None, "model"):
-            raise refuse(400, f"this registry holds models, no {wish.type}s", "leave out the type")
-        if wish.private or wish.visibility not in (None, "public"):
-            raise refuse(400, "everything here can be read by everybody", "leave out private")
-        made, fresh = repositories.create(service, principal, wish.name)
+        if new.type not in (None, "model"):
+            raise hub_error(400, f"this registry holds models, no {new.type}s", "leave out the type")
+        if new.private or new.visibility not in (None, "public"):
+            raise hub_error(400, "private repositories are not supported", "leave out private")
+        made, fresh = repositories.create(service, principal, new.name)
         name = f"{namespace}/{made.name}"
-        said = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
+        content = {"url": f"{base_url(service, request)}/{name}", "name": name, "id": f"{made.id:024x}"}
         # The client needs the URL in both cases: with exist_ok, a conflict is none.
         if not fresh:
-            said["error"] = f"there is a repository {name} already"
-        return JSONResponse(said, 200 if fresh else 409)
+            content["error"] = f"there is a repository {name} already"
+        return JSONResponse(content, 200 if fresh else 409)
 
     @routes.delete("/api/repos/delete")
     def delete() -> None:
-        raise refuse(403, "nothing that was published is deleted", "yank the release that names it")
+        raise hub_error(403, "published repositories cannot be deleted", "yank the release that names it")
 
     @routes.post("/api/validate-yaml")
     async def validate_yaml(request: Request, readme: Readme) -> Response:
         """The metadata at the top of a README."""
-        said: dict[str, Any] = {"errors": [], "warnings": []}
+        report: dict[str, Any] = {"errors": [], "warnings": []}
         problem, front = None, readmes.front(readme.content)
         if front is not None and len(front) > readmes.LONGEST:
             problem = f"it has more than {readmes.LONGEST:,} characters"
@@ -107,8 +112,8 @@ def _accounts(routes: APIRouter, service: Service) -> None:
             found = await turns_of(service).run(asks.id if asks else 0, pool.run, "metadata", {"text": front})
             problem = found["problem"]
         if problem:
-            said["errors"].append({"message": f"the metadata of README.md is not valid YAML: {problem}"})
-        return JSONResponse(said, 400 if said["errors"] else 200)
+            report["errors"].append({"message": f"the metadata of README.md is not valid YAML: {problem}"})
+        return JSONResponse(report, 400 if report["errors"] else 200)
 
 
 def _reading(routes: APIRouter, service: Service) -> None:
@@ -123,11 +128,18 @@ def _reading(routes: APIRouter, service: Service) -> None:
     @routes.get(_API + "/tree/{revision}")
     @routes.get(_API + "/tree/{revision}/{path:path}")
     def tree(
-        request: Request, namespace: str, name: str, revision: str, path: str = "", recursive: bool = False,
-        expand: bool = False, limit: int = 1000, cursor: str = "",
-    ) -> Response:  # fmt: skip
-        wish = listing.Wish(path.strip("/"), recursive, expand, limit, cursor)
-        items, more = listing.tree(service, namespace, name, revision, wish)
+        request: Request,
+        namespace: str,
+        name: str,
+        revision: str,
+        path: str = "",
+        recursive: bool = False,
+        expand: bool = False,
+        limit: int = 1000,
+        cursor: str = "",
+    ) -> Response:
+        query = listing.TreeQuery(path.strip("/"), recursive, expand, limit, cursor)
+        items, more = listing.tree(service, namespace, name, revision, query)
         return JSONResponse(items, headers=listing.link(service, request, more))
 
     @routes.get(_API + "/commits/{revision}")
@@ -160,7 +172,7 @@ def _writing(routes: APIRouter, service: Service) -> None:
     async def commit(request: Request, namespace: str, name: str, revision: str) -> Any:
         principal = await run_in_threadpool(repositories.writer, service, request, namespace)
         if request.query_params.get("create_pr"):
-            raise refuse(400, "there are no pull requests here", "commit to main")
+            raise hub_error(400, "there are no pull requests here", "commit to main")
         full, oid = await commits.commit(service, request, principal, name, revision)
         return {"success": True, "commitOid": oid, "commitUrl": f"{base_url(service, request)}/{full}/commit/{oid}"}
 
@@ -180,7 +192,7 @@ def _writing(routes: APIRouter, service: Service) -> None:
     @routes.delete(_API + "/tag/{called}")
     @routes.delete(_API + "/branch/{called}")
     def keep(called: str) -> None:
-        raise refuse(403, f"{called} stays: nothing that was published is taken back", "make another one")
+        raise hub_error(403, f"{called} cannot be deleted: what was published is permanent", "make another one")
 
 
 def _uploads(routes: APIRouter, service: Service) -> None:
@@ -198,13 +210,13 @@ def _uploads(routes: APIRouter, service: Service) -> None:
 
     @routes.get(_API + "/xet-write-token/{revision}")
     def xet_token(request: Request, namespace: str, name: str, revision: str) -> Response:
-        said = xet.grant(service, request, repositories.writer(service, request, namespace), name)
+        granted = xet.grant(service, request, repositories.writer(service, request, namespace), name)
         headers = {
-            "X-Xet-Cas-Url": said["casUrl"],
-            "X-Xet-Access-Token": said["accessToken"],
-            "X-Xet-Token-Expiration": str(said["exp"]),
+            "X-Xet-Cas-Url": granted["casUrl"],
+            "X-Xet-Access-Token": granted["accessToken"],
+            "X-Xet-Token-Expiration": str(granted["exp"]),
         }
-        return JSONResponse(said, headers=headers)
+        return JSONResponse(granted, headers=headers)
 
     @routes.post("/xet/{epoch}/v1/xorbs/default/{xorb}")
     async def xorb(request: Request, epoch: str, xorb: str) -> dict[str, bool]:

@@ -20,7 +20,7 @@ LASTS = 6 * 3600
 _NAME = "url.key"
 
 
-class Signer:
+class UrlSigner:
     """HMAC-SHA256 with a secret of 32 bytes: what one replica signs holds at all of them."""
 
     def __init__(self, key: bytes) -> None:

@@ -21,11 +21,11 @@ from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Possession, Publisher, Repository
 from cogen_registry.service import Service
 from cogen_registry.weights import quota
-from cogen_registry.weights.answers import base_url, refuse
+from cogen_registry.weights.answers import base_url, hub_error
 from cogen_registry.weights.lfs import own, receive
 from cogen_registry.weights.repositories import find, token_id, token_lives
-from cogen_registry.weights.room import room_of
 from cogen_registry.weights.signing import expiry
+from cogen_registry.weights.state import state_of
 from cogen_registry.weights.xet_format import XORB, ShardFile, files_of, hexed
 from cogen_registry.weights.xet_store import PLACE, XorbStore
 
@@ -37,14 +37,14 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 def grant(service: Service, request: Request, principal: Principal, name: str) -> dict[str, Any]:
     """A token for uploads to one repository; it ends with the publisher's own."""
     quota.sweep(service, principal.id)
-    room = room_of(service)
-    room.xorbs.sweep(principal.id, service.settings.limits.pending)
+    state = state_of(service)
+    state.xorbs.sweep(principal.id, service.settings.limits.pending)
     token, expires = token_id(service, request), expiry()
     with service.sessions.read() as session:
         repository = find(session, principal.name, name)
-    signature = room.signer.sign("xet", repository.id, token, expires)
+    signature = state.signer.sign("xet", repository.id, token, expires)
     return {
-        "casUrl": f"{base_url(service, request)}/xet/{room.xorbs.epoch(principal.id)}",
+        "casUrl": f"{base_url(service, request)}/xet/{state.xorbs.epoch(principal.id)}",
         "accessToken": f"{repository.id}.{token}.{expires}.{signature}",
         "exp": expires,
     }
@@ -55,16 +55,16 @@ def uploader(service: Service, request: Request) -> Repository:
 
     :raises Refused: 401; 410 or 451, it was taken down
     """
-    said = request.headers.get("authorization", "").removeprefix("Bearer ")
-    match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([0-9a-f]{64})", said)
+    secret = request.headers.get("authorization", "").removeprefix("Bearer ")
+    match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([0-9a-f]{64})", secret)
     if match:
         repository, token, expires = (int(part) for part in match.groups()[:3])
-        if room_of(service).signer.holds(match[4], expires, "xet", repository, token):
+        if state_of(service).signer.holds(match[4], expires, "xet", repository, token):
             with service.sessions.read() as session:
                 if token_lives(session, token):
                     removals.check(session, "repository", repository, "this repository")
                     return session.get_one(Repository, repository)
-    raise refuse(401, "this token of Xet is not valid, or no longer", "ask for a new one")
+    raise hub_error(401, "this token of Xet is not valid, or no longer", "ask for a new one")
 
 
 async def take_xorb(service: Service, request: Request, name: str) -> bool:
@@ -73,29 +73,29 @@ async def take_xorb(service: Service, request: Request, name: str) -> bool:
     :raises Refused: 400, it is not whole; 401; 413, the publisher stages more than it may store.
     """
     repository = await run_in_threadpool(uploader, service, request)
-    publisher, room = repository.publisher_id, room_of(service)
+    publisher, state = repository.publisher_id, state_of(service)
     if not _NAME.fullmatch(name):
-        raise refuse(400, "this is not the name of a xorb", "it is 64 hex digits")
-    if room.xorbs.has(publisher, name):
+        raise hub_error(400, "this is not the name of a xorb", "it is 64 hex digits")
+    if state.xorbs.has(publisher, name):
         return False
     size = int(request.headers.get("content-length") or XORB)
-    await run_in_threadpool(_room_for, service, publisher, size)
-    draft = room.xorbs.draft(publisher)
+    await run_in_threadpool(_reserve, service, publisher, size)
+    draft = state.xorbs.draft(publisher)
     try:
         with draft.open("xb") as file:
             await receive(request, file, XORB)
-        await run_in_threadpool(room.xorbs.admit, publisher, name, draft)
+        await run_in_threadpool(state.xorbs.admit, publisher, name, draft)
     finally:
-        room.reservations.remove(publisher, size)
+        state.reservations.remove(publisher, size)
         draft.unlink(missing_ok=True)
     return True
 
 
-def _room_for(service: Service, publisher: int, size: int) -> None:
-    room = room_of(service)
+def _reserve(service: Service, publisher: int, size: int) -> None:
+    state = state_of(service)
     with service.sessions.read() as session:
-        check_total(session, service.settings.limits, publisher, room.xorbs.staged(publisher) + size)
-    room.reservations.add(service, publisher, size)
+        check_total(session, service.settings.limits, publisher, state.xorbs.staged(publisher) + size)
+    state.reservations.add(service, publisher, size)
 
 
 async def take_shard(service: Service, request: Request) -> None:
@@ -109,7 +109,7 @@ async def take_shard(service: Service, request: Request) -> None:
     shard = bytes(data)
     key = f"{repository.id} {hashlib.sha256(shard).hexdigest()}"
     async with turns_of(service).turn(repository.publisher_id):
-        await room_of(service).jobs.run(key, lambda: _build(service, repository, shard))
+        await state_of(service).jobs.run(key, lambda: _build(service, repository, shard))
 
 
 class _Buffer(bytearray):
@@ -119,7 +119,7 @@ class _Buffer(bytearray):
 def _build(service: Service, repository: Repository, shard: bytes) -> None:
     files = list(files_of(shard))
     if len(files) > service.settings.limits.members:
-        raise refuse(413, f"a shard has more than {service.settings.limits.members:,} files", "upload fewer at once")
+        raise hub_error(413, f"a shard has more than {service.settings.limits.members:,} files", "upload fewer at once")
     fresh: list[str] = []
     try:
         for file in files:
@@ -130,20 +130,20 @@ def _build(service: Service, repository: Repository, shard: bytes) -> None:
             if known is None:
                 _build_file(service, repository, file)
                 fresh.append(file.sha256)
-            _learn(room_of(service).xorbs, repository.publisher_id, file)
+            _learn(state_of(service).xorbs, repository.publisher_id, file)
     except BaseException:
         quota.forget(service, repository.id, fresh)
         raise
 
 
 def _build_file(service: Service, repository: Repository, file: ShardFile) -> None:
-    room, publisher = room_of(service), repository.publisher_id
-    room.reservations.add(service, publisher, file.size)
+    state, publisher = state_of(service), repository.publisher_id
+    state.reservations.add(service, publisher, file.size)
     try:
         with service.blobs.stage() as staged:
             for term in file.terms:
                 left = int(term["size"])
-                chunks = room.xorbs.read(
+                chunks = state.xorbs.read(
                     service.blobs, publisher, hexed(bytes(term["xorb"])), int(term["start"]), int(term["stop"])
                 )
                 for chunk in chunks:
@@ -152,12 +152,12 @@ def _build_file(service: Service, repository: Repository, file: ShardFile) -> No
                         break
                     staged.write(chunk)
                 if left:
-                    raise refuse(400, "chunks of this shard have another size than it says", "upload again")
+                    raise hub_error(400, "chunks of this shard have another size than it says", "upload again")
             if staged.sha256 != file.sha256:
-                raise refuse(400, "the chunks of a file don't make the file that the shard names", "upload it again")
+                raise hub_error(400, "the chunks of a file don't make the file that the shard names", "upload it again")
             own(service, repository.id, staged)
     finally:
-        room.reservations.remove(publisher, file.size)
+        state.reservations.remove(publisher, file.size)
 
 
 def _learn(xorbs: XorbStore, publisher: int, file: ShardFile) -> None:

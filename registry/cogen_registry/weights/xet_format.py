@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 
 #: "there is a limit of 64MiB on the total size of the Xorb as serialized"; room for a footer.
 XORB = 66 << 20
@@ -34,13 +34,14 @@ def hexed(raw: bytes) -> str:
     return "".join(raw[at : at + 8][::-1].hex() for at in range(0, 32, 8))
 
 
-def chunk_table(file: BinaryIO) -> Any:
+def chunk_table(file: BinaryIO) -> np.ndarray:
     """Where the chunks of a xorb are, shape (chunks,) of ``TABLE``; their bytes are not read.
 
     :raises Refused: 400, it is cut off, or has more or larger chunks than any client makes.
     """
     length = os.fstat(file.fileno()).st_size
-    rows, at, total = [], 0, 0
+    rows: list[tuple[int, int, int, int]] = []
+    at = total = 0
     while at < length:
         file.seek(at)
         head = file.read(8)
@@ -49,10 +50,10 @@ def chunk_table(file: BinaryIO) -> Any:
         packed, size = int.from_bytes(head[1:4], "little"), int.from_bytes(head[5:8], "little")
         at += 8
         if len(head) < 8 or head[0] != 0 or head[4] > 2 or at + packed > length:
-            raise refuse(400, "this xorb is cut off or of an unknown kind", "upload it again")
+            raise hub_error(400, "this xorb is cut off or of an unknown kind", "upload it again")
         total += size
         if not 0 < size <= CHUNK or total > XORB or len(rows) == CHUNKS:
-            raise refuse(400, "this xorb unpacks to more than it may", "upload with `hf upload`")
+            raise hub_error(400, "this xorb unpacks to more than the limit", "upload with `hf upload`")
         rows.append((at, packed, head[4], size))
         at += packed
     return np.array(rows, TABLE)
@@ -73,7 +74,7 @@ def unpacked(data: bytes, scheme: int, size: int) -> bytes:
         except RuntimeError:
             data = b""
     if len(data) != size:
-        raise refuse(400, "a chunk unpacks to another size than it says", "upload again")
+        raise hub_error(400, "a chunk unpacks to another size than it says", "upload again")
     if scheme == 2:
         grouped, plain, at = np.frombuffer(data, np.uint8), np.empty(size, np.uint8), 0
         for place in range(4):
@@ -90,7 +91,7 @@ class ShardFile:
 
     sha256: str
     size: int
-    terms: Any
+    terms: np.ndarray
 
 
 def files_of(shard: bytes) -> Iterator[ShardFile]:
@@ -99,22 +100,22 @@ def files_of(shard: bytes) -> Iterator[ShardFile]:
     :raises Refused: 400, it is cut off, or a file has no sha256.
     """
     if len(shard) < _RECORD or not shard.startswith(_TAG) or int.from_bytes(shard[32:40], "little") != 2:
-        raise refuse(400, "this is not a shard", "upload with `hf upload`")
+        raise hub_error(400, "this is not a shard", "upload with `hf upload`")
     at = _RECORD
     while True:
         head = shard[at : at + _RECORD]
         at += _RECORD
         if len(head) < _RECORD:
-            raise refuse(400, "this shard is cut off", "upload it again")
+            raise hub_error(400, "this shard is cut off", "upload it again")
         if head[:32] == b"\xff" * 32:
             return
         flags, count = int.from_bytes(head[32:36], "little"), int.from_bytes(head[36:40], "little")
         verified = count if flags & _VERIFIED else 0
         if not flags & _EXTENDED:
-            raise refuse(400, "a file of this shard has no sha256", "upload with `hf upload`")
+            raise hub_error(400, "a file of this shard has no sha256", "upload with `hf upload`")
         end = at + _RECORD * (count + verified + 1)
         if end > len(shard):
-            raise refuse(400, "this shard is cut off", "upload it again")
+            raise hub_error(400, "this shard is cut off", "upload it again")
         terms = np.frombuffer(shard, _ENTRY, count, at)
         yield ShardFile(hexed(shard[end - _RECORD : end - 16]), int(terms["size"].sum(dtype=np.int64)), terms)
         at = end

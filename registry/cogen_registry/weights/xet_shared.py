@@ -20,7 +20,7 @@ from cogen_registry.database.sessions import Session
 from cogen_registry.database.tables import Places, Xorb, now
 from cogen_registry.errors import Refused
 from cogen_registry.service import Service
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 from cogen_registry.weights.xet_format import TABLE, chunk_table, unpacked
 from cogen_registry.weights.xet_store import KNOWN, PLACE, XorbStore, enough, merged
 
@@ -46,7 +46,8 @@ class SharedXorbs(XorbStore):
         with self._service.sessions.write() as session:
             made = insert(Places).values(publisher_id=publisher, name=_EPOCH, places=fresh, created=now())
             session.execute(made.on_conflict_do_nothing())
-            return session.scalars(_of(Places, publisher, _EPOCH, Places.places)).one().decode()
+            found: bytes = session.scalars(_of(Places, publisher, _EPOCH, Places.places)).one()
+        return found.decode()
 
     def staged(self, publisher: int) -> int:
         with self._service.sessions.read() as session:
@@ -70,7 +71,7 @@ class SharedXorbs(XorbStore):
         with draft.open("rb") as file:
             table = chunk_table(file)
             if not len(table):
-                raise refuse(400, "this xorb is empty", "upload with `hf upload`")
+                raise hub_error(400, "this xorb is empty", "upload with `hf upload`")
             file.seek(0)
             with service.blobs.stage() as staged:
                 while block := file.read(BLOCK):
@@ -82,7 +83,7 @@ class SharedXorbs(XorbStore):
                 made = insert(Xorb).values(publisher_id=publisher, name=name, **values)
                 session.execute(made.on_conflict_do_nothing())
         finally:
-            service.blobs.settled(sha256)
+            service.blobs.release(sha256)
             service.discard(sha256)  # only where no row came of it
 
     def read(self, blobs: BlobStore, publisher: int, name: str, start: int, stop: int) -> Iterator[bytes]:
@@ -103,16 +104,19 @@ class SharedXorbs(XorbStore):
             at = int(row["offset"]) - begin
             yield unpacked(packed[at : at + int(row["packed"])], int(row["scheme"]), int(row["size"]))
 
-    def sizes(self, publisher: int, name: str) -> Any:
+    def sizes(self, publisher: int, name: str) -> np.ndarray | None:
         with self._service.sessions.read() as session:
             table = session.scalar(_of(Xorb, publisher, name, Xorb.chunks))
-        return None if table is None else np.frombuffer(table, TABLE)["size"]
+        if table is None:
+            return None
+        sizes: np.ndarray = np.frombuffer(table, TABLE)["size"]
+        return sizes
 
-    def known(self, publisher: int, name: str) -> Any:
+    def known(self, publisher: int, name: str) -> np.ndarray:
         with self._service.sessions.read() as session:
             return _places(session, publisher, name)
 
-    def learn(self, publisher: int, name: str, places: Any, chunks: int) -> None:
+    def learn(self, publisher: int, name: str, places: np.ndarray, chunks: int) -> None:
         with self._service.sessions.write() as session:
             made = insert(Places).values(publisher_id=publisher, name=name, places=b"", created=now())
             session.execute(made.on_conflict_do_nothing())  # there is a row: now it can be locked
@@ -138,5 +142,5 @@ def _of(table: Any, publisher: int, name: str, column: Any) -> Any:
     return select(column).where(table.publisher_id == publisher, table.name == name)
 
 
-def _places(session: Session, publisher: int, name: str) -> Any:
+def _places(session: Session, publisher: int, name: str) -> np.ndarray:
     return np.frombuffer(session.scalar(_of(Places, publisher, name, Places.places)) or b"", PLACE)

@@ -14,13 +14,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
 from cogen_registry.blobs.store import BlobStore
 from cogen_registry.errors import Refused
-from cogen_registry.weights.answers import refuse
+from cogen_registry.weights.answers import hub_error
 from cogen_registry.weights.xet_format import chunk_table, unpacked
 
 #: Where a chunk of a xorb is now: ``size`` bytes at ``offset`` of the blob ``sha256``.
@@ -36,7 +36,7 @@ class XorbStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = threading.Lock()
-        self._tables: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._tables: OrderedDict[tuple[Path, int], np.ndarray] = OrderedDict()
 
     def recover(self) -> None:
         """Remove xorbs that no shard came for, and what no client remembers any more."""
@@ -93,7 +93,7 @@ class XorbStore:
         """:raises Refused: 400, the draft is no whole xorb."""
         with draft.open("rb") as file:
             if not len(chunk_table(file)):
-                raise refuse(400, "this xorb is empty", "upload with `hf upload`")
+                raise hub_error(400, "this xorb is empty", "upload with `hf upload`")
         draft.replace(self.xorb(publisher, name))
 
     def read(self, blobs: BlobStore, publisher: int, name: str, start: int, stop: int) -> Iterator[bytes]:
@@ -124,11 +124,11 @@ class XorbStore:
                 yield from blobs.read(bytes(row["sha256"]).hex(), offset, offset + size)
         except Refused:
             self._begin_anew(publisher)
-            raise refuse(
+            raise hub_error(
                 400, "chunks that this upload refers to are no longer here", "upload again: all will be sent"
             ) from None
 
-    def sizes(self, publisher: int, name: str) -> Any:
+    def sizes(self, publisher: int, name: str) -> np.ndarray | None:
         """Unpacked sizes of a xorb's chunks, shape (chunks,); ``None`` once only its places are known."""
         path = self.xorb(publisher, name)
         try:
@@ -137,14 +137,14 @@ class XorbStore:
         except FileNotFoundError:
             return None
 
-    def known(self, publisher: int, name: str) -> Any:
+    def known(self, publisher: int, name: str) -> np.ndarray:
         """Places of a xorb's chunks, by index; shape (known chunks,) of ``PLACE``."""
         try:
             return np.frombuffer((self.root / str(publisher) / "known" / name).read_bytes(), PLACE)
         except FileNotFoundError:
             return np.empty(0, PLACE)
 
-    def learn(self, publisher: int, name: str, places: Any, chunks: int) -> None:
+    def learn(self, publisher: int, name: str, places: np.ndarray, chunks: int) -> None:
         """Remember where chunks are; a xorb whose chunks all are elsewhere is not needed any longer."""
         with self._lock:
             every = merged(self.known(publisher, name), places)
@@ -154,7 +154,7 @@ class XorbStore:
             if len(every) == chunks:
                 self.xorb(publisher, name).unlink(missing_ok=True)
 
-    def _table(self, path: Path, file: Any) -> Any:
+    def _table(self, path: Path, file: BinaryIO) -> np.ndarray:
         key = (path, os.fstat(file.fileno()).st_ino)
         with self._lock:
             table = self._tables.get(key)
@@ -175,12 +175,12 @@ class XorbStore:
             (self.root / str(publisher) / "epoch").unlink(missing_ok=True)
 
 
-def enough(rows: Any, start: int, stop: int) -> None:
+def enough(rows: np.ndarray, start: int, stop: int) -> None:
     if stop <= start or len(rows) != stop - start:
-        raise refuse(400, "a file of this shard names chunks that were not uploaded", "upload again")
+        raise hub_error(400, "a file of this shard names chunks that were not uploaded", "upload again")
 
 
-def merged(known: Any, places: Any) -> Any:
+def merged(known: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Places by index; a newer one wins."""
     every = np.concatenate([known, places])
     _, last = np.unique(every["index"][::-1], return_index=True)

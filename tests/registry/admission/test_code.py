@@ -25,9 +25,13 @@ HOOKS = {f"{CODE}/hooks.py": b"import os\n"}
 
 @pytest.mark.parametrize(("extra", "code"), [({}, False), (HOOKS, True)])
 def test_it_is_said_everywhere(
-    service: Service, publisher: Callable[..., Principal], upload: Callable[..., Release], tmp_path: Path,
-    extra: dict[str, bytes], code: bool,
-) -> None:  # fmt: skip
+    service: Service,
+    publisher: Callable[..., Principal],
+    upload: Callable[..., Release],
+    tmp_path: Path,
+    extra: dict[str, bytes],
+    code: bool,
+) -> None:
     assert upload(publisher(), build(tmp_path, extra=extra)).code is code
     (card,) = cards(service, Query()).items
     assert card.code is code
@@ -38,8 +42,10 @@ def test_releases_of_before_are_looked_up_in_their_wheels(
     service: Service, publisher: Callable[..., Principal], upload: Callable[..., Release], tmp_path: Path
 ) -> None:
     team = publisher()
-    ids = {upload(team, build(tmp_path)).id: False, upload(team, build(tmp_path, "wind", extra={
-        "cogen_plugin_wind/x.py": b"1\n"})).id: True}  # fmt: skip
+    ids = {
+        upload(team, build(tmp_path)).id: False,
+        upload(team, build(tmp_path, "wind", extra={"cogen_plugin_wind/x.py": b"1\n"})).id: True,
+    }
     with service.sessions.write() as session:
         session.execute(update(Release).values(code=None))
     assert detail(service, "power").code is None
@@ -83,10 +89,12 @@ def test_the_column_of_an_older_database(tmp_path: Path) -> None:
         connection.execute(
             text("INSERT INTO projects (id, name, look, publisher_id, created) VALUES (1, 'p', 'p', 1, '2026-01-01')")
         )
-        connection.execute(text(
-            "INSERT INTO releases (id, project_id, version, same, state, created, filename, sha256, size,"
-            " metadata_sha256, summary) VALUES (1, 1, '1.0', '1', 'released', '2026-01-01', 'f', 's', 1, 'm', '')"
-        ))  # fmt: skip
+        connection.execute(
+            text(
+                "INSERT INTO releases (id, project_id, version, same, state, created, filename, sha256, size,"
+                " metadata_sha256, summary) VALUES (1, 1, '1.0', '1', 'released', '2026-01-01', 'f', 's', 1, 'm', '')"
+            )
+        )
     sessions.migrate(engine)
     with sessions.Sessions(engine).read() as session:
         assert session.query(Release).one().code is None

@@ -13,11 +13,11 @@ from support.shelf import open_service, put, token
 
 from cogen.wheels.errors import WheelError
 from cogen.wheels.names import check_package, package_of
+from cogen_registry.admission.looks import look
 from cogen_registry.admission.names import (
     _look_of,
     claim_expert,
     claim_project,
-    look,
     project_name,
 )
 from cogen_registry.database.tables import Project, Publisher
@@ -39,11 +39,23 @@ def test_a_name_has_one_spelling(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["torch", "cogen", "cogen-core", "cogen-plugin", "cogen-plugin-", "cogen-plugin--", "-cogen-plugin-x",
-     "cogen-pluginx",
-     "cogen-plugin-x/../y", "cogen-plugin-\u0440ower", "cogen-plugin-" + "x" * 100, "", "cogen-plugin-x\n",
-     "cogen-plugin-a-"],
-)  # fmt: skip
+    [
+        "torch",
+        "cogen",
+        "cogen-core",
+        "cogen-plugin",
+        "cogen-plugin-",
+        "cogen-plugin--",
+        "-cogen-plugin-x",
+        "cogen-pluginx",
+        "cogen-plugin-x/../y",
+        "cogen-plugin-\u0440ower",
+        "cogen-plugin-" + "x" * 100,
+        "",
+        "cogen-plugin-x\n",
+        "cogen-plugin-a-",
+    ],
+)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(Refused, match="is not a plugin's name") as refused:
         project_name(name)
@@ -52,9 +64,19 @@ def test_other_names_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("power", "p0wer"), ("clinical", "c1inical"), ("modern", "modem"), ("power-grid", "powergrid"), ("wave", "vvave"),
-     ("icd10", "icdlo"), ("x5", "xs"), ("cogen-plugin-power", "power"), ("valve", "ualue"), ("b2b", "6zb")],
-)  # fmt: skip
+    [
+        ("power", "p0wer"),
+        ("clinical", "c1inical"),
+        ("modern", "modem"),
+        ("power-grid", "powergrid"),
+        ("wave", "vvave"),
+        ("icd10", "icdlo"),
+        ("x5", "xs"),
+        ("cogen-plugin-power", "power"),
+        ("valve", "ualue"),
+        ("b2b", "6zb"),
+    ],
+)
 def test_look_alikes_have_one_look(one: str, other: str) -> None:
     assert look(one) == look(other)
 
@@ -78,9 +100,16 @@ def test_the_database_sees_what_python_sees(service: Service) -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["torch", "cogen", "cogen_plugin_other", "cogen_plugin_power_grid", "Cogen_plugin_power", "cogen_plugin_power__",
-     "cogen_plugin_power__X"],
-)  # fmt: skip
+    [
+        "torch",
+        "cogen",
+        "cogen_plugin_other",
+        "cogen_plugin_power_grid",
+        "Cogen_plugin_power",
+        "cogen_plugin_power__",
+        "cogen_plugin_power__X",
+    ],
+)
 def test_a_plugin_installs_no_package_of_others(package: str) -> None:
     with pytest.raises(WheelError, match="not cogen-plugin-power's own"):
         check_package("cogen-plugin-power", package)

@@ -61,8 +61,10 @@ def test_what_is_wrong_is_said_in_the_same_words(pool: Pool, tmp_path: Path) -> 
     with pytest.raises(Refused) as there:
         pool.wheel(str(path), path.name, LIMITS, tmp_path)
     assert (there.value.status, there.value.message, there.value.hint) == (
-        here.value.status, here.value.message, here.value.hint,
-    )  # fmt: skip
+        here.value.status,
+        here.value.message,
+        here.value.hint,
+    )
 
 
 def weight(pool: Pool, folder: Path, data: bytes, name: str = "a.json") -> Refused | None:
@@ -129,9 +131,17 @@ def test_a_full_disk_is_not_the_uploads_fault(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "said",
-    [{}, {"found": 7}, {"refused": []}, {"refused": [200, "a", "b"]}, {"refused": ["400", "a", "b"]},
-     {"refused": [500, "a", "b"]}, {"errno": "x"}, {"refused": [True, "a", "b"]}],
-)  # fmt: skip
+    [
+        {},
+        {"found": 7},
+        {"refused": []},
+        {"refused": [200, "a", "b"]},
+        {"refused": ["400", "a", "b"]},
+        {"refused": [500, "a", "b"]},
+        {"errno": "x"},
+        {"refused": [True, "a", "b"]},
+    ],
+)
 def test_a_worker_is_not_believed_everything(said: dict[str, Any]) -> None:
     from cogen_registry.admission.pool import _found
 
@@ -145,11 +155,18 @@ def test_what_a_worker_says_of_a_wheel_is_checked(tmp_path: Path) -> None:
     right = wire.of_wheel(check_wheel(path, path.name, LIMITS))
     assert wire.to_wheel(json.loads(json.dumps(right))) == check_wheel(path, path.name, LIMITS)
     spec = json.loads(right["experts"]["specs"][0])
-    for change in (
-        {"version": {"version": "x"}}, {"version": "1.0"}, {"metadata": {"bytes": "!"}}, {"project": 7},
-        {"summary": None}, {"more": 1}, {"experts": {"specs": ["{}"]}}, {"experts": []},
+    changes: tuple[dict[str, Any], ...] = (
+        {"version": {"version": "x"}},
+        {"version": "1.0"},
+        {"metadata": {"bytes": "!"}},
+        {"project": 7},
+        {"summary": None},
+        {"more": 1},
+        {"experts": {"specs": ["{}"]}},
+        {"experts": []},
         {"experts": {"specs": [json.dumps(spec | {"id": "../x"})]}},
-    ):  # fmt: skip
+    )
+    for change in changes:
         with pytest.raises(wire.Garbled):
             wire.to_wheel(right | change)
 

@@ -61,7 +61,7 @@ def test_a_wheel_becomes_a_release(service: Service, publisher: Publishers, uplo
         metadata = b"".join(service.blobs.read(row.metadata_sha256))
         assert metadata.startswith(b"Metadata-Version: 2.4\nName: cogen-plugin-power\n")
         (expert,) = row.experts
-        assert (expert.expert, expert.current, expert.publisher, expert.licence) == (
+        assert (expert.expert, expert.current, expert.publisher, expert.license) == (
             "power",
             True,
             "team",
@@ -89,7 +89,7 @@ def test_the_same_file_again_changes_nothing(
 @pytest.mark.parametrize("version", ["1.0", "1.0.0", "1"])
 def test_a_version_never_changes(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, version: str
-) -> None:  # fmt: skip
+) -> None:
     team = publisher()
     upload(team, build(tmp_path))
     before = everything(service)
@@ -101,7 +101,7 @@ def test_a_version_never_changes(
 
 def test_names_and_ids_belong_to_their_first_publisher(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     first, second = publisher("first"), publisher("second")
     path = build(tmp_path)
     upload(first, path)
@@ -142,9 +142,14 @@ def test_names_and_ids_belong_to_their_first_publisher(
     ],
 )
 def test_a_form_that_contradicts_its_file_is_refused(
-    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, form: dict[str, str], message: str,
+    service: Service,
+    publisher: Publishers,
+    upload: Upload,
+    tmp_path: Path,
+    form: dict[str, str],
+    message: str,
     status: int,
-) -> None:  # fmt: skip
+) -> None:
     team, path, before = publisher(), build(tmp_path), everything(service)
     with pytest.raises(Refused, match=message) as refused:
         upload(team, path, **form)
@@ -156,10 +161,12 @@ def test_right_digests_are_accepted(publisher: Publishers, upload: Upload, tmp_p
     path = build(tmp_path)
     data = path.read_bytes()
     release = upload(
-        publisher(), path, sha256_digest=hashlib.sha256(data).hexdigest().upper(),
+        publisher(),
+        path,
+        sha256_digest=hashlib.sha256(data).hexdigest().upper(),
         md5_digest=hashlib.md5(data).hexdigest(),
         blake2_256_digest=hashlib.blake2b(data, digest_size=32).hexdigest(),
-    )  # fmt: skip
+    )
     assert release.state == "released"
 
 
@@ -269,13 +276,14 @@ def test_only_its_owner_yanks_a_release(
 
 def test_a_failed_transaction_leaves_no_blob(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     """The disk is full, say, when the second of two blobs is kept."""
-    from cogen_registry.blobs.disk import StagedFile
+    from cogen_registry.blobs.disk import StagedBlob
 
-    keep, kept = StagedFile.keep, []
+    keep = StagedBlob.keep
+    kept: list[str] = []
 
-    def full(self: StagedFile) -> str:
+    def full(self: StagedBlob) -> str:
         if kept:
             raise OSError(28, "No space left on device")
         kept.append(keep(self))
@@ -283,7 +291,7 @@ def test_a_failed_transaction_leaves_no_blob(
 
     team = publisher()
     before = everything(service)
-    monkeypatch.setattr(StagedFile, "keep", full)
+    monkeypatch.setattr(StagedBlob, "keep", full)
     with pytest.raises(OSError, match="No space left"):
         upload(team, build(tmp_path))
     assert len(kept) == 1
@@ -300,7 +308,7 @@ def test_what_is_read_for_the_pins_of_one_release_ends(tmp_path: Path) -> None:
     """A source names the same large file of a wheel as often as it fits."""
     from support.shelf import open_service
 
-    from cogen_registry.admission.pinned import Absent, find
+    from cogen_registry.admission.find_pins import PinNotFound, find_pin
     from cogen_registry.admission.pins import Pin
 
     opened = open_service(tmp_path / "root", verify_elsewhere=False, limits={"unpacked": 300_000})
@@ -321,12 +329,12 @@ def test_what_is_read_for_the_pins_of_one_release_ends(tmp_path: Path) -> None:
             name = release.project.name
             part = f"{name}=={release.version}/cogen_plugin_power/big.txt"
             once = Pin(f"pypi://{part}", None, "sha256:" + "0" * 64)
-            with pytest.raises(Absent, match="has digest"):
-                find(opened, session, once)
+            with pytest.raises(PinNotFound, match="has digest"):
+                find_pin(opened, session, once)
             often = Pin("pypi://" + ",".join([part] * 6), None, "sha256:" + "0" * 64)
             session.flush()
-            with pytest.raises(Absent, match="more than 1,200,000 bytes") as error:
-                find(opened, session, often)
+            with pytest.raises(PinNotFound, match="more than 1,200,000 bytes") as error:
+                find_pin(opened, session, often)
             assert error.value.final
     finally:
         opened.close()

@@ -96,12 +96,19 @@ def other(statement: dict[str, Any], **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"project": "cogen-plugin-wind"}, "project"), ({"version": "0.9"}, "version"), ({"size": 1}, "size"),
-        ({"filename": "cogen_plugin_power-0.9-py3-none-any.whl"}, "filename"), ({"sha256": "0" * 64}, "sha256"),
-        ({"publisher": "other"}, "publisher"), ({"experts": []}, "experts"), ({"more": 1}, "more"),
-        ({"schema": 2}, "schema"), ({"schema": True}, "schema"), ({"experts": "x"}, "experts"),
+        ({"project": "cogen-plugin-wind"}, "project"),
+        ({"version": "0.9"}, "version"),
+        ({"size": 1}, "size"),
+        ({"filename": "cogen_plugin_power-0.9-py3-none-any.whl"}, "filename"),
+        ({"sha256": "0" * 64}, "sha256"),
+        ({"publisher": "other"}, "publisher"),
+        ({"experts": []}, "experts"),
+        ({"more": 1}, "more"),
+        ({"schema": 2}, "schema"),
+        ({"schema": True}, "schema"),
+        ({"experts": "x"}, "experts"),
     ],
-)  # fmt: skip
+)
 def test_a_statement_about_something_else_is_refused(signing: Signing, changes: dict[str, Any], field: str) -> None:
     """An old wheel's statement, say, or one that was made for another registry's publisher."""
     bundle = sign_statement(signing.statement, signing.key())

@@ -26,9 +26,14 @@ Publishers = Callable[..., Principal]
 Upload = Callable[..., Release]
 OID = "a" * 40
 FILES = {
-    "model.safetensors": WEIGHTS, "config.json": b"{}", "README.md": b"# Base\n", ".gitattributes": b"x\n",
-    "notes/CHANGES.md": b"not taken", "LICENSE": b"Apache\n", "sub/vocab.txt": b"a\n",
-}  # fmt: skip
+    "model.safetensors": WEIGHTS,
+    "config.json": b"{}",
+    "README.md": b"# Base\n",
+    ".gitattributes": b"x\n",
+    "notes/CHANGES.md": b"not taken",
+    "LICENSE": b"Apache\n",
+    "sub/vocab.txt": b"a\n",
+}
 TAKEN = {name: data for name, data in FILES.items() if name not in (".gitattributes", "notes/CHANGES.md")}
 
 
@@ -40,8 +45,10 @@ def commit(service: Service, owner: Principal, name: str = "Base", files: dict[s
     """What the weights room writes for a commit."""
     with service.sessions.write() as session:
         repository = Repository(publisher_id=owner.id, name=name, key=f"{owner.name}/{name.lower()}")
-        entries = [Entry(path=path, sha256=hashlib.sha256(data).hexdigest(), size=len(data), oid="x", lfs=False)
-                   for path, data in files.items()]  # fmt: skip
+        entries = [
+            Entry(path=path, sha256=hashlib.sha256(data).hexdigest(), size=len(data), oid="x", lfs=False)
+            for path, data in files.items()
+        ]
         session.add(Commit(repository=repository, oid=OID, entries=entries))
 
 
@@ -56,7 +63,7 @@ def state(service: Service, release: Release) -> tuple[str, str | None, list[boo
 @pytest.mark.parametrize("source", [f"hf://team/Base@{OID}", f"hf://Team/base@{OID}"])
 def test_a_commit_releases_what_waits_for_it(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, source: str
-) -> None:  # fmt: skip
+) -> None:
     """The digest is of the files that a source ``hf://`` takes, and no others."""
     team = publisher()
     release = upload(team, build(tmp_path, **base(source, folder_digest(TAKEN))))
@@ -74,7 +81,7 @@ def test_a_commit_releases_what_waits_for_it(
 
 def test_weights_that_are_here_already_release_at_once(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     team = publisher()
     commit(service, team)
     pinned = base("hf://team/base", folder_digest(TAKEN), revision=OID)
@@ -85,7 +92,7 @@ def test_weights_that_are_here_already_release_at_once(
 
 def test_other_weights_than_promised_keep_it_in_quarantine(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     team, wanted = publisher(), "sha256:" + "1" * 64
     commit(service, team)
     release = upload(team, build(tmp_path, **base(f"hf://team/base@{OID}", wanted)))
@@ -98,7 +105,7 @@ def test_other_weights_than_promised_keep_it_in_quarantine(
 
 def test_weights_in_a_wheel_of_this_registry_are_found(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     team = publisher()
     upload(team, build(tmp_path, "ground"))
     inside = "cogen_plugin_ground/weights"
@@ -118,7 +125,7 @@ def test_weights_in_a_wheel_of_this_registry_are_found(
 
 def test_a_quarantined_wheel_vouches_for_nobody(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     team = publisher()
     source = "pypi://cogen-plugin-power==1.0/cogen_plugin_power/weights/"
     both = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
@@ -137,7 +144,7 @@ def wait(condition: Callable[[], bool]) -> None:
 
 def test_the_verifier_looks_elsewhere(
     publisher: Publishers, upload: Upload, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     """A failed fetch leaves the reason and is tried at the next upload; what was found once is not fetched again."""
     service.settings = Settings(root=service.settings.root, embedder="none", verify_elsewhere=True)
     answers: list[str | None] = ["no network", None]
@@ -153,7 +160,7 @@ def test_the_verifier_looks_elsewhere(
     team = publisher()
     release = upload(team, build(tmp_path, **base(source, digest)))
     assert state(service, release)[1] == f"{source} is not in this registry and not verified elsewhere yet"
-    service.rooms["verifier"] = verifier = Verifier(service)
+    verifier = service.components.put(Verifier(service))
     verifier.start()
     try:
         wait(lambda: state(service, release)[1] == "no network")
@@ -170,7 +177,7 @@ def test_the_verifier_looks_elsewhere(
 
 def test_a_start_looks_again(
     publisher: Publishers, upload: Upload, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     service.settings = Settings(root=service.settings.root, embedder="none")
     release = upload(publisher(), build(tmp_path, **base(f"hf://far/away@{OID}", "sha256:" + "2" * 64)))
     monkeypatch.setattr(verifying, "elsewhere", lambda pin: None)
@@ -184,10 +191,15 @@ def test_a_start_looks_again(
 
 def test_each_source_is_fetched_once_a_look(
     publisher: Publishers, upload: Upload, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     service.settings = Settings(root=service.settings.root, embedder="none")
     asked: list[Pin] = []
-    monkeypatch.setattr(verifying, "elsewhere", lambda pin: asked.append(pin) or "nothing there")
+
+    def elsewhere(pin: Pin) -> str:
+        asked.append(pin)
+        return "nothing there"
+
+    monkeypatch.setattr(verifying, "elsewhere", elsewhere)
     for version in ("1.0", "2.0", "3.0"):
         upload(publisher(), build(tmp_path, version=version, **base(f"hf://far/away@{OID}", "sha256:" + "2" * 64)))
     Verifier(service).look()

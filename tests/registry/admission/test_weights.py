@@ -7,6 +7,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -18,7 +19,7 @@ from cogen_registry.errors import Refused
 
 
 class Evil:
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("true",)
 
 
@@ -65,9 +66,25 @@ def test_data_may_lie_here(tmp_path: Path, name: str, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["pytorch_model.bin", "x.pkl", "x.pt", "x.pth", "x.ckpt", "x.py", "x.npy", "x.npz", "x.zip", "x.so", "x.gguf", "x",
-     "x.safetensors.bak", "x.html", "x.yaml", "x.joblib"],
-)  # fmt: skip
+    [
+        "pytorch_model.bin",
+        "x.pkl",
+        "x.pt",
+        "x.pth",
+        "x.ckpt",
+        "x.py",
+        "x.npy",
+        "x.npz",
+        "x.zip",
+        "x.so",
+        "x.gguf",
+        "x",
+        "x.safetensors.bak",
+        "x.html",
+        "x.yaml",
+        "x.joblib",
+    ],
+)
 def test_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
     safetensors(tmp_path / "x")
     with pytest.raises(Refused, match="not a kind of file that may lie here") as refused:
@@ -94,10 +111,10 @@ def test_archives_and_arrays_in_disguise_are_refused(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
     with (tmp_path / "n").open("wb") as file:
         numpy.save(file, numpy.array([Evil()], dtype=object), allow_pickle=True)
-    for file, what in ((tmp_path / "z", "a zip archive"), (tmp_path / "n", "a NumPy file")):
+    for path, what in ((tmp_path / "z", "a zip archive"), (tmp_path / "n", "a NumPy file")):
         for name in ("model.safetensors", "tokenizer.model", "a.json"):
             with pytest.raises(Refused, match=f"is {what}"):
-                check_weight_file(str(file), name)
+                check_weight_file(str(path), name)
 
 
 @pytest.mark.parametrize(
@@ -126,15 +143,18 @@ def test_damaged_safetensors_are_refused(tmp_path: Path, content: bytes) -> None
         check_weight_file(str(tmp_path / "x"), "model.safetensors")
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("a.json", b"{", "is not JSON"),
-    ("a.sig", b"signature", "is not JSON"),
-    ("a.json", b"[" * 200_000, "is not JSON"),
-    ("a.txt", b"a\0b", "is not UTF-8"),
-    ("a.md", b"\xff\xfe", "is not UTF-8"),
-    ("a.md", b"\xe2\x82", "is not UTF-8"),
-    ("a.model", b"\x00\x01\xff", "no vocabulary"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", b"{", "is not JSON"),
+        ("a.sig", b"signature", "is not JSON"),
+        ("a.json", b"[" * 200_000, "is not JSON"),
+        ("a.txt", b"a\0b", "is not UTF-8"),
+        ("a.md", b"\xff\xfe", "is not UTF-8"),
+        ("a.md", b"\xe2\x82", "is not UTF-8"),
+        ("a.model", b"\x00\x01\xff", "no vocabulary"),
+    ],
+)
 def test_bytes_are_of_the_kind_that_the_name_says(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(Refused, match=message):

@@ -20,7 +20,7 @@ CODE = "cogen_plugin_power"
 
 
 class Evil:
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         import os
 
         return os.system, ("true",)
@@ -50,9 +50,10 @@ def test_one_wheel_may_hold_several_experts(tmp_path: Path) -> None:
     files = package_files("wind")
     files["expert.toml"] = files["expert.toml"].replace(module_of("wind").encode() + b"/", other.encode() + b"/")
     path = build(
-        tmp_path, points=f"[cogen]\npower = {CODE}\nwind = {other}\n",
+        tmp_path,
+        points=f"[cogen]\npower = {CODE}\nwind = {other}\n",
         extra={f"{other}/{name}": data for name, data in files.items()},
-    )  # fmt: skip
+    )
     assert [spec.id for spec in check_wheel(path, path.name, LIMITS).experts] == ["power", "wind"]
 
 
@@ -119,7 +120,7 @@ def metadata(name: str = "cogen-plugin-power", version: str = "1.0", more: str =
 )
 def test_file_name_dist_info_and_metadata_are_of_one_release(
     tmp_path: Path, options: dict[str, Any], message: str
-) -> None:  # fmt: skip
+) -> None:
     refuse(build(tmp_path, **options), message)
 
 
@@ -194,8 +195,10 @@ def test_a_file_that_record_does_not_know_is_refused(tmp_path: Path) -> None:
     path = build(tmp_path)
     with zipfile.ZipFile(path) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
-    changed = [(name, data.replace(b"traindata", b"x") + b"\n" if name.endswith("samples.jsonl") else data)
-               for name, data in members]  # fmt: skip
+    changed = [
+        (name, data.replace(b"traindata", b"x") + b"\n" if name.endswith("samples.jsonl") else data)
+        for name, data in members
+    ]
     refuse(raw(tmp_path, path.name, changed), "samples.jsonl is not the file that RECORD lists")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cogen_registry.blobs.disk import DiskStore
-from cogen_registry.blobs.held import GRACE, Held
+from cogen_registry.blobs.leases import GRACE, LocalLeases
 from cogen_registry.blobs.store import BLOCK, BlobStore
 from cogen_registry.errors import Refused
 
@@ -32,8 +32,9 @@ def s3() -> Iterator[str]:
         port = free.getsockname()[1]
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(600):
             try:
@@ -170,7 +171,7 @@ def test_deleted(store: BlobStore) -> None:
 def test_a_blob_is_not_discarded_while_somebody_needs_it(store: BlobStore) -> None:
     name = keep(store, DATA)
     assert not store.discard(name, lambda: False)  # who kept it has not said yet whether a row names it
-    store.settled(name)
+    store.release(name)
     assert not store.discard(name, lambda: True)
     assert whole(store, name) == DATA
     assert store.discard(name, lambda: False)
@@ -197,22 +198,22 @@ def test_what_could_not_be_kept_is_held_by_nobody(store: BlobStore, monkeypatch:
 
 def test_two_who_keep_the_same_bytes_hold_them_each() -> None:
     moment = [0.0]
-    held, deleted = Held(lambda: moment[0]), []
+    leases, deleted = LocalLeases(lambda: moment[0]), []
 
     def discard() -> bool:
-        return held.unless("a", lambda: False, lambda: deleted.append("a"))
+        return leases.delete_unless("a", lambda: False, lambda: deleted.append("a"))
 
-    held.hold("a")
-    held.hold("a")
-    held.settled("a")
+    leases.hold("a")
+    leases.hold("a")
+    leases.release("a")
     assert not discard()
     moment[0] = GRACE + 1  # the other one never says that it is done
     assert discard()
-    held.settled("a")
-    held.hold("b")
+    leases.release("a")
+    leases.hold("b")
     moment[0] *= 3
-    held.hold("c")
-    assert list(held._until) == ["c"]
+    leases.hold("c")
+    assert list(leases._until) == ["c"]
     assert deleted == ["a"]
 
 
@@ -273,7 +274,7 @@ class TestS3:
             upload = store.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
             store.client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 100)
         (tmp_path / "leftover").touch()
-        store.held.hold("cde")
+        store.leases.hold("cde")
         store.recover()
         store.tidy()
         left = store.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
@@ -296,8 +297,8 @@ class TestS3:
         ("url", "words"),
         [
             ("s3://nobody-made-this", "can't be used"),
-            ("http://bucket", "is no object store"),
-            ("s3://", "is no object store"),
+            ("http://bucket", "is not the URL of an object store"),
+            ("s3://", "is not the URL of an object store"),
         ],
     )
     def test_a_place_that_is_none(self, bucket: str, tmp_path: Path, url: str, words: str) -> None:

@@ -12,7 +12,7 @@ from support.shelf import open_service, put
 
 from cogen_registry.database import feed
 from cogen_registry.database.sessions import Sessions, connect
-from cogen_registry.database.tables import Change, Counter, Expert
+from cogen_registry.database.tables import Change, Counter, Expert, now
 from cogen_registry.news import Heard
 from cogen_registry.search.index import Query, search_of
 from cogen_registry.service import Service
@@ -61,7 +61,7 @@ def test_who_was_away_for_long_forgets_everything(service: Service) -> None:
 def test_what_is_old_is_trimmed(service: Service) -> None:
     write(service.sessions, ("project", "a"), ("project", "b"))
     with service.sessions.write() as session:
-        old = feed.now() - feed._KEPT - feed._KEPT
+        old = now() - feed._KEPT - feed._KEPT
         session.execute(update(Change).where(Change.serial == 1).values(created=old))
     service.tidy()
     with service.sessions.read() as session:

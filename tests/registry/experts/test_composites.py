@@ -22,25 +22,59 @@ def lock_of(*ids: str, **changes: Any) -> dict[str, Any]:
     """A lock as `cogen fuse` writes it, over experts of the tests' manifests."""
     specs = [ExpertSpec.model_validate(manifest(id)) for id in ids]
     experts = [
-        {"id": spec.id, "title": spec.title, "distribution": f"cogen-plugin-{spec.id}", "version": "1.0",
-         "publisher": spec.publisher, "license": spec.license, "derivatives": spec.derivatives,
-         "relation": spec.model.relation, "spec_digest": spec.digest, "file_digest": spec.model.file_digest,
-         "weights_digest": spec.model.weights_digest, "data_digest": ZERO, "weight": 1.0}
+        {
+            "id": spec.id,
+            "title": spec.title,
+            "distribution": f"cogen-plugin-{spec.id}",
+            "version": "1.0",
+            "publisher": spec.publisher,
+            "license": spec.license,
+            "derivatives": spec.derivatives,
+            "relation": spec.model.relation,
+            "spec_digest": spec.digest,
+            "file_digest": spec.model.file_digest,
+            "weights_digest": spec.model.weights_digest,
+            "data_digest": ZERO,
+            "weight": 1.0,
+        }
         for spec in specs
-    ]  # fmt: skip
+    ]
     plan = {
-        "cogen": "0.1.0", "strategy": "merge", "method": "ties", "why": "one base",
-        "base": manifest("power")["model"]["base"], "tokenizer_digest": ZERO, "architecture": "LlamaForCausalLM",
-        "dtype": "bfloat16", "experts": experts, "parameters": {}, "scales": [1.0], "level": "full",
-        "eval_dtype": "float32", "suites": [], "license": "Apache-2.0", "tensors": 1, "changed_tensors": 1,
+        "cogen": "0.1.0",
+        "strategy": "merge",
+        "method": "ties",
+        "why": "one base",
+        "base": manifest("power")["model"]["base"],
+        "tokenizer_digest": ZERO,
+        "architecture": "LlamaForCausalLM",
+        "dtype": "bfloat16",
+        "experts": experts,
+        "parameters": {},
+        "scales": [1.0],
+        "level": "full",
+        "eval_dtype": "float32",
+        "suites": [],
+        "license": "Apache-2.0",
+        "tensors": 1,
+        "changed_tensors": 1,
         "cost": {"search_tokens": 0, "matrix_tokens": 0, "output_bytes": 1, "scratch_bytes": 1, "memory_bytes": 1},
-    } | changes  # fmt: skip
+    } | changes
     return {
-        "version": 1, "created": "2026-01-01T00:00:00Z", "cogen": "0.1.0", "plan": plan,
-        "plan_digest": canonical_digest(plan), "scale": 1.0, "trials": [], "seed": None, "software": {},
-        "platform": "Linux x86_64", "threads": 1, "files": {"model.safetensors": ZERO}, "weights_digest": ZERO,
+        "version": 1,
+        "created": "2026-01-01T00:00:00Z",
+        "cogen": "0.1.0",
+        "plan": plan,
+        "plan_digest": canonical_digest(plan),
+        "scale": 1.0,
+        "trials": [],
+        "seed": None,
+        "software": {},
+        "platform": "Linux x86_64",
+        "threads": 1,
+        "files": {"model.safetensors": ZERO},
+        "weights_digest": ZERO,
         "matrix": None,
-    }  # fmt: skip
+    }
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -166,8 +200,14 @@ def signed(service: Service, row: int, key: str = "sha256:1") -> str:
 
 def claims(wheel: str, **changes: Any) -> dict[str, Any]:
     """What a lock says of where power came from; all of it true unless changed."""
-    return {"distribution": "cogen-plugin-power", "version": "1.0", "publisher": "team", "key": "sha256:1",
-            "sha256": wheel, "registry": "https://r.example"} | changes  # fmt: skip
+    return {
+        "distribution": "cogen-plugin-power",
+        "version": "1.0",
+        "publisher": "team",
+        "key": "sha256:1",
+        "sha256": wheel,
+        "registry": "https://r.example",
+    } | changes
 
 
 def posted(client: TestClient, service: Service, source: dict[str, Any] | None, **planned: Any) -> dict[str, Any]:
@@ -193,9 +233,16 @@ def test_checked_is_what_equals_a_signed_release_here(client: TestClient, servic
 
 @pytest.mark.parametrize(
     "changes",
-    [{"key": "sha256:2"}, {"key": None}, {"publisher": "hospital"}, {"sha256": "0" * 64}, {"sha256": None},
-     {"version": "1.1"}, {"distribution": "cogen-plugin-other"}],
-)  # fmt: skip
+    [
+        {"key": "sha256:2"},
+        {"key": None},
+        {"publisher": "hospital"},
+        {"sha256": "0" * 64},
+        {"sha256": None},
+        {"version": "1.1"},
+        {"distribution": "cogen-plugin-other"},
+    ],
+)
 def test_anything_else_is_claimed(client: TestClient, service: Service, changes: dict[str, Any]) -> None:
     sha256 = signed(service, put(service, "power", parameters=1))
     part = posted(client, service, claims(sha256, **changes))
@@ -204,12 +251,14 @@ def test_anything_else_is_claimed(client: TestClient, service: Service, changes:
 
 @pytest.mark.parametrize(
     ("planned", "here"),
-    [({"weights_digest": "sha256:" + "1" * 64}, True), ({"spec_digest": ZERO}, False), ({"version": "1.1"}, False),
-     ({"distribution": "cogen-plugin-other"}, True)],
-)  # fmt: skip
-def test_a_plan_that_says_otherwise(
-    client: TestClient, service: Service, planned: dict[str, Any], here: bool
-) -> None:  # fmt: skip
+    [
+        ({"weights_digest": "sha256:" + "1" * 64}, True),
+        ({"spec_digest": ZERO}, False),
+        ({"version": "1.1"}, False),
+        ({"distribution": "cogen-plugin-other"}, True),
+    ],
+)
+def test_a_plan_that_says_otherwise(client: TestClient, service: Service, planned: dict[str, Any], here: bool) -> None:
     sha256 = signed(service, put(service, "power", parameters=1))
     part = posted(client, service, claims(sha256), **planned)
     assert (part["here"], part["checked"]) == (here, False)

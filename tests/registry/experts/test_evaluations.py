@@ -23,10 +23,16 @@ PATH = "/api/v1/experts/power/1.0/evaluations"
 def body(**changes: Any) -> dict[str, Any]:
     """A measurement that is right."""
     return {
-        "suite": "heldout", "metric": "bits_per_byte", "part": "test", "value": VALUE, "low": VALUE - 0.1,
-        "high": VALUE + 0.1, "documents": 30, "harness": "lm_eval 0.4.9, float32",
+        "suite": "heldout",
+        "metric": "bits_per_byte",
+        "split": "test",
+        "value": VALUE,
+        "low": VALUE - 0.1,
+        "high": VALUE + 0.1,
+        "documents": 30,
+        "harness": "lm_eval 0.4.9, float32",
         "evidence": {"per_document": FIGURES, "context": {"key": "sha256:1"}},
-    } | changes  # fmt: skip
+    } | changes
 
 
 @pytest.fixture
@@ -46,12 +52,22 @@ def test_claims_and_measurements_are_kept_apart(client: TestClient, service: Ser
         assert answer.status_code == 201, answer.text
     told = client.get(PATH).json()
     assert told["claims"] == [
-        {"suite": "heldout", "title": "Held-out text", "metric": "bits_per_byte", "part": "test", "value": 1.5,
-         "documents": 30, "date": "2026-01-02", "harness": "ours"}
-    ]  # fmt: skip
+        {
+            "suite": "heldout",
+            "title": "Held-out text",
+            "metric": "bits_per_byte",
+            "split": "test",
+            "part": "test",
+            "value": 1.5,
+            "documents": 30,
+            "date": "2026-01-02",
+            "harness": "ours",
+        }
+    ]
     assert [(one["by"], one["own"], one["value"]) for one in told["measured"]] == [
-        ("team", True, VALUE), ("hospital", False, VALUE),
-    ]  # fmt: skip
+        ("team", True, VALUE),
+        ("hospital", False, VALUE),
+    ]
     assert told["measured"][0]["promised"] == 30
     assert client.get("/api/v1/experts/power").json()["evaluations"] == told
 
@@ -71,6 +87,17 @@ def test_evidence_can_be_read_and_gives_the_value(client: TestClient, service: S
 
 
 @pytest.mark.usefixtures("claimed")
+def test_the_former_name_of_split(client: TestClient, service: Service) -> None:
+    """Clients of before send and read ``part``; it is the same measurement with the same evidence."""
+    headers, new = token(service), body()
+    former = {"part" if name == "split" else name: value for name, value in new.items()}
+    first, second = (client.post(PATH, json=sent, headers=headers) for sent in (former, new))
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json() == second.json()
+    assert (first.json()["split"], first.json()["part"]) == ("test", "test")
+
+
+@pytest.mark.usefixtures("claimed")
 def test_the_same_again_is_the_same(client: TestClient, service: Service) -> None:
     headers = token(service)
     first = client.post(PATH, json=body(), headers=headers)
@@ -86,12 +113,12 @@ def test_the_same_again_is_the_same(client: TestClient, service: Service) -> Non
     [
         ({"suite": "other"}, "no suite"),
         ({"metric": "acc"}, "not measured in"),
-        ({"part": "train"}, "part"),
+        ({"split": "train"}, "split"),
         ({"value": VALUE * 1.001}, "the evidence gives"),
         ({"value": "nan"}, "value"),
         ({"documents": 29}, "evidence of 30"),
         ({"documents": 31, "evidence": {"per_document": [*FIGURES, [1, 1]]}}, "31 documents"),
-        ({"part": "dev"}, "dev part has 10"),
+        ({"split": "dev"}, "dev split has 10"),
         ({"low": None}, "in order"),
         ({"low": VALUE + 0.01}, "in order"),
         ({"evidence": {"per_document": [[-1.0, 1.0]]}, "documents": 1, "value": -1.0}, "can't have"),
@@ -100,10 +127,20 @@ def test_the_same_again_is_the_same(client: TestClient, service: Service) -> Non
         ({"evidence": {}}, "per_document"),
         ({"harness": ""}, "harness"),
         ({"own": True}, "own"),
-        ({"suite": "quiz", "metric": "acc", "value": 2.0, "low": None, "high": None, "documents": 1,
-          "evidence": {"per_document": [[2.0, 1.0]]}}, "can't have"),
+        (
+            {
+                "suite": "quiz",
+                "metric": "acc",
+                "value": 2.0,
+                "low": None,
+                "high": None,
+                "documents": 1,
+                "evidence": {"per_document": [[2.0, 1.0]]},
+            },
+            "can't have",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_measurement_is_refused(
     client: TestClient, service: Service, changes: dict[str, Any], says: str
 ) -> None:

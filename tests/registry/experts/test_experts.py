@@ -16,13 +16,32 @@ from cogen_registry.database.tables import Expert, Key, Release, now
 from cogen_registry.service import Service
 
 _CARD = {
-    "id", "version", "project", "title", "summary", "publisher", "domains", "languages", "licence", "base",
-    "architecture", "parameters", "relation", "size", "released", "signed", "key", "yanked", "code", "score",
-}  # fmt: skip
+    "id",
+    "version",
+    "project",
+    "title",
+    "summary",
+    "publisher",
+    "domains",
+    "languages",
+    "license",
+    "licence",  # its former name, for clients of before
+    "base",
+    "architecture",
+    "parameters",
+    "relation",
+    "size",
+    "released",
+    "signed",
+    "key",
+    "yanked",
+    "code",
+    "score",
+}
 
 
-def found(client: TestClient, **wishes: Any) -> list[str]:
-    answer = client.get("/api/v1/experts", params=wishes)
+def found(client: TestClient, **query: Any) -> list[str]:
+    answer = client.get("/api/v1/experts", params=query)
     assert answer.status_code == 200, answer.text
     return [card["id"] for card in answer.json()["items"]]
 
@@ -36,13 +55,27 @@ def test_a_card(client: TestClient, service: Service) -> None:
     released = card.pop("released")
     assert released.endswith("Z")
     assert card == {
-        "id": "power", "version": "1.2", "project": "cogen-plugin-power", "title": "The power expert",
-        "summary": "An expert for tests", "publisher": "team", "domains": ["energy", "grids"],
-        "languages": ["de-ch", "en"], "licence": "Apache-2.0",
-        "base": {"name": "A base", "digest": "sha256:" + "0" * 64}, "architecture": "LlamaForCausalLM",
-        "parameters": 7_000_000_000, "relation": "ffn", "size": 1234, "signed": False, "key": None, "yanked": False,
-        "code": False, "score": None,
-    }  # fmt: skip
+        "id": "power",
+        "version": "1.2",
+        "project": "cogen-plugin-power",
+        "title": "The power expert",
+        "summary": "An expert for tests",
+        "publisher": "team",
+        "domains": ["energy", "grids"],
+        "languages": ["de-ch", "en"],
+        "license": "Apache-2.0",
+        "licence": "Apache-2.0",
+        "base": {"name": "A base", "digest": "sha256:" + "0" * 64},
+        "architecture": "LlamaForCausalLM",
+        "parameters": 7_000_000_000,
+        "relation": "ffn",
+        "size": 1234,
+        "signed": False,
+        "key": None,
+        "yanked": False,
+        "code": False,
+        "score": None,
+    }
 
 
 def test_search_and_filters_over_http(client: TestClient, service: Service) -> None:
@@ -52,6 +85,8 @@ def test_search_and_filters_over_http(client: TestClient, service: Service) -> N
     assert found(client, q="tumour") == ["clinic"]
     assert found(client, domain="energy") == ["grids"]
     assert found(client, size=">1B") == ["grids"]
+    assert found(client, license="MIT") == found(client, licence="MIT") == []
+    assert found(client, licence="apache-2.0") == ["grids", "clinic"]  # the former name of license
     assert found(client, size="<1B", q="grids") == []
     assert found(client, sort="name", limit=1, offset=1) == ["grids"]
     assert client.get("/api/v1/experts?q=tumour").json()["items"][0]["score"] == pytest.approx(1 / 61)
@@ -60,7 +95,7 @@ def test_search_and_filters_over_http(client: TestClient, service: Service) -> N
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=x", "offset=-1", "size=huge", "sort=best", "q=" + "x" * 1001]
 )
-def test_a_wrong_wish_is_one_line_and_a_hint(client: TestClient, query: str) -> None:
+def test_a_wrong_query_is_one_line_and_a_hint(client: TestClient, query: str) -> None:
     answer = client.get("/api/v1/experts?" + query)
     assert answer.status_code in (400, 422)
     assert set(answer.json()) == {"error", "hint"}
@@ -87,11 +122,11 @@ def test_everything_about_an_expert(client: TestClient, service: Service) -> Non
 
 
 def test_an_expert_that_was_yanked_is_still_told_of(client: TestClient, service: Service) -> None:
-    put(service, "power", "1.0", yanked="wrong licence")
+    put(service, "power", "1.0", yanked="wrong license")
     assert found(client) == []
     detail = client.get("/api/v1/experts/power").json()
     assert detail["yanked"] is True
-    assert detail["versions"][0]["yanked"] == "wrong licence"
+    assert detail["versions"][0]["yanked"] == "wrong license"
 
 
 def test_a_quarantined_expert_is_not_there(client: TestClient, service: Service) -> None:
@@ -104,7 +139,7 @@ def test_a_quarantined_expert_is_not_there(client: TestClient, service: Service)
 def test_a_signature_names_its_key_and_says_if_it_was_revoked(client: TestClient, service: Service) -> None:
     row = put(service, "power")
     with service.sessions.write() as session:
-        release = session.get(Release, session.get(Expert, row).release_id)
+        release = session.get_one(Release, session.get_one(Expert, row).release_id)
         release.statement, release.bundle, release.key = {"schema": 1}, {"mediaType": "x"}, "sha256:ab"
         session.add(Key(publisher_id=1, fingerprint="sha256:ab", pem="x"))
     detail = client.get("/api/v1/experts/power").json()
@@ -121,7 +156,7 @@ def test_cards_are_as_new_as_the_last_change(client: TestClient, service: Servic
     row = put(service, "power", title="Power grids")
     assert client.get("/api/v1/experts").json()["items"][0]["signed"] is False
     with service.sessions.write() as session:
-        release = session.get(Release, session.get(Expert, row).release_id)
+        release = session.get_one(Release, session.get_one(Expert, row).release_id)
         release.statement, release.bundle, release.key = {"schema": 1}, {"mediaType": "x"}, "sha256:ab"
     service.changed()
     assert client.get("/api/v1/experts").json()["items"][0]["signed"] is True
@@ -164,8 +199,10 @@ def test_the_static_index_is_every_current_card(client: TestClient, service: Ser
 def test_who_am_i(client: TestClient, service: Service) -> None:
     headers = token(service, "hospital", ["evaluations"])
     assert client.get("/api/v1/whoami", headers=headers).json() == {
-        "name": "hospital", "title": "Hospital", "scopes": ["evaluations"],
-    }  # fmt: skip
+        "name": "hospital",
+        "title": "Hospital",
+        "scopes": ["evaluations"],
+    }
     assert client.get("/api/v1/whoami").status_code == 401
     assert client.get("/api/v1/whoami", headers={"Authorization": "Bearer cogen_wrong"}).status_code == 401
 

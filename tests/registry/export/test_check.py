@@ -13,16 +13,16 @@ from sqlalchemy import select
 from support.shelf import open_service
 from support.stock import fill, keep, repository, stock
 
-from cogen_registry.beside import beside
-from cogen_registry.check import Found, check
+from cogen_registry.check import CheckResult, check
 from cogen_registry.cli import main
 from cogen_registry.database.tables import Evaluation, Expert, Release
+from cogen_registry.readonly import open_readonly
 from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
 
-def looked(root: Path, quick: bool = False) -> Found:
-    with beside(Settings(root=root, embedder="none")) as service:
+def looked(root: Path, quick: bool = False) -> CheckResult:
+    with open_readonly(Settings(root=root, embedder="none")) as service:
         return check(service, quick=quick)
 
 
@@ -92,10 +92,10 @@ def run(*statements: str) -> SQL:
         (run("UPDATE composites SET lock = json_set(lock, '$.scale', 'x')"), "composite gridworks/both 1: "),
         (run("DELETE FROM publishers WHERE name = 'mallory'"), "of projects names a row of publishers"),
     ],
-)  # fmt: skip
+)
 def test_damage_is_found(root: Path, damage: SQL, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line each on stdout, and the exit code is 1; nothing is changed by looking."""
-    with beside(Settings(root=root, embedder="none")) as service:
+    with open_readonly(Settings(root=root, embedder="none")) as service:
         damage(service)
     before = {path: path.stat().st_mtime_ns for path in root.glob("blobs/??/*")}
     assert main(["check", "--root", str(root)]) == 1
@@ -113,7 +113,7 @@ def test_a_signature_over_another_file_is_found(root: Path, tmp_path: Path) -> N
     from cogen_registry.database.tables import Key
 
     public = new_key(tmp_path / "key.pem")
-    with beside(Settings(root=root, embedder="none")) as service, service.sessions.write() as session:
+    with open_readonly(Settings(root=root, embedder="none")) as service, service.sessions.write() as session:
         one, other = session.scalars(
             select(Release).where(Release.filename.contains("power")).order_by(Release.id)
         ).all()
@@ -125,18 +125,16 @@ def test_a_signature_over_another_file_is_found(root: Path, tmp_path: Path) -> N
             fingerprint(public),
         )
     assert looked(root).damage == []
-    with beside(Settings(root=root, embedder="none")) as service, service.sessions.write() as session:
+    with open_readonly(Settings(root=root, embedder="none")) as service, service.sessions.write() as session:
         one, other = session.scalars(
             select(Release).where(Release.filename.contains("power")).order_by(Release.id)
         ).all()
         other.statement, other.bundle, other.key = one.statement, one.bundle, one.key
-    assert looked(root).damage == [
-        "the signature of cogen-plugin-power 1.0 does not hold: it is about something else"
-    ]  # fmt: skip
+    assert looked(root).damage == ["the signature of cogen-plugin-power 1.0 does not hold: it is about something else"]
 
 
 def test_quick_believes_sizes(root: Path) -> None:
-    with beside(Settings(root=root, embedder="none")) as service:
+    with open_readonly(Settings(root=root, embedder="none")) as service:
         flip(blob(service, WHEEL))
     assert looked(root, quick=True).damage == []
     assert len(looked(root).damage) == 1

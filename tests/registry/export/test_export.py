@@ -24,6 +24,7 @@ from support.stock import keep, stock
 from cogen_registry.app import create_app
 from cogen_registry.cli import main
 from cogen_registry.export import export
+from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
 
@@ -87,10 +88,10 @@ def test_no_secrets_leak(settings: Settings, mirror: Path) -> None:
             assert not [digest for digest in digests if digest in data]
 
 
-def open_service_at(settings: Settings) -> object:
-    from cogen_registry.beside import beside
+def open_service_at(settings: Settings) -> Service:
+    from cogen_registry.readonly import open_readonly
 
-    with beside(settings) as service:
+    with open_readonly(settings) as service:
         return service
 
 
@@ -102,13 +103,22 @@ def test_the_mirror_says_what_the_service_says(settings: Settings, url: str, tmp
     shutil.copytree(settings.root, root)
     with TestClient(create_app(Settings(root=root, embedder="none", url="https://r.example"))) as client:
         paths = [
-            "/api/v1/index.json", "/api/v1/experts/clinical", "/api/v1/experts/power/0.9", "/api/v1/experts/old",
-            "/api/v1/publishers/hospital", "/api/v1/publishers/mallory", "/api/v1/evaluations/1/evidence",
-            "/api/v1/composites/gridworks/both", "/api/v1/composites/gridworks/both/1",
-            "/composites/gridworks/both/1/cogen.lock", "/api/models/hospital/weights",
-            "/api/models/hospital/weights/refs", "/api/models/hospital/weights/tree/main?recursive=true",
-            "/hospital/weights/resolve/main/config.json", "/hospital/weights/resolve/main/model.safetensors",
-        ]  # fmt: skip
+            "/api/v1/index.json",
+            "/api/v1/experts/clinical",
+            "/api/v1/experts/power/0.9",
+            "/api/v1/experts/old",
+            "/api/v1/publishers/hospital",
+            "/api/v1/publishers/mallory",
+            "/api/v1/evaluations/1/evidence",
+            "/api/v1/composites/gridworks/both",
+            "/api/v1/composites/gridworks/both/1",
+            "/composites/gridworks/both/1/cogen.lock",
+            "/api/models/hospital/weights",
+            "/api/models/hospital/weights/refs",
+            "/api/models/hospital/weights/tree/main?recursive=true",
+            "/hospital/weights/resolve/main/config.json",
+            "/hospital/weights/resolve/main/model.safetensors",
+        ]
         detail = client.get("/api/v1/experts/clinical").json()
         wheel = f"/files/{detail['file']['sha256']}/{detail['file']['filename']}"
         for path in [*paths, wheel, f"{wheel}.metadata"]:
@@ -191,15 +201,17 @@ def test_a_rerun_writes_what_changed(tmp_path: Path) -> None:
     service.close()
     export(settings, target, "https://m.example")
     changed = {
-        path.relative_to(target).as_posix() for path in target.rglob("*")
+        path.relative_to(target).as_posix()
+        for path in target.rglob("*")
         if path.is_file() and before.get(path) != path.stat().st_mtime_ns
-    }  # fmt: skip
+    }
     assert {"mirror.json", "index.html", "experts/power/index.html", "experts/power/2.0/index.html"} <= changed
     assert not [path for path in changed if "clinic" in path]
     # The first version's wheel is the very same file; its page says now that there is a newer one.
     assert sorted(path.rpartition("/")[2] for path in changed if path.startswith("files/")) == [
-        "cogen_plugin_power-2.0-py3-none-any.whl", "cogen_plugin_power-2.0-py3-none-any.whl.metadata",
-    ]  # fmt: skip
+        "cogen_plugin_power-2.0-py3-none-any.whl",
+        "cogen_plugin_power-2.0-py3-none-any.whl.metadata",
+    ]
     assert "experts/power/1.0/index.html" in changed
     assert "pip install --no-deps --index-url https://m.example/simple/" in (
         target / "experts/power/index.html"
@@ -247,11 +259,11 @@ def test_a_service_may_go_on_meanwhile(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["{root}"], "lie in each other"),
-        (["{root}/mirror"], "lie in each other"),
-        (["{root}/.."], "lie in each other"),
+        (["{root}"], "contain each other"),
+        (["{root}/mirror"], "contain each other"),
+        (["{root}/.."], "contain each other"),
         (["{tmp}/m", "--url", "ftp://x"], "is not where a mirror can be"),
-        (["{tmp}/m", "--root", "{tmp}/none"], "holds no registry"),
+        (["{tmp}/m", "--root", "{tmp}/none"], "has no registry in it"),
     ],
 )
 def test_mistakes_of_the_operator(

@@ -20,9 +20,13 @@ from cogen_registry.export import export
 from cogen_registry.settings import Settings
 
 SOUND = (
-    "", "experts/", "experts/clinical/", "experts/hostile/index.html", "composites/gridworks/both/",
+    "",
+    "experts/",
+    "experts/clinical/",
+    "experts/hostile/index.html",
+    "composites/gridworks/both/",
     "publishers/hospital/",
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -149,8 +153,10 @@ def test_the_list_is_split_where_it_is_long(mirror: Path, tmp_path: Path, monkey
     folder = tmp_path / "mirror" / "experts"
     assert sorted(path.name for path in folder.glob("*.html")) == ["2.html", "3.html", "index.html"]
     found = [
-        number for name in ("index.html", "2.html", "3.html") for number in range(5)
+        number
+        for name in ("index.html", "2.html", "3.html")
+        for number in range(5)
         if f'href="../experts/e{number}/index.html"' in (folder / name).read_text()
-    ]  # fmt: skip
+    ]
     assert sorted(found) == list(range(5))
     assert len(read_index(str(tmp_path / "mirror" / "api" / "v1" / "index.json"))) == 5

@@ -10,10 +10,10 @@ from sqlalchemy import select
 from support.shelf import fresh_root, open_service, put
 
 from cogen_registry.auth import new_token
-from cogen_registry.beside import beside
 from cogen_registry.cli import chosen_settings, main
 from cogen_registry.database.tables import Publisher, Release, now
 from cogen_registry.errors import Refused
+from cogen_registry.readonly import open_readonly
 from cogen_registry.settings import Settings
 
 
@@ -46,7 +46,7 @@ def test_publishers_and_what_they_store(root: Path, capsys: pytest.CaptureFixtur
 
 def test_tokens_are_revoked_by_their_number(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yesterday = now() - datetime.timedelta(days=1)
-    with beside(Settings(root=root)) as service, service.sessions.write() as session:
+    with open_readonly(Settings(root=root)) as service, service.sessions.write() as session:
         team = session.scalars(select(Publisher).where(Publisher.name == "utility")).one()
         secret = new_token(session, team, ["packages", "keys"], "build machine", yesterday)
         new_token(session, team, ["evaluations"])
@@ -68,8 +68,9 @@ def test_tokens_are_revoked_by_their_number(root: Path, capsys: pytest.CaptureFi
 def test_a_token_that_is_not_there(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "revoke", name, "--root", str(root)]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: this token is not known", "hint: `cogen-registry token list` has the numbers",
-    ]  # fmt: skip
+        "error: this token is not known",
+        "hint: `cogen-registry token list` has the numbers",
+    ]
 
 
 def test_what_is_in_quarantine_and_why(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +84,7 @@ def test_what_is_in_quarantine_and_why(root: Path, capsys: pytest.CaptureFixture
 def test_lists_of_a_root_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for verb in (["quarantine"], ["token", "list"], ["publisher", "list"]):
         assert main([*verb, "--root", str(tmp_path / "nothing")]) == 1
-        assert "holds no registry" in capsys.readouterr().err
+        assert "has no registry in it" in capsys.readouterr().err
 
 
 def test_settings_come_from_a_file_and_options_win(tmp_path: Path) -> None:

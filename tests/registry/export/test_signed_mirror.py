@@ -23,6 +23,7 @@ from cogen.trust.pins import Pin, update
 from cogen.trust.registries import Registry as Known
 from cogen_registry.export import export
 from cogen_registry.metadata import signer
+from cogen_registry.names.renewal import Renewal
 
 PROJECT = "cogen-plugin-power"
 
@@ -71,7 +72,9 @@ def test_the_same_as_the_registry(ring: Ring, tmp_path: Path) -> None:
 def test_one_that_is_not_brought_up_to_date(ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends with its timestamp, whoever asks."""
     monkeypatch.setitem(signer.VALID, "timestamp", datetime.timedelta(seconds=-1))
-    ring.registry.service.rooms["renewal"].close()
+    renewal = ring.registry.service.components.get(Renewal)
+    assert renewal is not None
+    renewal.close()
     key = ring.key("team")
     assert key.exists()
     from support import shelf

@@ -99,7 +99,7 @@ def test_a_killed_export_is_undone_by_the_next_one(tmp_path: Path, moment: str) 
 def test_only_a_mirror_is_replaced(tmp_path: Path) -> None:
     """Not a home directory, not a file; and one export at a time."""
     (tmp_path / "home" / "letters").mkdir(parents=True)
-    with pytest.raises(Refused, match="is no mirror, and it is not empty"):
+    with pytest.raises(Refused, match="is neither empty nor a mirror"):
         write(tmp_path / "home")
     assert (tmp_path / "home" / "letters").is_dir()
     (tmp_path / "file").write_text("x")

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from cogen.conformance.overlap import compare_texts, normal, texts
 from cogen.conformance.result import Failed
 from cogen.conformance.shipped import is_permissive
-from cogen_registry.admission.names import look, project_name
+from cogen_registry.admission.looks import look
+from cogen_registry.admission.names import project_name
 from cogen_registry.bodies import check_json
 from cogen_registry.errors import Refused
 from cogen_registry.experts.models import NewEvaluation
@@ -120,10 +121,17 @@ def shard(records: bytes) -> bytes:
 
 
 def evidence(figures: list[Any], context: dict[str, Any] | None = None) -> None:
-    NewEvaluation.model_validate({
-        "suite": "a", "metric": "acc", "part": "dev", "value": 1, "documents": 1, "harness": "h",
-        "evidence": {"per_document": figures, "context": context or {}},
-    })  # fmt: skip
+    NewEvaluation.model_validate(
+        {
+            "suite": "a",
+            "metric": "acc",
+            "part": "dev",
+            "value": 1,
+            "documents": 1,
+            "harness": "h",
+            "evidence": {"per_document": figures, "context": context or {}},
+        }
+    )
 
 
 @pytest.mark.parametrize("name", WORST)

@@ -29,7 +29,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 def reads(call: Callable[[], object], *more: type[Exception]) -> None:
@@ -126,8 +126,15 @@ def test_locks(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
 @FUZZ
 @given(value=JSON)
 def test_evaluations(value: Any) -> None:
-    said = {"suite": value, "metric": "acc", "part": "dev", "value": value, "documents": 1, "harness": "h",
-            "evidence": {"per_document": value, "context": value}}  # fmt: skip
+    said = {
+        "suite": value,
+        "metric": "acc",
+        "part": "dev",
+        "value": value,
+        "documents": 1,
+        "harness": "h",
+        "evidence": {"per_document": value, "context": value},
+    }
     reads(lambda: check_json(json.dumps(said).encode()))
     reads(lambda: NewEvaluation.model_validate(said), ValueError)
 

@@ -56,8 +56,13 @@ def test_each_kind_is_counted(registry: Registry, tmp_path: Path) -> None:
 def post(registry: Registry, hub: Hub, path: Path, id: str):  # type: ignore[no-untyped-def]
     import requests
 
-    fields = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
-              "name": f"cogen-plugin-{id}", "version": "1.0"}  # fmt: skip
+    fields = {
+        ":action": "file_upload",
+        "protocol_version": "1",
+        "filetype": "bdist_wheel",
+        "name": f"cogen-plugin-{id}",
+        "version": "1.0",
+    }
     content = {"content": (path.name, path.read_bytes())}
     return requests.post(f"{registry.url}/legacy/", data=fields, files=content, headers=hub.headers, timeout=60)
 
@@ -90,9 +95,7 @@ def test_projects_repositories_and_tags_end(registry: Registry, tmp_path: Path) 
     assert made == [200, 200, 200, 413, 413]
     answers = [post(registry, hub, wheels.build(tmp_path, f"p{n}"), f"p{n}") for n in range(2)]
     assert [one.status_code for one in answers] == [413, 413]
-    tags = [
-        hub.send("POST", "/api/models/many/r0/tag/main", json={"tag": f"t{n}"}).status_code for n in range(60)
-    ]  # fmt: skip
+    tags = [hub.send("POST", "/api/models/many/r0/tag/main", json={"tag": f"t{n}"}).status_code for n in range(60)]
     assert set(tags) == {200, 413}
     assert tags == sorted(tags)
 

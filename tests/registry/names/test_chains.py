@@ -118,9 +118,13 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("change", "words"),
-        [({"sha256": "0" * 64}, "is another file"), ({"size": 1}, "is another file"),
-         ({"filename": "other-1.0-py3-none-any.whl"}, "was never uploaded"), ({"version": "9"}, "is another file")],
-    )  # fmt: skip
+        [
+            ({"sha256": "0" * 64}, "is another file"),
+            ({"size": 1}, "is another file"),
+            ({"filename": "other-1.0-py3-none-any.whl"}, "was never uploaded"),
+            ({"version": "9"}, "is another file"),
+        ],
+    )
     def test_a_release_that_is_not_here(
         self, bound: tuple[Publisher, Any, Any], change: dict[str, Any], words: str
     ) -> None:
@@ -154,12 +158,18 @@ class TestRefused:
             deep = {"a": deep}
         bent: list[Any] = [{}, {"signed": {}}, {"signatures": [], "signed": deep}, root.to_dict()]
         for path, value in (
-            (("signed", "version"), 2.5), (("signed", "version"), True), (("signed", "version"), -1),
-            (("signed", "expires"), "soon"), (("signed", "expires"), "2020-01-01T00:00:00Z"),
-            (("signed", "targets"), []), (("signed", "spec_version"), "99.0.0"), (("signed", "x"), 1e300),
-            (("signatures",), [{"keyid": 1, "sig": ""}]), (("signed", "project"), ["a"]),
+            (("signed", "version"), 2.5),
+            (("signed", "version"), True),
+            (("signed", "version"), -1),
+            (("signed", "expires"), "soon"),
+            (("signed", "expires"), "2020-01-01T00:00:00Z"),
+            (("signed", "targets"), []),
+            (("signed", "spec_version"), "99.0.0"),
+            (("signed", "x"), 1e300),
+            (("signatures",), [{"keyid": 1, "sig": ""}]),
+            (("signed", "project"), ["a"]),
             (("signed", "delegations"), {"keys": {}, "roles": []}),
-        ):  # fmt: skip
+        ):
             one = copy.deepcopy(good)
             place = one
             for step in path[:-1]:

@@ -66,9 +66,15 @@ def test_signing_side_by_side(tmp_path: Path) -> None:
 
 def _release(project: Project) -> Release:
     return Release(
-        project_id=project.id, version="1.0", same="1", state="released", filename=f"{project.name}.whl",
-        sha256="0" * 64, size=1, metadata_sha256="0" * 64,
-    )  # fmt: skip
+        project_id=project.id,
+        version="1.0",
+        same="1",
+        state="released",
+        filename=f"{project.name}.whl",
+        sha256="0" * 64,
+        size=1,
+        metadata_sha256="0" * 64,
+    )
 
 
 def _holds(session: Any) -> int:

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import delete, func, select, update
 from support import shelf
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from cogen.trust import new_key, prove_possession
 from cogen_registry.cli import main
@@ -43,17 +43,21 @@ def test_all_of_it_holds_by_the_root(client: TestClient, service: Service) -> No
     shelf.put(service, "power")
     root: Metadata[Root] = Metadata.from_bytes(client.get("/tuf/1.root.json").content)
     root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
-    timestamp = Metadata.from_bytes(client.get("/tuf/timestamp.json").content)
-    snapshot = Metadata.from_bytes(client.get(f"/tuf/{timestamp.signed.snapshot_meta.version}.snapshot.json").content)
+    timestamp: Metadata[Timestamp] = Metadata.from_bytes(client.get("/tuf/timestamp.json").content)
+    newest = timestamp.signed.snapshot_meta.version
+    snapshot: Metadata[Snapshot] = Metadata.from_bytes(client.get(f"/tuf/{newest}.snapshot.json").content)
     named = {name: meta.version for name, meta in snapshot.signed.meta.items()}
-    targets = Metadata.from_bytes(client.get(f"/tuf/{named['targets.json']}.targets.json").content)
-    for role, document in (("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)):
-        root.signed.verify_delegate(role, document.signed_bytes, document.signatures)
+    targets: Metadata[Targets] = Metadata.from_bytes(client.get(f"/tuf/{named['targets.json']}.targets.json").content)
+    signed: dict[str, Metadata[Any]] = {"timestamp": timestamp, "snapshot": snapshot, "targets": targets}
+    for role, of_role in signed.items():
+        root.signed.verify_delegate(role, of_role.signed_bytes, of_role.signatures)
+    assert targets.signed.delegations is not None
     bins = targets.signed.delegations.succinct_roles
+    assert bins is not None
     assert set(named) == {"targets.json", *(f"{bin}.json" for bin in bins.get_roles())}
     files = {}
     for bin in bins.get_roles():
-        document = Metadata.from_bytes(client.get(f"/tuf/{named[f'{bin}.json']}.{bin}.json").content)
+        document: Metadata[Targets] = Metadata.from_bytes(client.get(f"/tuf/{named[f'{bin}.json']}.{bin}.json").content)
         targets.signed.verify_delegate(bin, document.signed_bytes, document.signatures)
         for path, target in document.signed.targets.items():
             assert bins.get_role_for_target(path) == bin
@@ -84,8 +88,9 @@ def test_each_way_to_change_it(service: Service) -> None:
             how(session, session.scalars(select(Release).order_by(Release.id)).first())
         after = versions(service)
         assert {role: after[role] - before[role] for role in ("timestamp", "snapshot")} == {
-            "timestamp": 1, "snapshot": 1,
-        }  # fmt: skip
+            "timestamp": 1,
+            "snapshot": 1,
+        }
         assert sum(after[role] - before[role] for role in after if role.startswith("bins-")) == 1
         return said(service)
 
@@ -141,9 +146,15 @@ def test_a_command_beside_without_keys(service: Service, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("role", "age", "signed"),
-    [("timestamp", 2 / 24, ["timestamp"]), ("timestamp", 0.5 / 24, []), ("snapshot", 4, ["snapshot", "timestamp"]),
-     ("snapshot", 3, []), ("bins-1", 16, ["bins-1", "snapshot", "timestamp"]), ("bins-1", 14, [])],
-)  # fmt: skip
+    [
+        ("timestamp", 2 / 24, ["timestamp"]),
+        ("timestamp", 0.5 / 24, []),
+        ("snapshot", 4, ["snapshot", "timestamp"]),
+        ("snapshot", 3, []),
+        ("bins-1", 16, ["bins-1", "snapshot", "timestamp"]),
+        ("bins-1", 14, []),
+    ],
+)
 def test_what_grows_old_is_signed_again(service: Service, role: str, age: float, signed: list[str]) -> None:
     """:param age: in days."""
     with service.sessions.write() as session:
@@ -174,7 +185,8 @@ def test_an_offline_role_that_ends_soon(
     with service.sessions.write() as session:
         row = session.scalars(select(SignedRole).where(SignedRole.role == "targets")).one()
         row.expires = now() + setup.WARN - datetime.timedelta(hours=1)
-    renewal = service.rooms["renewal"]
+    renewal = service.components.get(Renewal)
+    assert renewal is not None
     renewal.once()
     renewal.once()
     told = capsys.readouterr().err
@@ -221,8 +233,10 @@ class TestOperator:
         assert out.startswith("sha256:")
         assert "3 keys, 2 of which sign" in err
         assert [path.name for path in sorted((root / "offline").glob("*.pem"))] == [
-            "root-1.pem", "root-2.pem", "root-3.pem",
-        ]  # fmt: skip
+            "root-1.pem",
+            "root-2.pem",
+            "root-3.pem",
+        ]
         assert {path.stat().st_mode & 0o777 for path in root.glob("*/*.pem")} == {0o600}
         told, _ = self.run(capsys, "status", "--root", str(root))
         assert told.splitlines()[0] == f"root\t{out.strip()}"
@@ -242,7 +256,7 @@ class TestOperator:
         ("options", "word"),
         [
             (["--threshold", "4"], "can't sign"),
-            (["--bins", "3"], "no power of two"),
+            (["--bins", "3"], "not a power of two"),
             (["--root-keys", "0"], "greater than or equal to 1"),
         ],
     )
@@ -291,7 +305,7 @@ class TestOperator:
             (entry,) = json.loads(state.read_file(session, documents.REVOCATIONS) or b"")["keys"]
         assert (entry["by"], entry["publisher"], entry["reason"]) == ("operator", "team", "found on the street")
         _, err = self.run(capsys, "key", "revoke", "sha256:1", "--root", root, code=1)
-        assert "is no fingerprint" in err
+        assert "is not a fingerprint" in err
         # a publisher's own revocation is signed by itself
         pem = new_key(tmp_path / "b.pem")
         new = {"pem": pem, "proof": prove_possession(tmp_path / "b.pem", "team")}

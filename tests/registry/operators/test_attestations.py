@@ -43,9 +43,11 @@ class Build:
         """An attestation of a file as PEP 740 has it."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         said = {
-            "_type": "https://in-toto.io/Statement/v1", "predicateType": PUBLISH, "predicate": None,
+            "_type": "https://in-toto.io/Statement/v1",
+            "predicateType": PUBLISH,
+            "predicate": None,
             "subject": [{"name": path.name, "digest": {"sha256": digest}}],
-        } | changes  # fmt: skip
+        } | changes
         context = SigningContext.from_trust_config(ClientTrustConfig.from_json(self.config.read_text()))
         identity = sigstore.oidc.IdentityToken(self.ours.token(name, issuer=issuer or self.issuer.url))
         with context.signer(identity) as signer:
@@ -54,10 +56,11 @@ class Build:
         return {
             "version": 1,
             "verification_material": {
-                "certificate": material["certificate"]["rawBytes"], "transparency_entries": material["tlogEntries"],
+                "certificate": material["certificate"]["rawBytes"],
+                "transparency_entries": material["tlogEntries"],
             },
             "envelope": {"statement": envelope["payload"], "signature": envelope["signatures"][0]["sig"]},
-        }  # fmt: skip
+        }
 
     def upload(self, path: Path, attestations: Any, token: str | None = None) -> Any:
         text = attestations if isinstance(attestations, str) else json.dumps(attestations)
@@ -80,8 +83,17 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
 def wheel(build: Build, ids: Ids, tmp_path: Path) -> Path:
     """Of a project that trusts the build."""
     id = ids("made")
-    build.desk.command("trusted-publisher", "add", f"cogen-plugin-{id}", "--issuer", build.issuer.url, "--publisher",
-                       "team", "--subject", SUBJECT)  # fmt: skip
+    build.desk.command(
+        "trusted-publisher",
+        "add",
+        f"cogen-plugin-{id}",
+        "--issuer",
+        build.issuer.url,
+        "--publisher",
+        "team",
+        "--subject",
+        SUBJECT,
+    )
     return wheels.build(tmp_path, id)
 
 
@@ -126,8 +138,13 @@ def test_what_does_not_hold(build: Build, wheel: Path, tmp_path: Path) -> None:
     other = wheels.build(tmp_path, "something-else")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     cases: dict[str, Any] = {
-        "no JSON": "{", "no list": {}, "an empty list": "[]", "numbers": [1], "deep": "[" * 20_000,
-        "more fields": [good | {"more": 1}], "another version": [good | {"version": 2}],
+        "no JSON": "{",
+        "no list": {},
+        "an empty list": "[]",
+        "numbers": [1],
+        "deep": "[" * 20_000,
+        "more fields": [good | {"more": 1}],
+        "another version": [good | {"version": 2}],
         "no log entry": [good | {"verification_material": {"certificate": "AAAA", "transparency_entries": []}}],
         "no certificate": [altered(good, "verification_material", "certificate")],
         "another statement": [altered(good, "envelope", "statement")],
@@ -137,8 +154,9 @@ def test_what_does_not_hold(build: Build, wheel: Path, tmp_path: Path) -> None:
         "two subjects": [build.attest(wheel, subject=[{"name": wheel.name, "digest": {"sha256": digest}}] * 2)],
         "another kind": [build.attest(wheel, predicateType="https://example.org/mine")],
         "another signer": [build.attest(wheel, name="repo:org/power:environment:test")],
-        "the same twice": [good, good], "too many": [good] * 5,
-    }  # fmt: skip
+        "the same twice": [good, good],
+        "too many": [good] * 5,
+    }
     token = build.token()
     for what, attestations in cases.items():
         answer = build.upload(wheel, attestations, token)

@@ -130,11 +130,17 @@ def test_everything_that_a_publisher_and_an_operator_do(desk: Any, ids: Ids) -> 
     number = next(line.split("\t")[0] for line in desk.command("token", "list", team).splitlines())
     desk.command("token", "revoke", number)
     done = [
-        ("publisher.add", team), ("publisher.set", team), ("token.new", team),
-        ("release.upload", f"cogen-plugin-{id} 1.0"), ("release.yank", f"cogen-plugin-{id} 1.0"),
-        ("release.unyank", f"cogen-plugin-{id} 1.0"), ("repository.create", repo), ("repository.commit", repo),
-        ("repository.tag", repo), ("token.revoke", team),
-    ]  # fmt: skip
+        ("publisher.add", team),
+        ("publisher.set", team),
+        ("token.new", team),
+        ("release.upload", f"cogen-plugin-{id} 1.0"),
+        ("release.yank", f"cogen-plugin-{id} 1.0"),
+        ("release.unyank", f"cogen-plugin-{id} 1.0"),
+        ("repository.create", repo),
+        ("repository.commit", repo),
+        ("repository.tag", repo),
+        ("token.revoke", team),
+    ]
     assert [one for one in actions(desk) if team in one[1] or id in one[1]] == done
     own = json.loads(desk.command("log", "--json", "--publisher", team))
     assert [one["action"] for one in own] == [

@@ -21,9 +21,16 @@ def measured(service: Service, row: int) -> int:
     with service.sessions.write() as session:
         publisher = session.scalars(select(Publisher.id)).first()
         made = Evaluation(
-            expert_id=row, publisher_id=publisher, suite="heldout", metric="bits_per_byte", part="test", value=1.0,
-            documents=1, harness="ours", evidence="ab" * 32,
-        )  # fmt: skip
+            expert_id=row,
+            publisher_id=publisher,
+            suite="heldout",
+            metric="bits_per_byte",
+            split="test",
+            value=1.0,
+            documents=1,
+            harness="ours",
+            evidence="ab" * 32,
+        )
         session.add(made)
         session.flush()
         return made.id

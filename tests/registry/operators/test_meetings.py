@@ -53,8 +53,12 @@ class TestAudit:
         time.sleep(0.1)
         done = [one for one in json.loads(served.command("log", "--json")) if one["action"].startswith("registry.")]
         assert [one["action"] for one in done] == [
-            "registry.init", "registry.renew", "registry.sign", "registry.rotate-root", "registry.rotate-online"
-        ]  # fmt: skip
+            "registry.init",
+            "registry.renew",
+            "registry.sign",
+            "registry.rotate-root",
+            "registry.rotate-online",
+        ]
         assert all(one["operator"] for one in done)
         assert len(done[1]["detail"]["keys"]) == 2
         assert done[3]["subject"] == served.command("status").split("\n")[0].split("\t")[1] or done[4]["subject"]
@@ -161,8 +165,10 @@ class TestTakenDown:
         town.publish("crook", "lamp")
         town.served.command("takedown", "publisher", "crook", "--reason", "fraud")
         assert "lamp" in town.user().refused("add", "lamp")
-        names = [one["name"] for one in town.served.get("/simple/", Accept="application/vnd.pypi.simple.v1+json").json()
-                 ["projects"]]  # fmt: skip
+        names = [
+            one["name"]
+            for one in town.served.get("/simple/", Accept="application/vnd.pypi.simple.v1+json").json()["projects"]
+        ]
         assert "cogen-plugin-lamp" not in names
         assert "lamp" not in town.served.get("/api/v1/experts").text
         town.served.command("restore", "publisher", "crook")

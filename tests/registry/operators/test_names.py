@@ -25,9 +25,7 @@ def distance(a: str, b: str) -> int:
     table = [[max(i, j) if 0 in (i, j) else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
     for i in range(1, len(a) + 1):
         for j in range(1, len(b) + 1):
-            table[i][j] = min(
-                table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (a[i - 1] != b[j - 1])
-            )  # fmt: skip
+            table[i][j] = min(table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (a[i - 1] != b[j - 1]))
             if i > 1 and j > 1 and (a[i - 1], a[i - 2]) == (b[j - 2], b[j - 1]):
                 table[i][j] = min(table[i][j], table[i - 2][j - 2] + 1)
     return table[-1][-1]
@@ -40,9 +38,15 @@ def test_edits_are_exactly_what_is_one_edit_away(a: str, b: str) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "name", "fit"),
-    [("*hospital*", "my-hospital-one", True), ("hospital", "my-hospital", False), ("a?c", "abc", True),
-     ("a?c", "abbc", False), ("a.c", "abc", False), ("*", "x", True)],
-)  # fmt: skip
+    [
+        ("*hospital*", "my-hospital-one", True),
+        ("hospital", "my-hospital", False),
+        ("a?c", "abc", True),
+        ("a?c", "abbc", False),
+        ("a.c", "abc", False),
+        ("*", "x", True),
+    ],
+)
 def test_patterns(pattern: str, name: str, fit: bool) -> None:
     assert fits(pattern, name) is fit
 

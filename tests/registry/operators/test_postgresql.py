@@ -65,8 +65,17 @@ def test_names_transfer_and_downloads(desk: Desk) -> None:
 def test_a_token_by_exchange_and_the_log(desk: Desk) -> None:
     desk.served.token("team")
     with issuing(audience_of(desk.served)) as issuer:
-        desk.command("trusted-publisher", "add", "cogen-plugin-built", "--issuer", issuer.url, "--publisher", "team",
-                     "--claims", "repository=org/power")  # fmt: skip
+        desk.command(
+            "trusted-publisher",
+            "add",
+            "cogen-plugin-built",
+            "--issuer",
+            issuer.url,
+            "--publisher",
+            "team",
+            "--claims",
+            "repository=org/power",
+        )
         token = issuer.token()
         answers = [desk.ask("POST", "/_/oidc/mint-token", json={"token": token}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 422]

@@ -54,8 +54,12 @@ def test_a_report_is_listed_and_closed(own_desk: Any) -> None:
     assert "This is report 1" in answer.text
     (one,) = json.loads(desk.command("reports", "--json"))
     assert (one["about"], one["kind"], one["text"], one["contact"], one["address"]) == (
-        "/experts/power", "private-data", TEXT, "me@example.org", "127.0.0.1",
-    )  # fmt: skip
+        "/experts/power",
+        "private-data",
+        TEXT,
+        "me@example.org",
+        "127.0.0.1",
+    )
     assert "\n" not in desk.command("reports").strip()
     desk.command("reports", "--close", "1", "--answer", "taken down")
     assert json.loads(desk.command("reports", "--json")) == []
@@ -81,9 +85,12 @@ def test_what_is_too_much_or_too_little(own_desk: Any) -> None:
     desk = own_desk
     fields = good(desk)
     for change, status in (
-        ({"text": "short"}, 400), ({"text": "a" * (reports.TEXT + 1)}, 400), ({"text": "a" * (reports.FORM + 1)}, 413),
-        ({"kind": "fun"}, 400), ({"contact": "a" * 301}, 400),
-    ):  # fmt: skip
+        ({"text": "short"}, 400),
+        ({"text": "a" * (reports.TEXT + 1)}, 400),
+        ({"text": "a" * (reports.FORM + 1)}, 413),
+        ({"kind": "fun"}, 400),
+        ({"contact": "a" * 301}, 400),
+    ):
         answer = send(desk, fields | change)
         assert answer.status_code == status, (change, answer.text)
     assert desk.ask("POST", "/report", json={"text": TEXT}).status_code == 415

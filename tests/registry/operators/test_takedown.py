@@ -55,8 +55,12 @@ def listed(desk: Any, id: str) -> dict[str, bool]:
 
 def nowhere(desk: Any, id: str, status: int = 410, why: str = WHY) -> None:
     assert not any(listed(desk, id).values()), listed(desk, id)
-    for path in (f"/api/v1/experts/{id}", f"/api/v1/experts/{id}/1.0", f"/api/v1/releases/cogen-plugin-{id}/1.0",
-                 f"/simple/cogen-plugin-{id}/"):  # fmt: skip
+    for path in (
+        f"/api/v1/experts/{id}",
+        f"/api/v1/experts/{id}/1.0",
+        f"/api/v1/releases/cogen-plugin-{id}/1.0",
+        f"/simple/cogen-plugin-{id}/",
+    ):
         gone(desk.get(path), status, why)
         assert set(desk.get(path).json()) == {"error", "hint"}
     page = desk.page(f"/experts/{id}")
@@ -141,9 +145,14 @@ def test_weights_are_nowhere_and_bytes_that_another_repository_holds_stay(desk: 
     head = hub.committed(repo, lfs("own.safetensors", own), file("config.json", "{}"))
     waiting = hub.place(repo, tensors(3, 100))
     desk.command("takedown", "repository", repo, "--reason", WHY)
-    for path in (f"/{repo}/resolve/main/model.safetensors", f"/{repo}/resolve/{head}/config.json",
-                 f"/api/models/{repo}", f"/api/models/{repo}/tree/main", f"/api/models/{repo}/refs",
-                 f"/api/models/{repo}/commits/main"):  # fmt: skip
+    for path in (
+        f"/{repo}/resolve/main/model.safetensors",
+        f"/{repo}/resolve/{head}/config.json",
+        f"/api/models/{repo}",
+        f"/api/models/{repo}/tree/main",
+        f"/api/models/{repo}/refs",
+        f"/api/models/{repo}/commits/main",
+    ):
         answer = desk.get(path)
         gone(answer)
         assert WHY in answer.headers["X-Error-Message"]
@@ -167,8 +176,12 @@ def test_what_is_held_can_be_purged_by_nobody(desk: Any, ids: Ids) -> None:
     blob = wheel.split("/")[2]
     desk.command("takedown", "release", f"cogen-plugin-{id}==1.0", "--reason", WHY, "--legal-hold")
     nowhere(desk, id, 451)
-    for kind, name in (("release", f"cogen-plugin-{id}==1.0"), ("release", f"cogen-plugin-{id}"), ("expert", id),
-                       ("publisher", team)):  # fmt: skip
+    for kind, name in (
+        ("release", f"cogen-plugin-{id}==1.0"),
+        ("release", f"cogen-plugin-{id}"),
+        ("expert", id),
+        ("publisher", team),
+    ):
         said = desk.command("takedown", kind, name, "--reason", WHY, "--purge", code=1)
         assert "legal hold by" in said
         assert "release-hold" in said
@@ -177,8 +190,11 @@ def test_what_is_held_can_be_purged_by_nobody(desk: Any, ids: Ids) -> None:
     desk.command("release-hold", "release", f"cogen-plugin-{id}==1.0", "--reason", "the case was closed")
     desk.command("takedown", "release", f"cogen-plugin-{id}==1.0", "--reason", WHY, "--purge")
     assert not (desk.served.root / "blobs" / blob[:2] / blob).exists()
-    actions = [(one["action"], one["detail"].get("hold")) for one in json.loads(desk.command("log", "--json"))
-               if one["subject"] == f"release cogen-plugin-{id}==1.0"]  # fmt: skip
+    actions = [
+        (one["action"], one["detail"].get("hold"))
+        for one in json.loads(desk.command("log", "--json"))
+        if one["subject"] == f"release cogen-plugin-{id}==1.0"
+    ]
     assert actions == [("takedown.add", True), ("takedown.release-hold", None), ("takedown.add", None)]
 
 
@@ -194,8 +210,11 @@ def test_a_publisher_with_all_that_it_published(desk: Any, ids: Ids) -> None:
     nowhere(desk, id)
     for path in (f"/api/v1/publishers/{team}", f"/publishers/{team}", f"/{repo}/resolve/main/config.json", wheel):
         gone(desk.get(path))
-    for answer in (desk.upload(team, ids("three")), hub.commit(repo, file("a.json", "{}")),
-                   desk.ask("GET", "/api/v1/whoami", team)):  # fmt: skip
+    for answer in (
+        desk.upload(team, ids("three")),
+        hub.commit(repo, file("a.json", "{}")),
+        desk.ask("GET", "/api/v1/whoami", team),
+    ):
         gone(answer, 403)
     desk.command("restore", "publisher", team)
     assert all(listed(desk, id).values())

@@ -35,7 +35,7 @@ def test_scopes_are_chosen(root: str, capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
-        "error: a token has scopes, and none was chosen",
+        "error: no scope was given for the token",
         "hint: --scope one of packages, weights, evaluations, keys, packages:PROJECT; or --scope all",
     ]
     for scope in ("everything", "packages:", "weights:x", "", "keys:a", "ALL"):

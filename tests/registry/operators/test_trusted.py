@@ -56,8 +56,10 @@ def test_a_build_publishes_what_it_was_trusted_with(desk: Any, issuer: Issuer, p
     assert given.headers["Cache-Control"] == "no-store"
     assert before < said["expires"] <= time.time() + 15 * 60
     assert desk.ask("GET", "/api/v1/whoami", headers={"Authorization": f"Bearer {said['token']}"}).json() == {
-        "name": "team", "title": "Team", "scopes": [f"packages:cogen-plugin-{project}"],
-    }  # fmt: skip
+        "name": "team",
+        "title": "Team",
+        "scopes": [f"packages:cogen-plugin-{project}"],
+    }
     assert desk.upload("team", project, token=said["token"]).status_code == 200
     assert desk.upload("team", project + "-other-one", token=said["token"]).status_code == 403
     rows = json.loads(desk.command("log", "--json", "--publisher", "team"))
@@ -76,21 +78,32 @@ def test_unmodified_uv(desk: Any, issuer: Issuer, project: str, tmp_path: Path) 
     uv = Path(sys.executable).with_name("uv")
     with in_front_of(desk.served.url, tmp_path) as (url, roots):
         env |= {
-            "GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": f"{issuer.url}/request?x=1",
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "runner", "UV_NO_CONFIG": "1", "NO_PROXY": "127.0.0.1",
-            "SSL_CERT_FILE": str(roots), "REQUESTS_CA_BUNDLE": str(roots), "HOME": str(tmp_path),
-        }  # fmt: skip
+            "GITHUB_ACTIONS": "true",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{issuer.url}/request?x=1",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "runner",
+            "UV_NO_CONFIG": "1",
+            "NO_PROXY": "127.0.0.1",
+            "SSL_CERT_FILE": str(roots),
+            "REQUESTS_CA_BUNDLE": str(roots),
+            "HOME": str(tmp_path),
+        }
         command = [str(uv) if uv.exists() else "uv", "publish", "--trusted-publishing", "always", "--publish-url"]
         done = subprocess.run(
-            [*command, f"{url}/legacy/", str(wheel)], capture_output=True, text=True, env=env, timeout=120,
-            check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [*command, f"{url}/legacy/", str(wheel)],
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=120,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert wheel.name in desk.get(f"/simple/cogen-plugin-{project}/").text
 
 
-@pytest.mark.parametrize(("key", "kid", "alg"), [(issuers.RSA, "rsa", "RS256"), (issuers.RSA, "rsa", "PS256"),
-                                                 (issuers.EC, "ec", "ES256")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "kid", "alg"), [(issuers.RSA, "rsa", "RS256"), (issuers.RSA, "rsa", "PS256"), (issuers.EC, "ec", "ES256")]
+)
 def test_kinds_of_keys(desk: Any, issuer: Issuer, project: str, key: Any, kid: str, alg: str) -> None:
     assert mint(desk, issuer.token(key, kid, alg)).status_code == 200
 
@@ -185,9 +198,14 @@ def test_an_issuer_is_asked_once_and_never_one_that_nobody_named(desk: Any, issu
 
 @pytest.mark.parametrize(
     "changes",
-    [{"issuer": "https://evil.example"}, {"jwks_uri": "file:///etc/passwd"}, {"jwks_uri": "http://evil.example/keys"},
-     {"jwks_uri": None}, {"padding": "a" * 300_000}],
-)  # fmt: skip
+    [
+        {"issuer": "https://evil.example"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": "http://evil.example/keys"},
+        {"jwks_uri": None},
+        {"padding": "a" * 300_000},
+    ],
+)
 def test_an_issuer_that_lies(desk: Any, issuer: Issuer, project: str, changes: dict[str, Any]) -> None:
     issuer.changes = changes
     answer = mint(desk, issuer.token())
@@ -210,9 +228,18 @@ def test_an_issuer_whose_name_ends_in_a_slash(desk: Any, issuer: Issuer, ids: Id
 def test_who_is_trusted_is_listed_and_taken_back(desk: Any, issuer: Issuer, project: str) -> None:
     (one,) = json.loads(desk.command("trusted-publisher", "list", f"cogen-plugin-{project}", "--json"))
     assert (one["publisher"], one["issuer"]) == ("team", issuer.url)
-    assert "already" in desk.command("trusted-publisher", "add", one["project"], "--issuer", issuer.url, "--publisher",
-                                     "team", "--claims", ",".join(f"{k}={v}" for k, v in one["claims"].items()),
-                                     code=1)  # fmt: skip
+    assert "already" in desk.command(
+        "trusted-publisher",
+        "add",
+        one["project"],
+        "--issuer",
+        issuer.url,
+        "--publisher",
+        "team",
+        "--claims",
+        ",".join(f"{k}={v}" for k, v in one["claims"].items()),
+        code=1,
+    )
     desk.command("trusted-publisher", "remove", str(one["id"]))
     assert mint(desk, issuer.token()).status_code == 422
     assert "no trusted publisher" in desk.command("trusted-publisher", "remove", str(one["id"]), code=1)
@@ -235,7 +262,7 @@ def test_a_transfer_ends_the_trust(desk: Any, issuer: Issuer, project: str) -> N
         (("--issuer", "github", "--subject", "x"), "no project"),
         (("--issuer", "github", "--subject", "x", "--publisher", "nobody"), "no publisher"),
     ],
-)  # fmt: skip
+)
 def test_what_can_not_be_trusted(desk: Any, options: tuple[str, ...], says: str) -> None:
     assert says in desk.command("trusted-publisher", "add", "cogen-plugin-nothing", *options, code=1)
 

@@ -53,9 +53,16 @@ def waiting(service: Service) -> Principal:
 
 def evaluation() -> models.NewEvaluation:
     return models.NewEvaluation(
-        suite="heldout", metric="bits_per_byte", part="test", value=1.0, documents=30, harness="lm_eval 0.4.9",
-        low=None, high=None, evidence=models.Evidence(per_document=[(100.0, 100.0)] * 30),
-    )  # fmt: skip
+        suite="heldout",
+        metric="bits_per_byte",
+        split="test",
+        value=1.0,
+        documents=30,
+        harness="lm_eval 0.4.9",
+        low=None,
+        high=None,
+        evidence=models.Evidence(per_document=[(100.0, 100.0)] * 30),
+    )
 
 
 def row_of(service: Service, id: str) -> int:

@@ -40,15 +40,22 @@ def post(client: TestClient, service: Service) -> Callable[..., Any]:
     def posted(path: Path, publisher: str = "team", headers: dict[str, str] | None = None, **fields: str) -> Any:
         name, version = path.name.split("-")[:2]
         form = {
-            ":action": "file_upload", "protocol_version": "1", "metadata_version": "2.4", "name": name,
-            "version": version, "filetype": "bdist_wheel", "pyversion": "py3",
-        } | fields  # fmt: skip
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "metadata_version": "2.4",
+            "name": name,
+            "version": version,
+            "filetype": "bdist_wheel",
+            "pyversion": "py3",
+        } | fields
         filename = form.pop("filename", path.name)
         headers = token(service, publisher) if headers is None else headers
         return client.post(
-            "/legacy/", data=form, files={"content": (filename, path.read_bytes(), "application/octet-stream")},
+            "/legacy/",
+            data=form,
+            files={"content": (filename, path.read_bytes(), "application/octet-stream")},
             headers=headers,
-        )  # fmt: skip
+        )
 
     return posted
 
@@ -61,7 +68,7 @@ class Running:
     root: Path
 
     def command(self, *arguments: str) -> str:
-        """Output of `cogen-registry …` beside the running service."""
+        """Output of `cogen-registry …` while the service runs, in a process of its own."""
         return _run([sys.executable, "-m", "cogen_registry.cli", *arguments, "--root", str(self.root)])
 
     def publisher(self, name: str) -> str:

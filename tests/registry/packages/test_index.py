@@ -19,7 +19,7 @@ from cogen_registry.service import Service
 Post = Callable[..., Any]
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
-QUARANTINED = {"base": {"source": "pypi://far-away==1/x", "file_digest": "sha256:" + "0" * 64}}
+QUARANTINED: dict[str, Any] = {"base": {"source": "pypi://far-away==1/x", "file_digest": "sha256:" + "0" * 64}}
 PAGE = "/simple/cogen-plugin-power/"
 
 
@@ -115,14 +115,20 @@ def test_what_is_not_there_is_not_found(client: TestClient, post: Post, tmp_path
     post(build(tmp_path, "hidden", **QUARANTINED))
     digest = hashlib.sha256((tmp_path / "cogen_plugin_power-1.0-py3-none-any.whl").read_bytes()).hexdigest()
     for path in (
-        "/simple/torch/", "/simple/cogen-plugin-hidden/", "/simple/..%2f..%2fetc/", f"/files/{digest}/other.whl",
-        f"/files/{'0' * 64}/cogen_plugin_power-1.0-py3-none-any.whl", f"/files/{digest}/..%2fpasswd", "/files/x/y",
+        "/simple/torch/",
+        "/simple/cogen-plugin-hidden/",
+        "/simple/..%2f..%2fetc/",
+        f"/files/{digest}/other.whl",
+        f"/files/{'0' * 64}/cogen_plugin_power-1.0-py3-none-any.whl",
+        f"/files/{digest}/..%2fpasswd",
+        "/files/x/y",
         f"/files/{digest}/.metadata",
-    ):  # fmt: skip
+    ):
         assert client.get(path).status_code == 404, path
     assert client.get("/simple/torch/").json() == {
-        "error": "there is no project torch", "hint": "/simple/ lists all; check the spelling",
-    }  # fmt: skip
+        "error": "there is no project torch",
+        "hint": "/simple/ lists all; check the spelling",
+    }
 
 
 def test_pages_are_sent_once(client: TestClient, post: Post, tmp_path: Path) -> None:
@@ -159,9 +165,13 @@ def test_files_come_in_whole_and_in_part(client: TestClient, post: Post, tmp_pat
     head = client.head(url)
     assert (head.status_code, head.headers["content-length"], head.content) == (200, str(size), b"")
     for asked, start, stop in (
-        ("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), ("bytes=10-", 10, size), ("bytes=-7", size - 7, size),
-        (f"bytes=5-{size + 50}", 5, size), (f"bytes=-{size + 5}", 0, size),
-    ):  # fmt: skip
+        ("bytes=0-0", 0, 1),
+        ("bytes=10-19", 10, 20),
+        ("bytes=10-", 10, size),
+        ("bytes=-7", size - 7, size),
+        (f"bytes=5-{size + 50}", 5, size),
+        (f"bytes=-{size + 5}", 0, size),
+    ):
         part = client.get(url, headers={"Range": asked})
         assert (part.status_code, part.content) == (206, data[start:stop])
         assert part.headers["content-range"] == f"bytes {start}-{stop - 1}/{size}"
@@ -212,9 +222,11 @@ def test_a_quarantined_release_is_there_for_its_owner(
 ) -> None:
     answer = post(build(tmp_path, **QUARANTINED)).json()
     assert answer == {
-        "project": "cogen-plugin-power", "version": "1.0", "state": "quarantined",
+        "project": "cogen-plugin-power",
+        "version": "1.0",
+        "state": "quarantined",
         "reason": "pypi://far-away==1/x is not in this registry",
-    }  # fmt: skip
+    }
     url = "/api/v1/releases/cogen-plugin-power/1.0"
     seen = client.get(url, headers=token(service)).json()
     assert (seen["state"], seen["reason"], seen["signature"]) == (answer["state"], answer["reason"], None)

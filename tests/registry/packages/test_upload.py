@@ -54,10 +54,10 @@ def basic(headers: dict[str, str]) -> dict[str, str]:
 def test_an_upload_needs_a_token(service: Service, post: Post, tmp_path: Path) -> None:
     path, before = build(tmp_path), everything(service)
     answer = post(path, headers={})
-    refused(answer, 401, "this needs a token")
+    refused(answer, 401, "authentication required")
     assert answer.headers["www-authenticate"].startswith("Basic")
-    refused(post(path, headers={"Authorization": "Basic !!"}), 401, "this token is not known")
-    refused(post(path, headers={"Authorization": "Bearer cogen_guess"}), 401, "this token is not known")
+    refused(post(path, headers={"Authorization": "Basic !!"}), 401, "unknown or expired token")
+    refused(post(path, headers={"Authorization": "Bearer cogen_guess"}), 401, "unknown or expired token")
     refused(post(path, headers=token(service, "team", ["weights"])), 403, "has no scope 'packages'")
     refused(post(path, headers=token(service, "team", ["packages:cogen-plugin-wind"])), 403, "has no scope 'packages'")
     assert everything(service) == before
@@ -69,16 +69,19 @@ def test_both_spellings_of_the_address_work(client: TestClient, service: Service
     assert post(path).status_code == 200
     form = {":action": "file_upload", "name": "cogen-plugin-power", "version": "1.0", "filetype": "bdist_wheel"}
     again = client.post(
-        "/legacy", data=form, files={"content": (path.name, path.read_bytes())}, headers=token(service),
+        "/legacy",
+        data=form,
+        files={"content": (path.name, path.read_bytes())},
+        headers=token(service),
         follow_redirects=False,
-    )  # fmt: skip
+    )
     assert (again.status_code, again.json()["state"]) == (200, "released")
 
 
 def test_length_and_token_are_looked_at_before_the_form(client: TestClient, service: Service) -> None:
     """A body without a length, or with too much of it, is not read: these are no forms at all."""
     headers = token(service) | {"Content-Type": "multipart/form-data; boundary=x"}
-    refused(client.post("/legacy/", content=iter([b"x" * 10]), headers=headers), 411, "does not say how long")
+    refused(client.post("/legacy/", content=iter([b"x" * 10]), headers=headers), 411, "has no Content-Length")
     with service.sessions.write() as session:
         team = session.scalar(select(Publisher).where(Publisher.name == "team"))
         assert team is not None
@@ -119,11 +122,11 @@ FORM = "multipart/form-data; boundary=B"
         (FORM, GOOD + part("content", b"x", "a.whl") * 2 + b"--B--\r\n", 400, "two files"),
         (FORM, part("a", b"") * 2001 + b"--B--\r\n", 400, "more than 2,000 fields"),
         (FORM, part("a", b"x" * 3_000_000) + b"--B--\r\n", 413, "the form's fields have"),
-        (FORM, part("content", b"x", "a.whl") + b"--B--\r\n", 400, "no upload that is known"),
+        (FORM, part("content", b"x", "a.whl") + b"--B--\r\n", 400, "this is not an upload"),
         (FORM, GOOD + part("content", b"x") + b"--B--\r\n", 400, "'' is not a wheel"),
         (FORM, GOOD + part("content", b"x", "../../../x.whl") + b"--B--\r\n", 400, "not a wheel's"),
     ],
-)  # fmt: skip
+)
 def test_forms_that_are_none_are_refused(
     client: TestClient, service: Service, kind: str, body: bytes, status: int, message: str
 ) -> None:
@@ -248,7 +251,7 @@ def test_the_signature_of_a_release(client: TestClient, service: Service, post: 
         spec = ExpertSpec.model_validate(session.scalar(select(Expert.spec)))
     statement = make_statement(path, "team", [spec])
     body = {"statement": statement, "bundle": sign_statement(statement, tmp_path / "key.pem")}
-    refused(client.put(f"{url}/signature", json=body), 401, "this needs a token")
+    refused(client.put(f"{url}/signature", json=body), 401, "authentication required")
     refused(client.put(f"{url}/signature", json=body, headers=token(service, "other")), 403, "another publisher")
     old = {"statement": statement | {"version": "0.9"}, "bundle": body["bundle"]}
     refused(client.put(f"{url}/signature", json=old, headers=headers), 400, "differ in version")

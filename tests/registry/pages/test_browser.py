@@ -11,10 +11,21 @@ from support.hub import Registry, running
 from support.stock import fill
 
 PATHS = (
-    "/", "/experts", "/experts?q=grid", "/experts?q=nothing-is-called-so", "/experts/clinical", "/experts/power/0.9",
-    "/experts/old", "/experts/apart", "/experts/hostile", "/compare", "/compare?id=clinical&id=hostile&id=nobody",
-    "/publishers/hospital", "/composites", "/composites/gridworks/both",
-)  # fmt: skip
+    "/",
+    "/experts",
+    "/experts?q=grid",
+    "/experts?q=nothing-is-called-so",
+    "/experts/clinical",
+    "/experts/power/0.9",
+    "/experts/old",
+    "/experts/apart",
+    "/experts/hostile",
+    "/compare",
+    "/compare?id=clinical&id=hostile&id=nobody",
+    "/publishers/hospital",
+    "/composites",
+    "/composites/gridworks/both",
+)
 
 
 @pytest.fixture(scope="module")

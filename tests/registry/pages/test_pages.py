@@ -18,11 +18,24 @@ from cogen_registry.settings import Settings
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PATHS = (
-    "/", "/experts", "/experts?q=grid", "/experts?q=nothing-is-called-so", "/experts?domain=testing&size=%3E8B",
-    "/experts/clinical", "/experts/power/0.9", "/experts/old", "/experts/apart", "/experts/hostile", "/compare",
-    "/compare?id=clinical&id=hostile&id=nobody", "/publishers/hospital", "/publishers/mallory", "/composites",
-    "/composites/gridworks/both", "/composites/gridworks/both/1",
-)  # fmt: skip
+    "/",
+    "/experts",
+    "/experts?q=grid",
+    "/experts?q=nothing-is-called-so",
+    "/experts?domain=testing&size=%3E8B",
+    "/experts/clinical",
+    "/experts/power/0.9",
+    "/experts/old",
+    "/experts/apart",
+    "/experts/hostile",
+    "/compare",
+    "/compare?id=clinical&id=hostile&id=nobody",
+    "/publishers/hospital",
+    "/publishers/mallory",
+    "/composites",
+    "/composites/gridworks/both",
+    "/composites/gridworks/both/1",
+)
 
 
 def page_of(client: TestClient, path: str) -> Page:
@@ -219,11 +232,26 @@ def test_the_list_is_filtered_counted_and_paged(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/experts?page=99", "/experts?page=0", "/experts?page=x", "/experts?size=huge", "/experts?sort=luck",
-     "/experts?q=" + "x" * 1001, "/experts?q=%00", "/experts/nobody", "/experts/clinical/9", "/experts/clinical/x",
-     "/publishers/nobody", "/composites/gridworks/none", "/composites/gridworks/both/x", "/composites?page=7",
-     "/static/pages.css", "/nowhere", "/nowhere/at/all"],
-)  # fmt: skip
+    [
+        "/experts?page=99",
+        "/experts?page=0",
+        "/experts?page=x",
+        "/experts?size=huge",
+        "/experts?sort=luck",
+        "/experts?q=" + "x" * 1001,
+        "/experts?q=%00",
+        "/experts/nobody",
+        "/experts/clinical/9",
+        "/experts/clinical/x",
+        "/publishers/nobody",
+        "/composites/gridworks/none",
+        "/composites/gridworks/both/x",
+        "/composites?page=7",
+        "/static/pages.css",
+        "/nowhere",
+        "/nowhere/at/all",
+    ],
+)
 def test_what_is_not_there_is_a_page_for_people_and_json_for_others(client: TestClient, path: str) -> None:
     shown = client.get(path, headers=BROWSER)
     assert shown.status_code in (400, 404)

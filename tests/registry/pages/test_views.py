@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cogen_registry import kept
+from cogen_registry import tag_cache
 from cogen_registry.experts import models
-from cogen_registry.pages import browse, evidence, lineage, words
+from cogen_registry.pages import browse, evidence, formats, lineage
 from cogen_registry.pages.cache import Cache, Page
 from cogen_registry.pages.links import Mirrored, Served
 
@@ -22,10 +22,23 @@ NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 def measured(value: float, low: float | None, high: float | None, **changes: Any) -> models.Measured:
     fields: dict[str, Any] = {
-        "id": 1, "expert": "e", "version": "1", "suite": "s", "metric": "bits_per_byte", "part": "test", "value": value,
-        "low": low, "high": high, "documents": 3, "promised": 3, "harness": "h", "by": "team", "own": False,
-        "created": NOW, "evidence": "0" * 64,
-    }  # fmt: skip
+        "id": 1,
+        "expert": "e",
+        "version": "1",
+        "suite": "s",
+        "metric": "bits_per_byte",
+        "split": "test",
+        "value": value,
+        "low": low,
+        "high": high,
+        "documents": 3,
+        "promised": 3,
+        "harness": "h",
+        "by": "team",
+        "own": False,
+        "created": NOW,
+        "evidence": "0" * 64,
+    }
     return models.Measured(**fields | changes)
 
 
@@ -49,13 +62,13 @@ def test_a_verdict_is_about_the_interval(
 
 
 def test_another_part_is_not_compared() -> None:
-    assert evidence.compare(measured(2.0, 1.9, 2.1, part="dev"), CLAIM) == ("", "another part than the claim", "none")
+    assert evidence.compare(measured(2.0, 1.9, 2.1, split="dev"), CLAIM) == ("", "another split than the claim", "none")
     assert evidence.compare(measured(2.0, 1.9, 2.1), None)[1] == "no claim to compare with"
 
 
 def test_marks_lie_on_one_axis_in_the_order_of_their_values() -> None:
     spec = {"suites": [{"id": "s", "title": "S", "metric": "bits_per_byte"}]}
-    lines = [measured(1.1, 1.05, 1.2), measured(0.9, 0.8, 1.0), measured(3.0, 2.9, 3.1, part="dev")]
+    lines = [measured(1.1, 1.05, 1.2), measured(0.9, 0.8, 1.0), measured(3.0, 2.9, 3.1, split="dev")]
     (block,) = evidence.blocks(spec, models.Evaluations(claims=[CLAIM], measured=lines))
     marks = [line.mark for line in block.lines]
     assert [mark.claim is None for mark in marks if mark] == [False, False, True]
@@ -73,19 +86,39 @@ def test_marks_lie_on_one_axis_in_the_order_of_their_values() -> None:
 
 def detail(composites: int = 0, relation: str = "ffn") -> models.Detail:
     card = {
-        "id": "power", "version": "1.0", "project": "p", "title": "A very long title that no box can hold at all",
-        "summary": "s", "publisher": "t", "domains": [], "languages": [], "licence": "MIT",
-        "base": {"name": "Base", "digest": "sha256:0"}, "architecture": "a", "parameters": 10, "relation": relation,
-        "size": 1, "released": NOW, "signed": False, "key": None, "yanked": False,
-    }  # fmt: skip
+        "id": "power",
+        "version": "1.0",
+        "project": "p",
+        "title": "A very long title that no box can hold at all",
+        "summary": "s",
+        "publisher": "t",
+        "domains": [],
+        "languages": [],
+        "license": "MIT",
+        "base": {"name": "Base", "digest": "sha256:0"},
+        "architecture": "a",
+        "parameters": 10,
+        "relation": relation,
+        "size": 1,
+        "released": NOW,
+        "signed": False,
+        "key": None,
+        "yanked": False,
+    }
     uses = [
         models.Use(publisher="t", name=f"c{i}", version=1, title=f"C{i}", exact=i % 2 == 0) for i in range(composites)
     ]
     file = models.File(filename="f", url="u", sha256="0", size=1, requires_python=None)
     return models.Detail(
-        **card, spec={}, spec_digest="d", versions=[], file=file, signature=None, composites=uses,
+        **card,
+        spec={},
+        spec_digest="d",
+        versions=[],
+        file=file,
+        signature=None,
+        composites=uses,
         evaluations=models.Evaluations(claims=[], measured=[]),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(("siblings", "others", "uses"), [(0, 0, 0), (2, 2, 1), (5, 700, 9)])
@@ -129,17 +162,27 @@ def test_pages_that_are_linked(page: int, pages: int, shown: list[int | None]) -
     [(0, "0"), (999, "999"), (1000, "1k"), (135_000_000, "135M"), (999_600_000, "1B"), (1_700_000_000, "1.7B")],
 )
 def test_sizes_of_models_in_words(number: int, said: str) -> None:
-    assert words.count(number) == said
+    assert formats.count(number) == said
 
 
 @pytest.mark.parametrize(
     ("uri", "may"),
-    [("https://x.example/a?b=c", True), ("http://x.example", True), ("javascript:alert(1)", False), ("hf://a/b", False),
-     ("JavaScript:alert(1)", False), (" https://x", False), ("https://x/\" onclick=a", False), ("//x", False),
-     ("data:text/html,x", False), ("https://x/\x00\t", False), ("ftp://x", False)],
-)  # fmt: skip
+    [
+        ("https://x.example/a?b=c", True),
+        ("http://x.example", True),
+        ("javascript:alert(1)", False),
+        ("hf://a/b", False),
+        ("JavaScript:alert(1)", False),
+        (" https://x", False),
+        ('https://x/" onclick=a', False),
+        ("//x", False),
+        ("data:text/html,x", False),
+        ("https://x/\x00\t", False),
+        ("ftp://x", False),
+    ],
+)
 def test_which_addresses_become_links(uri: str, may: bool) -> None:
-    assert words.hyperlink(uri) is may
+    assert formats.hyperlink(uri) is may
 
 
 def test_links_of_a_service_and_of_a_mirror() -> None:
@@ -207,7 +250,7 @@ class TestCache:
 
     def test_more_changes_than_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Then a page that was begun before is not kept, whatever it depends on."""
-        monkeypatch.setattr(kept, "_REMEMBERED", 3)
+        monkeypatch.setattr(tag_cache, "_REMEMBERED", 3)
         cache = Cache()
         stamp = cache.stamp()
         cache.drop(("x", "b", "c", "d"))

@@ -18,9 +18,13 @@ from support.users import User, Users
 #: Nothing of the settings of whoever runs the tests.
 _OURS = ("COGEN_", "HF_", "HUGGING", "PIP_", "UV_", "TWINE_", "PYTHONPATH")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | {
-    "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "NO_COLOR": "1", "OMP_NUM_THREADS": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-}  # fmt: skip
+    "PIP_CONFIG_FILE": os.devnull,
+    "UV_NO_CONFIG": "1",
+    "NO_COLOR": "1",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +58,20 @@ class Machine:
         env = CLEAN | {"HOME": str(self.home), "COGEN_CACHE": str(self.home / "cache")} | environment
         env |= {"COGEN_CONFIG": str(self.home / "config"), "HF_HOME": str(self.home / "hf")}
         done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, env=env, cwd=self.home, timeout=300,
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=self.home,
+            timeout=300,
             check=False,
-        )  # fmt: skip
+        )
         assert (done.returncode == 0) is check, done.stdout + done.stderr
         return done.stdout if check else done.stdout + done.stderr
 
     def cogen(self, *arguments: str, **environment: str) -> Any:
         """What `cogen … --json` says."""
-        return json.loads(self.run(self.python, "-m", "cogen", *arguments, "--json", **environment))
+        return json.loads(self.run(self.python, "-m", "cogen", *arguments, "--json", check=True, **environment))
 
 
 #: Makes a machine by name.

@@ -49,8 +49,13 @@ def told(answer: requests.Response, status: int) -> None:
 
 
 def post(served: Served, hub: Hub, path: Path, id: str) -> requests.Response:
-    fields = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
-              "name": f"cogen-plugin-{id}", "version": "1.0"}  # fmt: skip
+    fields = {
+        ":action": "file_upload",
+        "protocol_version": "1",
+        "filetype": "bdist_wheel",
+        "name": f"cogen-plugin-{id}",
+        "version": "1.0",
+    }
     content = {"content": (path.name, path.read_bytes())}
     return requests.post(f"{served.url}/legacy/", data=fields, files=content, headers=hub.headers, timeout=120)
 
@@ -88,7 +93,7 @@ def test_a_full_disk(small: Path, tmp_path: Path) -> None:
 
 def test_a_locked_database(tmp_path: Path) -> None:
     """Who holds the lock of SQLite for longer than anybody waits."""
-    with serving(tmp_path / "root") as served:
+    with serving(tmp_path / "root", more="lock_seconds = 1.0") as served:
         hub = served.hub("team")
         other = sqlite3.connect(served.root / "registry.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -105,7 +110,7 @@ def test_a_locked_database(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("psycopg") is None, reason="psycopg is not installed")
 def test_postgresql_is_gone(tmp_path: Path) -> None:
     with ExitStack() as database:
-        url = database.enter_context(postgres.cluster())
+        url = database.enter_context(postgres.server()).url  # one of its own: it is stopped
         with serving(tmp_path / "root", database=url) as served:
             hub = served.hub("team")
             repo = hub.create("model")
@@ -132,8 +137,12 @@ def test_an_object_store_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = f"http://127.0.0.1:{port}"
-    for name, value in (("ENDPOINT_URL", place), ("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"),
-                        ("DEFAULT_REGION", "us-east-1")):  # fmt: skip
+    for name, value in (
+        ("ENDPOINT_URL", place),
+        ("ACCESS_KEY_ID", "a"),
+        ("SECRET_ACCESS_KEY", "b"),
+        ("DEFAULT_REGION", "us-east-1"),
+    ):
         monkeypatch.setenv(f"AWS_{name}", value)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     store = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -172,9 +181,14 @@ class Postgres(Exception):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (OSError(errno.ENOSPC, "x"), 507), (OSError(errno.EDQUOT, "x"), 507), (OSError(errno.EIO, "x"), 503),
-        (OSError(errno.EMFILE, "x"), 503), (OSError(errno.ENOENT, "x"), None), (ValueError("x"), None),
-        (OverflowError("x"), 400), (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "x"), 400),
+        (OSError(errno.ENOSPC, "x"), 507),
+        (OSError(errno.EDQUOT, "x"), 507),
+        (OSError(errno.EIO, "x"), 503),
+        (OSError(errno.EMFILE, "x"), 503),
+        (OSError(errno.ENOENT, "x"), None),
+        (ValueError("x"), None),
+        (OverflowError("x"), 400),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "x"), 400),
         (exc.OperationalError("s", {}, sqlite3.OperationalError("database or disk is full")), 507),
         (exc.OperationalError("s", {}, sqlite3.OperationalError("database is locked")), 503),
         (exc.OperationalError("s", {}, sqlite3.OperationalError("disk I/O error")), 503),
@@ -187,7 +201,7 @@ class Postgres(Exception):
         (exc.TimeoutError("pool"), 503),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_becomes_what(error: Exception, status: int | None) -> None:
     found = failure(error)
     assert (found.status if found else None) == status

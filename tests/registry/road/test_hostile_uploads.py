@@ -28,14 +28,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def post(served: Served, publisher: str, path: Path, id: str, version: str = "1.0") -> requests.Response:
-    fields = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
-              "name": f"cogen-plugin-{id}", "version": version}  # fmt: skip
+    fields = {
+        ":action": "file_upload",
+        "protocol_version": "1",
+        "filetype": "bdist_wheel",
+        "name": f"cogen-plugin-{id}",
+        "version": version,
+    }
     with requests.Session() as session:
         session.trust_env = False
         return session.post(
-            f"{served.url}/legacy/", data=fields, files={"content": (path.name, path.read_bytes())},
-            headers={"Authorization": f"Bearer {served.token(publisher)}"}, timeout=300,
-        )  # fmt: skip
+            f"{served.url}/legacy/",
+            data=fields,
+            files={"content": (path.name, path.read_bytes())},
+            headers={"Authorization": f"Bearer {served.token(publisher)}"},
+            timeout=300,
+        )
 
 
 def hostile(folder: Path, id: str) -> Path:
@@ -114,12 +122,10 @@ def test_small_files_of_a_commit(served: Served, kind: str) -> None:
 
 
 YAML_BOMBS = {
-    "aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(20)
-    ),
-    "merges": "a0: &a0 {x: 1}\n" + "".join(
-        f"a{n}: &a{n}\n  <<: [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
-    ),
+    "aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(20)),
+    "merges": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{n}: &a{n}\n  <<: [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)),
     "nested": "[" * 30_000,
     "tag": "a: !!python/object/apply:os.system [id]\n",
     "own tag": "a: !x 1\n",
@@ -131,7 +137,7 @@ YAML_BOMBS = {
     "set": "a: !!set {1, 2}\nb: !!omap 3\n",
     "spaces": " " * 60_000 + "a: 1",
     "NUL": "a: \0",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", YAML_BOMBS)

@@ -114,7 +114,7 @@ class TestForging:
         pem = trust.new_key(other)
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            said = json.loads(body) if path.startswith("/api/v1/") else None
+            said: Any = json.loads(body) if path.startswith("/api/v1/") else None
             if path.startswith("/api/v1/experts/grid"):
                 if what == "statement":
                     said["signature"]["statement"]["sha256"] = "0" * 64
@@ -137,7 +137,7 @@ class TestForging:
         statement, bundle = town.signature(town.wheels["grid", "1.1"], "team", other)
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            said = json.loads(body) if path.startswith("/api/v1/") else None
+            said: Any = json.loads(body) if path.startswith("/api/v1/") else None
             if path == "/api/v1/experts/grid":
                 said["signature"] |= {"statement": statement, "bundle": bundle, "key": trust.fingerprint(pem)}
             elif path == "/api/v1/publishers/team":
@@ -176,10 +176,16 @@ class TestHostileRegistry:
         """Whatever they say, the bytes lie where our client put them, or nowhere."""
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            evil = {"ETag": f'"{self.UP}"', "X-Repo-Commit": self.UP, "X-Linked-Etag": f'"{self.UP}"',
-                    "X-Linked-Size": "1", "Content-Disposition": f'attachment; filename="{self.UP}"'}  # fmt: skip
-            return {name: value for name, value in headers.items() if name.lower() not in
-                    [one.lower() for one in evil]} | evil, body  # fmt: skip
+            evil = {
+                "ETag": f'"{self.UP}"',
+                "X-Repo-Commit": self.UP,
+                "X-Linked-Etag": f'"{self.UP}"',
+                "X-Linked-Size": "1",
+                "Content-Disposition": f'attachment; filename="{self.UP}"',
+            }
+            return {
+                name: value for name, value in headers.items() if name.lower() not in [one.lower() for one in evil]
+            } | evil, body
 
         with lying(town.served, change) as liar:
             user = town.user(liar.url)

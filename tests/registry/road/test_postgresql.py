@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import requests
 from sqlalchemy import select
 from support import postgres, wheels, xet
-from support.hub import file, lfs, sha256, tensors
+from support.hub import Hub, file, lfs, sha256, tensors
 from support.served import Served, serving
 
 from cogen_registry.database.sessions import Sessions, connect
@@ -47,8 +48,14 @@ def test_up_and_down(on_postgres: Served, tmp_path: Path, machines: Any) -> None
     (folder / "model.safetensors").write_bytes(data)
     (folder / "config.json").write_text("{}")
     home = machines("home")
-    home.run(Path(sys.executable).with_name("hf"), "upload", "team/model", folder,
-             HF_ENDPOINT=on_postgres.url, HF_TOKEN=on_postgres.token("team"))  # fmt: skip
+    home.run(
+        Path(sys.executable).with_name("hf"),
+        "upload",
+        "team/model",
+        folder,
+        HF_ENDPOINT=on_postgres.url,
+        HF_TOKEN=on_postgres.token("team"),
+    )
     engine = connect(str(on_postgres.database))
     with Sessions(engine).read() as session:
         assert session.scalars(select(Places).where(Places.name != "epoch")).all()  # so it was Xet that brought them
@@ -59,18 +66,38 @@ def test_up_and_down(on_postgres: Served, tmp_path: Path, machines: Any) -> None
     assert hub.fetch("team/model", "model.safetensors").content == data
     assert hub.fetch("team/model", "other.safetensors", head).content == other
     assert hub.fetch("team/model", "other.safetensors", Range="bytes=5-9").content == other[5:10]
-    got = home.run(Path(sys.executable).with_name("hf"), "download", "team/model", "--local-dir", "got",
-                   HF_ENDPOINT=on_postgres.url)  # fmt: skip
+    got = home.run(
+        Path(sys.executable).with_name("hf"),
+        "download",
+        "team/model",
+        "--local-dir",
+        "got",
+        HF_ENDPOINT=on_postgres.url,
+    )
     assert got
     assert (home.home / "got" / "notes.txt").read_text() == "Größe"
     assert (home.home / "got" / "model.safetensors").read_bytes() == data
 
     wheel = wheels.build(tmp_path, "power")
     subprocess.run(
-        [sys.executable, "-m", "twine", "upload", "--non-interactive", "--repository-url",
-         f"{on_postgres.url}/legacy/", "-u", "__token__", "-p", on_postgres.token("team"), str(wheel)],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "twine",
+            "upload",
+            "--non-interactive",
+            "--repository-url",
+            f"{on_postgres.url}/legacy/",
+            "-u",
+            "__token__",
+            "-p",
+            on_postgres.token("team"),
+            str(wheel),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     path = f"/files/{sha256(wheel.read_bytes())}/{wheel.name}"
     assert on_postgres.get(path).content == wheel.read_bytes()
     assert on_postgres.get("/api/v1/experts?q=power").json()["items"][0]["id"] == "power"
@@ -86,7 +113,7 @@ def test_refusals_leave_nothing(on_postgres: Served) -> None:
     before = on_postgres.files()
     for answer, status, words in (
         (rival.commit(theirs, lfs("model.safetensors", data)), 400, "were not uploaded to this repository"),
-        (rival.commit(repo, file("a.json", "{}")), 403, "honest is not yours to write"),
+        (rival.commit(repo, file("a.json", "{}")), 403, "honest belongs to another publisher"),
         (rival.commit(theirs, file("a.txt", "a" * 11_000)), 413, "beyond the limit of 10,000"),
         (hub.commit(repo, file("a.json", b"\x80\x04K\x01.")), 400, "a pickle in disguise"),
         (hub.commit(repo, file("a\0b.json", "{}")), 400, "path"),
@@ -132,18 +159,30 @@ def test_writers_at_once(on_postgres: Served) -> None:
     assert on_postgres.command("check").endswith("all whole\n")
 
 
+def _create(hub: Hub, name: str, number: int) -> requests.Response:
+    return hub.send("POST", "/api/repos/create", json={"name": name})
+
+
+def _tag(hub: Hub, repo: str, number: int) -> requests.Response:
+    return hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "v1"})
+
+
+def _put(hub: Hub, url: str, data: bytes, number: int) -> requests.Response:
+    return hub.put(url, data)
+
+
 def test_the_same_at_the_same_moment(on_postgres: Served, tmp_path: Path) -> None:
     """One of them makes it, the others hear that it is there; nobody hears of an error in the service."""
     hub, key = on_postgres.hub("twice"), tensors(5, 100)
     for round in range(5):
-        created = at_once(lambda number, round=round: hub.send("POST", "/api/repos/create", json={"name": f"m{round}"}))
+        created = at_once(partial(_create, hub, f"m{round}"))
         assert sorted(created) == [200] + [409] * 7
         repo = f"twice/m{round}"
         hub.committed(repo, file("a.json", "{}"))
-        tagged = at_once(lambda number, repo=repo: hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "v1"}))
+        tagged = at_once(partial(_tag, hub, repo))
         assert sorted(tagged) == [200] + [409] * 7
         url = hub.place(repo, key)
-        assert at_once(lambda number, url=url: hub.put(url, key)) == [200] * 8
+        assert at_once(partial(_put, hub, url, key)) == [200] * 8
     claimed = wheels.build(tmp_path, "claimed")
     for number in range(8):
         on_postgres.token(f"claims-{number}")

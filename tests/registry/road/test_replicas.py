@@ -79,10 +79,20 @@ class Site:
         return found
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    """PostgreSQL, which these tests restart, and an object store."""
+    with postgres.server() as opened, moto_server.bucket("first"):
+        yield opened
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(server: postgres.Server, tmp_path: Path) -> Iterator[Site]:
     name = "b" + secrets.token_hex(8)
-    with postgres.server() as database, moto_server.bucket(name), ExitStack() as stack:
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=name)
+    client.close()
+    with server.fresh() as database, ExitStack() as stack:
         yield Site(tmp_path, database, name, stack)
 
 
@@ -195,10 +205,13 @@ def test_a_process_that_was_taken_for_dead_writes_nothing(site: Site, tmp_path: 
     def opened(name: str) -> Service:
         return Service.open(
             Settings(
-                root=tmp_path / name, database=site.database.url, blobs=f"s3://{site.bucket}/x", embedder="none",
+                root=tmp_path / name,
+                database=site.database.url,
+                blobs=f"s3://{site.bucket}/x",
+                embedder="none",
                 alive_seconds=600,
             )
-        )  # fmt: skip
+        )
 
     slow, other = opened("slow"), opened("other")
     try:
@@ -222,7 +235,7 @@ def test_a_process_that_was_taken_for_dead_writes_nothing(site: Site, tmp_path: 
         slow.alive._register()
         with pytest.raises(Refused):  # what was held under the old name is not settled yet
             _write(slow)
-        slow.blobs.settled(name)
+        slow.blobs.release(name)
         _write(slow)
         other.news.catch_up()
         assert other.serial == slow.serial > 0

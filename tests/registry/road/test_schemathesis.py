@@ -29,8 +29,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         hub.upload(repo, data)
         hub.committed(repo, file("config.json", "{}"), lfs("model.safetensors", data))
         path = wheels.build(folder, "power")
-        fields = {":action": "file_upload", "protocol_version": "1", "filetype": "bdist_wheel",
-                  "name": "cogen-plugin-power", "version": "1.0"}  # fmt: skip
+        fields = {
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "filetype": "bdist_wheel",
+            "name": "cogen-plugin-power",
+            "version": "1.0",
+        }
         content = {"content": (path.name, path.read_bytes())}
         answer = requests.post(f"{opened.url}/legacy/", data=fields, files=content, headers=hub.headers, timeout=60)
         assert answer.status_code == 200, answer.text
@@ -41,11 +46,33 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def ask(served: Served, where: str, seed: int, length: str, token: bool, phases: str) -> str:
     """One run; its output where something was found."""
     command = [
-        sys.executable, "-m", "schemathesis.cli", "run", where, "--url", served.url, "--seed", str(seed),
-        "--checks", "not_a_server_error,status_code_conformance", length, "--no-color",
-        "--phases", phases, "--workers", "1", "--continue-on-failure", "--generation-database", "none",
-        "--mode", "all", "--request-timeout", "60", "--max-response-time", "30",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        where,
+        "--url",
+        served.url,
+        "--seed",
+        str(seed),
+        "--checks",
+        "not_a_server_error,status_code_conformance",
+        length,
+        "--no-color",
+        "--phases",
+        phases,
+        "--workers",
+        "1",
+        "--continue-on-failure",
+        "--generation-database",
+        "none",
+        "--mode",
+        "all",
+        "--request-timeout",
+        "60",
+        "--max-response-time",
+        "30",
+    ]
     if token:
         command += ["--header", f"Authorization: Bearer {served.token('team')}"]
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

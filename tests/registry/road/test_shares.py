@@ -51,9 +51,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def ask(served: Served, path: str, source: str = "127.0.0.1", **headers: str) -> http.client.HTTPResponse:
     parts = urlsplit(served.url)
-    connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port, timeout=20, source_address=(source, 0)
-    )  # fmt: skip
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20, source_address=(source, 0))
     connection.request("GET", path, headers={"Connection": "close"} | headers)
     answer = connection.getresponse()
     answer.body = answer.read()  # type: ignore[attr-defined]

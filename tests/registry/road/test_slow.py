@@ -83,9 +83,10 @@ def test_headers_and_bodies_that_never_end(served: Served) -> None:
         "xorb": request("POST", xorb, **xet, **long),
         "shard": request("POST", f"{grant['casUrl']}/v1/shards", **xet, **long),
         "commit": request("POST", f"{served.url}/api/models/{repo}/commit/main", Authorization=token, **long),
-        "json": request("POST", f"{served.url}/api/v1/keys", Authorization=token, Content_Type="application/json",
-                        **long),
-    }  # fmt: skip
+        "json": request(
+            "POST", f"{served.url}/api/v1/keys", Authorization=token, Content_Type="application/json", **long
+        ),
+    }
     before = served.files()
     fast = {"wheel of anybody": 500}  # as quick as it has to be, but without a token
     threads = {

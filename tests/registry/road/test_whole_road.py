@@ -36,17 +36,35 @@ def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
     assert list((served.root / "xet").glob("*/known/*"))  # so it was Xet that brought them
 
     # -- wheels by unmodified twine and uv, unsigned
-    pinned = {"source": "hf://bare/tide", "revision": revision_of(served, "bare/tide")}
+    pinned: dict[str, Any] = {"source": "hf://bare/tide", "revision": revision_of(served, "bare/tide")}
     wheels = {}
     for version in ("1.0", "1.1"):
         tree = adapter_tree(bare.home / version, "tide", version, base=base, title="Tides and harbours", **pinned)
         wheels[version] = built(tree, bare.home / "dist")
     bare.run(
-        sys.executable, "-m", "twine", "upload", "--non-interactive", "--repository-url", f"{served.url}/legacy/",
-        "-u", "__token__", "-p", served.token("bare"), wheels["1.0"],
-    )  # fmt: skip
-    bare.run(sys.executable, "-m", "uv", "publish", "--publish-url", f"{served.url}/legacy/", wheels["1.1"],
-             UV_PUBLISH_TOKEN=served.token("bare"))  # fmt: skip
+        sys.executable,
+        "-m",
+        "twine",
+        "upload",
+        "--non-interactive",
+        "--repository-url",
+        f"{served.url}/legacy/",
+        "-u",
+        "__token__",
+        "-p",
+        served.token("bare"),
+        wheels["1.0"],
+    )
+    bare.run(
+        sys.executable,
+        "-m",
+        "uv",
+        "publish",
+        "--publish-url",
+        f"{served.url}/legacy/",
+        wheels["1.1"],
+        UV_PUBLISH_TOKEN=served.token("bare"),
+    )
 
     # -- the other team: one command, signed, weights in a repository that it pins
     told = team.cogen("login", served.url, "--token", served.token("team"), "--new-key")
@@ -62,8 +80,9 @@ def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
     user.cogen("login", served.url, "--read-only")
     found = {one["id"]: one for words in ("power grids", "harbours") for one in user.cogen("search", words)["experts"]}
     assert {id: (one["publisher"], one["version"], one["signed"]) for id, one in found.items()} == {
-        "grid": ("team", "1.0", True), "tide": ("bare", "1.1", False),
-    }  # fmt: skip
+        "grid": ("team", "1.0", True),
+        "tide": ("bare", "1.1", False),
+    }
     assert user.cogen("add", "grid")["key"] == key
     refused = user.run(user.python, "-m", "cogen", "add", "tide", check=False)
     assert "cogen-plugin-tide 1.1 of bare is not signed" in " ".join(refused.split())
@@ -75,12 +94,26 @@ def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
     assert (findings["cogen-plugin-grid"]["publisher"], findings["cogen-plugin-grid"]["key"]) == ("team", key)
 
     # -- ... and the composite
-    fused = user.cogen("fuse", "grid", "tide", "--strategy", "merge", "--method", "task_arithmetic", "--scale", "0.5",
-                       "--level", "none", "-o", "composite")  # fmt: skip
+    fused = user.cogen(
+        "fuse",
+        "grid",
+        "tide",
+        "--strategy",
+        "merge",
+        "--method",
+        "task_arithmetic",
+        "--scale",
+        "0.5",
+        "--level",
+        "none",
+        "-o",
+        "composite",
+    )
     sources = json.loads((user.home / "composite" / "cogen.lock").read_text())["sources"]
     assert {id: (one["publisher"], one["key"], one["version"]) for id, one in sources.items()} == {
-        "grid": ("team", key, "1.0"), "tide": ("bare", None, "1.1"),
-    }  # fmt: skip
+        "grid": ("team", key, "1.0"),
+        "tide": ("bare", None, "1.1"),
+    }
     (finding,) = user.cogen("verify", "composite")["findings"]
     assert finding["ok"]
     assert any(f"signed by team, key {key}" in note for note in finding["notes"])
@@ -110,8 +143,16 @@ def test_the_reference_experts(served: Served, machines: Any, tmp_path: Path) ->
     bare.run(
         sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", bare.home / "dist", tmp_path / "clinical", **index
     )
-    bare.run(sys.executable, "-m", "uv", "publish", "--publish-url", f"{served.url}/legacy/",
-             *(bare.home / "dist").glob("*.whl"), UV_PUBLISH_TOKEN=served.token("others"))  # fmt: skip
+    bare.run(
+        sys.executable,
+        "-m",
+        "uv",
+        "publish",
+        "--publish-url",
+        f"{served.url}/legacy/",
+        *(bare.home / "dist").glob("*.whl"),
+        UV_PUBLISH_TOKEN=served.token("others"),
+    )
 
     user.cogen("login", served.url, "--read-only")
     assert user.cogen("add", "power")["publisher"] == "authors"
@@ -120,8 +161,9 @@ def test_the_reference_experts(served: Served, machines: Any, tmp_path: Path) ->
     user.cogen("fuse", "power", "clinical", *build, **index)
     sources = json.loads((user.home / "composite" / "cogen.lock").read_text())["sources"]
     assert {id: (one["publisher"], one["key"]) for id, one in sources.items()} == {
-        "power": ("authors", published["key"]), "clinical": ("others", None),
-    }  # fmt: skip
+        "power": ("authors", published["key"]),
+        "clinical": ("others", None),
+    }
     (finding,) = user.cogen("verify", "composite")["findings"]
     assert finding["ok"]
 

@@ -16,11 +16,11 @@ from support.shelf import open_service, put
 
 from cogen_registry.admission import current
 from cogen_registry.database.tables import Domain, Expert, Language, Project, Release
-from cogen_registry.experts import static
-from cogen_registry.experts.cards import shelf_of
+from cogen_registry.experts.cards import Shelf, shelf_of
 from cogen_registry.experts.find import find
+from cogen_registry.experts.index_file import document, shard_of, write_shard
 from cogen_registry.experts.shards import Index
-from cogen_registry.packages.index import Pages
+from cogen_registry.packages.index import IndexPages
 from cogen_registry.search.catalogue import ORDERS
 from cogen_registry.search.index import Query, Search, nearest, search_of
 from cogen_registry.service import Service
@@ -28,24 +28,31 @@ from cogen_registry.service import Service
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo")
 DOMAINS = ("energy", "law", "medicine")
 LANGUAGES = ("en", "en-GB", "de")
-LICENCES = ("Apache-2.0", "MIT", "MIT OR Apache-2.0")
+LICENSES = ("Apache-2.0", "MIT", "MIT OR Apache-2.0")
 QUERIES = [
     Query(q=q, sort=sort, **filters)
     for q in ("", "energy", "shared words")
     for sort in ("", *ORDERS)
     for filters in (
-        {}, {"domain": "energy"}, {"language": "en"}, {"licence": "mit"}, {"publisher": "team-1"},
-        {"size": (0.0, 500.0)}, {"domain": "law", "language": "de"},
+        {},
+        {"domain": "energy"},
+        {"language": "en"},
+        {"license": "mit"},
+        {"publisher": "team-1"},
+        {"size": (0.0, 500.0)},
+        {"domain": "law", "language": "de"},
     )
-]  # fmt: skip
+]
 #: (what is done, to which project, how)
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(("publish", "publish", "yank", "unyank", "remove", "move", "delete", "again")),
-        st.integers(0, len(NAMES) - 1), st.integers(0, 1000),
+        st.integers(0, len(NAMES) - 1),
+        st.integers(0, 1000),
     ),
-    min_size=1, max_size=14,
-)  # fmt: skip
+    min_size=1,
+    max_size=14,
+)
 
 
 def step(service: Service, what: str, number: int, how: int) -> None:
@@ -57,10 +64,16 @@ def step(service: Service, what: str, number: int, how: int) -> None:
     if what == "publish":
         newest = max((int(one.version[2:]) for one in found), default=-1)
         put(
-            service, id, f"1.{newest + 1}", team=f"team-{number % 2}", parameters=draw.randrange(1, 1000),
-            domains=draw.sample(DOMAINS, draw.randint(1, 2)), languages=draw.sample(LANGUAGES, 2),
-            license=draw.choice(LICENCES), title=f"Shared words {how % 3}",
-        )  # fmt: skip
+            service,
+            id,
+            f"1.{newest + 1}",
+            team=f"team-{number % 2}",
+            parameters=draw.randrange(1, 1000),
+            domains=draw.sample(DOMAINS, draw.randint(1, 2)),
+            languages=draw.sample(LANGUAGES, 2),
+            license=draw.choice(LICENSES),
+            title=f"Shared words {how % 3}",
+        )
         return
     if what == "again":
         service.changed()  # somebody who doesn't say what
@@ -96,7 +109,7 @@ def answers(service: Service, search: Search) -> dict[str, Any]:
     return made
 
 
-def pages(service: Service, opened: Pages) -> dict[str, Any]:
+def pages(service: Service, opened: IndexPages) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for form in Format:
         made[f"list {form}"] = opened.page(None, form)
@@ -113,7 +126,7 @@ def test_following_is_reading_anew(tmp_path: Path, seed: int) -> None:
     """Long random sequences over one service: search, filters, orders, facets, cards, package pages, static index."""
     service = open_service(tmp_path / "root")
     draw = random.Random(seed)
-    search, opened, index = search_of(service), Pages(service), Index(service)
+    search, opened, index = search_of(service), IndexPages(service), Index(service)
     index.start()
     answers(service, search)
     pages(service, opened)
@@ -122,7 +135,7 @@ def test_following_is_reading_anew(tmp_path: Path, seed: int) -> None:
     for _ in range(25):
         step(service, draw.choice(kinds), draw.randrange(len(NAMES)), draw.randrange(1000))
         assert answers(service, search) == answers(service, Search(service))
-        assert pages(service, opened) == pages(service, Pages(service))
+        assert pages(service, opened) == pages(service, IndexPages(service))
         assert [one.model_dump() for one in find(service, Query()).items] == cards(service)
         assert index.get()[0] == whole_index(service)
     assert search.catalogue is catalogue  # it was followed, not read again
@@ -134,19 +147,19 @@ def test_following_is_reading_anew(tmp_path: Path, seed: int) -> None:
 @given(steps=STEPS)
 def test_any_sequence(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]) -> None:
     service = open_service(tmp_path_factory.mktemp("any") / "root")
-    search, opened = search_of(service), Pages(service)
+    search, opened = search_of(service), IndexPages(service)
     answers(service, search)
     pages(service, opened)
     for one in steps:
         step(service, *one)
     assert answers(service, search) == answers(service, Search(service))
-    assert pages(service, opened) == pages(service, Pages(service))
+    assert pages(service, opened) == pages(service, IndexPages(service))
     service.close()
 
 
 def cards(service: Service) -> list[dict[str, Any]]:
     """Of the newest, by a shelf that nothing stands on."""
-    service.rooms.pop("cards")
+    service.components.discard(Shelf)
     found = [one.model_dump() for one in find(service, Query()).items]
     assert shelf_of(service)
     return found
@@ -157,10 +170,10 @@ def whole_index(service: Service) -> bytes:
     with service.sessions.read() as session:
         rows = session.execute(select(Expert.id, Expert.expert).where(Expert.current)).all()
         shards = [
-            static.write_shard(session, name, [row.id for row in rows if static.shard_of(row.expert) == name])[0]
-            for name in sorted({static.shard_of(row.expert) for row in rows})
+            write_shard(session, name, [row.id for row in rows if shard_of(row.expert) == name])[0]
+            for name in sorted({shard_of(row.expert) for row in rows})
         ]
-    return static.document(service.settings.title, shards)
+    return document(service.settings.title, shards)
 
 
 def test_vectors_follow_too(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_words_and_filters(client: TestClient) -> None:
     assert found(client, sort="name") == ["alloys", "clinic", "grids"]
     assert found(client, domain="medicine") == ["clinic"]
     assert found(client, language="en", sort="name") == ["clinic", "grids"]
-    assert found(client, licence="mit") == ["grids"]
+    assert found(client, license="mit") == ["grids"]
     assert found(client, size=">1B") == ["grids"]
     assert found(client, base="A base", sort="smallest") == ["alloys", "clinic", "grids"]
     assert found(client, q="tumour", domain="energy") == []
@@ -99,8 +99,15 @@ def test_it_follows_what_changes(client: TestClient, service: Service) -> None:
 def test_a_detail_and_a_measurement(client: TestClient) -> None:
     assert client.get("/api/v1/experts/grids").json()["parameters"] == 70_000_000_000
     service: Service = client.app.state.service  # type: ignore[attr-defined]
-    new = {"suite": "heldout", "metric": "bits_per_byte", "part": "test", "value": 2.0, "documents": 2, "harness": "h",
-           "evidence": {"per_document": [[2.0, 1.0], [6.0, 3.0]]}}  # fmt: skip
+    new = {
+        "suite": "heldout",
+        "metric": "bits_per_byte",
+        "part": "test",
+        "value": 2.0,
+        "documents": 2,
+        "harness": "h",
+        "evidence": {"per_document": [[2.0, 1.0], [6.0, 3.0]]},
+    }
     answer = client.post("/api/v1/experts/grids/1.0/evaluations", json=new, headers=token(service, "other"))
     assert answer.status_code == 201, answer.text
     measured = client.get("/api/v1/experts/grids").json()["evaluations"]["measured"]

@@ -127,10 +127,21 @@ def test_every_refusal_has_a_hint() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nowhere/at/all", "/simple/none/", "/files/0/none.whl", "/api/v1/experts/none", "/api/v1/evaluations/9/evidence",
-     "/api/v1/publishers/none", "/api/v1/composites/none/none", "/api/v1/releases/none/1", "/api/models/none/none",
-     "/api/v1/experts/none/not-a-version", "/none/none/resolve/main/config.json", "/static/none.css"],
-)  # fmt: skip
+    [
+        "/nowhere/at/all",
+        "/simple/none/",
+        "/files/0/none.whl",
+        "/api/v1/experts/none",
+        "/api/v1/evaluations/9/evidence",
+        "/api/v1/publishers/none",
+        "/api/v1/composites/none/none",
+        "/api/v1/releases/none/1",
+        "/api/models/none/none",
+        "/api/v1/experts/none/not-a-version",
+        "/none/none/resolve/main/config.json",
+        "/static/none.css",
+    ],
+)
 def test_what_is_not_there(registry: Registry, hub: Hub, path: str) -> None:
     answer = hub.send("GET", path)
     assert answer.status_code == 404

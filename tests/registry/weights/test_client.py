@@ -214,9 +214,9 @@ def test_refusals_become_the_exceptions_of_the_client(registry: Registry, tmp_pa
         "no commit": ("RevisionNotFoundError", "no revision"),
         "no file": ("RemoteEntryNotFoundError", "nothing.json"),
         "no folder": ("RemoteEntryNotFoundError", "nothing"),
-        "not mine": ("HfHubHTTPError", "rival is not yours to write (publish as team/…)"),
+        "not mine": ("HfHubHTTPError", "rival belongs to another publisher (publish as team/…)"),
         "dataset": ("BadRequestError", "holds models"),
-        "private": ("BadRequestError", "can be read by everybody"),
+        "private": ("BadRequestError", "private repositories are not supported"),
         "name": ("HFValidationError", "a..b"),
         "moved": ("HfHubHTTPError", f"main has moved on: it is at {head}"),
         "kind": ("BadRequestError", "model.bin is not a kind of file"),
@@ -225,9 +225,9 @@ def test_refusals_become_the_exceptions_of_the_client(registry: Registry, tmp_pa
         "tag again": ("HfHubHTTPError", "there is a tag v1 already"),
         "tag gone": ("HfHubHTTPError", "v1 stays"),
         "commit to tag": ("BadRequestError", "v1 is a tag, which never moves"),
-        "delete": ("HfHubHTTPError", "nothing that was published is deleted"),
-        "no token": ("HfHubHTTPError", "this needs a token"),
-        "bad token": ("HfHubHTTPError", "this token is not known"),
+        "delete": ("HfHubHTTPError", "published repositories cannot be deleted"),
+        "no token": ("HfHubHTTPError", "authentication required"),
+        "bad token": ("HfHubHTTPError", "unknown or expired token"),
         "yaml": ("ValueError", "Invalid metadata in README.md"),
     }
     assert {name: kind for name, (kind, _) in said.items()} == {name: kind for name, (kind, _) in expected.items()}
@@ -267,7 +267,8 @@ def cutting(url: str, after: int) -> Iterator[tuple[str, list[bytes]]]:
                 client, _ = listening.accept()
             except OSError:
                 break
-            upstream, state = socket.create_connection((host, int(port))), {}
+            upstream = socket.create_connection((host, int(port)))
+            state: dict[str, Any] = {}
             for source, target, back in ((client, upstream, False), (upstream, client, True)):
                 pumps.append(threading.Thread(target=pump, args=(source, target, state, back), daemon=True))
                 pumps[-1].start()

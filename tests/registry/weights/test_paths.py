@@ -10,22 +10,65 @@ from cogen_registry.weights.paths import check_kind, check_path, check_tree
 
 @pytest.mark.parametrize(
     "path",
-    ["config.json", "deep/folder/model-00001-of-00002.safetensors", "größe.txt", "電力.txt", ".gitattributes",
-     "a b.txt", "con-fig.json", "...a.txt", "a..b.txt", "x" * 251 + ".txt"],
-)  # fmt: skip
+    [
+        "config.json",
+        "deep/folder/model-00001-of-00002.safetensors",
+        "größe.txt",
+        "電力.txt",
+        ".gitattributes",
+        "a b.txt",
+        "con-fig.json",
+        "...a.txt",
+        "a..b.txt",
+        "x" * 251 + ".txt",
+    ],
+)
 def test_plain_paths(path: str) -> None:
     assert check_path(path) == path
 
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/etc/passwd", "../x.json", "a/../../x.json", "a//b.json", "a/./b.json", "a/", ".", "..", "C:/x.json",
-     "C:x.json", "a\\..\\x.json", "\\\\host\\x.json", "a\0b.json", "a\nb.json", "a\x7fb.json", "a\u202eb.json",
-     "a\ud800b.json", "a\u200bb.json", "x.json:stream", "con", "NUL.txt", "a/Lpt1.json", ".git/config",
-     "a/.GIT/config", "a /b.json", " a.json", "a.json.", "a/b./c.json", "a*.json", "a?.json",
-     'a".json', "a|b.json", "<a>.json", "e\u0301.json",
-     "x" * 252 + ".txt", "a/" * 250 + "b.txt"],
-)  # fmt: skip
+    [
+        "",
+        "/etc/passwd",
+        "../x.json",
+        "a/../../x.json",
+        "a//b.json",
+        "a/./b.json",
+        "a/",
+        ".",
+        "..",
+        "C:/x.json",
+        "C:x.json",
+        "a\\..\\x.json",
+        "\\\\host\\x.json",
+        "a\0b.json",
+        "a\nb.json",
+        "a\x7fb.json",
+        "a\u202eb.json",
+        "a\ud800b.json",
+        "a\u200bb.json",
+        "x.json:stream",
+        "con",
+        "NUL.txt",
+        "a/Lpt1.json",
+        ".git/config",
+        "a/.GIT/config",
+        "a /b.json",
+        " a.json",
+        "a.json.",
+        "a/b./c.json",
+        "a*.json",
+        "a?.json",
+        'a".json',
+        "a|b.json",
+        "<a>.json",
+        "e\u0301.json",
+        "x" * 252 + ".txt",
+        "a/" * 250 + "b.txt",
+    ],
+)
 def test_paths_with_a_trick(path: str) -> None:
     with pytest.raises(Refused) as refused:
         check_path(path)
@@ -44,9 +87,15 @@ def test_kinds_that_may_not_lie_here(path: str) -> None:
 
 @pytest.mark.parametrize(
     "paths",
-    [("a.json", "A.json"), ("dir/a.json", "DIR/b.json"), ("a.json", "a.json/b.json"), ("ﬁ.json", "fi.json"),
-     ("straße.json", "STRASSE.json"), ("x/y/z.txt", "x/Y")],
-)  # fmt: skip
+    [
+        ("a.json", "A.json"),
+        ("dir/a.json", "DIR/b.json"),
+        ("a.json", "a.json/b.json"),
+        ("ﬁ.json", "fi.json"),
+        ("straße.json", "STRASSE.json"),
+        ("x/y/z.txt", "x/Y"),
+    ],
+)
 def test_paths_that_are_one_on_some_system(paths: tuple[str, str]) -> None:
     with pytest.raises(Refused) as refused:
         check_tree(paths)

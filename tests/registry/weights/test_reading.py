@@ -46,8 +46,12 @@ def test_a_tree_names_small_files_as_git_does_and_large_ones_as_lfs_does(hub: Hu
     assert [item["path"] for item in tree(hub, repo, "/weights")] == ["weights/deep", "weights/model.safetensors"]
     items = {item["path"]: item for item in tree(hub, repo, "?recursive=true")}
     assert list(items) == [
-        "config.json", "weights", "weights/deep", "weights/deep/notes.txt", "weights/model.safetensors",
-    ]  # fmt: skip
+        "config.json",
+        "weights",
+        "weights/deep",
+        "weights/deep/notes.txt",
+        "weights/model.safetensors",
+    ]
     assert items["config.json"] == {"type": "file", "path": "config.json", "size": 8, "oid": git_sha1(b'{"a": 1}')}
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256(DATA)}\nsize {len(DATA)}\n".encode()
     large = items["weights/model.safetensors"]
@@ -57,7 +61,9 @@ def test_a_tree_names_small_files_as_git_does_and_large_ones_as_lfs_does(hub: Hu
 
 
 def test_pages_of_a_tree_follow_their_link(hub: Hub, repo: str) -> None:
-    url, found, pages = f"{hub.url}/api/models/{repo}/tree/main?recursive=true&limit=2", [], 0
+    url: str | None = f"{hub.url}/api/models/{repo}/tree/main?recursive=true&limit=2"
+    found: list[str] = []
+    pages = 0
     while url:
         answer = hub.send("GET", url)
         found += [item["path"] for item in answer.json()]
@@ -104,9 +110,15 @@ def test_anybody_reads(registry: Registry, repo: str) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "start", "stop"),
-    [("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), ("bytes=100-", 100, None), ("bytes=-7", -7, None),
-     ("bytes=5-99999999", 5, None), ("bytes=-99999999", 0, None)],
-)  # fmt: skip
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=10-19", 10, 20),
+        ("bytes=100-", 100, None),
+        ("bytes=-7", -7, None),
+        ("bytes=5-99999999", 5, None),
+        ("bytes=-99999999", 0, None),
+    ],
+)
 def test_one_range(hub: Hub, repo: str, asked: str, start: int, stop: int | None) -> None:
     answer = hub.fetch(repo, "weights/model.safetensors", Range=asked)
     assert answer.status_code == 206
@@ -119,9 +131,18 @@ def test_one_range(hub: Hub, repo: str, asked: str, start: int, stop: int | None
 
 @pytest.mark.parametrize(
     "asked",
-    ["bytes=0-1,3-4", "bytes=" + ",".join("0-" for _ in range(500)), "bytes=99999999-", "bytes=5-2", "bytes=-",
-     "bytes=-0", "bytes=a-b", "lines=1-2", "bytes=0-" + "9" * 400],
-)  # fmt: skip
+    [
+        "bytes=0-1,3-4",
+        "bytes=" + ",".join("0-" for _ in range(500)),
+        "bytes=99999999-",
+        "bytes=5-2",
+        "bytes=-",
+        "bytes=-0",
+        "bytes=a-b",
+        "lines=1-2",
+        "bytes=0-" + "9" * 400,
+    ],
+)
 def test_ranges_that_nobody_needs(hub: Hub, repo: str, asked: str) -> None:
     answer = hub.fetch(repo, "weights/model.safetensors", Range=asked)
     assert answer.status_code == 416
@@ -194,8 +215,9 @@ def test_commits_and_tags_stay_what_they_were(hub: Hub) -> None:
         assert hub.fetch(repo, "old/a.txt", revision).status_code == old
     refs = hub.send("GET", f"/api/models/{repo}/refs").json()
     assert [(one["name"], one["targetCommit"]) for one in refs["branches"] + refs["tags"]] == [
-        ("main", second), ("v1", first),
-    ]  # fmt: skip
+        ("main", second),
+        ("v1", first),
+    ]
 
 
 def test_the_same_content_again_is_no_new_commit(registry: Registry, hub: Hub) -> None:

@@ -20,7 +20,7 @@ from support.hub import Hub, Registry, deleted, file, lfs, sha256, tensors
 from cogen_registry.auth import digest
 from cogen_registry.database.tables import Possession, Token, now
 from cogen_registry.service import Service
-from cogen_registry.weights.signing import Signer, key_of
+from cogen_registry.weights.signing import UrlSigner, key_of
 
 DATA = tensors(2, 50, 10)
 
@@ -76,8 +76,8 @@ class TestPossession:
                 ("POST", f"/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": []}),
                 ("GET", f"/api/models/{repo}/xet-write-token/main", None),
             ):
-                said(rival.send(method, path, json=body), 403, "honest is not yours to write")
-                said(Hub(registry.url, {}, "").send(method, path, json=body), 401, "this needs a token")
+                said(rival.send(method, path, json=body), 403, "honest belongs to another publisher")
+                said(Hub(registry.url, {}, "").send(method, path, json=body), 401, "authentication required")
 
     def test_a_token_without_the_scope(self, registry: Registry, hub: Hub, repo: str) -> None:
         narrow = registry.hub("honest", ["packages"])
@@ -131,7 +131,7 @@ class TestSignedUrls:
         number = url.split("/lfs/")[1].split("/")[0]
         token = parse_qs(urlsplit(url).query)["token"][0]
         past = int(time.time()) - 1
-        signature = Signer(key_of(registry.root, registry.service.sessions)).sign(
+        signature = UrlSigner(key_of(registry.root, registry.service.sessions)).sign(
             "lfs", number, token, sha256(data), len(data), past
         )
         old = f"{registry.url}/lfs/{number}/{sha256(data)}?size={len(data)}&token={token}&expires={past}"
@@ -145,7 +145,7 @@ class TestSignedUrls:
         revoke(registry.service, leaving)
         with registry.unchanged():
             said(leaving.put(url, data), 403, "no longer valid")
-            said(leaving.commit(repo, file("a.json", "{}")), 401, "not known, or no longer")
+            said(leaving.commit(repo, file("a.json", "{}")), 401, "unknown or expired token")
             headers = {"Authorization": f"Bearer {grant['accessToken']}"}
             answer = requests.post(f"{grant['casUrl']}/v1/shards", data=b"x", headers=headers, timeout=30)
             said(answer, 401, "not valid, or no longer")
@@ -213,9 +213,20 @@ class TestContent:
 
 class TestCommits:
     @pytest.mark.parametrize(
-        "path", ["../../x.json", "/etc/x.json", "a/../x.json", "C:/x.json", "a\\x.json", "a\u202ex.json",
-                 "a\u0000.json", "\ud800.json", "CONFIG.JSON", "config.json/x.json"],
-    )  # fmt: skip
+        "path",
+        [
+            "../../x.json",
+            "/etc/x.json",
+            "a/../x.json",
+            "C:/x.json",
+            "a\\x.json",
+            "a\u202ex.json",
+            "a\u0000.json",
+            "\ud800.json",
+            "CONFIG.JSON",
+            "config.json/x.json",
+        ],
+    )
     def test_paths_with_a_trick(self, registry: Registry, hub: Hub, repo: str, path: str) -> None:
         with registry.unchanged():
             for line in (file(path, "{}"), lfs(path, DATA)):
@@ -232,15 +243,22 @@ class TestCommits:
 
     @pytest.mark.parametrize(
         "line",
-        [b"{", b"[]", b'{"key": "file"}', b'{"key": "other", "value": {}}',
-         b'{"key": "file", "value": {"path": "a.json"}}',
-         b'{"key": "file", "value": {"path": 7, "content": ""}}', b"[" * 100_000, b"\xff\xfe",
-         b'{"key": "file", "value": {"path": "a.json", "content": "!!", "encoding": "base64"}}',
-         b'{"key": "file", "value": {"path": "a.json", "content": "", "encoding": "rot13"}}',
-         b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "../../x", "algo": "sha256", "size": 1}}',
-         b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": -5}}',
-         b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": 1e400}}'],
-    )  # fmt: skip
+        [
+            b"{",
+            b"[]",
+            b'{"key": "file"}',
+            b'{"key": "other", "value": {}}',
+            b'{"key": "file", "value": {"path": "a.json"}}',
+            b'{"key": "file", "value": {"path": 7, "content": ""}}',
+            b"[" * 100_000,
+            b"\xff\xfe",
+            b'{"key": "file", "value": {"path": "a.json", "content": "!!", "encoding": "base64"}}',
+            b'{"key": "file", "value": {"path": "a.json", "content": "", "encoding": "rot13"}}',
+            b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "../../x", "algo": "sha256", "size": 1}}',
+            b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": -5}}',
+            b'{"key": "lfsFile", "value": {"path": "a.safetensors", "oid": "' + b"0" * 64 + b'", "size": 1e400}}',
+        ],
+    )
     def test_lines_that_are_none(self, registry: Registry, hub: Hub, repo: str, line: bytes) -> None:
         with registry.unchanged():
             answer = hub.commit(repo, file("good.json", "{}"), line)

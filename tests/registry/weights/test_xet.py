@@ -125,10 +125,10 @@ class TestXorbs:
             (xet.header(0xFFFFFF, 0, 5) + b"abc", "cut off"),
             (xet.header(3, 7, 3) + b"abc", "unknown kind"),
             (b"\5" + xet.chunk(b"abc")[1:], "unknown kind"),
-            (xet.header(3, 1, 0xFFFFFF) + b"abc", "more than it may"),
-            (xet.header(3, 1, 0) + b"abc", "more than it may"),
-            ((xet.header(1, 1, 1 << 20) + b"a") * 70, "more than it may"),
-            ((xet.header(1, 0, 1) + b"a") * 17_000, "more than it may"),
+            (xet.header(3, 1, 0xFFFFFF) + b"abc", "more than the limit"),
+            (xet.header(3, 1, 0) + b"abc", "more than the limit"),
+            ((xet.header(1, 1, 1 << 20) + b"a") * 70, "more than the limit"),
+            ((xet.header(1, 0, 1) + b"a") * 17_000, "more than the limit"),
         ],
     )
     def test_that_no_client_makes(self, registry: Registry, uploader: Uploader, body: bytes, words: str) -> None:
@@ -248,12 +248,16 @@ class TestShards:
         repository, number, expires, signature = token.removeprefix("Bearer ").split(".")
         with registry.unchanged():
             for forged in (
-                "", "Bearer", "Bearer x", uploader.hub.headers["Authorization"],
-                token + "0", token.replace(".", "..", 1),
+                "",
+                "Bearer",
+                "Bearer x",
+                uploader.hub.headers["Authorization"],
+                token + "0",
+                token.replace(".", "..", 1),
                 f"Bearer {int(repository) + 1}.{number}.{expires}.{signature}",
                 f"Bearer {repository}.{int(number) + 1}.{expires}.{signature}",
                 f"Bearer {repository}.{number}.{int(expires) + 1}.{signature}",
-            ):  # fmt: skip
+            ):
                 uploader.headers = {"Authorization": forged}
                 refused(uploader.xorb(X, xet.chunk(b"abc")), 401, "token of Xet")
                 refused(uploader.shard(), 401, "token of Xet")

@@ -44,7 +44,7 @@ function entry(card, root) {
   head.append(link);
   const facts = document.createElement("p");
   facts.className = "facts-line";
-  facts.textContent = [`${card.id} ${card.version}`, card.publisher, card.licence, card.languages.join(", "),
+  facts.textContent = [`${card.id} ${card.version}`, card.publisher, card.license, card.languages.join(", "),
     card.signed ? "signed" : "not signed"].join(" · ");
   const summary = document.createElement("p");
   summary.textContent = card.summary;
@@ -82,7 +82,7 @@ function filter() {
       return;
     }
     cards ??= cardsOf(form.dataset.index).then((all) => all.map((card) => ({
-      card, text: [card.title, card.id, card.summary, card.publisher, card.licence, card.base.name, card.base.digest,
+      card, text: [card.title, card.id, card.summary, card.publisher, card.license, card.base.name, card.base.digest,
         ...card.domains, ...card.languages].join(" ").toLowerCase(),
     })));
     const found = (await cards).filter((one) => words.every((word) => one.text.includes(word)));

@@ -17,9 +17,19 @@ depends_on = None
 #: What ids that look alike have in common, see admission/names.py: a new one is compared with all that there are.
 LOOK = "expert"
 for _one, _other in (
-    ("-", ""), ("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"), ("2", "z"), ("8", "b"),
-    ("9", "g"), ("6", "b"), ("v", "u"),
-):  # fmt: skip
+    ("-", ""),
+    ("rn", "m"),
+    ("vv", "w"),
+    ("0", "o"),
+    ("1", "l"),
+    ("i", "l"),
+    ("5", "s"),
+    ("2", "z"),
+    ("8", "b"),
+    ("9", "g"),
+    ("6", "b"),
+    ("v", "u"),
+):
     LOOK = f"replace({LOOK}, '{_one}', '{_other}')"
 
 

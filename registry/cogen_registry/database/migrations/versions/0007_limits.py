@@ -10,9 +10,12 @@ depends_on = None
 
 #: (table, column): bytes, or lines.
 COLUMNS = (
-    ("releases", "metadata_size"), ("evaluations", "size"), ("composites", "size"), ("commits", "size"),
+    ("releases", "metadata_size"),
+    ("evaluations", "size"),
+    ("composites", "size"),
+    ("commits", "size"),
     ("commits", "files"),
-)  # fmt: skip
+)
 #: What is known of rows that are there already. A document of evidence takes about 16 bytes; the METADATA of a release
 #: was never counted and stays uncounted.
 KNOWN = (

@@ -14,7 +14,7 @@ ANYTHING = "*"
 _REMEMBERED = 10_000
 
 
-class Kept(Generic[T]):
+class TagCache(Generic[T]):
     """Values by key; the ones that were asked for longest ago go first. Threads share it.
 
     Between reading the database and keeping what was made of it, it may change. So who makes something takes a

@@ -75,5 +75,5 @@ def document(title: str, shards: Sequence[Shard]) -> bytes:
         for one in sorted(shards, key=lambda one: one.name)
         if one.experts
     ]
-    said = {"schema": SCHEMA, "title": title, "total": sum(one.experts for one in shards), "shards": named}
-    return (json.dumps(said, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    content = {"schema": SCHEMA, "title": title, "total": sum(one.experts for one in shards), "shards": named}
+    return (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode()

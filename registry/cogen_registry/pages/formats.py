@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 UNITS = {"bits_per_byte": "bits per byte", "acc": "right answers", "exact_match": "exact answers"}
 #: Share of right answers: shown in percent, more is better.
@@ -27,12 +26,12 @@ def size(number: float) -> str:
     return f"{number:.0f} B"
 
 
-def thousands(number: Any) -> str:
+def thousands(number: object) -> str:
     """12345 → "12,345"; words such as "unknown" stay."""
     return f"{number:,}" if isinstance(number, int | float) and not isinstance(number, bool) else str(number)
 
 
-def percent(number: Any, digits: int = 1) -> str:
+def percent(number: object, digits: int = 1) -> str:
     return f"{number * 100:.{digits}f} %" if isinstance(number, int | float) else str(number)
 
 
@@ -68,7 +67,14 @@ def plural(number: int, one: str, more: str | None = None) -> str:
 
 
 FILTERS = {
-    "count": count, "size": size, "thousands": thousands, "percent": percent, "duration": duration, "day": day,
-    "figure": figure, "short": short, "plural": plural,
-}  # fmt: skip
+    "count": count,
+    "size": size,
+    "thousands": thousands,
+    "percent": percent,
+    "duration": duration,
+    "day": day,
+    "figure": figure,
+    "short": short,
+    "plural": plural,
+}
 TESTS = {"hyperlink": hyperlink}

@@ -16,10 +16,10 @@ from cogen_registry.settings import Settings
 
 
 @contextmanager
-def beside(settings: Settings) -> Iterator[Service]:
+def open_readonly(settings: Settings) -> Iterator[Service]:
     """:raises Refused: 404, there is no registry; 409, its database is of another version of this program."""
     if settings.database is None and not (settings.root / "registry.sqlite").is_file():
-        raise Refused(404, f"{settings.root} holds no registry", hint="--root is the folder that `serve` was given")
+        raise Refused(404, f"{settings.root} has no registry in it", hint="--root is the folder that `serve` was given")
     engine = connect(settings.database_url)
     try:
         _check_revision(engine)
@@ -44,6 +44,7 @@ def _check_revision(engine: object) -> None:
         raise Refused(400, f"the database cannot be opened: {reason}", hint="check --database") from error
     if found != newest:
         raise Refused(
-            409, f"the database is at revision {found}, this program at {newest}",
+            409,
+            f"the database is at revision {found}, this program at {newest}",
             hint="after a backup, start `cogen-registry serve` of this version once: it migrates the database",
-        )  # fmt: skip
+        )

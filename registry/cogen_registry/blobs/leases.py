@@ -12,16 +12,16 @@ from typing import Protocol
 GRACE = 900.0
 
 
-class Holding(Protocol):
-    """Who says which blobs are held: :class:`Held`, or where several processes share a store, replicas/leases.py."""
+class Leases(Protocol):
+    """Which blobs are held: :class:`LocalLeases`, or where several processes share a store, replicas/leases.py."""
 
     def hold(self, name: str) -> None: ...
-    def settled(self, name: str) -> None: ...
-    def unless(self, name: str, needed: Callable[[], bool], delete: Callable[[], None], /) -> bool: ...
+    def release(self, name: str) -> None: ...
+    def delete_unless(self, name: str, needed: Callable[[], bool], delete: Callable[[], None], /) -> bool: ...
 
 
-class Held:
-    """One per store of a single process. Who keeps a blob holds it, until :meth:`settled` or for ``GRACE`` seconds."""
+class LocalLeases:
+    """One per store of a single process. Who keeps a blob holds it, until :meth:`release` or for ``GRACE`` seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -35,7 +35,7 @@ class Held:
                 del self._until[other]
             self._until[name].append(moment + GRACE)
 
-    def settled(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """A transaction names the blob now, or never will."""
         with self._lock:
             until = self._until.get(name)
@@ -44,7 +44,7 @@ class Held:
             if not until:
                 self._until.pop(name, None)
 
-    def unless(self, name: str, needed: Callable[[], bool], delete: Callable[[], None]) -> bool:
+    def delete_unless(self, name: str, needed: Callable[[], bool], delete: Callable[[], None]) -> bool:
         """Delete a blob that nobody holds and nothing needs; whether it was."""
         with self._lock:
             moment = self._clock()

@@ -24,7 +24,7 @@ from cogen_registry.service import Service
 _MOST = 4
 
 
-class Absent(Exception):
+class PinNotFound(Exception):
     """Not here. ``final``: these very bytes are here and are others, so that looking elsewhere is of no use."""
 
     def __init__(self, reason: str, *, final: bool = False) -> None:
@@ -32,38 +32,38 @@ class Absent(Exception):
         self.reason, self.final = reason, final
 
 
-class Allowed:
+class ReadBudget:
     """Bytes that may be read for the pins of one release: a source of 440 characters can name a wheel twenty times."""
 
     def __init__(self, most: int) -> None:
         self._most = self._left = most
 
     def take(self, size: int) -> None:
-        """:raises Absent: it is too much."""
+        """:raises PinNotFound: it is too much."""
         self._left -= size
         if self._left < 0:
-            raise Absent(f"its pinned weights take more than {self._most:,} bytes to read", final=True)
+            raise PinNotFound(f"its pinned weights take more than {self._most:,} bytes to read", final=True)
 
 
-def allowance(service: Service) -> Allowed:
+def read_budget(service: Service) -> ReadBudget:
     """For the pins of one release."""
-    return Allowed(_MOST * service.settings.limits.unpacked)
+    return ReadBudget(_MOST * service.settings.limits.unpacked)
 
 
-def find(service: Service, session: Session, pin: Pin, allowed: Allowed | None = None) -> None:
+def find_pin(service: Service, session: Session, pin: Pin, budget: ReadBudget | None = None) -> None:
     """Return if the pinned weights are here with their digest, or were verified elsewhere before.
 
-    :param allowed: what may be read for this and other pins.
-    :raises Absent: otherwise.
+    :param budget: what may be read for this and other pins.
+    :raises PinNotFound: otherwise.
     """
-    allowed = allowed or allowance(service)
+    budget = budget or read_budget(service)
     if session.get(Verified, (pin.key, pin.digest)) is not None:
         return
-    have = _in_repository(session, pin) if pin.hub else _in_wheels(service, session, pin, allowed)
+    have = _in_repository(session, pin) if pin.hub else _in_wheels(service, session, pin, budget)
     if have is None:
-        raise Absent(f"{pin.source} is not in this registry")
+        raise PinNotFound(f"{pin.source} is not in this registry")
     if have != pin.digest:
-        raise Absent(f"{pin.source} has digest {have} here, {pin.digest} was promised", final=True)
+        raise PinNotFound(f"{pin.source} has digest {have} here, {pin.digest} was promised", final=True)
 
 
 def _in_repository(session: Session, pin: Pin) -> str | None:
@@ -84,7 +84,7 @@ def _in_repository(session: Session, pin: Pin) -> str | None:
     return folder_digest((path, sha256) for path, sha256 in session.execute(entries) if taken(path))
 
 
-def _in_wheels(service: Service, session: Session, pin: Pin, allowed: Allowed) -> str | None:
+def _in_wheels(service: Service, session: Session, pin: Pin, budget: ReadBudget) -> str | None:
     """Digest of what ``pypi://`` would take out of wheels that were released here."""
     whole = hashlib.sha256()
     for name, version, path in pin.wheels or [("", "", "")]:
@@ -97,11 +97,11 @@ def _in_wheels(service: Service, session: Session, pin: Pin, allowed: Allowed) -
         if blob is None:
             return None
         try:
-            with _opened(service, blob, allowed) as file, zipfile.ZipFile(file) as archive:
+            with _opened(service, blob, budget) as file, zipfile.ZipFile(file) as archive:
                 if path.endswith("/"):
-                    return _folder(archive, path, allowed)
+                    return _folder(archive, path, budget)
                 for block in _blocks(archive.open(path)):
-                    allowed.take(len(block))
+                    budget.take(len(block))
                     whole.update(block)
         except (KeyError, zipfile.BadZipFile, zlib.error):
             return None
@@ -109,7 +109,7 @@ def _in_wheels(service: Service, session: Session, pin: Pin, allowed: Allowed) -
 
 
 @contextmanager
-def _opened(service: Service, blob: str, allowed: Allowed) -> Iterator[IO[bytes]]:
+def _opened(service: Service, blob: str, budget: ReadBudget) -> Iterator[IO[bytes]]:
     """A blob as a file: its own, where blobs are files; else a copy."""
     place = getattr(service.blobs, "place", None)
     if place is not None:
@@ -118,18 +118,18 @@ def _opened(service: Service, blob: str, allowed: Allowed) -> Iterator[IO[bytes]
         return
     with tempfile.TemporaryFile() as copy:
         for block in service.blobs.read(blob):
-            allowed.take(len(block))
+            budget.take(len(block))
             copy.write(block)
         yield copy
 
 
-def _folder(archive: zipfile.ZipFile, path: str, allowed: Allowed) -> str | None:
+def _folder(archive: zipfile.ZipFile, path: str, budget: ReadBudget) -> str | None:
     entries = []
     for name in archive.namelist():
         if name.startswith(path) and not name.endswith("/"):
             digest = hashlib.sha256()
             for block in _blocks(archive.open(name)):
-                allowed.take(len(block))
+                budget.take(len(block))
                 digest.update(block)
             entries.append((name.removeprefix(path), digest.hexdigest()))
     return folder_digest(entries) if entries else None

@@ -12,17 +12,22 @@ from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cogen_registry.experts.routes import url_of
-from cogen_registry.kept import ANYTHING
-from cogen_registry.pages import words
+from cogen_registry.pages import formats
 from cogen_registry.pages.cache import Cache, Page
 from cogen_registry.pages.links import Links, Served, named
 from cogen_registry.service import Service
+from cogen_registry.tag_cache import ANYTHING
 
 #: Nothing runs and nothing is loaded but our own style sheet and script; nobody frames a page or gets what is typed.
 POLICY = {
-    "default-src": "'none'", "style-src": "'self'", "script-src": "'self'", "img-src": "'self'",
-    "connect-src": "'self'", "form-action": "'self'", "base-uri": "'none'",
-}  # fmt: skip
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "script-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+}
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{k} {v}" for k, v in POLICY.items()) + "; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -61,18 +66,21 @@ View = Callable[[Site], tuple[str, dict[str, Any]]]
 def environment() -> Environment:
     """Everything is escaped; what a template asks for and nobody gave is an error."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    made.filters |= words.FILTERS
-    made.tests |= words.TESTS
-    made.globals |= {"asset": named, "units": words.UNITS, "shares": words.SHARES}
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= formats.FILTERS
+    made.tests |= formats.TESTS
+    made.globals |= {"asset": named, "units": formats.UNITS, "shares": formats.SHARES}
     made.globals["policy"] = "; ".join(f"{key} {value}" for key, value in POLICY.items())
     return made
 
 
 class Pages:
-    """In ``service.rooms["pages"]``."""
+    """The pages of one service: templates, links, and those that were rendered."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -116,8 +124,5 @@ def respond(request: Request, page: Page, status: int = 200) -> Response:
 
 
 def pages_of(service: Service) -> Pages:
-    """The one room of a service; made at the first call."""
-    found: Any = service.rooms.get("pages")
-    if found is None:
-        found = service.rooms["pages"] = Pages(service)
-    return found
+    """Those of a service; made at the first call."""
+    return service.components.get_or_make(Pages, lambda: Pages(service))

@@ -1,0 +1,85 @@
+"""What the registry knows, a module a subject. Times are UTC; digests of blobs are bare lower-case hex SHA-256."""
+
+from cogen_registry.database.tables.base import Base, Utc, now
+from cogen_registry.database.tables.evidence import Composite, Evaluation, Ingredient
+from cogen_registry.database.tables.metadata import SignedFile, SignedRole, Unsigned
+from cogen_registry.database.tables.operators import (
+    AuditEntry,
+    Consent,
+    Doomed,
+    Exchanged,
+    Prohibited,
+    Removal,
+    Report,
+    Takedown,
+    Tombstone,
+    TrustedPublisher,
+)
+from cogen_registry.database.tables.publishers import Key, Publisher, Token
+from cogen_registry.database.tables.releases import (
+    Attestation,
+    Domain,
+    Downloads,
+    Expert,
+    IndexLink,
+    Language,
+    Project,
+    Release,
+)
+from cogen_registry.database.tables.replicas import Change, Counter, Lease, Process, Secret
+from cogen_registry.database.tables.weights import (
+    Commit,
+    Entry,
+    Places,
+    Possession,
+    Reference,
+    Repository,
+    Verified,
+    Xorb,
+)
+
+__all__ = [
+    "Attestation",
+    "AuditEntry",
+    "Base",
+    "Change",
+    "Commit",
+    "Composite",
+    "Consent",
+    "Counter",
+    "Domain",
+    "Doomed",
+    "Downloads",
+    "Entry",
+    "Evaluation",
+    "Exchanged",
+    "Expert",
+    "IndexLink",
+    "Ingredient",
+    "Key",
+    "Language",
+    "Lease",
+    "Places",
+    "Possession",
+    "Process",
+    "Prohibited",
+    "Project",
+    "Publisher",
+    "Reference",
+    "Release",
+    "Removal",
+    "Report",
+    "Repository",
+    "Secret",
+    "SignedFile",
+    "SignedRole",
+    "Takedown",
+    "Token",
+    "Tombstone",
+    "TrustedPublisher",
+    "Unsigned",
+    "Utc",
+    "Verified",
+    "Xorb",
+    "now",
+]
