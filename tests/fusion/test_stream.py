@@ -18,14 +18,14 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import SafetensorsWriter, read_header
 from cogen.errors import CogenError, SourceError
 from cogen.fusion.merge import outputs as plan_engine
-from cogen.fusion.merge.outputs import write_outputs
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
+from cogen.merging.in_memory import InMemory
 from cogen.merging.kernels.combine import combine
 from cogen.merging.kernels.statistics import folded_sum, tensor_gram
-from cogen.merging.memory import InMemory
 from cogen.merging.method import BLOCK, Block, Stack, method
 from cogen.merging.methods.linear import linear
 from cogen.merging.operands import RowBlock, Stored, fingerprint
+from cogen.merging.writer import write_outputs
 
 SHAPES = {"wide": (700, 900), "long": (3 * BLOCK + 17,), "number": (), "one": (1,), "none": (0, 4), "cube": (5, 6, 7)}
 
@@ -260,7 +260,7 @@ class TestFailures:
             "import resource, signal, sys; from pathlib import Path\n"
             "from cogen.checkpoints.model import open_folder\n"
             "from cogen.errors import CogenError\n"
-            "from cogen.fusion.merge.outputs import write_outputs\n"
+            "from cogen.merging.writer import write_outputs\n"
             "from cogen.merging.engine import Copy, Engine, Output\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"

@@ -14,12 +14,12 @@ from cogen.merging.vocabulary.tokens import Tokens, read_settings
 _IDS = re.compile(r"_token_ids?$|_token_index$|^(begin_)?suppress_tokens$|^bad_words_ids$")
 
 
-def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def apply_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with changes put over it, nested ones too."""
     result = dict(config)
     for key, value in changes.items():
         inner = result.get(key)
-        result[key] = changed(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+        result[key] = apply_changes(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
     return result
 
 
@@ -89,12 +89,12 @@ def mover(old: Tokens | None, new: Tokens | None) -> Callable[[int], int | None]
     return move
 
 
-def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def join_changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Nested dictionaries with the keys of both."""
     result = dict(first)
     for key, value in second.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = joined(result[key], value) if both else value
+        result[key] = join_changes(result[key], value) if both else value
     return result
 
 

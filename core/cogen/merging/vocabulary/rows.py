@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Instead of the number of a source: a row of zeros; the mean of the own rows; -3 - i is the i-th list of sums.
 ZERO, MEAN, SUMS = -1, -2, -3
-#: Elements between two wanted rows that are rather read too than jumped over.
+#: Gaps of fewer elements between two wanted rows are read too: that is faster than a second read.
 _GAP = 1 << 15
 
 
@@ -134,10 +135,7 @@ class Assembled:
 
 def columns_of(operand: Operand) -> int:
     """Elements of a row; 1 for a vector."""
-    size = 1
-    for extent in operand.shape[1:]:
-        size *= extent
-    return size
+    return math.prod(operand.shape[1:])
 
 
 def take(operand: Operand, rows: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
