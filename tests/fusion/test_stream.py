@@ -18,11 +18,11 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import SafetensorsWriter, read_header
 from cogen.errors import CogenError, SourceError
 from cogen.fusion.merge import outputs as plan_engine
+from cogen.merging.block import BLOCK, Block, InMemory, Stack
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
-from cogen.merging.in_memory import InMemory
 from cogen.merging.kernels.combine import combine
 from cogen.merging.kernels.statistics import folded_sum, tensor_gram
-from cogen.merging.method import BLOCK, Block, Stack, method
+from cogen.merging.method import method
 from cogen.merging.methods.linear import linear
 from cogen.merging.operands import RowBlock, Stored, fingerprint
 from cogen.merging.writer import write_outputs

@@ -25,7 +25,8 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import accumulator
 from cogen.checkpoints.safetensors_file import DTYPES, SafetensorsWriter, TensorInfo, tensor_bytes
 from cogen.merging.allocator import keep_freed_memory
-from cogen.merging.method import Block, Method, Operand, Stack
+from cogen.merging.block import Block, Operand, Stack
+from cogen.merging.method import Method
 from cogen.merging.operands import Remembered, Stored
 from cogen.reporter import Reporter
 

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError, UsageError
+from cogen.merging.block import InMemory
+from cogen.merging.engine import Merge, make_stack
 from cogen.merging.method import Method
 from cogen.merging.methods import load_method
 
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.engine import Merge
-    from cogen.merging.method import Stack
-
     StateDict = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A tensor as an operand; any layout, any floating-point dtype."""
-
-    tensor: torch.Tensor
-    key: str = ""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.tensor.shape)
-
-    @property
-    def dtype(self) -> str:
-        return str(self.tensor.dtype).removeprefix("torch.")
-
-    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
-        return self.tensor.reshape(-1)[start:stop].to(dtype, copy=True)
 
 
 def merge_tensors(
@@ -110,7 +88,7 @@ def merge_state_dicts(
         for name, tensor in first.items()
         if tensor.is_floating_point()
     }
-    stacks = {name: _stack(name, merge) for name, merge in merges.items()}
+    stacks = {name: make_stack(name, merge) for name, merge in merges.items()}
     states: dict[str, Any] = {}
     if chosen.whole_model and merges:
         merge = next(iter(merges.values()))
@@ -166,8 +144,6 @@ def _merge(
     keys: Sequence[str],
     parameters: Mapping[str, Any],
 ) -> Merge:
-    from cogen.merging.engine import Merge
-
     operands = [InMemory(expert[name].detach().cpu(), key) for expert, key in zip(experts, keys, strict=True)]
     root = None if base is None else InMemory(base[name].detach().cpu(), "base")
     shares = list(weights)
@@ -175,9 +151,3 @@ def _merge(
         operands, shares = [root, *operands], [1.0, *shares]
     used = None if method.base == "unused" else root
     return Merge(method, used, tuple(operands), tuple(shares), dict(parameters)).in_order()
-
-
-def _stack(name: str, merge: Merge) -> Stack:
-    from cogen.merging.engine import make_stack
-
-    return make_stack(name, merge)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint
 from cogen.checkpoints.safetensors_file import TensorInfo
-from cogen.merging.method import Operand
+from cogen.merging.block import Operand
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class Stored:
         return self.checkpoint.adapter is None or not self.checkpoint.changed(self.name)
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         found = self.files.read(self.checkpoint.tensors[self.name], start, stop).to(dtype)
         adapter = self.checkpoint.adapter
         if adapter is None or self.plain:
@@ -71,7 +71,7 @@ class Derived:
         return self.source.key
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         return self.source.read(start, stop, dtype)
 
 
@@ -87,7 +87,7 @@ class Remembered(Derived):
     known: set[tuple[int, int]] = field(default_factory=set)
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         part = self.whole[start:stop]
         if (start, stop) not in self.known:
             self.source.files.read(self.source.checkpoint.tensors[self.source.name], start, stop, part)

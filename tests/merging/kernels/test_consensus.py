@@ -10,9 +10,8 @@ import torch
 from support.tensors import bits, related
 
 from cogen.errors import UsageError
-from cogen.merging.in_memory import InMemory
+from cogen.merging.block import Block, InMemory, Stack
 from cogen.merging.kernels.consensus import add_masked, average_masked, merge_elected
-from cogen.merging.method import Block, Stack
 
 WEIGHTS = [0.5, 0.3, -0.7]
 

@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.merging.in_memory import InMemory
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.kernels.exact import exact_sums
-from cogen.merging.method import Stack
 
 
 def sums(values: torch.Tensor, block: int) -> list[float]:

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tensors import STORED, awkward, bits, merge, related
 
-from cogen.merging.in_memory import InMemory
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.kernels.elementary import exp, log
 from cogen.merging.kernels.quantiles import order_statistics
-from cogen.merging.method import Stack
 from cogen.merging.methods.arcee_fusion import arcee_fusion, divergence
 
 SETTINGS = settings(deadline=None)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from support.tensors import ACCUMULATORS, STORED, awkward, bits, merge, normal, related
 
-from cogen.merging.method import BLOCK, Method
+from cogen.merging.block import BLOCK
+from cogen.merging.method import Method
 from cogen.merging.methods.arcee_fusion import arcee_fusion
 from cogen.merging.methods.karcher import karcher
 from cogen.merging.methods.model_stock import model_stock

@@ -10,8 +10,7 @@ import pytest
 import torch
 from support.tensors import bits, related
 
-from cogen.merging.in_memory import InMemory
-from cogen.merging.method import Stack
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.methods.dare import dare_linear, dare_ties, survivors
 
 SIZE = 1 << 16

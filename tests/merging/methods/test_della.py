@@ -11,9 +11,8 @@ import torch
 from support.tensors import related
 
 from cogen.errors import UsageError
-from cogen.merging.in_memory import InMemory
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.kernels.magprune import probabilities, survivors
-from cogen.merging.method import Stack
 from cogen.merging.methods.della import della, della_linear
 
 WEIGHTS = [0.5, 0.3, 0.7]

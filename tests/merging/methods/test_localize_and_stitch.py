@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.merging.in_memory import InMemory
-from cogen.merging.method import Stack
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.methods.localize_and_stitch import localize_and_stitch
 
 NUMBERS = st.lists(st.integers(-12, 12).map(lambda n: n / 8), min_size=14, max_size=14)

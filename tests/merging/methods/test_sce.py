@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from support.tensors import related
 
 from cogen.errors import UsageError
-from cogen.merging.in_memory import InMemory
-from cogen.merging.method import Stack
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.methods.sce import sce, select, variance
 
 

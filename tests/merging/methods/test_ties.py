@@ -11,8 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.tensors import related
 
-from cogen.merging.in_memory import InMemory
-from cogen.merging.method import Stack
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.methods.ties import ties, ties_global, ties_peft
 
 SETTINGS = settings(deadline=None)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogen.merging.in_memory import InMemory
+from cogen.merging.block import InMemory
 from cogen.merging.vocabulary.rows import MEAN, SUMS, ZERO, Assembled, Sums, take
 
 SETTINGS = settings(deadline=None)

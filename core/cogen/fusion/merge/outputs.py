@@ -10,8 +10,9 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
 from cogen.fusion.merge.shapes import changed_names, extents
 from cogen.fusion.plan import Plan
+from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
-from cogen.merging.method import Method, Operand
+from cogen.merging.method import Method
 from cogen.merging.operands import Stored
 from cogen.merging.parameters import Layers, for_tensor, resolve
 from cogen.merging.writer import copy_model_files, write_outputs

@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cogen.merging.block import Block, Stack
 from cogen.merging.kernels.bits import keep_term, mask_of
-from cogen.merging.method import Block, Method, Stack
+from cogen.merging.method import Method
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,7 @@ from cogen.merging.kernels.floats import INFINITY, bits_of, floating, keep_, non
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block
+    from cogen.merging.block import Block
 
     #: What multiplies one expert: a number, or a tensor with one for each element.
     Part = float | torch.Tensor

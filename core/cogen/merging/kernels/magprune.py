@@ -17,7 +17,7 @@ from cogen.merging.method import each
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def probabilities(difference: torch.Tensor, density: float, epsilon: float) -> torch.Tensor:

@@ -12,7 +12,7 @@ from cogen.merging.kernels.bits import magnitude
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: Bits of a digit: a magnitude's code has two, so that two histograms find an element.
 _DIGIT = 16

@@ -15,7 +15,7 @@ from cogen.merging.method import each
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def check_shares(name: str, value: float | Sequence[float], count: int) -> list[float]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def folded_sum(x: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,7 @@ class AdapterDifference:
         return self.info.dtype
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         columns = self.shape[1]
         first = start // columns
         rows = self.adapter.delta(self.info.name, dtype, first, -(-stop // columns)).reshape(-1)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.files import OpenFiles
+from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Merge, OutputTensor
 from cogen.merging.mergekit.plan import MergePlan
 from cogen.merging.mergekit.steps import TensorStep
 from cogen.merging.mergekit.tensors import Input
-from cogen.merging.method import Operand
 from cogen.merging.operands import Derived, Stored
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Converted(Derived):
         return self.to
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         import torch
 
         exact = self.source.read(start, stop, torch.promote_types(dtype, getattr(torch, self.source.dtype)))

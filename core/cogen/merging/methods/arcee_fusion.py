@@ -14,7 +14,7 @@ from cogen.merging.method import Method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: Added to every probability before the logarithm: a constant of the published implementation.
 EPSILON = 1e-8

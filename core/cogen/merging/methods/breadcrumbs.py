@@ -17,7 +17,7 @@ from cogen.merging.methods.task_arithmetic import coefficients
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: For each expert the cuts above and below what is kept, and what that is multiplied by.
 State = tuple[list[tuple[Cut, Cut]], list[float]]

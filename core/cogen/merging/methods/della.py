@@ -15,7 +15,7 @@ from cogen.merging.methods.task_arithmetic import coefficients
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block
+    from cogen.merging.block import Block
 
 
 #: What the two variants have in common.

@@ -13,7 +13,7 @@ from cogen.merging.method import method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def localize(

@@ -15,7 +15,7 @@ from cogen.merging.method import Method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def ratio(gram: Matrix) -> float:

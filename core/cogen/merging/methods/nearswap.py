@@ -12,7 +12,7 @@ from cogen.merging.method import method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block
+    from cogen.merging.block import Block
 
 
 @method(

@@ -16,7 +16,7 @@ from cogen.merging.method import Method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def arc(products: Matrix, shares: Sequence[float], relative: bool) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from cogen.merging.methods.ram import changes
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def gains(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import UsageError
+from cogen.merging.block import Block, Stack
 from cogen.merging.kernels.combine import combine
-from cogen.merging.method import Block, Stack, method
+from cogen.merging.method import method
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from cogen.merging.method import method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: The positions that are selected, ``None`` for all, and each expert's weight.
 State = tuple[Cut | None, list[float]]

@@ -14,7 +14,7 @@ from cogen.merging.method import method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: For each expert the elements that are kept, and what they are multiplied by.
 State = tuple[list[Cut], list[float]]

@@ -14,7 +14,7 @@ import numpy as np
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
-from cogen.merging.method import Operand
+from cogen.merging.block import Operand
 from cogen.merging.operands import Stored
 from cogen.merging.vocabulary.configs import (
     generation_of,

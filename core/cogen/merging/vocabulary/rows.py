@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cogen.merging.block import BLOCK, Operand
 from cogen.merging.kernels.statistics import folded_sum
-from cogen.merging.method import BLOCK, Operand
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class Assembled:
         return str(self.sources[self.own].key)
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`. Sums and means are rounded once, from float64."""
+        """See :class:`cogen.merging.block.Operand`. Sums and means are rounded once, from float64."""
         import torch
 
         columns = columns_of(self.sources[self.own])

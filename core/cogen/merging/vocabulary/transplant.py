@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cogen.merging.method import Operand
+from cogen.merging.block import Operand
 from cogen.merging.vocabulary.alphabet import alphabet_of, token_text
 from cogen.merging.vocabulary.pursuit import Atoms, pursue
 from cogen.merging.vocabulary.rows import Sums, columns_of, take
