@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.kitchen import Kitchen
 from support.sites import run_python
 
 from cogen.cli.main import main
 from cogen.cli.merge import peak_memory
 from cogen.errors import UsageError
 from cogen.merging.writer import parse_size
-
-from .conftest import Kitchen
 
 RECIPE = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n"
 

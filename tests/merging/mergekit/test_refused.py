@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from support.kitchen import Kitchen, tensors_of
 
 from cogen.errors import CogenError, CompatibilityError, SourceError, UnsafeError, UsageError
 from cogen.reporter import Silent
-
-from .conftest import Kitchen, tensors_of
 
 AB = "models: [{model: a}, {model: b}]\n"
 ON_BASE = "base_model: base\nmodels: [{model: a}, {model: b}]\n"

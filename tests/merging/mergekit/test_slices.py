@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.kitchen import Kitchen
 from support.tiny import llama, logits, save_model
 
 from cogen.checkpoints.model import Checkpoint
@@ -14,8 +15,6 @@ from cogen.errors import CompatibilityError
 from cogen.merging.mergekit.config import output_config
 from cogen.merging.mergekit.models import Model
 from cogen.merging.mergekit.reference import ModelLocation, Reference
-
-from .conftest import Kitchen
 
 
 def stacked(models: list[Any], layers: list[tuple[int, int]]) -> Any:

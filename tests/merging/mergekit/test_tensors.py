@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.kitchen import Kitchen, Tensors, tensors_of
 from support.tiny import logits, save_adapter, save_model
 
 from cogen.checkpoints.safetensors_file import read_bytes, read_folder
-
-from .conftest import Kitchen, Tensors, tensors_of
 
 EMBED, HEAD, NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
 HALVES = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.kitchen import Kitchen
 
 from cogen.merging.mergekit.methods import MERGEKIT_METHODS, REQUIRED
 from cogen.merging.mergekit.steps import common_dtype
-
-from .conftest import Kitchen
 
 Q, UP = "model.layers.{}.self_attn.q_proj.weight", "model.layers.{}.mlp.up_proj.weight"
 EMBED, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"

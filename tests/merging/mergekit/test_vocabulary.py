@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from support.kitchen import Kitchen
 from support.tiny import llama, logits, tokenizer
 
 from cogen.merging.mergekit.templates import TEMPLATES
-
-from .conftest import Kitchen
 
 EMBED = "model.embed_tokens.weight"
 
