@@ -29,11 +29,13 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.checkpoint.tensors[self.name].shape
+        shape: tuple[int, ...] = self.checkpoint.tensors[self.name].shape
+        return shape
 
     @property
     def dtype(self) -> str:
-        return self.checkpoint.tensors[self.name].dtype
+        dtype: str = self.checkpoint.tensors[self.name].dtype
+        return dtype
 
     @property
     def plain(self) -> bool:
@@ -42,13 +44,13 @@ class Stored:
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`cogen.merging.block.Operand`."""
-        found = self.files.read(self.checkpoint.tensors[self.name], start, stop).to(dtype)
+        found: torch.Tensor = self.files.read(self.checkpoint.tensors[self.name], start, stop).to(dtype)
         adapter = self.checkpoint.adapter
         if adapter is None or self.plain:
             return found
         columns = self.shape[1]
         first = start // columns
-        difference = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
+        difference: torch.Tensor = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
         return found + difference[start - first * columns : stop - first * columns]
 
 

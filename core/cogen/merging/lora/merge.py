@@ -38,17 +38,19 @@ class AdapterDifference:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.info.shape
+        shape: tuple[int, ...] = self.info.shape
+        return shape
 
     @property
     def dtype(self) -> str:
-        return self.info.dtype
+        dtype: str = self.info.dtype
+        return dtype
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`cogen.merging.block.Operand`."""
         columns = self.shape[1]
         first = start // columns
-        rows = self.adapter.delta(self.info.name, dtype, first, -(-stop // columns)).reshape(-1)
+        rows: torch.Tensor = self.adapter.delta(self.info.name, dtype, first, -(-stop // columns)).reshape(-1)
         return rows[start - first * columns : stop - first * columns]
 
 

@@ -52,7 +52,8 @@ class MergeResult:
     @functools.cached_property
     def weights_digest(self) -> str:
         """``sha256:…`` of all names, types, shapes and bytes; the weights are read when it is first asked for."""
-        return open_folder(self.folder).weights_digest
+        digest: str = open_folder(self.folder).weights_digest
+        return digest
 
 
 @runtime_checkable

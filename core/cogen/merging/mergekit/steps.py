@@ -129,7 +129,9 @@ def _is_identity(step: TensorStep) -> bool:
 
 def _shape(tensor: PlannedTensor, tensors: Tensors) -> tuple[int, ...]:
     """:raises CompatibilityError: the inputs have different ones."""
-    shapes = [tensors.models[entry.model].checkpoint.tensors[entry.stored].shape for entry in tensor.inputs]
+    shapes: list[tuple[int, ...]] = [
+        tensors.models[entry.model].checkpoint.tensors[entry.stored].shape for entry in tensor.inputs
+    ]
     first, vocabulary = tensor.inputs[0], tensors.vocabulary
     if vocabulary is not None and vocabulary.is_vocabulary_tensor(first.model, first.name):
         shapes = [(vocabulary.size, *shape[1:]) for shape in shapes]
