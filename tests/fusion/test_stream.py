@@ -17,7 +17,7 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import SafetensorsWriter, read_header
 from cogen.errors import CogenError, SourceError
-from cogen.fusion.merge import outputs as plan_engine
+from cogen.merging import writer
 from cogen.merging.block import BLOCK, Block, InMemory, Stack
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.kernels.combine import combine
@@ -243,8 +243,8 @@ class TestFailures:
 
     def test_a_disk_that_is_too_small(self, models: list[Checkpoint], tmp_path: Path, monkeypatch: Any) -> None:
         """Found out before a weight is read."""
-        usage = plan_engine.shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(plan_engine.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+        usage = writer.shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
         with pytest.raises(CogenError, match="3 MB are needed and 1 MB are free") as caught:
             self.merge(models, tmp_path / "out")
         assert "another disk" in str(caught.value.hint)
@@ -261,11 +261,11 @@ class TestFailures:
             "from cogen.checkpoints.model import open_folder\n"
             "from cogen.errors import CogenError\n"
             "from cogen.merging.writer import write_outputs\n"
-            "from cogen.merging.engine import Copy, Engine, Output\n"
+            "from cogen.merging.engine import Copy, Engine, OutputTensor\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
             "model = open_folder(Path(sys.argv[1]))\n"
-            "made = [Output(n, i.dtype, i.shape, Copy(i)) for n, i in model.tensors.items()]\n"
+            "made = [OutputTensor(n, i.dtype, i.shape, Copy(i)) for n, i in model.tensors.items()]\n"
             "try:\n"
             "    with Engine(2) as engine: write_outputs(made, engine, Path(sys.argv[2]))\n"
             "except CogenError as error: print(error)\n"

@@ -121,22 +121,22 @@ class TestRequests:
         ("choice", "error", "match"),
         [
             (VocabularyConfig(tokens={"[C]": TokenSource(0)}), UsageError, r"a has no embedding for the token '\[C\]'"),
-            (VocabularyConfig(tokens={"[C]": TokenSource(3)}), UsageError, "no model number 3"),
-            (VocabularyConfig(tokens={"[C]": TokenSource(force=True)}), UsageError, "forced to no source"),
-            (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0))}), UsageError, "needs a token or an id"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(3)}), UsageError, "no model 3"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(force=True)}), UsageError, "has force without a source"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0))}), UsageError, "needs either a token or an id"),
             (
                 VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0, "x", 1))}),
                 UsageError,
-                "needs a token or an id",
+                "needs either a token or an id",
             ),
             (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0, "nope"))}), UsageError, "a has no token 'nope'"),
-            (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0, id=300))}), CompatibilityError, "number 300"),
-            (VocabularyConfig(tokens={"": TokenSource(0)}), UsageError, "cannot be empty"),
-            (VocabularyConfig(-1), UsageError, "no model number -1"),
-            (VocabularyConfig("all"), UsageError, "no tokenizer source 'all'"),  # type: ignore[arg-type]
-            (VocabularyConfig(transplant="pca"), UsageError, "no transplant 'pca'"),  # type: ignore[arg-type]
-            (VocabularyConfig(pad_to_multiple_of=0), UsageError, "multiple of less than 1"),
-            (VocabularyConfig(sparsity=0), UsageError, "at least one embedding"),
+            (VocabularyConfig(tokens={"[C]": TokenSource(ModelToken(0, id=300))}), CompatibilityError, "row 300"),
+            (VocabularyConfig(tokens={"": TokenSource(0)}), UsageError, "must not be empty"),
+            (VocabularyConfig(-1), UsageError, "no model -1"),
+            (VocabularyConfig("all"), UsageError, "unknown tokenizer source 'all'"),  # type: ignore[arg-type]
+            (VocabularyConfig(transplant="pca"), UsageError, "unknown transplant 'pca'"),  # type: ignore[arg-type]
+            (VocabularyConfig(pad_to_multiple_of=0), UsageError, "must be at least 1"),
+            (VocabularyConfig(sparsity=0), UsageError, "sparsity must be at least 1"),
         ],
     )
     def test_what_cannot_be(self, choice: Any, error: Any, match: str, three: list[Any]) -> None:
