@@ -122,11 +122,14 @@ class MergeProgress:
 
 def _plugin_method(name: str) -> Method | None:
     """A method that an installed plugin registers."""
-    from cogen.fusion.planner import find_method
     from cogen.host import Host
+    from cogen.merging.method import Method, whole_tensor
 
-    host = Host.discover()
-    return find_method(host, name) if name in host.methods() else None
+    registered = Host.discover().methods()
+    if name not in registered:
+        return None
+    found = Host.resolve(registered[name])
+    return found if isinstance(found, Method) else whole_tensor(name, found)
 
 
 def peak_memory() -> int | None:

@@ -13,6 +13,7 @@ from support.sites import run_python
 from cogen.cli.main import main
 from cogen.cli.merge import peak_memory
 from cogen.errors import UsageError
+from cogen.host import Host
 from cogen.merging.writer import parse_size
 
 RECIPE = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n"
@@ -69,6 +70,34 @@ def test_the_alias(models: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(printed.out).keys() == new.keys()
     for file in sorted(path.name for path in (models.folder / "one").iterdir()):
         assert (models.folder / "one" / file).read_bytes() == (models.folder / "two" / file).read_bytes(), file
+
+
+def test_methods_of_plugins(
+    models: Kitchen, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain function that an installed plugin registers; plugins are looked for only where a name is not known."""
+    (models.folder / "their_methods.py").write_text(
+        "def halfway(base, experts, weights, *, strength=0.5):\n    return base + strength * (sum(experts) - base)\n"
+    )
+    monkeypatch.syspath_prepend(models.folder)
+    discovered = []
+
+    class Plugins(Host):
+        def methods(self) -> dict[str, str]:
+            return {"halfway": "their_methods:halfway"}
+
+    def discover(*_: object) -> Host:
+        discovered.append(True)
+        return Plugins()
+
+    monkeypatch.setattr(Host, "discover", discover)
+    run(capsys, "merge", "config.yml", "-o", "builtin")
+    assert discovered == []
+    models.recipe("merge_method: halfway\nbase_model: a\nparameters: {weight: 1, strength: 1}\nmodels: [{model: b}]\n")
+    run(capsys, "merge", "config.yml", "-o", "plugin")
+    assert all(torch.equal(tensor, models.tensors("b")[name]) for name, tensor in models.tensors("plugin").items())
+    models.recipe(RECIPE.replace("linear", "nowhere"))
+    assert "unknown merge_method 'nowhere'" in run(capsys, "merge", "config.yml", "-o", "none", code=3)["error"]
 
 
 @pytest.mark.parametrize(

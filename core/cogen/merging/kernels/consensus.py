@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def add_masked(block: Block, masks: Sequence[torch.Tensor], parts: Sequence[Part]) -> torch.Tensor:
     """``base + Σ partsᵢ·maskᵢ·(Eᵢ - base)``."""
     masks = _finite_masks(block, masks)
-    return _add(block, masks, parts, _anyone(masks))
+    return _add(block, masks, parts, _union(masks))
 
 
 def average_masked(
@@ -40,7 +40,7 @@ def average_masked(
     if scale == 0.0:
         return block.required_base
     masks = _finite_masks(block, masks)
-    return _average(block, masks, parts, divisors, scale, _anyone(masks))
+    return _average(block, masks, parts, divisors, scale, _union(masks))
 
 
 def merge_elected(
@@ -100,7 +100,7 @@ def elect_signs(
     size = signs.bitwise_and_(most)
     real = size - (INFINITY[result.dtype.itemsize] + 1)
     if undecided == "plus":
-        return votes, real.bitwise_right_shift_(top).bitwise_and_(_anyone(votes))
+        return votes, real.bitwise_right_shift_(top).bitwise_and_(_union(votes))
     return votes, size.neg_().bitwise_and_(real).bitwise_right_shift_(top)
 
 
@@ -128,7 +128,7 @@ def _add(block: Block, masks: Sequence[torch.Tensor], parts: Sequence[Part], tak
         return block.required_base
     # What is left of the base: exact, at 0 for thirds and tenths too, where all experts are selected.
     if not _numbers(parts):
-        return _finish(block, total, _selected(masks, parts).neg_().add_(1.0), taken)
+        return _finish(block, total, _sum_selected(masks, parts).neg_().add_(1.0), taken)
     own = torch.full_like(total, 1.0 - math.fsum(parts))
     for mask, part in zip(masks, parts, strict=True):
         own += _keep_part(part, ~mask)
@@ -150,13 +150,13 @@ def _average(
         parts, divisors = reduce_weights(parts, together), reduce_weights(divisors, together)
     if (total := _total(block, masks, parts)) is None:
         return block.required_base
-    share = _selected(masks, divisors)
+    share = _sum_selected(masks, divisors)
     if min(divisors) <= 0.0:  # where the weights cancel nothing is decided
         taken = taken & nonzero(share)
     total /= share
     own: Part = 1.0 - scale
     if not plain:
-        own = (_selected(masks, parts) / share).mul_(-scale).add_(1.0)
+        own = (_sum_selected(masks, parts) / share).mul_(-scale).add_(1.0)
     if scale != 1.0:
         total *= scale
     return _finish(block, total, own, taken)
@@ -174,7 +174,7 @@ def _total(block: Block, masks: Sequence[torch.Tensor], parts: Sequence[Part]) -
     return total
 
 
-def _selected(masks: Sequence[torch.Tensor], parts: Sequence[Part]) -> torch.Tensor:
+def _sum_selected(masks: Sequence[torch.Tensor], parts: Sequence[Part]) -> torch.Tensor:
     """Sum of the selected parts."""
     total = _keep_part(parts[0], masks[0])
     for mask, part in zip(masks[1:], parts[1:], strict=True):
@@ -190,7 +190,7 @@ def _keep_part(part: Part, mask: torch.Tensor) -> torch.Tensor:
     return keep(part, mask)
 
 
-def _anyone(masks: Sequence[torch.Tensor]) -> torch.Tensor:
+def _union(masks: Sequence[torch.Tensor]) -> torch.Tensor:
     found = masks[0]
     for mask in masks[1:]:
         found = found | mask

@@ -36,7 +36,7 @@ def write_concatenated(
 
     :param base: the name of the base, needed where the adapters name different ones.
     """
-    root, task = base_name(adapters, base), _agreed(adapters, "task_type")
+    root, task = base_name(adapters, base), _common_option(adapters, "task_type")
     factors = concatenate(adapters, weights)
     write_adapter(folder, factors, base=root, task_type=task)
     return factors
@@ -140,7 +140,7 @@ def base_name(adapters: Sequence[LoraAdapter], given: str | None = None) -> str 
     return next(iter(named), None)
 
 
-def _agreed(adapters: Sequence[LoraAdapter], option: str) -> Any:
+def _common_option(adapters: Sequence[LoraAdapter], option: str) -> Any:
     values = [_config(adapter, option) for adapter in adapters]
     return values[0] if all(value == values[0] for value in values) else None
 

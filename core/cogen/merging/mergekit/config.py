@@ -62,7 +62,7 @@ def output_config(
     """
     config = apply_changes(copy.deepcopy(models[donor].checkpoint.config), changes or {})
     if origins is not None:
-        config = _renumbered(config, models, donor, origins)
+        config = _renumber_layers(config, models, donor, origins)
     if untied:
         config = apply_changes(config, untied_changes(config))
     if dtype is not None:
@@ -80,7 +80,7 @@ def _set_dtype(config: dict[str, Any], dtype: str) -> None:
             config[key] = dtype
 
 
-def _renumbered(config: dict[str, Any], models: Sequence[Model], donor: int, origins: Origins) -> dict[str, Any]:
+def _renumber_layers(config: dict[str, Any], models: Sequence[Model], donor: int, origins: Origins) -> dict[str, Any]:
     path = _place(models[donor])
     depths = [_depth(model) for model in models]
     inner, theirs = _at(config, path), [_at(model.checkpoint.config, path) for model in models]
@@ -90,14 +90,14 @@ def _renumbered(config: dict[str, Any], models: Sequence[Model], donor: int, ori
     for key, value in list(inner.items()):
         if isinstance(value, list) and _NUMBERS.search(key) and all(type(item) is int for item in value):
             listed = [their.get(key) or () for their in theirs]
-            inside = _agreed(models, origins, key, lambda model, layer, listed=listed: layer in listed[model])
+            inside = _common_values(models, origins, key, lambda model, layer, listed=listed: layer in listed[model])
             inner[key] = [layer for layer, found in enumerate(inside) if found]
         elif _by_layer(key, value, count):
             each = {model: theirs[model].get(key) for layers in origins for model, _ in layers}
             for model, own in each.items():
                 if not _by_layer(key, own, depths[model]):
                     raise _error(models[model], key, "is not a list with one value per layer")
-            found = _agreed(models, origins, key, lambda model, layer, each=each: each[model][layer])
+            found = _common_values(models, origins, key, lambda model, layer, each=each: each[model][layer])
             inner[key] = "".join(found) if isinstance(value, str) else found
         elif isinstance(value, list) and "layer" in key and value:
             raise _error(models[donor], key, "lists layers in an unknown way")
@@ -114,7 +114,7 @@ def _by_layer(key: str, value: Any, count: int) -> bool:
     return isinstance(value, list) and len(value) == count and not re.search(r"token_id|^architectures$", key)
 
 
-def _agreed(models: Sequence[Model], origins: Origins, key: str, value: Any) -> list[Any]:
+def _common_values(models: Sequence[Model], origins: Origins, key: str, value: Any) -> list[Any]:
     """For each new layer what its sources say, which has to be one thing."""
     found = []
     for layers in origins:

@@ -33,11 +33,11 @@ def plan_tensors(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedT
     :raises UsageError: layers that a model doesn't have.
     """
     if sections[0].length is None:
-        return _whole(tensors, sections[0])
-    return _sliced(tensors, sections)
+        return _whole_models(tensors, sections[0])
+    return _slice_layers(tensors, sections)
 
 
-def _whole(tensors: Tensors, section: Section) -> list[PlannedTensor]:
+def _whole_models(tensors: Tensors, section: Section) -> list[PlannedTensor]:
     numbers = [source.model for source in section.sources]
     names = sorted({name for model in numbers for name in tensors.names(model)})
     layers = Layers(names)
@@ -45,7 +45,7 @@ def _whole(tensors: Tensors, section: Section) -> list[PlannedTensor]:
     return [PlannedTensor(name, inputs, section, layers.position(name)) for name, inputs in found if inputs is not None]
 
 
-def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
+def _slice_layers(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
     """The sections' layers one behind the other, numbered anew.
 
     What comes before the layers is made of the first section's models, what comes after of the last's.
@@ -60,7 +60,7 @@ def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor
                 f"those of {tensors.models[model].title} {other}",
                 hint="slices need models of one architecture",
             )
-    planned = _loose(tensors, sections[0], before=True)
+    planned = _outside_layers(tensors, sections[0], before=True)
     index = 0
     for section in sections:
         assert section.length is not None  # all sections of a recipe are slices, or none is
@@ -69,7 +69,7 @@ def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor
             position = step / (section.length - 1) if section.length > 1 else 1.0
             planned += _layer(tensors, section, prefix, step, index, position)
             index += 1
-    return planned + _loose(tensors, sections[-1], before=False)
+    return planned + _outside_layers(tensors, sections[-1], before=False)
 
 
 def _check_range(tensors: Tensors, section: Section, counts: dict[int, int]) -> None:
@@ -97,7 +97,7 @@ def _layer(
     return planned
 
 
-def _loose(tensors: Tensors, section: Section, *, before: bool) -> list[PlannedTensor]:
+def _outside_layers(tensors: Tensors, section: Section, *, before: bool) -> list[PlannedTensor]:
     """Tensors outside the layers."""
     numbers = [source.model for source in section.sources]
     names = {name for model in numbers for name in tensors.names(model)}

@@ -83,7 +83,7 @@ def make_merge_plan(
     donor = 0 if recipe.base_model is None else opened[recipe.base_model]
     vocabulary_request = vocabulary_config(recipe, opened, reporter)
     models = tuple(opened.all)
-    _one_architecture(models, sorted({donor, *used}))
+    _check_architecture(models, sorted({donor, *used}))
     vocabulary = None
     if vocabulary_request is not None:
         base = None if recipe.base_model is None else donor
@@ -99,7 +99,7 @@ def make_merge_plan(
     config = output_config(
         models,
         donor,
-        dtype=_stored(steps),
+        dtype=_result_dtype(steps),
         untied=any(step.name in tensors.heads for step in steps),
         origins=_origins(planned) if sections[0].length is not None else None,
         changes=vocabulary.config_changes if vocabulary else None,
@@ -126,7 +126,7 @@ def _dtype(name: str | None, key: str) -> str | None:
     return found
 
 
-def _one_architecture(models: Sequence[Model], numbers: Sequence[int]) -> None:
+def _check_architecture(models: Sequence[Model], numbers: Sequence[int]) -> None:
     first = models[numbers[0]]
     for number in numbers[1:]:
         one, other = first.checkpoint.config.get("model_type"), models[number].checkpoint.config.get("model_type")
@@ -159,7 +159,7 @@ def _token_models(planned: Sequence[PlannedTensor], tensors: Tensors) -> list[in
     return sorted({entry.model for entry in entries if entry.stored in tensors.matrices(entry.model)})
 
 
-def _stored(steps: Sequence[TensorStep]) -> str | None:
+def _result_dtype(steps: Sequence[TensorStep]) -> str | None:
     """The floating-point type of the result; of several the one with most of the numbers."""
     sizes: dict[str, int] = {}
     for step in steps:

@@ -180,4 +180,4 @@ def _error(document: RecipeDocument, error: ValidationError) -> SpecError:
     if found["type"] == "missing":
         message = f"{key} is missing"
         where = ".".join(str(part) for part in place if part != key)
-    return SpecError(f"{at}: {f'{where}: ' if where else ''}{message}", hint="docs/merging.md describes recipes")
+    return SpecError(f"{at}: {f'{where}: ' if where else ''}{message}", hint="correct the recipe")

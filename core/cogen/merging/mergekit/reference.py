@@ -49,7 +49,7 @@ def parse_reference(value: Any) -> Reference:
         if "model" not in value:
             raise ValueError("a model needs the key 'model'")
         lora = value.get("lora")
-        return Reference(_place(value["model"]), None if lora is None else _place(lora))
+        return Reference(_location(value["model"]), None if lora is None else _location(lora))
     if isinstance(value, str) and Path(value).expanduser().is_dir():
         return Reference(ModelLocation(value))  # a folder may have + and @ in its name
     if not isinstance(value, str) or not value.strip():
@@ -57,17 +57,17 @@ def parse_reference(value: Any) -> Reference:
     parts = value.split("+")
     if len(parts) > 2:
         raise ValueError(f"{value!r} has more than one +: write model+adapter")
-    return Reference(_place(parts[0]), _place(parts[1]) if len(parts) == 2 else None)
+    return Reference(_location(parts[0]), _location(parts[1]) if len(parts) == 2 else None)
 
 
-def _place(value: Any) -> ModelLocation:
+def _location(value: Any) -> ModelLocation:
     if isinstance(value, dict):
         if unknown := sorted(map(str, value.keys() - {"path", "revision"})):
             raise ValueError(f"unknown key {unknown[0]!r} of a model location")
         path, revision = value.get("path"), value.get("revision")
         if not isinstance(path, str) or not isinstance(revision, str | None):
             raise ValueError("path and revision of a model must be strings")
-        return _checked(ModelLocation(path, revision))
+        return _check_location(ModelLocation(path, revision))
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a model: write a folder, or organization/name")
     if Path(value).expanduser().is_dir():
@@ -77,10 +77,10 @@ def _place(value: Any) -> ModelLocation:
         raise ValueError(f"{value!r} has more than one @: write model@revision")
     if at and not revision:
         raise ValueError(f"{value!r} has no revision after the @")
-    return _checked(ModelLocation(path, revision or None))
+    return _check_location(ModelLocation(path, revision or None))
 
 
-def _checked(place: ModelLocation) -> ModelLocation:
+def _check_location(place: ModelLocation) -> ModelLocation:
     if not place.path.strip():
         raise ValueError("a model needs a name")
     if re.search(r"[\r\n\0]", place.path):

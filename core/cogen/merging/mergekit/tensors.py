@@ -41,7 +41,7 @@ class Tensors:
     def heads(self) -> frozenset[str]:
         """Output heads of the result: those that a model stores, unless all models say that theirs is the embedding."""
         found = {name for matrices in self._matrices.values() for name in matrices if _HEAD.search(name)}
-        if found and all(_tied(self.models[model]) is True for model in self.used):
+        if found and all(_is_tied(self.models[model]) is True for model in self.used):
             self.notes.append(f"{min(found)} was left out: all models are tied, the embedding is their output head")
             return frozenset()
         return frozenset(found)
@@ -71,7 +71,7 @@ class Tensors:
 
         :raises CompatibilityError: a model lacks it.
         """
-        stored = [(model, name, self._stored(model, name)) for model, name in owners]
+        stored = [(model, name, self._stored_name(model, name)) for model, name in owners]
         found = [Input(model, name, where) for model, name, where in stored if where is not None]
         if len(found) == len(stored):
             return tuple(found)
@@ -87,14 +87,14 @@ class Tensors:
             hint="remove one of the two: merged models need the same tensors",
         )
 
-    def _stored(self, model: int, name: str) -> str | None:
+    def _stored_name(self, model: int, name: str) -> str | None:
         """Where the model has it, or what stands for it."""
         if name in self.models[model].checkpoint.tensors:
             return name
         if self.vocabulary is not None and name in self.vocabulary.names:
             return self.vocabulary.stored_name(model, name)
         # Where the configuration says nothing its class decides, and a model without a head must be tied.
-        if name in self.heads and _tied(self.models[model]) is not False and len(self._matrices[model]) == 1:
+        if name in self.heads and _is_tied(self.models[model]) is not False and len(self._matrices[model]) == 1:
             return self._matrices[model][0]
         return None
 
@@ -107,7 +107,7 @@ def _matrices(model: Model) -> tuple[str, ...]:
         return ()
 
 
-def _tied(model: Model) -> bool | None:
+def _is_tied(model: Model) -> bool | None:
     """``tie_word_embeddings`` of the configuration; ``None`` where it is missing."""
     config = model.checkpoint.config
     places = [config, *(value for value in config.values() if isinstance(value, dict))]

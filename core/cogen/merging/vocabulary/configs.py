@@ -64,7 +64,7 @@ def id_changes(
             if inner := id_changes(value, own if isinstance(own, Mapping) else {}, move):
                 changes[key] = inner
         elif _IDS.search(key):
-            new = own if key in theirs else _moved(value, move)
+            new = own if key in theirs else _move_ids(value, move)
             if new != value:
                 changes[key] = new
     for key in theirs.keys() - config.keys():
@@ -98,10 +98,10 @@ def join_changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any
     return result
 
 
-def _moved(value: Any, move: Callable[[int], int | None]) -> Any:
+def _move_ids(value: Any, move: Callable[[int], int | None]) -> Any:
     """Lists lose what is gone; a list that had something and has nothing left is None, as is a single id."""
     if isinstance(value, list):
-        kept = [new for item in value if (new := _moved(item, move)) is not None]
+        kept = [new for item in value if (new := _move_ids(item, move)) is not None]
         return kept or (None if value else [])
     return move(value) if isinstance(value, int) and not isinstance(value, bool) else value
 

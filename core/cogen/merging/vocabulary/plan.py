@@ -122,7 +122,7 @@ class Vocabulary:
             return operand
         sources: dict[int, Operand] = {model: operand}
         for source in sorted(rules.lenders - {model}):
-            sources[source] = self._stored(source, name)
+            sources[source] = self._stored_operand(source, name)
             if columns_of(sources[source]) != columns_of(operand):
                 raise CompatibilityError(
                     f"tokens that {self.checkpoints[model].folder.name} lacks have embeddings of width "
@@ -135,7 +135,7 @@ class Vocabulary:
         members = ids[ids < facts.rows[model]]
         return Assembled(sources, model, rules.which, rules.row, members, (own, lambda: facts.fallback.means))
 
-    def _stored(self, model: int, name: str) -> Stored:
+    def _stored_operand(self, model: int, name: str) -> Stored:
         return Stored(self.files, self.checkpoints[model], self.stored_name(model, name), f"vocabulary {model}")
 
     def _pursuit(self, model: int, name: str) -> Pursuits:
@@ -145,7 +145,9 @@ class Vocabulary:
             name = head if head in self.names else self.layouts[model].matrices[0]
         if (model, name) not in self._pursuits:
             places = sorted(self.rules[model].donors.items())
-            donors = [Donor(self._stored(other, name), p.wanted, p.numbers, p.shared, p.own) for other, p in places]
+            donors = [
+                Donor(self._stored_operand(other, name), p.wanted, p.numbers, p.shared, p.own) for other, p in places
+            ]
             self._pursuits[model, name] = Pursuits(donors, model, self.facts.request.sparsity)
         return self._pursuits[model, name]
 

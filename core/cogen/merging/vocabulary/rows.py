@@ -98,7 +98,7 @@ class Assembled:
                 elif kind == MEAN:
                     found[places] = self.mean().to(dtype)
                 elif kind <= SUMS:
-                    found[places] = self._summed(self.sums[SUMS - kind](), row[chosen]).to(dtype)
+                    found[places] = self._sum_rows(self.sums[SUMS - kind](), row[chosen]).to(dtype)
         return found.reshape(-1)[start - first * columns : stop - first * columns]
 
     def mean(self) -> torch.Tensor:
@@ -116,7 +116,7 @@ class Assembled:
                 self._mean.append(empty if total is None else total / len(self.members))
             return self._mean[0]
 
-    def _summed(self, sums: Sums, rows: np.ndarray) -> torch.Tensor:
+    def _sum_rows(self, sums: Sums, rows: np.ndarray) -> torch.Tensor:
         """Term after term, each for all rows at once: the order of additions doesn't depend on the block."""
         import torch
 

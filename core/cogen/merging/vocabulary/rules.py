@@ -118,12 +118,12 @@ def _donors(facts: Facts, model: int, lacking: Sequence[int], which: np.ndarray,
     for donor, ids in sorted(wanted.items()):
         numbers = np.arange(number, number + len(ids))
         which[ids], row[ids] = OWN, numbers
-        donors[donor] = Places(facts.own[donor, ids], numbers, *_shared(facts, donor, model))
+        donors[donor] = Places(facts.own[donor, ids], numbers, *_shared_rows(facts, donor, model))
         number += len(ids)
     return donors
 
 
-def _shared(facts: Facts, donor: int, model: int) -> tuple[np.ndarray, np.ndarray]:
+def _shared_rows(facts: Facts, donor: int, model: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the tokens that both have, in the donor and in the model."""
     theirs, own = facts.tokens[donor], facts.tokens[model]
     found = []

@@ -84,7 +84,7 @@ def read_tokens(folder: Path) -> Tokens:
             vocabulary = {piece: id for id, (piece, _) in enumerate(vocabulary)}
         ids = dict(vocabulary)
         added = {}
-        for entry in [*backend.get("added_tokens", []), *_declared(folder)]:
+        for entry in [*backend.get("added_tokens", []), *_declared_tokens(folder)]:
             flags = dict(entry)
             token, id = flags.pop("content"), flags.pop("id")
             if token not in added:
@@ -93,7 +93,7 @@ def read_tokens(folder: Path) -> Tokens:
         if not all(isinstance(id, int) and id >= 0 for id in ids.values()):
             raise ValueError("an id is not a number")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(folder) from error
+        raise _damaged_error(folder) from error
     return Tokens(folder, ids, added, alphabet_of(backend))
 
 
@@ -135,7 +135,7 @@ def read_backend(folder: Path) -> dict[str, Any]:
         if not isinstance(found.get("model", {}).get("vocab"), (dict, list)):
             raise ValueError("no vocabulary")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise _damaged(folder) from error
+        raise _damaged_error(folder) from error
     return dict(found)
 
 
@@ -149,11 +149,11 @@ def read_settings(folder: Path, name: str = "tokenizer_config.json") -> dict[str
         raise SourceError(f"{folder.name} has a damaged {name}", hint="fetch the model again") from error
 
 
-def _declared(folder: Path) -> list[dict[str, Any]]:
+def _declared_tokens(folder: Path) -> list[dict[str, Any]]:
     """Added tokens of ``tokenizer_config.json``: their flags win over those of ``tokenizer.json``."""
     entries = read_settings(folder).get("added_tokens_decoder") or {}
     return [{**entry, "id": int(id)} for id, entry in sorted(entries.items(), key=lambda item: int(item[0]))]
 
 
-def _damaged(folder: Path) -> SourceError:
+def _damaged_error(folder: Path) -> SourceError:
     return SourceError(f"the tokenizer of {folder.name} is damaged", hint="fetch the model again")
