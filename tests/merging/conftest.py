@@ -1,4 +1,4 @@
-"""The library alone: no host, no plugins, no network; a cache of its own for every test."""
+"""The library alone: no host, no plugins, no network, and not the user's cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all tests: a folder for each of thousands of small tests takes longer than the tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "cache"))
+def _own_cache(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGEN_CACHE", str(session_cache))

@@ -14,6 +14,7 @@ from cogen.checkpoints.files import OpenFiles
 
 @pytest.fixture
 def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
+    monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return Kitchen(tmp_path)
 
