@@ -20,12 +20,12 @@ from cogen.checkpoints.load import applied, load_model
 from cogen.checkpoints.model import open_folder
 from cogen.checkpoints.safetensors_writer import SafetensorsWriter
 from cogen.errors import CogenError, PlanError, UsageError
-from cogen.fusion.merge import outputs as engine
 from cogen.fusion.merge.measure import _with
 from cogen.fusion.merge.outputs import planned_outputs, write_candidate, write_composite
 from cogen.fusion.plan import check_unmoved
 from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
+from cogen.merging import writer
 from cogen.merging.engine import Engine
 from cogen.merging.methods.task_arithmetic import task_arithmetic
 from cogen.runs.fuse import fuse, recipe_of
@@ -139,7 +139,7 @@ class TestComposite:
         """Beyond the limit of a file: an index, the same tensors and digest, the same model."""
         machine = host(world.expert("e1", 1), world.expert("e2", 2))
         _, _, one = build(tmp_path / "one", machine)
-        monkeypatch.setattr(engine, "SHARD_BYTES", 20_000)
+        monkeypatch.setattr(writer, "SHARD_BYTES", 20_000)
         _, _, many = build(tmp_path / "many", machine)
         names = sorted(path.name for path in many.glob("*.safetensors"))
         assert len(names) > 2

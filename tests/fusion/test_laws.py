@@ -17,11 +17,10 @@ from safetensors.torch import load_file
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.fusion.merge.outputs import changed_names
+from cogen.merging.block import InMemory, Stack
 from cogen.merging.engine import Engine, Merge, OutputTensor
 from cogen.merging.kernels import order
 from cogen.merging.kernels.order import largest
-from cogen.merging.memory import InMemory
-from cogen.merging.method import Stack
 from cogen.merging.methods.linear import linear
 from cogen.merging.methods.task_arithmetic import task_arithmetic
 from cogen.merging.methods.ties import ties

@@ -18,15 +18,15 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header
 from cogen.checkpoints.safetensors_writer import SafetensorsWriter
 from cogen.errors import CogenError, SourceError
-from cogen.fusion.merge import outputs as plan_engine
-from cogen.fusion.merge.outputs import write_outputs
+from cogen.merging import writer
+from cogen.merging.block import BLOCK, Block, InMemory, Stack
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.kernels.combine import combine
 from cogen.merging.kernels.statistics import folded_sum, tensor_gram
-from cogen.merging.memory import InMemory
-from cogen.merging.method import BLOCK, Block, Stack, method
+from cogen.merging.method import method
 from cogen.merging.methods.linear import linear
 from cogen.merging.operands import RowBlock, Stored, fingerprint
+from cogen.merging.writer import write_outputs
 
 SHAPES = {"wide": (700, 900), "long": (3 * BLOCK + 17,), "number": (), "one": (1,), "none": (0, 4), "cube": (5, 6, 7)}
 
@@ -244,8 +244,8 @@ class TestFailures:
 
     def test_a_disk_that_is_too_small(self, models: list[Checkpoint], tmp_path: Path, monkeypatch: Any) -> None:
         """Found out before a weight is read."""
-        usage = plan_engine.shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(plan_engine.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+        usage = writer.shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
         with pytest.raises(CogenError, match="3 MB are needed and 1 MB are free") as caught:
             self.merge(models, tmp_path / "out")
         assert "another disk" in str(caught.value.hint)
@@ -261,12 +261,12 @@ class TestFailures:
             "import resource, signal, sys; from pathlib import Path\n"
             "from cogen.checkpoints.model import open_folder\n"
             "from cogen.errors import CogenError\n"
-            "from cogen.fusion.merge.outputs import write_outputs\n"
-            "from cogen.merging.engine import Copy, Engine, Output\n"
+            "from cogen.merging.writer import write_outputs\n"
+            "from cogen.merging.engine import Copy, Engine, OutputTensor\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
             "model = open_folder(Path(sys.argv[1]))\n"
-            "made = [Output(n, i.dtype, i.shape, Copy(i)) for n, i in model.tensors.items()]\n"
+            "made = [OutputTensor(n, i.dtype, i.shape, Copy(i)) for n, i in model.tensors.items()]\n"
             "try:\n"
             "    with Engine(2) as engine: write_outputs(made, engine, Path(sys.argv[2]))\n"
             "except CogenError as error: print(error)\n"

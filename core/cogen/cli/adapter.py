@@ -1,4 +1,4 @@
-"""`cogen adapter`: LoRA adapters put together, merged into their base, or extracted from a whole model."""
+"""`cogen adapter`: concatenate LoRA adapters, merge them into their base, or extract one from a full model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
 
 Adapters = Annotated[
-    list[str], typer.Argument(metavar="ADAPTER[=WEIGHT]…", help="PEFT folders or sources, each with its weight (1).")
+    list[str],
+    typer.Argument(
+        metavar="ADAPTER[=WEIGHT]…", help="PEFT folders or source URIs, each with an optional weight (default: 1)."
+    ),
 ]
-Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write; it must not exist yet.")]
+Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write; must not exist.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +32,16 @@ def concat(
     adapters: Adapters,
     output: Folder,
     base: Annotated[
-        str | None, typer.Option("--base", help="Their base, if they give it different names; it is looked into.")
+        str | None,
+        typer.Option(
+            "--base",
+            help="Base model; needed if the adapters name it differently. Their shapes are checked against it.",
+        ),
     ] = None,
 ) -> None:
-    """Put LoRA adapters of one base together into one, exactly.
+    """Concatenate LoRA adapters of one base into a single adapter, exactly.
 
-    Its difference is the weighted sum of theirs, to float32 rounding, and its rank the sum of theirs.
+    Its weight update is the weighted sum of theirs, up to float32 rounding; its rank is the sum of their ranks.
     """
     from cogen.merging.lora.concat import check_fit, write_concatenated
     from cogen.merging.lora.write import new_folder
@@ -55,58 +62,65 @@ def concat(
 
 
 def merge(
-    base: Annotated[str, typer.Argument(help="The model that the adapters were trained on: a folder or a source.")],
+    base: Annotated[str, typer.Argument(help="Base model of the adapters: a folder or source URI.")],
     adapters: Adapters,
     output: Folder,
 ) -> None:
-    """Merge LoRA adapters into their base: one plain checkpoint, base plus the weighted sum of their differences."""
+    """Merge LoRA adapters into their base: a full checkpoint, base plus the weighted sum of their weight updates."""
     from cogen.merging.lora.merge import write_merged
     from cogen.merging.lora.write import new_folder
 
     found, weights = _adapters(adapters)
     root = _model(base)
     with new_folder(output) as part, out.progress(len(root.tensors), "merging", unit="tensors") as bar:
-        changed = write_merged(root, found, weights, part, progress=bar)
+        changed = write_merged(root, found, weights, part, reporter=bar)
     out.success(f"wrote {output}: {len(changed)} of {len(root.tensors)} tensors changed")
     out.result({"folder": str(output), "weights": weights, "tensors": len(root.tensors), "changed": changed})
 
 
 def extract(
-    model: Annotated[str, typer.Argument(help="The whole model: a folder or a source.")],
-    base: Annotated[str, typer.Argument(help="The model that it was trained from: a folder or a source.")],
+    model: Annotated[str, typer.Argument(help="Fine-tuned model: a folder or source URI.")],
+    base: Annotated[str, typer.Argument(help="Base model that it was trained from: a folder or source URI.")],
     output: Folder,
     rank: Annotated[int | None, typer.Option("--rank", min=1, help="Rank of every module.")] = None,
     energy: Annotated[
-        float | None, typer.Option("--energy", help="Instead: the share of each difference's squared norm to keep.")
+        float | None,
+        typer.Option(
+            "--energy", help="Alternative to --rank: fraction of each module's squared Frobenius norm to keep."
+        ),
     ] = None,
     skip_others: Annotated[
-        bool, typer.Option("--skip-others", help="Drop what a LoRA cannot hold: norms, embeddings, biases.")
+        bool,
+        typer.Option(
+            "--skip-others", help="Ignore differences that a LoRA cannot represent: norms, embeddings, biases."
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random sketch for large matrices.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the randomized SVD of large matrices.")] = 0,
 ) -> None:
-    """Extract a LoRA adapter from a model that was trained as a whole, by truncated SVD.
+    """Extract a LoRA adapter from a fully fine-tuned model, by truncated SVD.
 
-    kept is the share of a difference's squared Frobenius norm that its factors hold: 1 is a lossless adapter.
+    "kept" is the fraction of the squared Frobenius norm of a weight update that its factors keep; 1 is lossless.
     """
-    from cogen.merging.lora.extract import extract as extracted
-    from cogen.merging.lora.extract import listed
+    from cogen.merging.lora import extract as lora
     from cogen.merging.lora.write import new_folder, write_adapter
 
     whole, root = _model(model), _model(base)
     names = whole.tensors.keys() | root.tensors.keys()
     with new_folder(output) as part:
         with out.progress(len(names), "extracting", unit="tensors") as bar:
-            found = extracted(whole, root, rank=rank, energy=energy, skip_others=skip_others, seed=seed, progress=bar)
+            found = lora.extract(
+                whole, root, rank=rank, energy=energy, skip_others=skip_others, seed=seed, reporter=bar
+            )
         write_adapter(part, found.factors, base=_name(base), task_type=found.task_type)
     if found.dropped:
-        out.warn(f"dropped the differences of {len(found.dropped)} tensors: {listed(found.dropped)}")
+        out.warn(f"ignored the differences of {len(found.dropped)} tensors: {lora.list_names(found.dropped)}")
     right = [Column(key, justify="right") for key in ("shape", "rank", "kept")]
     rows = [
         {"module": m.name, "shape": f"{m.shape[0]} × {m.shape[1]}", "rank": m.rank, "kept": f"{m.kept:.2%}"}
         for m in found.modules
     ]
     out.table(rows, ["module", *right], title=f"{model} - {base}")
-    out.text(f"kept over all modules: {found.kept:.2%}")
+    out.text(f"kept, all modules: {found.kept:.2%}")
     out.success(f"wrote {output}")
     out.result(
         {
@@ -129,7 +143,7 @@ def _adapters(named: list[str]) -> tuple[list[LoraAdapter], list[float]]:
 
 
 def _weighted(item: str) -> tuple[str, float]:
-    """``ADAPTER=WEIGHT``; a path may hold an = itself, so the last one counts, and only before a number."""
+    """``ADAPTER=WEIGHT``; a path may contain ``=``, so only the last one counts, and only before a number."""
     where, equals, value = item.rpartition("=")
     try:
         return (where, float(value)) if equals and where else (item, 1.0)
@@ -138,14 +152,14 @@ def _weighted(item: str) -> tuple[str, float]:
 
 
 def _path(where: str) -> Path:
-    """A folder or file that is here, or what a source URI brings."""
+    """A local folder or file, or what a source URI resolves to."""
     from cogen.checkpoints.sources import fetch
     from cogen.errors import SourceError
 
     if "://" in where:
         return fetch(where, talk=out.status)
     if not Path(where).exists():
-        raise SourceError(f"{where} does not exist", hint="name a folder, or a source such as hf://org/repo@commit")
+        raise SourceError(f"{where} does not exist", hint="give a folder, or a source URI such as hf://org/repo@commit")
     return Path(where)
 
 
@@ -161,5 +175,5 @@ def _model(where: str) -> Checkpoint:
 
 
 def _name(where: str) -> str:
-    """What ``base_model_name_or_path`` calls it: a repository of the Hub by its name, anything else as it was given."""
+    """``base_model_name_or_path``: a Hub repository by its name, anything else as given."""
     return where.removeprefix("hf://").partition("@")[0] if where.startswith("hf://") else where

@@ -67,9 +67,9 @@ def command(
     ] = None,
     lock: Annotated[Path | None, typer.Option("--lock", help="Replay a cogen.lock: no search, the same bits.")] = None,
     from_mergekit: mergekit.Recipe = None,
-    threads: mergekit.Threads = None,
-    shard_size: mergekit.ShardSize = None,
-    seed: mergekit.Seed = None,
+    threads: mergekit.FuseThreads = None,
+    shard_size: mergekit.FuseShardSize = None,
+    seed: mergekit.FuseSeed = None,
 ) -> None:
     """Build one model out of the installed experts, measure it, and write a report.
 
@@ -113,7 +113,7 @@ def command(
             raise UsageError("--onto needs a folder for the new composite", hint="name it: -o smaller")
         output = Path("composite")
     if from_mergekit is not None:
-        mergekit.run(from_mergekit, output, threads, shard_size, seed)
+        mergekit.run_alias(from_mergekit, output, threads, shard_size, seed)
         return
     from cogen.artifacts import choice
     from cogen.artifacts import descriptions as words

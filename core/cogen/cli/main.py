@@ -31,6 +31,7 @@ VERBS = {
     "show": "Show the card of one expert.",
     "plan": "Say what a fusion would do and what it costs.",
     "fuse": "Build one model out of the installed experts.",
+    "merge": "Merge models by a recipe in mergekit's format.",
     "eval": "Measure a model on the experts' suites.",
     "chat": "Talk to a model.",
     "methods": "List the merge methods and what they take.",

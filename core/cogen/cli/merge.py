@@ -1,33 +1,47 @@
-"""`cogen fuse --from-mergekit`: carry out a recipe of mergekit."""
+"""`cogen merge`: merge models by a recipe in mergekit's format."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cogen.cli.output import out
 
-Recipe = Annotated[
-    Path | None,
-    typer.Option("--from-mergekit", help="Carry out a recipe of mergekit (YAML) instead: no plugin, no evaluation."),
-]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="With --from-mergekit: threads; the result is the same.")
-]
-ShardSize = Annotated[
-    str | None, typer.Option("--shard-size", help="With --from-mergekit: largest file, e.g. 2GB (default: 5GB).")
-]
-Seed = Annotated[
-    int | None, typer.Option("--seed", min=0, help="With --from-mergekit: of methods that drop at random (default: 0).")
-]
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+if TYPE_CHECKING:
+    from cogen.merging.method import Method
+
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads (default: all cores); same result.")]
+ShardSize = Annotated[str | None, typer.Option("--shard-size", help="Largest weights file, e.g. 2GB (default: 5GB).")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of methods that drop at random (default: 0).")]
+#: The alias `cogen fuse --from-mergekit`.
+Recipe = Annotated[Path | None, typer.Option("--from-mergekit", hidden=True, help="Use `cogen merge CONFIG` instead.")]
+FuseThreads = Annotated[int | None, typer.Option("--threads", min=1, hidden=True)]
+FuseShardSize = Annotated[str | None, typer.Option("--shard-size", hidden=True)]
+FuseSeed = Annotated[int | None, typer.Option("--seed", min=0, hidden=True)]
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="Recipe in mergekit's format (YAML).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    threads: Threads = None,
+    shard_size: ShardSize = None,
+    seed: Seed = None,
+) -> None:
+    """Merge models by a recipe in mergekit's format. No plugin is needed, and nothing is evaluated.
+
+    The folder gets the weights, config, tokenizer, a model card and merge.json, which lists what was done per tensor.
+    """
+    run(config, output, threads, shard_size, seed)
 
 
 def check_alone(recipe: Path | None, others: dict[str, Any], own: dict[str, Any]) -> None:
-    """:raises UsageError: options of the two ways to fuse are mixed; ``others`` and ``own`` are what was given."""
+    """Check the alias `cogen fuse --from-mergekit`: ``others`` and ``own`` are the options that were given.
+
+    :raises UsageError: options of the two commands are mixed.
+    """
     from cogen.errors import UsageError
 
     given = [
@@ -36,55 +50,92 @@ def check_alone(recipe: Path | None, others: dict[str, Any], own: dict[str, Any]
         if value not in (None, [], ()) and value is not False
     ]
     if given and recipe:
-        raise UsageError(f"{given[0]} does not go with --from-mergekit", hint="the recipe says what is merged and how")
+        raise UsageError(f"{given[0]} does not go with --from-mergekit", hint="use `cogen merge CONFIG -o DIR`")
     if given:
-        raise UsageError(f"{given[0]} goes with --from-mergekit only", hint="leave it out")
+        raise UsageError(f"{given[0]} is an option of `cogen merge`", hint="remove it")
 
 
-def run(recipe: Path, output: Path, threads: int | None, shard_size: str | None, seed: int | None) -> None:
-    """Merge, and say what was written."""
-    from cogen.merging.mergekit.run import merge_recipe
+def run_alias(recipe: Path, output: Path, threads: int | None, shard_size: str | None, seed: int | None) -> None:
+    """`cogen fuse --from-mergekit`: the same as `cogen merge`, with a notice."""
+    out.warn("`cogen fuse --from-mergekit` is deprecated: use `cogen merge CONFIG -o DIR`")
+    run(recipe, output, threads, shard_size, seed)
 
-    limit = None if shard_size is None else size(shard_size)
+
+def run(config: Path, output: Path, threads: int | None, shard_size: str | None, seed: int | None) -> None:
+    """Merge and print the result."""
+    from cogen.merging import merge
+
     with out.progress(None, "merging", unit="tensors") as bar:
-        done = merge_recipe(
-            recipe, output, threads=threads, shard_bytes=limit, seed=seed or 0, progress=bar, talk=out.status
+        result = merge(
+            config,
+            output,
+            threads=threads,
+            shard_size=shard_size,
+            seed=seed,
+            find_method=_plugin_method,
+            reporter=MergeProgress(bar),
         )
     peak = peak_memory()
-    told = "" if peak is None else f", {peak / 1e9:.2f} GB of memory at most"
-    out.success(f"wrote {output}: {done.tensors} tensors, {done.bytes / 1e6:,.1f} MB, {done.seconds:.1f} s{told}")
-    out.text(f"measure it: cogen eval {output}; talk to it: cogen chat {output}")
+    memory = "" if peak is None else f", peak memory {peak / 1e9:.2f} GB"
+    out.success(
+        f"wrote {output}: {result.tensors} tensors, {result.bytes / 1e6:,.1f} MB, {result.seconds:.1f} s{memory}"
+    )
+    out.text(f"evaluate it: cogen eval {output}; chat with it: cogen chat {output}")
     out.result(
         {
             "folder": str(output),
-            "tensors": done.tensors,
-            "copied": done.copied,
-            "bytes": done.bytes,
-            "seconds": done.seconds,
+            "tensors": result.tensors,
+            "copied": result.copied,
+            "bytes": result.bytes,
+            "seconds": result.seconds,
             "peak_memory": peak,
-            "notes": done.notes,
+            "notes": result.notes,
         }
     )
 
 
-def size(text: str) -> int:
-    """Bytes of ``2GB``, ``500M``, ``1GiB`` or a plain number.
+class MergeProgress:
+    """A progress bar as a reporter whose notes are printed on stderr."""
 
-    :raises UsageError: it is none of those. (mergekit's ``5B`` means billions of something: write 5GB.)
-    """
-    from cogen.errors import UsageError
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
 
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT]I?)B?)?", text.strip().upper())
-    found = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
-    if found < 1:
-        raise UsageError(f"{text!r} is not a size", hint="for example --shard-size 2GB")
-    return found
+    @property
+    def total(self) -> float | None:
+        """Number of tensors."""
+        total: float | None = self._bar.total
+        return total
+
+    @total.setter
+    def total(self, value: float | None) -> None:
+        self._bar.total = value
+
+    def describe(self, label: str) -> None:
+        self._bar.describe(label)
+
+    def advance(self, n: float = 1) -> None:
+        self._bar.advance(n)
+
+    def note(self, text: str) -> None:
+        out.status(text)
+
+
+def _plugin_method(name: str) -> Method | None:
+    """A method that an installed plugin registers."""
+    from cogen.host import Host
+    from cogen.merging.method import Method, whole_tensor
+
+    registered = Host.discover().methods()
+    if name not in registered:
+        return None
+    found = Host.resolve(registered[name])
+    return found if isinstance(found, Method) else whole_tensor(name, found)
 
 
 def peak_memory() -> int | None:
-    """Bytes that this process had at most; ``None`` where the system doesn't say."""
+    """Peak resident memory of this process in bytes; ``None`` where the system does not report it."""
     status = Path("/proc/self/status")
-    if status.is_file():  # getrusage on Linux counts what the parent had before it started us
+    if status.is_file():  # getrusage on Linux includes the parent's peak from before the fork
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
         return int(found[1]) * 1024 if found else None
     try:

@@ -14,8 +14,8 @@ from cogen.fusion.merge.space import SearchSpace
 from cogen.fusion.plan import Cost, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
+from cogen.merging.block import BLOCK
 from cogen.merging.engine import usable_cores
-from cogen.merging.method import BLOCK
 
 
 def planned_suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any) -> tuple[PlannedSuite, ...]:

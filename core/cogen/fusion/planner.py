@@ -161,7 +161,7 @@ def _check_parameters(method: Method, recipe: FuseRecipe, search: SearchSpace, c
     own = [recipe.wish(expert.id).parameters for expert in chosen]
     middle = {name: (low + high) / 2 for name, (low, high) in search.space.items() if name in method.parameters}
     parameters = for_tensor("", 0.0, {**middle, **recipe.parameters}, own, method.per_expert)
-    method.refuse(parameters, 2 if method.pairs_with_base(len(chosen)) else len(chosen))
+    method.check(parameters, 2 if method.pairs_with_base(len(chosen)) else len(chosen))
     weights = {str(recipe.wish(expert.id).weight) for expert in chosen}
     if not method.weighted and (len(weights) > 1 or any(name.startswith("weight.") for name in search.space)):
         raise UsageError(f"method {method.name} takes no weights", hint="leave them out, or choose another method")

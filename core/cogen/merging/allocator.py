@@ -1,4 +1,4 @@
-"""Keeping freed memory for the next block."""
+"""Keep freed memory for the next block."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import threading
@@ -25,12 +26,14 @@ from cogen.checkpoints.model import accumulator
 from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
 from cogen.checkpoints.safetensors_writer import SafetensorsWriter, tensor_bytes
 from cogen.merging.allocator import keep_freed_memory
-from cogen.merging.method import Block, Method, Operand, Stack
+from cogen.merging.block import Block, Operand, Stack
+from cogen.merging.method import Method
 from cogen.merging.operands import Remembered, Stored
+from cogen.reporter import Reporter
 
 #: Floating-point types that a merge can compute with; others are copied.
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
-#: What all threads together may keep of tensors that they have read once and will look at again.
+#: Memory of all threads together for tensors that are read more than once.
 REMEMBERED_BYTES = 256 << 20
 _WIDTHS = dict(DTYPES.values())
 
@@ -44,7 +47,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Merge:
-    """A method on operands of one shape. ``parameters`` are numbers, or one number an expert."""
+    """A method on operands of one shape. ``parameters`` are single values, or tuples with one per expert."""
 
     method: Method
     base: Operand | None
@@ -52,8 +55,8 @@ class Merge:
     weights: tuple[float, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    def ordered(self) -> Merge:
-        """The same with the experts in the order of their keys, unless their order is part of the method."""
+    def in_order(self) -> Merge:
+        """The experts sorted by key, unless the method depends on their order."""
         if self.method.ordered:
             return self
         order = sorted(range(len(self.experts)), key=lambda i: self.experts[i].key)
@@ -68,7 +71,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor of the result: its name, type and shape, and where it comes from."""
+    """A tensor of the result: name, type, shape, and the copy or merge that makes it."""
 
     name: str
     dtype: str
@@ -77,7 +80,7 @@ class OutputTensor:
 
     @property
     def nbytes(self) -> int:
-        return _WIDTHS[self.dtype] * math.prod(self.shape)
+        return int(_WIDTHS[self.dtype]) * math.prod(self.shape)
 
 
 def usable_cores() -> int:
@@ -91,14 +94,15 @@ def usable_cores() -> int:
 class Engine:
     """A pool of threads and the open input files of one run; a context manager.
 
-    :param threads: workers; default: the cores that this process may use. The result doesn't depend on it.
+    :param threads: workers; default: all usable cores. The result does not depend on it.
+    :param reporter: advances by one per tensor.
     """
 
-    def __init__(self, threads: int | None = None, progress: Any = None) -> None:
+    def __init__(self, threads: int | None = None, reporter: Reporter | None = None) -> None:
         self.threads = threads or usable_cores()
         self.files = OpenFiles()
-        self._progress = progress
-        self._told = threading.Lock()
+        self._reporter = reporter
+        self._reporting = threading.Lock()
         self._stop = threading.Event()
         self._own = threading.local()
 
@@ -107,9 +111,9 @@ class Engine:
 
         keep_freed_memory()
         self._torch_threads = torch.get_num_threads()
-        one = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        self._workers = concurrent.futures.ThreadPoolExecutor(self.threads, "block", **one)
-        self._drivers = concurrent.futures.ThreadPoolExecutor(self.threads, "tensor", **one)
+        single = functools.partial(torch.set_num_threads, 1)
+        self._workers = concurrent.futures.ThreadPoolExecutor(self.threads, "block", single)
+        self._drivers = concurrent.futures.ThreadPoolExecutor(self.threads, "tensor", single)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,13 +128,13 @@ class Engine:
     def write(self, outputs: Sequence[OutputTensor], path: Path, metadata: dict[str, str] | None = None) -> None:
         """One safetensors file with these tensors.
 
-        :raises SourceError: an input is cut short, unreadable or changed meanwhile.
+        :raises SourceError: an input is truncated, unreadable or was changed meanwhile.
         :raises OSError: the output cannot be written; ``path`` is then incomplete.
         """
         shapes = {output.name: (output.dtype, output.shape) for output in outputs}
         states = self._model_wide(outputs)
-        with SafetensorsWriter(path, shapes, metadata) as writer, _flushed(writer):
-            # The largest first, so that no thread begins a huge one when the others are done.
+        with SafetensorsWriter(path, shapes, metadata) as writer, _flush_while(writer):
+            # The largest first, so that no thread starts a huge one when the others are done.
             queue = sorted(outputs, key=lambda output: (-output.nbytes, output.name))
             tasks = [self._drivers.submit(self._one, output, writer, states) for output in queue]
             try:
@@ -146,19 +150,14 @@ class Engine:
 
     def stack(self, output: OutputTensor, merge: Merge) -> Stack:
         """The operands of one output in blocks that this engine maps."""
-        import torch
-
-        inputs = [*merge.experts, *([merge.base] if merge.base is not None else [])]
-        kinds = [accumulator(getattr(torch, operand.dtype)) for operand in inputs]
-        wide = max(kinds, key=lambda dtype: torch.finfo(dtype).bits)
-        return Stack(output.name, merge.base, merge.experts, wide, merge.method.unit, mapper=self._map)
+        return make_stack(output.name, merge, self._map)
 
     def _model_wide(self, outputs: Sequence[OutputTensor]) -> dict[str, Any]:
         """States of the methods that look at all tensors of the model together, by the output's name."""
         groups: dict[Any, list[tuple[OutputTensor, Merge]]] = {}
         for output in sorted(outputs, key=lambda output: output.name):
             if isinstance(output.work, Merge) and output.work.method.whole_model:
-                merge = output.work.ordered()
+                merge = output.work.in_order()
                 alike = merge.method.name, merge.weights, tuple(sorted(merge.parameters.items()))
                 groups.setdefault(alike, []).append((output, merge))
         states: dict[str, Any] = {}
@@ -175,24 +174,24 @@ class Engine:
         if isinstance(output.work, Copy):
             writer.copy(output.name, self.files, output.work.source)
         else:
-            self._merge(output, output.work.ordered(), writer, states)
-        if self._progress:
-            with self._told:
-                self._progress.advance(1)
+            self._merge(output, output.work.in_order(), writer, states)
+        if self._reporter is not None:
+            with self._reporting:
+                self._reporter.advance(1)
 
     def _merge(self, output: OutputTensor, merge: Merge, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
         import torch
 
         method, dtype, width = merge.method, getattr(torch, output.dtype), _WIDTHS[output.dtype]
-        remembering = self._remembering(merge)
-        stack = self.stack(output, remembering)
+        in_memory = self._keep_in_memory(merge)
+        stack = self.stack(output, in_memory)
         if method.whole_model:
             state = states[output.name]
         else:
             state = method.state(stack, merge.weights, merge.parameters)
-        if not any(o.known for o in (remembering.base, *remembering.experts) if isinstance(o, Remembered)):
-            stack = self.stack(output, merge)  # the survey had no need to look: nothing is read twice
-        parameters = method.taken(method.apply, merge.parameters)
+        if not any(o.known for o in (in_memory.base, *in_memory.experts) if isinstance(o, Remembered)):
+            stack = self.stack(output, merge)  # the survey has read nothing: no tensor is read twice
+        parameters = method.accepted_by(method.apply, merge.parameters)
 
         def work(block: Block) -> None:
             found = method.apply(block, merge.weights, state, **parameters)
@@ -200,8 +199,8 @@ class Engine:
 
         collections.deque(stack.map(work), maxlen=0)
 
-    def _remembering(self, merge: Merge) -> Merge:
-        """The same, but a tensor that is small enough is read from its file once, not once for each look at it."""
+    def _keep_in_memory(self, merge: Merge) -> Merge:
+        """The merge with tensors that are small enough kept in memory, so that each is read from its file once."""
         import torch
 
         if merge.method.survey is None or not merge.method.looks or merge.method.whole_model:
@@ -214,16 +213,18 @@ class Engine:
         # A driver has one tensor at a time, and the same memory for each.
         if not hasattr(self._own, "memory"):
             self._own.memory = torch.empty(limit, dtype=torch.uint8)
-        kept, start = {}, 0
+        kept: dict[int, Operand] = {}
+        start = 0
         for key, operand in inputs.items():
             memory = self._own.memory[start : start + sizes[key]].view(getattr(torch, operand.dtype))
             kept[key] = Remembered(operand, memory)
             start += -(-sizes[key] // 64) * 64
-        base, *experts = (kept.get(id(operand), operand) for operand in (merge.base, *merge.experts))
-        return dataclasses.replace(merge, base=base, experts=tuple(experts))
+        base = None if merge.base is None else kept.get(id(merge.base), merge.base)
+        experts = tuple(kept.get(id(operand), operand) for operand in merge.experts)
+        return dataclasses.replace(merge, base=base, experts=experts)
 
     def _map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """Results in order. Few are under way at a time: a result may be large, and there may be thousands."""
+        """Results in order. Only a few are in flight: a result may be large, and there may be thousands."""
         if len(items) == 1:  # most tensors of a small model: not worth another thread
             yield function(items[0])
             return
@@ -240,14 +241,24 @@ class Engine:
                 yield waiting.popleft().result()
 
 
+def make_stack(name: str, merge: Merge, mapper: Callable[[Callable[[Any], Any], Sequence[Any]], Any] = map) -> Stack:
+    """The operands of a merge in the widest of their accumulators."""
+    import torch
+
+    inputs = [*merge.experts, *([merge.base] if merge.base is not None else [])]
+    kinds = [accumulator(getattr(torch, operand.dtype)) for operand in inputs]
+    wide = max(kinds, key=lambda dtype: torch.finfo(dtype).bits)
+    return Stack(name, merge.base, merge.experts, wide, merge.method.unit, mapper=mapper)
+
+
 @contextlib.contextmanager
-def _flushed(writer: SafetensorsWriter) -> Iterator[None]:
-    """The disk is kept busy from the start: at the end only the last moments' bytes are left to wait for."""
+def _flush_while(writer: SafetensorsWriter) -> Iterator[None]:
+    """Flush in the background, so that only the last bytes are left to wait for at the end."""
     done = threading.Event()
 
     def flush() -> None:
         while not done.wait(0.25):
-            with contextlib.suppress(OSError):  # the last flush, which counts, will tell
+            with contextlib.suppress(OSError):  # the last flush, by the writer itself, raises it
                 writer.sync()
 
     thread = threading.Thread(target=flush, name="flush", daemon=True)

@@ -1,16 +1,18 @@
-"""What a merge reads: tensors of checkpoints, adapters' sums, and rows that are put together anew."""
+"""Operands of a merge: tensors of checkpoints, and operands that are derived from others."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint
-from cogen.merging.method import Operand
+from cogen.checkpoints.safetensors_file import TensorInfo
+from cogen.merging.block import Operand
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor of a checkpoint; with an adapter, the sum of base and difference, made when it is read."""
+    """A tensor of a checkpoint; with an adapter, base plus difference, computed when it is read."""
 
     files: OpenFiles
     checkpoint: Checkpoint
@@ -27,76 +29,40 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.checkpoint.tensors[self.name].shape
+        shape: tuple[int, ...] = self.checkpoint.tensors[self.name].shape
+        return shape
 
     @property
     def dtype(self) -> str:
-        return self.checkpoint.tensors[self.name].dtype
+        dtype: str = self.checkpoint.tensors[self.name].dtype
+        return dtype
 
     @property
     def plain(self) -> bool:
-        """Are these the bytes of a file?"""
+        """Is it stored as it is read, without an adapter's difference?"""
         return self.checkpoint.adapter is None or not self.checkpoint.changed(self.name)
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
-        found = self.files.read(self.checkpoint.tensors[self.name], start, stop).to(dtype)
+        """See :class:`cogen.merging.block.Operand`."""
+        found: torch.Tensor = self.files.read(self.checkpoint.tensors[self.name], start, stop).to(dtype)
         adapter = self.checkpoint.adapter
         if adapter is None or self.plain:
             return found
         columns = self.shape[1]
         first = start // columns
-        difference = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
+        difference: torch.Tensor = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
         return found + difference[start - first * columns : stop - first * columns]
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """A stored tensor of which every block is read from the file once, however often it is looked at.
-
-    It is kept in its stored type, in one piece of memory. Threads that ask for one part at the same time may both
-    read it.
-    """
-
-    operand: Stored
-    whole: torch.Tensor
-    known: set[tuple[int, int]] = field(default_factory=set)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.operand.shape
-
-    @property
-    def dtype(self) -> str:
-        return self.operand.dtype
-
-    @property
-    def key(self) -> str:
-        return self.operand.key
-
-    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
-        part = self.whole[start:stop]
-        if (start, stop) not in self.known:
-            self.operand.files.read(self.operand.checkpoint.tensors[self.operand.name], start, stop, part)
-            self.known.add((start, stop))
-        return part.to(dtype, copy=True)
-
-
-@dataclass(frozen=True)
-class RowBlock:
-    """A tensor whose rows are taken from another one, ``extra`` rows or zeros: an embedding for another vocabulary.
-
-    :param index: for every row the row of ``source``; ``-1`` is a row of zeros, ``-2 - i`` is ``extra[i]``.
-    """
+class Derived:
+    """An operand computed from ``source``, whose shape, type and key it has unless a subclass says otherwise."""
 
     source: Operand
-    index: Sequence[int]
-    extra: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.index), *self.source.shape[1:])
+        return self.source.shape
 
     @property
     def dtype(self) -> str:
@@ -107,12 +73,49 @@ class RowBlock:
         return self.source.key
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.merging.block.Operand`."""
+        return self.source.read(start, stop, dtype)
+
+
+@dataclass(frozen=True)
+class Remembered(Derived):
+    """A stored tensor of which every block is read from the file once, however often it is used.
+
+    It is kept in its stored type, in one piece of memory. Threads that need a block at the same time may both read it.
+    """
+
+    source: Stored
+    whole: torch.Tensor
+    known: set[tuple[int, int]] = field(default_factory=set)
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """See :class:`cogen.merging.block.Operand`."""
+        part = self.whole[start:stop]
+        if (start, stop) not in self.known:
+            self.source.files.read(self.source.checkpoint.tensors[self.source.name], start, stop, part)
+            self.known.add((start, stop))
+        return part.to(dtype, copy=True)
+
+
+@dataclass(frozen=True)
+class RowBlock(Derived):
+    """A tensor whose rows are rows of another one, ``extra`` rows or zeros: an embedding for another vocabulary.
+
+    :param index: for every row the row of ``source``; ``-1`` is a row of zeros, ``-2 - i`` is ``extra[i]``.
+    """
+
+    index: Sequence[int]
+    extra: torch.Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.index), *self.source.shape[1:])
+
+    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """Runs of neighbouring rows are read together."""
         import torch
 
-        columns = 1
-        for extent in self.shape[1:]:
-            columns *= extent
+        columns = math.prod(self.shape[1:])
         if stop <= start:
             return torch.empty(0, dtype=dtype)
         first, last = start // columns, -(-stop // columns)
@@ -134,10 +137,10 @@ class RowBlock:
 
 
 def fingerprint(checkpoint: Checkpoint, files: OpenFiles) -> str:
-    """A short name of a model by its content, cheap to make: every tensor's name, type, shape and first 4 KB.
+    """A cheap identifier of a model's content: name, type, shape and first 4 KB of every tensor.
 
-    It orders the experts of a merge and names their random numbers, so that neither depends on how a folder is
-    called or on its place in a recipe. It is no proof of identity: that is the weights digest.
+    It orders the experts of a merge and keys their random numbers, so that neither depends on the name of a folder or
+    on its place in a recipe. It does not prove identity: the weights digest does.
     """
     digest = hashlib.sha256()
     own = checkpoint.tensors if checkpoint.adapter is None else {**checkpoint.tensors, **_factors(checkpoint)}
@@ -148,7 +151,7 @@ def fingerprint(checkpoint: Checkpoint, files: OpenFiles) -> str:
     return digest.hexdigest()
 
 
-def _factors(checkpoint: Checkpoint) -> dict[str, object]:
+def _factors(checkpoint: Checkpoint) -> dict[str, TensorInfo]:
     assert checkpoint.adapter is not None
     pairs = checkpoint.adapter.pairs
     return {f"{name} {letter}": pair[i] for name, pair in pairs.items() for i, letter in enumerate("AB")}

@@ -1,4 +1,4 @@
-"""Which folders a fusion may replace."""
+"""Which folders a merge or fusion may replace."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from cogen.errors import UsageError
 
-#: A folder that holds one of these was written by us.
+#: A folder that holds one of these was written by CoGen.
 MARKS = ("cogen.lock", "merge.json", "route.json")
 
 
 def check_output_folder(output: Path) -> None:
-    """Only a folder that we wrote, an empty one or none is replaced.
+    """Allow only a new folder, an empty one, or one that CoGen wrote.
 
-    :raises UsageError: ``output`` holds something else.
+    :raises UsageError: ``output`` is a file, or holds something else.
     """
     if output.is_file():
-        raise UsageError(f"{output} is a file", hint="name a folder with -o")
+        raise UsageError(f"{output} is a file", hint="give a folder with -o")
     if output.is_dir() and any(output.iterdir()) and not any((output / mark).is_file() for mark in MARKS):
         raise UsageError(
-            f"{output} exists and is not a composite of ours", hint="name another folder with -o, or move it away"
+            f"{output} exists and was not written by CoGen", hint="give another folder with -o, or move it away"
         )

@@ -1,24 +1,27 @@
-"""Parameters that differ by tensor: layer gradients and name filters, as in mergekit's recipes."""
+"""Parameters that differ by tensor: gradients over the layers and name filters, as in mergekit's recipes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from cogen.errors import UsageError
-from cogen.spec.base import Frozen
 
 Scalar = bool | float | str
 _NUMBER = re.compile(r"\.(\d+)\.")
 
 
-class Conditional(Frozen):
-    """A value for tensors whose name contains ``filter``; without a filter, or with ``*``, for all."""
+class StrictModel(BaseModel):
+    """Immutable; unknown fields and infinite numbers are errors."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Conditional(StrictModel):
+    """A value for tensors whose name contains ``filter``; without a filter, or with ``*``, for all."""
 
     value: Scalar | tuple[Scalar, ...]
     filter: str | None = None
@@ -54,20 +57,25 @@ class Layers:
 
 def resolve(setting: Setting, name: str, position: float) -> Scalar | None:
     """The value for one tensor; ``None`` where no condition fits."""
-    if not isinstance(setting, (list, tuple)):
+    if not isinstance(setting, tuple | list):
         return setting
-    if setting and isinstance(setting[0], Conditional):
-        for condition in setting:
-            if condition.filter in (None, "*") or condition.filter in name:
-                return resolve(condition.value, name, position)
-        return None
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in setting):
-        return setting[int(position * (len(setting) - 1))]
-    place = position * (len(setting) - 1)
+    conditions = [part for part in setting if isinstance(part, Conditional)]
+    if conditions:
+        fitting = (c for c in conditions if c.filter is None or c.filter == "*" or c.filter in name)
+        first = next(fitting, None)
+        return None if first is None else resolve(first.value, name, position)
+    return _interpolate([part for part in setting if not isinstance(part, Conditional)], position)
+
+
+def _interpolate(values: Sequence[Scalar], position: float) -> Scalar:
+    """Linear between neighbours; values that are not all numbers are steps."""
+    place = position * (len(values) - 1)
     low = int(place)
-    high = min(low + 1, len(setting) - 1)
+    if any(isinstance(value, bool | str) for value in values):
+        return values[low]
+    lower, upper = float(values[low]), float(values[min(low + 1, len(values) - 1)])
     share = place - low
-    return setting[low] if share == 0 else (1 - share) * setting[low] + share * setting[high]
+    return values[low] if share == 0 else (1 - share) * lower + share * upper
 
 
 def for_tensor(
@@ -81,19 +89,23 @@ def for_tensor(
 
     :param common: settings of the whole merge; a parameter for which no condition fits keeps the method's default.
     :param own: settings of each expert; they win over the common ones, for parameters that may differ by expert.
-    :raises UsageError: an expert has a setting of its own for something that is one for all, or only some have one.
+    :raises UsageError: a setting of an expert that cannot differ by expert, or that only some experts have.
     """
-    shared = {key: found for key, value in common.items() if (found := resolve(value, name, position)) is not None}
+    shared: dict[str, Any] = {
+        key: found for key, value in common.items() if (found := resolve(value, name, position)) is not None
+    }
     owners = list(own)
     several = set(per_expert)
     for key in sorted({key for settings in owners for key in settings}):
         if key not in several:
-            raise UsageError(f"{key} is one for all experts", hint="move it out of the expert's own settings")
+            raise UsageError(f"{key} cannot differ by expert", hint="move it out of the expert's own settings")
         values = [
             shared.get(key) if (setting := settings.get(key)) is None else resolve(setting, name, position)
             for settings in owners
         ]
         if any(value is None for value in values):
-            raise UsageError(f"only some experts have a {key} for {name}", hint=f"give {key} to all, or a common one")
+            raise UsageError(
+                f"only some experts have a {key} for {name}", hint=f"give {key} to all experts, or a common value"
+            )
         shared[key] = tuple(values)
     return shared

@@ -143,7 +143,7 @@ def test_a_foreign_folder_stays(machine: Host, tmp_path: Path) -> None:
     """A route replaces a route, never somebody's files."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(UsageError, match="exists and is not a composite of ours"):
+    with pytest.raises(UsageError, match="exists and was not written by CoGen"):
         build(machine, tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
     build(machine, tmp_path / "route")

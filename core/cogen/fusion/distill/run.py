@@ -30,8 +30,8 @@ from cogen.fusion.distill.teachers.cache import build
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.texts import Item, texts_digest
-from cogen.fusion.merge.outputs import copy_companions
 from cogen.merging.lora.merge import write_merged
+from cogen.merging.writer import copy_model_files
 from cogen.spec.expert import canonical_digest
 from cogen.training.trainer import Report
 
@@ -287,15 +287,15 @@ def write_student(model: Any, pivot: Checkpoint, folder: Path) -> None:
     # One type for all: that of the widest tensor, which is every tensor's in the checkpoints that are published.
     wide = max((info.dtype for info in pivot.tensors.values()), key=lambda name: getattr(torch, name).itemsize)
     model.to(getattr(torch, wide)).save_pretrained(folder)
-    copy_companions(pivot.folder, folder)
+    copy_model_files(pivot.folder, folder)
 
 
 def _averaged(school: DistillRun, parts: Sequence[Path], weights: Sequence[float]) -> Path:
     """Pivot + the weighted mean of the differences, tensor by tensor."""
-    from cogen.fusion.merge.outputs import write_outputs
     from cogen.merging.engine import Engine, Merge, OutputTensor
     from cogen.merging.methods.linear import linear
     from cogen.merging.operands import Stored
+    from cogen.merging.writer import write_outputs
 
     opened = [open_folder(part) for part in parts]
     key = canonical_digest([_VERSION, [part.name for part in parts], list(weights)])
@@ -315,6 +315,6 @@ def _averaged(school: DistillRun, parts: Sequence[Path], weights: Sequence[float
                 for name, info in sorted(opened[0].tensors.items())
             ]
             write_outputs(outputs, engine, part)
-        copy_companions(school.pivot.folder, part)
+        copy_model_files(school.pivot.folder, part)
 
     return made_once(cache_dir() / "distill" / f"average-{key[7:39]}", make)

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.model import Checkpoint
-from cogen.errors import CogenError, CompatibilityError
+from cogen.errors import CompatibilityError
 from cogen.fusion.merge.shapes import changed_names, extents
 from cogen.fusion.plan import Plan
+from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
-from cogen.merging.method import Method, Operand
+from cogen.merging.method import Method
 from cogen.merging.operands import Stored
 from cogen.merging.parameters import Layers, for_tensor, resolve
+from cogen.merging.writer import copy_model_files, write_outputs
 
 if TYPE_CHECKING:
     from cogen.fusion.merge.tokenizer import CompositeTokenizer
     from cogen.merging.vocabulary import Vocabulary
-
-#: A composite larger than this is written in shards; the Hub's own limit.
-SHARD_BYTES = 5_000_000_000
-#: What a checkpoint folder holds beside weights, as far as the base has it.
-COMPANIONS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-)
 
 
 def planned_outputs(
@@ -106,35 +88,6 @@ def write_candidate(outputs: Sequence[OutputTensor], engine: Engine, file: Path)
     engine.write([output for output in outputs if isinstance(output.work, Merge)], file)
 
 
-def write_outputs(
-    outputs: Sequence[OutputTensor], engine: Engine, folder: Path, shard_bytes: int | None = None
-) -> None:
-    """The weights of a checkpoint folder: one file, or shards with an index.
-
-    :raises CogenError: the disk is full, or cannot be written to.
-    """
-    needed = sum(output.nbytes for output in outputs)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise _full(folder, needed)
-    shards = _shards(outputs, shard_bytes or SHARD_BYTES)
-    names = [
-        "model.safetensors" if len(shards) == 1 else f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
-        for i in range(len(shards))
-    ]
-    try:
-        for file, members in zip(names, shards, strict=True):
-            engine.write(members, folder / file, {"format": "pt"})
-        if len(shards) > 1:
-            where = {output.name: file for file, members in zip(names, shards, strict=True) for output in members}
-            index = {"metadata": {"total_size": needed}, "weight_map": dict(sorted(where.items()))}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(folder, needed) from error
-        raise CogenError(f"{folder.parent} cannot be written: {error.strerror}", hint="name another folder") from error
-
-
 def write_composite(
     plan: Plan,
     base: Checkpoint,
@@ -157,34 +110,6 @@ def write_composite(
         made = planned_outputs(plan, base, experts, method, engine, parameters, grams, vocabulary)
         write_outputs(made, engine, folder)
     if lexicon is None:
-        copy_companions(base.folder, folder)
+        copy_model_files(base.folder, folder)
     else:
         lexicon.write(base.folder, folder)
-
-
-def copy_companions(source: Path, folder: Path) -> None:
-    """Configuration and tokenizer of a model folder, as far as it has them."""
-    for name in COMPANIONS:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-
-
-def _full(folder: Path, needed: int) -> CogenError:
-    free = shutil.disk_usage(folder).free
-    return CogenError(
-        f"the disk is full: {math.ceil(needed / 1e6):,} MB are needed and {free // 1_000_000:,} MB are free",
-        hint="make room, or name a folder on another disk with -o",
-    )
-
-
-def _shards(outputs: Sequence[OutputTensor], limit: int) -> list[list[OutputTensor]]:
-    """In the order of names; a tensor larger than the limit has a shard to itself."""
-    shards: list[list[OutputTensor]] = [[]]
-    room = limit
-    for output in sorted(outputs, key=lambda output: output.name):
-        if shards[-1] and output.nbytes > room:
-            shards.append([])
-            room = limit
-        shards[-1].append(output)
-        room -= output.nbytes
-    return shards

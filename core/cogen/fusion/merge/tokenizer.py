@@ -17,13 +17,13 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals.settings import prefix_token_id
 from cogen.files import cache_dir
-from cogen.fusion.merge.outputs import copy_companions
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
-from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, changed, chat_template, plan_vocabulary
+from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, apply_changes, chat_template, plan_vocabulary
 from cogen.merging.vocabulary.template import check_template, set_chat_template
 from cogen.merging.vocabulary.tokens import has_tokenizer
+from cogen.merging.writer import copy_model_files
 
 if TYPE_CHECKING:
     from cogen.fusion.planner import Inputs
@@ -134,13 +134,13 @@ def _tried(vocabulary: Vocabulary, base: Path) -> Any:
 def write_companions(base: Path, folder: Path, vocabulary: Vocabulary | None) -> None:
     """Configuration and tokenizer of a model folder, as far as it has them; changed for ``vocabulary``."""
     if vocabulary is None:
-        copy_companions(base, folder)
+        copy_model_files(base, folder)
         return
     changes = {"config.json": vocabulary.config_changes, "generation_config.json": vocabulary.generation_changes}
     for name, change in changes.items():
         if change:
             own = json.loads((base / name).read_text(encoding="utf-8")) if (base / name).is_file() else {}
-            text = json.dumps(changed(own, change), indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(apply_changes(own, change), indent=2, ensure_ascii=False) + "\n"
             (folder / name).write_text(text, encoding="utf-8")
         elif (base / name).is_file():
             shutil.copyfile(base / name, folder / name)

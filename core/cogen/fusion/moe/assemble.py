@@ -15,8 +15,9 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
 from cogen.fusion.moe.operands import Folded, Given, Padded
 from cogen.fusion.moe.targets import PARTS, SHARED_WIDTH, MoeArchitecture, ffn_tensor
+from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
-from cogen.merging.method import Method, Operand
+from cogen.merging.method import Method
 from cogen.merging.operands import Stored
 
 if TYPE_CHECKING:

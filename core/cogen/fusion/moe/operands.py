@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cogen.merging.method import Operand
+from cogen.merging.block import Operand
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ class Given:
         return str(self.tensor.dtype).removeprefix("torch.")
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         return self.tensor.reshape(-1)[start:stop].to(dtype, copy=True)
 
 
@@ -56,7 +56,7 @@ class Folded:
         return self.source.key
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         import torch
 
         columns = torch.arange(start, stop) % self.shape[1]
@@ -79,7 +79,7 @@ class Padded:
         return self.source.key
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         import torch
 
         rows, columns = self.source.shape

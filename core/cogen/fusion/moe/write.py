@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.model import Checkpoint
-from cogen.fusion.merge.outputs import planned_outputs, write_outputs
+from cogen.fusion.merge.outputs import planned_outputs
 from cogen.fusion.merge.tokenizer import CompositeTokenizer
 from cogen.fusion.moe.assemble import ExpertSlot, Mixture, mixture_outputs, shared_outputs
 from cogen.fusion.moe.targets import full_config, mixture_config, target_of
 from cogen.merging.engine import Engine
 from cogen.merging.method import Method
 from cogen.merging.methods.passthrough import passthrough
+from cogen.merging.writer import write_outputs
 
 if TYPE_CHECKING:
     import torch

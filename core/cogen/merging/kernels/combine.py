@@ -1,4 +1,4 @@
-"""The one sum that many methods end in, and methods that are nothing but its coefficients."""
+"""The weighted sum in which many methods end, and methods that only compute its coefficients."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cogen.merging.block import Block, Stack
 from cogen.merging.kernels.bits import keep_term, mask_of
-from cogen.merging.method import Block, Method, Stack
+from cogen.merging.method import Method
 
 if TYPE_CHECKING:
     import torch
@@ -20,23 +21,23 @@ def combine(block: Block, own: Any, parts: Sequence[Any]) -> torch.Tensor:
     """``own·base + Σ partsᵢ·Eᵢ`` in the block's dtype, in the order given.
 
     Why coefficients and not differences: ``base + (E - base)`` is not E when base is much larger than E,
-    ``0·base + 1·E`` is. A coefficient 0 leaves its tensor out (it isn't even read), so that infinities in it do no
-    harm. Multiplication and addition are separate operations, so no processor fuses them into another rounding.
+    ``0·base + 1·E`` is. A tensor with the coefficient 0 is left out (it is not even read), so that its infinities do
+    no harm. Multiplication and addition are separate operations, so no processor fuses them into another rounding.
     """
     import torch
 
     total = None
     for index, part in [(-1, own), *enumerate(parts)]:
         if not isinstance(part, float):  # the same rules row by row: what a 0 multiplies is left out
-            tensor = block.base if index < 0 else block.expert(index)
+            tensor = block.required_base if index < 0 else block.expert(index)
             term = keep_term(tensor * part, mask_of(part != 0, tensor.dtype))
         elif part == 0.0:
             continue
         elif index >= 0:
             term = block.scaled_expert(index, part)
         else:
-            assert block.base is not None  # a merge without a base gives it the coefficient 0
-            term = block.base.clone() if part == 1.0 else block.base * part
+            base = block.required_base
+            term = base.clone() if part == 1.0 else base * part
         total = term if total is None else total.add_(term)
     return torch.zeros_like(block.expert(0)) if total is None else total
 
@@ -45,12 +46,12 @@ def by_coefficients(
     name: str,
     coefficients: Callable[..., Coefficients],
     measure: Callable[[Stack], Any] | None = None,
-    **facts: Any,
+    **properties: Any,
 ) -> Method:
-    """A method that only has to find the coefficients of :func:`combine`.
+    """A method that only computes the coefficients of :func:`combine`.
 
     :param coefficients: ``f(weights, **parameters)``, or with ``measure`` ``f(measured, weights, **parameters)``.
-    :param measure: what has to be known of a tensor, for example its Gram matrix.
+    :param measure: a property of the tensor that they depend on, for example its Gram matrix.
     """
 
     def survey(stack: Stack, weights: Sequence[float], **parameters: Any) -> Coefficients:
@@ -63,4 +64,4 @@ def by_coefficients(
     keyword = [p for p in inspect.signature(coefficients).parameters.values() if p.kind is p.KEYWORD_ONLY]
     own = [p for p in inspect.signature(survey).parameters.values() if p.kind is not p.VAR_KEYWORD]
     survey.__signature__ = inspect.Signature([*own, *keyword])  # type: ignore[attr-defined]
-    return Method(name, apply, survey, looks=measure is not None, __doc__=coefficients.__doc__, **facts)
+    return Method(name, apply, survey, looks=measure is not None, __doc__=coefficients.__doc__, **properties)

@@ -14,7 +14,7 @@ from cogen.merging.kernels.floats import INFINITY
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def exact_sums(stack: Stack, values: Callable[[Block], Sequence[torch.Tensor]]) -> list[float]:

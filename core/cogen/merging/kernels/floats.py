@@ -1,4 +1,4 @@
-"""What floating-point numbers look like as integers."""
+"""Floating-point numbers as integers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unsigned(dtype: torch.dtype) -> int:
 def bits_of(number: float, dtype: torch.dtype) -> int:
     """The bits of a number, rounded to this type, as a signed integer."""
     whole, part = ("<q", "<d") if dtype.itemsize == 8 else ("<i", "<f")
-    return struct.unpack(whole, struct.pack(part, number))[0]
+    return int(struct.unpack(whole, struct.pack(part, number))[0])
 
 
 def floating(dtype: torch.dtype) -> torch.dtype:

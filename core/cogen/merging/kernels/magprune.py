@@ -11,13 +11,13 @@ from cogen.errors import UsageError
 from cogen.merging.kernels.bits import magnitude
 from cogen.merging.kernels.floats import nonzero
 from cogen.merging.kernels.random import below, words
-from cogen.merging.kernels.sparse import l1_factors, one_of, shares
+from cogen.merging.kernels.sparse import check_choice, check_shares, restore_l1
 from cogen.merging.method import each
 
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def probabilities(difference: torch.Tensor, density: float, epsilon: float) -> torch.Tensor:
@@ -53,7 +53,7 @@ def survivors(
     """For each expert the mask of the differences that stay, and their probabilities; ``None`` if all stay."""
     import torch
 
-    found = []
+    found: list[tuple[torch.Tensor, torch.Tensor | None]] = []
     count = len(block.keys)
     rows = zip(block.differences, each(density, count), each(epsilon, count), block.keys, strict=True)
     for difference, share, width, key in rows:
@@ -79,19 +79,19 @@ def factors(
     seed: int = 0,
 ) -> list[float | None]:
     """What each expert's surviving differences are multiplied by; ``None``: by 1 over their probability."""
-    one_of("rescale", rescale, ("inverse", "l1", "none"))
+    check_choice("rescale", rescale, ("inverse", "l1", "none"))
     count = len(weights)
-    for share, width in zip(shares("density", density, count), each(epsilon, count), strict=True):
+    for share, width in zip(check_shares("density", density, count), each(epsilon, count), strict=True):
         if share < 1.0 and not (width >= 0.0 and share - width > 0.0 and share + width < 1.0):
             raise UsageError(
                 f"density {share:g} ± epsilon {width:g} leaves the range 0 to 1", hint="give a smaller epsilon"
             )
     if rescale == "l1":
-        return list(l1_factors(stack, lambda block: [mask for mask, _ in survivors(block, density, epsilon, seed)]))
+        return list(restore_l1(stack, lambda block: [mask for mask, _ in survivors(block, density, epsilon, seed)]))
     return [None if rescale == "inverse" else 1.0] * count
 
 
-def rescaled(
+def rescale_weights(
     weights: Sequence[float], found: Sequence[tuple[torch.Tensor, torch.Tensor | None]], state: Sequence[float | None]
 ) -> list[float | torch.Tensor]:
     """The weights times the factors, a tensor where every element has its own."""

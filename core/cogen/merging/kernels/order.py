@@ -19,7 +19,7 @@ from cogen.merging.kernels.bits import at_least, magnitude
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: Elements of all bins together that may be held in memory, at 12 bytes each.
 HELD = 1 << 21

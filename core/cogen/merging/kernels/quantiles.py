@@ -12,7 +12,7 @@ from cogen.merging.kernels.bits import magnitude
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: Bits of a digit: a magnitude's code has two, so that two histograms find an element.
 _DIGIT = 16
@@ -39,7 +39,8 @@ def order_statistics(stack: Stack, values: Callable[[Block], torch.Tensor], rank
         for digit, part in zip(digits, parts, strict=True):
             low[digit] += part
     codes = [digit << _DIGIT | _place(low[digit], rank)[0] for digit, rank in places]
-    return np.array(codes, dtype=np.int32).view(np.float32).astype(np.float64).tolist()
+    values_of_codes: list[float] = np.array(codes, dtype=np.int32).view(np.float32).astype(np.float64).tolist()
+    return values_of_codes
 
 
 def _codes(values: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the sparsifying methods share: shares and counts, masks of the largest differences, the L1 norm restored."""
+"""Common parts of the sparsifying methods: densities, masks of the largest differences, rescaling by the L1 norm."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from cogen.merging.method import each
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
-def shares(name: str, value: float | Sequence[float], count: int) -> list[float]:
-    """A parameter that is a share of the elements, as one value an expert.
+def check_shares(name: str, value: float | Sequence[float], count: int) -> list[float]:
+    """A parameter that is a fraction of the elements, as one value per expert.
 
-    :raises UsageError: a value is not above 0 and at most 1.
+    :raises UsageError: a value is not in (0, 1].
     """
     found = each(value, count)
     for share in found:
         if not 0.0 < share <= 1.0:
-            raise UsageError(f"{name} {share:g} is not a share", hint=f"give a {name} above 0, at most 1")
+            raise UsageError(f"{name} must be above 0 and at most 1 (got {share:g})", hint=f"for example {name} 0.5")
     return found
 
 
-def one_of(name: str, value: str, known: Sequence[str]) -> None:
-    """:raises UsageError: the value is not one of those known."""
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """:raises UsageError: an unknown value."""
     if value not in known:
-        raise UsageError(f"{name} {value!r} is not known", hint=f"give {', '.join(known[:-1])} or {known[-1]}")
+        raise UsageError(f"unknown {name} {value!r}", hint=f"one of {', '.join(known)}")
 
 
-def kept(share: float, size: int) -> int:
-    """How many of ``size`` elements a share is: rounded down, as in mergekit, peft and the authors' code, but one at
-    least, as in mergekit."""
+def kept_count(share: float, size: int) -> int:
+    """The number of elements that a density keeps of ``size``: rounded down, as in mergekit, peft and the authors'
+    code, but at least one, as in mergekit."""
     return max(1, int(share * size))
 
 
 def largest_of_tensor(stack: Stack, weights: Sequence[float], *, density: float | Sequence[float] = 0.5) -> list[Cut]:
     """For each expert the cut that keeps the share ``density`` of this tensor's largest differences."""
-    return _largest([stack], shares("density", density, len(weights)))[0]
+    return _largest([stack], check_shares("density", density, len(weights)))[0]
 
 
 def largest_of_model(
     stacks: Sequence[Stack], weights: Sequence[float], *, density: float | Sequence[float] = 0.2
 ) -> list[list[Cut]]:
     """The same over all tensors of a model together, for each tensor."""
-    return _largest(stacks, shares("density", density, len(weights)))
+    return _largest(stacks, check_shares("density", density, len(weights)))
 
 
 def masks(block: Block, cuts: Sequence[Cut]) -> list[torch.Tensor]:
@@ -59,13 +59,13 @@ def masks(block: Block, cuts: Sequence[Cut]) -> list[torch.Tensor]:
     return [cut.mask(difference, block.start) for difference, cut in zip(block.differences, cuts, strict=True)]
 
 
-def voting(cut: Cut) -> Cut:
-    """The same without the elements that are zero: they have no sign."""
+def without_zeros(cut: Cut) -> Cut:
+    """The cut without zeros, which have no sign."""
     return cut if cut.code else Cut(1, 1 << 62)
 
 
-def l1_factors(stack: Stack, masks: Callable[[Block], Sequence[torch.Tensor]]) -> list[float]:
-    """For each expert what its masked difference has to be multiplied by to have its L1 norm back; 1 if all is lost."""
+def restore_l1(stack: Stack, masks: Callable[[Block], Sequence[torch.Tensor]]) -> list[float]:
+    """For each expert the factor that restores the L1 norm of its masked difference; 1 where nothing is left."""
     count = len(stack.experts)
 
     def sizes(block: Block) -> list[torch.Tensor]:
@@ -81,5 +81,5 @@ def l1_factors(stack: Stack, masks: Callable[[Block], Sequence[torch.Tensor]]) -
 
 def _largest(stacks: Sequence[Stack], densities: Sequence[float]) -> list[list[Cut]]:
     total = sum(stack.numel for stack in stacks)
-    counts = [kept(density, total) for density in densities]
-    return [[voting(cut) for cut in cuts] for cuts in largest(stacks, lambda block: block.differences, counts)]
+    counts = [kept_count(density, total) for density in densities]
+    return [[without_zeros(cut) for cut in cuts] for cuts in largest(stacks, lambda block: block.differences, counts)]

@@ -17,7 +17,7 @@ from cogen.merging.kernels.statistics import tensor_gram
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 Matrix = Sequence[Sequence[float]]
 

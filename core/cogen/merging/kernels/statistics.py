@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def folded_sum(x: torch.Tensor) -> torch.Tensor:
@@ -40,14 +40,14 @@ def gram(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
     import torch
 
     pairs = [(i, j) for i in range(len(vectors)) for j in range(i + 1)]
-    sums = folded_sum(torch.stack([_halved(vectors[i] * vectors[j]) for i, j in pairs]))
+    sums = folded_sum(torch.stack([_halve(vectors[i] * vectors[j]) for i, j in pairs]))
     found = sums.new_empty((*vectors[0].shape[:-1], len(vectors), len(vectors)))
     for (i, j), product in zip(pairs, sums, strict=True):
         found[..., i, j] = found[..., j, i] = product
     return found
 
 
-def _halved(x: torch.Tensor) -> torch.Tensor:
+def _halve(x: torch.Tensor) -> torch.Tensor:
     """float32 numbers with the same sum, 4,096 of them or few more; anything else as it is."""
     import torch
 

@@ -1,1 +1,1 @@
-"""LoRA adapters as such: put together without loss, merged into their base, or extracted from a whole model."""
+"""LoRA adapters: concatenated without loss, merged into their base, or extracted from a full model."""

@@ -32,24 +32,24 @@ def write_concatenated(
     *,
     base: str | None = None,
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Write the concatenation as a PEFT folder and give its factors; ``folder`` exists and is empty.
+    """Write the concatenation as a PEFT folder and return its factors; ``folder`` exists and is empty.
 
-    :param base: the name of the base, where the adapters give it different ones.
+    :param base: the name of the base, needed where the adapters name different ones.
     """
-    root, task = base_name(adapters, base), _agreed(adapters, "task_type")
-    factors = concatenated(adapters, weights)
+    root, task = base_name(adapters, base), _common_option(adapters, "task_type")
+    factors = concatenate(adapters, weights)
     write_adapter(folder, factors, base=root, task_type=task)
     return factors
 
 
-def concatenated(
+def concatenate(
     adapters: Sequence[LoraAdapter], weights: Sequence[float]
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Module → (A of shape (Σ rᵢ, in), B of shape (out, Σ rᵢ)), whose product is ``Σ wᵢ·deltaᵢ`` with no further scale.
 
     The factors keep their stored type where multiplying by ``wᵢ·scaleᵢ`` loses nothing in it (powers of two, which most
     scales are). Otherwise all are widened to float32: A without loss, B by one rounding, so that every product is the
-    exact one to 2⁻²⁴ of itself (where B stays a normal float32 number). Parts with the weight 0 are left out.
+    exact one to 2⁻²⁴ of itself (where B stays a normal float32 number). Adapters with the weight 0 are left out.
 
     :raises UsageError: a weight is not finite, or nothing is left.
     :raises CompatibilityError: adapters have other shapes for one module.
@@ -65,13 +65,13 @@ def concatenated(
                 raise CompatibilityError(
                     f"the adapters have different shapes for {name}: {_shape(found[0])} and "
                     f"{info_b.shape[0]} × {info_a.shape[1]} in {adapter.folder.name}",
-                    hint="only adapters of one base can be put together",
+                    hint="concatenate adapters of one base",
                 )
             found.append((read_tensor(info_a), read_tensor(info_b), weight * scale))
     kept = {module: [p for p in found if p[2] != 0.0] for module, found in parts.items()}
     every = [part for found in kept.values() for part in found]
     if not every:
-        raise UsageError("every weight is 0: nothing is left of the adapters", hint="give one another weight")
+        raise UsageError("every weight is 0", hint="give at least one adapter another weight")
     dtype = _dtype(every)
     factors = {}
     for module, found in sorted(kept.items()):
@@ -102,7 +102,7 @@ def _shape(part: Part) -> str:
 def check_weights(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> None:
     """:raises UsageError: no adapter, or a weight that is not a finite number."""
     if not adapters:
-        raise UsageError("no adapter is named", hint="name at least one, as FOLDER or FOLDER=WEIGHT")
+        raise UsageError("no adapter given", hint="give at least one, as FOLDER or FOLDER=WEIGHT")
     for adapter, weight in zip(adapters, weights, strict=True):
         if not math.isfinite(weight):
             raise UsageError(f"the weight of {adapter.folder.name} is {weight}", hint="give a finite number")
@@ -135,12 +135,12 @@ def base_name(adapters: Sequence[LoraAdapter], given: str | None = None) -> str 
         (one, first), (other, second) = list(named.items())[:2]
         raise CompatibilityError(
             f"the adapters name different bases: {one} ({first.folder.name}) and {other} ({second.folder.name})",
-            hint="if they are the same model, name it with --base",
+            hint="if they are the same model, give it with --base",
         )
     return next(iter(named), None)
 
 
-def _agreed(adapters: Sequence[LoraAdapter], option: str) -> Any:
+def _common_option(adapters: Sequence[LoraAdapter], option: str) -> Any:
     values = [_config(adapter, option) for adapter in adapters]
     return values[0] if all(value == values[0] for value in values) else None
 

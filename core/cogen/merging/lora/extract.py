@@ -1,4 +1,4 @@
-"""A LoRA adapter out of a whole model: the truncated SVD of its difference to the base."""
+"""A LoRA adapter from a fully fine-tuned model: the truncated SVD of its difference from the base."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.gguf import quiet_transformers
 from cogen.checkpoints.model import Checkpoint, accumulator
 from cogen.errors import CompatibilityError, UsageError
-from cogen.merging.lora.svd import factorized, squared_error, squared_norm
+from cogen.merging.lora.svd import factorize, squared_error, squared_norm
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoraModule:
-    """How one module came out: ``energy`` is ``‖W - W_base‖²``, ``lost`` is ``‖W - W_base - B·A‖²``."""
+    """The result for one module: ``energy`` is ``‖W - W_base‖²``, ``lost`` is ``‖W - W_base - B·A‖²``."""
 
     name: str
     shape: tuple[int, int]
@@ -32,12 +33,12 @@ class LoraModule:
 
 
 @dataclass(frozen=True)
-class Extracted:
+class ExtractedAdapter:
     """Factors as :func:`~cogen.merging.lora.write.write_adapter` takes them, and what they leave out."""
 
     factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     modules: list[LoraModule] = field(default_factory=list)
-    #: Tensors that differ and are no linear weights.
+    #: Tensors that differ and are not linear weights.
     dropped: list[str] = field(default_factory=list)
     task_type: str | None = None
 
@@ -55,12 +56,12 @@ def extract(
     energy: float | None = None,
     skip_others: bool = False,
     seed: int = 0,
-    progress: Any = None,
-) -> Extracted:
+    reporter: Reporter = SILENT,
+) -> ExtractedAdapter:
     """The adapter over ``base`` that comes nearest to ``model``; modules that are equal are left out.
 
     The difference is made in the accumulator (float32 for bf16 and fp16, float64 for float32), the factors are float32.
-    Memory: one tensor of each model and their difference. ``progress`` advances by one a tensor.
+    Memory: one tensor of each model and their difference. ``reporter`` advances by one per tensor.
 
     :param rank: of every module, as far as its shape allows it. Or:
     :param energy: the share of each module's squared Frobenius norm to keep, in (0, 1].
@@ -70,28 +71,26 @@ def extract(
     :raises CompatibilityError: such differences, no difference at all, or weights that are not finite.
     """
     if (rank is None) == (energy is None):
-        raise UsageError("name either a rank or an energy", hint="for example --rank 16, or --energy 0.95")
+        raise UsageError("give either a rank or an energy", hint="for example --rank 16, or --energy 0.95")
     if (rank is not None and rank < 1) or (energy is not None and not 0 < energy <= 1):
-        raise UsageError("the rank is at least 1, the energy in (0, 1]", hint="for example --rank 16, or --energy 0.95")
+        raise UsageError("rank must be at least 1, energy in (0, 1]", hint="for example --rank 16, or --energy 0.95")
     linear = linear_weights(base) & {n for n in model.tensors if _fits(model, base, n)}
     others = sorted((model.tensors.keys() | base.tensors.keys()) - linear)
-    found = Extracted(task_type=_task(base))
-    # Those that lead to a refusal first: they are small, and a decomposition may take minutes.
+    found = ExtractedAdapter(task_type=_task(base))
+    # Tensors that may be refused come first: they are small, and a decomposition may take minutes.
     for name in others:
         if not (_fits(model, base, name) and _equal(model, base, name)):
             found.dropped.append(name)
-        if progress:
-            progress.advance(1)
+        reporter.advance(1)
     if found.dropped and not skip_others:
         raise CompatibilityError(
-            f"{listed(found.dropped)} differ and are no weights of linear modules, so a plain LoRA cannot hold them",
-            hint="drop their differences with --skip-others, or publish the whole model",
+            f"a plain LoRA cannot represent the differences of {list_names(found.dropped)}",
+            hint="drop their differences with --skip-others, or publish the full model",
         )
     for name in sorted(linear):
         if not _equal(model, base, name):
             _module(found, name, _difference(model, base, name), rank, energy, seed)
-        if progress:
-            progress.advance(1)
+        reporter.advance(1)
     if not found.factors:
         raise CompatibilityError(
             f"all linear weights of {model.folder.name} equal those of {base.folder.name}", hint="nothing to extract"
@@ -100,12 +99,12 @@ def extract(
 
 
 def _module(
-    found: Extracted, name: str, matrix: torch.Tensor, rank: int | None, energy: float | None, seed: int
+    found: ExtractedAdapter, name: str, matrix: torch.Tensor, rank: int | None, energy: float | None, seed: int
 ) -> None:
     import torch
 
     whole = squared_norm(matrix)
-    a, b = factorized(matrix, rank=rank, energy=energy, name=name, seed=seed)
+    a, b = factorize(matrix, rank=rank, energy=energy, name=name, seed=seed)
     a, b = a.to(torch.float32), b.to(torch.float32)
     module = name.removesuffix(".weight")
     found.factors[module] = a, b
@@ -131,11 +130,12 @@ def linear_weights(base: Checkpoint) -> set[str]:
             )
             kind = getattr(transformers, (config.architectures or ["AutoModelForCausalLM"])[0], None)
             automatic = transformers.AutoModelForCausalLM
-            model = automatic.from_config(config) if kind in (None, automatic) else kind(config)
+            build: Any = automatic.from_config if kind in (None, automatic) else kind
+            model = build(config)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise CompatibilityError(
-            f"the modules of {base.folder.name} are not known: {str(error).splitlines()[0]}",
-            hint="its config.json must name an architecture that this transformers has",
+            f"transformers cannot build {base.folder.name}: {str(error).splitlines()[0]}",
+            hint="its config.json must name an architecture that the installed transformers has",
         ) from error
     uses: dict[int, int] = {}
     for _, parameter in model.named_parameters(remove_duplicate=False):
@@ -166,7 +166,7 @@ def _difference(model: Checkpoint, base: Checkpoint, name: str) -> torch.Tensor:
     import torch
 
     kinds = [accumulator(getattr(torch, checkpoint.tensors[name].dtype)) for checkpoint in (model, base)]
-    found = model.read(name, torch.float64 if torch.float64 in kinds else torch.float32)
+    found: torch.Tensor = model.read(name, torch.float64 if torch.float64 in kinds else torch.float32)
     found -= base.read(name)
     if not found.isfinite().all():
         raise CompatibilityError(f"the values of {name} are not all finite", hint="one of the two models is damaged")
@@ -180,7 +180,7 @@ def _task(base: Checkpoint) -> str | None:
     return next((task for ending, task in kinds.items() if name.endswith(ending)), None)
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def list_names(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

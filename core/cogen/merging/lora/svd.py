@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SMALL = 256
 _CHUNK = 1 << 22
 
 
-def factorized(
+def factorize(
     matrix: torch.Tensor, *, rank: int | None = None, energy: float | None = None, name: str = "", seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``matrix`` (m, n) ≈ B·A as (A of shape (r, n), B of shape (m, r)), each with the roots of the singular values.
@@ -31,7 +32,7 @@ def factorized(
     :param energy: instead of a rank the share of the squared Frobenius norm to keep, in (0, 1]: r is the smallest that
         does by the singular values found. Those of a randomised SVD never exceed the true ones, so r may then be larger
         than the true smallest rank; it is never too small.
-    :param name: with ``seed`` it decides the random sketch, whatever was factorized before.
+    :param name: with ``seed`` it decides the random sketch, whatever was factorize before.
 
     Signs are fixed (the largest entry of each row of A is positive). The same bits for the same library, processor and
     number of threads: matrix products are used, whose rounding differs between those.
@@ -62,7 +63,8 @@ def _smallest(values: torch.Tensor, total: float | None, energy: float) -> int |
 
     :param total: the squared norm, where ``values`` are not all of the matrix's.
     """
-    squares = values.double().square().flip(0).cumsum(0).flip(0).tolist()  # squares[k]: what a rank of k leaves of them
+    # squares[k]: what a rank of k leaves of them
+    squares: list[float] = values.double().square().flip(0).cumsum(0).flip(0).tolist()
     whole = squares[0] if total is None else total
     beyond = 0.0 if total is None else max(0.0, total - squares[0])
     for count, left in enumerate([*squares[1:], 0.0], start=1):
@@ -76,12 +78,13 @@ def _leading(matrix: torch.Tensor, count: int, name: str, seed: int) -> tuple[to
     import torch
 
     if min(matrix.shape) <= max(SMALL, 3 * (count + OVERSAMPLING)):
-        return torch.linalg.svd(matrix, full_matrices=False)
-    u, s, vh = randomized(matrix, count + OVERSAMPLING, name, seed)
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+        return u, s, vh
+    u, s, vh = randomized_svd(matrix, count + OVERSAMPLING, name, seed)
     return u[:, :count], s[:count], vh[:count]
 
 
-def randomized(
+def randomized_svd(
     matrix: torch.Tensor, width: int, name: str, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Singular triples of the projection on a subspace of ``width`` dimensions.
@@ -105,11 +108,17 @@ def randomized(
 
 def squared_norm(matrix: torch.Tensor) -> float:
     """Squared Frobenius norm, summed in float64."""
-    return math.fsum(float(rows.double().square().sum()) for rows in matrix.split(max(1, _CHUNK // matrix.shape[1])))
+    return math.fsum(float(rows.double().square().sum()) for rows in _chunks(matrix))
 
 
 def squared_error(matrix: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> float:
-    """``‖matrix - B·A‖²`` in the matrix's dtype, summed in float64: what was lost, measured and not estimated."""
-    step, wide = max(1, _CHUNK // matrix.shape[1]), a.to(matrix.dtype)
-    parts = zip(matrix.split(step), b.to(matrix.dtype).split(step), strict=True)
+    """``‖matrix - B·A‖²`` in the matrix's dtype, summed in float64: the measured loss, not an estimate."""
+    wide = a.to(matrix.dtype)
+    parts = zip(_chunks(matrix), _chunks(b.to(matrix.dtype), matrix.shape[1]), strict=True)
     return math.fsum(float((rows - left @ wide).double().square().sum()) for rows, left in parts)
+
+
+def _chunks(matrix: torch.Tensor, columns: int | None = None) -> Iterator[torch.Tensor]:
+    """Blocks of rows, as many in each as :data:`_CHUNK` elements of ``columns`` (default: the matrix's) need."""
+    step = max(1, _CHUNK // (columns or matrix.shape[1]))
+    return (matrix[start : start + step] for start in range(0, matrix.shape[0], step))

@@ -1,4 +1,4 @@
-"""Writing a PEFT adapter folder, and any folder, whole or not at all."""
+"""Writing a PEFT adapter folder, and any folder, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ Factors = Mapping[str, "tuple[torch.Tensor, torch.Tensor]"]
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """:func:`~cogen.files.atomic_folder` for a result that the user named: nothing of theirs is replaced.
+    """:func:`~cogen.files.atomic_folder` for a folder that the user named: nothing is replaced.
 
-    :raises UsageError: ``path`` holds something already, at the start or at the end.
+    :raises UsageError: ``path`` is not empty, at the start or at the end.
     """
-    _check_full(path)
+    _check_empty(path)
     with atomic_folder(path, replace=True) as part:
         yield part
-        _check_full(path)
+        _check_empty(path)
 
 
-def _check_full(path: Path) -> None:
+def _check_empty(path: Path) -> None:
     if path.is_file() or path.is_symlink() or (path.is_dir() and any(path.iterdir())):
-        raise UsageError(f"{path} exists already", hint="name another folder with -o, or move it away")
+        raise UsageError(f"{path} exists already", hint="give another folder with -o, or move it away")
 
 
 def write_adapter(folder: Path, factors: Factors, *, base: str | None, task_type: str | None) -> None:

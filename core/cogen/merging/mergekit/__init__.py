@@ -1,4 +1,4 @@
-"""mergekit's recipes, carried out by our engine: ``cogen fuse --from-mergekit config.yml``.
+"""Recipes in mergekit's format (`cogen merge config.yml -o DIR`), run by CoGen's engine.
 
-mergekit (LGPL-3.0) is read for what its recipes mean; nothing of its code is here.
+mergekit (LGPL-3.0) was read for what its recipes mean; none of its code is used here.
 """

@@ -13,7 +13,7 @@ CARD = "README.md"
 
 
 def write_card(record: Record, folder: Path) -> None:
-    """Front matter for the Hub; below it the models, the recipe and what is not known."""
+    """Front matter for the Hub, then the models, the recipe, notes and limits."""
     (folder / CARD).write_text(f"---\n{_metadata(record)}\n---\n\n{_body(record)}", encoding="utf-8")
 
 
@@ -38,14 +38,14 @@ def _body(record: Record) -> str:
         f"| {number} | {_code(model.title)} | {_code(model.commit) if model.commit else 'folder'} | {_code(key[:12])} |"
         for number, (model, key) in enumerate(zip(record.models, record.keys, strict=True))
     ]
-    copied = sum(work.method is None for work in record.works)
+    copied = sum(step.method is None for step in record.steps)
     return "\n".join(
         [
             "# Merged language model",
             "",
             f"Made by CoGen out of {len(rows)} model{'' if len(rows) == 1 else 's'} with the method "
-            f"{_code(record.method)} (seed {record.seed}): {len(record.works)} tensors, {copied} of them copied as "
-            f"they are. Configuration: model {record.donor}. What was done to each tensor stands in {MERGE}.",
+            f"{_code(record.method)} (seed {record.seed}): {len(record.steps)} tensors, {copied} of them copied "
+            f"unchanged. Configuration: model {record.donor}. {MERGE} lists what was done to each tensor.",
             "",
             "| number | model | commit | fingerprint |",
             "| --- | --- | --- | --- |",
@@ -55,13 +55,13 @@ def _body(record: Record) -> str:
             "",
             *_block(record.recipe),
             "",
-            "The same bits again: save the recipe as recipe.yml and run",
-            f"`cogen fuse --from-mergekit recipe.yml --seed {record.seed} -o DIR`.",
+            "To reproduce the same bits, save the recipe as recipe.yml and run",
+            f"`cogen merge recipe.yml --seed {record.seed} -o DIR`.",
             "",
             *(["## Notes", "", *[f"- {_text(note)}" for note in record.notes], ""] if record.notes else []),
             "## Limits",
             "",
-            "Nothing was measured: `cogen eval DIR` does that. The licences of the models above apply to the result.",
+            "The model has not been evaluated: run `cogen eval DIR`. The licenses of the models above apply to it.",
             "",
         ]
     )
@@ -75,7 +75,7 @@ def _block(text: str) -> list[str]:
 
 
 def _code(text: str) -> str:
-    """Other people's words as code in a cell of a table: they cannot leave it."""
+    """Untrusted text as code in a table cell, which it cannot break out of."""
     plain = re.sub(r"[`|\s]+", " ", text).strip()
     return f"`{plain}`"
 

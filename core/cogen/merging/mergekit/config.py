@@ -1,4 +1,4 @@
-"""The result's ``config.json``: the donor's, made to agree with the tensors."""
+"""``config.json`` of the result: the donor's, adapted to the tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from cogen.errors import CompatibilityError
 from cogen.merging.mergekit.layers import only_stack, stacks
 from cogen.merging.mergekit.models import Model
-from cogen.merging.vocabulary import changed
+from cogen.merging.vocabulary import apply_changes
 from cogen.merging.vocabulary.configs import untied_changes
 
 #: For each layer of the result the layers that it is made of: (model, layer there).
@@ -58,13 +58,13 @@ def output_config(
     :param untied: the output head is a tensor of its own.
     :param origins: of the layers, where slices were put together.
     :param changes: of the vocabulary.
-    :raises CompatibilityError: what it says of its layers cannot be said of the new ones.
+    :raises CompatibilityError: what the configuration says of its layers does not hold for the new ones.
     """
-    config = changed(copy.deepcopy(models[donor].checkpoint.config), changes or {})
+    config = apply_changes(copy.deepcopy(models[donor].checkpoint.config), changes or {})
     if origins is not None:
-        config = _renumbered(config, models, donor, origins)
+        config = _renumber_layers(config, models, donor, origins)
     if untied:
-        config = changed(config, untied_changes(config))
+        config = apply_changes(config, untied_changes(config))
     if dtype is not None:
         _set_dtype(config, dtype)
         if not any(key in config for key in _TYPES):
@@ -80,7 +80,7 @@ def _set_dtype(config: dict[str, Any], dtype: str) -> None:
             config[key] = dtype
 
 
-def _renumbered(config: dict[str, Any], models: Sequence[Model], donor: int, origins: Origins) -> dict[str, Any]:
+def _renumber_layers(config: dict[str, Any], models: Sequence[Model], donor: int, origins: Origins) -> dict[str, Any]:
     path = _place(models[donor])
     depths = [_depth(model) for model in models]
     inner, theirs = _at(config, path), [_at(model.checkpoint.config, path) for model in models]
@@ -90,17 +90,17 @@ def _renumbered(config: dict[str, Any], models: Sequence[Model], donor: int, ori
     for key, value in list(inner.items()):
         if isinstance(value, list) and _NUMBERS.search(key) and all(type(item) is int for item in value):
             listed = [their.get(key) or () for their in theirs]
-            inside = _agreed(models, origins, key, lambda model, layer, listed=listed: layer in listed[model])
+            inside = _common_values(models, origins, key, lambda model, layer, listed=listed: layer in listed[model])
             inner[key] = [layer for layer, found in enumerate(inside) if found]
         elif _by_layer(key, value, count):
             each = {model: theirs[model].get(key) for layers in origins for model, _ in layers}
             for model, own in each.items():
                 if not _by_layer(key, own, depths[model]):
-                    raise _refusal(models[model], key, "is no list of its layers")
-            found = _agreed(models, origins, key, lambda model, layer, each=each: each[model][layer])
+                    raise _error(models[model], key, "is not a list with one value per layer")
+            found = _common_values(models, origins, key, lambda model, layer, each=each: each[model][layer])
             inner[key] = "".join(found) if isinstance(value, str) else found
         elif isinstance(value, list) and "layer" in key and value:
-            raise _refusal(models[donor], key, "lists layers in a way that is not known")
+            raise _error(models[donor], key, "lists layers in an unknown way")
     for model in sorted({model for layers in origins for model, _ in layers}):
         moved = [(new, old) for new, layers in enumerate(origins) for number, old in layers if number == model]
         _check_unmoved(models[model], theirs[model], moved, len(origins), depths[model])
@@ -114,7 +114,7 @@ def _by_layer(key: str, value: Any, count: int) -> bool:
     return isinstance(value, list) and len(value) == count and not re.search(r"token_id|^architectures$", key)
 
 
-def _agreed(models: Sequence[Model], origins: Origins, key: str, value: Any) -> list[Any]:
+def _common_values(models: Sequence[Model], origins: Origins, key: str, value: Any) -> list[Any]:
     """For each new layer what its sources say, which has to be one thing."""
     found = []
     for layers in origins:
@@ -124,7 +124,7 @@ def _agreed(models: Sequence[Model], origins: Origins, key: str, value: Any) -> 
                 raise CompatibilityError(
                     f"layer {first[1]} of {models[first[0]].title} and layer {other[1]} of {models[other[0]].title} "
                     f"differ in {key}",
-                    hint="choose layers of one kind",
+                    hint="combine layers of one kind",
                 )
         found.append(value(*first))
     return found
@@ -133,7 +133,7 @@ def _agreed(models: Sequence[Model], origins: Origins, key: str, value: Any) -> 
 def _check_unmoved(
     model: Model, config: Mapping[str, Any], moved: Sequence[tuple[int, int]], total: int, depth: int
 ) -> None:
-    """Refuse a layer (new number, old number) that would be of another kind, because its kind hangs on the number."""
+    """Check that no layer (new number, old number) changes its kind with its number."""
     listed = "layer_types" in config
     for key in (*_PERIODS, *_FIRST, *_PLACES):
         value = config.get(key)
@@ -149,10 +149,10 @@ def _check_unmoved(
             else:
                 same = new == old and total == depth
             if not same:
-                raise _refusal(model, key, f"makes layer {old} another kind when it becomes layer {new}")
+                raise _error(model, key, f"changes the kind of layer {old} when it becomes layer {new}")
 
 
-def _refusal(model: Model, key: str, why: str) -> CompatibilityError:
+def _error(model: Model, key: str, why: str) -> CompatibilityError:
     return CompatibilityError(f"{key} in the configuration of {model.title} {why}", hint="choose other slices")
 
 
@@ -168,8 +168,8 @@ def _place(model: Model) -> tuple[str, ...]:
         if any(_at(config, path).get(key) == count for key in _COUNTS):
             return path
     raise CompatibilityError(
-        f"the configuration of {model.title} doesn't say that it has {count} layers",
-        hint="merge it whole, with models",
+        f"the configuration of {model.title} does not count {count} layers",
+        hint="merge whole models, with models instead of slices",
     )
 
 

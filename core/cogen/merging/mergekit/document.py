@@ -1,4 +1,4 @@
-"""A YAML file read as plain data, with the line of every value."""
+"""YAML read as plain data, with the line of every value."""
 
 from __future__ import annotations
 
@@ -47,51 +47,60 @@ class RecipeDocument:
 
 
 def read_document(path: Path) -> RecipeDocument:
-    """One mapping of names to values.
+    """Read and parse a file; see :func:`parse_document`.
 
-    :raises SpecError: unreadable, not YAML, a repeated key, several documents.
-    :raises UnsafeError: a tag that would build an object, or aliases that multiply beyond measure.
+    :raises SpecError: the file is unreadable, not UTF-8 or larger than 1 MB.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_BYTES + 1)
-        if len(data) > _BYTES:
-            raise SpecError(f"{path.name} is larger than 1 MB", hint="name a recipe, not a model")
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig") if len(data) <= _BYTES else ""
     except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}", hint="name mergekit's config.yml") from error
+        raise SpecError(f"{path} cannot be read: {error.strerror}", hint="give a mergekit config.yml") from error
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path.name} is not UTF-8 text", hint="name mergekit's config.yml") from error
+        raise SpecError(f"{path.name} is not UTF-8 text", hint="give a mergekit config.yml") from error
+    if len(data) > _BYTES:
+        raise SpecError(f"{path.name} is larger than 1 MB", hint="give a recipe, not a model")
+    return parse_document(text, path.name)
+
+
+def parse_document(text: str, name: str) -> RecipeDocument:
+    """Parse one YAML mapping.
+
+    :param name: of the document in error messages.
+    :raises SpecError: invalid YAML, a duplicate key, several documents, no mapping.
+    :raises UnsafeError: a tag that would build an object, or aliases that expand to too many values.
+    """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if not isinstance(root, yaml.MappingNode):
-            raise SpecError(f"{path.name} is not a recipe: it is no mapping", hint="name mergekit's config.yml")
-        _count(root, {}, (), path.name)
-        return RecipeDocument(path.name, text, yaml.safe_load(text), root)
+            raise SpecError(f"{name} is not a recipe: expected a mapping", hint="give a mergekit config.yml")
+        _count(root, {}, (), name)
+        return RecipeDocument(name, text, yaml.safe_load(text), root)
     except yaml.composer.ComposerError as error:
         if "single document" in str(error):
             raise SpecError(
-                f"{path.name} holds several documents", hint="carry out a chain of mergekit-multi one by one"
+                f"{name} holds several documents", hint="run the recipes of mergekit-multi one by one"
             ) from error
-        raise _invalid(path.name, error) from error
+        raise _invalid(name, error) from error
     except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UnsafeError(f"{path.name}, line {line}: {error.problem}", hint="a recipe is plain data") from error
+        raise UnsafeError(f"{name}, line {line}: {error.problem}", hint="a recipe is plain data") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _invalid(path.name, error) from error
+        raise _invalid(name, error) from error
 
 
 def _invalid(name: str, error: Exception) -> SpecError:
     mark = getattr(error, "problem_mark", None)
     at = f"{name}, line {mark.line + 1}" if mark else name
     problem = getattr(error, "problem", None) or type(error).__name__
-    return SpecError(f"{at}: not valid YAML: {problem}", hint="correct the line that it names")
+    return SpecError(f"{at}: not valid YAML: {problem}", hint="fix the line shown above")
 
 
 def _count(node: yaml.Node, sizes: dict[int, int], inside: tuple[int, ...], name: str) -> int:
-    """Values below a node, aliases written out; refuses repeated keys, which YAML readers drop in silence."""
+    """Values below a node, aliases written out; duplicate keys, which YAML readers drop silently, are errors."""
     if id(node) in inside or len(inside) > _DEPTH:
-        raise UnsafeError(f"{name}, line {node.start_mark.line + 1}: endless nesting", hint="write the values out")
+        raise UnsafeError(f"{name}, line {node.start_mark.line + 1}: nested too deeply", hint="write the values out")
     if id(node) in sizes:
         return sizes[id(node)]
     total, around = 1, (*inside, id(node))
@@ -102,10 +111,10 @@ def _count(node: yaml.Node, sizes: dict[int, int], inside: tuple[int, ...], name
         for key, value in node.value:
             text = str(key.value)
             if isinstance(key, yaml.ScalarNode) and text in seen:
-                raise SpecError(f"{name}, line {key.start_mark.line + 1}: {text} is there twice", hint="remove one")
+                raise SpecError(f"{name}, line {key.start_mark.line + 1}: duplicate key {text}", hint="remove one")
             seen.add(text)
             total += _count(key, sizes, around, name) + _count(value, sizes, around, name)
     sizes[id(node)] = total
     if total > _VALUES:
-        raise UnsafeError(f"{name} repeats values beyond measure", hint="write out what its aliases mean")
+        raise UnsafeError(f"{name} expands to more than {_VALUES:,} values", hint="write out its aliases")
     return total

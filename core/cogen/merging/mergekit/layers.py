@@ -64,6 +64,6 @@ def only_stack(model: Model) -> tuple[str, int]:
         listed = " and ".join(sorted(found)) or "none"
         raise CompatibilityError(
             f"slices need a model with one stack of layers; {model.title} has {listed}",
-            hint="merge it whole, with models",
+            hint="merge whole models, with models instead of slices",
         )
     return next(iter(found.items()))

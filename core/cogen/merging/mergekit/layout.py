@@ -1,4 +1,4 @@
-"""Which tensors the result has, and which tensors of the models each of them is made of; names only."""
+"""The tensors of the result and their inputs, by name."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class PlannedTensor:
     position: float
 
 
-def make_slots(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
+def plan_tensors(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
     """The tensors of the result.
 
     :raises CompatibilityError: a tensor that a model lacks; slices of a model with several stacks of layers.
     :raises UsageError: layers that a model doesn't have.
     """
     if sections[0].length is None:
-        return _whole(tensors, sections[0])
-    return _sliced(tensors, sections)
+        return _whole_models(tensors, sections[0])
+    return _slice_layers(tensors, sections)
 
 
-def _whole(tensors: Tensors, section: Section) -> list[PlannedTensor]:
+def _whole_models(tensors: Tensors, section: Section) -> list[PlannedTensor]:
     numbers = [source.model for source in section.sources]
     names = sorted({name for model in numbers for name in tensors.names(model)})
     layers = Layers(names)
-    found = [(name, tensors.gathered([(model, name) for model in numbers])) for name in names]
+    found = [(name, tensors.gather([(model, name) for model in numbers])) for name in names]
     return [PlannedTensor(name, inputs, section, layers.position(name)) for name, inputs in found if inputs is not None]
 
 
-def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
+def _slice_layers(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor]:
     """The sections' layers one behind the other, numbered anew.
 
     What comes before the layers is made of the first section's models, what comes after of the last's.
@@ -56,20 +56,20 @@ def _sliced(tensors: Tensors, sections: Sequence[Section]) -> list[PlannedTensor
     for model, (other, _) in depths.items():
         if other != prefix:
             raise CompatibilityError(
-                f"the layers of {tensors.models[first].title} are called {prefix}, "
+                f"the layers of {tensors.models[first].title} are named {prefix}, "
                 f"those of {tensors.models[model].title} {other}",
-                hint="the models of slices must be of one architecture",
+                hint="slices need models of one architecture",
             )
-    slots = _loose(tensors, sections[0], before=True)
+    planned = _outside_layers(tensors, sections[0], before=True)
     index = 0
     for section in sections:
         assert section.length is not None  # all sections of a recipe are slices, or none is
         _check_range(tensors, section, {model: count for model, (_, count) in depths.items()})
         for step in range(section.length):
             position = step / (section.length - 1) if section.length > 1 else 1.0
-            slots += _layer(tensors, section, prefix, step, index, position)
+            planned += _layer(tensors, section, prefix, step, index, position)
             index += 1
-    return slots + _loose(tensors, sections[-1], before=False)
+    return planned + _outside_layers(tensors, sections[-1], before=False)
 
 
 def _check_range(tensors: Tensors, section: Section, counts: dict[int, int]) -> None:
@@ -89,18 +89,18 @@ def _layer(
     """The tensors of one layer of the result."""
     layers = [(source.model, (source.first or 0) + step) for source in section.sources]
     rests = {rest for model, layer in layers for rest in tensors.layers(model).get(layer, ())}
-    slots = []
+    planned = []
     for rest in sorted(rests):
-        inputs = tensors.gathered([(model, f"{prefix}.{layer}.{rest}") for model, layer in layers])
+        inputs = tensors.gather([(model, f"{prefix}.{layer}.{rest}") for model, layer in layers])
         if inputs is not None:
-            slots.append(PlannedTensor(f"{prefix}.{index}.{rest}", inputs, section, position))
-    return slots
+            planned.append(PlannedTensor(f"{prefix}.{index}.{rest}", inputs, section, position))
+    return planned
 
 
-def _loose(tensors: Tensors, section: Section, *, before: bool) -> list[PlannedTensor]:
+def _outside_layers(tensors: Tensors, section: Section, *, before: bool) -> list[PlannedTensor]:
     """Tensors outside the layers."""
     numbers = [source.model for source in section.sources]
     names = {name for model in numbers for name in tensors.names(model)}
     wanted = sorted(name for name in names if place_of(name) is None and is_before(name) == before)
-    found = [(name, tensors.gathered([(model, name) for model in numbers])) for name in wanted]
+    found = [(name, tensors.gather([(model, name) for model in numbers])) for name in wanted]
     return [PlannedTensor(name, inputs, section, 0.0) for name, inputs in found if inputs is not None]

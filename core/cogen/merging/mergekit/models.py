@@ -1,4 +1,4 @@
-"""The models of a recipe, brought here and opened; headers and configurations are read, no weights."""
+"""The models of a recipe, fetched and opened; only headers and configurations are read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.checkpoints.sources import Talk, fetch, silent
+from cogen.checkpoints.sources import fetch
 from cogen.errors import CompatibilityError, SourceError, UnsafeError
 from cogen.merging.lora.concat import check_fit
 from cogen.merging.mergekit.reference import ModelLocation, Reference
+from cogen.reporter import SILENT, Reporter
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -46,35 +47,35 @@ class Models:
     def __getitem__(self, reference: Reference) -> int:
         return self._index[reference]
 
-    def add(self, reference: Reference, talk: Talk = silent) -> int:
+    def add(self, reference: Reference, reporter: Reporter = SILENT) -> int:
         """Its number."""
         if reference not in self._index:
-            folder, commit = locate(reference.model, talk)
+            folder, commit = locate(reference.model, reporter)
             lora, lora_commit = None, None
             if reference.lora:
-                lora, lora_commit = locate(reference.lora, talk, "adapter_config.json")
+                lora, lora_commit = locate(reference.lora, reporter, "adapter_config.json")
             place = folder.resolve(), lora.resolve() if lora else None
             if place not in self._places:
                 self._places[place] = len(self.all)
-                self.all.append(Model(reference, _opened(folder, lora), commit, lora_commit))
+                self.all.append(Model(reference, _open(folder, lora), commit, lora_commit))
             self._index[reference] = self._places[place]
         return self._index[reference]
 
 
-def open_models(references: Iterable[Reference], talk: Talk = silent) -> Models:
-    """:raises SourceError: one is not here, and cannot be fetched.
-    :raises UnsafeError: one has pickles only, or asks for remote code.
-    :raises CompatibilityError: one is an adapter without its model, or an adapter does not fit.
+def open_models(references: Iterable[Reference], reporter: Reporter = SILENT) -> Models:
+    """:raises SourceError: a model is not available locally and cannot be fetched.
+    :raises UnsafeError: a model has only pickles, or requires remote code.
+    :raises CompatibilityError: an adapter without its model, or one that does not fit it.
     """
     models = Models()
     for reference in references:
-        models.add(reference, talk)
+        models.add(reference, reporter)
     return models
 
 
-def _opened(folder: Path, lora: Path | None) -> Checkpoint:
+def _open(folder: Path, lora: Path | None) -> Checkpoint:
     if (folder / "adapter_config.json").is_file():
-        raise CompatibilityError(f"{folder.name} is an adapter, not a model", hint=f"write its model+{folder.name}")
+        raise CompatibilityError(f"{folder.name} is an adapter, not a model", hint=f"write model+{folder.name}")
     checkpoint = open_folder(folder)
     if lora is None:
         return checkpoint
@@ -83,7 +84,7 @@ def _opened(folder: Path, lora: Path | None) -> Checkpoint:
     return Checkpoint(checkpoint.folder, checkpoint.tensors, adapter)
 
 
-def locate(place: ModelLocation, talk: Talk = silent, file: str = "config.json") -> tuple[Path, str | None]:
+def locate(place: ModelLocation, reporter: Reporter = SILENT, file: str = "config.json") -> tuple[Path, str | None]:
     """The folder of a model and, if it comes from the Hub, its commit.
 
     :param file: one that the repository has in any case.
@@ -96,13 +97,14 @@ def locate(place: ModelLocation, talk: Talk = silent, file: str = "config.json")
         return place.folder, None
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", place.path):
         raise SourceError(
-            f"{place.path} does not exist", hint="name a folder, relative to this one, or organisation/name on the Hub"
+            f"{place.path} does not exist",
+            hint="give a folder, relative to the working directory, or organization/name on the Hub",
         )
     commit = _commit(place, file)
-    folder = fetch(f"hf://{place.path}@{commit}", talk=talk)
+    folder = fetch(f"hf://{place.path}@{commit}", talk=reporter.note)
     if not any(folder.glob("*.safetensors")):
         raise UnsafeError(
-            f"{place.path} has no safetensors; pickles such as pytorch_model.bin are not read, they can run code",
+            f"{place.path} has no safetensors weights; pickles such as pytorch_model.bin can run code and are not read",
             hint="ask the publisher for safetensors",
         )
     return folder, commit
@@ -127,8 +129,8 @@ def _commit(place: ModelLocation, file: str) -> str:
         found = Path(hf_hub_download(place.path, file, revision=place.revision)).parent.name
     except LocalEntryNotFoundError as error:
         raise SourceError(
-            f"{place} is not a folder here, not in the Hub's cache, and the Hub cannot be reached",
-            hint="check the spelling; else go online once, or unset HF_HUB_OFFLINE",
+            f"{place} is neither a local folder nor in the Hub's cache, and the Hub cannot be reached",
+            hint="check the spelling, connect to the network, or unset HF_HUB_OFFLINE",
         ) from error
     except GatedRepoError as error:
         raise SourceError(
@@ -138,12 +140,12 @@ def _commit(place: ModelLocation, file: str) -> str:
         raise SourceError(f"{place.path} has no revision {place.revision}", hint="check the spelling") from error
     except RepositoryNotFoundError as error:
         raise SourceError(
-            f"{place.path} is neither a folder here nor a model on the Hub", hint="check the spelling, or log in"
+            f"{place.path} is neither a local folder nor a model on the Hub", hint="check the spelling, or log in"
         ) from error
     except EntryNotFoundError as error:
-        raise SourceError(f"{place} has no {file}", hint="name a model, and an adapter behind a +") from error
+        raise SourceError(f"{place} has no {file}", hint="write a model, and an adapter after a +") from error
     except (HfHubHTTPError, OSError) as error:
         raise SourceError(f"fetching {place} failed: {error}", hint="check the network and the free disk") from error
     if not _COMMIT.fullmatch(found):
-        raise SourceError(f"the Hub's cache names no commit of {place}", hint="name one: model@commit")
+        raise SourceError(f"the Hub's cache has no commit for {place}", hint="pin one: model@commit")
     return found

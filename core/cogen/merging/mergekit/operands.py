@@ -1,4 +1,4 @@
-"""From a plan to what the engine does: every tensor with its operands."""
+"""From a plan to the engine's outputs: every tensor with its operands."""
 
 from __future__ import annotations
 
@@ -7,74 +7,58 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.files import OpenFiles
+from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Merge, OutputTensor
 from cogen.merging.mergekit.plan import MergePlan
 from cogen.merging.mergekit.steps import TensorStep
 from cogen.merging.mergekit.tensors import Input
-from cogen.merging.method import Operand
-from cogen.merging.operands import Stored
+from cogen.merging.operands import Derived, Stored
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class Widened:
-    """The same numbers, taken for those of a wider type: the arithmetic is then one wider too."""
-
-    operand: Operand
-    dtype: str = "float32"
+class Widened(Derived):
+    """The same numbers as float32, so that the accumulator is float64."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.operand.shape
-
-    @property
-    def key(self) -> str:
-        return self.operand.key
-
-    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
-        return self.operand.read(start, stop, dtype)
+    def dtype(self) -> str:
+        return "float32"
 
 
 @dataclass(frozen=True)
-class Converted:
-    """The numbers rounded to another type first, as a recipe's ``dtype`` wants it."""
+class Converted(Derived):
+    """The numbers rounded to the type ``to`` first, as a recipe's ``dtype`` asks."""
 
-    operand: Operand
-    dtype: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.operand.shape
+    to: str
 
     @property
-    def key(self) -> str:
-        return self.operand.key
+    def dtype(self) -> str:
+        return self.to
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`."""
+        """See :class:`cogen.merging.block.Operand`."""
         import torch
 
-        exact = self.operand.read(start, stop, torch.promote_types(dtype, getattr(torch, self.operand.dtype)))
-        return exact.to(getattr(torch, self.dtype)).to(dtype, copy=True)
+        exact = self.source.read(start, stop, torch.promote_types(dtype, getattr(torch, self.source.dtype)))
+        return exact.to(getattr(torch, self.to)).to(dtype, copy=True)
 
 
 def make_outputs(plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> list[OutputTensor]:
+    """The engine's outputs.
+
+    :param keys: of the models, by number; they key random numbers and order the experts.
     """
-    :param keys: of the models, by number: what random numbers and the order of the experts hang on.
-    """
-    return [_output(work, plan, keys, files) for work in plan.works]
+    return [_output(step, plan, keys, files) for step in plan.steps]
 
 
-def _output(work: TensorStep, plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> OutputTensor:
-    if work.method is None:
-        (entry,) = work.experts
+def _output(step: TensorStep, plan: MergePlan, keys: Sequence[str], files: OpenFiles) -> OutputTensor:
+    if step.method is None:
+        (entry,) = step.experts
         info = plan.models[entry.model].checkpoint.tensors[entry.stored]
-        return OutputTensor(work.name, work.dtype, work.shape, Copy(info))
+        return OutputTensor(step.name, step.dtype, step.shape, Copy(info))
     # float32 results, and recipes that ask for float64, are computed in float64 whatever the inputs are.
-    wide = work.dtype in ("float32", "float64") or plan.recipe.dtype in ("float64", "torch.float64")
+    wide = step.dtype in ("float32", "float64") or plan.recipe.dtype in ("float64", "torch.float64")
 
     cast = None if plan.recipe.dtype is None else plan.recipe.dtype.removeprefix("torch.")
 
@@ -88,15 +72,15 @@ def _output(work: TensorStep, plan: MergePlan, keys: Sequence[str], files: OpenF
             found = Converted(found, cast)
         return Widened(found) if wide else found
 
-    base = None if work.base is None else operand(work.base)
-    experts = tuple(operand(entry) for entry in work.experts)
-    merge = Merge(work.method, base, experts, work.weights, dict(work.parameters or {}))
-    return OutputTensor(work.name, work.dtype, work.shape, merge)
+    base = None if step.base is None else operand(step.base)
+    experts = tuple(operand(entry) for entry in step.experts)
+    merge = Merge(step.method, base, experts, step.weights, dict(step.parameters or {}))
+    return OutputTensor(step.name, step.dtype, step.shape, merge)
 
 
 def narrower(to: str, stored: str) -> bool:
-    """Does the one type lack numbers that the other has?"""
+    """Does the type ``to`` lack numbers that the type ``stored`` has?"""
     import torch
 
     kinds = getattr(torch, to), getattr(torch, stored)
-    return torch.promote_types(*kinds) != kinds[0]
+    return bool(torch.promote_types(*kinds) != kinds[0])

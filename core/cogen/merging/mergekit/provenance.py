@@ -18,7 +18,7 @@ MERGE = "merge.json"
 
 @dataclass(frozen=True)
 class Record:
-    """``keys``: a fingerprint for every model, by its content (:func:`cogen.merging.operands.fingerprint`)."""
+    """``keys``: a fingerprint of every model's content (:func:`cogen.merging.operands.fingerprint`)."""
 
     method: str
     recipe: str
@@ -26,7 +26,7 @@ class Record:
     models: tuple[Model, ...]
     keys: tuple[str, ...]
     donor: int
-    works: tuple[TensorStep, ...]
+    steps: tuple[TensorStep, ...]
     notes: tuple[str, ...]
 
     def value(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Record:
                 }
                 for model, key in zip(self.models, self.keys, strict=True)
             ],
-            "tensors": _groups(self.works),
+            "tensors": _groups(self.steps),
             "notes": list(self.notes),
         }
 
@@ -57,28 +57,28 @@ def write_record(record: Record, folder: Path) -> None:
     (folder / MERGE).write_text(text, encoding="utf-8")
 
 
-def _groups(works: Sequence[TensorStep]) -> list[dict[str, Any]]:
+def _groups(steps: Sequence[TensorStep]) -> list[dict[str, Any]]:
     """Tensors of which the same was made in the same way, together."""
     found: dict[str, dict[str, Any]] = {}
-    for work in works:
-        how = _how(work)
+    for step in steps:
+        how = _how(step)
         group = found.setdefault(json.dumps(how), {**how, "names": []})
-        group["names"].append(work.name)
+        group["names"].append(step.name)
     return list(found.values())
 
 
-def _how(work: TensorStep) -> dict[str, Any]:
-    moved = {entry.stored for entry in (*work.experts, *([work.base] if work.base else []))} - {work.name}
-    how: dict[str, Any] = {"method": work.method.name if work.method else "copy", "dtype": work.dtype}
-    if work.base is not None:
-        how["base"] = work.base.model
-    how["models"] = [entry.model for entry in work.experts]
+def _how(step: TensorStep) -> dict[str, Any]:
+    moved = {entry.stored for entry in (*step.experts, *([step.base] if step.base else []))} - {step.name}
+    how: dict[str, Any] = {"method": step.method.name if step.method else "copy", "dtype": step.dtype}
+    if step.base is not None:
+        how["base"] = step.base.model
+    how["models"] = [entry.model for entry in step.experts]
     if moved:  # another layer, or an embedding that stands for a head
-        how["tensors"] = [entry.stored for entry in _all(work)]
-    if work.method is not None:
-        how |= {"weights": list(work.weights), "parameters": dict(work.parameters or {})}
+        how["tensors"] = [entry.stored for entry in _all(step)]
+    if step.method is not None:
+        how |= {"weights": list(step.weights), "parameters": dict(step.parameters or {})}
     return how
 
 
-def _all(work: TensorStep) -> list[Input]:
-    return [*([work.base] if work.base else []), *work.experts]
+def _all(step: TensorStep) -> list[Input]:
+    return [*([step.base] if step.base else []), *step.experts]

@@ -1,4 +1,4 @@
-"""What a recipe calls a model: ``folder`` or ``organisation/name``, with a revision and an adapter."""
+"""A model of a recipe: ``folder`` or ``organization/name``, with a revision and an adapter."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Reference:
 def parse_reference(value: Any) -> Reference:
     """``model[@revision][+adapter[@revision]]``, or the same as a mapping of ``model`` and ``lora``.
 
-    :raises ValueError: it is neither, or asks for something that we don't do.
+    :raises ValueError: it is neither, or uses an unsupported key.
     """
     if isinstance(value, Reference):
         return value
@@ -47,42 +47,42 @@ def parse_reference(value: Any) -> Reference:
         if unknown := sorted(map(str, value.keys() - {"model", "lora"})):
             raise ValueError(f"unknown key {unknown[0]!r} of a model")
         if "model" not in value:
-            raise ValueError("a model without its place: the key 'model' is missing")
+            raise ValueError("a model needs the key 'model'")
         lora = value.get("lora")
-        return Reference(_place(value["model"]), None if lora is None else _place(lora))
+        return Reference(_location(value["model"]), None if lora is None else _location(lora))
     if isinstance(value, str) and Path(value).expanduser().is_dir():
         return Reference(ModelLocation(value))  # a folder may have + and @ in its name
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{value!r} is not a model: write a folder, or organisation/name")
+        raise ValueError(f"{value!r} is not a model: write a folder, or organization/name")
     parts = value.split("+")
     if len(parts) > 2:
         raise ValueError(f"{value!r} has more than one +: write model+adapter")
-    return Reference(_place(parts[0]), _place(parts[1]) if len(parts) == 2 else None)
+    return Reference(_location(parts[0]), _location(parts[1]) if len(parts) == 2 else None)
 
 
-def _place(value: Any) -> ModelLocation:
+def _location(value: Any) -> ModelLocation:
     if isinstance(value, dict):
         if unknown := sorted(map(str, value.keys() - {"path", "revision"})):
-            raise ValueError(f"unknown key {unknown[0]!r} of a model's place")
+            raise ValueError(f"unknown key {unknown[0]!r} of a model location")
         path, revision = value.get("path"), value.get("revision")
         if not isinstance(path, str) or not isinstance(revision, str | None):
-            raise ValueError("path and revision of a model are texts")
-        return _checked(ModelLocation(path, revision))
+            raise ValueError("path and revision of a model must be strings")
+        return _check_location(ModelLocation(path, revision))
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a model: write a folder, or organisation/name")
+        raise ValueError(f"{value!r} is not a model: write a folder, or organization/name")
     if Path(value).expanduser().is_dir():
         return ModelLocation(value)
     path, at, revision = value.partition("@")
     if "@" in revision:
         raise ValueError(f"{value!r} has more than one @: write model@revision")
     if at and not revision:
-        raise ValueError(f"{value!r} names no revision behind the @")
-    return _checked(ModelLocation(path, revision or None))
+        raise ValueError(f"{value!r} has no revision after the @")
+    return _check_location(ModelLocation(path, revision or None))
 
 
-def _checked(place: ModelLocation) -> ModelLocation:
+def _check_location(place: ModelLocation) -> ModelLocation:
     if not place.path.strip():
-        raise ValueError("a model without a name")
+        raise ValueError("a model needs a name")
     if re.search(r"[\r\n\0]", place.path):
-        raise ValueError("the name of a model is one line")
+        raise ValueError("the name of a model must be one line")
     return place

@@ -1,4 +1,4 @@
-"""A recipe as sections: models, or layers of models, that are merged with one another."""
+"""A recipe as sections: groups of models, or of layers of models, that are merged together."""
 
 from __future__ import annotations
 
@@ -52,37 +52,39 @@ def references(recipe: MergekitRecipe) -> list[Reference]:
     return [*found, *([recipe.base_model] if recipe.base_model else [])]
 
 
-def make_sections(recipe: MergekitRecipe, peer: MergekitMethod, models: Models) -> tuple[list[Section], list[str]]:
+def make_sections(
+    recipe: MergekitRecipe, recipe_method: MergekitMethod, models: Models
+) -> tuple[list[Section], list[str]]:
     """The sections in the order of the result's layers, and notes on what has no effect.
 
     :raises UsageError: a base or a number of models that the method cannot take, a parameter that it doesn't have.
     """
     whole, slices, inner, above = _body(recipe)
-    outer = [bind(peer, inner, f"{above}.parameters")] if above else []
-    outer.append(bind(peer, recipe.parameters, "parameters"))
+    outer = [bind(recipe_method, inner, f"{above}.parameters")] if above else []
+    outer.append(bind(recipe_method, recipe.parameters, "parameters"))
     notes: list[str] = []
     if not slices:
         prefix = f"{above}.models" if above else "models"
-        sources = [_source(peer, item, f"{prefix}[{i}]", models) for i, item in enumerate(whole)]
-        base = _base(peer, recipe.base_model, models)
+        sources = [_source(recipe_method, item, f"{prefix}[{i}]", models) for i, item in enumerate(whole)]
+        base = _base(recipe_method, recipe.base_model, models)
         if base is not None and base not in [source.model for source in sources]:
             sources.append(SectionSource(base, {}))
-        return [_section(peer, prefix, sources, base, outer, None, models, notes)], notes
+        return [_section(recipe_method, prefix, sources, base, outer, None, models, notes)], notes
     found = []
     for number, part in enumerate(slices):
         place = f"{above}.slices[{number}]" if above else f"slices[{number}]"
-        sources = [_source(peer, item, f"{place}.sources[{i}]", models) for i, item in enumerate(part.sources)]
-        base = _base(peer, part.base_model or recipe.base_model, models)
+        sources = [_source(recipe_method, item, f"{place}.sources[{i}]", models) for i, item in enumerate(part.sources)]
+        base = _base(recipe_method, part.base_model or recipe.base_model, models)
         if base is not None and base not in [source.model for source in sources]:
             raise UsageError(
-                f"{place} has no layers of the base {models.all[base].title}",
+                f"{place} lacks layers of base_model {models.all[base].title}",
                 hint="add it to the sources, with its layer_range",
             )
         lengths = {item.layer_range[1] - item.layer_range[0] for item in part.sources}
         if len(lengths) > 1:
-            raise UsageError(f"{place}: its sources have different numbers of layers", hint="correct layer_range")
-        levels = [bind(peer, part.parameters, f"{place}.parameters"), *outer]
-        found.append(_section(peer, place, sources, base, levels, lengths.pop(), models, notes))
+            raise UsageError(f"{place}: the sources have different numbers of layers", hint="correct layer_range")
+        levels = [bind(recipe_method, part.parameters, f"{place}.parameters"), *outer]
+        found.append(_section(recipe_method, place, sources, base, levels, lengths.pop(), models, notes))
     return found, notes
 
 
@@ -96,24 +98,28 @@ def _body(
     return recipe.models or (), recipe.slices or (), {}, ""
 
 
-def _source(peer: MergekitMethod, item: InputModel | SliceSource, place: str, models: Models) -> SectionSource:
+def _source(recipe_method: MergekitMethod, item: InputModel | SliceSource, place: str, models: Models) -> SectionSource:
     first = item.layer_range[0] if isinstance(item, SliceSource) else None
-    return SectionSource(models[item.model], bind(peer, item.parameters, f"{place}.parameters", own=True), first)
+    return SectionSource(
+        models[item.model], bind(recipe_method, item.parameters, f"{place}.parameters", per_model=True), first
+    )
 
 
-def _base(peer: MergekitMethod, reference: Reference | None, models: Models) -> int | None:
+def _base(recipe_method: MergekitMethod, reference: Reference | None, models: Models) -> int | None:
     """The model that differences are taken from, or that comes first."""
-    if peer.role == "unused":
+    if recipe_method.role == "unused":
         return None
     if reference is None:
-        if peer.role == "optional":
+        if recipe_method.role == "optional":
             return None
-        raise UsageError(f"{peer.name} needs base_model", hint="name the model that the others came from")
+        raise UsageError(
+            f"{recipe_method.name} needs base_model", hint="set it to the model that the others were trained from"
+        )
     return models[reference]
 
 
 def _section(
-    peer: MergekitMethod,
+    recipe_method: MergekitMethod,
     place: str,
     sources: Sequence[SectionSource],
     base: int | None,
@@ -126,18 +132,19 @@ def _section(
     for number in numbers:
         if numbers.count(number) > 1:
             raise UsageError(
-                f"{place} names {models.all[number].title} twice",
-                hint="name it once; its layers can go into two slices",
+                f"{place} lists {models.all[number].title} twice",
+                hint="list it once; its layers can go into two slices",
             )
     at = None if base is None else numbers.index(base)
     others = len(sources) - (at is not None)
-    if others < peer.least or (peer.most is not None and others > peer.most):
-        exact = peer.least == peer.most
-        wanted = f"exactly {peer.least}" if exact else f"at least {peer.least}"
-        beside = " beside base_model" if peer.role != "unused" else ""
+    if others < recipe_method.least or (recipe_method.most is not None and others > recipe_method.most):
+        exact = recipe_method.least == recipe_method.most
+        wanted = f"exactly {recipe_method.least}" if exact else f"at least {recipe_method.least}"
+        noun = "model" if recipe_method.least == 1 else "models"
+        beside = " beside base_model" if recipe_method.role != "unused" else ""
         raise UsageError(
-            f"{place}: {peer.name} merges {wanted} model{'' if peer.least == 1 else 's'}{beside}, not {others}",
-            hint="correct the list",
+            f"{place}: {recipe_method.name} merges {wanted} {noun}{beside}, not {others}",
+            hint="add or remove models",
         )
     if at is not None and sources[at].settings:
         listed = ", ".join(sorted(sources[at].settings))

@@ -10,13 +10,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cogen.errors import UsageError
 from cogen.merging.parameters import Conditional, Scalar, Setting, resolve
 
-Kind = Literal["number", "integer", "switch"]
-_WORDS = {"number": "a number", "integer": "a whole number", "switch": "true or false"}
-#: YAML takes 1e-5 for a text, so do other readers for "true": as mergekit, what can be read as the type is taken.
+Kind = Literal["number", "integer", "switch", "text"]
+_WORDS = {"number": "a number", "integer": "a whole number", "switch": "true or false", "text": "a text"}
+#: Lenient, like mergekit: YAML reads 1e-5 as a text, and some writers quote "true".
 _ADAPTERS: dict[Kind, TypeAdapter[Any]] = {
     "number": TypeAdapter(Annotated[float, Field(allow_inf_nan=False)]),
     "integer": TypeAdapter(Annotated[float, Field(allow_inf_nan=False)]),  # a gradient's values; see `value_of`
     "switch": TypeAdapter(bool),
+    "text": TypeAdapter(str),
 }
 
 
@@ -56,34 +57,36 @@ def _scalar(value: Any) -> Scalar:
     return value
 
 
-def typed(setting: Setting, kind: Kind, name: str) -> Setting:
+def convert(setting: Setting, kind: Kind, name: str) -> Setting:
     """The setting with every scalar as ``kind``.
 
     :raises UsageError: one is something else, or not finite.
     """
 
-    def convert(value: Scalar) -> Scalar:
+    def one(value: Scalar) -> Scalar:
         try:
-            return _ADAPTERS[kind].validate_python(value)
+            converted: Scalar = _ADAPTERS[kind].validate_python(value)
+            return converted
         except ValidationError as error:
             raise UsageError(f"{name} is {value!r}, not {_WORDS[kind]}", hint="correct the recipe") from error
 
-    return _mapped(setting, convert)
+    return _map(setting, one)
 
 
-def _mapped(setting: Setting, convert: Callable[[Scalar], Scalar]) -> Setting:
+def _map(setting: Setting, function: Callable[[Scalar], Scalar]) -> Setting:
     if not isinstance(setting, tuple):
-        return convert(setting)
-    if setting and isinstance(setting[0], Conditional):
-        return tuple(c.model_copy(update={"value": _mapped(c.value, convert)}) for c in setting)
-    return tuple(convert(value) for value in setting)
+        return function(setting)
+    conditions = tuple(part for part in setting if isinstance(part, Conditional))
+    if conditions:
+        return tuple(part.model_copy(update={"value": _map(part.value, function)}) for part in conditions)
+    return tuple(function(part) for part in setting if not isinstance(part, Conditional))
 
 
 def scalars(setting: Setting) -> list[Scalar]:
     """Every scalar in it."""
-    found: list[Scalar] = []
-    _mapped(setting, lambda value: found.append(value) or value)  # type: ignore[func-returns-value]
-    return found
+    if not isinstance(setting, tuple):
+        return [setting]
+    return [value for part in setting for value in scalars(part.value if isinstance(part, Conditional) else part)]
 
 
 def value_of(levels: Iterable[Mapping[str, Setting]], key: str, name: str, position: float, kind: Kind) -> Any:
@@ -97,7 +100,7 @@ def value_of(levels: Iterable[Mapping[str, Setting]], key: str, name: str, posit
         if key in settings and settings[key] != ():
             found = resolve(settings[key], name, position)
             if kind == "integer" and found is not None and not float(found).is_integer():
-                raise UsageError(f"{key} is {found:g} for {name}, not a whole number", hint="give a single value")
+                raise UsageError(f"{key} is {found} for {name}, not a whole number", hint="give a single value")
             if found is not None:
                 return int(found) if kind == "integer" else found
     return None

@@ -9,10 +9,10 @@ from typing import Any
 from cogen.errors import CompatibilityError, UsageError
 from cogen.merging.engine import FLOATS
 from cogen.merging.mergekit.layout import PlannedTensor
-from cogen.merging.mergekit.methods import PEERS, MergekitMethod
+from cogen.merging.mergekit.methods import MERGEKIT_METHODS, MergekitMethod
 from cogen.merging.mergekit.models import Model
 from cogen.merging.mergekit.tensors import Input, Tensors
-from cogen.merging.mergekit.values import not_silent, parameters_of
+from cogen.merging.mergekit.values import active_experts, parameters_of
 from cogen.merging.method import Method
 
 _SIXTEEN, _EIGHT = ("float16", "bfloat16"), ("float8_e4m3fn", "float8_e5m2")
@@ -35,93 +35,112 @@ class TensorStep:
     parameters: Mapping[str, Any] | None = None
 
 
-def make_works(
-    peer: MergekitMethod, slots: Iterable[PlannedTensor], tensors: Tensors, *, dtype: str | None = None, seed: int = 0
+def plan_steps(
+    recipe_method: MergekitMethod,
+    planned: Iterable[PlannedTensor],
+    tensors: Tensors,
+    *,
+    dtype: str | None = None,
+    seed: int = 0,
 ) -> list[TensorStep]:
-    """Everything that can be wrong with the recipe's numbers and the models' shapes is refused here.
+    """The step of every tensor; parameters and shapes are checked here, before a weight is read.
 
-    :param dtype: of floating-point tensors of the result; default: the type that all inputs of a tensor fit into.
+    :param dtype: of floating-point tensors of the result; default: the common type of the tensor's inputs.
     :raises UsageError: a parameter that is missing, or out of range.
     :raises CompatibilityError: tensors of different shapes or kinds, quantized models that are not only copied.
     """
     tried: set[Any] = set()
-    return [_refused(_work(peer, slot, tensors, dtype, seed), tensors.models, tried) for slot in slots]
+    return [
+        _check_step(_step(recipe_method, tensor, tensors, dtype, seed), tensors.models, tried) for tensor in planned
+    ]
 
 
-def _work(peer: MergekitMethod, slot: PlannedTensor, tensors: Tensors, dtype: str | None, seed: int) -> TensorStep:
-    infos = [tensors.models[entry.model].checkpoint.tensors[entry.stored] for entry in slot.inputs]
+def _step(
+    recipe_method: MergekitMethod, tensor: PlannedTensor, tensors: Tensors, dtype: str | None, seed: int
+) -> TensorStep:
+    infos = [tensors.models[entry.model].checkpoint.tensors[entry.stored] for entry in tensor.inputs]
     floating = {info.dtype in FLOATS for info in infos}
-    shape = _shape(slot, tensors)
+    shape = _shape(tensor, tensors)
     if floating != {True}:
         if len({info.dtype for info in infos}) > 1:
             listed = " and ".join(sorted({info.dtype for info in infos}))
-            raise CompatibilityError(f"{slot.name} is {listed} in different models", hint="leave one of them out")
-        at = slot.section.base or 0
-        return TensorStep(slot.name, infos[at].dtype, shape, (slot.inputs[at],))
-    wanted = dtype or common([info.dtype for info in infos])
-    return _pure(_merge(peer, slot, shape, wanted, seed), tensors)
+            raise CompatibilityError(f"{tensor.name} is {listed} in different models", hint="remove one of the models")
+        at = tensor.section.base or 0
+        return TensorStep(tensor.name, infos[at].dtype, shape, (tensor.inputs[at],))
+    wanted = dtype or common_dtype([info.dtype for info in infos])
+    return _copy_if_identical(_merge(recipe_method, tensor, shape, wanted, seed), tensors)
 
 
-def _merge(peer: MergekitMethod, slot: PlannedTensor, shape: tuple[int, ...], dtype: str, seed: int) -> TensorStep:
-    section, method = slot.section, peer.method
-    base = None if section.base is None else slot.inputs[section.base]
-    weights, parameters = parameters_of(peer, slot)
-    chosen = not_silent(peer, slot, parameters)
-    experts = tuple(slot.inputs[section.experts[i]] for i in chosen)
+def _merge(
+    recipe_method: MergekitMethod, tensor: PlannedTensor, shape: tuple[int, ...], dtype: str, seed: int
+) -> TensorStep:
+    section, method = tensor.section, recipe_method.implementation
+    base = None if section.base is None else tensor.inputs[section.base]
+    weights, parameters = parameters_of(recipe_method, tensor)
+    chosen = active_experts(recipe_method, tensor, parameters)
+    experts = tuple(tensor.inputs[section.experts[i]] for i in chosen)
     if not experts:
         assert base is not None  # only methods with a base merge nothing else
         return TensorStep(
-            slot.name, dtype, shape, (base,), method=PEERS["passthrough"].method, weights=(1.0,), parameters={}
+            tensor.name,
+            dtype,
+            shape,
+            (base,),
+            method=MERGEKIT_METHODS["passthrough"].implementation,
+            weights=(1.0,),
+            parameters={},
         )
-    own = {parameter.ours for parameter in peer.parameters.values() if parameter.own}
+    own = {parameter.keyword for parameter in recipe_method.parameters.values() if parameter.per_model}
     parameters = {k: tuple(v[i] for i in chosen) if k in own else v for k, v in parameters.items()}
     if "seed" in method.parameters:
         parameters["seed"] = seed
     weights = tuple(weights[i] for i in chosen)
-    if peer.role == "first":
-        assert base is not None  # the section was refused otherwise
+    if recipe_method.role == "first":
+        assert base is not None  # make_sections() checks it
         experts, weights, base = (base, *experts), (1.0, *weights), None
-    return TensorStep(slot.name, dtype, shape, experts, base, method, weights, parameters)
+    return TensorStep(tensor.name, dtype, shape, experts, base, method, weights, parameters)
 
 
-def _pure(work: TensorStep, tensors: Tensors) -> TensorStep:
-    """A copy where the bytes of the input are the result."""
-    if work.method is None or len(work.experts) != 1 or not _moves(work):
-        return work
-    (entry,) = work.experts
+def _copy_if_identical(step: TensorStep, tensors: Tensors) -> TensorStep:
+    """A plain copy where the result has the bytes of the input."""
+    if step.method is None or len(step.experts) != 1 or not _is_identity(step):
+        return step
+    (entry,) = step.experts
     model = tensors.models[entry.model]
-    if model.checkpoint.tensors[entry.stored].dtype != work.dtype:
-        return work
+    if model.checkpoint.tensors[entry.stored].dtype != step.dtype:
+        return step
     if not model.plain and model.checkpoint.changed(entry.stored):
-        return work
+        return step
     if tensors.vocabulary is not None and tensors.vocabulary.is_vocabulary_tensor(entry.model, entry.name):
-        return work
-    return TensorStep(work.name, work.dtype, work.shape, work.experts)
+        return step
+    return TensorStep(step.name, step.dtype, step.shape, step.experts)
 
 
-def _moves(work: TensorStep) -> bool:
-    """Is the result of one expert that expert?"""
-    assert work.method is not None
-    assert work.parameters is not None
-    if work.method.name == "passthrough":
-        return work.parameters.get("scale", (1.0,)) == (1.0,)
-    if work.method.name == "linear":
-        return work.weights == (1.0,) or (bool(work.parameters["normalize"]) and work.weights != (0.0,))
-    return work.method.name == "karcher"
+def _is_identity(step: TensorStep) -> bool:
+    """Does the method return a single expert unchanged?"""
+    assert step.method is not None
+    assert step.parameters is not None
+    if step.method.name == "passthrough":
+        return bool(step.parameters.get("scale", (1.0,)) == (1.0,))
+    if step.method.name == "linear":
+        return step.weights == (1.0,) or (bool(step.parameters["normalize"]) and step.weights != (0.0,))
+    return step.method.name == "karcher"
 
 
-def _shape(slot: PlannedTensor, tensors: Tensors) -> tuple[int, ...]:
+def _shape(tensor: PlannedTensor, tensors: Tensors) -> tuple[int, ...]:
     """:raises CompatibilityError: the inputs have different ones."""
-    shapes = [tensors.models[entry.model].checkpoint.tensors[entry.stored].shape for entry in slot.inputs]
-    first, vocabulary = slot.inputs[0], tensors.vocabulary
+    shapes: list[tuple[int, ...]] = [
+        tensors.models[entry.model].checkpoint.tensors[entry.stored].shape for entry in tensor.inputs
+    ]
+    first, vocabulary = tensor.inputs[0], tensors.vocabulary
     if vocabulary is not None and vocabulary.is_vocabulary_tensor(first.model, first.name):
         shapes = [(vocabulary.size, *shape[1:]) for shape in shapes]
-    for entry, shape in zip(slot.inputs, shapes, strict=True):
+    for entry, shape in zip(tensor.inputs, shapes, strict=True):
         if shape != shapes[0]:
             rows = shape[1:] == shapes[0][1:] and first.stored in tensors.matrices(first.model)
-            hint = "add tokenizer: {source: union}, or base" if rows else "models that are merged have the same shapes"
+            hint = "add tokenizer: {source: union}, or base" if rows else "merge models of one architecture and size"
             raise CompatibilityError(
-                f"{slot.name} is {_times(shapes[0])} in {tensors.models[first.model].title} and {_times(shape)} in "
+                f"{tensor.name} is {_times(shapes[0])} in {tensors.models[first.model].title} and {_times(shape)} in "
                 f"{tensors.models[entry.model].title}",
                 hint=hint,
             )
@@ -132,35 +151,28 @@ def _times(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "a number"
 
 
-def _refused(work: TensorStep, models: Sequence[Model], tried: set[Any]) -> TensorStep:
-    """The work, after its method was tried with its parameters on single numbers."""
-    if work.method is None:
-        return work
-    for entry in (*work.experts, *([work.base] if work.base else [])):
+def _check_step(step: TensorStep, models: Sequence[Model], tried: set[Any]) -> TensorStep:
+    """The step, checked by running its method on single numbers."""
+    if step.method is None:
+        return step
+    for entry in (*step.experts, *([step.base] if step.base else [])):
         if models[entry.model].checkpoint.config.get("quantization_config"):
             raise CompatibilityError(
-                f"{models[entry.model].title} is quantized: its numbers are codes and scales that cannot be merged",
-                hint="name the model that it was quantized from",
+                f"{models[entry.model].title} is quantized: its codes and scales cannot be merged",
+                hint="use the model that it was quantized from",
             )
-    parameters = dict(work.parameters or {})
-    alike = work.method.name, work.base is None, work.weights, tuple(sorted(parameters.items()))
+    parameters = dict(step.parameters or {})
+    alike = step.method.name, step.base is None, step.weights, tuple(sorted(parameters.items()))
     if alike not in tried:
-        import torch
-
-        work.method.refuse(parameters, len(work.experts), work.base is not None)
-        one = torch.ones(1)
         try:
-            base = one if work.base else None
-            work.method(base, [one] * len(work.experts), work.weights, **parameters)
-        except ZeroDivisionError as error:
-            raise UsageError(
-                f"{work.method.name}: the weights of {work.name} sum to zero", hint="give weights with another sum"
-            ) from error
+            step.method.check(parameters, len(step.experts), step.base is not None, step.weights)
+        except UsageError as error:
+            raise UsageError(f"{step.name}: {error.message}", hint=error.hint) from error
         tried.add(alike)
-    return work
+    return step
 
 
-def common(dtypes: Sequence[str]) -> str:
+def common_dtype(dtypes: Sequence[str]) -> str:
     """The narrowest type that holds all numbers of these floating-point types."""
     found = set(dtypes)
     if len(found) == 1:

@@ -1,4 +1,4 @@
-"""Chat templates that recipes call by name, written from the public definitions of the formats.
+"""Named chat templates, written from the public definitions of the formats.
 
 Rendered by transformers with ``trim_blocks`` and ``lstrip_blocks``: a tag's own line leaves nothing behind.
 """
@@ -65,19 +65,19 @@ _LLAMA3 = """\
 #: https://github.com/mistralai/mistral-common: version 1 of the instruct format, a system prompt in the first turn.
 _MISTRAL = """\
 {{- bos_token -}}
-{%- set said = namespace(system='', expects='user') -%}
+{%- set state = namespace(system='', expects='user') -%}
 {%- for message in messages -%}
 {%- if message.role == 'system' and loop.first -%}
-{%- set said.system = message.content + '\\n\\n' -%}
-{%- elif message.role != said.expects -%}
+{%- set state.system = message.content + '\\n\\n' -%}
+{%- elif message.role != state.expects -%}
 {{- raise_exception('mistral takes turns: user, assistant, user ... after an optional system message') -}}
 {%- elif message.role == 'user' -%}
-{{- ' [INST] ' + said.system + message.content + ' [/INST]' -}}
-{%- set said.system = '' -%}
-{%- set said.expects = 'assistant' -%}
+{{- ' [INST] ' + state.system + message.content + ' [/INST]' -}}
+{%- set state.system = '' -%}
+{%- set state.expects = 'assistant' -%}
 {%- else -%}
 {{- ' ' + message.content + eos_token -}}
-{%- set said.expects = 'user' -%}
+{%- set state.expects = 'user' -%}
 {%- endif -%}
 {%- endfor -%}
 """
@@ -85,16 +85,16 @@ _MISTRAL = """\
 TEMPLATES = {"alpaca": _ALPACA, "chatml": _CHATML, "exaone": _EXAONE, "llama3": _LLAMA3, "mistral": _MISTRAL}
 
 
-def named_template(wish: str) -> str:
-    """The template of this name, or the wish itself if it is a Jinja template.
+def named_template(setting: str) -> str:
+    """The template of this name, or the setting itself if it is a Jinja template.
 
     :raises UsageError: it is neither.
     """
-    if wish in TEMPLATES:
-        return TEMPLATES[wish]
-    if "{" not in wish:
+    if setting in TEMPLATES:
+        return TEMPLATES[setting]
+    if "{" not in setting:
         raise UsageError(
-            f"there is no chat_template {wish[:60]!r}",
-            hint=f"write auto, {', '.join(TEMPLATES)}, or a Jinja template",
+            f"unknown chat_template {setting[:60]!r}",
+            hint=f"one of auto, {', '.join(TEMPLATES)}, or a Jinja template",
         )
-    return wish
+    return setting

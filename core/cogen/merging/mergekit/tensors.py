@@ -33,7 +33,7 @@ class Tensors:
 
     def __init__(self, models: Sequence[Model], used: Sequence[int], vocabulary: Vocabulary | None) -> None:
         self.models, self.used, self.vocabulary = models, tuple(used), vocabulary
-        #: What was left out, in words.
+        #: One sentence for everything that was left out.
         self.notes: list[str] = []
         self._matrices = {model: _matrices(models[model]) for model in self.used}
 
@@ -41,13 +41,13 @@ class Tensors:
     def heads(self) -> frozenset[str]:
         """Output heads of the result: those that a model stores, unless all models say that theirs is the embedding."""
         found = {name for matrices in self._matrices.values() for name in matrices if _HEAD.search(name)}
-        if found and all(_tied(self.models[model]) is True for model in self.used):
+        if found and all(_is_tied(self.models[model]) is True for model in self.used):
             self.notes.append(f"{min(found)} was left out: all models are tied, the embedding is their output head")
             return frozenset()
         return frozenset(found)
 
     def matrices(self, model: int) -> tuple[str, ...]:
-        """Embedding and output head, as far as they can be told."""
+        """Embedding and output head, where they can be recognized."""
         return self._matrices.get(model, ())
 
     def names(self, model: int) -> set[str]:
@@ -66,12 +66,12 @@ class Tensors:
                 found.setdefault(place.layer, set()).add(place.rest)
         return found
 
-    def gathered(self, owners: Sequence[tuple[int, str]]) -> tuple[Input, ...] | None:
+    def gather(self, owners: Sequence[tuple[int, str]]) -> tuple[Input, ...] | None:
         """One tensor of several models (model, name there); ``None``: it is left out.
 
         :raises CompatibilityError: a model lacks it.
         """
-        stored = [(model, name, self._stored(model, name)) for model, name in owners]
+        stored = [(model, name, self._stored_name(model, name)) for model, name in owners]
         found = [Input(model, name, where) for model, name, where in stored if where is not None]
         if len(found) == len(stored):
             return tuple(found)
@@ -81,35 +81,35 @@ class Tensors:
             self.notes += [note] if note not in self.notes else []
             return None
         model, name = next((model, name) for model, name, where in stored if where is None)
-        told = f", which {self.models[found[0].model].title} has" if found else ""
+        other = f", which {self.models[found[0].model].title} has" if found else ""
         raise CompatibilityError(
-            f"{self.models[model].title} has no tensor {name}{told}",
-            hint="leave one of them out: models that are merged have the same tensors",
+            f"{self.models[model].title} has no tensor {name}{other}",
+            hint="remove one of the two: merged models need the same tensors",
         )
 
-    def _stored(self, model: int, name: str) -> str | None:
+    def _stored_name(self, model: int, name: str) -> str | None:
         """Where the model has it, or what stands for it."""
         if name in self.models[model].checkpoint.tensors:
             return name
         if self.vocabulary is not None and name in self.vocabulary.names:
             return self.vocabulary.stored_name(model, name)
         # Where the configuration says nothing its class decides, and a model without a head must be tied.
-        if name in self.heads and _tied(self.models[model]) is not False and len(self._matrices[model]) == 1:
+        if name in self.heads and _is_tied(self.models[model]) is not False and len(self._matrices[model]) == 1:
             return self._matrices[model][0]
         return None
 
 
 def _matrices(model: Model) -> tuple[str, ...]:
-    """Embedding and output head, as far as they can be told; what a model lacks is refused by its own name."""
+    """Embedding and output head, where they can be recognized; a missing tensor is reported by name later."""
     try:
         return layout(model.checkpoint).matrices
     except CogenError:
         return ()
 
 
-def _tied(model: Model) -> bool | None:
-    """What the configuration says of the output head; ``None``: nothing."""
+def _is_tied(model: Model) -> bool | None:
+    """``tie_word_embeddings`` of the configuration; ``None`` where it is missing."""
     config = model.checkpoint.config
     places = [config, *(value for value in config.values() if isinstance(value, dict))]
-    said = [place["tie_word_embeddings"] for place in places if "tie_word_embeddings" in place]
-    return None if not said else False if False in said else bool(said[0])
+    values = [place["tie_word_embeddings"] for place in places if "tie_word_embeddings" in place]
+    return None if not values else False if False in values else bool(values[0])

@@ -1,4 +1,4 @@
-"""The numbers of a recipe for one tensor, as our methods take them."""
+"""The parameters of a recipe for one tensor, as the implementations take them."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from cogen.merging.mergekit.methods import REQUIRED, MergekitMethod, Parameter
 from cogen.merging.mergekit.settings import value_of
 
 
-def parameters_of(peer: MergekitMethod, slot: PlannedTensor) -> tuple[tuple[float, ...], dict[str, Any]]:
-    """Weights, and our keyword arguments: numbers, or one an expert."""
-    levels, found = slot.section.levels, {}
-    weights = (1.0,) * len(slot.section.experts)
-    for key, parameter in peer.parameters.items():
-        if parameter.ours is None:
+def parameters_of(recipe_method: MergekitMethod, tensor: PlannedTensor) -> tuple[tuple[float, ...], dict[str, Any]]:
+    """Weights and keyword arguments: one value, or a tuple with one per expert."""
+    levels, found = tensor.section.levels, {}
+    weights = (1.0,) * len(tensor.section.experts)
+    for key, parameter in recipe_method.parameters.items():
+        if parameter.keyword is None:
             continue
-        if not parameter.own:
-            value = value_of(levels, key, slot.name, slot.position, parameter.kind)
-            found[parameter.ours] = _or_default(peer, key, parameter, value, slot.name)
+        if not parameter.per_model:
+            value = value_of(levels, key, tensor.name, tensor.position, parameter.kind)
+            found[parameter.keyword] = _or_default(recipe_method, key, parameter, value, tensor.name)
             continue
         values = []
-        for place in slot.section.experts:
+        for place in tensor.section.experts:
             # A model's parameters are looked up by the name that the tensor has there: layers may be numbered anew.
-            entry = slot.inputs[place]
-            nearest = (slot.section.sources[place].settings, *levels)
-            value = value_of(nearest, key, entry.name, slot.position, parameter.kind)
-            values.append(_or_default(peer, key, parameter, value, entry.name))
-        if parameter.ours == "weight":
+            entry = tensor.inputs[place]
+            nearest = (tensor.section.sources[place].settings, *levels)
+            value = value_of(nearest, key, entry.name, tensor.position, parameter.kind)
+            values.append(_or_default(recipe_method, key, parameter, value, entry.name))
+        if parameter.keyword == "weight":
             weights = tuple(values)
         else:
-            found[parameter.ours] = tuple(values)
+            found[parameter.keyword] = tuple(values)
     return weights, found
 
 
-def _or_default(peer: MergekitMethod, key: str, parameter: Parameter, value: Any, name: str) -> Any:
+def _or_default(recipe_method: MergekitMethod, key: str, parameter: Parameter, value: Any, name: str) -> Any:
     if value is None:
         if parameter.default is REQUIRED:
             raise UsageError(
-                f"{peer.name} needs a {key} for {name}",
+                f"{recipe_method.name} needs a {key} for {name}",
                 hint=f"add {key} to parameters, or a condition without a filter",
             )
         value = parameter.default
     return value if parameter.values is None else parameter.values[value]
 
 
-def not_silent(peer: MergekitMethod, slot: PlannedTensor, parameters: Mapping[str, Any]) -> list[int]:
-    """Experts of which anything is kept: a density of 0 leaves one out, which ours don't know."""
+def active_experts(recipe_method: MergekitMethod, tensor: PlannedTensor, parameters: Mapping[str, Any]) -> list[int]:
+    """Indices of the experts that are not dropped: a density of 0 leaves one out; the implementations take none."""
     densities = parameters.get("density")
-    everyone = range(len(slot.section.experts))
+    everyone = range(len(tensor.section.experts))
     if densities is None or min(densities, default=1.0) > 0.0:
         return list(everyone)
-    if parameters.get("normalize") and "undecided" not in peer.method.parameters:
+    if parameters.get("normalize") and "undecided" not in recipe_method.implementation.parameters:
         raise UsageError(
-            f"{peer.name} with normalize cannot divide by the weight of a model of density 0, in {slot.name}",
+            f"{recipe_method.name} cannot normalize with the weight of a model of density 0, in {tensor.name}",
             hint="leave that model out, or give it a density above 0",
         )
     return [i for i in everyone if densities[i] > 0.0]

@@ -14,7 +14,7 @@ from cogen.merging.method import Method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: Added to every probability before the logarithm: a constant of the published implementation.
 EPSILON = 1e-8
@@ -83,7 +83,7 @@ def apply(block: Block, weights: Sequence[float], state: Importance) -> torch.Te
     in its row (the vectors along the last axis); it is important from ``median + 1.5·(Q₃ - Q₁)`` on, over the tensor.
     The formula is that of mergekit's ``arcee_fusion``, whose quartile is the element of rank ``⌊q(n - 1)⌋``; but the
     quartiles are exact for tensors of any size, where mergekit samples those above a million elements anew at every
-    run, and divergences are float64, where mergekit computes them in the stored type. exp and log are our own
+    run, and divergences are float64, where mergekit computes them in the stored type. exp and log are CoGen's
     (:mod:`~.kernels.elementary`), so the same values are chosen on every machine. A row with an infinity has
     no importance. Where most values have importance 0 the threshold is 0, and all are taken from b. Weights play no
     part.

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cogen.merging.kernels.consensus import agreed
-from cogen.merging.kernels.magprune import factors, rescaled, survivors
-from cogen.merging.method import method
+from cogen.merging.kernels.combine import combine
+from cogen.merging.kernels.consensus import add_masked, merge_elected
+from cogen.merging.kernels.magprune import factors, rescale_weights, survivors
+from cogen.merging.method import each, method
+from cogen.merging.methods.task_arithmetic import coefficients
 
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block
+    from cogen.merging.block import Block
 
 
-@method(
+#: What the two variants have in common.
+_della = functools.partial(
+    method,
     survey=factors,
     unit="row",
     per_expert=("density", "epsilon"),
     space={"scale": (0.0, 2.0), "density": (0.2, 0.8), "epsilon": (0.0, 0.2)},
     source="arXiv:2406.11617",
 )
+
+
+@_della()
 def della(
     block: Block,
     weights: Sequence[float],
@@ -45,7 +53,33 @@ def della(
     :raises UsageError: density ± epsilon is not between 0 and 1, or an option is not known.
     """
     found = survivors(block, density, epsilon, seed)
-    parts = rescaled(weights, found, state)
+    parts = rescale_weights(weights, found, state)
     divisors = weights if normalize else None
     masks = [mask for mask, _ in found]
-    return agreed(block, masks, parts, divisors=divisors, scale=scale, undecided=undecided)
+    return merge_elected(block, masks, parts, divisors=divisors, scale=scale, undecided=undecided)
+
+
+@_della(adds=True)
+def della_linear(
+    block: Block,
+    weights: Sequence[float],
+    state: list[float | None],
+    *,
+    scale: float = 1.0,
+    normalize: bool = False,
+    density: float | Sequence[float] = 0.5,
+    epsilon: float | Sequence[float] = 0.15,
+    seed: int = 0,
+) -> torch.Tensor:
+    """``base + s·Σ wᵢ fᵢ maskᵢ (Eᵢ - base)``: differences survive by their rank within the row, see ``della``.
+
+    As mergekit's ``della_linear``, with the paper's factor 1/p (see ``rescale`` in ``della``). At density 1
+    nothing is dropped: the same bits as ``task_arithmetic``.
+
+    :raises UsageError: density ± epsilon is not between 0 and 1, or an option is not known.
+    """
+    own, parts = coefficients(weights, scale=scale, normalize=normalize)
+    if min(each(density, len(weights))) >= 1.0:
+        return combine(block, own, parts)
+    found = survivors(block, density, epsilon, seed)
+    return add_masked(block, [mask for mask, _ in found], rescale_weights(parts, found, state))

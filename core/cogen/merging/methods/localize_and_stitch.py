@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cogen.merging.kernels.consensus import averaged
+from cogen.merging.kernels.consensus import average_masked
 from cogen.merging.kernels.order import Cut
 from cogen.merging.kernels.sparse import largest_of_model, masks
 from cogen.merging.method import method
@@ -13,10 +13,10 @@ from cogen.merging.method import method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
-def localized(
+def localize(
     stacks: Sequence[Stack], weights: Sequence[float], *, density: float | Sequence[float] = 0.05
 ) -> list[list[Cut]]:
     """The ``density·n`` largest differences of every expert in the whole model."""
@@ -24,7 +24,7 @@ def localized(
 
 
 @method(
-    survey=localized,
+    survey=localize,
     whole_model=True,
     per_expert=("density",),
     space={"scale": (0.0, 2.0), "density": (0.01, 0.5)},
@@ -40,4 +40,4 @@ def localize_and_stitch(block: Block, weights: Sequence[float], cuts: list[Cut],
 
     :raises UsageError: a density is not above 0 and at most 1.
     """
-    return averaged(block, masks(block, cuts), weights, weights, scale)
+    return average_masked(block, masks(block, cuts), weights, weights, scale)

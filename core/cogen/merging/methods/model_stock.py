@@ -15,7 +15,7 @@ from cogen.merging.method import Method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def ratio(gram: Matrix) -> float:
@@ -48,7 +48,8 @@ def apply(block: Block, weights: Sequence[float], state: Coefficients | Rows) ->
     One t for a tensor (the paper's layer-wise variant), or with ``filter_wise`` one for each row: the vectors along
     the last axis. Weights play no part: the paper takes all experts for samples of one distribution. The same as
     mergekit's ``model_stock`` where c ≥ 0, except that mergekit 0.1.5 takes a product of two lengths below 1e-6 for
-    1e-6, which sends short differences to the base; for c < 0 mergekit extrapolates, :func:`ratio` says what we do.
+    1e-6, which sends short differences to the base; for c < 0 mergekit extrapolates, here the base stays (see
+    :func:`ratio`).
     """
     if not isinstance(state, Rows):
         return combine(block, *state)

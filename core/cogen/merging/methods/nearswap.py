@@ -12,7 +12,7 @@ from cogen.merging.method import method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block
+    from cogen.merging.block import Block
 
 
 @method(
@@ -34,7 +34,9 @@ def nearswap(block: Block, weights: Sequence[float], state: None, *, t: float) -
     :raises UsageError: t is negative.
     """
     if not t >= 0.0:
-        raise UsageError(f"nearswap: t is {t:g}", hint="give a distance: zero or more")
+        raise UsageError(
+            f"nearswap: t must not be negative (got {t:g})", hint="t is a distance in the unit of the weights"
+        )
     a, b = block.experts
     whole = b - a
     step = whole.clamp(-t, t)

@@ -16,7 +16,7 @@ from cogen.merging.method import Method
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def arc(products: Matrix, shares: Sequence[float], relative: bool) -> tuple[float, float, float]:
@@ -36,7 +36,7 @@ def survey(
     import torch
 
     if flatten and row_wise:
-        raise UsageError("nuslerp: row_wise does nothing while flatten is on", hint="set flatten to false")
+        raise UsageError("nuslerp: row_wise has no effect with flatten", hint="set flatten to false")
     shares, _ = shares_of("nuslerp", weights)
     relative = stack.base is not None
     if flatten or len(stack.shape) < 2 or not stack.numel:  # a vector is one row and one column

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogen.merging.kernels.bits import greater
-from cogen.merging.kernels.consensus import averaged
+from cogen.merging.kernels.consensus import average_masked
 from cogen.merging.method import method
 
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block
+    from cogen.merging.block import Block
 
 
 def changes(block: Block, epsilon: float) -> list[torch.Tensor]:
@@ -29,4 +29,4 @@ def ram(
     A change is a difference larger than ``epsilon``; smaller ones are left out. As mergekit's ``ram`` and the authors'
     code with equal weights; other weights count in the mean.
     """
-    return averaged(block, changes(block, epsilon), weights, weights, scale)
+    return average_masked(block, changes(block, epsilon), weights, weights, scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cogen.merging.kernels.consensus import averaged, reduced
+from cogen.merging.kernels.consensus import average_masked, reduce_weights
 from cogen.merging.kernels.floats import bits_of, floating
 from cogen.merging.method import method
 from cogen.merging.methods.ram import changes
@@ -13,7 +13,7 @@ from cogen.merging.methods.ram import changes
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 
 def gains(
@@ -54,10 +54,10 @@ def ramplus_tl(
     """
     masks = changes(block, epsilon)
     alone = single(masks)
-    divisors = reduced(weights, [weight * gain for weight, gain in zip(weights, state, strict=True)])
+    divisors = reduce_weights(weights, [weight * gain for weight, gain in zip(weights, state, strict=True)])
     parts = []
     for weight, gain in zip(divisors, state, strict=True):
         dtype = floating(alone.dtype)
         plain, more = bits_of(weight, dtype), bits_of(weight * gain, dtype)
         parts.append((alone & (plain ^ more)).bitwise_xor_(plain).view(dtype))
-    return averaged(block, masks, parts, divisors, scale)
+    return average_masked(block, masks, parts, divisors, scale)

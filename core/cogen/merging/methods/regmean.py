@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import UsageError
+from cogen.merging.block import Block, Stack
 from cogen.merging.kernels.combine import combine
-from cogen.merging.method import Block, Stack, method
+from cogen.merging.method import method
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +24,11 @@ class Regression:
 
 
 def pulls(stack: Stack, weights: Sequence[float], *, grams: Sequence[Any] | None = None, alpha: float = 0.9) -> Any:
-    """Solve the normal equations of one layer; ``None`` where there are no inputs to speak of (norms, embeddings)."""
+    """Solve the normal equations of one layer; ``None`` for tensors without Gram matrices (norms, embeddings)."""
     import torch
 
     if not 0 <= alpha <= 1:
-        raise UsageError(
-            f"regmean: alpha {alpha:g} is not a share", hint="give a number from 0 to 1; the paper has 0.9"
-        )
+        raise UsageError(f"regmean: alpha must be between 0 and 1 (got {alpha:g})", hint="the paper uses 0.9")
     if grams is None or any(gram is None for gram in grams) or len(stack.shape) != 2:
         return None
     scaled = []
@@ -38,7 +37,7 @@ def pulls(stack: Stack, weights: Sequence[float], *, grams: Sequence[Any] | None
         diagonal = torch.diag(torch.diagonal(wide))
         scaled.append(weight * (alpha * wide + (1.0 - alpha) * diagonal))
     total = torch.stack(scaled).sum(dim=0)
-    # Inputs that were never active leave a zero on the diagonal; there the plain mean has to do.
+    # Inputs that were never active leave a zero on the diagonal; the ridge makes those the plain mean.
     mean = float(torch.diagonal(total).mean())
     ridge = torch.eye(total.shape[0], dtype=torch.float64) * (1e-6 * mean or 1.0)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(total + ridge))
@@ -48,7 +47,8 @@ def pulls(stack: Stack, weights: Sequence[float], *, grams: Sequence[Any] | None
 def _tensor(gram: Any) -> torch.Tensor:
     from cogen.checkpoints.safetensors_file import TensorInfo, read_tensor
 
-    return read_tensor(gram) if isinstance(gram, TensorInfo) else gram
+    found: torch.Tensor = read_tensor(gram) if isinstance(gram, TensorInfo) else gram
+    return found
 
 
 @method(survey=pulls, unit="row", base="unused", calibrated=True, per_expert=("grams",), source="arXiv:2212.09849")

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogen.merging.kernels.bits import keep
-from cogen.merging.kernels.consensus import agreed
+from cogen.merging.kernels.consensus import merge_elected
 from cogen.merging.kernels.exact import exact_sums
 from cogen.merging.kernels.floats import nonzero
 from cogen.merging.kernels.order import NONE, Cut, largest
-from cogen.merging.kernels.sparse import shares
+from cogen.merging.kernels.sparse import check_shares
 from cogen.merging.method import method
 
 if TYPE_CHECKING:
     import torch
 
-    from cogen.merging.method import Block, Stack
+    from cogen.merging.block import Block, Stack
 
 #: The positions that are selected, ``None`` for all, and each expert's weight.
 State = tuple[Cut | None, list[float]]
@@ -40,9 +40,9 @@ def variance(block: Block) -> torch.Tensor:
     return total.div_(block.count)
 
 
-def selected(stack: Stack, weights: Sequence[float], *, select_topk: float = 1.0) -> State:
+def select(stack: Stack, weights: Sequence[float], *, select_topk: float = 1.0) -> State:
     """The positions, and weights by the mean square of each expert's difference there."""
-    (share,) = shares("select_topk", select_topk, 1)
+    (share,) = check_shares("select_topk", select_topk, 1)
     cut = None
     if share < 1.0:
         varied = sum(stack.map(lambda block: int(nonzero(variance(block)).count_nonzero())))
@@ -70,7 +70,7 @@ def masks(block: Block, cut: Cut | None) -> list[torch.Tensor]:
     return [nonzero(difference).bitwise_and_(common) for difference in block.differences]
 
 
-@method(survey=selected, space={"scale": (0.0, 2.0), "select_topk": (0.05, 1.0)}, source="arXiv:2408.07990")
+@method(survey=select, space={"scale": (0.0, 2.0), "select_topk": (0.05, 1.0)}, source="arXiv:2408.07990")
 def sce(
     block: Block, weights: Sequence[float], state: State, *, scale: float = 1.0, undecided: str = "base"
 ) -> torch.Tensor:
@@ -85,5 +85,6 @@ def sce(
     :raises UsageError: ``select_topk`` is not above 0 and at most 1.
     """
     cut, parts = state
-    ballots = [1.0] * len(parts)
-    return agreed(block, masks(block, cut), parts, ballots=ballots, divisors=parts, scale=scale, undecided=undecided)
+    equal = [1.0] * len(parts)
+    found = masks(block, cut)
+    return merge_elected(block, found, parts, election_weights=equal, divisors=parts, scale=scale, undecided=undecided)

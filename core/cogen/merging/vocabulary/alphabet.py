@@ -38,7 +38,7 @@ def alphabet_of(backend: dict[str, Any]) -> Alphabet:
     return "bytes" if "ByteLevel" in kinds else "text"
 
 
-def spelled(token: str, alphabet: Alphabet) -> bytes:
+def token_bytes(token: str, alphabet: Alphabet) -> bytes:
     """The bytes of the text that an ordinary token (not an added one) stands for.
 
     An ASCII character as a SentencePiece byte (``<0x41>``) keeps its name: ``A`` is another token.
@@ -55,7 +55,7 @@ def spelled(token: str, alphabet: Alphabet) -> bytes:
     return token.encode(errors="surrogatepass")
 
 
-def written(data: bytes, alphabet: Alphabet) -> str | None:
+def token_text(data: bytes, alphabet: Alphabet) -> str | None:
     """The opposite: ``data`` in the characters of a tokenizer's model; None where it has no way to write it."""
     if alphabet == "bytes":
         names = {byte: character for character, byte in byte_characters().items()}

@@ -14,12 +14,12 @@ from cogen.merging.vocabulary.tokens import Tokens, read_settings
 _IDS = re.compile(r"_token_ids?$|_token_index$|^(begin_)?suppress_tokens$|^bad_words_ids$")
 
 
-def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def apply_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with changes put over it, nested ones too."""
     result = dict(config)
     for key, value in changes.items():
         inner = result.get(key)
-        result[key] = changed(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+        result[key] = apply_changes(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
     return result
 
 
@@ -64,7 +64,7 @@ def id_changes(
             if inner := id_changes(value, own if isinstance(own, Mapping) else {}, move):
                 changes[key] = inner
         elif _IDS.search(key):
-            new = own if key in theirs else _moved(value, move)
+            new = own if key in theirs else _move_ids(value, move)
             if new != value:
                 changes[key] = new
     for key in theirs.keys() - config.keys():
@@ -89,19 +89,19 @@ def mover(old: Tokens | None, new: Tokens | None) -> Callable[[int], int | None]
     return move
 
 
-def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def join_changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Nested dictionaries with the keys of both."""
     result = dict(first)
     for key, value in second.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = joined(result[key], value) if both else value
+        result[key] = join_changes(result[key], value) if both else value
     return result
 
 
-def _moved(value: Any, move: Callable[[int], int | None]) -> Any:
+def _move_ids(value: Any, move: Callable[[int], int | None]) -> Any:
     """Lists lose what is gone; a list that had something and has nothing left is None, as is a single id."""
     if isinstance(value, list):
-        kept = [new for item in value if (new := _moved(item, move)) is not None]
+        kept = [new for item in value if (new := _move_ids(item, move)) is not None]
         return kept or (None if value else [])
     return move(value) if isinstance(value, int) and not isinstance(value, bool) else value
 

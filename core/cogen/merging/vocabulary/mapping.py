@@ -20,7 +20,7 @@ class TargetVocabulary:
     """The composite's tokens.
 
     :param entries: for every id the token's name and the tokenizer it is written for; an id may have none.
-    :param size: rows: at least one for every id, the source's padding, and what the wish adds.
+    :param size: rows: at least one for every id, the source's padding, and what the request adds.
     """
 
     source: int
@@ -33,12 +33,14 @@ class TargetVocabulary:
         return {name: id for id, (name, _) in self.entries.items()}
 
 
-def make_target(wish: VocabularyConfig, tokens: Sequence[Tokens], rows: Sequence[int], anchor: int) -> TargetVocabulary:
-    """The source's tokens at their ids, then those of the other models in their order, then those wished for.
+def make_target(
+    request: VocabularyConfig, tokens: Sequence[Tokens], rows: Sequence[int], anchor: int
+) -> TargetVocabulary:
+    """The source's tokens at their ids, then those of the other models in their order, then requested ones.
 
     A token without a row in its own model (the tokenizer is longer than the embedding) is not carried over.
     """
-    source = wish.source if isinstance(wish.source, int) else anchor
+    source = request.source if isinstance(request.source, int) else anchor
     entries = {id: (token, tokens[source]) for id, token in tokens[source].by_id.items()}
     appended: list[Appended] = []
     names, texts = set(tokens[source].ids), set[bytes]()
@@ -52,7 +54,7 @@ def make_target(wish: VocabularyConfig, tokens: Sequence[Tokens], rows: Sequence
         texts.add(origin.spelling(token))
 
     mixed = len({own.alphabet for own in tokens}) > 1
-    others = [model for model in range(len(tokens)) if model != source] if wish.source == "union" else []
+    others = [model for model in range(len(tokens)) if model != source] if request.source == "union" else []
     for model in others:
         own = tokens[model]
         if own.ids == tokens[source].ids:
@@ -62,13 +64,13 @@ def make_target(wish: VocabularyConfig, tokens: Sequence[Tokens], rows: Sequence
             known = known or (mixed and token not in own.added and own.spelling(token) in texts)
             if id < rows[model] and not known:
                 append(token, own, own.added.get(token))
-    for token in wish.tokens:
+    for token in request.tokens:
         if token not in names:
             flagged = [own for own in tokens if token in own.added]
             literal = Tokens(tokens[source].folder, {}, {token: {}})
             append(token, literal, flagged[0].added[token] if flagged else {})
     size = max(rows[source], max(entries, default=-1) + 1)
-    multiple = wish.pad_to_multiple_of or 1
+    multiple = request.pad_to_multiple_of or 1
     return TargetVocabulary(source, tuple(appended), entries, -(-size // multiple) * multiple)
 
 
@@ -123,35 +125,35 @@ def fallback(own: np.ndarray, base: int | None, merged: Sequence[int]) -> Fallba
     return Fallback(which.astype(np.int64), row, Sums.of(terms))
 
 
-def wished(
-    token: str, wish: TokenSource, id: int, own: np.ndarray, tokens: Sequence[Tokens], rows: Sequence[int]
+def requested_row(
+    token: str, request: TokenSource, id: int, own: np.ndarray, tokens: Sequence[Tokens], rows: Sequence[int]
 ) -> tuple[int, int] | None:
-    """(source, row) that a wish names; None where it names none.
+    """(source, row) that the request names; None where it names none.
 
     :raises UsageError: the model has no such token.
     :raises CompatibilityError: it has, but no row for it.
     """
-    if wish.source is None:
+    if request.source is None:
         return None
-    if wish.source == "zero":
+    if request.source == "zero":
         return ZERO, 0
-    if not isinstance(wish.source, ModelToken):
-        if own[wish.source, id] < 0:
+    if not isinstance(request.source, ModelToken):
+        if own[request.source, id] < 0:
             raise UsageError(
-                f"{tokens[wish.source].folder.name} has no embedding for the token {token!r}",
-                hint="name a model that has it, or another token of that model",
+                f"{tokens[request.source].folder.name} has no embedding for the token {token!r}",
+                hint="use a model that has it, or another token of that model",
             )
-        return wish.source, int(own[wish.source, id])
-    model, row = wish.source.model, wish.source.id
+        return request.source, int(own[request.source, id])
+    model, row = request.source.model, request.source.id
     if row is None:
-        row = tokens[model].ids.get(str(wish.source.token))
+        row = tokens[model].ids.get(str(request.source.token))
         if row is None:
             raise UsageError(
-                f"{tokens[model].folder.name} has no token {wish.source.token!r}", hint="tokens are case-sensitive"
+                f"{tokens[model].folder.name} has no token {request.source.token!r}", hint="tokens are case-sensitive"
             )
     if not 0 <= row < rows[model]:
         raise CompatibilityError(
-            f"{tokens[model].folder.name} has no embedding with the number {row}",
-            hint=f"it has {rows[model]:,}, from 0",
+            f"{tokens[model].folder.name} has no embedding row {row}",
+            hint=f"it has {rows[model]:,} rows",
         )
     return model, row

@@ -14,9 +14,16 @@ import numpy as np
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
-from cogen.merging.method import Operand
+from cogen.merging.block import Operand
 from cogen.merging.operands import Stored
-from cogen.merging.vocabulary.configs import generation_of, id_changes, joined, mover, size_changes, untied_changes
+from cogen.merging.vocabulary.configs import (
+    generation_of,
+    id_changes,
+    join_changes,
+    mover,
+    size_changes,
+    untied_changes,
+)
 from cogen.merging.vocabulary.mapping import fallback, make_target, own_rows
 from cogen.merging.vocabulary.request import VocabularyConfig
 from cogen.merging.vocabulary.rows import Assembled, columns_of
@@ -29,30 +36,30 @@ from cogen.merging.vocabulary.transplant import Donor, Pursuits
 
 def plan_vocabulary(
     checkpoints: Sequence[Checkpoint],
-    wish: VocabularyConfig,
+    request: VocabularyConfig,
     files: OpenFiles,
     base: int | None = None,
     merged: Sequence[int] | None = None,
 ) -> Vocabulary:
-    """Check that the wish is possible and say which row goes where.
+    """Plan which row goes where, and check that it is possible.
 
     :param files: of the engine that will read the operands.
     :param base: the model whose ids "union" and "base" keep (default: the first) and whose row a missing token gets.
     :param merged: the models whose tensors the composite is made of; others only lend tokens. Default: all.
-    :raises UsageError: a wish for a model or token that isn't there.
-    :raises CompatibilityError: vocabulary tensors that cannot be told apart, a tokenizer that cannot be extended, or a
+    :raises UsageError: a request for a model or token that isn't there.
+    :raises CompatibilityError: vocabulary tensors that cannot be recognized, a tokenizer that cannot be extended, or a
         model without a tokenizer.
     """
-    wish.check(len(checkpoints))
+    request.check(len(checkpoints))
     anchor = 0 if base is None else base
     layouts = tuple(layout(checkpoint) for checkpoint in checkpoints)
     rows = tuple(found.rows for found in layouts)
-    tokens = tokens_of(checkpoints, rows, [anchor, *([wish.source] if isinstance(wish.source, int) else [])])
-    target = make_target(wish, tokens, rows, anchor)
+    tokens = tokens_of(checkpoints, rows, [anchor, *([request.source] if isinstance(request.source, int) else [])])
+    target = make_target(request, tokens, rows, anchor)
     check_extendable(tokens[target.source], target.appended)
     own = np.stack([own_rows(target, of_it, count) for of_it, count in zip(tokens, rows, strict=True)])
     among = tuple(range(len(checkpoints)) if merged is None else merged)
-    facts = Facts(wish, base, tokens, rows, target, own, fallback(own, base, among))
+    facts = Facts(request, base, tokens, rows, target, own, fallback(own, base, among))
     rules = {model: make_rules(facts, model) for model in sorted(set(among))}
     return Vocabulary(tuple(checkpoints), files, layouts, facts, rules, anchor)
 
@@ -115,7 +122,7 @@ class Vocabulary:
             return operand
         sources: dict[int, Operand] = {model: operand}
         for source in sorted(rules.lenders - {model}):
-            sources[source] = self._stored(source, name)
+            sources[source] = self._stored_operand(source, name)
             if columns_of(sources[source]) != columns_of(operand):
                 raise CompatibilityError(
                     f"tokens that {self.checkpoints[model].folder.name} lacks have embeddings of width "
@@ -128,7 +135,7 @@ class Vocabulary:
         members = ids[ids < facts.rows[model]]
         return Assembled(sources, model, rules.which, rules.row, members, (own, lambda: facts.fallback.means))
 
-    def _stored(self, model: int, name: str) -> Stored:
+    def _stored_operand(self, model: int, name: str) -> Stored:
         return Stored(self.files, self.checkpoints[model], self.stored_name(model, name), f"vocabulary {model}")
 
     def _pursuit(self, model: int, name: str) -> Pursuits:
@@ -138,8 +145,10 @@ class Vocabulary:
             name = head if head in self.names else self.layouts[model].matrices[0]
         if (model, name) not in self._pursuits:
             places = sorted(self.rules[model].donors.items())
-            donors = [Donor(self._stored(other, name), p.wanted, p.numbers, p.shared, p.own) for other, p in places]
-            self._pursuits[model, name] = Pursuits(donors, model, self.facts.wish.sparsity)
+            donors = [
+                Donor(self._stored_operand(other, name), p.wanted, p.numbers, p.shared, p.own) for other, p in places
+            ]
+            self._pursuits[model, name] = Pursuits(donors, model, self.facts.request.sparsity)
         return self._pursuits[model, name]
 
     @functools.cached_property
@@ -149,9 +158,9 @@ class Vocabulary:
         changes = size_changes(config, self.layouts[self.anchor], self.size)
         matrices = {len(self.layouts[model].matrices) for model in self.rules}
         if len(matrices) > 1:
-            changes = joined(changes, untied_changes(config))
+            changes = join_changes(changes, untied_changes(config))
         if source != self.anchor:
-            changes = joined(changes, id_changes(config, self.checkpoints[source].config, self._mover()))
+            changes = join_changes(changes, id_changes(config, self.checkpoints[source].config, self._mover()))
         return changes
 
     @functools.cached_property
@@ -175,7 +184,7 @@ class Vocabulary:
             names = [entry.token for entry in target.appended]
             notes.append(f"{_count(names)} appended to the tokenizer: {_some(names)}")
         lost = [token for id, (token, _) in sorted(target.entries.items()) if (self.facts.own[:, id] < 0).all()]
-        if lost := [token for token in lost if token not in self.facts.wish.tokens]:
+        if lost := [token for token in lost if token not in self.facts.request.tokens]:
             notes.append(f"{_count(lost)} without an embedding in any model, now the mean of each: {_some(lost)}")
         return tuple(notes)
 

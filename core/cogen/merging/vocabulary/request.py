@@ -1,4 +1,4 @@
-"""What a recipe says about the vocabulary of its composite. A model is its index in the list of checkpoints."""
+"""The vocabulary that a merged model is to have. Models are indices into the list of checkpoints."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class TokenSource:
 
 @dataclass(frozen=True)
 class VocabularyConfig:
-    """The tokens of the composite, and what a model that lacks one of them takes for it.
+    """The tokens of the merged model, and the embeddings that a model gets for tokens that it lacks.
 
-    :param source: every model's tokens, the base's, or those of the model with this index.
-    :param tokens: wishes for single tokens; one that the source lacks is added to it.
-    :param transplant: how a model makes embeddings for tokens that it lacks out of its own ones. ``None``: it takes
-        the base's row, else the only owner's, else the mean of the owners' rows (mergekit's documented rule).
-    :param sparsity: with "omp", the most embeddings that are combined (arXiv:2506.06607 uses 64).
+    :param source: the union of all models' tokens, the base's, or those of the model with this index.
+    :param tokens: sources of single tokens; tokens that the tokenizer lacks are added to it.
+    :param transplant: how a model computes embeddings of missing tokens from its own. ``None``: it takes the base's
+        row, else the only owner's, else the mean of the owners' rows (mergekit's documented rule).
+    :param sparsity: with "omp", the maximum number of embeddings to combine (arXiv:2506.06607 uses 64).
     """
 
     source: Literal["union", "base"] | int = "union"
@@ -46,32 +46,34 @@ class VocabularyConfig:
     sparsity: int = 64
 
     def check(self, models: int) -> None:
-        """:raises UsageError: something in it does not exist, or says two things."""
+        """:raises UsageError: a model, token or option that does not exist, or a contradiction."""
         if isinstance(self.source, int):
             _model(self.source, models)
         elif self.source not in ("union", "base"):
             raise UsageError(
-                f"there is no tokenizer source {self.source!r}", hint="known are union, base and a model of the recipe"
+                f"unknown tokenizer source {self.source!r}", hint="one of union, base, or a model of the recipe"
             )
         if self.transplant is not None and self.transplant not in TRANSPLANTS:
-            raise UsageError(f"there is no transplant {self.transplant!r}", hint=f"known are {', '.join(TRANSPLANTS)}")
+            raise UsageError(f"unknown transplant {self.transplant!r}", hint=f"one of {', '.join(TRANSPLANTS)}")
         if self.pad_to_multiple_of is not None and self.pad_to_multiple_of < 1:
-            raise UsageError("the vocabulary cannot be padded to a multiple of less than 1", hint="e.g. 64")
+            raise UsageError("pad_to_multiple_of must be at least 1", hint="for example 64")
         if self.sparsity < 1:
-            raise UsageError("a sparse combination needs at least one embedding", hint="e.g. sparsity 64")
-        for token, wish in self.tokens.items():
+            raise UsageError("sparsity must be at least 1", hint="the default is 64")
+        for token, source in self.tokens.items():
             if not token:
-                raise UsageError("a token cannot be empty", hint="leave it out")
-            if wish.force and wish.source is None:
-                raise UsageError(f"the token {token!r} is forced to no source", hint="give it a source, or leave force")
-            if isinstance(wish.source, ModelToken):
-                _model(wish.source.model, models)
-                if (wish.source.token is None) == (wish.source.id is None):
-                    raise UsageError(f"the source of {token!r} needs a token or an id, not both", hint="give one")
-            elif isinstance(wish.source, int):
-                _model(wish.source, models)
+                raise UsageError("a token must not be empty", hint="remove it")
+            if source.force and source.source is None:
+                raise UsageError(
+                    f"the token {token!r} has force without a source", hint="give it a source, or remove force"
+                )
+            if isinstance(source.source, ModelToken):
+                _model(source.source.model, models)
+                if (source.source.token is None) == (source.source.id is None):
+                    raise UsageError(f"the source of {token!r} needs either a token or an id", hint="give one of them")
+            elif isinstance(source.source, int):
+                _model(source.source, models)
 
 
 def _model(index: int, models: int) -> None:
     if not 0 <= index < models:
-        raise UsageError(f"there is no model number {index}", hint=f"there are {models}, from 0")
+        raise UsageError(f"there is no model {index}", hint=f"models are numbered 0 to {models - 1}")

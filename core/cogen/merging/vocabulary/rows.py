@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cogen.merging.block import BLOCK, Operand
 from cogen.merging.kernels.statistics import folded_sum
-from cogen.merging.method import BLOCK, Operand
 
 if TYPE_CHECKING:
     import torch
 
 #: Instead of the number of a source: a row of zeros; the mean of the own rows; -3 - i is the i-th list of sums.
 ZERO, MEAN, SUMS = -1, -2, -3
-#: Elements between two wanted rows that are rather read too than jumped over.
+#: Gaps of fewer elements between two wanted rows are read too: that is faster than a second read.
 _GAP = 1 << 15
 
 
@@ -76,7 +77,7 @@ class Assembled:
         return str(self.sources[self.own].key)
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.method.Operand`. Sums and means are rounded once, from float64."""
+        """See :class:`cogen.merging.block.Operand`. Sums and means are rounded once, from float64."""
         import torch
 
         columns = columns_of(self.sources[self.own])
@@ -97,7 +98,7 @@ class Assembled:
                 elif kind == MEAN:
                     found[places] = self.mean().to(dtype)
                 elif kind <= SUMS:
-                    found[places] = self._summed(self.sums[SUMS - kind](), row[chosen]).to(dtype)
+                    found[places] = self._sum_rows(self.sums[SUMS - kind](), row[chosen]).to(dtype)
         return found.reshape(-1)[start - first * columns : stop - first * columns]
 
     def mean(self) -> torch.Tensor:
@@ -115,7 +116,7 @@ class Assembled:
                 self._mean.append(empty if total is None else total / len(self.members))
             return self._mean[0]
 
-    def _summed(self, sums: Sums, rows: np.ndarray) -> torch.Tensor:
+    def _sum_rows(self, sums: Sums, rows: np.ndarray) -> torch.Tensor:
         """Term after term, each for all rows at once: the order of additions doesn't depend on the block."""
         import torch
 
@@ -134,10 +135,7 @@ class Assembled:
 
 def columns_of(operand: Operand) -> int:
     """Elements of a row; 1 for a vector."""
-    size = 1
-    for extent in operand.shape[1:]:
-        size *= extent
-    return size
+    return math.prod(operand.shape[1:])
 
 
 def take(operand: Operand, rows: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

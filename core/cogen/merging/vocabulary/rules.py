@@ -1,4 +1,4 @@
-"""What a model takes for every id of the composite: its own row, a wish, a transplant or the fallback."""
+"""What a model takes for every id of the composite: its own row, the request, a transplant or the fallback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cogen.errors import CompatibilityError
-from cogen.merging.vocabulary.mapping import Fallback, TargetVocabulary, wished
+from cogen.merging.vocabulary.mapping import Fallback, TargetVocabulary, requested_row
 from cogen.merging.vocabulary.request import VocabularyConfig
 from cogen.merging.vocabulary.rows import MEAN, SUMS, Sums
 from cogen.merging.vocabulary.tokens import Tokens
@@ -25,7 +25,7 @@ class Facts:
     :param rows: of their embeddings; ``own``: for every model and id of the composite its own row, or -1.
     """
 
-    wish: VocabularyConfig
+    request: VocabularyConfig
     base: int | None
     tokens: tuple[Tokens, ...]
     rows: tuple[int, ...]
@@ -64,27 +64,27 @@ class Rules:
 
 
 def make_rules(facts: Facts, model: int) -> Rules:
-    """The model's own row; else what the wish says of the token; else the transplant; else the fallback.
+    """The model's own row; else the requested source; else the transplant; else the fallback.
 
-    :raises UsageError: a wish names a token that its model lacks.
+    :raises UsageError: a requested token that its model lacks.
     :raises CompatibilityError: a donor has no token in common with the model.
     """
     have, usual = facts.own[model] >= 0, facts.fallback
     which = np.where(have, model, np.where(usual.which == SUMS, OWNERS, usual.which))
     row = np.where(have, facts.own[model], usual.row)
-    settled = have.copy()
-    for token, wish in facts.wish.tokens.items():
+    done = have.copy()
+    for token, source in facts.request.tokens.items():
         id = facts.target.ids[token]
-        place = wished(token, wish, id, facts.own, facts.tokens, facts.rows)
-        if place is not None and (wish.force or not have[id]):
-            (which[id], row[id]), settled[id] = place, True
-    lacking = [id for id in sorted(facts.target.entries) if not settled[id]]
+        place = requested_row(token, source, id, facts.own, facts.tokens, facts.rows)
+        if place is not None and (source.force or not have[id]):
+            (which[id], row[id]), done[id] = place, True
+    lacking = [id for id in sorted(facts.target.entries) if not done[id]]
     sums, donors = Sums.of([]), {}
-    if facts.wish.transplant == "mean":
+    if facts.request.transplant == "mean":
         which[lacking] = MEAN
-    elif facts.wish.transplant == "subword" and lacking:
+    elif facts.request.transplant == "subword" and lacking:
         sums = _subwords(facts, model, lacking, which, row)
-    elif facts.wish.transplant == "omp":
+    elif facts.request.transplant == "omp":
         donors = _donors(facts, model, lacking, which, row)
     lenders = {int(source) for source in np.unique(which[which >= 0])}
     for i in row[which == OWNERS]:
@@ -118,12 +118,12 @@ def _donors(facts: Facts, model: int, lacking: Sequence[int], which: np.ndarray,
     for donor, ids in sorted(wanted.items()):
         numbers = np.arange(number, number + len(ids))
         which[ids], row[ids] = OWN, numbers
-        donors[donor] = Places(facts.own[donor, ids], numbers, *_shared(facts, donor, model))
+        donors[donor] = Places(facts.own[donor, ids], numbers, *_shared_rows(facts, donor, model))
         number += len(ids)
     return donors
 
 
-def _shared(facts: Facts, donor: int, model: int) -> tuple[np.ndarray, np.ndarray]:
+def _shared_rows(facts: Facts, donor: int, model: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the tokens that both have, in the donor and in the model."""
     theirs, own = facts.tokens[donor], facts.tokens[model]
     found = []

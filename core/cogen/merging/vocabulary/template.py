@@ -42,8 +42,8 @@ def _default(found: Any) -> str | None:
     return None
 
 
-def usual_chat_template(checkpoints: Iterable[Checkpoint]) -> str | None:
-    """The one that most of the models have that have one at all; of equals the first."""
+def most_common_template(checkpoints: Iterable[Checkpoint]) -> str | None:
+    """The template that most models share, ``None`` if no model has one; the first of several."""
     found = Counter(template for c in checkpoints if (template := chat_template(c.folder)) is not None)
     return found.most_common(1)[0][0] if found else None
 
@@ -63,11 +63,11 @@ def set_chat_template(folder: Path, template: str) -> None:
 
 
 def check_template(template: str) -> None:
-    """:raises UsageError: it is no Jinja template."""
+    """:raises UsageError: not a valid Jinja template."""
     import jinja2
 
     plain = _GENERATION.sub("", template)
     try:
         jinja2.Environment(extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]).parse(plain)
     except jinja2.TemplateSyntaxError as error:
-        raise UsageError(f"the chat template is no Jinja template: {error.message}", hint="correct it") from error
+        raise UsageError(f"invalid Jinja in the chat template: {error.message}", hint="correct the template") from error

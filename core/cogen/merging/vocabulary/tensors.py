@@ -1,7 +1,7 @@
 """Which tensors of a model have a row for every token, and where its configuration says how many there are.
 
-There is no table of architectures. A vocabulary tensor is a matrix or a vector whose first extent is the size of the
-vocabulary. Names decide only where another extent of the model has the same value, or where the configuration
+There is no table of architectures. A vocabulary tensor is a matrix or a vector whose first dimension is the size of the
+vocabulary. Names decide only where another size of the model has the same value, or where the configuration
 disagrees with the embedding.
 """
 
@@ -18,8 +18,8 @@ from cogen.errors import CompatibilityError
 
 _LIKELY = re.compile(r"embed|^wte$|^lm_head$|^head$|^output$|^output_layer$|^word_embeddings$|^decoder$")
 _UNLIKELY = re.compile(r"pos|type|patch|norm|vis|image|audio|rotary|per_layer|proj")
-#: Numbers of a configuration that are no extents of tensors.
-_NO_EXTENT = re.compile(r"vocab_size|token_id|token_index|max_length|max_new_tokens")
+#: Numbers of a configuration that are not sizes of tensors.
+_NO_SIZE = re.compile(r"vocab_size|token_id|token_index|max_length|max_new_tokens")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def sizes(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
 def layout(checkpoint: Checkpoint) -> Layout:
     """The vocabulary tensors, from headers and configuration.
 
-    :raises CompatibilityError: they cannot be told from other tensors.
+    :raises CompatibilityError: they cannot be distinguished from other tensors.
     """
     tensors, announced = checkpoint.tensors, [size for _, size in sizes(checkpoint.config)]
     rows = next((size for size in announced if any(_is_matrix(info, size) for info in tensors.values())), None)
@@ -84,23 +84,25 @@ def _looks(name: str) -> bool:
 
 
 def _coincidence(config: Mapping[str, Any], rows: int, matrices: list[str], biases: list[str]) -> bool:
-    """May another extent have the value of the vocabulary's size?"""
+    """May another size have the value of the vocabulary's size?"""
     numbered = any(re.search(r"\.\d+\.", name) for name in (*matrices, *biases))
-    return numbered or len(matrices) > 2 or len(biases) > 1 or rows in _extents(config)
+    return numbered or len(matrices) > 2 or len(biases) > 1 or rows in _sizes(config)
 
 
-def _extents(config: Mapping[str, Any]) -> Iterator[int]:
+def _sizes(config: Mapping[str, Any]) -> Iterator[int]:
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _extents(value)
-        elif isinstance(value, int) and not _NO_EXTENT.search(key):
+            yield from _sizes(value)
+        elif isinstance(value, int) and not _NO_SIZE.search(key):
             yield value
 
 
 def _by_name(checkpoint: Checkpoint, rows: int, matrices: list[str], biases: list[str]) -> tuple[list[str], list[str]]:
     found = [name for name in matrices if _looks(name)]
     if not found:
-        raise _undecidable(checkpoint, f"{len(matrices)} matrices have {rows:,} rows and none is called an embedding")
+        raise _undecidable(
+            checkpoint, f"{len(matrices)} matrices have {rows:,} rows and none is named like an embedding"
+        )
     # Whatever else lies outside the layers could be a head of an unusual name, unless the model has its head already.
     doubtful = [n for n in matrices if n not in found and not re.search(r"\.\d+\.", n) and not _UNLIKELY.search(n)]
     if doubtful and len(found) == 1 and checkpoint.config.get("tie_word_embeddings") is not True:
@@ -110,6 +112,6 @@ def _by_name(checkpoint: Checkpoint, rows: int, matrices: list[str], biases: lis
 
 def _undecidable(checkpoint: Checkpoint, why: str) -> CompatibilityError:
     return CompatibilityError(
-        f"the vocabulary of {checkpoint.folder.name} cannot be told from its other tensors: {why}",
-        hint="leave the tokenizer out of the recipe; models with one vocabulary need none",
+        f"the vocabulary of {checkpoint.folder.name} cannot be distinguished from its other tensors: {why}",
+        hint="remove the tokenizer option; models with the same vocabulary do not need it",
     )

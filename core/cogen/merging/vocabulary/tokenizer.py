@@ -57,8 +57,8 @@ def check_extendable(tokens: Tokens, appended: Sequence[Appended]) -> None:
         if kind == "WordPiece" or (model.get("ignore_merges") and _needs_ignoring(tokens.folder)):
             what = "WordPiece" if kind == "WordPiece" else "BPE that ignores merges"
             raise CompatibilityError(
-                f"the tokenizer of {tokens.folder.name} ({what}) would split texts differently with the others' tokens",
-                hint="name the base, or one model, as the source of the tokenizer",
+                f"the tokenizer of {tokens.folder.name} ({what}) would split texts differently with more tokens",
+                hint="use the base, or one model, as the source of the tokenizer",
             )
 
 
@@ -67,7 +67,7 @@ def write_appended(tokens: Tokens, appended: Sequence[Appended], folder: Path) -
 
     :raises CompatibilityError: the library gives other ids than planned.
     """
-    backend = with_tokens(read_backend(tokens.folder), tokens, appended)
+    backend = append_tokens(read_backend(tokens.folder), tokens, appended)
     path = folder / "tokenizer.json"
     path.write_text(json.dumps(backend, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     settings = read_settings(tokens.folder)
@@ -84,7 +84,7 @@ def write_appended(tokens: Tokens, appended: Sequence[Appended], folder: Path) -
     _check(path, {**tokens.ids, **{entry.token: entry.id for entry in appended}})
 
 
-def with_tokens(backend: dict[str, Any], tokens: Tokens, appended: Sequence[Appended]) -> dict[str, Any]:
+def append_tokens(backend: dict[str, Any], tokens: Tokens, appended: Sequence[Appended]) -> dict[str, Any]:
     """``tokenizer.json`` with the tokens appended.
 
     The library numbers added tokens itself unless the model's vocabulary has them: so all are put there, the source's
@@ -119,8 +119,8 @@ def _pieces(tokens: Tokens, pieces: list[Any], more: dict[str, int]) -> list[Any
             continue
         if id != len(result):
             raise CompatibilityError(
-                f"the tokenizer of {tokens.folder.name} has a hole before the id {id}: nothing can be appended",
-                hint="name another model as the source of the tokenizer",
+                f"the tokenizer of {tokens.folder.name} has no token before the id {id}: nothing can be appended",
+                hint="use another model as the source of the tokenizer",
             )
         result.append([token, never])
     return result
@@ -154,5 +154,5 @@ def _check(path: Path, expected: dict[str, int]) -> None:
         token = min(t for t in found.keys() | expected.keys() if found.get(t) != expected.get(t))
         raise CompatibilityError(
             f"the tokenizer cannot be extended: {token!r} has the id {found.get(token)}, not {expected.get(token)}",
-            hint="name the base, or one model, as the source of the tokenizer",
+            hint="use the base, or one model, as the source of the tokenizer",
         )

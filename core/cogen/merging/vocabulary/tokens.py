@@ -11,7 +11,7 @@ from typing import Any
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, SourceError
-from cogen.merging.vocabulary.alphabet import Alphabet, alphabet_of, spelled
+from cogen.merging.vocabulary.alphabet import Alphabet, alphabet_of, token_bytes
 
 #: Files that make a tokenizer, in the order of transformers' preference.
 TOKENIZER_FILES = (
@@ -50,7 +50,7 @@ class Tokens:
 
     def spelling(self, token: str) -> bytes:
         """The bytes of the text that a token stands for."""
-        return token.encode(errors="surrogatepass") if token in self.added else spelled(token, self.alphabet)
+        return token.encode(errors="surrogatepass") if token in self.added else token_bytes(token, self.alphabet)
 
     @functools.cached_property
     def spellings(self) -> dict[bytes, int]:
@@ -84,16 +84,16 @@ def read_tokens(folder: Path) -> Tokens:
             vocabulary = {piece: id for id, (piece, _) in enumerate(vocabulary)}
         ids = dict(vocabulary)
         added = {}
-        for entry in [*backend.get("added_tokens", []), *_declared(folder)]:
+        for entry in [*backend.get("added_tokens", []), *_declared_tokens(folder)]:
             flags = dict(entry)
             token, id = flags.pop("content"), flags.pop("id")
             if token not in added:
                 ids[token] = id
             added[token] = flags
         if not all(isinstance(id, int) and id >= 0 for id in ids.values()):
-            raise ValueError("an id is no number")
+            raise ValueError("an id is not a number")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(folder) from error
+        raise _damaged_error(folder) from error
     return Tokens(folder, ids, added, alphabet_of(backend))
 
 
@@ -103,16 +103,16 @@ def tokens_of(checkpoints: Sequence[Checkpoint], rows: Sequence[int], preferred:
     usual = next((model for model in preferred if has[model]), None)
     if usual is None:
         raise CompatibilityError(
-            f"{checkpoints[preferred[0]].folder.name} has no tokenizer", hint="leave the tokenizer out of the recipe"
+            f"{checkpoints[preferred[0]].folder.name} has no tokenizer", hint="remove the tokenizer option"
         )
     read = functools.cache(read_tokens)
     found = []
     for model, checkpoint in enumerate(checkpoints):
         if not has[model] and rows[model] != rows[usual]:
             raise CompatibilityError(
-                f"{checkpoint.folder.name} has no tokenizer, and other {rows[model]:,} rows than "
-                f"{checkpoints[usual].folder.name}",
-                hint="put its tokenizer into its folder",
+                f"{checkpoint.folder.name} has no tokenizer, and {rows[model]:,} rows where "
+                f"{checkpoints[usual].folder.name} has {rows[usual]:,}",
+                hint="copy its tokenizer into its folder",
             )
         found.append(read(checkpoint.folder if has[model] else checkpoints[usual].folder))
     return tuple(found)
@@ -127,7 +127,7 @@ def read_backend(folder: Path) -> dict[str, Any]:
         if backend is None:
             raise CompatibilityError(
                 f"the tokenizer of {folder.name} has no tokenizer.json and cannot be turned into one",
-                hint="name another model as the source of the tokenizer",
+                hint="use another model as the source of the tokenizer",
             )
         return dict(json.loads(backend.to_str()))
     try:
@@ -135,7 +135,7 @@ def read_backend(folder: Path) -> dict[str, Any]:
         if not isinstance(found.get("model", {}).get("vocab"), (dict, list)):
             raise ValueError("no vocabulary")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise _damaged(folder) from error
+        raise _damaged_error(folder) from error
     return dict(found)
 
 
@@ -149,11 +149,11 @@ def read_settings(folder: Path, name: str = "tokenizer_config.json") -> dict[str
         raise SourceError(f"{folder.name} has a damaged {name}", hint="fetch the model again") from error
 
 
-def _declared(folder: Path) -> list[dict[str, Any]]:
+def _declared_tokens(folder: Path) -> list[dict[str, Any]]:
     """Added tokens of ``tokenizer_config.json``: their flags win over those of ``tokenizer.json``."""
     entries = read_settings(folder).get("added_tokens_decoder") or {}
     return [{**entry, "id": int(id)} for id, entry in sorted(entries.items(), key=lambda item: int(item[0]))]
 
 
-def _damaged(folder: Path) -> SourceError:
+def _damaged_error(folder: Path) -> SourceError:
     return SourceError(f"the tokenizer of {folder.name} is damaged", hint="fetch the model again")

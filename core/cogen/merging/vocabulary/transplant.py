@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cogen.merging.method import Operand
-from cogen.merging.vocabulary.alphabet import alphabet_of, written
+from cogen.merging.block import Operand
+from cogen.merging.vocabulary.alphabet import alphabet_of, token_text
 from cogen.merging.vocabulary.pursuit import Atoms, pursue
 from cogen.merging.vocabulary.rows import Sums, columns_of, take
 from cogen.merging.vocabulary.tokens import read_backend
@@ -37,9 +37,9 @@ class Pieces:
     def __call__(self, spelling: bytes) -> list[int]:
         """Ids of the pieces. Bytes that are no text go to the model of the tokenizer directly, as does text with
         ``▁`` for spaces: there the whole tokenizer would put a space in front of every word."""
-        text = written(spelling, "text")
+        text = token_text(spelling, "text")
         if self._alphabet == "space" or text is None:
-            name = written(spelling, self._alphabet)
+            name = token_text(spelling, self._alphabet)
             if name is not None:
                 return [piece.id for piece in self._tokenizer.model.tokenize(name)]
             if text is None:

@@ -1,0 +1,102 @@
+"""The files of a checkpoint folder: weights in one file or in shards, and everything that belongs to them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cogen.errors import CogenError, UsageError
+from cogen.merging.engine import Engine, OutputTensor
+
+#: Default size limit of a weights file; larger checkpoints are written in shards, as the Hub requires.
+SHARD_BYTES = 5_000_000_000
+#: Configuration and tokenizer files that are copied with the weights of a model, where it has them.
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+
+
+def write_outputs(
+    outputs: Sequence[OutputTensor], engine: Engine, folder: Path, shard_bytes: int | None = None
+) -> None:
+    """The weights of a checkpoint folder: one file, or shards with an index.
+
+    :raises CogenError: the disk is full, or cannot be written to.
+    """
+    needed = sum(output.nbytes for output in outputs)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise _disk_full(folder, needed)
+    shards = _split_into_shards(outputs, shard_bytes or SHARD_BYTES)
+    names = [
+        "model.safetensors" if len(shards) == 1 else f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
+        for i in range(len(shards))
+    ]
+    try:
+        for file, members in zip(names, shards, strict=True):
+            engine.write(members, folder / file, {"format": "pt"})
+        if len(shards) > 1:
+            where = {output.name: file for file, members in zip(names, shards, strict=True) for output in members}
+            index = {"metadata": {"total_size": needed}, "weight_map": dict(sorted(where.items()))}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(folder, needed) from error
+        raise CogenError(f"{folder.parent} cannot be written: {error.strerror}", hint="give another folder") from error
+
+
+def copy_model_files(source: Path, folder: Path) -> None:
+    """Copy the configuration and tokenizer of a model folder, where it has them."""
+    for name in MODEL_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _disk_full(folder: Path, needed: int) -> CogenError:
+    free = shutil.disk_usage(folder).free
+    return CogenError(
+        f"the disk is full: {math.ceil(needed / 1e6):,} MB are needed and {free // 1_000_000:,} MB are free",
+        hint="free some space, or give a folder on another disk with -o",
+    )
+
+
+def _split_into_shards(outputs: Sequence[OutputTensor], limit: int) -> list[list[OutputTensor]]:
+    """In the order of names; a tensor larger than the limit has a shard to itself."""
+    shards: list[list[OutputTensor]] = [[]]
+    room = limit
+    for output in sorted(outputs, key=lambda output: output.name):
+        if shards[-1] and output.nbytes > room:
+            shards.append([])
+            room = limit
+        shards[-1].append(output)
+        room -= output.nbytes
+    return shards
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``2GB``, ``500M``, ``1GiB`` or a plain number.
+
+    :raises UsageError: the text is not a size. (mergekit's ``5B`` means billions of parameters: write 5GB.)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT]I?)B?)?", text.strip().upper())
+    size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+    if size < 1:
+        raise UsageError(f"{text!r} is not a size", hint="for example --shard-size 2GB")
+    return size
