@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.sources import fetch, split_uri
+from cogen.checkpoints.sources import Request, fetch, reporter_of, split_uri
 from cogen.errors import CogenError, DigestError, SourceError, UnsafeError, UsageError
 from cogen.files import cache_dir
+from cogen.reporter import Silent
 
 ZERO = "sha256:" + "0" * 64
 
@@ -264,3 +265,30 @@ class TestPypi:
         output = "".join(run.communicate()[0] for run in runs)
         assert output == "fetching weighty==1.0 from the package index\n"
         assert [run.returncode for run in runs] == [0, 0]
+
+
+class Kept(Silent):
+    """A reporter that remembers its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class TestReporter:
+    """Notes go to a reporter; fetchers of plugins and callers that know ``talk`` go on working."""
+
+    def test_both_forms(self) -> None:
+        kept, lines = Kept(), []
+        assert reporter_of(kept) is kept
+        reporter_of(lines.append).note("one")
+        reporter_of(kept, lines.append).note("two")
+        assert (kept.notes, lines) == ([], ["one", "two"])
+
+    def test_a_request_has_the_old_name(self) -> None:
+        kept = Kept()
+        Request("x://y", "y", None, None, kept).talk("fetching y")
+        assert kept.notes == ["fetching y"]
+        Request("x://y", "y", None, None).talk("nobody listens")

@@ -44,7 +44,7 @@ def test_a_whole_expert(whole: Make) -> None:
     assert all(check.ok for check in checks.values())
     assert [*checks][-5:] == ["weights", "tokenizer", "round trip", "run heldout", "claim heldout"]
     assert checks["round trip"].message == (
-        "40 of 40 texts come back from their tokens unchanged, and so do all signs that were tried"
+        "40 of 40 texts come back from their tokens unchanged, and so do all probes"
     )
     assert checks["claim heldout"].message.endswith("nothing is claimed")
 

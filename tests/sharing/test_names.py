@@ -355,7 +355,7 @@ class TestThief:
             "reason": "stolen",
         }
         with ring.registry.service.sessions.read() as session:
-            data = documents.entrys(session, entry)
+            data = documents.revocations(session, entry)
         ring.sign({documents.REVOCATIONS: data})
         with pytest.raises(TrustError, match=f"signed with a key that was revoked: {key}"):
             bringing.names().chain(PROJECT)

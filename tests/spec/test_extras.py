@@ -14,6 +14,7 @@ from cogen.cli.errors import explain
 from cogen.cli.needs import NEEDS, check_needs
 from cogen.errors import MissingExtraError
 from cogen.extras import EXTRAS, missing_extra, require
+from cogen.host import Host
 
 _PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Distributions whose module has another name.
@@ -70,6 +71,7 @@ def test_the_other_verbs_need_nothing(verb: str | None) -> None:
 
 
 def test_what_is_installed_is_enough() -> None:
+    pytest.importorskip("torch")
     for verb in NEEDS:
         check_needs(verb)
     require("registry", "cogen-registry")
@@ -101,4 +103,15 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
 
 
 def test_an_installed_library_that_fails_inside_is_no_missing_extra() -> None:
+    pytest.importorskip("torch")
     assert missing_extra(ModuleNotFoundError("No module named 'torch.gone'", name="torch.gone"), "cogen fuse") is None
+
+
+def test_a_name_that_leads_to_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the plugin is broken: the extra is missing."""
+    (tmp_path / "needs_boto.py").write_text("import cogen_has_no_such_module\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(EXTRAS, "s3", ("cogen_has_no_such_module",))
+    with pytest.raises(MissingExtraError, match="thing needs cogen_has_no_such_module") as caught:
+        Host.resolve("needs_boto:thing")
+    assert caught.value.hint == 'pip install "cogen-core[s3]"'

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import PluginError, UsageError
+from cogen.extras import missing_extra
 from cogen.host.discovery import discover
 from cogen.host.plugin import Diagnostic, Expert, Plugin
 from cogen.host.scan import Shadowed
@@ -139,12 +140,14 @@ class Host:
     def resolve(target: str) -> Any:
         """Import what a string "package.module:attribute" names.
 
-        :raises PluginError: there is no such thing.
+        :raises PluginError: there is no such thing. :raises MissingExtraError: it needs a library of an extra.
         """
         module, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
+            if missing := missing_extra(error, attribute):
+                raise missing from error
             raise PluginError(module.partition(".")[0], f"{target!r} cannot be loaded: {error}") from error
 
     def _registered(self, hook: str) -> dict[str, str]:

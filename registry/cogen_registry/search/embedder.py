@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.extras import missing_extra
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -47,6 +49,8 @@ class Embedder:
             self.ready, self.note = True, None
         except Exception as error:  # noqa: BLE001 - whatever torch and friends raise: full text goes on without them
             reason = (str(error).splitlines() or [type(error).__name__])[0]
+            if missing_extra(error, "it"):
+                reason = 'pip install "cogen-core[search]"'
             self.note = f"semantic search is not available: {reason}"
             logging.getLogger("cogen_registry").warning("%s", self.note)
         return self.ready
