@@ -153,7 +153,7 @@ def required(sessions: Sessions, scope: str | None = None) -> Callable[[Request]
         if principal is None:
             raise Refused(
                 401,
-                "authentication required",
+                "authentication required: no token was sent",
                 hint="run `cogen login`, or send it as password of the user __token__",
                 headers={"WWW-Authenticate": 'Basic realm="cogen-registry"'},
             )

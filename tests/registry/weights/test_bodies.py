@@ -108,14 +108,14 @@ def test_limits_are_the_operators(registry: Registry) -> None:
 
 def test_every_refusal_has_a_hint() -> None:
     """Wherever it is written; a default would let one be forgotten."""
-    forms = {"Refused": 3, "refuse": 3, "missing": 2, "refusal": 5}
+    forms = {"Refused": 3, "hub_error": 3, "not_found": 2, "refusal": 5}
     seen, bare = dict.fromkeys(forms, 0), []
     for path in Path(cogen_registry.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            if name not in forms or (isinstance(node.func, ast.Attribute) and name == "missing"):
+            if name not in forms:
                 continue
             seen[name] += 1
             hints = [word.value for word in node.keywords if word.arg == "hint"] + node.args[forms[name] - 1 :][:1]

@@ -223,7 +223,7 @@ def test_refusals_become_the_exceptions_of_the_client(registry: Registry, tmp_pa
         "pull request": ("BadRequestError", "no pull requests"),
         "delete nothing": ("RemoteEntryNotFoundError", "x.json"),
         "tag again": ("HfHubHTTPError", "there is a tag v1 already"),
-        "tag gone": ("HfHubHTTPError", "v1 stays"),
+        "tag gone": ("HfHubHTTPError", "v1 cannot be deleted"),
         "commit to tag": ("BadRequestError", "v1 is a tag, which never moves"),
         "delete": ("HfHubHTTPError", "published repositories cannot be deleted"),
         "no token": ("HfHubHTTPError", "authentication required"),
