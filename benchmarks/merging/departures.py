@@ -1,7 +1,7 @@
 """Where mergekit 0.1.5 departs from what it documents: one table, every entry of which is checked by running it.
 
 An entry that is not observed any more fails the benchmark, and so does any difference that is not in the table.
-`cogen fuse --from-mergekit` does what mergekit documents; that is checked on the same inputs.
+`cogen merge` does what mergekit documents; that is checked on the same inputs.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 def command(recipe: Path, out: Path, **options: Any) -> list[str]:
     """The command line that a user would type."""
     extra = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "cogen", "fuse", "--quiet", "--from-mergekit", str(recipe), "-o", str(out), *extra]
+    return [sys.executable, "-m", "cogen", "merge", "--quiet", str(recipe), "-o", str(out), *extra]
 
 
 def fuse(recipe: str, out: Path, **options: Any) -> str | None:

@@ -240,7 +240,7 @@ class TestTensors:
             ("ties", {"keys": ["a"]}, "1 keys for 2 experts"),
             ("ties", {"base": None}, "needs a base"),
             ("slerp", {}, "needs the parameter 't'"),
-            ("passthrough", {}, "merges 1 models, not 2"),
+            ("passthrough", {}, "merges 1 model, not 2"),
             ("linear", {"weights": [1.0, -1.0]}, "weights sum to zero"),
             ("regmean", {}, "needs the parameter 'grams'"),
         ],

@@ -108,7 +108,7 @@ def merge_state_dicts(
 
 def _check(method: Method, count: int, has_base: bool, weights: Sequence[float], parameters: Mapping[str, Any]) -> None:
     if method.calibrated and "grams" not in parameters:
-        raise UsageError(f"method {method.name} needs the parameter 'grams'", hint="one Gram matrix per expert")
+        raise UsageError(f"method {method.name} needs the parameter 'grams'", hint="give one Gram matrix per expert")
     pair = method.pairs_with_base(count) and has_base
     own = {name: value for name, value in parameters.items() if name != "grams"}
     for name in sorted(method.per_expert & own.keys()):
@@ -121,7 +121,9 @@ def _check(method: Method, count: int, has_base: bool, weights: Sequence[float],
 def _check_alike(first: StateDict, experts: Sequence[StateDict]) -> None:
     for i, expert in enumerate(experts):
         if different := sorted(first.keys() ^ expert.keys()):
-            raise CompatibilityError(f"only some models have the tensor {different[0]!r}", hint=f"see expert {i}")
+            raise CompatibilityError(
+                f"only some models have the tensor {different[0]!r}", hint="all models need the same tensors"
+            )
         for name, tensor in first.items():
             if expert[name].shape != tensor.shape or expert[name].is_floating_point() != tensor.is_floating_point():
                 what = f"tensor {name!r}" if name else "the tensor"

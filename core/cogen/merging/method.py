@@ -89,7 +89,8 @@ class Method:
         least, most = self.experts
         if experts < least or (most is not None and experts > most):
             wanted = str(least) if least == most else f"at least {least}" if most is None else f"{least} to {most}"
-            raise UsageError(f"method {self.name} merges {wanted} models, not {experts}", hint="choose other models")
+            noun = "model" if most == 1 else "models"
+            raise UsageError(f"method {self.name} merges {wanted} {noun}, not {experts}", hint="choose other models")
         if self.base == "required" and not has_base:
             raise UsageError(
                 f"method {self.name} needs a base", hint="give the model that the experts were trained from"

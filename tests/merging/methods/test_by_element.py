@@ -39,7 +39,7 @@ class TestPassthrough:
 
     def test_it_takes_one_model(self) -> None:
         """Which of two would it be?"""
-        with pytest.raises(UsageError, match="merges 1 models, not 2"):
+        with pytest.raises(UsageError, match="merges 1 model, not 2"):
             passthrough.check({}, 2)
 
 

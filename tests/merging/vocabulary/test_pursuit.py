@@ -126,8 +126,8 @@ def rows(sums: Sums, own: torch.Tensor) -> torch.Tensor:
 def test_the_true_row_comes_back(transform: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the donor's space is an orthogonal (or any invertible) transform of the model's, and there are enough atoms
     to span it; whether or not the atoms fit into memory."""
-    monkeypatch.setattr("cogen.merging.vocabulary.transplant._KEPT", kept)
-    monkeypatch.setattr("cogen.merging.vocabulary.transplant._BASIS", 500)  # several batches
+    monkeypatch.setattr("cogen.merging.vocabulary.transplant.KEPT_ELEMENTS", kept)
+    monkeypatch.setattr("cogen.merging.vocabulary.transplant.BASIS_ELEMENTS", 500)  # several batches
     truth = random(60, 10, seed=3)
     matrix = random(10, 10, seed=4)
     turn = torch.linalg.qr(matrix).Q if transform == "orthogonal" else matrix

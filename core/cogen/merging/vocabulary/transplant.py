@@ -17,8 +17,9 @@ from cogen.merging.vocabulary.pursuit import Atoms, pursue
 from cogen.merging.vocabulary.rows import Sums, columns_of, take
 from cogen.merging.vocabulary.tokens import read_backend
 
-#: Elements in float64 that a pursuit keeps at a time: of the atoms, and of the orthogonal basis.
-_ATOMS, _KEPT, _BASIS = 1 << 20, 1 << 25, 1 << 23
+#: Elements in float64 that a pursuit reads of the atoms at a time, keeps of them at most, and keeps of the orthogonal
+#: basis.
+ATOM_ELEMENTS, KEPT_ELEMENTS, BASIS_ELEMENTS = 1 << 20, 1 << 25, 1 << 23
 
 
 class Pieces:
@@ -96,13 +97,13 @@ class Pursuits:
         atoms = Atoms(
             len(donor.shared),
             lambda numbers: take(donor.tensor, donor.shared[numbers], torch.float64),
-            max(1, _ATOMS // width),
+            max(1, ATOM_ELEMENTS // width),
         )
-        if atoms.count * width <= _KEPT:
+        if atoms.count * width <= KEPT_ELEMENTS:
             kept = atoms.rows(np.arange(atoms.count))
             atoms = Atoms(atoms.count, lambda numbers: kept[torch.from_numpy(numbers)], atoms.step)
         lengths = atoms.lengths()
-        step = max(1, min(256, _BASIS // (width * min(self.sparsity, max(1, atoms.count)))))
+        step = max(1, min(256, BASIS_ELEMENTS // (width * min(self.sparsity, max(1, atoms.count)))))
         for start in range(0, len(donor.wanted), step):
             targets = take(donor.tensor, donor.wanted[start : start + step], torch.float64)
             chosen, coefficients = pursue(targets, atoms, self.sparsity, lengths)
