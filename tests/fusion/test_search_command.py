@@ -82,7 +82,7 @@ def test_people_see_every_candidate(capsys: pytest.CaptureFixture[str], tmp_path
     """A table with one chosen row, and a sentence; the last line says what was built."""
     assert main(["fuse", *TUNED, "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
-    table = said.out[said.out.index("candidates, on the dev parts") :].splitlines()
+    table = said.out[said.out.index("candidates, on the dev splits") :].splitlines()
     assert table[1].split("  ")[0] == "candidate"
     assert "density" in table[1]
     assert "weight of e1" in table[1]

@@ -1,7 +1,7 @@
-"""The one sink for everything that the command line says.
+"""The one sink for everything that the command line prints.
 
-stdout is data, stderr is talk. Three modes: ``human`` (tables, colours on a terminal), ``json`` (one JSON document on
-stdout) and ``quiet`` (the first column of a table, no talk). rich is imported only when a terminal is there to show it:
+Results go to stdout, progress and messages to stderr. Three modes: ``human`` (tables, colours on a terminal), ``json``
+(one JSON document on stdout) and ``quiet`` (the first column of a table, no messages). rich is imported only when a terminal is there to show it:
 it costs 0.06 s, and `cogen list` has 0.3 s in all.
 """
 
@@ -102,7 +102,7 @@ class Output:
     def stderr(self) -> TextIO:
         return self._stderr or sys.stderr
 
-    # ---- data, on stdout -------------------------------------------------------------------------
+    # ---- results, on stdout -------------------------------------------------------------------------
 
     def text(self, line: str = "") -> None:
         """A line for people; scripts read :meth:`result`."""
@@ -133,7 +133,12 @@ class Output:
         elif human is not None and self.mode == "human":
             self._write(self.stdout, _shown(human))
 
-    # ---- talk, on stderr -------------------------------------------------------------------------
+    def stream(self, piece: str) -> None:
+        """A piece of an answer, as it is generated."""
+        self.stdout.write(_shown(piece))
+        self.stdout.flush()
+
+    # ---- messages, on stderr -------------------------------------------------------------------------
 
     def status(self, message: str) -> None:
         """What is going on."""
@@ -162,7 +167,7 @@ class Output:
         if yes:
             return True
         if self.mode != "human" or not sys.stdin.isatty() or not self.stderr.isatty():
-            raise UsageError(f"this needs a yes: {question}", hint="pass --yes to agree")
+            raise UsageError(f"confirmation required: {question}", hint="pass --yes to agree")
         self.stderr.write(f"{_shown(question)} [y/N] ")
         self.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")

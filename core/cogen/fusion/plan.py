@@ -219,6 +219,25 @@ class Plan(Frozen):
     #: Of strategy distill.
     distillation: PlannedDistillation | None = None
 
+    def _repr_html_(self) -> str:
+        """For notebooks: experts, reason and cost."""
+        from cogen.display import table
+
+        rows = [
+            (e.id, str(e.weight), e.relation, e.license, f"{e.distribution} {e.version}")
+            for e in sorted(self.experts, key=lambda e: e.id)
+        ]
+        cost = self.cost
+        lines = (
+            self.why,
+            f"license of the composite: {self.license}",
+            f"{cost.forward_tokens:,} forward tokens; writes {cost.output_bytes / 1e6:,.0f} MB, "
+            f"memory about {cost.memory_bytes / 1e9:.1f} GB",
+            *(f"{note.source}: {note.message}" for note in self.notes),
+        )
+        heads = ("expert", "weight", "relation", "license", "distribution")
+        return table(f"{self.strategy} by {self.method} onto {self.base.name}", heads, rows, lines)
+
     @property
     def evaluations(self) -> int:
         """Candidates that are measured on the dev parts before one is built; 0: there is nothing to choose."""

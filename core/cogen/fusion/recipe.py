@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from cogen.merging.parameters import Conditional, Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 
 #: What pydantic calls the possible types of a field in the place of an error.
-_TYPE = re.compile(r"(bool|float|str|constrained-float|Wish|tuple\[.*|function-after\[.*)$")
+_TYPE = re.compile(r"(bool|float|str|constrained-float|ExpertOptions|literal\[.*|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
 Transplant = Literal["mean", "subword", "omp"]
 Strategy = Literal["merge", "moe", "distill", "route"]
@@ -136,9 +136,22 @@ def mistake(error: ValidationError) -> str:
     the type that was meant: not that the type is another one, and as deep in the value as it came.
     """
     every = error.errors()
+    if (wrong := _wrong_choice(every)) is not None:
+        return wrong
     meant = [one for one in every if not one["type"].endswith("_type")]
     found = max(meant or every[:1], key=lambda one: len(one["loc"]))
     told = found["msg"] if meant or len(every) == 1 else "a value of this type is not possible here"
     # Parts such as `float` name a possible type, not a place.
     place = [part for part in found["loc"] if isinstance(part, int) or not _TYPE.match(part)]
     return f"{'.'.join(map(str, place))}: {told.removeprefix('Value error, ')}"
+
+
+def _wrong_choice(errors: Sequence[Any]) -> str | None:
+    """Of a field that takes one of several words: "unknown strategy 'foo'; one of merge, moe, …"; else ``None``."""
+    literal = [one for one in errors if one["type"] == "literal_error" and isinstance(one["input"], str)]
+    if not literal or len(literal) != len(errors):
+        return None
+    place = [part for part in literal[0]["loc"] if isinstance(part, int) or not _TYPE.match(part)]
+    words = [word for one in reversed(literal) for word in re.findall(r"'([^']*)'", one["ctx"]["expected"])]
+    kind = ".".join(map(str, place)).replace("_", " ")
+    return f"unknown {kind} {literal[0]['input']!r}; one of {', '.join(dict.fromkeys(words))}"

@@ -10,7 +10,8 @@ import torch
 from support.sites import run_python
 
 from cogen.cli.main import main
-from cogen.cli.merge import peak_memory, size
+from cogen.api.merging import read_size as size
+from cogen.cli.merge import peak_memory
 from cogen.errors import UsageError
 
 from .conftest import Kitchen

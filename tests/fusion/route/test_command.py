@@ -125,7 +125,7 @@ def test_fuse_tells_people_the_same(machine: Any, capsys: pytest.CaptureFixture[
     captured = capsys.readouterr()
     assert "documents by the model that they were routed to" in captured.out
     assert "documents of experts' suites went to the suite's own expert" in captured.out
-    assert "which is no checkpoint" in captured.err
+    assert "which is not a checkpoint" in captured.err
 
 
 def test_strangers_are_routed_too(strangers: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_conversation_is_routed_anew_with_its_whole_history(
 
     questions = iter([QUESTION, QUESTION, QUESTION.replace("e1", "e2"), ""])
     monkeypatch.setattr("cogen.fusion.route.members.load_expert", load)
-    monkeypatch.setattr("cogen.cli.chat.reply", reply)
+    monkeypatch.setattr("cogen.api.chat.reply", reply)
     monkeypatch.setattr("builtins.input", lambda _: next(questions))
     assert main(["chat", str(folder)]) == 0
     assert loads == ["e1", "e2"]

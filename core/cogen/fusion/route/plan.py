@@ -51,6 +51,16 @@ class RoutePlan(Frozen):
     cost: RouteCost
     notes: tuple[Note, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """For notebooks: experts, fallback and cost."""
+        from cogen.display import table
+
+        rows = [(e.id, e.license, f"{e.distribution} {e.version}") for e in self.experts]
+        rest = f"fallback: {self.fallback.name}" if self.fallback else "no fallback: the experts share no base"
+        lines = (rest, f"{self.cost.forward_tokens:,} forward tokens; no weights are written")
+        notes = tuple(f"{note.source}: {note.message}" for note in self.notes)
+        return table(f"route by {self.embedder.source}", ("expert", "license", "distribution"), rows, lines + notes)
+
 
 @dataclass(frozen=True)
 class RouteInputs:
