@@ -29,12 +29,7 @@ from cogen.training.trainer import StepProgress
 
 
 def fuse_distilled(
-    plan: Plan,
-    inputs: DistillInputs,
-    experts: Sequence[Expert],
-    output: Path,
-    *,
-    replay: Lock | None = None,
+    plan: Plan, inputs: DistillInputs, experts: Sequence[Expert], output: Path, *, replay: Lock | None = None,
     progress: Any = None,
 ) -> Outcome:
     """Build ``output`` whole, or leave what was there.
@@ -118,15 +113,7 @@ def _matrix(plan: Plan, inputs: DistillInputs, pivot: Any, alone: Path, whole: P
         if progress:
             progress.describe(row)
         rows[row] = run_suites(
-            load,
-            tokenizer,
-            inputs.common.suites,
-            model_digest=digest,
-            tokenizer_digest=tokens,
-            part="test",
-            level=plan.level,
-            dtype=plan.eval_dtype,
-            progress=progress,
-            chooser=own,
+            load, tokenizer, inputs.common.suites, model_digest=digest, tokenizer_digest=tokens, part="test",
+            level=plan.level, dtype=plan.eval_dtype, progress=progress, chooser=own,
         )
     return Matrix.of(rows)

@@ -50,16 +50,8 @@ class Outcome:
 
 
 def fuse(
-    plan: Plan,
-    inputs: Inputs,
-    method: Any,
-    experts: Sequence[Expert],
-    output: Path,
-    *,
-    replay: Lock | None = None,
-    reuse: Reuse | None = None,
-    routers: Path | None = None,
-    progress: Any = None,
+    plan: Plan, inputs: Inputs, method: Any, experts: Sequence[Expert], output: Path, *,
+    replay: Lock | None = None, reuse: Reuse | None = None, routers: Path | None = None, progress: Any = None,
 ) -> Outcome:
     """Build ``output`` whole, or leave what was there.
 
@@ -102,14 +94,8 @@ def fuse(
             write_rows(rows, part)
         else:
             write_composite(
-                plan,
-                inputs.base,
-                list(inputs.experts.values()),
-                method,
-                {"scale": choice.scale, **choice.parameters},
-                part,
-                grams=inputs.grams,
-                lexicon=inputs.lexicon,
+                plan, inputs.base, list(inputs.experts.values()), method, {"scale": choice.scale, **choice.parameters},
+                part, grams=inputs.grams, lexicon=inputs.lexicon,
             )
         # Configuration files name the version of transformers that wrote them; the promise is about weights.
         wrong = [name for name in verify(replay, part) if name.endswith(".safetensors")] if replay else []
@@ -156,40 +142,22 @@ def recipe_of(
     vocabulary: Any = {name: getattr(plan, name) for name in ("tokenizer", "transplant", "chat_template")}
     if plan.distillation is not None:
         return FuseRecipe(
-            experts=experts,
-            strategy="distill",
-            method=plan.method,
-            parameters=plan.parameters,
-            level=level or plan.level,
-            distill=plan.distillation.settings,
+            experts=experts, strategy="distill", method=plan.method, parameters=plan.parameters,
+            level=level or plan.level, distill=plan.distillation.settings,
         )
     if (mixture := plan.mixture) is not None:
         embedder, digest = mixture.embedder or (None, None)
         return FuseRecipe(
-            experts=experts,
-            strategy="moe",
-            method=plan.method,
-            scale=plan.scales[0],
-            parameters=plan.parameters,
-            level=level or plan.level,
-            routing=mixture.routing,
-            top_k=mixture.top_k,
-            public=mixture.public,
-            embedder=embedder,
-            embedder_digest=digest or None,
-            **vocabulary,
+            experts=experts, strategy="moe", method=plan.method, scale=plan.scales[0], parameters=plan.parameters,
+            level=level or plan.level, routing=mixture.routing, top_k=mixture.top_k, public=mixture.public,
+            embedder=embedder, embedder_digest=digest or None, **vocabulary,
         )
     if scale is not None:
         # What a search among the experts ended in is their plain average.
         method = "linear" if plan.search and not plan.space else plan.method
         given = {**plan.parameters, **chosen}
         return FuseRecipe(
-            experts=experts,
-            strategy="merge",
-            method=method,
-            scale=scale,
-            parameters=given,
-            level=level or plan.level,
+            experts=experts, strategy="merge", method=method, scale=scale, parameters=given, level=level or plan.level,
             **vocabulary,
         )
     return FuseRecipe(

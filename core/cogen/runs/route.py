@@ -45,10 +45,7 @@ def build_route(plan: RoutePlan, inputs: RouteInputs, output: Path, progress: An
     matrix, routed = measure_route(plan, inputs, router, progress) if plan.level != "none" else (None, None)
     with atomic_folder(output, replace=True) as part:
         manifest = RouteManifest(
-            cogen=plan.cogen,
-            embedder=plan.embedder,
-            fallback=plan.fallback,
-            experts=plan.experts,
+            cogen=plan.cogen, embedder=plan.embedder, fallback=plan.fallback, experts=plan.experts,
             centroids=write_centroids(centroids, part),
         )
         write_route(manifest, part)
