@@ -16,6 +16,8 @@ TRANSPLANTS = ("mean", "subword", "omp")
 ROUTINGS = ("hidden", "embedding", "anchored", "trained")
 SPLITS = ("dev", "test")
 DTYPES = ("float32", "bfloat16")
+#: Of `cogen publish`.
+TARGETS = ("registry", "pypi", "hub")
 CHECK_LEVELS = ("static", "smoke", "full")
 
 

@@ -1,4 +1,4 @@
-"""HTML for notebooks: small, escaped, without scripts; what ``_repr_html_`` of plans, matrices and composites returns."""
+"""HTML for notebooks: small, escaped, without scripts; what ``_repr_html_`` of plans and matrices returns."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def reply(
 def _streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:
     from transformers import TextStreamer
 
-    class Pieces(TextStreamer):  # type: ignore[misc]
+    class Pieces(TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             on_text(text + ("\n" if stream_end else ""))
 

@@ -32,8 +32,8 @@ class Composite:
     :param strategy: merge, moe, distill or route.
     :param plan: what was built; ``None`` of a route that was opened from its folder, which keeps its manifest instead.
     :param lock: everything that decided the weights, so that they can be built again; ``None`` of a route.
-    :param matrix: rows are models, columns suites; ``None`` if nothing was measured. One that was opened from a lock has
-        its figures without those of single documents.
+    :param matrix: rows are models, columns suites; ``None`` if nothing was measured. Opened from a
+        lock, it has no figures of single documents.
     :param report: the HTML report; ``None`` of a route.
     :param outcome: trials, seconds by stage and more; ``None`` of a composite that was opened from its folder.
     :param reused: after an update, what was kept of the composite before, and what was built again, in words.

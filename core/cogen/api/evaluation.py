@@ -35,8 +35,8 @@ class Evaluation:
     :param split: dev or test; ``level``: quick or full.
     :param results: value, 95 % interval and n of each suite.
     :param claims: what the expert's publisher claims of a suite, by its column.
-    :param baseline: the results of ``against``, in the order of ``results``; ``comparisons``: of each with its baseline,
-        paired by document.
+    :param baseline: the results of ``against``, in the order of ``results``.
+    :param comparisons: of each result with its baseline, paired by document.
     :param routed: of a route, which documents went to which expert.
     """
 

@@ -159,8 +159,9 @@ def _from_lock(
     lock: Any, level: str | None, host: Host, folder: Path, on_plan: OnPlan, reporter: Reporter
 ) -> Composite:
     from cogen.artifacts.lock import Lock, read_lock
+    from cogen.fusion.moe.routers import ROUTER
     from cogen.fusion.plan import check_unmoved
-    from cogen.runs.fuse import ROUTER, recipe_of
+    from cogen.runs.fuse import recipe_of
 
     routers = None
     if isinstance(lock, Lock):

@@ -67,11 +67,9 @@ def recipe_from_options(experts: Experts, recipe: RecipeLike, options: FuseOptio
     from pydantic import ValidationError
 
     from cogen.errors import UsageError
-    from cogen.fusion.recipe import FuseRecipe, mistake, read_fuse_recipe
+    from cogen.fusion.recipe import FuseRecipe, mistake
 
-    if isinstance(recipe, str | os.PathLike):
-        recipe = read_fuse_recipe(Path(recipe))
-    fields = recipe.model_dump(exclude_unset=True) if isinstance(recipe, FuseRecipe) else dict(recipe or {})
+    fields = _fields(recipe)
     if weights := _weights(experts):
         fields["experts"] = weights
     for name, value in options.items():
@@ -86,6 +84,18 @@ def recipe_from_options(experts: Experts, recipe: RecipeLike, options: FuseOptio
         return FuseRecipe.model_validate(fields)
     except ValidationError as error:
         raise UsageError(mistake(error), hint="see `cogen fuse --help`") from error
+
+
+def _fields(recipe: RecipeLike) -> dict[str, Any]:
+    """What a recipe sets."""
+    from cogen.fusion.recipe import FuseRecipe, read_fuse_recipe
+
+    if recipe is None:
+        return {}
+    if isinstance(recipe, Mapping):
+        return dict(recipe)
+    read = recipe if isinstance(recipe, FuseRecipe) else read_fuse_recipe(Path(recipe))
+    return read.model_dump(exclude_unset=True)
 
 
 def _override(fields: dict[str, Any], name: str, value: Any) -> None:

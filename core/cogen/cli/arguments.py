@@ -85,7 +85,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     expanded.__signature__ = signature.replace(parameters=shown, return_annotation=None)  # type: ignore[attr-defined]
     expanded.__annotations__ = {p.name: p.annotation for p in shown}
-    del expanded.__wrapped__  # type: ignore[attr-defined]  # so that typer reads this signature, not the one inside
+    del expanded.__wrapped__  # so that typer reads this signature, not the one inside
     return expanded
 
 

@@ -1,10 +1,10 @@
-"""`cogen check NAME`: does a plugin keep the contract?"""
+"""`cogen check EXPERT`: does a plugin conform to the contract?"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,18 +33,22 @@ def command(
     ] = "static",
     texts: Annotated[
         Path | None,
-        typer.Option(help="The training text: a recipe, folder or file. Held-out text is searched for in it."),
+        typer.Option(
+            metavar="PATH", help="The training text (a recipe, folder or file), to search for held-out text in it."
+        ),
     ] = None,
     allow_dependency: Annotated[
-        list[str] | None, typer.Option(help="A package that it may require beside cogen-core; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
     ] = None,
 ) -> None:
-    """Test an expert plugin against the contract; ends with exit code 1 if a check fails."""
+    """Test an expert plugin against the contract; the exit code is 1 if a check fails."""
     from cogen.conformance import run_checks
 
+    depth: Any = level
     checks = []
     with out.progress(None, f"checking {name}") as bar:
-        for check in run_checks(name, level, texts=texts, allow=allow_dependency or ()):
+        for check in run_checks(name, depth, texts=texts, allow=allow_dependency or ()):
             bar.describe(check.name)
             mark = {True: "✓", False: "✗", None: "-"}[check.ok]
             out.text(f"{mark} {check.name}: {check.message}")

@@ -83,7 +83,7 @@ def _show(found: Evaluation) -> None:
             row["against"] = _interval(found.baseline[i])
             row["gain"] = f"{100 * found.comparisons[i].gain:+.1f} % {found.comparisons[i].verdict}"
         rows.append(row)
-    columns = ["suite", "metric", "value", Column("n", justify="right")]
+    columns: list[str | Column] = ["suite", "metric", "value", Column("n", justify="right")]
     if any(row["claim"] for row in rows):
         columns.append(Column("claim", "publisher's claim"))
     if found.comparisons:

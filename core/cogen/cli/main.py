@@ -4,7 +4,8 @@ The convention for a verb: a file ``cogen/cli/VERB.py`` with one function ``comm
 docstring is its help (or a function ``register(app)`` for a group of sub-commands). It is listed in :data:`VERBS`, and
 imported only when it was typed: `cogen --help` costs no verb's imports. ``--json`` and ``--quiet`` are added here.
 A verb parses its arguments, calls one function of :mod:`cogen.api` and prints through :data:`cogen.cli.output.out`; it
-raises :class:`~cogen.errors.CogenError`. A verb that is not in the table may come from a plugin's hook ``cogen_commands``.
+raises :class:`~cogen.errors.CogenError`. A verb that is not in the table may come from a plugin's hook
+``cogen_commands``.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def _with_switches(command: Callable[..., Any]) -> Callable[..., None]:
     wrapper.__signature__ = signature.replace(parameters=[*own, *extra], return_annotation=None)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
     wrapper._cogen_switches = True  # type: ignore[attr-defined]
-    del wrapper.__wrapped__  # type: ignore[attr-defined]  # so that typer reads our signature, not the one inside
+    del wrapper.__wrapped__  # so that typer reads this signature, not the one inside
     return wrapper
 
 

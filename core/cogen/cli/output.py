@@ -1,8 +1,8 @@
 """The one sink for everything that the command line prints.
 
 Results go to stdout, progress and messages to stderr. Three modes: ``human`` (tables, colours on a terminal), ``json``
-(one JSON document on stdout) and ``quiet`` (the first column of a table, no messages). rich is imported only when a terminal is there to show it:
-it costs 0.06 s, and `cogen list` has 0.3 s in all.
+(one JSON document on stdout) and ``quiet`` (the first column of a table, no messages). rich is imported only when a
+terminal is there to show it: it costs 0.06 s, and `cogen list` has 0.3 s in all.
 """
 
 from __future__ import annotations
@@ -191,8 +191,11 @@ class Output:
 
             parts = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             # rich would send what is printed to stdout to the bar's stream: right on a terminal, wrong for a pipe
-            both = {"transient": True, "redirect_stdout": self.stdout.isatty()}
-            with RichProgress(*parts, TimeRemainingColumn(), console=Console(file=self.stderr), **both) as bar:
+            redirect = self.stdout.isatty()
+            console = Console(file=self.stderr)
+            with RichProgress(
+                *parts, TimeRemainingColumn(), console=console, transient=True, redirect_stdout=redirect
+            ) as bar:
                 yield _Bar(bar, total, label)
 
     # ---- drawing ---------------------------------------------------------------------------------

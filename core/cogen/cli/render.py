@@ -29,7 +29,8 @@ def show_plan(plan: Plan | RoutePlan, replay: Lock | None = None) -> None:
 def plan_json(plan: Plan | RoutePlan) -> dict[str, Any]:
     """The plan's fields, and its digest where it has one."""
     digest = getattr(plan, "digest", None)
-    return plan.model_dump(mode="json") | ({"digest": digest} if digest else {})
+    fields: dict[str, Any] = plan.model_dump(mode="json")
+    return fields | ({"digest": digest} if digest else {})
 
 
 def show_composite(composite: Composite) -> None:
@@ -185,7 +186,7 @@ def show_matrix(matrix: Matrix) -> None:
     out.table(
         rows,
         columns,
-        title=f"bits per byte on the {matrix.part} splits, level {matrix.level}; lower is better; n = {counts} documents",
+        title=f"bits per byte, {matrix.part} split, level {matrix.level}; lower is better; n = {counts} documents",
     )
 
 

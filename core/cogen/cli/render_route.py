@@ -84,7 +84,7 @@ def show_routed(routed: Routed) -> None:
     """How many documents of each suite went to which model."""
     confusion: Confusion = routed.confusion
     names = sorted({name for found in confusion.values() for name in found}, key=lambda name: (name != "base", name))
-    columns = ["suite", *(Column(name, justify="right") for name in names)]
+    columns: list[str | Column] = ["suite", *(Column(name, justify="right") for name in names)]
     rows = [[column, *(found.get(name, 0) for name in names)] for column, found in confusion.items()]
     out.table(rows, columns, title="documents by the model that they were routed to")
     right, every = routed.right

@@ -29,7 +29,7 @@ def read_setting(item: str) -> tuple[str, Any]:
 
     name, _, text = item.partition("=")
     try:
-        value = {"value": float(text)}
+        value: dict[str, Any] = {"value": float(text)}
     except ValueError:
         try:
             value = tomllib.loads(f"value = {text}")
