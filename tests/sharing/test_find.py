@@ -146,7 +146,7 @@ def test_without_a_registry(
         "id",
         "title",
         "publisher",
-        "licence",
+        "license",
         "size",
         "signed",
         "kind",

@@ -95,7 +95,8 @@ def _fields(recipe: RecipeLike) -> dict[str, Any]:
     if isinstance(recipe, Mapping):
         return dict(recipe)
     read = recipe if isinstance(recipe, FuseRecipe) else read_fuse_recipe(Path(recipe))
-    return read.model_dump(exclude_unset=True)
+    fields: dict[str, Any] = read.model_dump(exclude_unset=True)
+    return fields
 
 
 def _override(fields: dict[str, Any], name: str, value: Any) -> None:
