@@ -58,6 +58,16 @@ def cogen_fusion_methods(register: Callable[[str, str], None]) -> None:
 
 
 @hookspec
+def cogen_fusion_strategies(register: Callable[[str, str], None]) -> None:
+    """Call ``register("name", "package.module:OBJECT")`` for each :class:`cogen.fusion.strategy.Strategy`."""
+
+
+@hookspec
+def cogen_distillation_losses(register: Callable[[str, str], None]) -> None:
+    """Call ``register("name", "package.module:OBJECT")`` for each :class:`cogen.fusion.distill.losses.PluginLoss`."""
+
+
+@hookspec
 def cogen_sources(register: Callable[[str, str], None]) -> None:
     """Call ``register("scheme", "package.module:function")`` for each URI scheme that weights can be fetched from."""
 

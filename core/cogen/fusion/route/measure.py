@@ -13,6 +13,7 @@ from cogen.fusion.route.documents import Documents, documents_of
 from cogen.fusion.route.members import Member
 from cogen.fusion.route.plan import RouteInputs, RoutePlan, chooser
 from cogen.fusion.route.router import Router
+from cogen.reporter import SILENT, Reporter
 
 #: Column → model → number of documents that went there; models without any are left out.
 Confusion = dict[str, dict[str, int]]
@@ -43,19 +44,22 @@ def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any
     return Routed(documents, names)
 
 
-def measure_route(plan: RoutePlan, inputs: RouteInputs, router: Router, progress: Any = None) -> tuple[Matrix, Routed]:
-    """Rows base (if there is one), every expert, route, ensemble (where it can be), oracle; on the test parts."""
+def measure_route(
+    plan: RoutePlan, inputs: RouteInputs, router: Router, reporter: Reporter = SILENT
+) -> tuple[Matrix, Routed]:
+    """Rows base (if there is one), every expert, route, ensemble (where it can be), oracle; on the test splits."""
     level: Any = plan.level
     settings = Settings(dtype=plan.eval_dtype)
     routed = route_documents(router, inputs.suites, inputs.chooser[0], "test", level)
     rows: dict[str, list[SuiteResult]] = {}
     for name, member in inputs.members.items():
-        if progress:
-            progress.describe(name)
-        rows[name] = _run(member, inputs.suites, "test", level, settings, inputs.chooser, progress)
+        reporter.describe(name)
+        rows[name] = _run(member, inputs.suites, "test", level, settings, inputs.chooser, reporter)
     measured = dict(rows)
     rows[ROUTE] = route_row(routed.documents, routed.names, measured, settings)
-    if plan.ensemble and (found := ensemble_row(inputs.members, routed.documents, measured, settings, progress)):
+    if plan.details.ensemble and (
+        found := ensemble_row(inputs.members, routed.documents, measured, settings, reporter)
+    ):
         rows[ENSEMBLE] = found
     rows[ORACLE] = oracle_row(measured)
     return Matrix.of(rows), routed
@@ -68,14 +72,14 @@ def measure_routed(
     part: Part,
     level: Level,
     settings: Settings,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
     use_cache: bool = True,
 ) -> list[SuiteResult]:
     """The row "route" alone: every model runs on those suites only of which it gets a document."""
     rows = {}
     for name, member in members.items():
         own = [one.bound for one in routed.documents if name in routed.names[one.column]]
-        rows[name] = _run(member, own, part, level, settings, chooser(members), progress, use_cache)
+        rows[name] = _run(member, own, part, level, settings, chooser(members), reporter, use_cache)
     return route_row(routed.documents, routed.names, rows, settings)
 
 
@@ -86,7 +90,7 @@ def _run(
     level: Level,
     settings: Settings,
     chosen_by: Any,
-    progress: Any,
+    reporter: Reporter,
     use_cache: bool = True,
 ) -> list[SuiteResult]:
     return run_suites(
@@ -99,7 +103,7 @@ def _run(
         level=level,
         dtype=settings.dtype,
         settings=settings,
-        progress=progress,
+        progress=reporter,
         use_cache=use_cache,
         chooser=chosen_by,
     )
