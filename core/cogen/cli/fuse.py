@@ -34,6 +34,7 @@ from cogen.cli.plan import (
     show,
 )
 from cogen.cli.progress import Messages, PluginProgress
+from cogen.cli.route import show_table
 
 
 def command(
@@ -186,12 +187,12 @@ def command(
             prepared, output, replay=replay, reuse=reuse, routers=routers, reporter=PluginProgress(bar, host, "fuse")
         )
     description = prepared.strategy.describe(prepared.plan, settings_of(outcome), len(outcome.trials))
-    _show(outcome, prepared.plan)
+    _show(prepared.strategy, outcome)
     out.status(", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items()))
     out.success(f"wrote {output} ({description.summary}); {description.use}: cogen chat {output}")
     if outcome.report is not None:
         out.text(f"report: {outcome.report.resolve()}")
-    out.result(result(outcome, description))
+    out.result(result(outcome, description) | prepared.strategy.data(outcome.details))
 
 
 def settings_of(outcome: Any) -> Any:
@@ -201,12 +202,10 @@ def settings_of(outcome: Any) -> Any:
     return ChosenSettings(outcome.scale, outcome.parameters)
 
 
-def _show(outcome: Any, plan: Any) -> None:
+def _show(strategy: Any, outcome: Any) -> None:
     from cogen.artifacts.summary import BASE, against_control, forgetting, verdict
     from cogen.cli.matrix import show_matrix
     from cogen.fusion.merge import choice
-    from cogen.fusion.moe.insight import Insight
-    from cogen.fusion.route.strategy import RouteResult
 
     if outcome.trials:
         heads = ["candidate", *map(choice.label, choice.columns(outcome.trials)), "mean bits per byte (log mean)", ""]
@@ -215,7 +214,7 @@ def _show(outcome: Any, plan: Any) -> None:
             for row in choice.candidates(outcome.trials, outcome.scale, outcome.parameters)
         ]
         out.table(rows, heads, title="candidates, on the dev splits")
-        out.text(choice.sentence(plan, outcome.scale, outcome.parameters, outcome.trials) or "")
+        out.text(choice.sentence(outcome.plan, outcome.scale, outcome.parameters, outcome.trials) or "")
     if outcome.matrix is not None:
         show_matrix(outcome.matrix)
         gains = outcome.matrix.gains() if BASE in outcome.matrix.rows and outcome.lock is not None else {}
@@ -226,39 +225,14 @@ def _show(outcome: Any, plan: Any) -> None:
         ):
             if line:
                 out.text(line)
-    if isinstance(outcome.details, Insight):
-        _show_insight(outcome.details)
-    if isinstance(outcome.details, RouteResult) and outcome.details.routed is not None:
-        from cogen.cli.route import show_routed
-
-        show_routed(outcome.details.routed)
-
-
-def _show_insight(insight: Any) -> None:
-    from cogen.fusion.moe.insight import mean_weights
-
-    rows = [
-        {
-            "text": used.column,
-            **{id: f"{share:.0%}" for id, share in zip(insight.slots, mean_weights(used), strict=True)},
-        }
-        for used in insight.usage
-    ]
-    out.table(rows, title="shares of the experts in the result, mean of all layers")
-    if insight.contributions is not None:
-        gains = insight.contributions.gains("composite")
-        rows = [
-            {"": row, **{column: f"{-100 * gain.gain:+.1f} %" for column, gain in found.items()}}
-            for row, found in gains.items()
-        ]
-        out.table(rows, title="change of bits per byte when an expert is left out, level quick")
+    for table in strategy.tables(outcome.details):
+        show_table(table)
 
 
 def result(outcome: Any, description: Any) -> dict[str, Any]:
     """The same figures as the tables and the sentences below them."""
     from cogen.artifacts.summary import BASE, against_control, domains, verdict
-    from cogen.fusion.moe.insight import Insight
-    from cogen.fusion.route.strategy import RouteResult
+    from cogen.fusion.results import matrix_json
 
     plan, matrix, lock = outcome.plan, outcome.matrix, outcome.lock
     found: dict[str, Any] = {
@@ -286,35 +260,4 @@ def result(outcome: Any, description: Any) -> dict[str, Any]:
             found["kept"] = {domain.column: domain.kept for domain in domains(matrix, gains)}
             found["verdict"] = verdict(matrix, gains)
             found["domains"] = [vars(domain) for domain in domains(matrix, gains)]
-    if isinstance(outcome.details, Insight):
-        contributions = outcome.details.contributions
-        found["insight"] = {
-            "slots": outcome.details.slots,
-            "usage": [vars(used) for used in outcome.details.usage],
-            "contributions": contributions and matrix_json(contributions),
-        }
-    if isinstance(outcome.details, RouteResult):
-        from cogen.cli.route import routed_json
-
-        found["manifest"] = outcome.details.manifest.model_dump(mode="json")
-        if outcome.details.routed is not None:
-            found |= routed_json(outcome.details.routed)
     return found
-
-
-def matrix_json(matrix: Any) -> dict[str, dict[str, Any]]:
-    """row → column → value, low, high, n."""
-    return {
-        row: {
-            column: {
-                "metric": cell.metric,
-                "value": cell.value,
-                "low": cell.low,
-                "high": cell.high,
-                "n": cell.n,
-                "tokens": cell.tokens,
-            }
-            for column, cell in cells.items()
-        }
-        for row, cells in matrix.cells.items()
-    }

@@ -171,10 +171,10 @@ def recipe_from_options(
     from cogen.fusion.recipe import FuseRecipe, mistake, read_fuse_recipe
 
     wishes: dict[str, Any] = read_fuse_recipe(recipe).model_dump(exclude_unset=True) if recipe else {}
-    if same_size:
-        if strategy not in (None, "merge"):
-            raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
-        strategy = "merge"
+    named = {name for name in (strategy, "merge" if same_size else None) if name is not None}
+    if len(named) > 1:
+        raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
+    strategy = next(iter(named), None)
     if experts:
         wishes["experts"] = dict(_number(item, 1.0) for item in experts)
     if parameter:
@@ -183,7 +183,7 @@ def recipe_from_options(
         wishes["space"] = {**wishes.get("space", {}), **dict(map(_bounds, tune))}
     if scale:
         wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
-    named = {
+    given = {
         "strategy": strategy,
         "method": method,
         "level": level,
@@ -196,7 +196,7 @@ def recipe_from_options(
         "public": None if public else False,
         "embedder": embedder,
     }
-    wishes |= {key: value for key, value in named.items() if value is not None}
+    wishes |= {key: value for key, value in given.items() if value is not None}
     taught = {"pivot": pivot, "texts": tuple(texts) if texts else None, "tokens": tokens}
     if taught := {key: value for key, value in taught.items() if value is not None}:
         wishes["distill"] = {**wishes.get("distill", {}), **taught}

@@ -11,27 +11,25 @@ from cogen.cli.progress import Messages, PluginProgress
 
 if TYPE_CHECKING:
     from cogen.evals import BoundSuite, SuiteResult
-    from cogen.fusion.route.measure import Confusion, Routed
+    from cogen.fusion.route.measure import Routed
     from cogen.fusion.route.router import RoutingDecision
     from cogen.host import Host
 
 
-def routed_json(routed: Routed) -> dict[str, Any]:
-    """The same figures as :func:`show_routed`."""
-    right, every = routed.right
-    return {"routed": routed.confusion, "to_own_expert": right, "of_experts_documents": every}
-
-
 def show_routed(routed: Routed) -> None:
     """How many documents of each suite went to which model."""
-    confusion: Confusion = routed.confusion
-    names = sorted({name for found in confusion.values() for name in found}, key=lambda name: (name != "base", name))
-    columns = ["suite", *(Column(name, justify="right") for name in names)]
-    rows = [[column, *(found.get(name, 0) for name in names)] for column, found in confusion.items()]
-    out.table(rows, columns, title="documents by the model that they were routed to")
-    right, every = routed.right
-    if every:
-        out.text(f"{right} of {every} documents of experts' suites went to the suite's own expert")
+    from cogen.fusion.route.measure import routed_table
+
+    show_table(routed_table(routed))
+
+
+def show_table(table: Any) -> None:
+    """One of a strategy's tables."""
+    first, *others = table.rows[0] if table.rows else [""]
+    columns = [Column(first, first), *(Column(name, name, justify="right") for name in others)]
+    out.table(list(table.rows), columns, title=table.title)
+    if table.note:
+        out.text(table.note)
 
 
 # ---- a folder that is there --------------------------------------------------------------------------

@@ -196,6 +196,12 @@ Details = Annotated[
 ]
 
 
+def check_tag(strategy: str, details: Frozen) -> None:
+    """:raises ValueError: the details are another strategy's."""
+    if (own := getattr(details, "strategy", None)) != strategy:
+        raise ValueError(f"a plan of strategy {strategy} has the details of {own}")
+
+
 def from_version_1(plan: dict[str, Any]) -> dict[str, Any]:
     """A plan's JSON of before version 2, which had one optional field a strategy, as it is written today."""
     found = {key: value for key, value in plan.items() if key not in _FIELDS}

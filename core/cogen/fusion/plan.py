@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from cogen.errors import PlanError, SpecError
-from cogen.fusion.details import Details, MergeDetails, from_version_1, to_version_1
+from cogen.fusion.details import Details, MergeDetails, check_tag, from_version_1, to_version_1
 from cogen.fusion.recipe import Level, Transplant
 from cogen.merging.parameters import Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
@@ -133,8 +133,7 @@ class PlanBase(Frozen):
 
     @model_validator(mode="after")
     def _one_strategy(self) -> Self:
-        if self.details.strategy != self.strategy:
-            raise ValueError(f"a plan of strategy {self.strategy} has the details of {self.details.strategy}")
+        check_tag(self.strategy, self.details)
         return self
 
     @property

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cogen.fusion.moe.write import Reuse
     from cogen.fusion.plan import Plan, PlanBase
     from cogen.fusion.recipe import ExpertOptions, FuseRecipe, Level
+    from cogen.fusion.results import Table
     from cogen.host import Expert, Host
     from cogen.reporter import Reporter
 
@@ -158,7 +159,7 @@ class Strategy(abc.ABC, Generic[P, I]):
     #: Does it write a model: weights, with a lock, a card and a report?
     writes_model: ClassVar[bool] = True
 
-    def fit(self, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
+    def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
         """How well it fits, from manifests alone."""
         return Fit.REQUESTED if self.options & requested(recipe) else Fit.NO
 
@@ -195,6 +196,14 @@ class Strategy(abc.ABC, Generic[P, I]):
     def recipe_to_update(self, plan: P, settings: ChosenSettings, level: Level | None = None) -> FuseRecipe:
         """As :meth:`recipe`, less the options that were only made for the composite's number of experts."""
         return self.recipe(plan, level=level)
+
+    def tables(self, details: Any) -> tuple[Table, ...]:
+        """What people see of :attr:`Measured.details`."""
+        return ()
+
+    def data(self, details: Any) -> dict[str, Any]:
+        """The same figures for ``--json``."""
+        return {}
 
     def group_recipe(self, experts: Mapping[str, ExpertOptions], level: Level) -> FuseRecipe:
         """The recipe that makes one model of several experts of one base, for a distillation.
@@ -267,7 +276,7 @@ def pick_strategy(host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> S
     if recipe.strategy != AUTO:
         return find_strategy(host, recipe.strategy)
     every = list(all_strategies(host).values())
-    fits = [strategy.fit(chosen, recipe) for strategy in every]
+    fits = [strategy.fit(host, chosen, recipe) for strategy in every]
     best = max(fits)
     if best == Fit.NO:
         raise UsageError("no strategy fits these experts", hint="name one with --strategy")

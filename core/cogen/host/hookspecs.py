@@ -59,12 +59,18 @@ def cogen_fusion_methods(register: Callable[[str, str], None]) -> None:
 
 @hookspec
 def cogen_fusion_strategies(register: Callable[[str, str], None]) -> None:
-    """Call ``register("name", "package.module:OBJECT")`` for each :class:`cogen.fusion.strategy.Strategy`."""
+    """Call ``register("name", "package.module:OBJECT")`` for each fusion strategy; imported when a strategy is chosen.
+
+    An object is a :class:`cogen.fusion.strategy.Strategy` of that name.
+    """
 
 
 @hookspec
 def cogen_distillation_losses(register: Callable[[str, str], None]) -> None:
-    """Call ``register("name", "package.module:OBJECT")`` for each :class:`cogen.fusion.distill.losses.PluginLoss`."""
+    """Call ``register("name", "package.module:OBJECT")`` for each distillation loss; it is imported when it is used.
+
+    An object is a :class:`cogen.fusion.distill.losses.plugin.PluginLoss`.
+    """
 
 
 @hookspec

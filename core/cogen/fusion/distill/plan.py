@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.costs import cost_of, stages
 from cogen.fusion.distill.groups import ModelGroup, Roles, cast
 from cogen.fusion.distill.losses.names import PREFERENCES
+from cogen.fusion.distill.losses.plugin import PluginLoss, plugin_losses
 from cogen.fusion.distill.losses.registry import check_parameters, needs_of
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import to_read
@@ -71,7 +72,8 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
     :raises UsageError: no such loss, pivot or text file, or a wish of another strategy.
     :raises CompatibilityError: nobody teaches, nothing to learn from, or a licence that forbids it.
     """
-    method = _method(recipe)
+    extra = plugin_losses(host)
+    method = _method(recipe, extra)
     chosen = chosen_experts(host, recipe)
     wish = recipe.distill
     parts = cast(chosen, wish, alone=method == "dpo")
@@ -94,7 +96,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
     )
     heard = range(len(encoded)) if method in PREFERENCES else to_read(encoded, wish)
     read = sum(len(encoded[index].ids) for index in heard)
-    needs = needs_of(method, recipe.parameters)
+    needs = needs_of(method, recipe.parameters, extra)
     steps = stages(distillation, pivot, teachers, read, needs, planned, recipe.level)
     base = parts.pivot.base
     plan = Plan(
@@ -132,10 +134,10 @@ def _why(parts: Roles, wish: Distillation) -> str:
     return f"{ids} teach {parts.pivot.name}: {reason}"
 
 
-def _method(recipe: FuseRecipe) -> str:
+def _method(recipe: FuseRecipe, extra: Mapping[str, PluginLoss]) -> str:
     fields = recipe.model_fields_set
     method = recipe.method if "method" in fields else DEFAULT
-    check_parameters(method, recipe.parameters)
+    check_parameters(method, recipe.parameters, extra)
     for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
             raise UsageError(f"{name} is not for strategy distill", hint="leave it out, or name another strategy")

@@ -14,6 +14,7 @@ from cogen.evals import Matrix, model_digest, run_suites
 from cogen.fusion.details import DistillDetails
 from cogen.fusion.distill.compose import composed, model_of, teacher_of
 from cogen.fusion.distill.losses.names import PREFERENCES, known
+from cogen.fusion.distill.losses.plugin import plugin_losses
 from cogen.fusion.distill.plan import DistillInputs, plan_distillation
 from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, distill, train_control, train_preferences
 from cogen.fusion.merge.strategy import OPTIONS as MERGE_OPTIONS
@@ -42,12 +43,13 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
     title = "one student, distilled from experts of any family"
     options = frozenset({"distill"})
 
-    def fit(self, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
+    def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
         """Natural for experts of several bases; a loss as the method asks for it."""
         asked = requested(recipe)
-        if super().fit(chosen, recipe) is Fit.REQUESTED:
+        if super().fit(host, chosen, recipe) is Fit.REQUESTED:
             return Fit.REQUESTED
-        if "method" in asked and recipe.method.split("+")[0] in known():
+        losses = {*known(), *host.losses()} if "method" in asked else set()
+        if recipe.method.split("+")[0] in losses:
             return Fit.REQUESTED
         several = len({expert.spec.model.lineage for expert in chosen}) > 1
         return Fit.NATURAL if several and not asked & MERGE_OPTIONS else Fit.NO
@@ -69,7 +71,8 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
         steps = _steps(details.tokens, reporter)
         control = train_control(plain, steps("the control, without teachers"))
         run.lap("control")
-        method = DistillMethod(plan.method, plan.parameters)  # type: ignore[arg-type]
+        extra = plugin_losses(inputs.common.host)
+        method = DistillMethod(plan.method, plan.parameters, extra)  # type: ignore[arg-type]
         train = train_preferences if prefers else distill
         trained = train(setup, teachers, method, steps("distilling"), reporter)
         shutil.copytree(trained, run.folder, dirs_exist_ok=True)

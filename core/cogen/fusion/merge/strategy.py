@@ -44,7 +44,7 @@ class MergeStrategy(Strategy[Plan, Inputs]):
     name = "merge"
     title = "one dense model, merged weight by weight"
 
-    def fit(self, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
+    def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
         """It works for whatever nothing else is made for; what makes it impossible is said by the plan."""
         return Fit.POSSIBLE
 
@@ -100,9 +100,9 @@ class MergeStrategy(Strategy[Plan, Inputs]):
 
     def describe(self, plan: Plan, settings: ChosenSettings | None = None, trials: int = 0) -> Description:
         found = settings or ChosenSettings(plan.scales[0])
-        summary = choice.settings(plan, found.scale, found.parameters)
+        lines = choice.planned(plan) if settings is None else [choice.settings(plan, found.scale, found.parameters)]
+        summary = "; ".join(lines)
         searched = f", found among {trials} candidates on the dev splits" if trials else ""
-        lines = choice.planned(plan) if settings is None else [summary]
         return Description(
             kind="merge",
             how=f"method {plan.method}",

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cogen.fusion.build import build, evaluation_of
 from cogen.fusion.compatible import check_licenses, one_lineage
@@ -22,7 +22,7 @@ from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.merge.strategy import OPTIONS as MERGE_OPTIONS
 from cogen.fusion.merge.strategy import lineage_of, lineage_options, rescaled
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
-from cogen.fusion.moe.insight import measure_insight
+from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
 from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
 from cogen.fusion.moe.reuse import reusable_parts
 from cogen.fusion.moe.routers import ROUTER, read_rows, untrained_rows, write_rows
@@ -32,6 +32,7 @@ from cogen.fusion.moe.validate import FROZEN, check_moe
 from cogen.fusion.moe.write import Reuse, write_mixture
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import ExpertOptions, FuseRecipe, Level
+from cogen.fusion.results import Table, matrix_json
 from cogen.fusion.selection import chosen_experts
 from cogen.fusion.strategy import Built, Description, Fit, Given, Measured, Run, Strategy, requested
 from cogen.host import Expert, Host
@@ -56,9 +57,9 @@ class MoeStrategy(Strategy[Plan, Inputs]):
     title = "a sparse mixture of experts behind routers"
     options = frozenset({"routing", "top_k", "public"})
 
-    def fit(self, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
+    def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
         """Natural for several experts of one base that all ship a router row which was trained for it."""
-        if super().fit(chosen, recipe) is Fit.REQUESTED:
+        if super().fit(host, chosen, recipe) is Fit.REQUESTED:
             return Fit.REQUESTED
         anchored = len(chosen) > 1 and all(expert.spec.model.relation == "anchored" for expert in chosen)
         one = len({expert.spec.model.lineage for expert in chosen}) == 1
@@ -152,6 +153,36 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             lines=tuple(lines),
             data={"mixture": found.model_dump(mode="json", exclude={"strategy"}) | {"bytes": plan.cost.output_bytes}},
         )
+
+    def tables(self, details: Insight | None) -> tuple[Table, ...]:
+        if details is None:
+            return ()
+        usage = [
+            {"text": used.column}
+            | {id: f"{share:.0%}" for id, share in zip(details.slots, mean_weights(used), strict=True)}
+            for used in details.usage
+        ]
+        tables = [Table("shares of the experts in the result, mean of all layers", usage)]
+        if details.contributions is not None:
+            gains = details.contributions.gains("composite")
+            losses = [
+                {"": row} | {column: f"{-100 * gain.gain:+.1f} %" for column, gain in found.items()}
+                for row, found in gains.items()
+            ]
+            tables.append(Table("change of bits per byte when an expert is left out, level quick", losses))
+        return tuple(tables)
+
+    def data(self, details: Insight | None) -> dict[str, Any]:
+        if details is None:
+            return {}
+        contributions = details.contributions
+        return {
+            "insight": {
+                "slots": details.slots,
+                "usage": [vars(used) for used in details.usage],
+                "contributions": None if contributions is None else matrix_json(contributions),
+            }
+        }
 
     # ---- recipes ----------------------------------------------------------------------------------
 

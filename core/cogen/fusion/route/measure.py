@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cogen.evals import GENERAL, BoundSuite, Matrix, Settings, SuiteResult, run_suites
+from cogen.evals.matrix import BASE
 from cogen.evals.settings import Level, Part
+from cogen.fusion.results import Table
 from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE, ensemble_row, oracle_row, route_row
 from cogen.fusion.route.documents import Documents, documents_of
 from cogen.fusion.route.members import Member
@@ -107,3 +109,21 @@ def _run(
         use_cache=use_cache,
         chooser=chosen_by,
     )
+
+
+def routed_json(routed: Routed) -> dict[str, Any]:
+    """The same figures as :func:`routed_table`."""
+    right, every = routed.right
+    return {"routed": routed.confusion, "to_own_expert": right, "of_experts_documents": every}
+
+
+def routed_table(routed: Routed) -> Table:
+    """How many documents of each suite went to which model."""
+    confusion = routed.confusion
+    names = sorted({name for found in confusion.values() for name in found}, key=lambda name: (name != BASE, name))
+    rows = [
+        {"suite": column} | {name: str(found.get(name, 0)) for name in names} for column, found in confusion.items()
+    ]
+    right, every = routed.right
+    note = f"{right} of {every} documents of experts' suites went to the suite's own expert" if every else ""
+    return Table("documents by the model that they were routed to", rows, note)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cogen.fusion.recipe import FuseRecipe, Level
+from cogen.fusion.results import Table
 from cogen.fusion.route.card import write_card
 from cogen.fusion.route.centroids import make_centroids, write_centroids
 from cogen.fusion.route.manifest import EmbedderRef, RouteExpert, RouteManifest, write_route
-from cogen.fusion.route.measure import Routed, measure_route
+from cogen.fusion.route.measure import Routed, measure_route, routed_json, routed_table
 from cogen.fusion.route.plan import RouteInputs, RoutePlan, plan_route
 from cogen.fusion.route.router import Router
 from cogen.fusion.strategy import Built, Description, Measured, Run, Strategy
@@ -92,6 +93,13 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
             lines=(summary, "no weights are written, and every expert stays under its own license"),
             data=data,
         )
+
+    def tables(self, details: RouteResult) -> tuple[Table, ...]:
+        return () if details.routed is None else (routed_table(details.routed),)
+
+    def data(self, details: RouteResult) -> dict[str, Any]:
+        found = {"manifest": details.manifest.model_dump(mode="json")}
+        return found if details.routed is None else found | routed_json(details.routed)
 
     def recipe(self, plan: RoutePlan, settings: ChosenSettings | None = None, level: Level | None = None) -> FuseRecipe:
         embedder = plan.details.embedder
