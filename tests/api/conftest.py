@@ -30,7 +30,7 @@ def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     from cogen.routing.embedder import Embedder
 
-    for module in ("fusion.planner", "fusion.route.plan", "fusion.distill.plan"):
+    for module in ("fusion.merge.inputs", "fusion.route.plan", "fusion.distill.plan"):
         monkeypatch.setattr(f"cogen.{module}.general_suites", list)
     monkeypatch.setattr("cogen.evals.general_suites", list)
     for module in ("routing.anchors", "fusion.moe.routers", "fusion.moe.mixture", "fusion.moe.train_routers"):

@@ -161,7 +161,7 @@ def test_a_route(experts: Path, tmp_path: Path) -> None:
     found = cogen.Composite.open(tmp_path / "route")
     assert (found.strategy, found.manifest, found.plan) == ("route", route.manifest, None)
     assert found.matrix == route.matrix
-    with pytest.raises(UsageError, match="not one model"):
+    with pytest.raises(UsageError, match="strategy route writes no model"):
         route.load()
 
 

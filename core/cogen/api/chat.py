@@ -111,7 +111,7 @@ def _route(host: Host, folder: Path, reporter: Reporter) -> Answerer:
     from cogen.evals.matrix import BASE
     from cogen.fusion.route import check_unmoved, read_route
     from cogen.fusion.route.members import OneAtATime, open_base, open_expert
-    from cogen.runs.route import open_router
+    from cogen.fusion.route.router import open_router
 
     manifest = read_route(folder)
     members: dict[str, Any] = {
@@ -120,7 +120,7 @@ def _route(host: Host, folder: Path, reporter: Reporter) -> Answerer:
     }
     if manifest.fallback is not None:
         members[BASE] = functools.partial(open_base, manifest.fallback, reporter.note)
-    router = open_router(folder, manifest, reporter.note)
+    router = open_router(folder, manifest, reporter)
     models: OneAtATime = OneAtATime(members, "bfloat16")
 
     def answer(question: str) -> tuple[Any, Any, RoutingDecision | None]:

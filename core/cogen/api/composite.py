@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from cogen.api.evaluation import Evaluation
     from cogen.artifacts.lock import Lock, LockedMatrix
     from cogen.evals import Matrix
-    from cogen.fusion.plan import Plan
+    from cogen.fusion.plan import PlanBase
     from cogen.fusion.route.manifest import RouteManifest
-    from cogen.fusion.route.plan import RoutePlan
     from cogen.host import Host
     from cogen.runs.outcome import Outcome
 
@@ -41,7 +40,7 @@ class Composite:
 
     folder: Path
     strategy: str
-    plan: Plan | RoutePlan | None
+    plan: PlanBase | None
     lock: Lock | None
     matrix: Matrix | LockedMatrix | None
     report: Path | None
@@ -91,8 +90,10 @@ class Composite:
         from cogen.errors import UsageError
 
         check_choice("dtype", dtype, DTYPES)
-        if self.strategy == "route":
-            raise UsageError("a route is not one model that can be loaded", hint="ask its experts with chat()")
+        if self.lock is None:
+            raise UsageError(
+                f"strategy {self.strategy} writes no model that can be loaded", hint="ask its experts with chat()"
+            )
         return load_model(open_folder(self.folder), dtype), load_tokenizer(self.folder)
 
     def chat(self, **options: Any) -> Chat:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from cogen.api.composite import Composite
 from cogen.api.options import Experts, FuseOptions, PathLike, RecipeLike, given, recipe_from_options, shows_options
+from cogen.choices import LEVELS, check_choice
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock
-    from cogen.fusion.plan import Plan
+    from cogen.fusion.plan import PlanBase
     from cogen.fusion.recipe import FuseRecipe
-    from cogen.fusion.route.plan import RoutePlan
     from cogen.host import Host
     from cogen.runs.prepare import Prepared
 
 #: Called with the plan before anything is built; what it raises stops the run.
-OnPlan: TypeAlias = "Callable[[Plan | RoutePlan], None] | None"
+OnPlan: TypeAlias = "Callable[[PlanBase], None] | None"
 
 
 @shows_options
@@ -31,7 +31,7 @@ def plan(
     host: Host | None = None,
     reporter: Reporter = SILENT,
     **options: Unpack[FuseOptions],
-) -> Plan | RoutePlan:
+) -> PlanBase:
     """What :func:`fuse` would do with the same arguments, and what it costs. Nothing is built.
 
     :param experts: ids, or a mapping of ids to weights; left out: every installed expert.
@@ -39,9 +39,8 @@ def plan(
     :raises UsageError: no expert, an unknown one, or an option that the strategy does not take.
     :raises CompatibilityError: the experts cannot be fused in this way.
     """
-    from cogen.runs.prepare import prepare
-
-    return prepare(_host(host), recipe_from_options(experts, recipe, options), reporter=reporter).plan
+    found: PlanBase = _prepare(_host(host), recipe_from_options(experts, recipe, options), reporter).plan
+    return found
 
 
 @shows_options
@@ -50,7 +49,7 @@ def fuse(
     output: PathLike = "composite",
     *,
     recipe: RecipeLike = None,
-    plan: Plan | PathLike | None = None,
+    plan: PlanBase | PathLike | None = None,
     lock: Lock | PathLike | None = None,
     on_plan: OnPlan = None,
     host: Host | None = None,
@@ -76,11 +75,14 @@ def fuse(
     check_output_folder(folder)
     _check_alone(plan, lock, experts or recipe, options)
     host = _host(host)
+    how: dict[str, Any] = {}
     if plan is not None:
-        return _from_plan(plan, host, folder, on_plan, reporter)
-    if lock is not None:
-        return _from_lock(lock, options.get("level"), host, folder, on_plan, reporter)
-    return _build(_prepare(host, recipe_from_options(experts, recipe, options), reporter), folder, on_plan, reporter)
+        prepared = _from_plan(plan, host, reporter)
+    elif lock is not None:
+        prepared, how = _replayed(lock, options.get("level"), host, reporter)
+    else:
+        prepared = _prepare(host, recipe_from_options(experts, recipe, options), reporter)
+    return _build(prepared, folder, on_plan, reporter, **how)
 
 
 def update(
@@ -104,7 +106,6 @@ def update(
     :raises UsageError: nothing to change, an expert that is there already or is not, or no expert left.
     :raises PlanError: the composite's files are no longer those of its lock.
     """
-    from cogen.choices import LEVELS, check_choice
     from cogen.errors import UsageError
     from cogen.merging.output_folder import check_output_folder
     from cogen.runs.update import reusable_parts, updated_recipe
@@ -113,14 +114,12 @@ def update(
     more, less, folder = _names(add), _names(remove), Path(output)
     if not more and not less:
         raise UsageError("nothing to update", hint="name an expert to add or to remove")
-    if level is not None:
-        check_choice("level", level, LEVELS)
     check_output_folder(folder)
     host = _host(host)
     reporter.note(f"checking {before}")
-    lock, recipe = updated_recipe(before, more, less, level)
+    lock, recipe = updated_recipe(before, more, less, _level(level), host=host)
     prepared = _prepare(host, recipe, reporter)
-    reuse, reused = reusable_parts(lock, prepared.plan, before)
+    reuse, reused = reusable_parts(lock, prepared.plan, before, host=host)
     reporter.note(reused)
     return replace(_build(prepared, folder, on_plan, reporter, reuse=reuse), reused=reused)
 
@@ -140,45 +139,37 @@ def _check_alone(plan: object, lock: object, chosen: object, options: FuseOption
 
 
 def _prepare(host: Host, recipe: FuseRecipe, reporter: Reporter) -> Prepared:
+    from cogen.fusion.strategy import AUTO
     from cogen.runs.prepare import prepare
 
+    check_choice("strategy", recipe.strategy, (*host.strategies(), AUTO))
     return prepare(host, recipe, reporter=reporter)
 
 
-def _from_plan(plan: Any, host: Host, folder: Path, on_plan: OnPlan, reporter: Reporter) -> Composite:
-    from cogen.fusion.plan import Plan, check_unmoved, read_plan
-    from cogen.runs.fuse import recipe_of
+def _from_plan(plan: PlanBase | PathLike, host: Host, reporter: Reporter) -> Prepared:
+    from cogen.fusion.plan import PlanBase, read_plan
+    from cogen.runs.replay import prepare_plan
 
-    saved, what = (plan, "the plan") if isinstance(plan, Plan) else (read_plan(Path(plan)), f"the plan {plan}")
-    prepared = _prepare(host, recipe_of(saved), reporter)
-    check_unmoved(saved, prepared.plan, what)
-    return _build(replace(prepared, plan=saved), folder, on_plan, reporter)
+    saved, name = (plan, "the plan") if isinstance(plan, PlanBase) else (read_plan(Path(plan)), f"the plan {plan}")
+    return prepare_plan(host, saved, name, reporter=reporter)
 
 
-def _from_lock(
-    lock: Any, level: str | None, host: Host, folder: Path, on_plan: OnPlan, reporter: Reporter
-) -> Composite:
+def _replayed(
+    lock: Lock | PathLike, level: str | None, host: Host, reporter: Reporter
+) -> tuple[Prepared, dict[str, Any]]:
+    """What a lock says, prepared, and how it is to be carried out."""
     from cogen.artifacts.lock import Lock, read_lock
-    from cogen.fusion.moe.routers import ROUTER
-    from cogen.fusion.plan import check_unmoved
-    from cogen.runs.fuse import recipe_of
+    from cogen.runs.replay import prepare_replay, routers_beside
 
-    routers = None
-    if isinstance(lock, Lock):
-        replay, what = lock, "the lock"
-    else:
-        path = Path(lock)
-        replay, what = read_lock(path), f"the lock {lock}"
-        # Routers are made on a machine's arithmetic: with their file a replay elsewhere has the same bits.
-        beside = (path if path.is_dir() else path.parent) / ROUTER
-        routers = beside if replay.plan.strategy == "moe" and beside.is_file() else None
-    recipe = recipe_of(replay.plan, scale=replay.scale, parameters=replay.parameters, level=level)
-    prepared = _prepare(host, recipe, reporter)
-    now: Any = prepared.plan
-    check_unmoved(replay.plan, now, what)
-    measured = {"level": now.level, "eval_dtype": now.eval_dtype, "suites": now.suites, "cost": now.cost}
-    prepared = replace(prepared, plan=replay.plan.model_copy(update=measured))
-    return _build(prepared, folder, on_plan, reporter, replay=replay, routers=routers)
+    replay, name = (lock, "the lock") if isinstance(lock, Lock) else (read_lock(Path(lock)), f"the lock {lock}")
+    routers = None if isinstance(lock, Lock) else routers_beside(Path(lock))
+    prepared = prepare_replay(host, replay, name, level=_level(level), reporter=reporter)
+    return prepared, {"replay": replay, "routers": routers}
+
+
+def _level(level: str | None) -> Any:
+    """:raises UsageError: there is no such level."""
+    return None if level is None else check_choice("level", level, LEVELS)
 
 
 def _build(prepared: Prepared, folder: Path, on_plan: OnPlan, reporter: Reporter, **how: Any) -> Composite:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
-from cogen.choices import LEVELS, ROUTINGS, STRATEGIES, TRANSPLANTS, check_choice, unknown
+from cogen.choices import LEVELS, ROUTINGS, TRANSPLANTS, check_choice, unknown
 
 if TYPE_CHECKING:
     from cogen.fusion.recipe import ExpertOptions, FuseRecipe
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: A file or folder.
 PathLike = str | os.PathLike[str]
 F = TypeVar("F", bound=Callable[..., Any])
-_CHOICES = {"strategy": STRATEGIES, "level": LEVELS, "routing": ROUTINGS, "transplant": TRANSPLANTS}
+_CHOICES = {"level": LEVELS, "routing": ROUTINGS, "transplant": TRANSPLANTS}
 #: Options that are fields of the recipe's table ``[distill]``.
 _DISTILL = ("student", "texts", "tokens")
 

@@ -25,11 +25,11 @@ def measure_folder(
     from cogen.fusion.route import check_unmoved, open_members, read_route
     from cogen.fusion.route.measure import measure_routed, route_documents
     from cogen.fusion.route.plan import chooser
-    from cogen.runs.route import open_router
+    from cogen.fusion.route.router import open_router
 
     manifest = read_route(folder)
     experts = check_unmoved(host, manifest)
-    router = open_router(folder, manifest, reporter.note)
+    router = open_router(folder, manifest, reporter)
     members = open_members(host, list(experts.values()), manifest.fallback, reporter.note)
     tokenizer, _ = chooser(members)
     split, level = options["split"], options["level"]
@@ -46,7 +46,7 @@ def measure_folder(
         part=split,
         level=level,
         settings=options["settings"],
-        progress=reporter,
+        reporter=reporter,
         use_cache=not options["fresh"],
     )
     return Measured(None, tuple(results), routed)

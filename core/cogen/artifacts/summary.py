@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogen.evals.bound import GENERAL
+from cogen.phrases import change as change
+from cogen.phrases import percent as percent
 
 if TYPE_CHECKING:
     from cogen.evals import Comparison, Matrix
@@ -142,17 +144,6 @@ def against_control(matrix: Matrix | None) -> str | None:
     else:
         head = "The composite does not beat its control: there is no clear difference on any text"
     return f"{head} ({said}). The control learned from the same texts in as many steps, without teachers."
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """0.1834 → "18.3 %"."""
-    return f"{share * 100:.{digits}f} %"
-
-
-def change(gain: float) -> str:
-    """A gain in words, so that nobody needs to know which way is up: "18.3 % better", "0.4 % worse", "unchanged"."""
-    size = percent(abs(gain))
-    return "unchanged" if size == percent(0) else f"{size} {'better' if gain > 0 else 'worse'}"
 
 
 def _how_many(found: tuple[Domain, ...]) -> str:

@@ -90,9 +90,10 @@ def _show(found: Evaluation) -> None:
         columns += [Column("against", str(found.against)), Column("gain", justify="right")]
     out.table(rows, columns, title=f"{found.model}: {found.split} split, {found.level}, {found.settings.dtype}")
     for routed in filter(None, (found.routed, found.baseline_routed)):
-        from cogen.cli.render_route import show_routed
+        from cogen.cli.render import show_table
+        from cogen.fusion.route.measure import routed_table
 
-        show_routed(routed)
+        show_table(routed_table(routed))
 
 
 def _json(found: Evaluation) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def command(
     Without arguments: every installed expert, into ./composite, measured at the level quick.
     """
     from cogen.api.fusion import fuse
-    from cogen.cli.render import show_composite, show_plan
+    from cogen.cli.render import show_composite
+    from cogen.cli.render_plan import show_plan
+    from cogen.host import Host
 
     others = {"EXPERT": experts, "--plan": plan, "--lock": lock, **dict.fromkeys(options.typed(), True)}
     if former.run(others, output, options.level):
@@ -44,14 +46,16 @@ def command(
         from cogen.artifacts.lock import read_lock
 
         replay = read_lock(lock)
+    host = Host.discover()
     with CommandReporter("planning") as reporter:
         composite = fuse(
             read_experts(experts),
             output or Path("composite"),
             plan=plan,
             lock=lock,
-            on_plan=lambda found: show_plan(found, replay),
+            on_plan=lambda found: show_plan(found, host, replay),
+            host=host,
             reporter=reporter,
             **options.keywords(),
         )
-    show_composite(composite)
+    show_composite(composite, host)

@@ -22,7 +22,7 @@ def command(
     ] = None,
 ) -> None:
     """List the merge methods, built-in and from plugins; with a name, describe one."""
-    from cogen.fusion.planner import find_method
+    from cogen.fusion.merge.lookup import find_method
     from cogen.host import Host
 
     host = Host.discover()

@@ -12,6 +12,8 @@ from cogen.choices import LEVELS, ROUTINGS, STRATEGIES, TRANSPLANTS
 from cogen.cli.arguments import choice, expert_ids, method_names, renamed, starting
 from cogen.cli.values import read_bounds, read_setting
 
+#: What --same-size asks for.
+_DENSE = "merge"
 _COMMON = "Common options"
 _MERGE = "Options of strategy merge"
 _MOE = "Options of strategy moe (mixture of experts)"
@@ -45,13 +47,13 @@ class FuseArguments:
 
     strategy: Annotated[
         str | None,
-        choice(
-            "strategy",
-            STRATEGIES,
+        typer.Option(
             "--strategy",
-            panel=_COMMON,
+            metavar="|".join(STRATEGIES),
+            rich_help_panel=_COMMON,
             help="merge: one dense model. moe: a sparse mixture of experts. distill: teachers train one student. "
-            "route: experts stay separate, a router picks one. Default: auto.",
+            "route: experts stay separate, a router picks one. Or a plugin's. Default: auto.",
+            autocompletion=starting(lambda: STRATEGIES),
         ),
     ] = None
     method: Annotated[
@@ -198,9 +200,9 @@ class FuseArguments:
             renamed("--pivot", "--student")
             student = student or self.pivot
         if self.same_size:
-            if strategy not in (None, "merge"):
+            if len({self.strategy or _DENSE, _DENSE}) > 1:
                 raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
-            strategy = "merge"
+            strategy = _DENSE
         scale = self.scale or None
         found = {
             "recipe": self.recipe,

@@ -25,17 +25,21 @@ def command(
 ) -> None:
     """Show what `cogen fuse` would do with the same arguments, and what it costs. Nothing is built."""
     from cogen.api.fusion import plan
-    from cogen.cli.render import plan_json, show_plan
+    from cogen.cli.render_plan import show_plan
+    from cogen.errors import UsageError
     from cogen.files import atomic_write
+    from cogen.fusion.strategy import strategy_of
+    from cogen.host import Host
 
+    host = Host.discover()
     with CommandReporter("planning") as reporter:
-        found = plan(read_experts(experts), reporter=reporter, **options.keywords())
-    show_plan(found)
+        found = plan(read_experts(experts), host=host, reporter=reporter, **options.keywords())
+    if output is not None and not strategy_of(found, host).writes_model:
+        raise UsageError(
+            f"strategy {found.strategy} fuses nothing: there is no plan to save", hint="save the recipe instead"
+        )
+    show_plan(found, host)
     if output is not None:
-        if found.strategy == "route":
-            from cogen.errors import UsageError
-
-            raise UsageError("strategy route fuses nothing: there is no plan to save", hint="save the recipe instead")
         atomic_write(output, (found.model_dump_json(indent=2) + "\n").encode())
         out.success(f"wrote {output}; build it with `cogen fuse --plan {output}`")
-    out.result(plan_json(found))
+    out.result(found.model_dump(mode="json") | {"digest": found.digest})

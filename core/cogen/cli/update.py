@@ -32,10 +32,21 @@ def command(
     A mixture keeps its other experts bit for bit where its routers are independent of each other; else it is rebuilt.
     """
     from cogen.api.fusion import update
-    from cogen.cli.render import show_composite, show_plan
+    from cogen.cli.render import show_composite
+    from cogen.cli.render_plan import show_plan
+    from cogen.host import Host
+
+    host = Host.discover()
 
     with CommandReporter("planning") as reporter:
         changed = update(
-            composite, output, add=add or (), remove=remove or (), level=level, on_plan=show_plan, reporter=reporter
+            composite,
+            output,
+            add=add or (),
+            remove=remove or (),
+            level=level,
+            on_plan=lambda found: show_plan(found, host),
+            host=host,
+            reporter=reporter,
         )
-    show_composite(changed)
+    show_composite(changed, host)

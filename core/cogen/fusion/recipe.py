@@ -19,7 +19,6 @@ from cogen.spec.base import Digest, ExpertId, Frozen
 _TYPE = re.compile(r"(bool|float|str|constrained-float|ExpertOptions|literal\[.*|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
 Transplant = Literal["mean", "subword", "omp"]
-Strategy = Literal["merge", "moe", "distill", "route"]
 #: How a mixture's routers are made: from states of the base on the experts' samples, from sentence embeddings of these
 #: samples, as the experts ship them, or by a short training.
 Routing = Literal["hidden", "embedding", "anchored", "trained"]
@@ -29,7 +28,7 @@ Routing = Literal["hidden", "embedding", "anchored", "trained"]
 TOTALS = (0.8, 1.1, 1.4, 1.8, 2.4)
 
 
-def _scalars(setting: Setting) -> list[Any]:
+def _scalars(setting: Any) -> list[bool | float | str]:
     """Every single value of a setting."""
     if isinstance(setting, Conditional):
         return _scalars(setting.value)
@@ -85,7 +84,7 @@ class FuseRecipe(Frozen):
     model_config = ConfigDict(allow_inf_nan=False)
 
     experts: dict[ExpertId, Annotated[float, Field(gt=0)] | ExpertOptions] = Field(default_factory=dict)
-    strategy: Literal["auto"] | Strategy = "auto"
+    strategy: str = "auto"
     method: str = "task_arithmetic"
     scale: float | tuple[float, ...] | None = None
     parameters: Parameters = Field(default_factory=dict)
@@ -111,8 +110,8 @@ class FuseRecipe(Frozen):
             return rest | {f"weight.{id}": bounds for id, bounds in weights.items()}
         return space
 
-    def wish(self, id: str) -> ExpertOptions:
-        """What the recipe says of one expert; weight 1 where it says nothing."""
+    def options(self, id: str) -> ExpertOptions:
+        """The options of one expert; weight 1 where the recipe gives none."""
         found = self.experts.get(id, 1.0)
         return found if isinstance(found, ExpertOptions) else ExpertOptions(weight=found)
 

@@ -1,18 +1,25 @@
-"""The second half of a run: from a prepared plan to the composite's folder."""
+"""Carrying a plan out: one folder that appears whole or not at all, with everything that the run leaves behind."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from cogen.artifacts.card import write_card
+from cogen.artifacts.lock import Lock, make_lock, verify, write_lock
+from cogen.artifacts.report.report import write_report
+from cogen.checkpoints.digests import file_digest
+from cogen.errors import PlanError
+from cogen.files import atomic_folder
+from cogen.fusion.merge.measure import Trial
+from cogen.fusion.merge.search import ChosenSettings
+from cogen.fusion.moe.routers import ROUTER
+from cogen.fusion.moe.write import Reuse
+from cogen.fusion.strategy import Built, Given, Measured, Run
+from cogen.merging.output_folder import check_output_folder
 from cogen.reporter import SILENT, Reporter
-from cogen.runs.outcome import Outcome
+from cogen.runs.outcome import LOCK, REPORT, Outcome
 from cogen.runs.prepare import Prepared
-
-if TYPE_CHECKING:
-    from cogen.artifacts.lock import Lock
-    from cogen.fusion.moe.write import Reuse
 
 
 def execute(
@@ -27,49 +34,79 @@ def execute(
     """Build ``output`` whole, or leave what was there.
 
     :param replay: a lock whose scale and parameters are used without searching and whose digests the weights must have.
-    :param reuse: of an earlier mixture, what need not be made again.
-    :param routers: the file ``router.safetensors`` that belongs to ``replay``.
-    :raises UsageError: ``output`` holds something else.
+    :param reuse: of an earlier mixture of experts, what needs not be made again.
+    :param routers: the file ``router.safetensors`` that belongs to ``replay``: its rows are taken as they are.
+    :raises UsageError: ``output`` holds something that CoGen did not write.
     :raises PlanError: a replay did not give the lock's bits; nothing is written.
     """
-    plan: Any = prepared.plan
-    inputs = prepared.inputs
-    if prepared.strategy.name == "route":
-        return _route(plan, inputs, output, reporter)
-    common = inputs.common if prepared.strategy.name == "distill" else inputs
-    experts = [expert for expert in prepared.host.experts(computed=True) if expert.id in common.experts]
-    done: Any
-    if prepared.strategy.name == "distill":
-        from cogen.runs.distill import fuse_distilled
-
-        done = fuse_distilled(plan, inputs, experts, output, replay=replay, progress=reporter)
-    else:
-        from cogen.fusion.planner import resolve_method
-        from cogen.runs.fuse import fuse
-
-        method = resolve_method(prepared.host, plan.method, plan.parameters, plan.space)
-        done = fuse(
-            plan, inputs, method, experts, output, replay=replay, reuse=reuse, routers=routers, progress=reporter
-        )
-    report = output / "report.html"
+    check_output_folder(output)
+    strategy, watch = prepared.strategy, _Stopwatch()
+    given = _given(replay, reuse, routers)
+    with atomic_folder(output, replace=True) as folder:
+        run = Run(prepared.plan, prepared.inputs, folder, given, reporter, watch.lap)
+        built = strategy.build(run)
+        _check_reproduced(replay, folder, built.hint)
+        measured = strategy.measure(run, built)
+        lock = _leave(prepared, folder, built, measured) if strategy.writes_model else None
+    settings = built.settings or ChosenSettings(1.0)
     return Outcome(
-        output,
-        plan,
-        done.lock,
-        done.matrix,
-        done.trials,
-        done.scale,
-        done.parameters,
-        done.seconds,
-        report,
-        done.insight,
+        folder=output,
+        plan=prepared.plan,
+        lock=lock,
+        matrix=measured.matrix,
+        trials=built.trials,
+        scale=settings.scale,
+        parameters=settings.parameters,
+        seconds=watch.seconds,
+        report=output / REPORT if lock is not None else None,
+        details=measured.details,
     )
 
 
-def _route(plan: Any, inputs: Any, output: Path, reporter: Reporter) -> Outcome:
-    from cogen.runs.route import build_route
+class _Stopwatch:
+    """Seconds by stage."""
 
-    start = time.monotonic()
-    done = build_route(plan, inputs, output, reporter)
-    seconds = {"route": round(time.monotonic() - start, 1)}
-    return Outcome(output, plan, None, done.matrix, [], 1.0, {}, seconds, None, done)
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, stage: str) -> None:
+        """The stage ends now."""
+        now = time.monotonic()
+        self.seconds[stage] = round(now - self._since, 1)
+        self._since = now
+
+
+def _given(replay: Lock | None, reuse: Reuse | None, routers: Path | None) -> Given:
+    if replay is None:
+        return Given(reuse=reuse)
+    if routers is not None and file_digest(routers) != replay.files.get(ROUTER):
+        raise PlanError(
+            f"{routers} does not match the digest in the lock",
+            hint="put the composite's own file beside its lock, or delete it to recompute the routers",
+        )
+    settings = ChosenSettings(replay.scale, dict(replay.parameters))
+    trials = [Trial(**trial.model_dump()) for trial in replay.trials]
+    return Given(settings, trials, routers, reuse)
+
+
+def _check_reproduced(replay: Lock | None, folder: Path, hint: str) -> None:
+    """Configuration files name the version of transformers that wrote them; the promise is about weights."""
+    wrong = [name for name in verify(replay, folder) if name.endswith(".safetensors")] if replay else []
+    if wrong:
+        raise PlanError(f"replay is not reproducible: {wrong[0]} differs from the lock", hint=hint)
+
+
+def _leave(prepared: Prepared, folder: Path, built: Built, measured: Measured) -> Lock:
+    """Lock, card and report."""
+    plan, matrix = prepared.plan, measured.matrix
+    settings = built.settings or ChosenSettings(1.0)
+    description = prepared.strategy.describe(plan, settings, len(built.trials))
+    experts = [prepared.host.expert(id) for id in sorted(expert.id for expert in plan.experts)]
+    lock = make_lock(
+        plan, settings.scale, built.trials, folder, matrix, parameters=settings.parameters, seed=description.seed
+    )
+    write_lock(lock, folder / LOCK)
+    write_card(folder, lock, matrix, experts, description)
+    write_report(folder / REPORT, lock, plan, matrix, built.trials, experts, measured.details, description)
+    return lock

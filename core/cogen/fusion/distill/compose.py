@@ -12,14 +12,9 @@ from cogen.evals import model_digest
 from cogen.files import cache_dir, made_once
 from cogen.fusion.distill.plan import OpenModel
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
-from cogen.fusion.merge.calibration import calibrated
-from cogen.fusion.merge.outputs import write_composite
-from cogen.fusion.merge.search import search
-from cogen.fusion.moe.routers import untrained_rows
-from cogen.fusion.moe.train_routers import trained_rows
-from cogen.fusion.moe.write import write_mixture
-from cogen.fusion.planner import Inputs, find_method
+from cogen.fusion.strategy import Given, Run, strategy_of
 from cogen.merging.lora.merge import write_merged
+from cogen.reporter import SILENT
 from cogen.spec.expert import canonical_digest
 
 
@@ -42,33 +37,10 @@ def composed(source: OpenModel, progress: Any = None) -> Checkpoint:
         if source.plan is None:
             write_merged(inputs.base, [expert.adapter], [1.0], part)
         else:
-            _build(source, inputs, part, progress)
+            run = Run(source.plan, inputs, part, Given(), progress or SILENT, lambda stage: None)
+            strategy_of(source.plan, inputs.host).build(run)
 
     return open_folder(made_once(cache_dir() / "distill" / f"group-{key[7:39]}", make))
-
-
-def _build(source: OpenModel, inputs: Inputs, part: Any, progress: Any) -> None:
-    plan = source.plan
-    assert plan is not None
-    method = find_method(inputs.host, plan.method)
-    if plan.mixture is not None:
-        rows = untrained_rows(plan, inputs, None, progress)
-        if plan.mixture.tuned:
-            rows = trained_rows(plan, inputs, method, rows, progress)
-        write_mixture(plan, inputs, method, rows, part)
-        return
-    inputs = calibrated(plan, inputs, method, progress)
-    choice, _ = search(plan, inputs, method, progress)
-    write_composite(
-        plan,
-        inputs.base,
-        list(inputs.experts.values()),
-        method,
-        {"scale": choice.scale, **choice.parameters},
-        part,
-        grams=inputs.grams,
-        lexicon=inputs.lexicon,
-    )
 
 
 def model_of(source: OpenModel, dtype: str, progress: Any = None) -> tuple[str, Callable[[], Any]]:

@@ -11,11 +11,13 @@ from pydantic import Field, ValidationError, model_validator
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.sources import Talk, fetch, silent
 from cogen.errors import PlanError, SpecError, UsageError
+from cogen.fusion.details import EmbedderPin
 from cogen.routing.embedder import Embedder
-from cogen.spec.base import Digest, ExpertId, Frozen, SourceUri
+from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.model import BaseRef
 
 if TYPE_CHECKING:
+    from cogen.fusion.plan import PlannedExpert
     from cogen.host import Expert, Host
 
 ROUTE = "route.json"
@@ -24,11 +26,8 @@ _HINT = "`cogen fuse --strategy route` writes one"
 _PINNED = ("spec_digest", "file_digest", "weights_digest")
 
 
-class EmbedderRef(Frozen):
-    """The sentence-embedding model: a source, and the digest of its folder."""
-
-    source: SourceUri
-    digest: Digest
+class EmbedderRef(EmbedderPin):
+    """The sentence-embedding model of a route, which can be opened."""
 
     @classmethod
     def of(cls, embedder: Embedder, talk: Talk = silent) -> Self:
@@ -54,7 +53,13 @@ class RouteExpert(Frozen):
     weights_digest: Digest
 
     @classmethod
+    def planned(cls, expert: PlannedExpert) -> Self:
+        """From a plan, which has all of it."""
+        return cls.model_validate(expert.model_dump(include=set(cls.model_fields)))
+
+    @classmethod
     def of(cls, expert: Expert) -> Self:
+        """Of an installed one."""
         spec = expert.spec
         return cls(
             id=spec.id,
@@ -70,7 +75,7 @@ class RouteExpert(Frozen):
 
 
 class RouteManifest(Frozen):
-    """See the module. ``experts`` are sorted by id: the order of the wishes changes nothing.
+    """See the module. ``experts`` are sorted by id: the order of the recipe changes nothing.
 
     ``fallback`` answers what is nearer to general text than to any expert: the base, where all share one. ``centroids``
     is the digest of the file of that name.
@@ -127,8 +132,8 @@ def read_route(folder: Path) -> RouteManifest:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        told = f"{place}: {first['msg']}" if place else first["msg"]
-        raise SpecError(f"{path} is not a route: {told}", hint=_HINT) from error
+        text = f"{place}: {first['msg']}" if place else first["msg"]
+        raise SpecError(f"{path} is not a route: {text}", hint=_HINT) from error
 
 
 def check_unmoved(host: Host, manifest: RouteManifest) -> dict[str, Expert]:

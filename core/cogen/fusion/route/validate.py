@@ -63,7 +63,7 @@ def _check_sense(recipe: FuseRecipe) -> None:
                 hint="leave it out, or choose --strategy merge or moe",
             )
     for id in recipe.experts:
-        wish = recipe.wish(id)
+        wish = recipe.options(id)
         if wish.weight != 1 or wish.parameters:
             raise UsageError(
                 f"strategy route takes experts as they are, without weights or parameters: {id}",
