@@ -256,7 +256,7 @@ class TestRefused:
             content = bytearray((before / name).read_bytes())
             content[-1] ^= 1
             (before / name).write_bytes(content)
-            with pytest.raises(PlanError, match=f"{name} is not what its lock says") as caught:
+            with pytest.raises(PlanError, match=f"{name} differs from its lock") as caught:
                 evolve(build.machine, before, tmp_path / "out", remove=["e1"])
             assert caught.value.hint
 
