@@ -88,7 +88,7 @@ def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys
     folder = str(tmp_path / "fewer")
     assert main(["fuse", "--onto", str(tmp_path / "out"), "--remove", "bb", "--level", "none", "-o", folder]) == 0
     told = capsys.readouterr()
-    assert "a taught model has no experts to take out" in told.out + told.err
+    assert "a distilled model has no experts to take out" in told.out + told.err
     assert (tmp_path / "fewer" / "model.safetensors").read_bytes() != one.read_bytes()
 
 

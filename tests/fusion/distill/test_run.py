@@ -74,14 +74,14 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bits(
         """Dies in the middle of the lessons, after a checkpoint; never in the control."""
 
         def describe(self, label: str) -> None:
-            if label.startswith("teaching: step 3"):
+            if label.startswith("distilling: step 3"):
                 raise Killed
 
         def advance(self, n: float = 1) -> None:
             pass
 
     with pytest.raises(Killed):
-        built(mixed, recipe(texts, "uld+alm"), tmp_path / "out", progress=Killer())
+        built(mixed, recipe(texts, "uld+alm"), tmp_path / "out", reporter=Killer())
     assert not (tmp_path / "out").exists()
     left = list((tmp_path / "other cache").glob("distill/student-*.steps/checkpoint-2"))
     assert len(left) == 1
@@ -111,9 +111,9 @@ def test_teachers_and_control_are_kept(
         def advance(self, n: float = 1) -> None:
             pass
 
-    built(mixed, recipe(texts, "uld+alm", strength=0.5), tmp_path / "two", progress=Listener())
+    built(mixed, recipe(texts, "uld+alm", strength=0.5), tmp_path / "two", reporter=Listener())
     assert not [label for label in described if "control" in label]
-    assert [label for label in described if label.startswith("teaching")]
+    assert [label for label in described if label.startswith("distilling")]
 
 
 @pytest.mark.parametrize("mix", ["static", "best"])
@@ -121,7 +121,7 @@ def test_a_short_run_has_teachers_read_what_it_comes_to(
     mixed: Any, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mix: str
 ) -> None:
     """The bits are those of teachers that read everything; plan and progress count what is read."""
-    from cogen.fusion.distill.student.trainer import batches
+    from cogen.fusion.distill.student import batches
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
 
     heard: list[int] = []

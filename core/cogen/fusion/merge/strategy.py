@@ -11,7 +11,7 @@ from cogen.errors import UsageError
 from cogen.fusion.build import build, evaluation_of
 from cogen.fusion.compatible import check_licenses, one_lineage, same_tensors
 from cogen.fusion.costs import planned_cost, planned_suites
-from cogen.fusion.details import MergeDetails
+from cogen.fusion.details import Details, MergeDetails
 from cogen.fusion.merge import choice
 from cogen.fusion.merge.inputs import Inputs, check_searchable, open_inputs
 from cogen.fusion.merge.measure import measure_matrix
@@ -48,6 +48,10 @@ class MergeStrategy(Strategy[Plan, Inputs]):
         """It works for whatever nothing else is made for; what makes it impossible is said by the plan."""
         return Fit.POSSIBLE
 
+    def details(self) -> Details:
+        """What the plan has of its own; a plugin's strategy that derives from this one has other details."""
+        return MergeDetails()
+
     def plan(self, host: Host, recipe: FuseRecipe, reporter: Reporter) -> tuple[Plan, Inputs]:
         chosen = chosen_experts(host, recipe)
         base = one_lineage(chosen)
@@ -66,7 +70,7 @@ class MergeStrategy(Strategy[Plan, Inputs]):
         plan = lineage_plan(
             opened,
             suites,
-            MergeDetails(),
+            self.details(),
             why=_why(chosen, recipe, opened.method),
             cost=planned_cost(found, written, chosen, suites, opened.search, recipe),
             tensors=len(found),
