@@ -132,7 +132,7 @@ class TestRefused:
         """Named with its place."""
         for text, place in (
             ("tokenizer = 3", "tokenizer"),
-            ('transplant = "copy"', "transplant: Input should be 'mean', 'subword' or 'omp'"),
+            ('transplant = "copy"', "unknown transplant 'copy'; one of mean, subword, omp"),
             ('chat_template = "A B"', "chat_template"),
         ):
             (tmp_path / "r.toml").write_text(text)

@@ -195,18 +195,17 @@ class FuseArguments:
         """
         from cogen.errors import UsageError
 
-        strategy, student = self.strategy, self.student
+        student = self.student
         if self.pivot is not None:
             renamed("--pivot", "--student")
             student = student or self.pivot
-        if self.same_size:
-            if len({self.strategy or _DENSE, _DENSE}) > 1:
-                raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
-            strategy = _DENSE
+        asked = {name for name in (self.strategy, _DENSE if self.same_size else None) if name is not None}
+        if len(asked) > 1:
+            raise UsageError(f"--same-size is strategy merge, not {self.strategy}", hint="leave one of the two out")
         scale = self.scale or None
         found = {
             "recipe": self.recipe,
-            "strategy": strategy,
+            "strategy": next(iter(asked), None),
             "method": self.method,
             "scale": scale[0] if scale and len(scale) == 1 else scale,
             "parameters": dict(map(read_setting, self.set_ or ())),

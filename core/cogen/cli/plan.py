@@ -28,6 +28,7 @@ def command(
     from cogen.cli.render_plan import show_plan
     from cogen.errors import UsageError
     from cogen.files import atomic_write
+    from cogen.fusion.details import to_version_1
     from cogen.fusion.strategy import strategy_of
     from cogen.host import Host
 
@@ -42,4 +43,6 @@ def command(
     if output is not None:
         atomic_write(output, (found.model_dump_json(indent=2) + "\n").encode())
         out.success(f"wrote {output}; build it with `cogen fuse --plan {output}`")
-    out.result(found.model_dump(mode="json") | {"digest": found.digest})
+    fields = found.model_dump(mode="json")
+    # ``mixture`` and ``distillation``, which version 1 had in the place of ``details``, stay beside it.
+    out.result({**to_version_1(fields), **fields, "digest": found.digest})

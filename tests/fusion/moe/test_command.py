@@ -80,6 +80,7 @@ def test_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A saved plan is carried out as it was reviewed."""
     plan = run(capsys, "plan", "e1", "e2", *MOE, "--level", "none", "-o", tmp_path / "plan.json")
     assert (plan["strategy"], plan["details"]["routing"], plan["details"]["top_k"]) == ("moe", "hidden", 2)
+    assert plan["mixture"] | {"strategy": "moe"} == plan["details"]  # the key of version 1
     found = run(capsys, "fuse", "--plan", tmp_path / "plan.json", "-o", tmp_path / "out")
     assert found["plan_digest"] == plan["digest"]
     assert found["mixture"] | {"strategy": "moe"} == plan["details"] | {"bytes": plan["cost"]["output_bytes"]}
