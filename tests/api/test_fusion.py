@@ -163,6 +163,8 @@ def test_a_route(experts: Path, tmp_path: Path) -> None:
     assert found.matrix == route.matrix
     with pytest.raises(UsageError, match="strategy route writes no model"):
         route.load()
+    with pytest.raises(UsageError, match="a plan of strategy route cannot be built"):
+        cogen.fuse(output=tmp_path / "again", plan=route.plan)
 
 
 def test_a_distillation(stranger: Path, tmp_path: Path, small_distillation: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def test_part_is_split(experts: Path, capsys: pytest.CaptureFixture[str]) -> Non
     """The former option still works, and says how it is called now."""
     assert main(["eval", "power", "--part", "dev", "--suite", "power"]) == 0
     said = capsys.readouterr()
-    assert "warning: --part is deprecated: use --split" in said.err
+    assert "warning: `--part` is deprecated: use `--split`" in said.err
     assert "power: dev split, quick, bfloat16" in said.out
 
 
@@ -117,7 +117,7 @@ def test_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     found = cli(capsys, "merge", "config.yml", "-o", "two")
     assert (found["tensors"], found["bytes"]) == (done.tensors, done.bytes)
     assert main(["fuse", "--from-mergekit", "config.yml", "-o", "three"]) == 0
-    notice = "cogen fuse --from-mergekit is deprecated: use cogen merge config.yml -o three"
+    notice = "`cogen fuse --from-mergekit` is deprecated: use `cogen merge config.yml -o three`"
     assert notice in capsys.readouterr().err
     assert len({(Path(name) / "model.safetensors").read_bytes() for name in ("one", "two", "three")}) == 1
 

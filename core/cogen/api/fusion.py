@@ -147,11 +147,18 @@ def _prepare(host: Host, recipe: FuseRecipe, reporter: Reporter) -> Prepared:
 
 
 def _from_plan(plan: PlanBase | PathLike, host: Host, reporter: Reporter) -> Prepared:
-    from cogen.fusion.plan import PlanBase, read_plan
+    from cogen.errors import UsageError
+    from cogen.fusion.plan import Plan, PlanBase, read_plan
     from cogen.runs.replay import prepare_plan
 
-    saved, name = (plan, "the plan") if isinstance(plan, PlanBase) else (read_plan(Path(plan)), f"the plan {plan}")
-    return prepare_plan(host, saved, name, reporter=reporter)
+    if not isinstance(plan, PlanBase):
+        return prepare_plan(host, read_plan(Path(plan)), f"the plan {plan}", reporter=reporter)
+    if not isinstance(plan, Plan):
+        raise UsageError(
+            f"a plan of strategy {plan.strategy} cannot be built: it writes no model",
+            hint="pass the options instead of the plan",
+        )
+    return prepare_plan(host, plan, "the plan", reporter=reporter)
 
 
 def _replayed(

@@ -56,7 +56,7 @@ def method_names() -> list[str]:
 
 def renamed(old: str, new: str) -> None:
     """The notice for an option or verb that still works under its old name."""
-    out.warn(f"{old} is deprecated: use {new}")
+    out.warn(f"`{old}` is deprecated: use `{new}`")
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cogen.cli.output import out
 from cogen.errors import UsageError
+
+if TYPE_CHECKING:
+    from cogen.sharing.login import LoginResult
 
 
 def command(
@@ -45,25 +48,8 @@ def command(
         out.warn(f"{url} is not encrypted: anyone on the network can read the token and change what you download")
     secret = None if read_only else token or os.environ.get("COGEN_TOKEN") or _ask()
     result = login(url, secret, key=key, make_key=new_key, root_key=root_key)
-    if result.rootless:
-        out.warn(f"{result.rootless}: whoever answers in its place can choose what you get")
-    elif root_key is not None:
-        out.status(f"the root of {url} is {result.root}, as its operator published it")
-    elif not result.root_known:
-        out.status(
-            f"trusting the root {result.root} of {url} on first use: compare it with what its operator publishes"
-        )
-    if result.made:
-        out.status(f"created a new key at {result.key_file}; keep a copy, nobody can restore it")
-    if result.publisher:
-        scopes = ", ".join(result.scopes) or "none"
-        out.success(f"logged in to {url} as {result.publisher}; scopes of the token: {scopes}")
-    else:
-        out.success(f"{url} is now the default registry; no token was stored")
-    if result.key:
-        out.status(f"signing with the key {result.key}; publish this fingerprint where your users can see it")
-    elif result.publisher:
-        out.hint("`cogen login --new-key` creates a signing key; so does `cogen publish`")
+    _show_root(result, url, compared=root_key is not None)
+    _show_account(result, url)
     out.result(
         {
             "url": url,
@@ -75,6 +61,31 @@ def command(
             "root_known": result.root_known,
         }
     )
+
+
+def _show_root(result: LoginResult, url: str, *, compared: bool) -> None:
+    if result.rootless:
+        out.warn(f"{result.rootless}: whoever answers in its place can choose what you get")
+    elif compared:
+        out.status(f"the root of {url} is {result.root}, as its operator published it")
+    elif not result.root_known:
+        out.status(
+            f"trusting the root {result.root} of {url} on first use: compare it with what its operator publishes"
+        )
+
+
+def _show_account(result: LoginResult, url: str) -> None:
+    if result.made:
+        out.status(f"created a new key at {result.key_file}; keep a copy, nobody can restore it")
+    if result.publisher:
+        scopes = ", ".join(result.scopes) or "none"
+        out.success(f"logged in to {url} as {result.publisher}; scopes of the token: {scopes}")
+    else:
+        out.success(f"{url} is now the default registry; no token was stored")
+    if result.key:
+        out.status(f"signing with the key {result.key}; publish this fingerprint where your users can see it")
+    elif result.publisher:
+        out.hint("`cogen login --new-key` creates a signing key; so does `cogen publish`")
 
 
 def _ask() -> str:

@@ -20,6 +20,15 @@ _MOE = "Options of strategy moe (mixture of experts)"
 _DISTILL = "Options of strategy distill"
 _ROUTE = "Options of strategy route, and of moe with --routing embedding"
 
+
+def _strategies() -> tuple[str, ...]:
+    return STRATEGIES
+
+
+def _tokenizers() -> list[str]:
+    return ["union", "base", *expert_ids()]
+
+
 Experts = Annotated[
     list[str] | None,
     typer.Argument(
@@ -53,7 +62,7 @@ class FuseArguments:
             rich_help_panel=_COMMON,
             help="merge: one dense model. moe: a sparse mixture of experts. distill: teachers train one student. "
             "route: experts stay separate, a router picks one. Or a plugin's. Default: auto.",
-            autocompletion=starting(lambda: STRATEGIES),
+            autocompletion=starting(_strategies),
         ),
     ] = None
     method: Annotated[
@@ -120,7 +129,7 @@ class FuseArguments:
             metavar="union|base|EXPERT",
             rich_help_panel=_MERGE,
             help="Vocabulary of the composite, where the experts' tokenizers differ.",
-            autocompletion=starting(lambda: ["union", "base", *expert_ids()]),
+            autocompletion=starting(_tokenizers),
         ),
     ] = None
     transplant: Annotated[

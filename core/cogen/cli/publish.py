@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from cogen.choices import TARGETS
 from cogen.cli.arguments import choice
 from cogen.cli.output import out
 from cogen.errors import UsageError
+
+if TYPE_CHECKING:
+    from cogen.sharing.publishing.publish import PublishResult
+    from cogen.trust import IdentitySigner
 
 
 def command(
@@ -58,20 +62,16 @@ def command(
 
     from cogen.sharing.publishing.publish import Order, carry_out, prepare
     from cogen.sharing.registry import required
-    from cogen.trust import IdentitySigner
     from cogen.trust.registries import chosen
 
     known = None
     if to == "registry":  # a dry run sends nothing, so it needs nowhere to send it
         known = chosen(registry) if dry_run else required(registry)
-    if identity and key is not None:
-        raise UsageError("--identity and --key exclude each other", hint="leave one out")
-    signer = IdentitySigner() if identity else key
-    order = Order(folder.resolve(), known, to == "hub", weights, signer, wait, tuple(allow_dependency or ()))
+    allowed = tuple(allow_dependency or ())
+    order = Order(folder.resolve(), known, to == "hub", weights, _signer(identity, key), wait, allowed)
+    where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         wheel, outcome = prepare(order, Path(place), out.status)
-        elsewhere = {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}
-        where = known.url if known else elsewhere[to]
         if dry_run:
             out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was uploaded")
             out.result({**asdict(outcome), "to": where})
@@ -80,6 +80,21 @@ def command(
         if not out.confirm(question, yes=yes):
             raise typer.Exit(1)
         outcome = carry_out(order, wheel, outcome, out.status)
+    _finish(outcome, where)
+
+
+def _signer(identity: bool, key: Path | None) -> IdentitySigner | Path | None:
+    from cogen.trust import IdentitySigner
+
+    if identity and key is not None:
+        raise UsageError("--identity and --key exclude each other", hint="leave one out")
+    return IdentitySigner() if identity else key
+
+
+def _finish(outcome: PublishResult, where: str) -> None:
+    """The result; ends with exit code 1 where it is not released."""
+    from dataclasses import asdict
+
     out.result({**asdict(outcome), "to": where})
     if outcome.state != "released":
         out.error(f"{outcome.project} {outcome.version} is in quarantine and not visible: {outcome.reason}")

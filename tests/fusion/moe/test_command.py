@@ -117,8 +117,8 @@ def test_onto_is_update(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     run(capsys, "fuse", *MOE, "--level", "none", "-o", tmp_path / "all")
     run(capsys, "update", tmp_path / "all", "--remove", "e2", "-o", tmp_path / "new")
     assert main(["fuse", "--onto", str(tmp_path / "all"), "--remove", "e2", "-o", str(tmp_path / "old")]) == 0
-    notice = f"use cogen update {tmp_path / 'all'} --remove e2 -o {tmp_path / 'old'}"
-    assert f"warning: cogen fuse --onto is deprecated: {notice}" in capsys.readouterr().err
+    notice = f"use `cogen update {tmp_path / 'all'} --remove e2 -o {tmp_path / 'old'}`"
+    assert f"warning: `cogen fuse --onto` is deprecated: {notice}" in capsys.readouterr().err
     assert bits(tmp_path / "old") == bits(tmp_path / "new")
 
 
