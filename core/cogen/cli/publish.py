@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from cogen.trust import IdentitySigner
 
 
+Target = Annotated[
+    str,
+    choice(
+        "target",
+        TARGETS,
+        "--to",
+        help="registry: weights and package. pypi: package to PyPI, weights to the Hub. hub: weights only.",
+    ),
+]
+
+
 def command(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The plugin's source tree.")] = Path(),
-    to: Annotated[
-        str,
-        choice(
-            "target",
-            TARGETS,
-            "--to",
-            help="registry: weights and package. pypi: package to PyPI, weights to the Hub. hub: weights only.",
-        ),
-    ] = "registry",
+    to: Target = "registry",
     weights: Annotated[
         str | None,
         typer.Option(
