@@ -51,7 +51,7 @@ def measure_folder(
     manifest = read_route(folder)
     experts = check_unmoved(host, manifest)
     router = open_router(folder, manifest, Messages())
-    members = open_members(host, list(experts.values()), manifest.fallback, out.status)
+    members = open_members(host, list(experts.values()), manifest.fallback, Messages())
     tokenizer, _ = chooser(members)
     part, level = options["part"], options["level"]
     out.status("routing the documents")
@@ -81,7 +81,7 @@ def chooser_of(host: Host, folder: Path) -> tuple[Any, str]:
     manifest = read_route(folder)
     experts = check_unmoved(host, manifest)
     first = [] if manifest.fallback is not None else [experts[min(experts)]]
-    return chooser(open_members(host, first, manifest.fallback, out.status))
+    return chooser(open_members(host, first, manifest.fallback, Messages()))
 
 
 class Conversation:
@@ -99,11 +99,11 @@ class Conversation:
 
         manifest = read_route(folder)
         members: dict[str, Any] = {
-            id: functools.partial(open_expert, host, expert, out.status)
+            id: functools.partial(open_expert, host, expert, Messages())
             for id, expert in check_unmoved(host, manifest).items()
         }
         if manifest.fallback is not None:
-            members[BASE] = functools.partial(open_base, manifest.fallback, out.status)
+            members[BASE] = functools.partial(open_base, manifest.fallback, Messages())
         self._router = open_router(folder, manifest, Messages())
         self._models: OneAtATime = OneAtATime(members, "bfloat16")
 

@@ -47,7 +47,7 @@ class Fit(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Given:
+class Known:
     """What a run need not find out, because a lock or an earlier composite has it.
 
     :param settings, trials: of a lock: nothing is searched.
@@ -72,7 +72,7 @@ class Run(Generic[P, I]):
     plan: P
     inputs: I
     folder: Path
-    given: Given
+    given: Known
     reporter: Reporter
     lap: Callable[[str], None]
 
@@ -93,7 +93,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """``details`` are the strategy's own: what it shows beside the matrix."""
 
     matrix: Matrix | None = None
@@ -176,7 +176,7 @@ class Strategy(abc.ABC, Generic[P, I]):
         """Fill ``run.folder``."""
 
     @abc.abstractmethod
-    def measure(self, run: Run[P, I], built: Built) -> Measured:
+    def measure(self, run: Run[P, I], built: Built) -> Measurement:
         """Measure what was built, at the plan's level; called after a replay's bits were checked."""
 
     @abc.abstractmethod
@@ -198,7 +198,7 @@ class Strategy(abc.ABC, Generic[P, I]):
         return self.recipe(plan, level=level)
 
     def tables(self, details: Any) -> tuple[Table, ...]:
-        """What people see of :attr:`Measured.details`."""
+        """What people see of :attr:`Measurement.details`."""
         return ()
 
     def data(self, details: Any) -> dict[str, Any]:
