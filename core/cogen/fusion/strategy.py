@@ -1,7 +1,7 @@
 """What a strategy is: an object that plans, builds, measures and describes one way of making one thing of experts.
 
 The built-in ones lie in ``merge/``, ``moe/``, ``distill/`` and ``route/``, a folder each; plugins register theirs with
-the hook ``cogen_fusion_strategies``. Nothing else knows their names: everybody asks the object.
+the hook ``cogen_fusion_strategies``. :mod:`cogen.fusion.strategies` finds them by name; everybody else asks the object.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from cogen.errors import PluginError, UsageError
+from cogen.errors import UsageError
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from cogen.host import Expert, Host
     from cogen.reporter import Reporter
 
-#: In a recipe: the strategy that fits the experts and options best.
-AUTO = "auto"
 P = TypeVar("P", bound="PlanBase")
 I = TypeVar("I")  # noqa: E741
 
@@ -226,58 +224,3 @@ def requested(recipe: FuseRecipe) -> set[str]:
     """Fields that ask for something; a method does so also by the name that it has by default."""
     fields = type(recipe).model_fields
     return {n for n in recipe.model_fields_set if n == "method" or getattr(recipe, n) != fields[n].default}
-
-
-# ---- the registry ---------------------------------------------------------------------------------------
-
-
-def all_strategies(host: Host) -> dict[str, Strategy[Any, Any]]:
-    """By name, the built-in ones first; imports them.
-
-    :raises PluginError: what a plugin registered is none.
-    """
-    found = {}
-    for name, target in host.strategies().items():
-        strategy = host.resolve(target)
-        if not isinstance(strategy, Strategy) or strategy.name != name:
-            raise PluginError(target.partition(".")[0], f"{target} is not a cogen strategy named {name!r}")
-        found[name] = strategy
-    return found
-
-
-def find_strategy(host: Host, name: str) -> Strategy[Any, Any]:
-    """
-    :raises UsageError: there is none of this name.
-    """
-    found = all_strategies(host)
-    if name not in found:
-        raise UsageError(
-            f"unknown strategy {name!r}; one of {', '.join([*found, AUTO])}", hint="leave it out to have it chosen"
-        )
-    return found[name]
-
-
-def strategy_of(plan: PlanBase, host: Host | None = None) -> Strategy[Any, Any]:
-    """The strategy of a plan.
-
-    :param host: knows the plugins' strategies; None: only the built-in ones.
-    :raises UsageError: it is a plugin's that is not installed.
-    """
-    from cogen.host import Host as AnyHost
-
-    return find_strategy(host or AnyHost(), plan.strategy)
-
-
-def pick_strategy(host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy[Any, Any]:
-    """The one that the recipe names, or the one that fits best.
-
-    :raises UsageError: an unknown name, or nothing fits.
-    """
-    if recipe.strategy != AUTO:
-        return find_strategy(host, recipe.strategy)
-    every = list(all_strategies(host).values())
-    fits = [strategy.fit(host, chosen, recipe) for strategy in every]
-    best = max(fits)
-    if best == Fit.NO:
-        raise UsageError("no strategy fits these experts", hint="name one with --strategy")
-    return every[fits.index(best)]

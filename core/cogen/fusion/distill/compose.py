@@ -12,7 +12,8 @@ from cogen.evals import model_digest
 from cogen.files import cache_dir, made_once
 from cogen.fusion.distill.plan import OpenModel
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
-from cogen.fusion.strategy import Known, Run, strategy_of
+from cogen.fusion.strategies import strategy_of
+from cogen.fusion.strategy import Known, Run
 from cogen.merging.lora.merge import write_merged
 from cogen.reporter import SILENT
 from cogen.spec.expert import canonical_digest
