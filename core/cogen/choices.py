@@ -23,12 +23,23 @@ CHECK_LEVELS = ("static", "smoke", "full")
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
     """The error for a value that is none of ``choices``: "unknown strategy 'foo'; one of merge, moe, …"."""
+    known = list(choices)
+    near = _near(value, known)
+    hint = f"did you mean {near!r}?" if near else "choose one of them, or leave the option out"
+    return UsageError(f"unknown {kind} {str(value)!r}; one of {', '.join(known)}", hint=hint)
+
+
+def nearest(value: object, choices: Iterable[str]) -> str:
+    """A hint for long lists: "did you mean 'ties'? one of …"."""
+    known = list(choices)
+    near = _near(value, known)
+    return (f"did you mean {near!r}? " if near else "") + f"one of {', '.join(known)}"
+
+
+def _near(value: object, known: list[str]) -> str | None:
     import difflib
 
-    known = list(choices)
-    near = difflib.get_close_matches(str(value).lower(), known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else "choose one of them, or leave the option out"
-    return UsageError(f"unknown {kind} {str(value)!r}; one of {', '.join(known)}", hint=hint)
+    return next(iter(difflib.get_close_matches(str(value).lower(), known, 1)), None)
 
 
 def check_choice(kind: str, value: str, choices: Iterable[str]) -> str:

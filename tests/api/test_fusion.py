@@ -183,6 +183,7 @@ def test_a_distillation(stranger: Path, tmp_path: Path, small_distillation: dict
         ({"routing": "Hidden"}, "unknown routing 'Hidden'", "did you mean 'hidden'?"),
         ({"transplant": "x"}, "unknown transplant 'x'; one of mean, subword, omp", ""),
         ({"methd": "ties"}, "unknown option 'methd'", "did you mean 'method'?"),
+        ({"method": "tie"}, "unknown merge method 'tie'", "did you mean 'ties'? one of arcee_fusion"),
         ({"top_k": 0}, "top_k: Input should be greater than or equal to 1", "--help"),
         ({"recipe": {"strategy": "foo"}}, "unknown strategy 'foo'; one of merge, moe, distill, route, auto", ""),
         ({"recipe": {"distill": {"mix": "x"}}}, "unknown distill.mix 'x'; one of static, best", ""),

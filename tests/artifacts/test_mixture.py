@@ -17,7 +17,7 @@ from cogen.evals import Matrix
 from cogen.fusion.details import MergeDetails, MoeDetails
 from cogen.fusion.moe.insight import Insight, Usage, mean_weights
 from cogen.fusion.plan import Plan
-from cogen.fusion.strategy import strategy_of
+from cogen.fusion.strategies import strategy_of
 
 LAYERS = 3
 SLOTS = ("base", "energy", "power")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cogen.fusion.details import MergeDetails
-from cogen.fusion.strategy import all_strategies
+from cogen.fusion.strategies import all_strategies
 from cogen.host import Host
 
 ROOT = Path(__file__).parents[2]
 #: The registry of strategies, and the union whose tag a strategy's name is.
-ALLOWED = {"core/cogen/fusion/strategy.py", "core/cogen/fusion/details.py"}
+ALLOWED = {"core/cogen/fusion/strategies.py", "core/cogen/fusion/details.py"}
 NAMES = {*all_strategies(Host())}
 #: Attributes that tell a strategy from others; a variable of the first name does so too.
 TELLING = {"strategy", "mixture", "distillation"}

@@ -16,7 +16,7 @@ def carry_out(machine: Any, recipe: Any, output: Path, **options: Any) -> Any:
 
 def execute_plan(machine: Any, plan: Any, inputs: Any, output: Path, **options: Any) -> Any:
     """Carry out a plan that was made, or changed, before."""
-    from cogen.fusion.strategy import strategy_of
+    from cogen.fusion.strategies import strategy_of
     from cogen.runs.execute import execute
     from cogen.runs.prepare import Prepared
 

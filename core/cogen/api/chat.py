@@ -115,11 +115,11 @@ def _route(host: Host, folder: Path, reporter: Reporter) -> Answerer:
 
     manifest = read_route(folder)
     members: dict[str, Any] = {
-        id: functools.partial(open_expert, host, expert, reporter.note)
+        id: functools.partial(open_expert, host, expert, reporter)
         for id, expert in check_unmoved(host, manifest).items()
     }
     if manifest.fallback is not None:
-        members[BASE] = functools.partial(open_base, manifest.fallback, reporter.note)
+        members[BASE] = functools.partial(open_base, manifest.fallback, reporter)
     router = open_router(folder, manifest, reporter)
     models: OneAtATime = OneAtATime(members, "bfloat16")
 

@@ -139,7 +139,7 @@ def _check_alone(plan: object, lock: object, chosen: object, options: FuseOption
 
 
 def _prepare(host: Host, recipe: FuseRecipe, reporter: Reporter) -> Prepared:
-    from cogen.fusion.strategy import AUTO
+    from cogen.fusion.strategies import AUTO
     from cogen.runs.prepare import prepare
 
     check_choice("strategy", recipe.strategy, (*host.strategies(), AUTO))

@@ -30,7 +30,7 @@ def measure_folder(
     manifest = read_route(folder)
     experts = check_unmoved(host, manifest)
     router = open_router(folder, manifest, reporter)
-    members = open_members(host, list(experts.values()), manifest.fallback, reporter.note)
+    members = open_members(host, list(experts.values()), manifest.fallback, reporter)
     tokenizer, _ = chooser(members)
     split, level = options["split"], options["level"]
     reporter.note("routing the documents")
@@ -60,5 +60,5 @@ def chooser_of(host: Host, folder: Path, reporter: Reporter) -> tuple[Any, str]:
     manifest = read_route(folder)
     experts = check_unmoved(host, manifest)
     first = [] if manifest.fallback is not None else [experts[min(experts)]]
-    found: tuple[Any, str] = chooser(open_members(host, first, manifest.fallback, reporter.note))
+    found: tuple[Any, str] = chooser(open_members(host, first, manifest.fallback, reporter))
     return found

@@ -15,7 +15,8 @@ from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 from cogen.fusion.merge import choice
 from cogen.fusion.merge.search import ChosenSettings
-from cogen.fusion.strategy import Description, strategy_of
+from cogen.fusion.strategies import strategy_of
+from cogen.fusion.strategy import Description
 from cogen.markdown import plain as md
 from cogen.markdown import table, word
 from cogen.phrases import count

@@ -135,7 +135,7 @@ def against_control(matrix: Matrix | None) -> str | None:
         return None
     found = matrix.gains(CONTROL)[COMPOSITE]
     counts = {name: sum(one.verdict == name for one in found.values()) for name in ("better", "worse", "same")}
-    said = ", ".join(f"{column.partition('/')[0]} {change(one.gain)}" for column, one in found.items())
+    listed = ", ".join(f"{column.partition('/')[0]} {change(one.gain)}" for column, one in found.items())
     rest = "" if not counts["worse"] else f" and worse on {counts['worse']}"
     if counts["better"]:
         head = f"Against its control the composite is better on {counts['better']} of {len(found)} texts{rest}"
@@ -143,7 +143,7 @@ def against_control(matrix: Matrix | None) -> str | None:
         head = f"The composite does not beat its control: it is worse on {counts['worse']} of {len(found)} texts"
     else:
         head = "The composite does not beat its control: there is no clear difference on any text"
-    return f"{head} ({said}). The control learned from the same texts in as many steps, without teachers."
+    return f"{head} ({listed}). The control learned from the same texts in as many steps, without teachers."
 
 
 def _how_many(found: tuple[Domain, ...]) -> str:

@@ -29,7 +29,7 @@ def command(
     from cogen.errors import UsageError
     from cogen.files import atomic_write
     from cogen.fusion.details import to_version_1
-    from cogen.fusion.strategy import strategy_of
+    from cogen.fusion.strategies import strategy_of
     from cogen.host import Host
 
     host = Host.discover()

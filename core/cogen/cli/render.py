@@ -21,7 +21,7 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
     :param host: knows the strategies of plugins.
     """
     from cogen.fusion.merge.search import ChosenSettings
-    from cogen.fusion.strategy import strategy_of
+    from cogen.fusion.strategies import strategy_of
 
     outcome = composite.outcome
     assert outcome is not None

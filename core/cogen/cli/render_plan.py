@@ -29,7 +29,7 @@ def show_plan(plan: PlanBase, host: Host | None = None, replay: Lock | None = No
     :param replay: a lock: shown is what it chose, not what would be searched.
     """
     from cogen.fusion.merge.search import ChosenSettings
-    from cogen.fusion.strategy import strategy_of
+    from cogen.fusion.strategies import strategy_of
 
     settings = None if replay is None else ChosenSettings(replay.scale, dict(replay.parameters))
     description = strategy_of(plan, host).describe(plan, settings)

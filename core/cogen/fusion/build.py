@@ -16,7 +16,7 @@ from cogen.fusion.merge.outputs import MergeJob
 from cogen.fusion.merge.search import ChosenSettings, Measure, search
 from cogen.fusion.merge.space import SearchSpace
 from cogen.fusion.plan import Plan
-from cogen.fusion.strategy import Given
+from cogen.fusion.strategy import Known
 from cogen.merging.method import Method
 from cogen.reporter import SILENT, Reporter
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 class Steps(Protocol):
     """What differs between a merge and a mixture of experts."""
 
-    def routers(self, inputs: Inputs, job: MergeJob, given: Given, reporter: Reporter) -> Rows | None:
+    def routers(self, inputs: Inputs, job: MergeJob, given: Known, reporter: Reporter) -> Rows | None:
         """Router rows by slot, shape (layers, hidden); None: the model has no routers."""
 
-    def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Given) -> None:
+    def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Known) -> None:
         """Weights, configuration and tokenizer into ``folder``, which exists and is empty."""
 
 
@@ -47,7 +47,8 @@ class Result:
 
 def evaluation_of(plan: Plan, inputs: Inputs) -> Evaluation:
     """How the plan's models are measured."""
-    return Evaluation(inputs, plan.tokenizer_digest, plan.eval_dtype, plan.level)
+    level = "quick" if plan.level == "none" else plan.level  # with none there is no matrix
+    return Evaluation(inputs, plan.tokenizer_digest, plan.eval_dtype, level)
 
 
 def merge_job(plan: Plan, inputs: Inputs, method: Method, grams: Grams | None = None) -> MergeJob:
@@ -76,7 +77,7 @@ def build(
     steps: Steps,
     folder: Path,
     *,
-    given: Given = Given(),  # noqa: B008 - it cannot be changed
+    given: Known = Known(),  # noqa: B008 - it cannot be changed
     reporter: Reporter = SILENT,
     lap: Callable[[str], None] = lambda stage: None,
 ) -> Result:

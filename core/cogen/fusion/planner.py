@@ -6,7 +6,7 @@ from typing import Any
 
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.selection import chosen_experts
-from cogen.fusion.strategy import pick_strategy
+from cogen.fusion.strategies import pick_strategy
 from cogen.host import Host
 from cogen.reporter import SILENT, Reporter
 

@@ -1,4 +1,4 @@
-"""The integrator's wishes: ``recipe.toml`` for ``cogen fuse``, or the options of its command line."""
+"""The options of a fusion: ``recipe.toml`` for ``cogen fuse``, or the options of its command line."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class FuseRecipe(Frozen):
     """What to build. ``experts`` maps ids to weights; empty: every installed expert with weight 1.
 
     ``parameters`` are the method's; ``scale`` as a number fixes it, as a list it is searched over on the dev
-    parts of the experts' suites. Left out, the planner makes the list; one expert alone is taken as it is.
-    ``search`` is a budget of evaluations: the method's parameters are tuned on the dev parts, within ``space``
+    splits of the experts' suites. Left out, the planner makes the list; one expert alone is taken as it is.
+    ``search`` is a budget of evaluations: the method's parameters are tuned on the dev splits, within ``space``
     (parameter, or ``weight.ID`` → lowest and highest value; default: the method's own, for all that is not given).
     Tuning starts at what is given, or at the method's defaults.
     ``tokenizer`` says whose tokens the composite has, where those of the experts differ: every model's ("union"), the
@@ -123,7 +123,7 @@ def read_fuse_recipe(path: Path) -> FuseRecipe:
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}", hint="see examples/ for a recipe") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not TOML: {error}", hint="mend the line that it names") from error
+        raise SpecError(f"{path} is not TOML: {error}", hint="fix the line shown above") from error
     except ValidationError as error:
         raise SpecError(f"{path.name}: {mistake(error)}", hint="see examples/ for a recipe") from error
 
@@ -139,10 +139,10 @@ def mistake(error: ValidationError) -> str:
         return wrong
     meant = [one for one in every if not one["type"].endswith("_type")]
     found = max(meant or every[:1], key=lambda one: len(one["loc"]))
-    told = found["msg"] if meant or len(every) == 1 else "a value of this type is not possible here"
+    text = found["msg"] if meant or len(every) == 1 else "a value of this type is not possible here"
     # Parts such as `float` name a possible type, not a place.
     place = [part for part in found["loc"] if isinstance(part, int) or not _TYPE.match(part)]
-    return f"{'.'.join(map(str, place))}: {told.removeprefix('Value error, ')}"
+    return f"{'.'.join(map(str, place))}: {text.removeprefix('Value error, ')}"
 
 
 def _wrong_choice(errors: Sequence[Any]) -> str | None:

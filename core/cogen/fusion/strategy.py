@@ -1,7 +1,7 @@
 """What a strategy is: an object that plans, builds, measures and describes one way of making one thing of experts.
 
 The built-in ones lie in ``merge/``, ``moe/``, ``distill/`` and ``route/``, a folder each; plugins register theirs with
-the hook ``cogen_fusion_strategies``. Nothing else knows their names: everybody asks the object.
+the hook ``cogen_fusion_strategies``. :mod:`cogen.fusion.strategies` finds them by name; everybody else asks the object.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from cogen.errors import PluginError, UsageError
+from cogen.errors import UsageError
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from cogen.host import Expert, Host
     from cogen.reporter import Reporter
 
-#: In a recipe: the strategy that fits the experts and options best.
-AUTO = "auto"
 P = TypeVar("P", bound="PlanBase")
 I = TypeVar("I")  # noqa: E741
 
@@ -47,7 +45,7 @@ class Fit(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Given:
+class Known:
     """What a run need not find out, because a lock or an earlier composite has it.
 
     :param settings, trials: of a lock: nothing is searched.
@@ -72,7 +70,7 @@ class Run(Generic[P, I]):
     plan: P
     inputs: I
     folder: Path
-    given: Given
+    given: Known
     reporter: Reporter
     lap: Callable[[str], None]
 
@@ -93,7 +91,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """``details`` are the strategy's own: what it shows beside the matrix."""
 
     matrix: Matrix | None = None
@@ -176,7 +174,7 @@ class Strategy(abc.ABC, Generic[P, I]):
         """Fill ``run.folder``."""
 
     @abc.abstractmethod
-    def measure(self, run: Run[P, I], built: Built) -> Measured:
+    def measure(self, run: Run[P, I], built: Built) -> Measurement:
         """Measure what was built, at the plan's level; called after a replay's bits were checked."""
 
     @abc.abstractmethod
@@ -198,7 +196,7 @@ class Strategy(abc.ABC, Generic[P, I]):
         return self.recipe(plan, level=level)
 
     def tables(self, details: Any) -> tuple[Table, ...]:
-        """What people see of :attr:`Measured.details`."""
+        """What people see of :attr:`Measurement.details`."""
         return ()
 
     def data(self, details: Any) -> dict[str, Any]:
@@ -226,58 +224,3 @@ def requested(recipe: FuseRecipe) -> set[str]:
     """Fields that ask for something; a method does so also by the name that it has by default."""
     fields = type(recipe).model_fields
     return {n for n in recipe.model_fields_set if n == "method" or getattr(recipe, n) != fields[n].default}
-
-
-# ---- the registry ---------------------------------------------------------------------------------------
-
-
-def all_strategies(host: Host) -> dict[str, Strategy[Any, Any]]:
-    """By name, the built-in ones first; imports them.
-
-    :raises PluginError: what a plugin registered is none.
-    """
-    found = {}
-    for name, target in host.strategies().items():
-        strategy = host.resolve(target)
-        if not isinstance(strategy, Strategy) or strategy.name != name:
-            raise PluginError(target.partition(".")[0], f"{target} is not a cogen strategy named {name!r}")
-        found[name] = strategy
-    return found
-
-
-def find_strategy(host: Host, name: str) -> Strategy[Any, Any]:
-    """
-    :raises UsageError: there is none of this name.
-    """
-    found = all_strategies(host)
-    if name not in found:
-        raise UsageError(
-            f"unknown strategy {name!r}; one of {', '.join([*found, AUTO])}", hint="leave it out to have it chosen"
-        )
-    return found[name]
-
-
-def strategy_of(plan: PlanBase, host: Host | None = None) -> Strategy[Any, Any]:
-    """The strategy of a plan.
-
-    :param host: knows the plugins' strategies; None: only the built-in ones.
-    :raises UsageError: it is a plugin's that is not installed.
-    """
-    from cogen.host import Host as AnyHost
-
-    return find_strategy(host or AnyHost(), plan.strategy)
-
-
-def pick_strategy(host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy[Any, Any]:
-    """The one that the recipe names, or the one that fits best.
-
-    :raises UsageError: an unknown name, or nothing fits.
-    """
-    if recipe.strategy != AUTO:
-        return find_strategy(host, recipe.strategy)
-    every = list(all_strategies(host).values())
-    fits = [strategy.fit(host, chosen, recipe) for strategy in every]
-    best = max(fits)
-    if best == Fit.NO:
-        raise UsageError("no strategy fits these experts", hint="name one with --strategy")
-    return every[fits.index(best)]

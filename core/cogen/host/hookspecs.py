@@ -82,7 +82,7 @@ def cogen_sources(register: Callable[[str, str], None]) -> None:
 def cogen_review_plan(plan: Any) -> Iterable[Diagnostic]:  # type: ignore[empty-body]
     """Look at a plan before it runs and return diagnostics: ``warn`` is printed, ``veto`` stops the run.
 
-    For example licences that cannot be combined, or test text that stands in somebody's training data.
+    For example licenses that cannot be combined, or test text that stands in somebody's training data.
     """
 
 
@@ -93,4 +93,4 @@ def cogen_commands(app: Any) -> None:
 
 @hookspec
 def cogen_progress(event: ProgressEvent) -> None:
-    """Be told how far a long run is. Must return at once; what it raises is ignored."""
+    """Follow a long run. Must return at once; what it raises is ignored."""

@@ -15,7 +15,7 @@ from cogen.fusion.merge.measure import Trial
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.moe.routers import ROUTER
 from cogen.fusion.moe.write import Reuse
-from cogen.fusion.strategy import Built, Given, Measured, Run
+from cogen.fusion.strategy import Built, Known, Measurement, Run
 from cogen.merging.output_folder import check_output_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.runs.outcome import LOCK, REPORT, Outcome
@@ -77,9 +77,9 @@ class _Stopwatch:
         self._since = now
 
 
-def _given(replay: Lock | None, reuse: Reuse | None, routers: Path | None) -> Given:
+def _given(replay: Lock | None, reuse: Reuse | None, routers: Path | None) -> Known:
     if replay is None:
-        return Given(reuse=reuse)
+        return Known(reuse=reuse)
     if routers is not None and file_digest(routers) != replay.files.get(ROUTER):
         raise PlanError(
             f"{routers} does not match the digest in the lock",
@@ -87,7 +87,7 @@ def _given(replay: Lock | None, reuse: Reuse | None, routers: Path | None) -> Gi
         )
     settings = ChosenSettings(replay.scale, dict(replay.parameters))
     trials = [Trial(**trial.model_dump()) for trial in replay.trials]
-    return Given(settings, trials, routers, reuse)
+    return Known(settings, trials, routers, reuse)
 
 
 def _check_reproduced(replay: Lock | None, folder: Path, hint: str) -> None:
@@ -97,7 +97,7 @@ def _check_reproduced(replay: Lock | None, folder: Path, hint: str) -> None:
         raise PlanError(f"replay is not reproducible: {wrong[0]} differs from the lock", hint=hint)
 
 
-def _leave(prepared: Prepared, folder: Path, built: Built, measured: Measured) -> Lock:
+def _leave(prepared: Prepared, folder: Path, built: Built, measured: Measurement) -> Lock:
     """Lock, card and report."""
     plan, matrix = prepared.plan, measured.matrix
     settings = built.settings or ChosenSettings(1.0)

@@ -7,7 +7,8 @@ from typing import Any
 
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.selection import chosen_experts
-from cogen.fusion.strategy import Strategy, pick_strategy
+from cogen.fusion.strategies import pick_strategy
+from cogen.fusion.strategy import Strategy
 from cogen.host import Host
 from cogen.reporter import SILENT, Reporter
 

@@ -11,7 +11,7 @@ from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.moe.routers import ROUTER
 from cogen.fusion.plan import Plan, PlanBase, check_unmoved
 from cogen.fusion.recipe import FuseRecipe, Level
-from cogen.fusion.strategy import strategy_of
+from cogen.fusion.strategies import strategy_of
 from cogen.reporter import SILENT, Reporter
 from cogen.runs.prepare import Prepared, prepare
 

@@ -12,7 +12,7 @@ from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.moe.write import Reuse
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import FuseRecipe, Level
-from cogen.fusion.strategy import strategy_of
+from cogen.fusion.strategies import strategy_of
 
 if TYPE_CHECKING:
     from cogen.host import Host

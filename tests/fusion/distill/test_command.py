@@ -13,7 +13,7 @@ from cogen.errors import CogenError
 from cogen.fusion.distill.plan import plan_distillation
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.selection import chosen_experts
-from cogen.fusion.strategy import pick_strategy
+from cogen.fusion.strategies import pick_strategy
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from cogen.evals import model_digest
 from cogen.files import cache_dir, made_once
 from cogen.fusion.distill.plan import OpenModel
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
-from cogen.fusion.strategy import Given, Run, strategy_of
+from cogen.fusion.strategies import strategy_of
+from cogen.fusion.strategy import Known, Run
 from cogen.merging.lora.merge import write_merged
 from cogen.reporter import SILENT
 from cogen.spec.expert import canonical_digest
@@ -20,12 +21,13 @@ from cogen.spec.expert import canonical_digest
 
 def composed(source: OpenModel, progress: Any = None) -> Checkpoint:
     """A plain checkpoint: the base, an expert's own, or what the group's plan builds, kept in the cache."""
-    inputs = source.inputs
+    inputs, adapter = source.inputs, None
     if source.plan is None:
         if not inputs.experts:
             return inputs.base
         (expert,) = inputs.experts.values()
-        if expert.adapter is None:
+        adapter = expert.adapter
+        if adapter is None:
             return expert
         key = canonical_digest(["adapted", model_digest(expert)])
     else:
@@ -35,9 +37,10 @@ def composed(source: OpenModel, progress: Any = None) -> Checkpoint:
         if progress:
             progress.describe(f"putting {source.group.name} together")
         if source.plan is None:
-            write_merged(inputs.base, [expert.adapter], [1.0], part)
+            assert adapter is not None  # anything else is a checkpoint as it is
+            write_merged(inputs.base, [adapter], [1.0], part)
         else:
-            run = Run(source.plan, inputs, part, Given(), progress or SILENT, lambda stage: None)
+            run = Run(source.plan, inputs, part, Known(), progress or SILENT, lambda stage: None)
             strategy_of(source.plan, inputs.host).build(run)
 
     return open_folder(made_once(cache_dir() / "distill" / f"group-{key[7:39]}", make))

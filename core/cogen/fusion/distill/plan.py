@@ -33,7 +33,7 @@ from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
 from cogen.fusion.selection import chosen_experts, planned_expert
-from cogen.fusion.strategy import find_strategy
+from cogen.fusion.strategies import find_strategy
 from cogen.host import Expert, Host
 from cogen.reporter import SILENT, Reporter
 

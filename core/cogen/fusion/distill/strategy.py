@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import Matrix, model_digest, run_suites
+from cogen.evals.settings import Level as MeasuredLevel
 from cogen.fusion.details import DistillDetails
 from cogen.fusion.distill.compose import composed, model_of, teacher_of
 from cogen.fusion.distill.losses.names import PREFERENCES, known
@@ -21,7 +22,7 @@ from cogen.fusion.merge.strategy import OPTIONS as MERGE_OPTIONS
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import ExpertOptions, FuseRecipe, Level
-from cogen.fusion.strategy import Built, Description, Fit, Measured, Run, Strategy, requested
+from cogen.fusion.strategy import Built, Description, Fit, Measurement, Run, Strategy, requested
 from cogen.host import Expert, Host
 from cogen.reporter import Reporter
 from cogen.training.trainer import StepProgress
@@ -80,13 +81,13 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
         hint = "a training repeats its bits on the machine, threads and versions that the lock names"
         return Built(hint=hint, state=(student, control))
 
-    def measure(self, run: Run[Plan, DistillInputs], built: Built) -> Measured:
-        matrix = None
-        if run.plan.level != "none":
+    def measure(self, run: Run[Plan, DistillInputs], built: Built) -> Measurement:
+        matrix, level = None, run.plan.level
+        if level != "none":
             student, control = built.state
-            matrix = _matrix(run.plan, run.inputs, student, control, run.folder, run.reporter)
+            matrix = _matrix(run.plan, level, run.inputs, student, control, run.folder, run.reporter)
         run.lap("measure")
-        return Measured(matrix)
+        return Measurement(matrix)
 
     # ---- words ------------------------------------------------------------------------------------
 
@@ -168,7 +169,13 @@ def _steps(tokens: int, reporter: Reporter) -> Callable[[str], Callable[[StepPro
 
 
 def _matrix(
-    plan: Plan, inputs: DistillInputs, student: Checkpoint, control: Path, whole: Path, reporter: Reporter
+    plan: Plan,
+    level: MeasuredLevel,
+    inputs: DistillInputs,
+    student: Checkpoint,
+    control: Path,
+    whole: Path,
+    reporter: Reporter,
 ) -> Matrix:
     """Rows: the student as it was ("base"), every expert, teachers made of several, the control, the composite."""
     own = (inputs.common.tokenizer, plan.tokenizer_digest)
@@ -199,7 +206,7 @@ def _matrix(
             model_digest=digest,
             tokenizer_digest=tokens,
             part="test",
-            level=plan.level,
+            level=level,
             dtype=plan.eval_dtype,
             progress=reporter,
             chooser=own,

@@ -40,7 +40,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedInputs:
     """What :func:`open_inputs` found on the way, which the plan records.
 
     :param recipe: with what the strategy filled in.
@@ -72,7 +72,7 @@ def open_inputs(
     *,
     united: bool,
     reporter: Reporter = SILENT,
-) -> Opened:
+) -> OpenedInputs:
     """Check the options against manifests, then open base and experts: headers and tokenizers, no weights.
 
     :param united: the strategy can merge vocabularies.
@@ -97,7 +97,7 @@ def open_inputs(
     experts = {expert.id: opened[expert.id] for expert in order}
     composite = plan_tokenizer(recipe, opened_base, experts, chosen, tokenizer, digest)
     inputs = Inputs(host, opened_base, experts, tokenizer, all_suites(chosen), composite)
-    return Opened(inputs, recipe, base, method, search, chosen, order, digest)
+    return OpenedInputs(inputs, recipe, base, method, search, chosen, order, digest)
 
 
 def check_searchable(search: SearchSpace, suites: Sequence[BoundSuite]) -> None:

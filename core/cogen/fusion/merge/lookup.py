@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cogen.choices import nearest
 from cogen.errors import UsageError
 from cogen.host import Host
 from cogen.merging.method import Method, whole_tensor
@@ -19,7 +20,7 @@ def find_method(host: Host, name: str) -> Method:
     """
     methods = host.methods()
     if name not in methods:
-        raise UsageError(f"unknown merge method {name!r}", hint=f"one of {', '.join(sorted(methods))}")
+        raise UsageError(f"unknown merge method {name!r}", hint=nearest(name, sorted(methods)))
     found = Host.resolve(methods[name])
     return found if isinstance(found, Method) else whole_tensor(name, found)
 

@@ -6,7 +6,7 @@ import importlib.metadata
 
 from cogen.fusion.compatible import license_of
 from cogen.fusion.details import Details
-from cogen.fusion.merge.inputs import Opened
+from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
 from cogen.fusion.review import reviewed
@@ -14,7 +14,7 @@ from cogen.fusion.selection import notes_on, planned_expert
 
 
 def lineage_plan(
-    opened: Opened,
+    opened: OpenedInputs,
     suites: tuple[PlannedSuite, ...],
     details: Details,
     *,

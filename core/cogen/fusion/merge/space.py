@@ -125,10 +125,10 @@ def _refuse(
     """What cannot be tuned, or has a value outside the bounds that it is to be tuned in."""
     weights = {f"weight.{expert.id}": recipe.options(expert.id).weight for expert in chosen}
     numbers = {n for n, d in method.parameters.items() if n in method.space or d is Parameter.empty or type(d) is float}
-    said: dict[str, Setting] = {**recipe.parameters}
-    said |= {name: weight for name, weight in weights.items() if weight != 1.0}
+    given: dict[str, Setting] = {**recipe.parameters}
+    given |= {name: weight for name, weight in weights.items() if weight != 1.0}
     if isinstance(recipe.scale, float):
-        said["scale"] = recipe.scale
+        given["scale"] = recipe.scale
     for name, (low, high) in space.items():
         if name not in numbers and name not in weights:
             listed = ", ".join([*sorted(numbers), *sorted(weights)])
@@ -137,7 +137,7 @@ def _refuse(
             raise UsageError(f"the space of {name} is empty: {low:g} to {high:g}", hint="give the lower value first")
         if name in own:
             raise UsageError(f"{name} is each expert's own, so it cannot be tuned for all", hint=f"leave {name} out")
-        value = said.get(name, low)
+        value = given.get(name, low)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{name} differs by tensor, so it cannot be tuned", hint=f"leave {name} out")
         if not low <= value <= high:

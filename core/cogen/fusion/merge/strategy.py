@@ -24,7 +24,7 @@ from cogen.fusion.moe.targets import DENSE
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import TOTALS, ExpertOptions, FuseRecipe, Level
 from cogen.fusion.selection import chosen_experts
-from cogen.fusion.strategy import Built, Description, Fit, Given, Measured, Run, Strategy, requested
+from cogen.fusion.strategy import Built, Description, Fit, Known, Measurement, Run, Strategy, requested
 from cogen.host import Expert, Host
 from cogen.merging.method import Method
 from cogen.phrases import count
@@ -45,7 +45,7 @@ class MergeStrategy(Strategy[Plan, Inputs]):
     title = "one dense model, merged weight by weight"
 
     def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
-        """It works for whatever nothing else is made for; what makes it impossible is said by the plan."""
+        """It works for whatever nothing else is made for; what makes it impossible shows in the plan."""
         return Fit.POSSIBLE
 
     def details(self) -> Details:
@@ -83,20 +83,20 @@ class MergeStrategy(Strategy[Plan, Inputs]):
         run.lap("merge")
         return Built(made.settings, made.trials)
 
-    def measure(self, run: Run[Plan, Inputs], built: Built) -> Measured:
+    def measure(self, run: Run[Plan, Inputs], built: Built) -> Measurement:
         matrix = None
         if run.plan.level != "none":
             matrix = measure_matrix(evaluation_of(run.plan, run.inputs), run.folder, run.reporter)
         run.lap("measure")
-        return Measured(matrix)
+        return Measurement(matrix)
 
     # ---- steps of the build -----------------------------------------------------------------------
 
-    def routers(self, inputs: Inputs, job: MergeJob, given: Given, reporter: Reporter) -> Rows | None:
+    def routers(self, inputs: Inputs, job: MergeJob, given: Known, reporter: Reporter) -> Rows | None:
         """A merge has none."""
         return None
 
-    def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Given) -> None:
+    def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Known) -> None:
         """See :class:`~cogen.fusion.build.Steps`."""
         write_composite(job, {"scale": settings.scale, **settings.parameters}, folder)
 

@@ -34,7 +34,7 @@ from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import ExpertOptions, FuseRecipe, Level
 from cogen.fusion.results import Table, matrix_json
 from cogen.fusion.selection import chosen_experts
-from cogen.fusion.strategy import Built, Description, Fit, Given, Measured, Run, Strategy, requested
+from cogen.fusion.strategy import Built, Description, Fit, Known, Measurement, Run, Strategy, requested
 from cogen.host import Expert, Host
 from cogen.reporter import Reporter
 
@@ -99,16 +99,16 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         hint = f"routers are made on this machine's arithmetic: put the composite's {ROUTER} beside its lock"
         return Built(made.settings, made.trials, Built().hint if given.routers else hint)
 
-    def measure(self, run: Run[Plan, Inputs], built: Built) -> Measured:
+    def measure(self, run: Run[Plan, Inputs], built: Built) -> Measurement:
         if run.plan.level == "none":
             run.lap("measure")
-            return Measured()
+            return Measurement()
         evaluation = evaluation_of(run.plan, run.inputs)
         matrix = measure_matrix(evaluation, run.folder, run.reporter)
         run.lap("measure")
         insight = measure_insight(details_of(run.plan).slots, evaluation, run.folder, run.reporter)
         run.lap("insight")
-        return Measured(matrix, insight)
+        return Measurement(matrix, insight)
 
     # ---- words ------------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class _Steps:
         self._details, self._scale = details, scale
         self._key, self._tokenizer_digest = key, tokenizer_digest
 
-    def routers(self, inputs: Inputs, job: MergeJob, given: Given, reporter: Reporter) -> Rows | None:
+    def routers(self, inputs: Inputs, job: MergeJob, given: Known, reporter: Reporter) -> Rows | None:
         """Those of a lock, or made anew but for what an earlier composite has."""
         if given.routers is not None:
             return read_rows(given.routers)
@@ -260,7 +260,7 @@ class _Steps:
             progress=reporter,
         )
 
-    def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Given) -> None:
+    def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Known) -> None:
         """The model, and the routers' rows beside it."""
         assert rows is not None  # routers() gives them
         write_mixture(self._details, job, self._scale, rows, folder, reuse=given.reuse)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.sources import Talk, fetch, silent
+from cogen.checkpoints.sources import fetch
 from cogen.errors import PlanError, SpecError, UsageError
 from cogen.fusion.details import EmbedderPin
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.model import BaseRef
@@ -30,13 +31,14 @@ class EmbedderRef(EmbedderPin):
     """The sentence-embedding model of a route, which can be opened."""
 
     @classmethod
-    def of(cls, embedder: Embedder, talk: Talk = silent) -> Self:
+    def of(cls, embedder: Embedder, reporter: Reporter = SILENT) -> Self:
         """With the digest of what is there now, where nobody has promised one: this fetches it."""
-        return cls(source=embedder.source, digest=embedder.digest or file_digest(fetch(embedder.source, talk=talk)))
+        digest = embedder.digest or file_digest(fetch(embedder.source, talk=reporter.note))
+        return cls(source=embedder.source, digest=digest)
 
-    def open(self, talk: Talk = silent) -> Embedder:
+    def open(self, reporter: Reporter = SILENT) -> Embedder:
         """The model, loaded when its first text comes."""
-        return Embedder(self.source, self.digest, talk)
+        return Embedder(self.source, self.digest, reporter.note)
 
 
 class RouteExpert(Frozen):

@@ -1,4 +1,4 @@
-"""What building a route takes, said before it is done."""
+"""The plan of a route: who takes part, and what building and measuring it costs."""
 
 from __future__ import annotations
 
@@ -58,11 +58,10 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
     chosen = choose(host, recipe)
     fallback = shared_base(chosen)
     own = {"source": recipe.embedder} if recipe.embedder else {}
-    note = reporter.note
-    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, talk=note, **own), note)
-    members = open_members(host, chosen, fallback, note)
+    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, talk=reporter.note, **own), reporter)
+    members = open_members(host, chosen, fallback, reporter)
     suites = [bound for expert in chosen for bound in suites_of(expert)] + general_suites()
-    inputs = RouteInputs(chosen, reference.open(note), members, suites)
+    inputs = RouteInputs(chosen, reference.open(reporter), members, suites)
     planned = planned_suites(suites, recipe, inputs.chooser[0])
     ensemble = recipe.level != "none" and can_ensemble(members)
     bits = sum(suite.test_tokens for suite in planned if suite.metric == "bits_per_byte")

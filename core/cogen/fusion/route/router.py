@@ -78,4 +78,4 @@ def open_router(folder: Path, manifest: RouteManifest, reporter: Reporter = SILE
     from cogen.fusion.route.centroids import read_centroids
 
     centroids = read_centroids(folder, manifest)
-    return Router(manifest.embedder.open(reporter.note), centroids, fallback=manifest.fallback is not None)
+    return Router(manifest.embedder.open(reporter), centroids, fallback=manifest.fallback is not None)

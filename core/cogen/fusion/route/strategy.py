@@ -14,7 +14,7 @@ from cogen.fusion.route.manifest import EmbedderRef, RouteExpert, RouteManifest,
 from cogen.fusion.route.measure import Routed, measure_route, routed_json, routed_table
 from cogen.fusion.route.plan import RouteInputs, RoutePlan, plan_route
 from cogen.fusion.route.router import Router
-from cogen.fusion.strategy import Built, Description, Measured, Run, Strategy
+from cogen.fusion.strategy import Built, Description, Measurement, Run, Strategy
 from cogen.host import Host
 from cogen.reporter import Reporter
 
@@ -58,7 +58,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         run.lap("embedding")
         return Built(state=(manifest, Router(run.inputs.embedder, centroids, fallback=details.fallback is not None)))
 
-    def measure(self, run: Run[RoutePlan, RouteInputs], built: Built) -> Measured:
+    def measure(self, run: Run[RoutePlan, RouteInputs], built: Built) -> Measurement:
         """The matrix, and as details a :class:`RouteResult`; the folder gets both, and its card."""
         manifest, router = built.state
         matrix, routed = None, None
@@ -67,7 +67,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
             (run.folder / MATRIX).write_text(json.dumps(matrix.to_json()) + "\n", encoding="utf-8")
         write_card(run.folder, manifest, matrix, routed)
         run.lap("measure")
-        return Measured(matrix, RouteResult(manifest, routed))
+        return Measurement(matrix, RouteResult(manifest, routed))
 
     def describe(self, plan: RoutePlan, settings: ChosenSettings | None = None, trials: int = 0) -> Description:
         details = plan.details
