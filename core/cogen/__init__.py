@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
-    from cogen.api.training import Training as Training
+    from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
     from cogen.api.training import train as train
@@ -60,7 +60,7 @@ _WHERE = {
     "Plugin": "cogen.host",
     "ProgressEvent": "cogen.host",
     "Reporter": "cogen.reporter",
-    "Training": "cogen.api.training",
+    "TrainedExpert": "cogen.api.training",
     "TrainingPlan": "cogen.api.training",
     "chat": "cogen.api.chat",
     "evaluate": "cogen.api.evaluation",
@@ -90,7 +90,7 @@ __all__ = [
     "Plugin",
     "ProgressEvent",
     "Reporter",
-    "Training",
+    "TrainedExpert",
     "TrainingPlan",
     "__version__",
     "chat",

@@ -52,9 +52,9 @@ def test_evaluate(experts: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_part_is_split(experts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The former option still works, and says how it is called now."""
     assert main(["eval", "power", "--part", "dev", "--suite", "power"]) == 0
-    said = capsys.readouterr()
-    assert "warning: `--part` is deprecated: use `--split`" in said.err
-    assert "power: dev split, quick, bfloat16" in said.out
+    printed = capsys.readouterr()
+    assert "warning: `--part` is deprecated: use `--split`" in printed.err
+    assert "power: dev split, quick, bfloat16" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_part_is_split(experts: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ({"split": "train"}, "unknown split 'train'; one of dev, test"),
         ({"level": "none"}, "unknown level 'none'; one of quick, full"),
         ({"dtype": "float16"}, "unknown dtype 'float16'; one of float32, bfloat16"),
-        ({"suites": ["law"]}, "there is no suite 'law'"),
+        ({"suites": ["law"]}, "unknown suite 'law'"),
         ({"model": "./nowhere"}, "./nowhere is not a model folder"),
         ({"model": "powr"}, "no expert 'powr' is installed"),
     ],

@@ -21,7 +21,7 @@ Answerer: TypeAlias = "Callable[[str], tuple[Any, Any, RoutingDecision | None]]"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said; of a route also the expert that said it, and how near each was to the question."""
+    """A model's answer; of a route also the expert that gave it, and how near each expert was to the question."""
 
     text: str
     expert: str | None = None
@@ -81,7 +81,7 @@ def chat(
     :param max_tokens: the most that one answer may have.
     :param temperature: of sampling; 0 is greedy, and the same every time.
     :raises UsageError: an expert that is not installed.
-    :raises SpecError, PlanError: a route that cannot be read, or whose experts are others by now.
+    :raises SpecError, PlanError: a route that cannot be read, or whose experts have changed.
     """
     turns = [{"role": "system", "content": system}] if system else []
     return Chat(_answerer(model, host, reporter), max_tokens, temperature, seed, turns)
@@ -179,8 +179,8 @@ def reply(
 def _streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:
     from transformers import TextStreamer
 
-    class Pieces(TextStreamer):
+    class PieceStreamer(TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             on_text(text + ("\n" if stream_end else ""))
 
-    return Pieces(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    return PieceStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)

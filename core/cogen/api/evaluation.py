@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModelResults:
     """One model's results; of an expert its id, of a route which documents went where."""
 
     expert: str | None
@@ -117,7 +117,7 @@ def evaluate(
         # Models with other tokenizers are measured on the documents that the route's would take.
         options["chooser"] = chooser_of(host, Path(route), reporter)
     found = _measure(host, name, chosen, options, reporter)
-    base = _measure(host, other, chosen, options, reporter) if other is not None else Measured(None, ())
+    base = _measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
     claims = {f"{b.owner}/{b.suite.id}": b.suite.claim for b in chosen if b.owner == found.expert and split == "test"}
     comparisons = [compare(r, o, settings) for r, o in zip(found.results, base.results, strict=bool(base.results))]
     return Evaluation(
@@ -135,7 +135,7 @@ def evaluate(
     )
 
 
-def _measure(host: Host, model: str, suites: list[BoundSuite], options: Options, reporter: Reporter) -> Measured:
+def _measure(host: Host, model: str, suites: list[BoundSuite], options: Options, reporter: Reporter) -> ModelResults:
     if is_route(model):
         from cogen.api.routes import measure_folder
 
@@ -168,7 +168,7 @@ def _measure(host: Host, model: str, suites: list[BoundSuite], options: Options,
         progress=reporter,
         **({"chooser": options["chooser"]} if options["chooser"] else {}),
     )
-    return Measured(name, tuple(results))
+    return ModelResults(name, tuple(results))
 
 
 def choose_suites(host: Host, wanted: list[str], with_hooks: bool) -> list[BoundSuite]:
@@ -186,7 +186,7 @@ def choose_suites(host: Host, wanted: list[str], with_hooks: bool) -> list[Bound
     for name in wanted:
         if not any(name in (bound.owner, bound.suite.id, bound.name) for bound in known):
             names = ", ".join(bound.name for bound in known) or "none is installed"
-            raise UsageError(f"there is no suite {name!r}", hint=f"known suites: {names}")
+            raise UsageError(f"unknown suite {name!r}", hint=f"known suites: {names}")
     chosen = [b for b in known if not wanted or {b.owner, b.suite.id, b.name} & set(wanted)]
     if not chosen:
         raise UsageError("no suite is installed", hint="install an expert, for example pip install cogen-plugin-power")

@@ -175,7 +175,7 @@ def _replayed(
 
 
 def _level(level: str | None) -> Any:
-    """:raises UsageError: there is no such level."""
+    """:raises UsageError: an unknown level."""
     return None if level is None else check_choice("level", level, LEVELS)
 
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 from cogen.reporter import Reporter, begin
 
 if TYPE_CHECKING:
-    from cogen.api.evaluation import Measured, Options
+    from cogen.api.evaluation import ModelResults, Options
     from cogen.evals import BoundSuite
     from cogen.host import Host
 
 
 def measure_folder(
     host: Host, folder: Path, suites: list[BoundSuite], options: Options, reporter: Reporter
-) -> Measured:
+) -> ModelResults:
     """The row "route" on these suites.
 
     :raises PlanError: an installed expert is no longer that of the route.
     """
-    from cogen.api.evaluation import Measured
+    from cogen.api.evaluation import ModelResults
     from cogen.evals import count_tokens
     from cogen.fusion.route import check_unmoved, open_members, read_route
     from cogen.fusion.route.measure import measure_routed, route_documents
@@ -49,7 +49,7 @@ def measure_folder(
         reporter=reporter,
         use_cache=not options["fresh"],
     )
-    return Measured(None, tuple(results), routed)
+    return ModelResults(None, tuple(results), routed)
 
 
 def chooser_of(host: Host, folder: Path, reporter: Reporter) -> tuple[Any, str]:

@@ -35,7 +35,7 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainedExpert:
     """An expert that was trained and packaged: its manifest, and the folder of its plugin."""
 
     expert: ExpertSpec
@@ -56,7 +56,7 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
     return _plan(prepare(Path(recipe), reporter.note))
 
 
-def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> Training:
+def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
     """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
 
     Killed and started again, it resumes. The same recipe on the same machine and thread count gives the same weights.
@@ -83,7 +83,7 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     result = run_training(prepared, step_done)
     begin(reporter, "measuring", None, "tokens")
     spec = publish(prepared, result, reporter)
-    return Training(spec, prepared.home / prepared.recipe.plugin)
+    return TrainedExpert(spec, prepared.home / prepared.recipe.plugin)
 
 
 def duration(seconds: float) -> str:

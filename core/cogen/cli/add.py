@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Consent:
+class ConsentOptions:
     """What the user agrees to."""
 
     allow_unsigned: Annotated[bool, typer.Option("--allow-unsigned", help="Accept an expert that is not signed.")] = (
@@ -69,7 +69,7 @@ class Found:
 @with_groups
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME[==VERSION]", help="An expert's id, or its distribution's name.")],
-    consent: Consent,
+    consent: ConsentOptions,
     project: Annotated[Path, typer.Option(metavar="FILE", help="The project file that records it.")] = Path(
         "cogen.toml"
     ),
@@ -121,7 +121,7 @@ def command(
     out.result({**facts, "installed": True, "installer": receipt.installer, "project_file": str(project)})
 
 
-def _find(name: str, consent: Consent, registry: str | None, project: Path) -> Found:
+def _find(name: str, consent: ConsentOptions, registry: str | None, project: Path) -> Found:
     """Ask the registry, and check its root, the release and its signature, in this order."""
     from cogen.remote.client import Client
     from cogen.sharing import add

@@ -1,4 +1,4 @@
-"""What were options of `cogen fuse` and are verbs of their own by now; they still work, with a notice."""
+"""Options of `cogen fuse` that became verbs of their own; they still work, with a notice."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def revoke(
     client = Client(required(registry))
     own = default_key()
     if resign and not own.exists():
-        raise UsageError(f"there is no key at {own} to sign with", hint="leave --resign out")
+        raise UsageError(f"no signing key at {own}", hint="leave --resign out")
     still = rotation.signs_still(client, fingerprint)
     warning = f" It signs {', '.join(still)}: nobody will be able to install these." if still else ""
     if not out.confirm(f"revoke {fingerprint} at {client.url}?{warning} This cannot be undone.", yes=yes):

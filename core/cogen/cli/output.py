@@ -160,9 +160,9 @@ class Output:
             self._write(self.stderr, f"{self._paint('hint', 'hint:', self.stderr)} {_shown(message)}")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
-        """Ask on a terminal; where nobody can answer, only ``--yes`` does.
+        """Ask on a terminal; elsewhere ``--yes`` is required.
 
-        :raises UsageError: nobody is there to ask and ``yes`` was not given.
+        :raises UsageError: not a terminal, and ``yes`` was not given.
         """
         if yes:
             return True

@@ -36,9 +36,7 @@ def command(
     with CommandReporter("planning") as reporter:
         found = plan(read_experts(experts), host=host, reporter=reporter, **options.keywords())
     if output is not None and not strategy_of(found, host).writes_model:
-        raise UsageError(
-            f"strategy {found.strategy} fuses nothing: there is no plan to save", hint="save the recipe instead"
-        )
+        raise UsageError(f"strategy {found.strategy} fuses nothing: no plan to save", hint="save the recipe instead")
     show_plan(found, host)
     if output is not None:
         atomic_write(output, (found.model_dump_json(indent=2) + "\n").encode())

@@ -12,7 +12,7 @@ from cogen.cli.output import Progress, out
 class CommandReporter:
     """A :class:`~cogen.reporter.Reporter` that draws; used with ``with``, which ends the last bar.
 
-    No bar is drawn before there is something to count: what is said while planning are plain lines.
+    No bar is drawn before there is something to count: notes while planning are plain lines.
     """
 
     def __init__(self, label: str = "") -> None:

@@ -11,7 +11,7 @@ from cogen.cli.output import out
 from cogen.cli.progress import CommandReporter
 
 if TYPE_CHECKING:
-    from cogen.api.training import Training, TrainingPlan
+    from cogen.api.training import TrainedExpert, TrainingPlan
 
 
 def command(
@@ -37,7 +37,7 @@ def command(
     _show(trained)
 
 
-def _show(trained: Training) -> None:
+def _show(trained: TrainedExpert) -> None:
     spec = trained.expert
     measured = spec.data.training.measured if spec.data.training != "unknown" else ()
     rows = [

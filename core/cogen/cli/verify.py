@@ -41,7 +41,7 @@ def command(
         {"verified": not wrong, "findings": [{**asdict(finding), "ok": not finding.problems} for finding in findings]}
     )
     if wrong:
-        out.error(f"{len(wrong)} of {len(findings)} are no longer as they were verified: {', '.join(wrong)}")
+        out.error(f"{len(wrong)} of {len(findings)} have changed since they were verified: {', '.join(wrong)}")
         out.hint(
             "for changed files: find out who changed them, then `cogen add NAME` installs them again; for what was "
             "yanked or revoked: `cogen remove NAME`"
