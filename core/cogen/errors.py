@@ -1,6 +1,6 @@
-"""Every mistake that a user can mend is a :class:`CogenError` with a hint.
+"""Every mistake that a user can fix is a :class:`CogenError` with a hint.
 
-One subclass per kind of thing to mend, so that the command line can map it to an exit code
+One subclass per kind of thing to fix, so that the command line can map it to an exit code
 and a caller can catch exactly what it can handle.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class CogenError(Exception):
-    """Something that the user can mend.
+    """Something that the user can fix.
 
     :param message: One line, no full stop, that says what is wrong.
     :param hint: One line that says what to do about it, or ``None`` where nothing is known to help.
@@ -30,6 +30,10 @@ class UsageError(CogenError):
     """The command line or a recipe asks for something that does not exist."""
 
     exit_code = 3
+
+
+class MissingExtraError(CogenError):
+    """A library of an optional part of the distribution is not installed (:mod:`cogen.extras`)."""
 
 
 class SpecError(CogenError):

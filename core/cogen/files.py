@@ -1,4 +1,4 @@
-"""Our cache, and writing that appears whole or not at all."""
+"""The cache and settings folders, SHA-256 of a file, and writing that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,32 +6,61 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cogen.errors import CogenError
-from cogen.host.index import cache_dir as where
+from cogen.settings import settings
 
 
-def cache_dir() -> Path:
-    """The folder of :func:`cogen.host.index.cache_dir`, made when missing.
+def cache_dir(*, make: bool = True) -> Path:
+    """Folder of everything that can be fetched or computed again: ``COGEN_CACHE``, or the platform's place for it.
 
+    :param make: make it when it is missing.
     :raises CogenError: it cannot be made.
     """
-    path = where()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CogenError(
-            f"the cache folder {path} cannot be made: {error.strerror}",
-            hint="set COGEN_CACHE to a folder that you may write to",
-        ) from error
+    path = settings().cache or _of_platform("user_cache_dir")
+    if make:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CogenError(
+                f"the cache folder {path} cannot be made: {error.strerror}",
+                hint="set COGEN_CACHE to a folder that you may write to",
+            ) from error
     return path
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one."""
+def config_dir() -> Path:
+    """Folder of the user's settings, keys and receipts: ``COGEN_CONFIG``, or the platform's place for them."""
+    return settings().config or _of_platform("user_config_dir")
+
+
+def _of_platform(kind: str) -> Path:
+    import platformdirs
+
+    return Path(getattr(platformdirs, kind)("cogen"))
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of one file, read in blocks.
+
+    :raises OSError: it cannot be read.
+    """
+    import hashlib  # here, like tempfile below: `cogen list` needs neither
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one.
+
+    :param mode: permissions of the file, which has no more than 0600 while it is written.
+    :raises OSError: it cannot be written; nothing is left behind.
+    """
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".part")
@@ -40,7 +69,7 @@ def atomic_write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -56,6 +85,8 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     most hidden ``.NAME.*`` folders, which the next run for the same path removes, or gives their
     name back if the process was killed between the two renames of a swap.
     """
+    import tempfile
+
     path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)

@@ -101,17 +101,17 @@ def test_the_converted_model_is_the_one_that_was_written(tmp_path: Path, kind: s
 def test_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another place, another name: the same cache entry; another dtype or another reader: another one."""
     write_gguf(tmp_path / "tiny.gguf", llama(), "F16")
-    said: list[str] = []
+    output: list[str] = []
     digest = file_digest(tmp_path / "tiny.gguf")
-    first = converted(tmp_path / "tiny.gguf", digest, "bfloat16", said.append)
+    first = converted(tmp_path / "tiny.gguf", digest, "bfloat16", output.append)
     (tmp_path / "tiny.gguf").rename(tmp_path / "other.gguf")
-    assert converted(tmp_path / "other.gguf", digest, "bfloat16", said.append) == first
-    assert len(said) == 1
+    assert converted(tmp_path / "other.gguf", digest, "bfloat16", output.append) == first
+    assert len(output) == 1
     assert open_folder(first).tensors["model.norm.weight"].dtype == "bfloat16"
-    assert converted(tmp_path / "other.gguf", digest, "float32", said.append) != first
+    assert converted(tmp_path / "other.gguf", digest, "float32", output.append) != first
     monkeypatch.setattr("importlib.metadata.version", lambda name: f"another {name}")
-    assert converted(tmp_path / "other.gguf", digest, "bfloat16", said.append) != first
-    assert len(said) == 3
+    assert converted(tmp_path / "other.gguf", digest, "bfloat16", output.append) != first
+    assert len(output) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut off", "no GGUF", "empty", "another architecture"])

@@ -179,8 +179,8 @@ def test_a_tokenizer_that_wants_code_is_unsafe(tmp_path: Path) -> None:
     """`auto_map` in tokenizer_config.json of a class that transformers lacks."""
     folder = save_model(tmp_path / "base")
     path = folder / "tokenizer_config.json"
-    wish = {"tokenizer_class": "MineTokenizer", "auto_map": {"AutoTokenizer": ["mine.MineTokenizer", None]}}
-    path.write_text(json.dumps(json.loads(path.read_text()) | wish))
+    changes = {"tokenizer_class": "MineTokenizer", "auto_map": {"AutoTokenizer": ["mine.MineTokenizer", None]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     with pytest.raises(UnsafeError, match="remote code") as caught:
         load_tokenizer(folder)

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from cogen.checkpoints.safetensors_file import (
-    DTYPES,
-    SafetensorsWriter,
-    read_folder,
-    read_header,
-    read_tensor,
-    write_safetensors,
-)
+from cogen.checkpoints.safetensors_file import DTYPES, read_folder, read_header, read_tensor
+from cogen.checkpoints.safetensors_writer import SafetensorsWriter, write_safetensors
 from cogen.errors import CogenError, SourceError, UnsafeError
 
 #: No test is timed.

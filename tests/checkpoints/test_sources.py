@@ -150,18 +150,18 @@ class TestPypi:
 
     def test_a_file_once(self, index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """The second call needs neither pip nor the index; the wheel itself is not kept."""
-        said: list[str] = []
+        output: list[str] = []
         uri = "pypi://weighty==1.0/weighty/a.bin"
-        path = fetch(uri, digest=digest(b"first "), talk=said.append)
+        path = fetch(uri, digest=digest(b"first "), talk=output.append)
         assert path.name == "a.bin"
         assert path.read_bytes() == b"first "
-        assert said == ["fetching weighty==1.0 from the package index"]
+        assert output == ["fetching weighty==1.0 from the package index"]
         assert not list(cache_dir().rglob("*.whl"))
         monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setattr(subprocess, "run", None)
-        assert fetch(uri, digest=digest(b"first "), talk=said.append) == path
-        assert len(said) == 1
+        assert fetch(uri, digest=digest(b"first "), talk=output.append) == path
+        assert len(output) == 1
         # what was damaged in the cache is noticed, and the hint names the way out
         path.write_bytes(b"worst ")
         with pytest.raises(DigestError) as caught:
@@ -261,6 +261,6 @@ class TestPypi:
             f"fetch('pypi://weighty==1.0/weighty/a.bin', digest={digest(b'first ')!r}, talk=print)"
         )
         runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        said = "".join(run.communicate()[0] for run in runs)
-        assert said == "fetching weighty==1.0 from the package index\n"
+        output = "".join(run.communicate()[0] for run in runs)
+        assert output == "fetching weighty==1.0 from the package index\n"
         assert [run.returncode for run in runs] == [0, 0]

@@ -25,7 +25,7 @@ def test_valid_plugin_passes(site: Path) -> None:
     checks = list(run_checks("power"))
     assert all(check.ok for check in checks)
     assert len({check.name for check in checks}) == len(checks)
-    assert {"manifest", "dependencies", "import", "digests", "licences", "overlap", "suite heldout"} <= {
+    assert {"manifest", "dependencies", "import", "digests", "licenses", "overlap", "suite heldout"} <= {
         c.name for c in checks
     }
 
@@ -128,7 +128,7 @@ def test_samples_are_small(site: Path) -> None:
 def test_text_must_be_redistributable(site: Path) -> None:
     """Copyleft text may be trained on, it may not be shipped."""
     install(site, "power", samples=manifest("power")["samples"] | {"license": "CC-BY-SA-4.0"})
-    assert "samples is under CC-BY-SA-4.0" in failed()["licences"]
+    assert "samples is under CC-BY-SA-4.0" in failed()["licenses"]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_text_must_be_redistributable(site: Path) -> None:
         ("CC0-1.0 AND CC-BY-4.0", True),
     ],
 )
-def test_licence_expressions(expression: str, allowed: bool) -> None:
+def test_license_expressions(expression: str, allowed: bool) -> None:
     """All of an AND, one of an OR; brackets are judged strictly."""
     assert is_permissive(expression) is allowed
 

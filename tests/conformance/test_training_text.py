@@ -80,7 +80,7 @@ def test_by_the_command(site: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "✓ training text: 0.00000" in capsys.readouterr().out
     (tmp_path / "texts" / "b.txt").write_text(TEST[0])
     assert main(["check", "power", "--texts", str(tmp_path / "texts")]) == 1
-    said = capsys.readouterr().out
-    assert "✗ training text: document 1 of suites/test.jsonl stands in the training text" in said
+    output = capsys.readouterr().out
+    assert "✗ training text: document 1 of suites/test.jsonl stands in the training text" in output
     assert main(["check", "power", "--texts", str(tmp_path / "no")]) == 3
     assert "is not there" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_a_whole_expert(whole: Make) -> None:
     assert all(check.ok for check in checks.values())
     assert [*checks][-5:] == ["weights", "tokenizer", "round trip", "run heldout", "claim heldout"]
     assert checks["round trip"].message == (
-        "40 of 40 texts come back from their tokens unchanged, and so do all signs that were tried"
+        "40 of 40 texts come back from their tokens unchanged, and so do all probes"
     )
     assert checks["claim heldout"].message.endswith("nothing is claimed")
 
@@ -138,8 +138,8 @@ def test_characters_that_are_unknown(whole: Make) -> None:
     (root / "suites" / "test.jsonl").write_bytes(content)
     (root / "suites" / "dev.jsonl").write_bytes(dev)
     expert = Host.discover().expert("power")
-    said = check_round_trip(expert, uncased("the", "grid", "number"), 9999)
-    assert said.startswith("0 of 40 texts come back from their tokens unchanged; it does not keep accents, scripts")
+    output = check_round_trip(expert, uncased("the", "grid", "number"), 9999)
+    assert output.startswith("0 of 40 texts come back from their tokens unchanged; not kept: accents, scripts")
     with pytest.raises(Failed, match=r"document 1 of suites/test\.jsonl holds characters that are unknown"):
         check_round_trip(expert, uncased("the", "grid"), 9999)
 

@@ -19,7 +19,7 @@ from support.tiny import logits
 from cogen.artifacts.lock import read_lock
 from cogen.checkpoints.load import applied, load_model
 from cogen.checkpoints.model import open_folder
-from cogen.checkpoints.safetensors_file import SafetensorsWriter
+from cogen.checkpoints.safetensors_writer import SafetensorsWriter
 from cogen.errors import CogenError, PlanError, UsageError
 from cogen.fusion.build import merge_job
 from cogen.fusion.merge import outputs as engine

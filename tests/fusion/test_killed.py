@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cogen.checkpoints.safetensors_file import SafetensorsWriter
+from cogen.checkpoints.safetensors_writer import SafetensorsWriter
 
 SHAPES = {f"model.layers.{i}.mlp.up_proj.weight": (1024, 2048) for i in range(12)}
 

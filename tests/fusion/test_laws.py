@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.checkpoints.safetensors_file import write_safetensors
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.fusion.merge.outputs import changed_names
 from cogen.merging.engine import Engine, Merge, OutputTensor
 from cogen.merging.kernels import order

@@ -15,7 +15,8 @@ from support import tiny
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.checkpoints.safetensors_file import SafetensorsWriter, read_header
+from cogen.checkpoints.safetensors_file import read_header
+from cogen.checkpoints.safetensors_writer import SafetensorsWriter
 from cogen.errors import CogenError, SourceError
 from cogen.fusion.merge import outputs as plan_engine
 from cogen.fusion.merge.outputs import write_outputs

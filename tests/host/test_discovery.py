@@ -206,8 +206,8 @@ heavy = {"torch", "transformers", "numpy", "typer", "rich", "pluggy"} & set(sys.
 ours = [name for name in sys.modules if name.startswith("cogen_plugin")]
 print([e.id for e in host.experts()], heavy, ours)
 """
-    said = run_python(code, site, tmp_path / "cache")
-    assert said.strip() == "['crash', 'exit', 'heavy', 'loud'] set() []"
+    output = run_python(code, site, tmp_path / "cache")
+    assert output.strip() == "['crash', 'exit', 'heavy', 'loud'] set() []"
     # with the index there, not even the models of the contract are needed
     again = run_python(code + "print('pydantic' in sys.modules)", site, tmp_path / "cache")
     assert again.strip().endswith("False")
@@ -215,8 +215,8 @@ print([e.id for e in host.experts()], heavy, ours)
 
 def test_import_cogen_imports_nothing(site: Path, tmp_path: Path) -> None:
     """`import cogen` costs nothing: the public names are loaded when they are used."""
-    said = run_python("import sys, cogen; print({'torch', 'pydantic', 'pluggy'} & set(sys.modules))", site, tmp_path)
-    assert said.strip() == "set()"
+    output = run_python("import sys, cogen; print({'torch', 'pydantic', 'pluggy'} & set(sys.modules))", site, tmp_path)
+    assert output.strip() == "set()"
 
 
 def test_thousand_plugins_at_once(site: Path) -> None:

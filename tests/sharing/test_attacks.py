@@ -43,10 +43,10 @@ def test_what_was_not_signed(registry: Registry, users: Users) -> None:
     assert "is not signed" in user.refused("add", "solar")
     assert "is not signed" in user.refused("add", "solar", "--allow-unsigned", "--key", "sha256:" + "0" * 64)
     assert user.trace() == before
-    said = user("add", "solar", "--allow-unsigned")
-    assert said.code == 0
-    assert "not signed" in said.error
-    assert said.data["key"] is None
+    output = user("add", "solar", "--allow-unsigned")
+    assert output.code == 0
+    assert "not signed" in output.error
+    assert output.data["key"] is None
     assert "key" not in user.project.read_text().replace("[", "").split("\n")[0]
     assert "it is not signed" in user.ok("verify", "solar")["findings"][0]["notes"][0]
 
@@ -174,10 +174,10 @@ def test_weights_of_another_repository(tmp_path: Path) -> None:
     from cogen.trust import TrustError
 
     place = tmp_path
-    said = make_manifest("team/weights", "team", "cogen-plugin-x", "1.0")
+    manifest = make_manifest("team/weights", "team", "cogen-plugin-x", "1.0")
     statement = {"publisher": "team", "version": "1.0"}
     trusted = Trusted("", "", statement, {}, False)
-    (place / MANIFEST).write_text(json.dumps(said))
+    (place / MANIFEST).write_text(json.dumps(manifest))
     _check_manifest(place / MANIFEST, "team/weights", trusted, "cogen-plugin-x")
     for change, message in (
         ({"repository": "team/other"}, "for the repository team/other"),
@@ -186,7 +186,7 @@ def test_weights_of_another_repository(tmp_path: Path) -> None:
         ({"version": "1.1"}, "for version 1.1, which is newer"),
         ({"version": None}, "hold no cogen-manifest"),
     ):
-        (place / MANIFEST).write_text(json.dumps(said | change))
+        (place / MANIFEST).write_text(json.dumps(manifest | change))
         with pytest.raises(TrustError, match=message):
             _check_manifest(place / MANIFEST, "team/weights", trusted, "cogen-plugin-x")
 

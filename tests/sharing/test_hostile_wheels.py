@@ -172,9 +172,9 @@ NEEDS = [
 @pytest.mark.parametrize(("needs", "message"), NEEDS)
 def test_requirements_that_were_not_allowed(user: User, tmp_path: Path, needs: str, message: str) -> None:
     before = user.whole()
-    said = f"Metadata-Version: 2.4\nName: cogen-plugin-power\nVersion: 1.0\n{needs}"
+    text = f"Metadata-Version: 2.4\nName: cogen-plugin-power\nVersion: 1.0\n{needs}"
     with pytest.raises(WheelError, match=message) as refused:
-        add_file(build(tmp_path, metadata=said))
+        add_file(build(tmp_path, metadata=text))
     assert refused.value.hint
     assert user.whole() == before
 
@@ -300,7 +300,7 @@ class TestUndo:
         "add.check_installed",
         "add.compare_files",
         "stage._compare",
-        "placing.files_of",
+        "placement.files_of",
         "snapshot._copy",
         "add._receipt",
     )
@@ -438,6 +438,6 @@ def test_a_wheel_that_changes_in_the_cache(user: User, tmp_path: Path, monkeypat
         return found
 
     monkeypatch.setattr(add, "prepare", prepared)
-    with pytest.raises(CogenError, match="changed while it was looked at"):
+    with pytest.raises(CogenError, match="changed while it was verified"):
         add_file(build(tmp_path))
     assert user.whole() == before

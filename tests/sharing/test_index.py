@@ -136,7 +136,7 @@ def test_an_index_that_changes_while_it_is_read() -> None:
         assert read_index(f"{server.url}/index.json") == CARDS[:2]
 
 
-def test_a_shard_that_is_never_there_is_said() -> None:
+def test_a_shard_that_is_never_there_is_named() -> None:
     document, _ = shards(CARDS)
     with registry({"index.json": document}) as server, pytest.raises(CogenError, match="not there") as caught:
         read_index(f"{server.url}/index.json")

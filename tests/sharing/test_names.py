@@ -103,9 +103,9 @@ class TestMessenger:
         """What the service signs ends: a frozen copy is refused by somebody new, too."""
         monkeypatch.setitem(signer.VALID, role, PAST)
         shelf.put(ring.registry.service, "power", "1.1")
-        with pytest.raises(TrustError, match="signed is too old") as told:
+        with pytest.raises(TrustError, match="signed is too old") as caught:
             bringing.names().releases(PROJECT)
-        assert "mirror" in str(told.value.hint)
+        assert "mirror" in str(caught.value.hint)
         monkeypatch.undo()
 
     @pytest.mark.parametrize("role", ["root", "targets"])
@@ -214,12 +214,12 @@ class TestRoot:
     def test_the_first_one_is_pinned_and_compared(self, ring: Ring) -> None:
         client = Client(Known(ring.registry.url))
         with ring.registry.service.sessions.read() as session:
-            told = setup.fingerprint(session)
+            newest = setup.fingerprint(session)
         with pytest.raises(TrustError, match="not sha256:0000"):
             open_names(client, root_key="sha256:" + "0" * 64)
         assert pinned_identity(client.url) is None
-        assert open_names(client, root_key=told[:30]).root == told
-        assert pinned_identity(client.url) == told
+        assert open_names(client, root_key=newest[:30]).root == newest
+        assert pinned_identity(client.url) == newest
 
     def test_its_keys_are_exchanged_and_clients_follow(self, bringing: Messenger, ring: Ring, tmp_path: Path) -> None:
         new = make_offline(tmp_path / "new", 2, None)
@@ -347,9 +347,15 @@ class TestThief:
 
     def test_cannot_unsay_a_revocation(self, bringing: Messenger, ring: Ring) -> None:
         key = trust.fingerprint(trust.public_key(ring.key("team")))
-        said = {"fingerprint": key, "publisher": "team", "by": "operator", "when": "2026-01-01", "reason": "stolen"}
+        entry = {
+            "fingerprint": key,
+            "publisher": "team",
+            "by": "operator",
+            "when": "2026-01-01",
+            "reason": "stolen",
+        }
         with ring.registry.service.sessions.read() as session:
-            data = documents.revocations(session, said)
+            data = documents.revocations(session, entry)
         ring.sign({documents.REVOCATIONS: data})
         with pytest.raises(TrustError, match=f"signed with a key that was revoked: {key}"):
             bringing.names().chain(PROJECT)
@@ -411,7 +417,7 @@ class TestKeys:
         assert chain.root.signed.version == 1
 
     def test_a_damaged_file_of_pins_is_not_taken_for_empty(self, bringing: Messenger) -> None:
-        from cogen.trust.registries import config_dir
+        from cogen.files import config_dir
 
         (config_dir() / "pins.json").write_text("{")
         with pytest.raises(TrustError, match="cannot be read"):

@@ -37,11 +37,11 @@ def test_an_interrupted_publish_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(f"cogen.sharing.publishing.publish.{place}", stop)
         assert team("publish", "plugin", "--yes").code == 130
-    said = user("add", name)
-    assert (said.code == 0) == (place == "upload.wait_until_visible"), said.error
-    told = team.ok("publish", "plugin", "--yes")
-    assert told["state"] == "released"
-    assert user.ok("add", name)["key"] == told["key"]
+    output = user("add", name)
+    assert (output.code == 0) == (place == "upload.wait_until_visible"), output.error
+    answer = team.ok("publish", "plugin", "--yes")
+    assert answer["state"] == "released"
+    assert user.ok("add", name)["key"] == answer["key"]
     assert [path.name for path in team.home.joinpath("plugin").iterdir() if path.name.startswith(".")] == []
 
 
@@ -56,11 +56,11 @@ def test_quarantine_says_why(registry: Registry, users: Users) -> None:
             'source = "file://weights"', f'source = "hf://waits/none"\nrevision = "{"1" * 40}"'
         )
     )
-    said = team("publish", "plugin", "--yes", "--wait", "0")
-    assert said.code == 1
-    assert said.data["state"] == "quarantined"
-    assert "hf://waits/none is not in this registry" in said.data["reason"]
-    assert "in quarantine and not visible" in said.error
+    output = team("publish", "plugin", "--yes", "--wait", "0")
+    assert output.code == 1
+    assert output.data["state"] == "quarantined"
+    assert "hf://waits/none is not in this registry" in output.data["reason"]
+    assert "in quarantine and not visible" in output.error
     user = users("user")
     user.ok("login", registry.url, "--read-only")
     assert "has no expert fusion" in user.refused("add", "fusion")
@@ -95,8 +95,8 @@ def test_to_the_hub_alone(registry: Registry, users: Users, monkeypatch: pytest.
     monkeypatch.setenv("HF_TOKEN", token(registry, "hubber"))
     team = users("hubber")
     folder = tree(team.home / "plugin", "hubbed", apart=True)
-    told = team.ok("publish", "plugin", "--to", "hub", "--yes")
-    assert told["weights"]["hubbed"].startswith("hf://hubber/hubbed@")
+    answer = team.ok("publish", "plugin", "--to", "hub", "--yes")
+    assert answer["weights"]["hubbed"].startswith("hf://hubber/hubbed@")
     assert 'source = "hf://hubber/hubbed"' in (folder / "cogen_plugin_hubbed" / "expert.toml").read_text()
     assert (team.home / "config" / "keys" / "key.pem").stat().st_mode & 0o777 == 0o600
     assert not (folder / "dist").exists()

@@ -25,14 +25,14 @@ def test_publish_search_add_verify_remove(
     if tool == "uv":
         request.getfixturevalue("quick")
     acme = users("acme")
-    told = acme.ok("login", registry.url, "--token", token(registry, "acme"), "--new-key")
-    assert told["publisher"] == "acme"
-    assert told["key"] == trust.fingerprint((acme.home / "config" / "keys" / "key.pub").read_text())
+    answer = acme.ok("login", registry.url, "--token", token(registry, "acme"), "--new-key")
+    assert answer["publisher"] == "acme"
+    assert answer["key"] == trust.fingerprint((acme.home / "config" / "keys" / "key.pub").read_text())
     name = f"grid-{tool}"
     module = name.replace("-", "_")
     tree(acme.home / "plugin", name, title=f"Grid of {tool}")
     published = acme.ok("publish", "plugin", "--yes")
-    assert (published["state"], published["key"], published["experts"]) == ("released", told["key"], [name])
+    assert (published["state"], published["key"], published["experts"]) == ("released", answer["key"], [name])
     assert published["checks"] >= (10 if tool == "pip" else 1)
 
     user = users("user")
@@ -40,7 +40,7 @@ def test_publish_search_add_verify_remove(
     found = user.ok("search", "grid of", tool)
     assert [(one["id"], one["signed"]) for one in found["experts"][:1]] == [(name, True)]
     dry = user.ok("add", name, "--dry-run")
-    assert (dry["installed"], dry["key"], user.installed()) == (False, told["key"], [])
+    assert (dry["installed"], dry["key"], user.installed()) == (False, answer["key"], [])
     assert not user.project.exists()
     added = user.ok("add", name, "--with", tool)
     assert added["installed"]
@@ -51,21 +51,21 @@ def test_publish_search_add_verify_remove(
         'version = "1.0"',
         f'sha256 = "{published["sha256"]}"',
         'publisher = "acme"',
-        f'key = "{told["key"]}"',
+        f'key = "{answer["key"]}"',
         f'registry = "{registry.url}"',
     ):
         assert line in text.splitlines()
     finding = next(one for one in user.ok("verify")["findings"] if one["name"] == f"cogen-plugin-{name}")
-    assert (finding["ok"], finding["publisher"], finding["key"]) == (True, "acme", told["key"])
+    assert (finding["ok"], finding["publisher"], finding["key"]) == (True, "acme", answer["key"])
     assert finding["notes"] == []
 
     package = user.packages / f"cogen_plugin_{module}"
     (package / "weights" / "adapter_model.safetensors").write_bytes(b"x")
     (package / "samples.jsonl").unlink()
     (package / "more.py").write_text("import os")
-    said = user("verify", name)
-    assert said.code == 1
-    assert [problem.partition(",")[0] for problem in said.data["findings"][0]["problems"]] == [
+    output = user("verify", name)
+    assert output.code == 1
+    assert [problem.partition(",")[0] for problem in output.data["findings"][0]["problems"]] == [
         f"cogen_plugin_{module}/more.py: added",
         f"cogen_plugin_{module}/samples.jsonl: missing",
         f"cogen_plugin_{module}/weights/adapter_model.safetensors: altered",
@@ -276,7 +276,7 @@ def test_a_team_signs_as_somebody(
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_was_taken_down_or_is_new_is_said(registry: Registry, users: Users) -> None:
+def test_what_was_taken_down_or_is_new_is_shown(registry: Registry, users: Users) -> None:
     """`cogen verify` gives the operator's reason, and shows a root that it sees for the first time."""
     from cogen_registry.cli import main
 
@@ -293,9 +293,9 @@ def test_what_was_taken_down_or_is_new_is_said(registry: Registry, users: Users)
     assert finding["notes"] == []
     root = str(registry.service.settings.root)
     assert main(["takedown", "expert", "dunes", "--reason", "it names patients", "--root", root]) == 0
-    said = user("verify", "dunes")
-    assert said.code == 1
-    assert "was taken down: it names patients" in said.data["findings"][0]["problems"][0]
+    output = user("verify", "dunes")
+    assert output.code == 1
+    assert "was taken down: it names patients" in output.data["findings"][0]["problems"][0]
     assert main(["restore", "expert", "dunes", "--root", root]) == 0
     user.ok("verify", "dunes")
 

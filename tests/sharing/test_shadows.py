@@ -150,13 +150,13 @@ class TestProjectFile:
     @pytest.mark.parametrize("text", HOSTILE)
     def test_anything(self, user: User, tmp_path: Path, text: str) -> None:
         """One line and a hint, or as if it were not there; what is installed is as it was."""
-        from cogen.sharing import pinned, project
+        from cogen.sharing import history, project
 
         user.project.write_text(text, encoding="latin-1")
         whole = user.whole()
         wheel, problem = build(tmp_path), None
         try:
-            known = pinned.before("cogen-plugin-power", user.project)
+            known = history.before("cogen-plugin-power", user.project)
             for one in known.seen:
                 assert all(isinstance(value, str | None) for value in vars(one).values())
                 from packaging.version import Version
@@ -171,12 +171,12 @@ class TestProjectFile:
         assert problem is None or problem.hint
 
     def test_a_name_in_another_spelling_is_a_pin_too(self, user: User) -> None:
-        from cogen.sharing import pinned
+        from cogen.sharing import history
 
         user.project.write_text(
             '[experts.Cogen_Plugin_Power]\nversion = "2.0"\nsha256 = "1"\npublisher = "p"\nregistry = "r"\n'
         )
-        assert [one.version for one in pinned.before("cogen-plugin-power", user.project).seen] == ["2.0"]
+        assert [one.version for one in history.before("cogen-plugin-power", user.project).seen] == ["2.0"]
 
     def test_large_or_not_a_file(self, user: User) -> None:
         from cogen.sharing import project

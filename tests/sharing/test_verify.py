@@ -53,13 +53,13 @@ def test_composites(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     (folder / "evil.py").write_text("1")
     (folder / "README.md").write_text("cards may change")
     assert main(["verify", str(folder)]) == 1
-    told = capsys.readouterr()
-    assert [line.strip() for line in told.out.splitlines()[1:4]] == [
+    answer = capsys.readouterr()
+    assert [line.strip() for line in answer.out.splitlines()[1:4]] == [
         "config.json: altered",
         "evil.py: added",
         "model.safetensors: missing",
     ]
-    assert "1 of 1 have changed since they were verified" in told.err
+    assert "1 of 1 have changed since they were verified" in answer.err
 
 
 def write_record(site: Path, info: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from support.trees import built, tree
 
 from cogen.errors import CogenError, SpecError, UsageError
+from cogen.files import sha256_of
 from cogen.sharing.publishing.build import BuildError, build_wheel
 from cogen.sharing.publishing.check import check_wheel
 from cogen.sharing.wheels import read_wheel
-from cogen.trust.files import sha256_of
 from cogen.wheels import WheelError
 
 

@@ -68,7 +68,7 @@ CARD: dict[str, Any] = {
     "publisher": "team",
     "domains": ["energy"],
     "languages": ["en"],
-    "licence": "Apache-2.0",
+    "license": "Apache-2.0",
     "base": {"name": "tiny", "digest": "sha256:1"},
     "parameters": 1000,
     "relation": "adapter",
@@ -142,9 +142,9 @@ def test_a_release_that_was_read_is_of_the_right_types() -> None:
             continue
         assert 0 <= found.size < 1 << 53
         assert (found.sha256 + found.filename).isascii()
-        for said in (found.project, found.version, found.publisher, found.expert):
-            assert said.isprintable()
-            assert 0 < len(said) <= 200
+        for field in (found.project, found.version, found.publisher, found.expert):
+            assert field.isprintable()
+            assert 0 < len(field) <= 200
         holds(lambda found=found: binding.check_asked(found, "power", "1.0", URL))
 
 
@@ -201,23 +201,23 @@ def test_search(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
         monkeypatch.setattr(Client, "send", lambda *a, answer=answer, **k: through(answer))
         for words in (["search", "power"], ["search", "power", "--json"]):
             assert main(words) in (0, 1), answer
-    said = capfd.readouterr()
-    assert "Traceback" not in said.err, said.err[said.err.index("Traceback") :][:3000]
-    assert not {c for c in said.out + said.err if not c.isprintable() and c != "\n"}
+    output = capfd.readouterr()
+    assert "Traceback" not in output.err, output.err[output.err.index("Traceback") :][:3000]
+    assert not {c for c in output.out + output.err if not c.isprintable() and c != "\n"}
 
 
 @pytest.mark.parametrize("form", ["older", "mirror"])
 def test_the_static_index(form: str) -> None:
-    wish = find.RegistryQuery("power", domain="energy", language="en", licence="Apache-2.0", base="tiny", size="<1M")
+    query = find.RegistryQuery("power", domain="energy", language="en", license="Apache-2.0", base="tiny", size="<1M")
     for card in bent(CARD):
         if form == "older":
             holds(
-                lambda card=card: find.choose(index.read_index(f"{URL}/index.json", Fixed({"experts": [card]})), wish)
+                lambda card=card: find.choose(index.read_index(f"{URL}/index.json", Fixed({"experts": [card]})), query)
             )
         else:
             holds(
                 lambda card=card: find.ask(
-                    Fixed({"items": [], "total": 0, "note": "a mirror", "experts": [card]}), wish
+                    Fixed({"items": [], "total": 0, "note": "a mirror", "experts": [card]}), query
                 )
             )
     for answer in bent({"schema": 2, "shards": [{"name": "ab", "sha256": "1" * 64, "size": 5}]}):
@@ -231,8 +231,8 @@ def test_what_says_no() -> None:
     for answer in bent({"error": "no", "hint": "yes", "detail": [{"loc": ["body", "name"], "msg": "missing"}]}):
         inner = answer.get("detail") if isinstance(answer, dict) else answer
         for body in (answer, {"detail": answer}, {"detail": inner}):
-            for said in remote._words(json.dumps(body).encode()):
-                assert said is None or (said.isprintable() and len(said) <= 500)
+            for line in remote._words(json.dumps(body).encode()):
+                assert line is None or (line.isprintable() and len(line) <= 500)
     assert remote._words(b"[" * 100_000) == (None, None)
 
 
@@ -240,7 +240,7 @@ def test_signed_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the registry itself signed: it may be hostile, or its keys stolen."""
     from cogen.sharing.names import Names
 
-    said = {
+    listing = {
         "schema": 1,
         "project": "p",
         "publisher": "team",
@@ -260,7 +260,7 @@ def test_signed_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Names.__new__(Names)
     names.client = Client(Registry(URL))
     deep = b"[" * 100_000
-    for document in (*(json.dumps(one).encode() for one in bent(said)), deep):
+    for document in (*(json.dumps(one).encode() for one in bent(listing)), deep):
         monkeypatch.setattr(names, "read", lambda path, document=document: document, raising=False)
 
         def read() -> None:

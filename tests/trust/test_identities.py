@@ -197,7 +197,7 @@ def signed_then(sigstore: Sigstore, folder: Path) -> dict[str, Any]:
         return sign_folder(folder, IdentitySigner(sigstore.token(ALICE)))
 
 
-def test_keys_and_identities_are_told_apart(
+def test_keys_and_identities_are_distinct(
     sigstore: Sigstore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a key signed never holds for an identity, nor the other way round."""
@@ -247,11 +247,11 @@ def test_what_is_no_identity(text: str) -> None:
     ],
 )
 def test_tokens_that_are_worth_nothing(sigstore: Sigstore, token: str, reason: str) -> None:
-    said = {"iss": ISSUER, "sub": ALICE, "aud": "sigstore", "iat": 1, "exp": 4_000_000_000}
+    claims = {"iss": ISSUER, "sub": ALICE, "aud": "sigstore", "iat": 1, "exp": 4_000_000_000}
     tokens = {
         "nonsense": "nonsense",
         "expired": sigstore.token(ALICE, seconds=-60),
-        "forged": jwt.encode(said, "a guess of at least thirty-two bytes", "HS256"),
+        "forged": jwt.encode(claims, "a guess of at least thirty-two bytes", "HS256"),
     }
     with pytest.raises(TrustError, match=reason) as caught:
         IdentitySigner(tokens[token]).prove("utility")

@@ -256,17 +256,10 @@ def test_bundles_of_old_forms_are_refused(key: Path, folder: Path) -> None:
         check_scope(unnamed)
 
 
-def test_importing_is_lazy_and_a_missing_library_has_a_hint(tmp_path: Path) -> None:
+def test_importing_is_lazy() -> None:
     code = (
         "import sys; import cogen.trust as t\n"
-        "heavy = {'model_signing', 'cryptography', 'torch', 'requests', 'sigstore'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "sys.modules['cryptography'] = None\n"
-        "from pathlib import Path\n"
-        "try: t.new_key(Path(sys.argv[1]))\n"
-        "except t.TrustError as error: print(error, '|', error.hint)\n"
+        "print(sorted({'model_signing', 'cryptography', 'torch', 'requests', 'sigstore', 'tuf'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "k"], capture_output=True, text=True, check=True)
-    assert done.stdout == (
-        "signatures need the library cryptography, which is not installed | pip install 'cogen-core[sign]'\n"
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

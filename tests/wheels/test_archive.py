@@ -22,7 +22,7 @@ def unpack(path: Path, limits: Limits) -> list[bytes]:
         return [b"".join(blocks(archive, info)) for info in archive.infolist()]
 
 
-def refuse(path: Path, message: str, too_large: bool = False, limits: Limits = LIMITS) -> None:
+def check_refused(path: Path, message: str, too_large: bool = False, limits: Limits = LIMITS) -> None:
     with pytest.raises(WheelError, match=message) as refused:
         unpack(path, limits)
     assert refused.value.too_large is too_large
@@ -52,7 +52,7 @@ def refuse(path: Path, message: str, too_large: bool = False, limits: Limits = L
     ],
 )
 def test_paths_that_lead_out_or_mean_something_else_are_refused(tmp_path: Path, name: str, message: str) -> None:
-    refuse(raw(tmp_path, "x.whl", [(name, b"x")]), message)
+    check_refused(raw(tmp_path, "x.whl", [(name, b"x")]), message)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_paths_that_lead_out_or_mean_something_else_are_refused(tmp_path: Path, 
     ],
 )
 def test_two_members_that_are_one_file_somewhere_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
-    refuse(
+    check_refused(
         raw(tmp_path, "x.whl", [(name, b"" if name.endswith("/") else b"x") for name in names]),
         "one name on some|lies in a file",
     )
@@ -76,7 +76,7 @@ def test_two_members_that_are_one_file_somewhere_are_refused(tmp_path: Path, nam
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    refuse(raw(tmp_path, "x.whl", [("a/b", b"good"), ("a/b", b"evil")]), "stands twice")
+    check_refused(raw(tmp_path, "x.whl", [("a/b", b"good"), ("a/b", b"evil")]), "stands twice")
 
 
 @pytest.mark.parametrize(
@@ -91,31 +91,31 @@ def test_a_member_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_members_that_are_no_plain_files_are_refused(tmp_path: Path, mode: int, message: str) -> None:
     info = zipfile.ZipInfo("a/link")
     info.create_system, info.external_attr = 3, mode << 16
-    refuse(raw(tmp_path, "x.whl", [(info, b"/etc/passwd")]), message)
+    check_refused(raw(tmp_path, "x.whl", [(info, b"/etc/passwd")]), message)
 
 
 def test_other_compressions_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.whl", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a/b", b"x")
-    refuse(tmp_path / "x.whl", "compressed in a way")
+    check_refused(tmp_path / "x.whl", "compressed in a way")
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     """Ten megabytes of zeros are ten kilobytes here."""
     path = raw(tmp_path, "x.whl", [("a/zeros", bytes(10_000_000))])
     assert path.stat().st_size < 20_000
-    refuse(path, "holds 10,000,000 bytes", True)
+    check_refused(path, "holds 10,000,000 bytes", True)
 
 
 def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     path = raw(tmp_path, "x.whl", [("a/zeros", bytes(5_000_000))])
     data = path.read_bytes().replace(struct.pack("<L", 5_000_000), struct.pack("<L", 5_000))
     path.write_bytes(data)
-    refuse(path, "cannot be unpacked|not the size")
+    check_refused(path, "cannot be unpacked|not the size")
 
 
 def test_too_many_members_are_refused(tmp_path: Path) -> None:
-    refuse(raw(tmp_path, "x.whl", [(f"a/{i}", b"") for i in range(51)]), "has 51 members, at most 50", True)
+    check_refused(raw(tmp_path, "x.whl", [(f"a/{i}", b"") for i in range(51)]), "has 51 members, at most 50", True)
 
 
 def test_a_directory_that_holds_more_than_it_announces_is_refused(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_directory_that_holds_more_than_it_announces_is_refused(tmp_path: Path
     data = bytearray(path.read_bytes())
     data[-14:-10] = struct.pack("<2H", 3, 3)
     path.write_bytes(data)
-    refuse(path, "contradicts itself")
+    check_refused(path, "contradicts itself")
 
 
 def edit(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
@@ -154,7 +154,7 @@ def edit(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
 def test_an_archive_that_means_two_things_is_refused(
     tmp_path: Path, change: Callable[[bytes], bytes], message: str
 ) -> None:
-    refuse(edit(change)(raw(tmp_path, "x.whl", [("a/good", b"x" * 100)])), message)
+    check_refused(edit(change)(raw(tmp_path, "x.whl", [("a/good", b"x" * 100)])), message)
 
 
 def test_bytes_between_members_are_refused(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_bytes_between_members_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.whl").write_bytes(moved)
     with zipfile.ZipFile(tmp_path / "x.whl") as archive:
         assert archive.namelist() == ["a/good"]
-    refuse(tmp_path / "x.whl", "between or behind")
+    check_refused(tmp_path / "x.whl", "between or behind")
 
 
 def test_encrypted_members_are_refused(tmp_path: Path) -> None:
@@ -177,14 +177,14 @@ def test_encrypted_members_are_refused(tmp_path: Path) -> None:
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
-    refuse(path, "encrypted")
+    check_refused(path, "encrypted")
 
 
 def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.whl", "w") as archive:
         archive.writestr("a/b", b"good bytes")
     edit(lambda data: data.replace(b"good bytes", b"evil bytes"))(tmp_path / "x.whl")
-    refuse(tmp_path / "x.whl", "cannot be unpacked: Bad CRC")
+    check_refused(tmp_path / "x.whl", "cannot be unpacked: Bad CRC")
 
 
 class Unseekable:

@@ -25,7 +25,7 @@ from cogen.wheels.weights import check_weight_file
 CODE, INFO = "cogen_plugin_power", "cogen_plugin_power-1.0.dist-info"
 
 
-def refuse(path: Path, message: str, too_large: bool | None = None) -> None:
+def check_refused(path: Path, message: str, too_large: bool | None = None) -> None:
     with pytest.raises(WheelError, match=message) as refused:
         read_wheel(path)
     assert refused.value.hint
@@ -55,7 +55,7 @@ def test_manifests_that_would_take_minutes(tmp_path: Path, text: str, message: s
     assert reading.document is None
     assert message in str(reading.reason)
     content = package_files("power") | {"expert.toml": text.encode()}
-    refuse(build(tmp_path, content=content), message)
+    check_refused(build(tmp_path, content=content), message)
 
 
 def test_integers_that_no_database_holds(tmp_path: Path) -> None:
@@ -70,13 +70,13 @@ def test_integers_that_no_database_holds(tmp_path: Path) -> None:
 
 def test_files_that_are_too_large_for_what_they_are(tmp_path: Path) -> None:
     long = b"# " + b"x" * 300_000
-    refuse(build(tmp_path, content=package_files("power") | {"expert.toml": long}), "at most 262,144", True)
-    refuse(build(tmp_path, points="#" + "x" * 70_000), "entry_points.txt has 70,001 bytes", True)
-    refuse(build(tmp_path, wheel="x" * 20_000), "WHEEL has 20,000 bytes", True)
-    refuse(build(tmp_path, metadata="x" * 3_000_000), "METADATA has 3,000,000 bytes", True)
-    refuse(build(tmp_path, record="x" * 4_000_000), "RECORD has 4,000,000 bytes", True)
+    check_refused(build(tmp_path, content=package_files("power") | {"expert.toml": long}), "at most 262,144", True)
+    check_refused(build(tmp_path, points="#" + "x" * 70_000), "entry_points.txt has 70,001 bytes", True)
+    check_refused(build(tmp_path, wheel="x" * 20_000), "WHEEL has 20,000 bytes", True)
+    check_refused(build(tmp_path, metadata="x" * 3_000_000), "METADATA has 3,000,000 bytes", True)
+    check_refused(build(tmp_path, record="x" * 4_000_000), "RECORD has 4,000,000 bytes", True)
     zeros: dict[str, bytes | None] = {f"{CODE}/zeros.txt": bytes(30_000_000)}
-    refuse(build(tmp_path, extra=zeros), "times its size, at most 200", True)
+    check_refused(build(tmp_path, extra=zeros), "times its size, at most 200", True)
 
 
 @pytest.mark.parametrize(
@@ -119,21 +119,21 @@ def test_archives_whose_directory_is_dear_to_read(tmp_path: Path) -> None:
 def test_a_few_bytes_that_name_the_same_file_a_thousand_times(tmp_path: Path) -> None:
     suite = manifest("power")["suites"][0]
     many = [suite | {"id": f"s{number:03}"} for number in range(65)]
-    refuse(build(tmp_path, suites=many), "has 65 suites, at most 64", True)
+    check_refused(build(tmp_path, suites=many), "has 65 suites, at most 64", True)
     content = package_files("power", suites=many[:60])
     line = json.dumps({"text": "word " * 1000}).encode() + b"\n"
     content["suites/test.jsonl"] = b"".join(line.replace(b"word", b"%04d" % n) for n in range(300))
-    refuse(build(tmp_path, content=content), "bytes of text, at most 67,108,864", True)
+    check_refused(build(tmp_path, content=content), "bytes of text, at most 67,108,864", True)
     for changes, message in (
         ({"domains": [f"d{n}" for n in range(101)]}, "101 domains, at most 100"),
         ({"languages": ["en"] * 101}, "101 languages, at most 100"),
     ):
-        refuse(build(tmp_path, **changes), message, True)
+        check_refused(build(tmp_path, **changes), message, True)
     content = package_files("power", suites=many[:60])
     content["suites/heldout.yaml"] += b"# " + b"x" * 5_000
-    refuse(build(tmp_path, content=content), "bytes, at most 262,144", True)
+    check_refused(build(tmp_path, content=content), "bytes, at most 262,144", True)
     points = "[cogen]\n" + "".join(f"e{number} = {CODE}__{number}\n" for number in range(65))
-    refuse(build(tmp_path, points=points), "has 65 experts, at most 64", True)
+    check_refused(build(tmp_path, points=points), "has 65 experts, at most 64", True)
 
 
 def test_json_of_millions_of_values(tmp_path: Path) -> None:

@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from cogen.errors import DigestError, SourceError
-
-_CHUNK = 1 << 22
+from cogen.files import sha256_of
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of one file, read in blocks."""
-    digest = hashlib.sha256()
+    """Hex SHA-256 of one file.
+
+    :raises SourceError: it cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            while block := file.read(_CHUNK):
-                digest.update(block)
+        return sha256_of(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint="check that the file exists") from error
-    return digest.hexdigest()
 
 
 def file_digest(path: Path) -> str:

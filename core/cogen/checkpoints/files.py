@@ -39,7 +39,7 @@ class OpenFiles:
         found = torch.empty(stop - start, dtype=getattr(torch, info.dtype)) if into is None else into
         if stop > start:
             width = _WIDTHS[info.dtype]
-            self._fill(info, memoryview(found.view(torch.uint8).numpy()), info.start + start * width)
+            self._fill(info, memoryview(found.view(torch.uint8).numpy().data), info.start + start * width)
         return found
 
     def copy(self, info: TensorInfo, target: int, position: int) -> None:

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.sources import Talk, silent
+from cogen.checkpoints.sources import Talk, reporter_of
 from cogen.errors import SourceError
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
+from cogen.reporter import SILENT, Reporter
 
 #: Raised when the conversion itself changes, so that old cache entries are not reused.
 _VERSION = 1
 
 
-def converted(path: Path, digest: str, dtype: str, talk: Talk = silent) -> Path:
+def converted(path: Path, digest: str, dtype: str, reporter: Reporter | Talk = SILENT) -> Path:
     """The checkpoint folder (``model.safetensors``, config, tokenizer) that ``path`` dequantizes to.
 
     :param digest: file digest of the GGUF; with ``dtype`` and the reader's version the key of the cache entry.
@@ -32,7 +33,7 @@ def converted(path: Path, digest: str, dtype: str, talk: Talk = silent) -> Path:
     home = cache_dir() / "gguf" / key
     with locked(home):
         if not home.exists():
-            talk(f"converting {path.name} to safetensors ({dtype}), once")
+            reporter_of(reporter).note(f"converting {path.name} to safetensors ({dtype}), once")
             with atomic_folder(home) as part:
                 _convert(path, dtype, part)
                 atomic_write(part / "gguf.json", json.dumps({"file_digest": digest, "gguf": reader}).encode())
@@ -44,17 +45,17 @@ def _convert(path: Path, dtype: str, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        # The reader's own bars know nothing of --json or a terminal; what is going on was said before.
+        # The reader's own bars know nothing of --json or a terminal; progress was reported before.
         with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-            model: Any
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path.parent,
                 gguf_file=path.name,
                 dtype=getattr(torch, dtype),
                 trust_remote_code=False,
                 output_loading_info=True,
             )
+            model, info = loaded
             if missing := sorted(info["missing_keys"]):  # they would be random numbers
                 raise ValueError(f"it lacks {missing[0]}")
             # transformers 5 leaves a GGUF quantizer on the dequantized model, which makes save_pretrained refuse.
@@ -76,8 +77,9 @@ def _convert(path: Path, dtype: str, folder: Path) -> None:
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No progress bars and no advice from transformers inside the block."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
+    logging: Any = transformers_logging  # without types
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

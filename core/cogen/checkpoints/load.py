@@ -27,8 +27,7 @@ def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
 
     try:
         with quiet_transformers():
-            model: Any
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 dtype=getattr(torch, dtype),
                 trust_remote_code=False,
@@ -40,6 +39,7 @@ def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
             f"{checkpoint.folder.name} cannot be loaded: {str(error).splitlines()[0]}",
             hint="is it a causal language model of an architecture that this transformers has?",
         ) from error
+    model, info = loaded
     # transformers would fill what is missing with random numbers and only warn.
     if missing := sorted(info["missing_keys"]):
         raise SourceError(

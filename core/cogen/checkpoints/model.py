@@ -12,8 +12,9 @@ from cogen.checkpoints.adapter import LoraAdapter, read_adapter
 from cogen.checkpoints.digests import check_file, weights_digest
 from cogen.checkpoints.gguf import converted
 from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes, read_folder, read_tensor
-from cogen.checkpoints.sources import Talk, fetch, silent
+from cogen.checkpoints.sources import Talk, fetch, reporter_of
 from cogen.errors import CompatibilityError, DigestError, SourceError, UnsafeError
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.model import ModelSpec, WeightsRef
 
 if TYPE_CHECKING:
@@ -90,19 +91,21 @@ def open_folder(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def open_weights(ref: WeightsRef, *, talk: Talk = silent) -> Checkpoint:
+def open_weights(ref: WeightsRef, *, reporter: Reporter = SILENT, talk: Talk | None = None) -> Checkpoint:
     """Fetch, convert if needed and open what a manifest declares.
 
+    :param talk: a function for notes, in the place of a reporter.
     :raises DigestError: either digest differs from the manifest's.
     :raises UnsafeError: pickles, or a configuration that wants remote code.
     """
+    reporter = reporter_of(reporter, talk)
     if ref.format == "peft":
-        return _open_adapter(ref, talk)
-    path = fetch(ref.source, revision=ref.revision, digest=ref.file_digest, talk=talk)
+        return _open_adapter(ref, reporter)
+    path = fetch(ref.source, revision=ref.revision, digest=ref.file_digest, reporter=reporter)
     if ref.format == "gguf":
         if not path.is_file():
             raise SourceError(f"{ref.source} is a folder", hint="format 'gguf' names one file")
-        path = converted(path, ref.file_digest, ref.dtype, talk)
+        path = converted(path, ref.file_digest, ref.dtype, reporter)
     elif path.is_file():
         raise SourceError(
             f"{ref.source} is a single file", hint="format 'safetensors' names a model folder; end it with /"
@@ -112,11 +115,11 @@ def open_weights(ref: WeightsRef, *, talk: Talk = silent) -> Checkpoint:
     return checkpoint
 
 
-def _open_adapter(ref: WeightsRef, talk: Talk) -> Checkpoint:
+def _open_adapter(ref: WeightsRef, reporter: Reporter) -> Checkpoint:
     if not isinstance(ref, ModelSpec) or ref.base is None:
         raise CompatibilityError(f"{ref.name} is an adapter without a base", hint="declare [model.base]")
-    base = open_weights(ref.base, talk=talk)
-    folder = fetch(ref.source, revision=ref.revision, talk=talk)
+    base = open_weights(ref.base, reporter=reporter)
+    folder = fetch(ref.source, revision=ref.revision, reporter=reporter)
     check_file(folder, ref.file_digest, ref.source)
     adapter = read_adapter(folder)
     for name, (a, b, _) in adapter.pairs.items():

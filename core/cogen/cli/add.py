@@ -125,7 +125,7 @@ def _find(name: str, consent: ConsentOptions, registry: str | None, project: Pat
     """Ask the registry, and check its root, the release and its signature, in this order."""
     from cogen.remote.client import Client
     from cogen.sharing import add
-    from cogen.sharing.pinned import ACCEPT
+    from cogen.sharing.history import ACCEPT
     from cogen.sharing.registry import required
     from cogen.sharing.resolve import parse
     from cogen.sharing.snapshot import recover

@@ -87,7 +87,7 @@ def _examine(plugin: Plugin) -> dict[str, Any]:
 def _environment() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
-    from cogen.host.index import cache_dir
+    from cogen.files import cache_dir
 
     versions: dict[str, str | None] = {}
     for package in _PACKAGES:
@@ -95,7 +95,7 @@ def _environment() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    folder = cache_dir()
+    folder = cache_dir(make=False)
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return {
         "python": platform.python_version(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from cogen.cli.output import out
 from cogen.errors import UsageError
+from cogen.settings import settings
 
 if TYPE_CHECKING:
     from cogen.sharing.login import LoginResult
@@ -46,7 +46,7 @@ def command(
     url = normal_url(url)
     if not is_private(url):
         out.warn(f"{url} is not encrypted: anyone on the network can read the token and change what you download")
-    secret = None if read_only else token or os.environ.get("COGEN_TOKEN") or _ask()
+    secret = None if read_only else token or settings().token or _ask()
     result = login(url, secret, key=key, make_key=new_key, root_key=root_key)
     _show_root(result, url, compared=root_key is not None)
     _show_account(result, url)

@@ -23,7 +23,9 @@ import typer
 
 from cogen.cli.arguments import GroupedCommand
 from cogen.cli.errors import USAGE, explain
+from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
+from cogen.extras import missing_extra
 
 #: Verb → its line in `cogen --help`, in the order in which people meet them.
 VERBS = {
@@ -114,10 +116,10 @@ def _app(verb: str | None) -> typer.Typer:
             if hasattr(module, "register"):
                 group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
                 module.register(group)
-                _shared_switches(group)
+                _shared_switches(group, name)
                 app.add_typer(group, name=name, help=summary)
             else:
-                app.command(name, cls=GroupedCommand, add_help_option=False)(_with_switches(module.command))
+                app.command(name, cls=GroupedCommand, add_help_option=False)(_with_switches(module.command, name))
         else:
             app.command(name, help=summary)(_unused)
     if verb and verb not in VERBS and not _completed():
@@ -133,18 +135,18 @@ def _plugin_verbs(app: typer.Typer) -> None:
     _shared_switches(app)
 
 
-def _shared_switches(app: typer.Typer) -> None:
+def _shared_switches(app: typer.Typer, verb: str | None = None) -> None:
     for info in app.registered_commands:
         if info.callback not in (None, _unused) and not hasattr(info.callback, "_cogen_switches"):
-            info.callback, info.add_help_option = _with_switches(info.callback), False
+            info.callback, info.add_help_option = _with_switches(info.callback, verb), False
 
 
 def _unused() -> None:
     """Stands for a verb that was not typed."""
 
 
-def _with_switches(command: Callable[..., Any]) -> Callable[..., None]:
-    """``command`` with ``--json`` and ``--quiet`` added to its own options."""
+def _with_switches(command: Callable[..., Any], verb: str | None = None) -> Callable[..., None]:
+    """``command`` with ``--json`` and ``--quiet`` added to its own options; ``verb`` is checked for what it needs."""
     signature = inspect.signature(command)
     hints = get_type_hints(command, include_extras=True)
     own = [p.replace(annotation=hints.get(p.name, p.annotation)) for p in signature.parameters.values()]
@@ -158,6 +160,7 @@ def _with_switches(command: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(*args: Any, json_: bool, quiet_: bool, help_: bool, **kwargs: Any) -> None:
         _set_mode(json_, quiet_)
+        check_needs(verb)
         command(*args, **kwargs)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *extra], return_annotation=None)  # type: ignore[attr-defined]
@@ -194,7 +197,7 @@ def _report(error: BaseException, arguments: list[str]) -> int:
         return error.code if isinstance(error.code, int) else 1
     if "--json" in arguments:  # also where the arguments themselves could not be read
         out.mode = "json"
-    explanation = explain(error)
+    explanation = explain(missing_extra(error, f"cogen {_verb(arguments) or ''}".rstrip()) or error)
     # typer carries its own copy of click or imports the real one, by version: both have format_message()
     if explanation is None and hasattr(error, "format_message"):
         if type(error).__name__ == "NoArgsIsHelpError":  # raised for a group of sub-commands

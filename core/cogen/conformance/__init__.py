@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cogen.conformance.result import Check, attempt
 from cogen.errors import UsageError
+from cogen.extras import require
 from cogen.host import Host, Plugin
 
 if TYPE_CHECKING:
@@ -61,11 +62,14 @@ def run_checks(
     :param texts: the training text, where it is at hand: a recipe of ``cogen train``, a folder or a file. It is
         compared with the held-out text and goes nowhere.
     :param allow: distributions that it may require beside cogen-core.
-    :raises UsageError: it is not installed, or there are no such texts. Everything else that is wrong is a
-        :class:`Check` that is not ok.
+    :raises UsageError: it is not installed, or there are no such texts. :raises MissingExtraError: the level opens
+        weights, and the libraries for it are not installed. Everything else that is wrong is a :class:`Check` that is
+        not ok.
     """
     from cogen.conformance import static
 
+    if level != "static":
+        require("fuse", f"cogen check --level {level}")
     host = host or Host.discover()
     plugin = find(host, name)
     if texts is not None and not texts.exists():

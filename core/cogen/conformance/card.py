@@ -29,7 +29,7 @@ def check_card(expert: Expert) -> str:
         _documents(card.sources, card)
     _measured(expert)
     unknown = [name for name in type(card).model_fields if getattr(card, name) == "unknown"]
-    return f"complete and adds up; unknown is said of: {', '.join(unknown)}" if unknown else "complete and adds up"
+    return f"complete and adds up; declared unknown: {', '.join(unknown)}" if unknown else "complete and adds up"
 
 
 def _shares(sources: Sequence[DataSource]) -> None:

@@ -74,9 +74,9 @@ class ExpertConformance:
         """No file can hold code that runs when it is read."""
         self._holds("no pickles")
 
-    def test_licences(self) -> None:
+    def test_licenses(self) -> None:
         """Shipped texts may be passed on by anybody."""
-        self._holds("licences")
+        self._holds("licenses")
 
     def test_data_card(self) -> None:
         """Nothing is left empty, and what the card counts adds up."""

@@ -1,4 +1,4 @@
-"""The files that a plugin ships: their digests, licences and kinds."""
+"""The files that a plugin ships: their digests, licenses and kinds."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def check_licenses_shipped(expert: Expert) -> str:
     ]
     if spec.samples:
         texts.append(("samples", spec.samples.license))
-    for what, licence in texts:
-        if not is_permissive(licence):
+    for what, license in texts:
+        if not is_permissive(license):
             raise Failed(
-                f"the text of {what} is under {licence}, which does not let anybody redistribute it",
+                f"the text of {what} is under {license}, which does not let anybody redistribute it",
                 "ship text that is public domain, CC0, CC-BY, MIT, BSD or Apache-2.0",
             )
-    return ", ".join(sorted({licence for _, licence in texts}))
+    return ", ".join(sorted({license for _, license in texts}))
 
 
 def is_permissive(expression: str) -> bool:

@@ -19,7 +19,7 @@ from cogen.wheels.dependencies import HOST, check_dependencies
 
 
 def checks(plugin: Plugin, allow: Collection[str] = ()) -> Iterator[Check]:
-    """Everything that can be said from the installed files, and from importing the package."""
+    """All checks of the installed files, and of importing the package."""
     yield from attempt("manifest", partial(_manifest, plugin))
     yield from attempt("dependencies", partial(_dependencies, plugin.distribution, allow))
     yield from attempt("files", partial(_files, plugin))
@@ -33,7 +33,7 @@ def expert_checks(expert: Expert) -> Iterator[Check]:
     """What the files of an expert say, wherever they lie; nothing is imported."""
     yield from attempt("digests", partial(check_digests, expert))
     yield from attempt("no pickles", partial(no_pickles, expert))
-    yield from attempt("licences", partial(check_licenses_shipped, expert))
+    yield from attempt("licenses", partial(check_licenses_shipped, expert))
     yield from attempt("data card", partial(check_card, expert))
     yield from attempt("samples", partial(check_samples, expert))
     if expert.spec.router:

@@ -49,8 +49,8 @@ def check_round_trip(expert: Expert, tokenizer: Any, rows: int) -> str:
                     "its decoder does not undo what its pre-tokenizer does: ship the tokenizer of the training",
                 )
     lossy = [name for name, text in PROBES.items() if not _same(_decode(tokenizer, _encode(tokenizer, text)), text)]
-    said = f"{len(texts) - changed} of {len(texts)} texts come back from their tokens unchanged"
-    return f"{said}; it does not keep {', '.join(lossy)}" if lossy else f"{said}, and so do all signs that were tried"
+    result = f"{len(texts) - changed} of {len(texts)} texts come back from their tokens unchanged"
+    return f"{result}; not kept: {', '.join(lossy)}" if lossy else f"{result}, and so do all probes"
 
 
 def _same(back: str, text: str) -> bool:

@@ -61,11 +61,11 @@ def compare_training(expert: Expert, training: Iterable[str]) -> str:
         if document.part == "test":
             shares.append(share)
     mean = sum(shares) / len(shares)
-    said = f"{mean:.5f} of the test documents' word 8-grams stand in {count:,} training texts"
+    result = f"{mean:.5f} of the test documents' word 8-grams stand in {count:,} training texts"
     split = expert.spec.data.split
     if split == "unknown":
-        return f"{said}; the card says nothing"
-    said += f", the card says {split.test_8gram_overlap:.5f}"
+        return f"{result}; the card says nothing"
+    result += f", the card says {split.test_8gram_overlap:.5f}"
     if mean > split.test_8gram_overlap + _ROUNDING:
-        raise Failed(said, "remove what overlaps, or correct the card")
-    return said
+        raise Failed(result, "remove what overlaps, or correct the card")
+    return result

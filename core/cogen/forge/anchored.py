@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
+from cogen.checkpoints.safetensors_file import read_header, read_tensor
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.forge.anchored_block import pairs
 from cogen.forge.recipe import TrainingRecipe
 

@@ -16,7 +16,8 @@ from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
-from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
+from cogen.checkpoints.safetensors_file import read_folder, read_tensor
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import TrainError
 from cogen.evals import model_digest

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.errors import SpecError
-from cogen.spec.base import Digest, ExpertId, Frozen, Language, Licence, Line
+from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
 
@@ -33,7 +33,7 @@ class CorpusSource(Frozen):
     extract: Extractor
     field: str = "text"
     drop: tuple[str, ...] = ()
-    license: Licence
+    license: License
     license_evidence: Line
     #: May documents of this source be held out and shipped? Only where its licence was read and allows it.
     heldout: bool = False
@@ -143,7 +143,7 @@ class Card(Frozen):
     contact: Line | None = None
     domains: Annotated[tuple[Line, ...], Field(min_length=1)]
     languages: Annotated[tuple[Language, ...], Field(min_length=1)]
-    license: Licence
+    license: License
     derivatives: Literal["allowed", "share-alike", "no"] = "allowed"
     collected: Line
     synthetic_share: Annotated[float, Field(ge=0, le=1)] | Literal["unknown"]

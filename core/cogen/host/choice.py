@@ -8,13 +8,13 @@ COGEN_PREFER=id=dist     which distribution provides an expert that two of them 
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 
 from cogen.errors import UsageError
 from cogen.host.plugin import Plugin
 from cogen.host.scan import canonical
+from cogen.settings import settings
 
 
 def choose(plugins: Iterable[Plugin]) -> list[Plugin]:
@@ -23,13 +23,14 @@ def choose(plugins: Iterable[Plugin]) -> list[Plugin]:
     :raises UsageError: a setting names what is not installed; to ignore that could use what was meant to be blocked.
     """
     chosen = list(plugins)
-    allowed = _names("COGEN_PLUGINS", chosen)
+    wanted = settings()
+    allowed = _canonical(wanted.plugins, chosen, "COGEN_PLUGINS")
     if allowed is not None:
         chosen = [p if _matches(p, allowed) else _block(p, "COGEN_PLUGINS does not name it") for p in chosen]
-    blocked = _names("COGEN_BLOCK", chosen)
+    blocked = _canonical(wanted.block, chosen, "COGEN_BLOCK")
     if blocked:
         chosen = [_block(p, "COGEN_BLOCK names it") if _matches(p, blocked) else p for p in chosen]
-    return _mark_duplicates(chosen, _preferences(chosen))
+    return _mark_duplicates(chosen, _preferences(chosen, wanted.prefer))
 
 
 def _mark_duplicates(plugins: list[Plugin], preferred: dict[str, str]) -> list[Plugin]:
@@ -59,20 +60,19 @@ def _mark_duplicates(plugins: list[Plugin], preferred: dict[str, str]) -> list[P
     return marked
 
 
-def _names(variable: str, plugins: list[Plugin]) -> set[str] | None:
-    """Canonical names in a setting; ``None`` where it is not set."""
-    value = os.environ.get(variable)
-    if value is None:
+def _canonical(named: tuple[str, ...] | None, plugins: list[Plugin], variable: str) -> set[str] | None:
+    """Canonical names in a setting, each of them known; ``None`` where it is not set."""
+    if named is None:
         return None
-    names = {canonical(name.strip()) for name in value.split(",") if name.strip()}
+    names = {canonical(name) for name in named}
     for name in sorted(names):
         _known(name, plugins, variable)
     return names
 
 
-def _preferences(plugins: list[Plugin]) -> dict[str, str]:
+def _preferences(plugins: list[Plugin], items: tuple[str, ...]) -> dict[str, str]:
     picks: dict[str, str] = {}
-    for item in filter(None, (part.strip() for part in os.environ.get("COGEN_PREFER", "").split(","))):
+    for item in items:
         expert, separator, distribution = (part.strip() for part in item.partition("="))
         if not separator or not expert or not distribution:
             raise UsageError(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import PluginError, UsageError
+from cogen.extras import missing_extra
 from cogen.host.discovery import discover
 from cogen.host.plugin import Diagnostic, Expert, Plugin
 from cogen.host.scan import Shadowed
+from cogen.settings import settings
 
 if TYPE_CHECKING:
     from cogen.host.hooks import Failure, Hooks
@@ -41,7 +42,7 @@ class Host:
         :raises PluginError: only if strict.
         """
         host = cls(*discover(path))
-        if os.environ.get("COGEN_STRICT") == "1" if strict is None else strict:
+        if settings().strict if strict is None else strict:
             for plugin in host.plugins:
                 if plugin.state not in ("ok", "blocked"):
                     raise _unusable(plugin)
@@ -150,12 +151,14 @@ class Host:
     def resolve(target: str) -> Any:
         """Import what a string "package.module:attribute" names.
 
-        :raises PluginError: there is no such thing.
+        :raises PluginError: there is no such thing. :raises MissingExtraError: it needs a library of an extra.
         """
         module, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
+            if missing := missing_extra(error, attribute):
+                raise missing from error
             raise PluginError(module.partition(".")[0], f"{target!r} cannot be loaded: {error}") from error
 
     def _registered(self, hook: str) -> dict[str, str]:

@@ -7,30 +7,21 @@ change. Losing it costs a second, so every failure to read or write it is ignore
 from __future__ import annotations
 
 import json
-import os
 import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cogen.files import atomic_write, cache_dir
 from cogen.host.manifest import Reading, read_manifest
-
-
-def cache_dir() -> Path:
-    """Folder of everything that CoGen can fetch or compute again: ``COGEN_CACHE``, or the platform's place for it."""
-    if folder := os.environ.get("COGEN_CACHE"):
-        return Path(folder).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("cogen"))
 
 
 class Index:
     """Readings of manifests, remembered between processes."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._file = (folder or cache_dir()) / f"manifests-{zlib.crc32(sys.prefix.encode()):08x}.json"
+        self._file = (folder or cache_dir(make=False)) / f"manifests-{zlib.crc32(sys.prefix.encode()):08x}.json"
         self._stamp = _stamp()
         self._old = self._load()
         self._new: dict[str, Any] = {}
@@ -54,14 +45,8 @@ class Index:
         """Write what was read, if any of it is new; whole or not at all."""
         if self._new.keys() <= self._old.keys() and all(self._new[path] is self._old[path] for path in self._new):
             return
-        temporary = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"stamp": self._stamp, "entries": self._new}), encoding="utf-8")
-            temporary.replace(self._file)
-        except (OSError, ValueError):
-            with suppress(OSError):
-                temporary.unlink()
+        with suppress(OSError, ValueError):
+            atomic_write(self._file, json.dumps({"stamp": self._stamp, "entries": self._new}).encode())
 
     def _load(self) -> dict[str, Any]:
         try:

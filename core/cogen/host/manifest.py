@@ -51,7 +51,7 @@ def read_manifest(path: Path) -> Reading:
         return broken(f"{MANIFEST} is not UTF-8 text", "save it as UTF-8")
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
-        return broken(f"{MANIFEST} is not valid TOML: {reason}", "mend the line that it names")
+        return broken(f"{MANIFEST} is not valid TOML: {reason}", "fix the line shown above")
     return validate(raw)
 
 

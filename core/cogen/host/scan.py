@@ -29,7 +29,7 @@ class EntryPoint:
 
     @property
     def order(self) -> tuple[str, str]:
-        """Plugins are sorted by this: the order of a file system is nobody's wish."""
+        """Plugins are sorted by this: the order of a file system is arbitrary."""
         return canonical(self.distribution), self.name
 
 

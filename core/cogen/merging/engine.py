@@ -22,7 +22,8 @@ from typing import Any
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import accumulator
-from cogen.checkpoints.safetensors_file import DTYPES, SafetensorsWriter, TensorInfo, tensor_bytes
+from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
+from cogen.checkpoints.safetensors_writer import SafetensorsWriter, tensor_bytes
 from cogen.merging.allocator import keep_freed_memory
 from cogen.merging.method import Block, Method, Operand, Stack
 from cogen.merging.operands import Remembered, Stored

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from cogen.errors import DigestError
 from cogen.remote.errors import NotThere, RegistryError
-from cogen.remote.said import line
+from cogen.remote.fields import line
 from cogen.trust.registries import Registry
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
+from cogen.checkpoints.safetensors_file import read_header, read_tensor
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
 from cogen.routing.states import WINDOW, Moments, mean_states, moments

@@ -1,18 +1,21 @@
 """A LoRA adapter of rank 1 on the feed-forward layers that changes nothing: the starting point of training.
 
-Written without torch. As peft initialises it, A holds small random numbers and B zeros: B·A is zero, and B has a
-gradient.
+Written without torch and numpy, which the host alone does not have. As peft initialises it, A holds small random
+numbers and B zeros: B·A is zero, and B has a gradient.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from random import Random
 
 from cogen.checkpoints.digests import weights_digest
+from cogen.checkpoints.safetensors_writer import SafetensorsWriter
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,18 @@ SHAPES = {"smollm2-135m-instruct": Shape(layers=30, hidden=576, feed_forward=153
 
 def write_adapter(folder: Path, base: str) -> tuple[int, str]:
     """Write the adapter's two files; returns its number of parameters and its weights digest."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    shape = SHAPES[base]
-    random = np.random.default_rng(0)
-    tensors: dict[str, Any] = {}
-    for name, inputs, outputs in _modules(shape):
-        bound = 1 / np.sqrt(inputs)
-        tensors[f"{name}.lora_A.weight"] = random.uniform(-bound, bound, (1, inputs)).astype(np.float32)
-        tensors[f"{name}.lora_B.weight"] = np.zeros((outputs, 1), np.float32)
+    random = Random(0)
+    tensors: dict[str, tuple[tuple[int, int], bytes]] = {}
+    for name, inputs, outputs in _modules(SHAPES[base]):
+        bound = 1 / math.sqrt(inputs)
+        values = [bound * (2 * random.random() - 1) for _ in range(inputs)]
+        tensors[f"{name}.lora_A.weight"] = (1, inputs), struct.pack(f"<{inputs}f", *values)
+        tensors[f"{name}.lora_B.weight"] = (outputs, 1), bytes(4 * outputs)
     folder.mkdir(parents=True)
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    shapes = {name: ("float32", shape) for name, (shape, _) in tensors.items()}
+    with SafetensorsWriter(folder / "adapter_model.safetensors", shapes, {"format": "pt"}) as writer:
+        for name, (_, data) in tensors.items():
+            writer.write(name, data)
     config = {
         "base_model_name_or_path": None,
         "bias": "none",
@@ -56,9 +59,9 @@ def write_adapter(folder: Path, base: str) -> tuple[int, str]:
         "task_type": "CAUSAL_LM",
     }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    facts = ((name, "float32", tensor.shape) for name, tensor in tensors.items())
-    digest = weights_digest(facts, lambda name: tensors[name].tobytes())
-    return sum(tensor.size for tensor in tensors.values()), digest
+    facts = ((name, "float32", shape) for name, (shape, _) in tensors.items())
+    digest = weights_digest(facts, lambda name: tensors[name][1])
+    return sum(math.prod(shape) for shape, _ in tensors.values()), digest
 
 
 def _modules(shape: Shape) -> Iterator[tuple[str, int, int]]:

@@ -16,19 +16,18 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from cogen.errors import DigestError, SpecError
-from cogen.files import cache_dir, locked
+from cogen.files import cache_dir, locked, sha256_of
 from cogen.remote.client import Client, quoted
-from cogen.sharing import beside, environment, project
+from cogen.sharing import dependencies, environment, project
 from cogen.sharing.binding import Bound
-from cogen.sharing.pinned import before, compare
-from cogen.sharing.placing import check_free, forget_compiled, touched
+from cogen.sharing.history import before, compare
+from cogen.sharing.placement import check_free, forget_compiled, touched
 from cogen.sharing.resolve import Release
 from cogen.sharing.signatures import Trusted, check_release
 from cogen.sharing.snapshot import first_missing, recover, undoable
 from cogen.sharing.stage import staged
 from cogen.sharing.weights import base_sources, received, sources
 from cogen.trust.errors import TrustError
-from cogen.trust.files import sha256_of
 from cogen.trust.metadata.project import bytes_of
 from cogen.trust.pins import Pin, pins_of, revert, update
 from cogen.trust.receipts import Receipt, ReceivedWeights, keep, receipt_path
@@ -49,7 +48,7 @@ class Consent:
     code: bool = False
     allow: tuple[str, ...] = ()
     upgrade: tuple[str, ...] = ()
-    known: tuple[beside.PinnedRequirement, ...] = ()
+    known: tuple[dependencies.PinnedRequirement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Verified:
     wheel: Wheel
     weights: list[ReceivedWeights] = field(default_factory=list)
     consent: Consent = Consent()
-    beside: list[beside.PinnedRequirement] = field(default_factory=list)
+    beside: list[dependencies.PinnedRequirement] = field(default_factory=list)
     bound: Bound | None = None
 
     @property
@@ -78,7 +77,7 @@ def consented(
     if entry is None or entry.sha256 != release.sha256:
         return Consent(code, tuple(allow), tuple(upgrade))
     try:
-        known = tuple(beside.read(one) for one in entry.beside)
+        known = tuple(dependencies.read(one) for one in entry.beside)
     except ValueError as error:
         raise SpecError(
             f"{file}: `beside` of {release.project} is not what `cogen add` wrote: {str(error)[:80]}",
@@ -97,10 +96,10 @@ def check(
     bound: Bound | None = None,
     accept: frozenset[str] = frozenset(),
 ) -> Trusted | None:
-    """Everything that can be said before a byte is downloaded.
+    """Everything that can be checked before a byte is downloaded.
 
     :param file: the project's ``cogen.toml``. :param bound: what the registry signed; ``None``: it signs nothing.
-    :param accept: what may have changed since it was added, see :mod:`cogen.sharing.pinned`.
+    :param accept: what may have changed since it was added, see :mod:`cogen.sharing.history`.
     :raises TrustError: not signed (unless allowed), a signature that doesn't hold, older than what was there, or of
         another registry or publisher.
     """
@@ -202,7 +201,7 @@ def prepare(verified: Verified, with_: environment.Tool) -> Verified:
     recover()
     check_free(environment.site_packages(), verified.wheel)
     consent = verified.consent
-    pins = beside.plan(verified.wheel, with_, upgrade=consent.upgrade, known=consent.known)
+    pins = dependencies.plan(verified.wheel, with_, upgrade=consent.upgrade, known=consent.known)
     return replace(verified, beside=pins)
 
 
@@ -267,7 +266,7 @@ def _record(file: Path, verified: Verified, url: str) -> None:
         release.version,
         release.sha256,
         release.publisher,
-        trusted and trusted.key,
+        trusted.key if trusted else None,
         url,
         root=verified.bound.names.identity if verified.bound else None,
         code=project.ALLOWED if wheel.code else None,

@@ -8,12 +8,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from cogen.errors import UsageError
+from cogen.files import config_dir
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere
 from cogen.sharing.names import ListedNames, Names, Untold, open_names
 from cogen.sharing.resolve import Release, resolve
 from cogen.trust.errors import TrustError
-from cogen.trust.registries import config_dir
 
 _TELL = "do not use it, and tell the registry's operator"
 

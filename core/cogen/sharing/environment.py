@@ -167,7 +167,7 @@ def uninstall(project: str, with_: Tool) -> CommandResult:
 
 
 def _run(command: list[str], *, apart: bool = False) -> CommandResult:
-    """:param apart: stdout is data: what is said goes to stderr."""
+    """:param apart: its output goes to stderr: stdout is for results."""
     try:
         done = subprocess.run(
             command,
@@ -181,10 +181,10 @@ def _run(command: list[str], *, apart: bool = False) -> CommandResult:
         raise InstallError(f"{command[0]} cannot be started: {error.strerror}", hint="is it installed?") from error
     if done.returncode:
         lines = [line.strip() for line in (done.stderr if apart else done.stdout).splitlines() if line.strip()]
-        told = [line for line in lines if "error" in line.lower() or line.startswith("×")] or lines
+        errors = [line for line in lines if "error" in line.lower() or line.startswith("×")] or lines
         tool_name = "uv" if command[1] == "pip" else "pip"
         raise InstallError(
-            f"{tool_name} failed: {' '.join(told[-1:]) or f'exit {done.returncode}'}",
+            f"{tool_name} failed: {' '.join(errors[-1:]) or f'exit {done.returncode}'}",
             hint="what an expert depends on comes from the index that your pip or uv is configured for",
         )
     return CommandResult(command, done.stdout)

@@ -17,7 +17,7 @@ from typing import Any
 
 from cogen.errors import CogenError, DigestError, SourceError
 from cogen.files import atomic_write, cache_dir
-from cogen.remote import said
+from cogen.remote import fields
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.trust.registries import Registry
@@ -46,7 +46,7 @@ def read_index(place: str, client: Client | None = None) -> list[dict[str, Any]]
 
 def _cards(value: Any) -> Iterator[dict[str, Any]]:
     """Of the older form, and of a shard."""
-    yield from (said.card(card) for card in (value["experts"] if isinstance(value, dict) else value) if "id" in card)
+    yield from (fields.card(card) for card in (value["experts"] if isinstance(value, dict) else value) if "id" in card)
 
 
 def _shards(value: Any) -> list[tuple[str, str, int]] | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
-from cogen.remote.said import text
+from cogen.remote.fields import text
+from cogen.settings import settings
 from cogen.trust import Signer, fingerprint, new_key, prove_succession, proven, public_key
-from cogen.trust.errors import ExtraMissing
-from cogen.trust.keys import PASSWORD
 from cogen.trust.registries import Registry, default_key, remember
 
 
@@ -39,16 +37,12 @@ def login(
 ) -> LoginResult:
     """Try the registry, pin its root, then store it as the default.
 
-    :param root_key: fingerprint of the root that its operator told; compared before anything is stored or sent.
+    :param root_key: fingerprint of the root, from its operator; compared before anything is stored or sent.
     :raises RegistryError: it can't be reached, or doesn't take the token. :raises TrustError: the key can't be used, or
         the root is another one.
     """
-    try:
-        from cogen.sharing.names import forget, pinned_identity
-    except ExtraMissing as error:  # nothing can be verified here; searching needs nothing of it
-        if root_key is not None:
-            raise
-        return _login(url, token, key, make_key, LoginResult(Path(), rootless=error.message))
+    from cogen.sharing.names import forget, pinned_identity
+
     known = pinned_identity(url) is not None
     try:
         return _login(url, token, key, make_key, _rooted(url, root_key, known))
@@ -69,22 +63,22 @@ def _rooted(url: str, root_key: str | None, known: bool) -> LoginResult:
         return LoginResult(Path(), rootless=error.message)
 
 
-def _login(url: str, token: str | None, key: Path | None, make_key: bool, told: LoginResult) -> LoginResult:
+def _login(url: str, token: str | None, key: Path | None, make_key: bool, result: LoginResult) -> LoginResult:
     client = Client(Registry(url, token))
     if token:
-        told.publisher, told.scopes = whoami(client)
+        result.publisher, result.scopes = whoami(client)
     else:
         client.get("/api/v1/experts", {"limit": 1})  # is it a registry at all?
-    publisher, file = told.publisher, key or default_key()
+    publisher, file = result.publisher, key or default_key()
     if make_key and not file.exists():
         new_key(file, password())
-        told.made = True
+        result.made = True
     if publisher and (key is not None or file.exists()):
-        told.key, told.key_file = fingerprint(register(client, publisher, file)), file
-    elif told.made:
-        told.key, told.key_file = fingerprint(public_key(file, password())), file
-    told.config = remember(Registry(url, token, publisher, (publisher,) if publisher else ()))
-    return told
+        result.key, result.key_file = fingerprint(register(client, publisher, file)), file
+    elif result.made:
+        result.key, result.key_file = fingerprint(public_key(file, password())), file
+    result.config = remember(Registry(url, token, publisher, (publisher,) if publisher else ()))
+    return result
 
 
 def whoami(client: Client) -> tuple[str, list[str]]:
@@ -107,10 +101,10 @@ def register(client: Client, publisher: str, signer: Signer, by: Signer | None =
     :raises RegistryError: the registry refuses it. :raises TrustError: it can't be used.
     """
     pem, proof = proven(signer, publisher, password())
-    said: dict[str, Any] = {"pem": pem, "proof": proof}
+    body: dict[str, Any] = {"pem": pem, "proof": proof}
     if by is None:
         try:
-            client.send("POST", "/api/v1/keys", json=said)
+            client.send("POST", "/api/v1/keys", json=body)
             return pem
         except RegistryError as error:
             own = default_key()
@@ -118,10 +112,10 @@ def register(client: Client, publisher: str, signer: Signer, by: Signer | None =
                 raise
             by = own
     known, agreement = prove_succession(by, publisher, fingerprint(pem), password())
-    client.send("POST", "/api/v1/keys", json=said | {"by": {"fingerprint": known, "proof": agreement}})
+    client.send("POST", "/api/v1/keys", json=body | {"by": {"fingerprint": known, "proof": agreement}})
     return pem
 
 
 def password() -> str | None:
     """The passphrase of the private key."""
-    return os.environ.get(PASSWORD) or None
+    return settings().key_password

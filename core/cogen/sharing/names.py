@@ -20,14 +20,14 @@ from urllib.parse import quote
 from packaging.version import Version
 
 from cogen.errors import CogenError
+from cogen.files import config_dir
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
-from cogen.remote.said import line, text, whole
+from cogen.remote.fields import line, text, whole
 from cogen.trust import pins
-from cogen.trust.errors import TrustError, extra_missing
+from cogen.trust.errors import TrustError
 from cogen.trust.metadata.project import MOST_BYTES, MOST_ROOTS, Chain, verify
 from cogen.trust.pins import Pins, pins_of, update
-from cogen.trust.registries import config_dir
 
 _ROOT = 512_000
 #: Seconds for one document: a server that drips is given up.
@@ -96,13 +96,13 @@ class Names:
         if data is None:
             return []
         try:
-            said = json.loads(data)
-            if said["schema"] != 1 or said["project"] != project:
+            document = json.loads(data)
+            if document["schema"] != 1 or document["project"] != project:
                 raise ValueError
             return [
                 ListedNames(
                     project,
-                    text(one.get("publisher", said["publisher"])),
+                    text(one.get("publisher", document["publisher"])),
                     str(Version(one["version"])),
                     text(one["filename"]),
                     text(one["sha256"]),
@@ -110,9 +110,9 @@ class Names:
                     _text(one["yanked"]),
                     _text(one["key"]),
                     tuple(map(text, one["experts"])),
-                    text(said["publisher"]),
+                    text(document["publisher"]),
                 )
-                for one in said["releases"]
+                for one in document["releases"]
             ]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise RegistryError(
@@ -175,10 +175,6 @@ def open_names(client: Client, *, root_key: str | None = None) -> Names:
         roots; then they are pinned, in place of others.
     :raises Untold: it has no signed metadata, and never had. :raises TrustError: it doesn't hold; the message says why.
     """
-    try:
-        import tuf.ngclient  # noqa: F401
-    except ImportError as error:
-        raise extra_missing(error) from error
     folder = folder_of(client.url)
     with _alone(folder):
         known = (folder / "root.json").is_file()
@@ -271,7 +267,7 @@ def _compare(wanted: str, folder: Path, url: str) -> None:
     if not any(one.removeprefix("sha256:").startswith(digits) for one in found.values()):
         raise TrustError(
             f"the root of {url} is {max(found.items())[1]}, not {wanted}",
-            hint="this is another registry than its operator told you of: do not use it",
+            hint="this is not the registry that its operator named: do not use it",
         )
 
 
@@ -322,40 +318,40 @@ def _meaning(url: str, error: Exception) -> CogenError:
     from tuf.api import exceptions
 
     cause = error.__cause__
-    said = line(str(error))
+    reason = line(str(error))
     if isinstance(error, exceptions.DownloadHTTPError):
-        return TrustError(f"{url} leaves out signed metadata: {said}", hint="ask its operator; try again later")
+        return TrustError(f"{url} leaves out signed metadata: {reason}", hint="ask its operator; try again later")
     if isinstance(error, exceptions.DownloadError) and isinstance(cause, CogenError):
         return cause
     if isinstance(error, exceptions.ExpiredMetadataError):
         return TrustError(
-            f"what {url} signed is too old: {said}",
+            f"what {url} signed is too old: {reason}",
             hint="an old copy is shown, or a mirror that is not brought up to date: ask its operator; check your clock",
         )
     if isinstance(error, exceptions.BadVersionNumberError):
         return TrustError(
-            f"{url} shows an older state than it did before: {said}",
+            f"{url} shows an older state than it did before: {reason}",
             hint="somebody brings back the past: do not use it, and tell the registry's operator",
         )
     if isinstance(error, exceptions.DownloadLengthMismatchError):
-        return TrustError(f"{url} sends more than it promised: {said}", hint=_TELL)
+        return TrustError(f"{url} sends more than it promised: {reason}", hint=_TELL)
     if isinstance(error, exceptions.UnsignedMetadataError):
         return TrustError(
-            f"what {url} sends is not signed by its keys: {said}",
+            f"what {url} sends is not signed by its keys: {reason}",
             hint="it is not the registry that you know; if its operator began anew: `cogen login URL --root-key "
             "FINGERPRINT`, with what the operator tells you",
         )
-    return TrustError(f"the signed metadata of {url} does not hold: {said}", hint=_TELL)
+    return TrustError(f"the signed metadata of {url} does not hold: {reason}", hint=_TELL)
 
 
 def _revocations(data: bytes | None) -> dict[str, str]:
     if data is None:
         return {}
     try:
-        said = json.loads(data)["keys"]
+        keys = json.loads(data)["keys"]
         return {
             str(one["fingerprint"]): line(f"by its {one['by']} on {str(one['when'])[:10]} {one['reason']}")
-            for one in said
+            for one in keys
         }
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RegistryError("the list of revoked keys cannot be read", hint="a newer CoGen may be needed") from error

@@ -144,7 +144,7 @@ def _load(path: Path) -> TOMLDocument:
         return tomlkit.document()
     except (OSError, UnicodeDecodeError, TOMLKitError, ValueError, RecursionError) as error:
         raise SpecError(
-            f"{path} cannot be read: {error}", hint="mend it, or name another file with --project"
+            f"{path} cannot be read: {error}", hint="fix it, or name another file with --project"
         ) from error
 
 

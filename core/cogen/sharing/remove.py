@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from cogen.errors import UsageError
 from cogen.host import Host
 from cogen.sharing import environment, project
-from cogen.sharing.placing import check_own
+from cogen.sharing.placement import check_own
 from cogen.sharing.snapshot import recover
 from cogen.trust.receipts import forget, receipts
 from cogen.wheels.names import PREFIX

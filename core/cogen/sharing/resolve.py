@@ -13,7 +13,7 @@ from packaging.version import Version
 from cogen.errors import CogenError, UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
-from cogen.remote.said import text, whole
+from cogen.remote.fields import text, whole
 from cogen.sharing.index import read_index
 
 #: Distributions of experts are called so by custom.

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cogen.remote import said
+from cogen.remote import fields
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
 from cogen.sharing.index import read_index
@@ -20,25 +20,25 @@ class RegistryQuery:
     q: str = ""
     domain: str | None = None
     language: str | None = None
-    licence: str | None = None
+    license: str | None = None
     base: str | None = None
     size: str | None = None
     limit: int = 20
 
 
-def ask(client: Client, wish: RegistryQuery) -> tuple[int, list[dict[str, Any]], str | None]:
+def ask(client: Client, query: RegistryQuery) -> tuple[int, list[dict[str, Any]], str | None]:
     """(how many there are, the best of them as cards, a note of the registry).
 
     :raises RegistryError: it can't be reached, or doesn't understand.
     """
-    answer = client.get("/api/v1/experts", asdict(wish))
+    answer = client.get("/api/v1/experts", asdict(query) | {"licence": query.license})  # older registries
     try:
-        cards = [said.card(card) for card in answer["items"]]
+        cards = [fields.card(card) for card in answer["items"]]
         if not cards and "mirror" in str(answer.get("note")):  # files cannot search, but they list everything
-            total, cards = choose(read_index(f"{client.url}/api/v1/index.json", client), wish)
+            total, cards = choose(read_index(f"{client.url}/api/v1/index.json", client), query)
             return total, cards, "this is a mirror: it was searched by words alone"
         note = answer.get("note")
-        return said.whole(answer["total"]), cards, said.line(note) if wish.q and isinstance(note, str) else None
+        return fields.whole(answer["total"]), cards, fields.line(note) if query.q and isinstance(note, str) else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RegistryError(
             f"{client.url} answers in a form that is not known", hint="is this the URL of a registry?"
@@ -71,7 +71,7 @@ def installed_cards() -> list[dict[str, Any]]:
                 "publisher": accounts.get(project, f"{document['publisher']} (claimed)"),
                 "domains": document["domains"],
                 "languages": document["languages"],
-                "licence": document["license"],
+                "license": document["license"],
                 "base": {"name": base.get("name"), "digest": base["weights_digest"]},
                 "parameters": model["parameters"],
                 "relation": model["relation"],
@@ -86,27 +86,27 @@ def installed_cards() -> list[dict[str, Any]]:
     return found
 
 
-def choose(cards: list[dict[str, Any]], wish: RegistryQuery) -> tuple[int, list[dict[str, Any]]]:
+def choose(cards: list[dict[str, Any]], query: RegistryQuery) -> tuple[int, list[dict[str, Any]]]:
     """(how many fit, the best of them): filters as the registry has them, then by the words that a card holds."""
-    sizes = size_range(wish.size) if wish.size else None
-    fitting = [card for card in cards if _fits(card, wish, sizes)]
-    words = re.findall(r"\w+", wish.q.lower())
+    sizes = size_range(query.size) if query.size else None
+    fitting = [card for card in cards if _fits(card, query, sizes)]
+    words = re.findall(r"\w+", query.q.lower())
     if words:
         scored = [(_score(card, words), card) for card in fitting]
         fitting = [card for score, card in sorted(scored, key=lambda one: -one[0]) if score]
-    return len(fitting), fitting[: wish.limit]
+    return len(fitting), fitting[: query.limit]
 
 
-def _fits(card: dict[str, Any], wish: RegistryQuery, sizes: tuple[float, float] | None) -> bool:
+def _fits(card: dict[str, Any], query: RegistryQuery, sizes: tuple[float, float] | None) -> bool:
     base = card.get("base") or {}
     languages = [str(tag).lower() for tag in card.get("languages", ())]
-    asked = (wish.language or "").lower()
+    asked = (query.language or "").lower()
     return all(
         (
-            not wish.domain or wish.domain.lower() in [str(one).lower() for one in card.get("domains", ())],
+            not query.domain or query.domain.lower() in [str(one).lower() for one in card.get("domains", ())],
             not asked or any(tag == asked or tag.startswith(f"{asked}-") for tag in languages),
-            not wish.licence or str(card.get("licence", "")).lower() == wish.licence.lower(),
-            not wish.base or wish.base.lower() in (str(base.get("name")).lower(), base.get("digest")),
+            not query.license or str(card.get("license", "")).lower() == query.license.lower(),
+            not query.base or query.base.lower() in (str(base.get("name")).lower(), base.get("digest")),
             sizes is None or sizes[0] <= float(card.get("parameters") or 0) <= sizes[1],
         )
     )

@@ -8,9 +8,9 @@ from typing import Any
 from cogen.errors import UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import RegistryError
-from cogen.remote.said import text
+from cogen.remote.fields import text
 from cogen.sharing.binding import Bound
-from cogen.sharing.pinned import Before, before
+from cogen.sharing.history import Before, before
 from cogen.sharing.resolve import Release
 from cogen.trust import check_statement, fingerprint
 from cogen.trust.errors import TrustError
@@ -122,7 +122,7 @@ def _chain(bound: Bound, release: Release, wanted: str | None) -> Chain | None:
 
 
 def _same_key(bound: Bound, release: Release) -> None:
-    """What is said of the signature has to be what the registry signed of it."""
+    """The facts of a signature are those that the registry signed."""
     sent = release.signature["key"] if isinstance(release.signature, dict) and "key" in release.signature else None
     if (bound.listed.key is None) is not (release.signature is None) or bound.listed.key != sent:
         raise TrustError(
@@ -185,8 +185,8 @@ def _listed(chain: Chain, release: Release, statement: dict[str, Any]) -> None:
             f"{release.filename} is not on the list of releases that {release.project}'s keys signed",
             hint=f"ask {release.publisher} whether it is theirs: `cogen publish` puts it there",
         )
-    said = {"sha256": entry.sha256, "size": entry.size, "version": entry.version}
-    for field, value in said.items():
+    signed = {"sha256": entry.sha256, "size": entry.size, "version": entry.version}
+    for field, value in signed.items():
         if value != statement[field]:
             raise TrustError(
                 f"the project's list is for {field} {value}, not for {statement[field]}", hint=_WRONG_PLACE

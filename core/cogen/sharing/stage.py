@@ -5,7 +5,6 @@ The wheel is copied and hashed again: what lies in the cache may change between 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,11 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from cogen.errors import DigestError
+from cogen.files import sha256_of
 from cogen.sharing import environment
-from cogen.sharing.beside import PinnedRequirement, requirements_file
+from cogen.sharing.dependencies import PinnedRequirement, requirements_file
 from cogen.sharing.environment import InstallError, Tool
-from cogen.sharing.placing import listed, owner
+from cogen.sharing.placement import listed, owner
 from cogen.wheels import Wheel
 from cogen.wheels.installed import compare_files, files_of
 
@@ -62,13 +62,13 @@ def staged(wheel: Wheel, sha256: str, others: Sequence[PinnedRequirement], with_
         place = Path(folder)
         copy = place / wheel.filename
         shutil.copyfile(wheel.path, copy)
-        with copy.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise DigestError(f"{wheel.filename} changed while it was looked at", hint="try again")
+        if sha256_of(copy) != sha256:
+            raise DigestError(f"{wheel.filename} changed while it was verified", hint="try again")
         made = place / "made"
         environment.install(copy, with_, target=made)
         _compare(wheel, made, with_)
-        listed_in, names = None, ()
+        listed_in: Path | None = None
+        names: tuple[str, ...] = ()
         if others:
             listed_in = requirements_file(others, place / "beside.txt")
             names = _others(listed_in, place / "others", others, with_)

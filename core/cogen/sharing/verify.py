@@ -21,10 +21,10 @@ from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.sharing import environment
 from cogen.sharing.snapshot import recover
-from cogen.sharing.standing import by_metadata, by_pins
+from cogen.sharing.status import by_metadata, by_pins
 from cogen.sharing.weights import address, listing
 from cogen.trust import brief, check_statement, fingerprint
-from cogen.trust.errors import ExtraMissing, TrustError
+from cogen.trust.errors import TrustError
 from cogen.trust.receipts import Receipt, receipt_of, receipts
 from cogen.trust.registries import Registry, registries
 from cogen.wheels import WheelError, check_installed, read_wheel
@@ -102,8 +102,8 @@ def verify_receipt(receipt: Receipt, *, online: bool, opened: dict[str, Names] |
     seen = list(by_pins(receipt))
     _wheel(receipt, finding)
     _weights(receipt, finding)
-    if online and (said := _ask(receipt, finding, {} if opened is None else opened)) is not None:
-        seen = [one for one in seen if "was revoked" not in one[1]] + said  # today's word is fuller
+    if online and (answers := _ask(receipt, finding, {} if opened is None else opened)) is not None:
+        seen = [one for one in seen if "was revoked" not in one[1]] + answers  # today's answer says more
     _take(finding, seen)
     return finding
 
@@ -119,10 +119,10 @@ def _signature(receipt: Receipt, finding: Finding) -> None:
         if fingerprint(receipt.public_key) != receipt.key:
             finding.problems.append("the receipt names another key than the one it holds")
         check_statement(receipt.statement, receipt.bundle, receipt.public_key)
-        said = {
+        expected = {
             name: getattr(receipt, name) for name in ("project", "version", "filename", "sha256", "size", "publisher")
         }
-        if wrong := [name for name, value in said.items() if receipt.statement[name] != value]:
+        if wrong := [name for name, value in expected.items() if receipt.statement[name] != value]:
             finding.problems.append(f"the signature is for another {wrong[0]}: {receipt.statement[wrong[0]]}")
     except CogenError as error:
         finding.problems.append(error.message)
@@ -165,11 +165,8 @@ def _weights(receipt: Receipt, finding: Finding) -> None:
 
 def _ask(receipt: Receipt, finding: Finding, opened: dict[str, Names]) -> list[tuple[bool, str]] | None:
     """What the registry signed today: a revoked key, a yanked release, other bytes. ``None``: it can't be asked."""
-    try:
-        from cogen.sharing.names import Untold, open_names, pinned_identity
-    except ExtraMissing as error:
-        finding.notes.append(f"the registry was not asked: {error.message}")
-        return None
+    from cogen.sharing.names import Untold, open_names, pinned_identity
+
     client = Client(registries().get(receipt.registry, Registry(receipt.registry)), timeout=(5, 20))
     try:
         if client.url not in opened:

@@ -140,14 +140,14 @@ def _check_signature(
 def _check_manifest(path: Path, repository: str, trusted: Trusted, project: str) -> None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        said = (str(value["repository"]), str(value["publisher"]), str(value["project"]))
+        named = (str(value["repository"]), str(value["publisher"]), str(value["project"]))
         version = Version(str(value["version"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrustError(
             f"the weights {repository} are signed but hold no {MANIFEST}", hint="ask their publisher to sign again"
         ) from error
     expected = (repository, str(trusted.statement["publisher"]), project)
-    for what, found, wanted in zip(("repository", "publisher", "project"), said, expected, strict=True):
+    for what, found, wanted in zip(("repository", "publisher", "project"), named, expected, strict=True):
         if found.lower() != wanted.lower():
             raise TrustError(
                 f"the weights {repository} were signed for the {what} {found}, not for {wanted}",

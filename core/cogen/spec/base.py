@@ -21,13 +21,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
-def _licence(value: str) -> str:
+def _license(value: str) -> str:
     if value == "unknown":
         return value
     try:
         return canonicalize_license_expression(value)
     except InvalidLicenseExpression as error:
-        raise ValueError(f"{value!r} is not an SPDX licence expression ({error})") from error
+        raise ValueError(f"{value!r} is not an SPDX license expression ({error})") from error
 
 
 def _unreserved(value: str) -> str:
@@ -51,8 +51,8 @@ def _relative(value: str) -> str:
 
 #: ``^[a-z][a-z0-9-]{1,39}$``; the same as the name of the entry point. The rows of a matrix have names of their own.
 ExpertId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,39}$"), AfterValidator(_unreserved)]
-#: SPDX licence expression (PEP 639 spelling), or the word "unknown".
-Licence = Annotated[str, AfterValidator(_licence)]
+#: SPDX license expression (PEP 639 spelling), or the word "unknown".
+License = Annotated[str, AfterValidator(_license)]
 #: ``scheme://rest``; which schemes exist is decided by the host's source plugins.
 SourceUri = Annotated[str, AfterValidator(_source)]
 #: Lower-case SHA-256 with its prefix.

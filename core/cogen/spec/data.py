@@ -1,4 +1,4 @@
-"""The data card: what an expert was trained on, and how. "unknown" must be said, silence is an error.
+"""The data card: what an expert was trained on, and how. "unknown" must be written, leaving a field out is an error.
 
 Field names follow the Croissant RAI vocabulary where it has a term.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cogen.spec.base import Digest, Frozen, Licence, Line
+from cogen.spec.base import Digest, Frozen, License, Line
 
 Unknown = Literal["unknown"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -23,7 +23,7 @@ class DataSource(Frozen):
 
     name: Line
     uri: Line
-    license: Licence
+    license: License
     license_evidence: Line | Unknown
     revision: Line | Unknown
     archive_digest: Digest | Unknown

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cogen.spec.base import ExpertId, Frozen, Language, Licence, Line
+from cogen.spec.base import ExpertId, Frozen, Language, License, Line
 from cogen.spec.data import DataCard
 from cogen.spec.model import ModelSpec, RouterSpec, TokenizerSpec
 from cogen.spec.suite import Samples, Suite
@@ -27,8 +27,8 @@ class ExpertSpec(Frozen):
     contact: Line | None = None
     domains: Annotated[tuple[Line, ...], Field(min_length=1)]
     languages: Annotated[tuple[Language, ...], Field(min_length=1)]
-    license: Licence
-    #: May others publish models made from this one? share-alike: only under the same licence.
+    license: License
+    #: May others publish models made from this one? share-alike: only under the same license.
     derivatives: Literal["allowed", "share-alike", "no"]
     model: ModelSpec
     tokenizer: TokenizerSpec

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cogen.spec.base import Digest, Frozen, Licence, Line, Revision, SourceUri
+from cogen.spec.base import Digest, Frozen, License, Line, Revision, SourceUri
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 #: full: all weights trained. adapter: LoRA on any layers. ffn: LoRA on feed-forward layers only.
@@ -46,7 +46,7 @@ class BaseRef(WeightsRef):
     a quantized copy is another lineage, yet its users want to know.
     """
 
-    license: Licence
+    license: License
     upstream: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
 
 

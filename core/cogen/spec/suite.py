@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cogen.spec.base import Digest, Frozen, Licence, Line, RelativePath
+from cogen.spec.base import Digest, Frozen, License, Line, RelativePath
 
 #: bits_per_byte: rolling likelihood of text. acc: multiple choice by likelihood. exact_match: generation.
 Metric = Literal["bits_per_byte", "acc", "exact_match"]
@@ -21,7 +21,7 @@ class DataFile(Frozen):
     path: RelativePath
     digest: Digest
     documents: int = Field(gt=0)
-    license: Licence
+    license: License
 
 
 class Claim(Frozen):
@@ -55,7 +55,7 @@ class Samples(Frozen):
     path: RelativePath | None = None
     embedding: RelativePath | None = None
     digest: Digest
-    license: Licence
+    license: License
 
     @model_validator(mode="after")
     def _one(self) -> Self:

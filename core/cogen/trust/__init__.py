@@ -1,8 +1,8 @@
 """Who published these bytes: keys, signed statements about a wheel, signed folders of weights, and receipts.
 
-Signing needs the extra ``cogen-core[sign]``; nothing of it is imported before a key or a signature is touched. A
-signature is checked with a public key that the caller brings and trusts, without any network; or as an identity of
-Sigstore (:mod:`cogen.trust.identities`), whose issuer and log have to be reached for signing.
+The libraries for it are imported when a key or a signature is first touched. A signature is checked with a public key
+that the caller brings and trusts, without any network; or as an identity of Sigstore (:mod:`cogen.trust.identities`),
+whose issuer and log have to be reached for signing.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.trust.errors import TrustError, extra_missing
+from cogen.settings import settings
+from cogen.trust.errors import TrustError
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -61,12 +62,12 @@ def read_identity(public: str) -> Identity | None:
     if not public.lstrip().startswith("{"):
         return None
     try:
-        said = json.loads(public)
-        found = Identity(said.pop("identity"), said.pop("issuer"))
+        document = json.loads(public)
+        found = Identity(document.pop("identity"), document.pop("issuer"))
         for part in (found.name, found.issuer):
             if not isinstance(part, str) or not 0 < len(part) <= _LONGEST or not part.isprintable():
                 raise ValueError
-        if said:
+        if document:
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TrustError(
@@ -92,10 +93,8 @@ class IdentitySigner:
 
         :raises TrustError: there is none, or it is no longer valid.
         """
-        try:
-            from sigstore.oidc import IdentityToken, Issuer, detect_credential
-        except ImportError as error:
-            raise extra_missing(error) from error
+        from sigstore.oidc import IdentityToken, Issuer, detect_credential
+
         if self._token is None or not self._token.in_validity_period():
             try:
                 raw = self._given or os.environ.get(TOKEN) or detect_credential()
@@ -184,10 +183,8 @@ def trust() -> Any:
     :raises TrustError: the file is none, or the public roots can't be fetched.
     """
     file = config_file()
-    try:
-        from sigstore.models import ClientTrustConfig
-    except ImportError as error:
-        raise extra_missing(error) from error
+    from sigstore.models import ClientTrustConfig
+
     try:
         return ClientTrustConfig.from_json(file.read_text(encoding="utf-8")) if file else ClientTrustConfig.production()
     except Exception as error:
@@ -197,8 +194,7 @@ def trust() -> Any:
 
 def config_file() -> Path | None:
     """The trust configuration that the environment names."""
-    named = os.environ.get(CONFIG)
-    return Path(named) if named else None
+    return settings().sigstore
 
 
 def _message(publisher: str) -> bytes:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cogen.trust.errors import TrustError, extra_missing
+from cogen.trust.errors import TrustError
 from cogen.trust.identities import IdentitySigner, check_proof, check_signed, read_identity
 
 if TYPE_CHECKING:
@@ -34,11 +34,9 @@ def new_key(path: Path, password: str | None = None) -> str:
     :returns: the public key in PEM.
     :raises TrustError: there is a file already, or it can't be written.
     """
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-    except ImportError as error:
-        raise extra_missing(error) from error
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     key = ec.generate_private_key(ec.SECP256R1())
     encryption = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
@@ -173,11 +171,9 @@ def _possession(key: str, publisher: str) -> bytes:
 
 def load_private(path: Path, password: str | None) -> EllipticCurvePrivateKey:
     """:raises TrustError: see :func:`public_key`."""
-    try:
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError as error:
-        raise extra_missing(error) from error
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -217,11 +213,9 @@ def plain(public: str) -> str:
 
 def load_public(public_pem: str) -> EllipticCurvePublicKey:
     """:raises TrustError: see :func:`fingerprint`."""
-    try:
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    except ImportError as error:
-        raise extra_missing(error) from error
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     try:
         key = load_pem_public_key(public_pem.encode())
     except Exception as error:

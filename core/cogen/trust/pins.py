@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cogen.files import config_dir
 from cogen.trust.errors import TrustError
 from cogen.trust.files import write_private
-from cogen.trust.registries import alone, config_dir
+from cogen.trust.registries import alone
 
 NAME = "pins.json"
 

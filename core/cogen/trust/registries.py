@@ -13,7 +13,6 @@ them.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cogen.errors import UsageError
+from cogen.files import config_dir
+from cogen.settings import settings
 from cogen.trust.errors import TrustError
 from cogen.trust.files import write_private
 
@@ -34,15 +35,6 @@ class Registry:
     token: str | None = None
     publisher: str | None = None
     namespaces: tuple[str, ...] = ()
-
-
-def config_dir() -> Path:
-    """Folder of the user's settings and keys."""
-    if folder := os.environ.get("COGEN_CONFIG"):
-        return Path(folder).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("cogen"))
 
 
 def default_key() -> Path:
@@ -90,21 +82,23 @@ def registries() -> dict[str, Registry]:
 def chosen(url: str | None = None) -> Registry | None:
     """The registry that was asked for, or that of COGEN_REGISTRY, or the default; ``None``: none is configured."""
     config = _config()
-    wanted = url or os.environ.get("COGEN_REGISTRY") or config.get("default")
+    wanted = url or settings().registry or config.get("default")
     if not wanted:
         return None
     wanted = normal_url(wanted)
     known = registries().get(wanted, Registry(wanted))
-    if token := os.environ.get("COGEN_TOKEN"):
+    if token := settings().token:
         return Registry(wanted, token, known.publisher, known.namespaces)
     return known
 
 
 def static_index() -> str | None:
     """File or URL of the index that search reads where no registry is configured."""
-    value = os.environ.get("COGEN_INDEX") or _config().get("index")
-    if value and "://" not in value and not Path(value).expanduser().is_absolute() and "COGEN_INDEX" not in os.environ:
-        return str(config_dir() / value)
+    if asked := settings().index:
+        return asked
+    value: str | None = _config().get("index")
+    if value and "://" not in value and not Path(value).expanduser().is_absolute():
+        return str(config_dir() / value)  # relative to the file that names it
     return value
 
 
@@ -172,7 +166,7 @@ def _config() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="mend it, or delete it and log in again") from error
+        raise UsageError(f"{path} cannot be read: {error}", hint="fix it, or delete it and log in again") from error
     tables = config.get("registries", {})
     if not isinstance(tables, dict) or not all(isinstance(entry, dict) for entry in tables.values()):
         raise UsageError(f"{path}: [registries] is no table of registries", hint="delete it and log in again")

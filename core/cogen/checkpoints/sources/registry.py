@@ -18,7 +18,7 @@ from urllib.parse import quote
 from cogen.errors import SourceError, UnsafeError
 from cogen.files import atomic_folder, cache_dir, locked
 from cogen.remote.client import Client
-from cogen.remote.said import text, whole
+from cogen.remote.fields import text, whole
 from cogen.trust.registries import Registry
 
 _TELL = "do not use it, and tell the registry's operator"
@@ -43,7 +43,7 @@ def snapshot(
     """The files of one commit that match ``patterns``, in our cache; fetched once, whole or not at all.
 
     :param advance: called with numbers of bytes.
-    :raises RegistryError: it can't be reached, or has no such commit. :raises DigestError: other bytes than it said.
+    :raises RegistryError: it can't be reached, or has no such commit. :raises DigestError: other bytes than announced.
     :raises UnsafeError: a file has a name that leads elsewhere.
     """
     home = place_of(registry, repository, revision)

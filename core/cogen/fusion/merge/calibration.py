@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.load import load_expert, own_loaders
-from cogen.checkpoints.safetensors_file import TensorInfo, read_header, write_safetensors
+from cogen.checkpoints.safetensors_file import TensorInfo, read_header
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, cache_dir
 from cogen.fusion.merge.inputs import Inputs, tokenizer_of

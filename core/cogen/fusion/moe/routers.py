@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.load import load_model
-from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
+from cogen.checkpoints.safetensors_file import read_header, read_tensor
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.checkpoints.sources import fetch
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts, model_digest

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.digests import check_file, file_digest
-from cogen.checkpoints.safetensors_file import read_header, read_tensor, write_safetensors
+from cogen.checkpoints.safetensors_file import read_header, read_tensor
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.errors import SpecError
 from cogen.evals import GENERAL, calibration_texts
 from cogen.fusion.samples import sample_embedding

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.checkpoints.safetensors_file import write_safetensors
+from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.errors import UsageError
 from cogen.files import atomic_folder
 

@@ -39,9 +39,9 @@ def build_wheel(folder: Path, place: Path) -> Path:
         wheels = list(Path(out).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-            told = [line for line in lines if "error" in line.lower()] or lines
+            errors = [line for line in lines if "error" in line.lower()] or lines
             raise BuildError(
-                f"building {folder} failed: {' '.join(told[-1:]) or f'exit {done.returncode}'}",
+                f"building {folder} failed: {' '.join(errors[-1:]) or f'exit {done.returncode}'}",
                 hint=f"run it yourself to see all of it: {_shown(command)}; it needs your package index",
             )
         place.mkdir(parents=True, exist_ok=True)

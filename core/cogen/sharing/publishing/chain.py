@@ -92,8 +92,8 @@ def send(client: Client, project: str, roots: Sequence[Any], targets: Any) -> Ch
 
     :raises RegistryError: the registry refuses them.
     """
-    said = {"roots": [one.to_dict() for one in roots], "targets": targets.to_dict()}
-    client.send("PUT", f"/api/v1/projects/{quoted(project)}/metadata", json=said)
+    body = {"roots": [one.to_dict() for one in roots], "targets": targets.to_dict()}
+    client.send("PUT", f"/api/v1/projects/{quoted(project)}/metadata", json=body)
     names = open_names(client)
     chain = names.chain(project, pinned=False)
     if chain is None or chain.targets.signed_bytes != targets.signed_bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogen.errors import UsageError
+from cogen.files import sha256_of
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
 from cogen.sharing.login import password, register, whoami
@@ -31,7 +32,6 @@ from cogen.trust import (
     read_identity,
     sign_statement,
 )
-from cogen.trust.files import sha256_of
 from cogen.trust.registries import Registry, default_key
 
 Say = Callable[[str], None]

@@ -48,9 +48,9 @@ class KeyState:
 def keys_of(client: Client) -> list[KeyState]:
     """All keys of who is logged in."""
     publisher, _ = whoami(client)
-    said = _publisher(client, publisher)
+    profile = _publisher(client, publisher)
     names = open_names(client)
-    chains = {project: names.chain(project) for project in said["projects"]}
+    chains = {project: names.chain(project) for project in profile["projects"]}
     own = default_key()
     mine = fingerprint(public_key(own, password())) if own.exists() else None
     return [
@@ -61,7 +61,7 @@ def keys_of(client: Client) -> list[KeyState]:
             key["fingerprint"] == mine,
             [name for name, chain in chains.items() if chain is not None and key["fingerprint"] in chain.keys],
         )
-        for key in said["keys"]
+        for key in profile["keys"]
     ]
 
 
@@ -134,8 +134,8 @@ def revoke(client: Client, name: str, *, again: Signer | None, say: Say) -> list
         for one in names.releases(project):
             if one.key != name:
                 continue
-            said: Any = client.get(f"/api/v1/releases/{quoted(project)}/{quoted(one.version)}")
-            statement = dict(said["signature"]["statement"])
+            release: Any = client.get(f"/api/v1/releases/{quoted(project)}/{quoted(one.version)}")
+            statement = dict(release["signature"]["statement"])
             upload.upload_signature(client, statement, sign_statement(statement, again, password()))
             done.append(f"{project} {one.version}")
             say(f"signed {done[-1]} again")
@@ -143,7 +143,7 @@ def revoke(client: Client, name: str, *, again: Signer | None, say: Say) -> list
 
 
 def _publisher(client: Client, name: str) -> Any:
-    said = client.get(f"/api/v1/publishers/{quoted(name)}")
-    if not isinstance(said, dict) or "projects" not in said or "keys" not in said:
+    profile = client.get(f"/api/v1/publishers/{quoted(name)}")
+    if not isinstance(profile, dict) or "projects" not in profile or "keys" not in profile:
         raise RegistryError(f"{client.url} is of an older version", hint="ask its operator to update it")
-    return said
+    return profile

@@ -110,16 +110,16 @@ def upload_signature(client: Client, statement: dict[str, Any], bundle: dict[str
 
 def wait_until_visible(client: Client, project: str, version: str, seconds: float, say: Callable[[str], None]) -> State:
     """The last state that was seen: released, or still in quarantine when the time is over."""
-    end, told, pause = time.monotonic() + seconds, None, 0.2
+    end, shown, pause = time.monotonic() + seconds, None, 0.2
     while True:
         state = state_of(client, project, version)
         if state is None:
             raise RegistryError(f"{client.url} has lost {project} {version}", hint="run `cogen publish` again")
         if state.state == "released" or time.monotonic() >= end:
             return state
-        if state.reason and state.reason != told:
-            told = state.reason
-            say(f"in quarantine: {told}")
+        if state.reason and state.reason != shown:
+            shown = state.reason
+            say(f"in quarantine: {shown}")
         time.sleep(min(pause, max(0.0, end - time.monotonic())))
         pause = min(pause * 1.5, 3.0)
 
@@ -135,7 +135,7 @@ def upload_to_pypi(wheel: Path) -> None:
 
     if importlib.util.find_spec("twine") is None:
         raise RegistryError("publishing to PyPI needs twine", hint="pip install twine")
-    stderr = 2  # what twine says is talk, and stdout is data
+    stderr = 2  # progress: stdout is for results
     done = subprocess.run([sys.executable, "-m", "twine", "upload", str(wheel)], stdout=stderr, check=False)
     if done.returncode:
-        raise RegistryError(f"twine ended with exit code {done.returncode}", hint="what it said is above")
+        raise RegistryError(f"twine ended with exit code {done.returncode}", hint="see its output above")

@@ -5,14 +5,6 @@ A registry is one TUF repository under ``/tuf/``. For each project its bins name
 neither forge it nor exchange its keys; timestamp, snapshot and bins say that it is the newest.
 """
 
-from cogen.trust.errors import extra_missing
-
-try:
-    import securesystemslib.signer  # noqa: F401
-    import tuf.api.metadata  # noqa: F401
-except ImportError as error:  # said here once, whoever needs it first
-    raise extra_missing(error) from error
-
 from cogen.trust.metadata.keys import IdentityKey, key_of, public_of, signer_of
 from cogen.trust.metadata.project import Chain, ChainChanged, Entry, entry_of, new_root, new_targets, verify
 

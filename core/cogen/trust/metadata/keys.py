@@ -95,8 +95,8 @@ class _IdentityTufSigner(TufSigner):
         identity, bundle = self._signer.sign(payload)
         if key_of(identity.text).keyid != self._key.keyid:
             raise TrustError("the token is somebody else's now", hint="start again")
-        said = json.loads(bundle)
-        return Signature(self._key.keyid, said["messageSignature"]["signature"], {"bundle": said})
+        document = json.loads(bundle)
+        return Signature(self._key.keyid, document["messageSignature"]["signature"], {"bundle": document})
 
     @classmethod
     def from_priv_key_uri(cls, priv_key_uri: str, public_key: Key, secrets_handler: Any = None) -> _IdentityTufSigner:

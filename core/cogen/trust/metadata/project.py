@@ -76,7 +76,7 @@ class Chain:
         return found
 
     def entry(self, filename: str) -> Entry | None:
-        """What is said of a wheel; ``None``: nothing."""
+        """The entry of a wheel; ``None``: there is none."""
         target = self.targets.signed.targets.get(filename)
         return None if target is None else _entry(target)
 
@@ -280,9 +280,9 @@ def _read(data: bytes, project: str, kind: type[Any]) -> Any:
         _ = document.signed_bytes  # what canonical JSON can't say (a float, say) nobody can have signed
     except (RepositoryError, ValueError, RecursionError) as error:
         raise TrustError(f"{what} cannot be read", hint="a newer CoGen may be needed") from error
-    said = document.signed.unrecognized_fields.get("project")
-    if said != project:
-        raise TrustError(f"{what} is of {str(said)[:80]!r}", hint="somebody exchanged projects: tell the operator")
+    named = document.signed.unrecognized_fields.get("project")
+    if named != project:
+        raise TrustError(f"{what} is of {str(named)[:80]!r}", hint="somebody exchanged projects: tell the operator")
     return document
 
 

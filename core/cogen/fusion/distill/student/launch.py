@@ -9,7 +9,6 @@ plans and locks come from others.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import shlex
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.errors import CogenError, TrainError, UsageError
+from cogen.settings import settings
 from cogen.training.trainer import Report, StepProgress, quiet_trainer
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Job:
 
 def launcher() -> str:
     """The user's command; empty: train in this process."""
-    return os.environ.get("COGEN_LAUNCH", "").strip()
+    return settings().launch
 
 
 def training_dtype(wish: Distillation) -> str:

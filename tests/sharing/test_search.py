@@ -28,7 +28,7 @@ def card(id: str, **changes: Any) -> dict[str, Any]:
         "domains": [],
         "publisher": "acme",
         "languages": ["en"],
-        "licence": "MIT",
+        "license": "MIT",
         "base": {"name": "Base", "digest": "sha256:1"},
         "parameters": 135_000_000,
         "signed": True,
@@ -39,7 +39,7 @@ def card(id: str, **changes: Any) -> dict[str, Any]:
 
 CARDS = [
     card("oncology", title="Oncology", summary="Staging of a tumour", domains=["medicine"], languages=["de", "en-GB"]),
-    card("tumours", domains=["tumour staging"], licence="Apache-2.0", parameters=3_000_000),
+    card("tumours", domains=["tumour staging"], license="Apache-2.0", parameters=3_000_000),
     card("power", title="Power grid", summary="Nothing of that", base={"name": "Other", "digest": "sha256:3"}),
 ]
 
@@ -55,15 +55,15 @@ CARDS = [
         (RegistryQuery(domain="Medicine"), ["oncology"]),
         (RegistryQuery(language="en"), ["oncology", "tumours", "power"]),
         (RegistryQuery(language="de"), ["oncology"]),
-        (RegistryQuery(licence="apache-2.0"), ["tumours"]),
+        (RegistryQuery(license="apache-2.0"), ["tumours"]),
         (RegistryQuery(base="other"), ["power"]),
         (RegistryQuery(base="sha256:1"), ["oncology", "tumours"]),
         (RegistryQuery(size="<10M"), ["tumours"]),
         (RegistryQuery(size="100M-1B"), ["oncology", "power"]),
     ],
 )
-def test_filters_and_words(wish: RegistryQuery, ids: list[str]) -> None:
-    total, found = choose(CARDS, wish)
+def test_filters_and_words(query: RegistryQuery, ids: list[str]) -> None:
+    total, found = choose(CARDS, query)
     assert [one["id"] for one in found] == ids
     assert total == len(ids)
 
@@ -138,8 +138,8 @@ def test_without_a_registry(
     (home / "config" / "index.json").write_text(json.dumps({"experts": CARDS}))
     (home / "config" / "config.toml").write_text('index = "index.json"\n')
     assert main(["search", "tumour", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [one["id"] for one in told["experts"]] == ["tumours", "oncology"]
+    result = json.loads(capsys.readouterr().out)
+    assert [one["id"] for one in result["experts"]] == ["tumours", "oncology"]
     assert main(["search", "grid"]) == 0
     text = capsys.readouterr()
     assert text.out.splitlines()[0].split() == [
@@ -160,10 +160,10 @@ def test_a_registry_is_asked_and_a_terminal_obeys_nobody(capsys: pytest.CaptureF
     with serving(lambda handler: send(handler, {"total": 30, "items": [evil], "note": None})) as server:
         assert main(["search", "tumour", "staging", "--size", "<1B", "--registry", server.url]) == 0
     assert server.seen[0][0] == "GET /api/v1/experts?q=tumour+staging&size=%3C1B&limit=20"
-    told = capsys.readouterr()
-    assert "\x1b" not in told.out
-    assert len(told.out.splitlines()) == 2
-    assert "1 of 30" in told.err
+    result = capsys.readouterr()
+    assert "\x1b" not in result.out
+    assert len(result.out.splitlines()) == 2
+    assert "1 of 30" in result.err
 
 
 def test_a_cold_search_loads_nothing_heavy(home: Path) -> None:

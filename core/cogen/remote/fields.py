@@ -41,7 +41,9 @@ def card(value: Any) -> dict[str, Any]:
         raise TypeError("it is no card")
     found = {str(name): inner for name, inner in value.items()}
     found["id"] = text(value.get("id"))
-    for name in ("version", "project", "title", "summary", "publisher", "licence"):
+    if (old := found.pop("licence", None)) is not None:  # the spelling of older registries
+        found.setdefault("license", old)
+    for name in ("version", "project", "title", "summary", "publisher", "license"):
         if name in found:
             found[name] = line(found[name], 2000) if isinstance(found[name], str) else None
     for name in ("domains", "languages"):

@@ -1,0 +1,24 @@
+"""Which verbs need more than the host alone, so that `pip install cogen-core` says so before anything is fetched."""
+
+from __future__ import annotations
+
+from cogen.extras import require
+
+#: Verb → extra of the distribution. A verb that is not here runs on the host alone.
+NEEDS = {
+    "adapter": "fuse",
+    "chat": "fuse",
+    "eval": "fuse",
+    "fuse": "fuse",
+    "merge": "fuse",
+    "methods": "fuse",
+    "plan": "fuse",
+    "train": "fuse",
+    "update": "fuse",
+}
+
+
+def check_needs(verb: str | None) -> None:
+    """:raises MissingExtraError: the libraries of ``verb`` are not installed."""
+    if verb in NEEDS:
+        require(NEEDS[verb], f"cogen {verb}")
