@@ -204,3 +204,16 @@ def test_choices_are_those_of_the_models() -> None:
     assert (*cogen.Host().strategies(), "auto") == choices.STRATEGIES
     with pytest.raises(CogenError, match="unknown strategy 'foo'; one of merge, moe, distill, route, auto"):
         choices.check_choice("strategy", "foo", choices.STRATEGIES)
+
+
+@pytest.mark.parametrize("name", ["plan", "fuse", "update", "evaluate", "chat", "merge", "train", "plan_training"])
+def test_a_light_install_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is done: the extra that brings what is missing."""
+    from cogen import extras
+    from cogen.errors import MissingExtraError
+
+    monkeypatch.setitem(extras.EXTRAS, "fuse", ("no_such_module",))
+    arguments: dict[str, tuple[str, ...]] = {"plan": (), "fuse": (), "update": ("a", "b"), "merge": ("a", "b")}
+    with pytest.raises(MissingExtraError, match=f"cogen.{name} needs no_such_module") as caught:
+        getattr(cogen, name)(*arguments.get(name, ("x",)))
+    assert caught.value.hint == 'pip install "cogen-core[fuse]"'

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cogen.api.options import PathLike
+from cogen.extras import require
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def chat(
     :raises UsageError: an expert that is not installed.
     :raises SpecError, PlanError: a route that cannot be read, or whose experts have changed.
     """
+    require("fuse", "cogen.chat")
     turns = [{"role": "system", "content": system}] if system else []
     return Chat(_answerer(model, host, reporter), max_tokens, temperature, seed, turns)
 

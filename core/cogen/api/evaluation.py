@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from cogen.api.models import is_route, open_model
 from cogen.api.options import PathLike
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
+from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def evaluate(
     :param fresh: measure again, whatever the cache holds.
     :raises UsageError: no such model or suite.
     """
+    require("fuse", "cogen.evaluate")
     from cogen.evals import Settings, compare
     from cogen.host import Host
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 from cogen.api.composite import Composite
 from cogen.api.options import Experts, FuseOptions, PathLike, RecipeLike, given, recipe_from_options, shows_options
 from cogen.choices import LEVELS, check_choice
+from cogen.extras import require
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def plan(
     :raises UsageError: no expert, an unknown one, or an option that the strategy does not take.
     :raises CompatibilityError: the experts cannot be fused in this way.
     """
+    require("fuse", "cogen.plan")
     found: PlanBase = _prepare(_host(host), recipe_from_options(experts, recipe, options), reporter).plan
     return found
 
@@ -69,6 +71,7 @@ def fuse(
     :raises CompatibilityError: the experts cannot be fused in this way.
     :raises PlanError: what is installed is not what ``plan`` or ``lock`` names, or the bits differ.
     """
+    require("fuse", "cogen.fuse")
     from cogen.merging.output_folder import check_output_folder
 
     folder = Path(output)
@@ -106,6 +109,7 @@ def update(
     :raises UsageError: nothing to change, an expert that is there already or is not, or no expert left.
     :raises PlanError: the composite's files are no longer those of its lock.
     """
+    require("fuse", "cogen.update")
     from cogen.errors import UsageError
     from cogen.merging.output_folder import check_output_folder
     from cogen.runs.update import reusable_parts, updated_recipe

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.api.options import PathLike
+from cogen.extras import require
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def merge(
     :param seed: of the methods that drop at random.
     :raises CogenError: the configuration cannot be carried out; nothing is left behind.
     """
+    require("fuse", "cogen.merge")
     from cogen.merging.mergekit.run import merge_recipe
 
     limit = read_size(shard_size) if isinstance(shard_size, str) else shard_size

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from cogen.api.options import PathLike
+from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
 
     :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
     """
+    require("fuse", "cogen.plan_training")
     from cogen.forge.build import prepare
 
     return _plan(prepare(Path(recipe), reporter.note))
@@ -64,6 +66,7 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     :param on_plan: called before the first step, unless this recipe was trained before.
     :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
     """
+    require("fuse", "cogen.train")
     from cogen.forge.build import prepare, run_training
     from cogen.forge.package import publish
 
