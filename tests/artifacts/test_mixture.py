@@ -11,7 +11,7 @@ from support.pages import Page, harmless
 
 from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import make_lock
-from cogen.artifacts.report import mixture_view
+from cogen.artifacts.report import mixture_view, view
 from cogen.artifacts.report.report import render
 from cogen.evals import Matrix
 from cogen.fusion.details import MergeDetails, MoeDetails
@@ -85,12 +85,17 @@ def test_the_report_shows_who_works_where(
         assert f"power expert, layer {layer}: 45.0 % of the result, chosen for 30 % of the tokens" in text
 
 
+def seen(plan: Plan, insight: Insight | None) -> Any:
+    words = strategy_of(plan).describe(plan)
+    return mixture_view.mixture(words.facts, view.labels(plan, words).titles, insight)
+
+
 def test_the_map_is_the_figures(mixture: Plan, insight: Insight) -> None:
     """Strength is the share, cells fill the map without overlap, means stand beside their row."""
-    view = mixture_view.mixture(mixture, strategy_of(mixture).describe(mixture), insight)
-    assert view is not None
-    assert [one.title for one in view.maps] == ["Energy <script>alert(1)</script> & more", "The power expert"]
-    for drawn, used in zip(view.maps, insight.usage, strict=True):
+    found = seen(mixture, insight)
+    assert found is not None
+    assert [one.title for one in found.maps] == ["Energy <script>alert(1)</script> & more", "The power expert"]
+    for drawn, used in zip(found.maps, insight.usage, strict=True):
         assert len(drawn.patches) == LAYERS * len(SLOTS)
         assert [p.strength for p in drawn.patches] == [
             used.weight[layer][slot] for slot in range(len(SLOTS)) for layer in range(LAYERS)
@@ -102,13 +107,13 @@ def test_the_map_is_the_figures(mixture: Plan, insight: Insight) -> None:
 
 def test_contributions(mixture: Plan, insight: Insight) -> None:
     """What a text loses without an expert, signed and sure where the interval says so; the largest is the strongest."""
-    view = mixture_view.mixture(mixture, strategy_of(mixture).describe(mixture), insight)
-    assert view is not None
-    assert [name for name, _ in view.losses] == [
+    found = seen(mixture, insight)
+    assert found is not None
+    assert [name for name, _ in found.losses] == [
         "without Energy <script>alert(1)</script> & more",
         "without The power expert",
     ]
-    (missed, nothing), (same, also) = (cells for _, cells in view.losses)
+    (missed, nothing), (same, also) = (cells for _, cells in found.losses)
     assert missed.tone == "worse"
     assert "20" in missed.value
     assert "≈" not in missed.value
@@ -126,7 +131,7 @@ def test_without_figures(mixture: Plan, parts: list[Any], folder: Path, build: A
     harmless(page)
     assert "without" not in " ".join(tick for tick in page.text if tick.startswith("without"))
     merge = mixture.model_copy(update={"details": MergeDetails(), "strategy": "merge"})
-    assert mixture_view.mixture(merge, strategy_of(merge).describe(merge), None) is None
+    assert seen(merge, None) is None
 
 
 @pytest.mark.parametrize("exact", [True, False])

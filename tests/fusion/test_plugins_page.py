@@ -140,12 +140,34 @@ def test_a_method_that_is_a_plugins_loss_asks_for_a_distillation(lab: Any, machi
     assert found.strategy.name == "distill"
 
 
-def test_what_is_no_loss_or_strategy_is_named(site: Path, machine: Any) -> None:
-    """The plugin's mistake, in one line."""
-    text = "import cogen\n@cogen.hookimpl\ndef {}(register): register('odd', 'os:sep')\n"
-    install(site, "odd", init=text.format("cogen_fusion_strategies"))
-    with pytest.raises(CogenError, match="os:sep is not a cogen strategy named 'odd'"):
-        prepare(machine(), FuseRecipe(scale=0.5, level="none"))
+def test_a_strategy_that_cannot_be_loaded(site: Path, machine: Any) -> None:
+    """The plugin's mistake, in one line, for whoever names it; all others go on."""
+    text = """
+import cogen
+
+@cogen.hookimpl
+def cogen_fusion_strategies(register):
+    register("odd", "os:sep")
+    register("gone", "cogen_plugin_odd.gone:GONE")
+"""
+    install(site, "odd", init=text)
+    with pytest.raises(CogenError, match="os:sep is not a cogen strategy named 'odd'") as caught:
+        prepare(machine(), FuseRecipe(strategy="odd"))
+    assert "cogen.fusion.strategy.Strategy" in (caught.value.hint or "")
+    with pytest.raises(CogenError, match=r"'cogen_plugin_odd\.gone:GONE' cannot be loaded"):
+        prepare(machine(), FuseRecipe(strategy="gone"))
+    for strategy in ("auto", "merge"):
+        found = prepare(machine(), FuseRecipe(strategy=strategy, scale=0.5, level="none"))
+        assert found.strategy.name == "merge"
+
+
+def test_what_is_no_loss(site: Path, machine: Any) -> None:
+    """A distillation names it, as it would silently lack a loss otherwise; a merge does not look at it."""
+    text = "import cogen\n@cogen.hookimpl\ndef cogen_distillation_losses(register): register('odd', 'os:sep')\n"
+    install(site, "odd", init=text)
+    with pytest.raises(CogenError, match="os:sep is not a cogen PluginLoss"):
+        prepare(machine(), FuseRecipe.model_validate({"method": "odd", "distill": {"groups": "apart"}}))
+    assert prepare(machine(), FuseRecipe(scale=0.5, level="none")).strategy.name == "merge"
 
 
 def test_a_source(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

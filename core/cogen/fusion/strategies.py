@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,30 +18,45 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 
+def load_strategy(host: Host, name: str, target: str) -> Strategy[Any, Any]:
+    """Import what was registered under a name.
+
+    :raises PluginError: it cannot be imported, or is no strategy of this name.
+    """
+    strategy = host.resolve(target)
+    if not isinstance(strategy, Strategy) or strategy.name != name:
+        raise PluginError(
+            target.partition(".")[0],
+            f"{target} is not a cogen strategy named {name!r}",
+            hint="register an object of a class that derives from cogen.fusion.strategy.Strategy",
+        )
+    return strategy
+
+
 def all_strategies(host: Host) -> dict[str, Strategy[Any, Any]]:
     """By name, the built-in ones first; imports them.
 
-    :raises PluginError: what a plugin registered is none.
+    One that cannot be loaded is left out: whoever names it learns why.
     """
     found = {}
     for name, target in host.strategies().items():
-        strategy = host.resolve(target)
-        if not isinstance(strategy, Strategy) or strategy.name != name:
-            raise PluginError(target.partition(".")[0], f"{target} is not a cogen strategy named {name!r}")
-        found[name] = strategy
+        with contextlib.suppress(PluginError):
+            found[name] = load_strategy(host, name, target)
     return found
 
 
 def find_strategy(host: Host, name: str) -> Strategy[Any, Any]:
-    """
+    """One by its name; no other is imported.
+
     :raises UsageError: there is none of this name.
+    :raises PluginError: a plugin registered it, and it cannot be loaded.
     """
-    found = all_strategies(host)
+    found = host.strategies()
     if name not in found:
         raise UsageError(
             f"unknown strategy {name!r}; one of {', '.join([*found, AUTO])}", hint="leave it out to have it chosen"
         )
-    return found[name]
+    return load_strategy(host, name, found[name])
 
 
 def strategy_of(plan: PlanBase, host: Host | None = None) -> Strategy[Any, Any]:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogen.artifacts import summary
-from cogen.artifacts.report import charts, view
+from cogen.artifacts.report import charts
 from cogen.artifacts.report.charts import WIDTH
 
 if TYPE_CHECKING:
     from cogen.fusion.moe.insight import Insight, Usage
-    from cogen.fusion.plan import Plan
-    from cogen.fusion.strategy import Description
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,13 @@ class View:
     losses: tuple[tuple[str, tuple[LossView, ...]], ...]
 
 
-def mixture(plan: Plan, words: Description, insight: Insight | None) -> View | None:
-    """``None`` where the strategy has no facts about its result."""
-    if not words.facts:
+def mixture(facts: tuple[tuple[str, str], ...], named: dict[str, str], insight: Insight | None) -> View | None:
+    """``None`` where the strategy has no facts about its result.
+
+    :param named: titles of experts and owners of suites.
+    """
+    if not facts:
         return None
-    facts, named = words.facts, view.titles(plan, words)
     if insight is None:
         return View(facts, (), (), ())
     maps = tuple(_map(used, insight.slots, named) for used in insight.usage)

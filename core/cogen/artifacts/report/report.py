@@ -82,7 +82,8 @@ def render(
     }
     words = description or describe(lock)
     gains = _gains(matrix)
-    measured = _measured(matrix, plan, words, gains)
+    names = view.labels(plan, words)
+    measured = _measured(matrix, names, gains)
     cards = {expert.id: expert for expert in experts}
     return environment.get_template(_TEMPLATE).render(
         lock=lock,
@@ -105,7 +106,7 @@ def render(
         cards=cards,
         licenses=data_licenses(experts),
         weight_files=sorted(lock.files.items()),
-        mixture=mixture_view.mixture(plan, words, insight),
+        mixture=mixture_view.mixture(words.facts, names.titles, insight),
     )
 
 
@@ -114,7 +115,7 @@ def _gains(matrix: Matrix | None) -> view.Gains:
     return matrix.gains() if matrix is not None and summary.BASE in matrix.rows else {}
 
 
-def _measured(matrix: Matrix | None, plan: Plan, words: Description, gains: view.Gains) -> dict[str, Any]:
+def _measured(matrix: Matrix | None, names: view.Labels, gains: view.Gains) -> dict[str, Any]:
     """What only an evaluated composite has; empty values without a matrix."""
     if matrix is None:
         return {
@@ -133,10 +134,10 @@ def _measured(matrix: Matrix | None, plan: Plan, words: Description, gains: view
     found = summary.domains(matrix, gains)
     results = [result for cells in matrix.cells.values() for result in cells.values()]
     return {
-        "heads": view.heads(matrix, plan, words),
-        "rows": view.rows(matrix, plan, words, gains),
-        "whiskers": view.whisker_charts(matrix, plan, words, gains),
-        "kept": view.kept_bars(found, plan, words),
+        "heads": view.heads(matrix, names),
+        "rows": view.rows(matrix, names, gains),
+        "whiskers": view.whisker_charts(matrix, names, gains),
+        "kept": view.kept_bars(found, names),
         "domains": found,
         "average": summary.kept_on_average(found),
         "general": summary.general_change(matrix, gains),

@@ -72,8 +72,9 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
     :raises UsageError: no such loss, pivot or text file, or a wish of another strategy.
     :raises CompatibilityError: nobody teaches, nothing to learn from, or a licence that forbids it.
     """
-    extra = plugin_losses(host)
-    method = _method(recipe, extra)
+    method = recipe.method if "method" in recipe.model_fields_set else DEFAULT
+    extra = plugin_losses(host, method)
+    _check_options(recipe, method, extra)
     chosen = chosen_experts(host, recipe)
     wish = recipe.distill
     parts = cast(chosen, wish, alone=method == "dpo")
@@ -134,14 +135,11 @@ def _why(parts: Roles, wish: Distillation) -> str:
     return f"{ids} teach {parts.pivot.name}: {reason}"
 
 
-def _method(recipe: FuseRecipe, extra: Mapping[str, PluginLoss]) -> str:
-    fields = recipe.model_fields_set
-    method = recipe.method if "method" in fields else DEFAULT
+def _check_options(recipe: FuseRecipe, method: str, extra: Mapping[str, PluginLoss]) -> None:
     check_parameters(method, recipe.parameters, extra)
     for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
             raise UsageError(f"{name} is not for strategy distill", hint="leave it out, or name another strategy")
-    return method
 
 
 def _check_weights(recipe: FuseRecipe, parts: Roles) -> None:

@@ -72,7 +72,7 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
         steps = _steps(details.tokens, reporter)
         control = train_control(plain, steps("the control, without teachers"))
         run.lap("control")
-        extra = plugin_losses(inputs.common.host)
+        extra = plugin_losses(inputs.common.host, plan.method)
         method = DistillMethod(plan.method, plan.parameters, extra)  # type: ignore[arg-type]
         train = train_preferences if prefers else distill
         trained = train(setup, teachers, method, steps("distilling"), reporter)

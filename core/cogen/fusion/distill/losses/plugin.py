@@ -41,19 +41,24 @@ class PluginLoss:
         return {name: given.get(name, default) for name, default in self.parameters.items()}
 
 
-def plugin_losses(host: Host) -> dict[str, PluginLoss]:
-    """By name; imports them.
+def plugin_losses(host: Host, method: str) -> dict[str, PluginLoss]:
+    """Those of a method's losses that plugins registered, by name; no others are imported.
 
+    :param method: losses joined by "+".
     :raises PluginError: what a plugin registered is none, or has the name of a built-in loss.
     """
     found = {}
-    for name, target in host.losses().items():
-        loss = host.resolve(target)
-        module = target.partition(".")[0]
+    registered = host.losses()
+    for name in method.split("+"):
+        if name not in registered:
+            continue
+        target = registered[name]
+        loss, module = host.resolve(target), target.partition(".")[0]
         if not isinstance(loss, PluginLoss):
-            raise PluginError(module, f"{target} is not a cogen PluginLoss")
-        if name in known() or "+" in name:
-            raise PluginError(module, f"{target} has the name {name!r}, which a loss of a plugin cannot have")
+            hint = "register an object of the class cogen.fusion.distill.losses.plugin.PluginLoss"
+            raise PluginError(module, f"{target} is not a cogen PluginLoss", hint=hint)
+        if name in known():
+            raise PluginError(module, f"{target} has the name of a built-in loss: {name}", hint="give it another name")
         found[name] = loss
     return found
 
