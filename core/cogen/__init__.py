@@ -1,7 +1,12 @@
 """CoGen: one foundation model out of domain experts that are installed with pip.
 
-The names below are the whole public interface. They are imported when they are first used: `import cogen` costs nothing
-and never imports torch.
+    import cogen
+
+    composite = cogen.fuse(["power", "energy"], "composite")
+    print(composite.chat().ask("How is power measured?"))
+
+The names below are the whole public interface; docs/python.md explains them. They are imported when they are first
+used: `import cogen` takes a few milliseconds and never imports torch.
 """
 
 from __future__ import annotations
@@ -9,38 +14,95 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cogen.api.chat import Chat as Chat
+    from cogen.api.chat import chat as chat
+    from cogen.api.composite import Composite as Composite
+    from cogen.api.evaluation import Evaluation as Evaluation
+    from cogen.api.evaluation import evaluate as evaluate
+    from cogen.api.experts import list_experts as list_experts
+    from cogen.api.fusion import fuse as fuse
+    from cogen.api.fusion import plan as plan
+    from cogen.api.fusion import update as update
+    from cogen.api.merging import merge as merge
+    from cogen.api.training import TrainedExpert as TrainedExpert
+    from cogen.api.training import TrainingPlan as TrainingPlan
+    from cogen.api.training import plan_training as plan_training
+    from cogen.api.training import train as train
+    from cogen.artifacts.lock import Lock as Lock
     from cogen.errors import CogenError as CogenError
+    from cogen.evals.matrix import Matrix as Matrix
+    from cogen.fusion.plan import Plan as Plan
+    from cogen.fusion.recipe import FuseRecipe as FuseRecipe
     from cogen.host import Diagnostic as Diagnostic
     from cogen.host import Expert as Expert
     from cogen.host import Host as Host
     from cogen.host import Plugin as Plugin
     from cogen.host import ProgressEvent as ProgressEvent
     from cogen.host.hookspecs import hookimpl as hookimpl
+    from cogen.reporter import Reporter as Reporter
     from cogen.spec.expert import ExpertSpec as ExpertSpec
 
     __version__: str
 
 _WHERE = {
+    "Chat": "cogen.api.chat",
     "CogenError": "cogen.errors",
+    "Composite": "cogen.api.composite",
     "Diagnostic": "cogen.host",
+    "Evaluation": "cogen.api.evaluation",
     "Expert": "cogen.host",
     "ExpertSpec": "cogen.spec.expert",
+    "FuseRecipe": "cogen.fusion.recipe",
     "Host": "cogen.host",
+    "Lock": "cogen.artifacts.lock",
+    "Matrix": "cogen.evals.matrix",
+    "Plan": "cogen.fusion.plan",
     "Plugin": "cogen.host",
     "ProgressEvent": "cogen.host",
+    "Reporter": "cogen.reporter",
+    "TrainedExpert": "cogen.api.training",
+    "TrainingPlan": "cogen.api.training",
+    "chat": "cogen.api.chat",
+    "evaluate": "cogen.api.evaluation",
+    "fuse": "cogen.api.fusion",
     "hookimpl": "cogen.host.hookspecs",
+    "list_experts": "cogen.api.experts",
+    "merge": "cogen.api.merging",
+    "plan": "cogen.api.fusion",
+    "plan_training": "cogen.api.training",
+    "train": "cogen.api.training",
+    "update": "cogen.api.fusion",
 }
 
 __all__ = [
+    "Chat",
     "CogenError",
+    "Composite",
     "Diagnostic",
+    "Evaluation",
     "Expert",
     "ExpertSpec",
+    "FuseRecipe",
     "Host",
+    "Lock",
+    "Matrix",
+    "Plan",
     "Plugin",
     "ProgressEvent",
+    "Reporter",
+    "TrainedExpert",
+    "TrainingPlan",
     "__version__",
+    "chat",
+    "evaluate",
+    "fuse",
     "hookimpl",
+    "list_experts",
+    "merge",
+    "plan",
+    "plan_training",
+    "train",
+    "update",
 ]
 
 

@@ -7,9 +7,10 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Told by every long function what it does; a progress bar, a log, a notebook or a service implements it.
+    """Called by every long function; a progress bar, a log, a notebook or a service implements it.
 
     Methods are called from the thread that runs, and must return at once. What they raise ends the run.
+    One that shows a total may implement :class:`Counter`, too.
     """
 
     def describe(self, label: str) -> None:
@@ -20,6 +21,14 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None:
         """One line that is worth keeping, e.g. where a download comes from."""
+
+
+@runtime_checkable
+class Counter(Protocol):
+    """What a :class:`Reporter` may implement to learn how much :meth:`Reporter.advance` will count up to."""
+
+    def begin(self, label: str, total: float | None, unit: str) -> None:
+        """A stage begins: ``total`` units lie ahead, ``None`` where nobody knows; a later call begins the next one."""
 
 
 class Silent:
@@ -34,3 +43,11 @@ class Silent:
 
 #: The default of every ``reporter=``.
 SILENT: Reporter = Silent()
+
+
+def begin(reporter: Reporter, label: str, total: float | None, unit: str = "") -> None:
+    """Begin a stage: its total for reporters that show one, its label for all others."""
+    if isinstance(reporter, Counter):
+        reporter.begin(label, total, unit)
+    else:
+        reporter.describe(label)

@@ -184,6 +184,6 @@ assert main([{arguments}]) == 0
 print({{"torch", "transformers", "pydantic", "rich", "numpy", "pluggy"}} & set(sys.modules))
 """
     for arguments in ("'--help'", "'list'", "'list'"):
-        said = run_python(code.format(arguments=arguments), site, tmp_path / "cache")
-    assert said.splitlines()[-1] == "set()"
-    assert "power" in said
+        printed = run_python(code.format(arguments=arguments), site, tmp_path / "cache")
+    assert printed.splitlines()[-1] == "set()"
+    assert "power" in printed

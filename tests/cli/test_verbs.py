@@ -32,7 +32,8 @@ def test_list_shows_the_broken_too(site: Path, capsys: pytest.CaptureFixture[str
         "base": "A base",
         "lineage": ZERO,
         "relation": "ffn",
-        "licence": "Apache-2.0",
+        "license": "Apache-2.0",
+        "licence": "Apache-2.0",  # the former name
         "distribution": "cogen-plugin-power",
         "version": "1.0",
         "state": "ok",
@@ -41,8 +42,8 @@ def test_list_shows_the_broken_too(site: Path, capsys: pytest.CaptureFixture[str
     }
     assert (bad["state"], bad["reason"]) == ("broken", "expert.toml: `title` is missing")
     assert main(["list"]) == 0
-    said = capsys.readouterr()
-    assert said.out.splitlines()[1].split() == [
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].split() == [
         "power",
         "The",
         "power",
@@ -56,15 +57,15 @@ def test_list_shows_the_broken_too(site: Path, capsys: pytest.CaptureFixture[str
         "1.0",
         "ok",
     ]
-    assert "warning: wrong (cogen-plugin-wrong 1.0) is broken: expert.toml: `title` is missing" in said.err
+    assert "warning: wrong (cogen-plugin-wrong 1.0) is broken: expert.toml: `title` is missing" in printed.err
 
 
 def test_list_without_plugins_says_what_to_do(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty list is no error."""
     assert main(["list"]) == 0
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "cogen new" in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "cogen new" in printed.err
 
 
 def test_show_prints_the_card(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,9 +116,9 @@ def test_doctor_finds_bad_code_without_being_harmed(site: Path, capsys: pytest.C
         "fine": "ok",
     }
     assert main(["doctor", "bad"]) == 1
-    said = capsys.readouterr()
-    assert "deep inside" in said.out
-    assert "Traceback" in said.out
+    printed = capsys.readouterr()
+    assert "deep inside" in printed.out
+    assert "Traceback" in printed.out
     assert main(["doctor", "cogen-plugin-fine"]) == 0
     assert run(capsys, "doctor", "nobody", code=3)["hint"] == "`cogen doctor` lists all of them"
 

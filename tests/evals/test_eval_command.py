@@ -56,7 +56,7 @@ def test_the_table_and_the_json_say_the_same(
     ("arguments", "message"),
     [
         (["./nowhere"], "./nowhere is not a model folder"),
-        (["MODEL", "--suite", "medicine"], "there is no suite 'medicine'"),
+        (["MODEL", "--suite", "medicine"], "unknown suite 'medicine'"),
         (["base"], "have no single base (found: none)"),
     ],
 )

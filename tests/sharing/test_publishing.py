@@ -60,7 +60,7 @@ def test_quarantine_says_why(registry: Registry, users: Users) -> None:
     assert output.code == 1
     assert output.data["state"] == "quarantined"
     assert "hf://waits/none is not in this registry" in output.data["reason"]
-    assert "in quarantine, nobody sees it" in output.error
+    assert "in quarantine and not visible" in output.error
     user = users("user")
     user.ok("login", registry.url, "--read-only")
     assert "has no expert fusion" in user.refused("add", "fusion")
@@ -70,7 +70,7 @@ def test_quarantine_says_why(registry: Registry, users: Users) -> None:
 def test_what_cannot_be_published(registry: Registry, users: Users) -> None:
     team = publisher(registry, users, "mistakes")
     tree(team.home / "plugin", "mine")
-    assert "this needs a yes" in team.refused("publish", "plugin", code=3)
+    assert "confirmation required" in team.refused("publish", "plugin", code=3)
     assert "0 experts have weights" in team.refused("publish", "plugin", "--yes", "--weights", "a/b", code=3)
     dry = team.ok("publish", "plugin", "--dry-run")
     assert dry["state"] == "checked"

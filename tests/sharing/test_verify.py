@@ -59,7 +59,7 @@ def test_composites(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
         "evil.py: added",
         "model.safetensors: missing",
     ]
-    assert "1 of 1 no longer stand as they were verified" in answer.err
+    assert "1 of 1 have changed since they were verified" in answer.err
 
 
 def write_record(site: Path, info: Path) -> None:

@@ -157,7 +157,8 @@ def _path(where: str) -> Path:
     from cogen.errors import SourceError
 
     if "://" in where:
-        return fetch(where, talk=out.status)
+        found: Path = fetch(where, talk=out.status)
+        return found
     if not Path(where).exists():
         raise SourceError(f"{where} does not exist", hint="give a folder, or a source URI such as hf://org/repo@commit")
     return Path(where)

@@ -8,19 +8,19 @@ from typing import Annotated
 
 import typer
 
+from cogen.cli.arguments import choice
 from cogen.cli.output import out
 
 
 def command(
-    action: Annotated[str, typer.Argument(help="show, or clear.")] = "show",
-    yes: Annotated[bool, typer.Option("--yes", help="Clear without asking.")] = False,
+    action: Annotated[
+        str, choice("action", ("show", "clear"), help="Show its size, or clear it.", argument=True)
+    ] = "show",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Clear without asking.")] = False,
 ) -> None:
-    """Show or clear our cache: weights, texts, results, training runs. The Hub's own cache is not touched."""
-    from cogen.errors import UsageError
+    """Show or clear the cache: weights, texts, results, training runs. The Hub's own cache is not touched."""
     from cogen.files import cache_dir
 
-    if action not in ("show", "clear"):
-        raise UsageError(f"cogen cache has no action {action!r}", hint="use show or clear")
     home = cache_dir()
     sizes = {entry.name: _size(entry) for entry in sorted(home.iterdir()) if not entry.name.endswith(".lock")}
     if action == "clear":
@@ -29,11 +29,11 @@ def command(
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             out.success(f"cleared {home}")
         return
-    out.table([{"what": name, "MB": f"{size / 1e6:,.1f}"} for name, size in sizes.items()], title=str(home))
+    out.table([{"folder": name, "MB": f"{size / 1e6:,.1f}"} for name, size in sizes.items()], title=str(home))
     out.result({"folder": str(home), "bytes": sizes})
 
 
 def _size(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""`cogen doctor`: what is wrong, where, and what to do about it."""
+"""`cogen doctor`: diagnose plugins and the environment."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ _PACKAGES = (
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="One plugin, by expert or distribution; all by default.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One plugin, by expert or distribution; default: all.")
+    ] = None,
 ) -> None:
-    """Find out what is wrong with plugins; ends with exit code 1 if something is.
+    """Diagnose plugins and the environment; the exit code is 1 if a plugin cannot be used.
 
-    The code of plugins is imported in processes of their own, so that nothing that they do can end this one.
+    Plugin code is imported in separate processes, so that it cannot end this one.
     """
     from cogen.errors import UsageError
     from cogen.host import Host
@@ -56,11 +58,11 @@ def command(
     if bad:
         out.status(f"{len(bad)} of {len(plugins)} plugins cannot be used")
         raise typer.Exit(1)
-    out.success(f"{len(plugins)} plugins, nothing wrong")
+    out.success(f"{len(plugins)} plugins, no problems found")
 
 
 def _examine(plugin: Plugin) -> dict[str, Any]:
-    seen = {
+    seen: dict[str, Any] = {
         "expert": plugin.name,
         "distribution": plugin.distribution,
         "version": plugin.version,
@@ -118,7 +120,7 @@ def _show_environment(environment: dict[str, Any], host: Host) -> None:
         out.warn(
             f"{item.distribution} is installed twice: {item.used} is used, {item.location} ({item.version}) is not"
         )
-        out.hint("remove the one that you don't want, often a stale .egg-info folder")
+        out.hint("remove the one that is not needed, often a stale .egg-info folder")
     out.text()
 
 

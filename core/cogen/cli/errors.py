@@ -1,7 +1,7 @@
 """From an exception to `error: …`, `hint: …` and an exit code.
 
 Third-party exceptions are recognised by name along their class hierarchy, so that no library is imported only to be
-compared with. What the table does not know is a bug of ours and keeps its traceback.
+compared with. What the table does not know is a bug in cogen and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FAILURE, USAGE, INTERRUPTED = 1, 3, 130
 
 @dataclass(frozen=True)
 class Explanation:
-    """One error as a person reads it."""
+    """One error as it is shown to the user."""
 
     message: str
     hint: str | None

@@ -1,4 +1,4 @@
-"""`cogen key`: the keys that a publisher signs with."""
+"""`cogen key`: a publisher's signing keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from cogen.cli.output import out
 from cogen.errors import UsageError
 
-Registry = Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")]
+Registry = Annotated[
+    str | None, typer.Option(metavar="URL", help="Registry to use instead of the one that you logged in to.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(registry: Registry = None) -> None:
-    """Show your keys at the registry, and which projects each of them signs."""
+    """List your keys at the registry, and the projects that each of them signs."""
     from dataclasses import asdict
 
     from cogen.remote.client import Client
@@ -37,15 +39,16 @@ def list_(registry: Registry = None) -> None:
 
 def rotate(
     new: Annotated[
-        Path | None, typer.Option(help="Private key in PEM, made if missing; default: beside the old.")
+        Path | None,
+        typer.Option(metavar="FILE", help="New private key (PEM), created if missing; default: next to the old one."),
     ] = None,
-    old: Annotated[Path | None, typer.Option(help="The key to replace; default: your own.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    old: Annotated[Path | None, typer.Option(metavar="FILE", help="The key to replace; default: your own.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     registry: Registry = None,
 ) -> None:
-    """Replace your key by another one in all of your projects; the old one signs that, so your users notice nothing.
+    """Replace your key by a new one in all of your projects. The old key signs the change, so users need do nothing.
 
-    Run it again after an interrupt. The old key stays valid for what it signed, until `cogen key revoke`.
+    After an interruption, run it again. What the old key signed stays valid until `cogen key revoke`.
     """
     from dataclasses import asdict
 
@@ -66,19 +69,19 @@ def rotate(
         out.status(f"{leaving} is the new key; the old one is {kept}")
     many = f"{len(done.projects)} projects are" if len(done.projects) != 1 else "1 project is"
     out.success(f"{many} signed with {done.new} from now on, no longer with {done.old}")
-    out.hint(f"publish the new fingerprint; if somebody else has the old key: cogen key revoke {done.old}")
+    out.hint(f"publish the new fingerprint; if somebody else may have the old key: cogen key revoke {done.old}")
     out.result(asdict(done))
 
 
 def revoke(
-    fingerprint: Annotated[str, typer.Argument(help="sha256:…, as `cogen key list` shows it.")],
+    fingerprint: Annotated[str, typer.Argument(metavar="FINGERPRINT", help="sha256:…, as `cogen key list` shows it.")],
     resign: Annotated[
-        bool, typer.Option("--resign", help="Sign the releases again, with your own key, that it had signed.")
+        bool, typer.Option("--resign", help="Sign the releases that it signed again, with your current key.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     registry: Registry = None,
 ) -> None:
-    """Take a key back, for ever: nobody installs what only it signed. Rotate first if it signs projects still."""
+    """Revoke a key, permanently: nobody can install what only it signed. Rotate first if it still signs projects."""
     from cogen.remote.client import Client
     from cogen.sharing.publishing import rotation
     from cogen.sharing.registry import required
@@ -87,10 +90,10 @@ def revoke(
     client = Client(required(registry))
     own = default_key()
     if resign and not own.exists():
-        raise UsageError(f"there is no key at {own} to sign with again", hint="leave --resign out")
+        raise UsageError(f"no signing key at {own}", hint="leave --resign out")
     still = rotation.signs_still(client, fingerprint)
-    warning = f" It signs {', '.join(still)}: nobody could add these any more." if still else ""
-    if not out.confirm(f"revoke {fingerprint} at {client.url}?{warning} It can't be taken back.", yes=yes):
+    warning = f" It signs {', '.join(still)}: nobody will be able to install these." if still else ""
+    if not out.confirm(f"revoke {fingerprint} at {client.url}?{warning} This cannot be undone.", yes=yes):
         raise typer.Exit(1)
     again = rotation.revoke(client, fingerprint, again=own if resign else None, say=out.status)
     out.success(f"revoked {fingerprint}")

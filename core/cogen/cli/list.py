@@ -1,4 +1,4 @@
-"""`cogen list`: what is installed, the broken too, and why they are."""
+"""`cogen list`: the installed experts, including those that cannot be used, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def command() -> None:
 
     host = Host.discover()
     rows = [_row(plugin) for plugin in host.plugins]
-    shown = ["expert", "title", "domains", "base", "relation", "licence", "version", "state"]
+    shown = ["expert", "title", "domains", "base", "relation", "license", "version", "state"]
     if rows:
         out.table([{**row, "base": _base_name(row)} for row in rows], shown)
     for row in rows:
@@ -22,7 +22,7 @@ def command() -> None:
             if row["hint"]:
                 out.hint(row["hint"])
     if not rows:
-        out.status("no expert is installed: pip install one that you trust, or start your own with `cogen new NAME`")
+        out.status("no expert is installed: pip install one that you trust, or create your own with `cogen new NAME`")
     out.result({"experts": rows})
 
 
@@ -37,7 +37,8 @@ def _row(plugin: Any) -> dict[str, Any]:
         "base": base.get("name"),
         "lineage": (base or model).get("weights_digest"),
         "relation": model.get("relation"),
-        "licence": document.get("license"),
+        "license": document.get("license"),
+        "licence": document.get("license"),  # the former name
         "distribution": plugin.distribution,
         "version": plugin.version,
         "state": plugin.state,

@@ -3,8 +3,9 @@
 The convention for a verb: a file ``cogen/cli/VERB.py`` with one function ``command``, annotated the typer way, whose
 docstring is its help (or a function ``register(app)`` for a group of sub-commands). It is listed in :data:`VERBS`, and
 imported only when it was typed: `cogen --help` costs no verb's imports. ``--json`` and ``--quiet`` are added here.
-A verb raises :class:`~cogen.errors.CogenError`, speaks through :data:`cogen.cli.output.out`, and finds the plugins with
-``Host.discover()``. A verb that is not in the table may come from a plugin's hook ``cogen_commands``.
+A verb parses its arguments, calls one function of :mod:`cogen.api` and prints through :data:`cogen.cli.output.out`; it
+raises :class:`~cogen.errors.CogenError`. A verb that is not in the table may come from a plugin's hook
+``cogen_commands``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from cogen.cli.arguments import GroupedCommand
 from cogen.cli.errors import USAGE, explain
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
@@ -29,30 +31,31 @@ from cogen.extras import missing_extra
 VERBS = {
     "list": "Show the installed experts.",
     "show": "Show the card of one expert.",
-    "plan": "Say what a fusion would do and what it costs.",
+    "plan": "Show what a fusion would do and cost.",
     "fuse": "Build one model out of the installed experts.",
+    "update": "Add experts to a composite, or remove some.",
     "merge": "Merge models by a recipe in mergekit's format.",
     "eval": "Measure a model on the experts' suites.",
     "chat": "Talk to a model.",
-    "methods": "List the merge methods and what they take.",
+    "methods": "List the merge methods and their parameters.",
     "adapter": "Concatenate, merge or extract LoRA adapters.",
-    "new": "Start an expert plugin of your own.",
+    "new": "Create an expert plugin to start from.",
     "train": "Train an expert from a recipe.",
     "check": "Test an expert plugin against the contract.",
-    "login": "Name a registry and who you are there.",
-    "key": "Exchange or revoke the key that you sign with.",
+    "login": "Log in to a registry and make it the default.",
+    "key": "List, rotate or revoke signing keys.",
     "publish": "Check, build, sign and upload an expert.",
     "search": "Find experts in the registry.",
-    "add": "Verify and install an expert of the registry.",
+    "add": "Verify and install an expert from the registry.",
     "remove": "Uninstall an expert.",
-    "verify": "Say what changed since it was verified.",
-    "doctor": "Find out what is wrong with plugins.",
+    "verify": "Check that nothing changed since it was verified.",
+    "doctor": "Diagnose plugins and the environment.",
     "schema": "Print the JSON schema of expert.toml.",
-    "cache": "Show or clear downloaded files.",
+    "cache": "Show or clear the cache.",
 }
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was asked for.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
 
 
 def _help(ctx: typer.Context, value: bool) -> None:
@@ -70,7 +73,7 @@ def main(args: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if args is None else args)
     out.mode = "human"
     try:
-        app = _app(_verb(arguments))
+        app = _app(_verb(_completed() or arguments))
         code = app(arguments, standalone_mode=False, prog_name="cogen")
         return code if isinstance(code, int) else 0
     except typer.Exit as leave:
@@ -82,7 +85,8 @@ def main(args: Sequence[str] | None = None) -> int:
 def _app(verb: str | None) -> typer.Typer:
     """The command line with one real verb and, for the help text, the names of the others."""
     app = typer.Typer(
-        add_completion=False,
+        # Options and imports for shell completion: not while a verb runs.
+        add_completion=verb not in VERBS or bool(_completed()),
         rich_markup_mode=None,  # plain help: rich would cost a third of the time that --help has
         epilog="Run `cogen VERB --help` for one verb. Plugins may add verbs of their own.",
     )
@@ -115,10 +119,10 @@ def _app(verb: str | None) -> typer.Typer:
                 _shared_switches(group, name)
                 app.add_typer(group, name=name, help=summary)
             else:
-                app.command(name, add_help_option=False)(_with_switches(module.command, name))
+                app.command(name, cls=GroupedCommand, add_help_option=False)(_with_switches(module.command, name))
         else:
             app.command(name, help=summary)(_unused)
-    if verb and verb not in VERBS:
+    if verb and verb not in VERBS and not _completed():
         _plugin_verbs(app)
     return app
 
@@ -162,13 +166,21 @@ def _with_switches(command: Callable[..., Any], verb: str | None = None) -> Call
     wrapper.__signature__ = signature.replace(parameters=[*own, *extra], return_annotation=None)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
     wrapper._cogen_switches = True  # type: ignore[attr-defined]
-    del wrapper.__wrapped__  # type: ignore[attr-defined]  # so that typer reads our signature, not the one inside
+    del wrapper.__wrapped__  # so that typer reads this signature, not the one inside
     return wrapper
 
 
 def _set_mode(json: bool, quiet: bool) -> None:
     mode: Mode = "json" if json else "quiet" if quiet else out.mode
     out.mode = mode
+
+
+def _completed() -> list[str]:
+    """The words that a shell wants completed, without the program's name; empty if none asks."""
+    if "_COGEN_COMPLETE" not in os.environ:
+        return []
+    words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return words.split()[1:]
 
 
 def _verb(arguments: list[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""`cogen methods`: the merge methods, where they come from and what they take."""
+"""`cogen methods`: the merge methods, where they come from, and their parameters."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
+from cogen.cli.arguments import method_names, starting
 from cogen.cli.output import out
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="One method, with its formula and parameters.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[METHOD]",
+            help="One method, with its formula and parameters.",
+            autocompletion=starting(method_names),
+        ),
+    ] = None,
 ) -> None:
-    """List the merge methods, ours and those of plugins; with a name, say what one does."""
-    from cogen.fusion.planner import find_method
+    """List the merge methods, built-in and from plugins; with a name, describe one."""
+    from cogen.fusion.merge.lookup import find_method
     from cogen.host import Host
 
     host = Host.discover()

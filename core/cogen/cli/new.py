@@ -1,4 +1,4 @@
-"""`cogen new NAME`: a whole plugin to start from."""
+"""`cogen new NAME`: a complete expert plugin to start from."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from cogen.cli.output import out
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Id of the expert: a-z, 0-9 and -.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; cogen-plugin-NAME by default.")] = None,
-    base: Annotated[str, typer.Option(help="The model to train from.")] = "smollm2-135m-instruct",
-    title: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
-    publisher: Annotated[str, typer.Option(help="Who publishes it.")] = "unknown",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Id of the expert: a-z, 0-9 and -.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to create; default: cogen-plugin-NAME.")
+    ] = None,
+    base: Annotated[str, typer.Option(metavar="MODEL", help="Base model to train from.")] = "smollm2-135m-instruct",
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Human-readable name.")] = None,
+    publisher: Annotated[str, typer.Option(metavar="NAME", help="Publisher.")] = "unknown",
 ) -> None:
-    """Start an expert plugin of your own: a package that passes `cogen check` as it is.
+    """Create an expert plugin to start from: a package that passes `cogen check` as it is.
 
-    It holds a real adapter that changes nothing until it is trained, and starter texts for you to replace.
+    It contains a real adapter that changes nothing until it is trained, and sample texts for you to replace.
     """
     from cogen.scaffold import create
 
@@ -29,9 +31,9 @@ def command(
     steps = [
         f"pip install -e {folder}",
         f"cogen check {name}",
-        f"read {folder / 'README.md'}: from here to your own expert",
+        f"read {folder / 'README.md'} for the next steps",
     ]
-    out.success(f"made {folder}, an expert that equals its base until you train it")
+    out.success(f"created {folder}, an expert that equals its base until you train it")
     out.text("next:")
     for step in steps:
         out.text(f"  {step}")

@@ -1,8 +1,8 @@
-"""The one sink for everything that the command line says.
+"""The one sink for everything that the command line prints.
 
-stdout is data, stderr is talk. Three modes: ``human`` (tables, colours on a terminal), ``json`` (one JSON document on
-stdout) and ``quiet`` (the first column of a table, no talk). rich is imported only when a terminal is there to show it:
-it costs 0.06 s, and `cogen list` has 0.3 s in all.
+Results go to stdout, progress and messages to stderr. Three modes: ``human`` (tables, colours on a terminal), ``json``
+(one JSON document on stdout) and ``quiet`` (the first column of a table, no messages). rich is imported only when a
+terminal is there to show it: it costs 0.06 s, and `cogen list` has 0.3 s in all.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Output:
     def stderr(self) -> TextIO:
         return self._stderr or sys.stderr
 
-    # ---- data, on stdout -------------------------------------------------------------------------
+    # ---- results, on stdout -------------------------------------------------------------------------
 
     def text(self, line: str = "") -> None:
         """A line for people; scripts read :meth:`result`."""
@@ -133,7 +133,12 @@ class Output:
         elif human is not None and self.mode == "human":
             self._write(self.stdout, _shown(human))
 
-    # ---- talk, on stderr -------------------------------------------------------------------------
+    def stream(self, piece: str) -> None:
+        """A piece of an answer, as it is generated."""
+        self.stdout.write(_shown(piece))
+        self.stdout.flush()
+
+    # ---- messages, on stderr -------------------------------------------------------------------------
 
     def status(self, message: str) -> None:
         """What is going on."""
@@ -155,14 +160,14 @@ class Output:
             self._write(self.stderr, f"{self._paint('hint', 'hint:', self.stderr)} {_shown(message)}")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
-        """Ask on a terminal; where nobody can answer, only ``--yes`` does.
+        """Ask on a terminal; elsewhere ``--yes`` is required.
 
-        :raises UsageError: nobody is there to ask and ``yes`` was not given.
+        :raises UsageError: not a terminal, and ``yes`` was not given.
         """
         if yes:
             return True
         if self.mode != "human" or not sys.stdin.isatty() or not self.stderr.isatty():
-            raise UsageError(f"this needs a yes: {question}", hint="pass --yes to agree")
+            raise UsageError(f"confirmation required: {question}", hint="pass --yes to agree")
         self.stderr.write(f"{_shown(question)} [y/N] ")
         self.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -186,8 +191,11 @@ class Output:
 
             parts = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             # rich would send what is printed to stdout to the bar's stream: right on a terminal, wrong for a pipe
-            both = {"transient": True, "redirect_stdout": self.stdout.isatty()}
-            with RichProgress(*parts, TimeRemainingColumn(), console=Console(file=self.stderr), **both) as bar:
+            redirect = self.stdout.isatty()
+            console = Console(file=self.stderr)
+            with RichProgress(
+                *parts, TimeRemainingColumn(), console=console, transient=True, redirect_stdout=redirect
+            ) as bar:
                 yield _Bar(bar, total, label)
 
     # ---- drawing ---------------------------------------------------------------------------------

@@ -2,314 +2,45 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from cogen.cli.arguments import with_groups
+from cogen.cli.options import Experts, FuseArguments
 from cogen.cli.output import out
-
-Experts = Annotated[
-    list[str] | None, typer.Argument(help="Experts to use, as ID or ID=WEIGHT; all that are installed by default.")
-]
-Strategy = Annotated[
-    str | None,
-    typer.Option(
-        "--strategy",
-        help="merge (one dense model), moe (a sparse mixture), distill (others teach), route (kept apart); auto.",
-    ),
-]
-Method = Annotated[str | None, typer.Option("--method", help="linear, task_arithmetic, ties, or a plugin's.")]
-Scale = Annotated[
-    list[float] | None,
-    typer.Option("--scale", help="How far to go from the base. Once: fixed. Repeated: searched on the dev parts."),
-]
-Parameter = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="A parameter of the method: density=0.3, normalize=false, by layer density=[0.3,0.7]."),
-]
-Search = Annotated[
-    int | None, typer.Option("--search", help="Tune the method's parameters on the dev parts in so many evaluations.")
-]
-Tune = Annotated[
-    list[str] | None,
-    typer.Option("--tune", help="What --search tunes, and where: density=0.2:0.9, weight.power=0:2. Repeatable."),
-]
-Tokenizer = Annotated[
-    str | None,
-    typer.Option("--tokenizer", help="Whose tokens the composite has, where they differ: union, base or an expert."),
-]
-Transplant = Annotated[
-    str | None,
-    typer.Option("--transplant", help="How a model gets embeddings for tokens that it lacks: mean, subword or omp."),
-]
-ChatTemplate = Annotated[
-    str | None, typer.Option("--chat-template", help="The expert whose chat template the composite has.")
-]
-Routing = Annotated[
-    str | None,
-    typer.Option("--routing", help="How a mixture chooses experts: hidden, embedding, anchored or trained."),
-]
-TopK = Annotated[int | None, typer.Option("--top-k", help="Experts of a mixture that work on one token.")]
-Public = Annotated[
-    bool, typer.Option("--public/--no-public", help="A mixture's base is one of its experts, or is not.")
-]
-Embedder = Annotated[
-    str | None, typer.Option("--embedder", help="Sentence-embedding model of route and of --routing embedding.")
-]
-SameSize = Annotated[
-    bool, typer.Option("--same-size", help="A composite as large as the base: the same as --strategy merge.")
-]
-Pivot = Annotated[
-    str | None, typer.Option("--pivot", help="What learns where others teach: an expert, or a base by its short name.")
-]
-Texts = Annotated[
-    list[str] | None,
-    typer.Option("--texts", help="JSON Lines to learn from where others teach; default: all samples. Repeatable."),
-]
-Tokens = Annotated[int | None, typer.Option("--tokens", help="Tokens to learn where others teach.")]
-Recipe = Annotated[Path | None, typer.Option("--recipe", help="The same wishes as a TOML file.")]
-LevelOption = Annotated[
-    str | None, typer.Option("--level", help="quick (minutes), full (all test documents, float32), none.")
-]
+from cogen.cli.progress import CommandReporter
+from cogen.cli.values import read_experts
 
 
+@with_groups
 def command(
+    options: FuseArguments,
     experts: Experts = None,
-    strategy: Strategy = None,
-    method: Method = None,
-    scale: Scale = None,
-    parameter: Parameter = None,
-    recipe: Recipe = None,
-    level: LevelOption = None,
-    search: Search = None,
-    tune: Tune = None,
-    tokenizer: Tokenizer = None,
-    transplant: Transplant = None,
-    chat_template: ChatTemplate = None,
-    routing: Routing = None,
-    top_k: TopK = None,
-    public: Public = True,
-    embedder: Embedder = None,
-    same_size: SameSize = False,
-    pivot: Pivot = None,
-    texts: Texts = None,
-    tokens: Tokens = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Save the plan as JSON for `cogen fuse --plan`.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Save the plan as JSON for `cogen fuse --plan`."),
     ] = None,
 ) -> None:
-    """Say what `cogen fuse` would do with the same arguments, and what it costs. Nothing is built."""
+    """Show what `cogen fuse` would do with the same arguments, and what it costs. Nothing is built."""
+    from cogen.api.fusion import plan
+    from cogen.cli.render_plan import show_plan
+    from cogen.errors import UsageError
     from cogen.files import atomic_write
-    from cogen.fusion.planner import make_plan, strategy_of
+    from cogen.fusion.details import to_version_1
+    from cogen.fusion.strategies import strategy_of
     from cogen.host import Host
 
-    wishes = recipe_from_options(
-        experts,
-        strategy,
-        method,
-        scale,
-        parameter,
-        recipe,
-        level,
-        search,
-        tune,
-        tokenizer,
-        transplant,
-        chat_template,
-        routing,
-        top_k,
-        public,
-        embedder,
-        same_size,
-        pivot,
-        texts,
-        tokens,
-    )
     host = Host.discover()
-    if wishes.strategy == "route":
-        from cogen.cli.route import show_plan
-        from cogen.errors import UsageError
-
-        if output is not None:
-            raise UsageError("strategy route fuses nothing: there is no plan to save", hint="save the recipe instead")
-        show_plan(host, wishes)
-        return
-    if strategy_of(host, wishes) == "distill":
-        from cogen.cli.distill import shown
-
-        plan = shown(host, wishes)
-    else:
-        plan, _ = make_plan(host, wishes, talk=out.status)
-        show(plan)
+    with CommandReporter("planning") as reporter:
+        found = plan(read_experts(experts), host=host, reporter=reporter, **options.keywords())
+    if output is not None and not strategy_of(found, host).writes_model:
+        raise UsageError(f"strategy {found.strategy} fuses nothing: no plan to save", hint="save the recipe instead")
+    show_plan(found, host)
     if output is not None:
-        atomic_write(output, (plan.model_dump_json(indent=2) + "\n").encode())
+        atomic_write(output, (found.model_dump_json(indent=2) + "\n").encode())
         out.success(f"wrote {output}; build it with `cogen fuse --plan {output}`")
-    out.result(plan.model_dump(mode="json") | {"digest": plan.digest})
-
-
-def recipe_from_options(
-    experts: list[str] | None,
-    strategy: str | None,
-    method: str | None,
-    scale: list[float] | None,
-    parameter: list[str] | None,
-    recipe: Path | None,
-    level: str | None,
-    search: int | None = None,
-    tune: list[str] | None = None,
-    tokenizer: str | None = None,
-    transplant: str | None = None,
-    chat_template: str | None = None,
-    routing: str | None = None,
-    top_k: int | None = None,
-    public: bool = True,
-    embedder: str | None = None,
-    same_size: bool = False,
-    pivot: str | None = None,
-    texts: list[str] | None = None,
-    tokens: int | None = None,
-) -> Any:
-    """A recipe file, overridden by what the command line says."""
-    from pydantic import ValidationError
-
-    from cogen.errors import UsageError
-    from cogen.fusion.recipe import FuseRecipe, mistake, read_fuse_recipe
-
-    wishes: dict[str, Any] = read_fuse_recipe(recipe).model_dump(exclude_unset=True) if recipe else {}
-    if same_size:
-        if strategy not in (None, "merge"):
-            raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
-        strategy = "merge"
-    if experts:
-        wishes["experts"] = dict(_number(item, 1.0) for item in experts)
-    if parameter:
-        wishes["parameters"] = {**wishes.get("parameters", {}), **dict(map(_setting, parameter))}
-    if tune:
-        wishes["space"] = {**wishes.get("space", {}), **dict(map(_bounds, tune))}
-    if scale:
-        wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
-    named = {
-        "strategy": strategy,
-        "method": method,
-        "level": level,
-        "search": search,
-        "tokenizer": tokenizer,
-        "transplant": transplant,
-        "chat_template": chat_template,
-        "routing": routing,
-        "top_k": top_k,
-        "public": None if public else False,
-        "embedder": embedder,
-    }
-    wishes |= {key: value for key, value in named.items() if value is not None}
-    taught = {"pivot": pivot, "texts": tuple(texts) if texts else None, "tokens": tokens}
-    if taught := {key: value for key, value in taught.items() if value is not None}:
-        wishes["distill"] = {**wishes.get("distill", {}), **taught}
-    try:
-        return FuseRecipe.model_validate(wishes)
-    except ValidationError as error:
-        raise UsageError(mistake(error), hint="see `cogen fuse --help`") from error
-
-
-def _number(item: str, default: float) -> tuple[str, float]:
-    from cogen.errors import UsageError
-
-    name, equals, value = item.partition("=")
-    try:
-        return name, float(value) if equals else default
-    except ValueError as error:
-        raise UsageError(f"{item!r} is not ID=WEIGHT", hint="for example power=0.5") from error
-
-
-def _setting(item: str) -> tuple[str, Any]:
-    """NAME=VALUE as in a recipe: a TOML value, or a word without its quotes, which a shell would take away."""
-    import tomllib
-
-    from cogen.errors import UsageError
-
-    name, _, text = item.partition("=")
-    try:
-        value = {"value": float(text)}
-    except ValueError:
-        try:
-            value = tomllib.loads(f"value = {text}")
-        except tomllib.TOMLDecodeError:
-            value = {"value": text} if re.fullmatch(r"[A-Za-z_][\w.-]*", text) else {}
-    if list(value) != ["value"] or not name:
-        raise UsageError(
-            f"{item!r} is not NAME=VALUE",
-            hint='for example --set density=0.3, --set normalize=false or --set "density=[0.3, 0.7]"',
-        )
-    return name, value["value"]
-
-
-def _bounds(item: str) -> tuple[str, tuple[float, float]]:
-    from cogen.errors import UsageError
-
-    name, _, value = item.partition("=")
-    low, _, high = value.partition(":")
-    try:
-        return name, (float(low), float(high))
-    except ValueError as error:
-        hint = "for example --tune density=0.2:0.9, or --tune weight.power=0:2"
-        raise UsageError(f"{item!r} is not NAME=LOW:HIGH", hint=hint) from error
-
-
-def _passes(cost: Any) -> str:
-    parts = {
-        "search": cost.search_tokens,
-        "routing": cost.routing_tokens,
-        "matrix": cost.matrix_tokens,
-        "insight": cost.insight_tokens,
-    }
-    return ", ".join(f"{tokens:,} {name}" for name, tokens in parts.items() if tokens or name == "matrix")
-
-
-def show(plan: Any, lock: Any = None) -> None:
-    """The plan for people; with a lock, as it will be replayed."""
-    from cogen.artifacts import choice
-    from cogen.artifacts import descriptions as words
-
-    locked = lock.parameters if lock else {}
-    rows = [
-        {
-            "expert": e.id,
-            "weight": choice.weight(e, locked),
-            "relation": e.relation,
-            "licence": e.license,
-            "distribution": f"{e.distribution} {e.version}",
-            "weights": e.weights_digest[7:19],
-        }
-        for e in sorted(plan.experts, key=lambda e: e.id)
-    ]
-    how = plan.method if plan.mixture is None else f"{plan.mixture.routing} routing"
-    out.table(rows, title=f"{plan.strategy} by {how} onto {plan.base.name}")
-    cost = plan.cost
-    out.text(f"why: {plan.why}")
-    if plan.mixture is not None:
-        out.text(words.mixture(plan))
-        if plan.mixture.merged:
-            out.text(f"{plan.mixture.merged} tensors outside feed-forward blocks are merged by {plan.method}")
-        if not plan.mixture.exact:
-            out.text("taking an expert out later builds the mixture anew")
-    else:
-        for line in choice.planned(plan) if lock is None else [choice.settings(plan, lock.scale, lock.parameters)]:
-            out.text(line)
-        out.text(f"{plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
-    out.text(words.tokenizer(plan))
-    for note in plan.vocabulary.notes if plan.vocabulary else ():
-        out.text(note)
-    out.text(f"licence of the composite: {plan.license}")
-    if plan.level != "none":
-        out.text(
-            f"evaluation: level {plan.level}, {len(plan.suites)} suites, {cost.forward_tokens:,} forward tokens "
-            f"({_passes(cost)}) in {plan.eval_dtype}"
-        )
-    out.text(
-        f"writes {cost.output_bytes / 1e6:,.0f} MB, scratch {cost.scratch_bytes / 1e6:,.0f} MB, "
-        f"memory about {cost.memory_bytes / 1e9:.1f} GB"
-    )
-    for note in plan.notes:
-        out.warn(f"{note.source}: {note.message}")
+    fields = found.model_dump(mode="json")
+    # ``mixture`` and ``distillation``, which version 1 had in the place of ``details``, stay beside it.
+    out.result({**to_version_1(fields), **fields, "digest": found.digest})

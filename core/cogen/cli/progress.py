@@ -1,40 +1,47 @@
-"""A progress bar that also tells the plugins' hook ``cogen_progress``."""
+"""The command line's reporter: a progress bar for each stage, and notes on stderr."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
 
-from cogen.cli.output import Progress
-
-if TYPE_CHECKING:
-    from cogen.host import Host
-
-#: Seconds between two events: a hook must not slow the run down.
-_PAUSE = 0.5
+from cogen.cli.output import Progress, out
 
 
-class PluginProgress(Progress):
-    """Forwards to ``bar``; every label and, at most twice a second, every advance becomes a ``ProgressEvent``."""
+class CommandReporter:
+    """A :class:`~cogen.reporter.Reporter` that draws; used with ``with``, which ends the last bar.
 
-    def __init__(self, bar: Progress, host: Host, stage: str) -> None:
-        super().__init__(bar.total)
-        self._bar, self._host, self._stage, self._label = bar, host, stage, ""
-        self._last = 0.0
+    No bar is drawn before there is something to count: notes while planning are plain lines.
+    """
 
-    def advance(self, n: float = 1) -> None:
-        self.done += n
-        self._bar.advance(n)
-        if time.monotonic() - self._last >= _PAUSE:
-            self._tell()
+    def __init__(self, label: str = "") -> None:
+        self._label = label
+        self._stack = ExitStack()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._stack.close()
+
+    def begin(self, label: str, total: float | None, unit: str) -> None:
+        """End the bar that is there, and draw one for the next stage."""
+        self._stack.close()
+        self._bar = self._stack.enter_context(out.progress(total, label, unit))
 
     def describe(self, label: str) -> None:
-        self._label = label
-        self._bar.describe(label)
-        self._tell()
+        if self._bar is None:
+            self.begin(label, None, "")
+        else:
+            self._bar.describe(label)
 
-    def _tell(self) -> None:
-        from cogen.host import ProgressEvent
+    def advance(self, n: float = 1) -> None:
+        if self._bar is None:
+            self.begin(self._label, None, "")
+        assert self._bar is not None
+        self._bar.advance(n)
 
-        self._last = time.monotonic()
-        self._host.hooks.tell(ProgressEvent(self._stage, self._label, self.done, self.total))
+    def note(self, text: str) -> None:
+        out.status(text)

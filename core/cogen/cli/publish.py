@@ -3,79 +3,105 @@
 from __future__ import annotations
 
 import tempfile
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cogen.choices import TARGETS
+from cogen.cli.arguments import choice
 from cogen.cli.output import out
 from cogen.errors import UsageError
 
+if TYPE_CHECKING:
+    from cogen.sharing.publishing.publish import PublishResult
+    from cogen.trust import IdentitySigner
 
-class TargetOption(StrEnum):
-    """Where to."""
 
-    registry = "registry"
-    pypi = "pypi"
-    hub = "hub"
+Target = Annotated[
+    str,
+    choice(
+        "target",
+        TARGETS,
+        "--to",
+        help="registry: weights and package. pypi: package to PyPI, weights to the Hub. hub: weights only.",
+    ),
+]
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="The plugin's source tree.")] = Path(),
-    to: Annotated[
-        TargetOption,
-        typer.Option(help="registry: ours. pypi: PyPI, and weights to the Hub. hub: weights to the Hub alone."),
-    ] = TargetOption.registry,
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The plugin's source tree.")] = Path(),
+    to: Target = "registry",
     weights: Annotated[
-        str | None, typer.Option(help="NAMESPACE/NAME for weights that are not in the package; default: TEAM/EXPERT.")
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE/NAME", help="Repository for weights that are not in the package; default: TEAM/EXPERT."
+        ),
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="Private key in PEM; default: your own, made if missing.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key (PEM); default: your own, created if missing.")
+    ] = None,
     identity: Annotated[
-        bool, typer.Option("--identity", help="Sign by Sigstore as who you are (e-mail, CI workflow), without a key.")
+        bool,
+        typer.Option("--identity", help="Sign with Sigstore by your identity (e-mail, CI workflow) instead of a key."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check, send nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check; upload nothing.")] = False,
     allow_dependency: Annotated[
-        list[str] | None, typer.Option(help="A package that it may require beside cogen-core; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
     ] = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds until it has to be visible.")] = 60.0,
-    registry: Annotated[str | None, typer.Option(help="URL, instead of the one that you logged in at.")] = None,
+    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until it is visible.")] = 60.0,
+    registry: Annotated[
+        str | None, typer.Option(metavar="URL", help="Registry to use instead of the one that you logged in to.")
+    ] = None,
 ) -> None:
-    """Build a wheel in isolation, check it, sign it, and upload it with its weights; after an interrupt, run it again.
+    """Build a wheel in isolation, check it, sign it, and upload it with its weights.
 
-    Weights come first. Those that [model] names with file://FOLDER are uploaded and pinned in expert.toml.
+    After an interruption, run it again. Weights are uploaded first; those that [model] names with file://FOLDER are
+    then pinned in expert.toml.
     """
     from dataclasses import asdict
 
     from cogen.sharing.publishing.publish import Order, carry_out, prepare
     from cogen.sharing.registry import required
-    from cogen.trust import IdentitySigner
     from cogen.trust.registries import chosen
 
     known = None
-    if to == TargetOption.registry:  # a dry run sends nothing, so it needs nowhere to send it
+    if to == "registry":  # a dry run sends nothing, so it needs nowhere to send it
         known = chosen(registry) if dry_run else required(registry)
-    if identity and key is not None:
-        raise UsageError("--identity and --key are two ways to sign", hint="leave one out")
-    signer = IdentitySigner() if identity else key
-    order = Order(folder.resolve(), known, to == TargetOption.hub, weights, signer, wait, tuple(allow_dependency or ()))
+    allowed = tuple(allow_dependency or ())
+    order = Order(folder.resolve(), known, to == "hub", weights, _signer(identity, key), wait, allowed)
+    where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         wheel, outcome = prepare(order, Path(place), out.status)
-        elsewhere = {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}
-        where = known.url if known else elsewhere[to.value]
         if dry_run:
-            out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was sent")
+            out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was uploaded")
             out.result({**asdict(outcome), "to": where})
             return
-        question = f"publish {wheel.project} {wheel.version} to {where}? A released version can't be changed."
+        question = f"publish {wheel.project} {wheel.version} to {where}? A released version cannot be changed."
         if not out.confirm(question, yes=yes):
             raise typer.Exit(1)
         outcome = carry_out(order, wheel, outcome, out.status)
+    _finish(outcome, where)
+
+
+def _signer(identity: bool, key: Path | None) -> IdentitySigner | Path | None:
+    from cogen.trust import IdentitySigner
+
+    if identity and key is not None:
+        raise UsageError("--identity and --key exclude each other", hint="leave one out")
+    return IdentitySigner() if identity else key
+
+
+def _finish(outcome: PublishResult, where: str) -> None:
+    """The result; ends with exit code 1 where it is not released."""
+    from dataclasses import asdict
+
     out.result({**asdict(outcome), "to": where})
     if outcome.state != "released":
-        out.error(f"{outcome.project} {outcome.version} is in quarantine, nobody sees it: {outcome.reason}")
-        out.hint("mend what it says, or wait; `cogen publish` asks again")
+        out.error(f"{outcome.project} {outcome.version} is in quarantine and not visible: {outcome.reason}")
+        out.hint("fix the reason given, or wait; `cogen publish` asks again")
         raise typer.Exit(1)
     how = f"as {outcome.identity}" if outcome.identity else f"with {outcome.key}"
     out.success(f"published {outcome.project} {outcome.version} to {where}, signed {how}")

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen.cli.arguments import expert_ids, starting
 from cogen.cli.output import Column, out
 
 if TYPE_CHECKING:
     from cogen.spec.expert import ExpertSpec
 
 
-def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `cogen list` shows it.")]) -> None:
+def command(
+    name: Annotated[
+        str, typer.Argument(metavar="EXPERT", help="Id of the expert.", autocompletion=starting(expert_ids))
+    ],
+) -> None:
     """Show the card of one expert: what it is, what it was trained on, and how it is measured."""
     from cogen.host import Host
 
@@ -21,7 +26,7 @@ def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `coge
     from cogen.wheels.installed import holds_code
 
     code = holds_code(expert.root.parent, [expert.root.name])
-    kind = "a plugin with code, which can do what you can" if code else "data alone: nothing of it runs"
+    kind = "a plugin with code, which runs with your permissions" if code else "data only: none of it is executed"
     out.text(f"{spec.title} ({spec.id})")
     out.text(spec.summary)
     checked = _checked(expert.distribution, expert.version)
@@ -38,10 +43,10 @@ def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `coge
     _facts("Data", _data(spec))
     if spec.data.sources != "unknown":
         rows = [{**source.model_dump(), "share": _percent(source.share)} for source in spec.data.sources]
-        columns = ["name", "license", Column("documents", justify="right"), Column("tokens", justify="right")]
-        out.table(rows, [*columns, Column("share", justify="right"), Column("heldout", "held-out text")])
+        numbers = [Column(key, justify="right") for key in ("documents", "tokens", "share")]
+        out.table(rows, ["name", "license", *numbers, Column("heldout", "held-out text")])
     out.text("\nSuites")
-    out.table([_suite(suite) for suite in spec.suites], ["suite", "metric", "dev", "test", "claim", "licence"])
+    out.table([_suite(suite) for suite in spec.suites], ["suite", "metric", "dev", "test", "claim", "license"])
     out.result(
         {
             **spec.model_dump(mode="json"),
@@ -55,7 +60,7 @@ def command(name: Annotated[str, typer.Argument(help="Id of the expert, as `coge
 
 
 def _checked(distribution: str, version: str) -> dict[str, Any] | None:
-    """Who published it by a receipt, whose signature was verified; ``None``: nobody checked who it is."""
+    """The publisher whose signature was verified when it was added; ``None``: none was."""
     from cogen.trust.errors import TrustError
     from cogen.trust.receipts import receipt_of
 
@@ -75,12 +80,12 @@ def _identity(spec: ExpertSpec, checked: dict[str, Any] | None) -> dict[str, Any
         account = f"{checked['publisher']} at {checked['registry']}, {how}"
     return {
         "publisher (claimed)": spec.publisher,
-        "registry account": account or "none: it was not added from a registry",
+        "registry account": account or "none: it was not installed from a registry",
         "homepage": spec.homepage,
         "contact": spec.contact,
         "domains": ", ".join(spec.domains),
         "languages": ", ".join(spec.languages),
-        "licence": f"{spec.license}, derivatives: {spec.derivatives}",
+        "license": f"{spec.license}, derivatives: {spec.derivatives}",
     }
 
 
@@ -112,8 +117,10 @@ def _data(spec: ExpertSpec) -> dict[str, Any]:
         facts["training"] = "unknown"
     if data.split != "unknown":
         split = data.split
-        parts = f"{split.train_documents:,} train, {split.dev_documents:,} dev, {split.test_documents:,} test documents"
-        facts["split"] = f"{parts}, by {split.by}; 8-gram overlap of the test part {split.test_8gram_overlap:.2%}"
+        counts = (
+            f"{split.train_documents:,} train, {split.dev_documents:,} dev, {split.test_documents:,} test documents"
+        )
+        facts["split"] = f"{counts}, by {split.by}; 8-gram overlap of the test split {split.test_8gram_overlap:.2%}"
     synthetic = data.synthetic_share
     return facts | {
         "collected": data.collected,
@@ -134,7 +141,7 @@ def _suite(suite: Any) -> dict[str, Any]:
         "dev": suite.dev.documents,
         "test": suite.test.documents,
         "claim": f"{claim.value:g} ({claim.date}, not verified)" if claim else "none",
-        "licence": suite.test.license,
+        "license": suite.test.license,
     }
 
 

@@ -3,56 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cogen.cli.output import out
+from cogen.cli.progress import CommandReporter
+
+if TYPE_CHECKING:
+    from cogen.api.training import TrainedExpert, TrainingPlan
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="recipe.toml: base, texts, hyper-parameters, card.")],
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it would take, and stop.")] = False,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="recipe.toml: base, texts, hyperparameters, data card.")
+    ],
+    plan: Annotated[bool, typer.Option("--plan", help="Show what the training would take, and stop.")] = False,
 ) -> None:
     """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
 
-    Killed and started again, it resumes. The same recipe on the same machine and thread count gives the same weights.
+    Interrupted and started again, it resumes. The same recipe on the same machine and thread count gives the same
+    weights.
     """
-    from cogen.forge.build import plan as estimate_run
-    from cogen.forge.build import prepare, run_training
+    from cogen.api.training import plan_training, train
 
-    prepared = prepare(recipe, out.status)
-    if plan or not (prepared.run / "result").is_dir():
-        cost = estimate_run(prepared)
-        out.status(
-            f"{cost.tokens:,} tokens in {cost.steps:,} steps ({cost.epochs:g} passes over {cost.corpus_tokens:,}), "
-            f"{cost.trained_parameters / 1e6:.1f} M trained parameters, about {cost.memory_bytes / 1e9:.1f} GB and "
-            f"{_minutes(cost.seconds)} with {cost.threads} threads"
-        )
+    with CommandReporter("training") as reporter:
         if plan:
-            _show_plan(prepared, cost)
+            found = plan_training(recipe, reporter=reporter)
+            _show_estimate(found)
+            _show_plan(found)
             return
-    from cogen.forge.package import publish
+        trained = train(recipe, on_plan=_show_estimate, reporter=reporter)
+    _show(trained)
 
-    training = prepared.recipe.training
-    with out.progress(training.steps, "training", unit="steps") as bar:
-        seen = 0
 
-        def report(step: Any) -> None:
-            nonlocal seen
-            bar.advance(step.step - seen)
-            seen = step.step
-            bar.describe(
-                f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s, {_minutes(step.seconds_left)} left"
-            )
-
-        result = run_training(prepared, report)
-    with out.progress(None, "measuring", unit="tokens") as bar:
-        spec = publish(prepared, result, bar)
+def _show(trained: TrainedExpert) -> None:
+    spec = trained.expert
     measured = spec.data.training.measured if spec.data.training != "unknown" else ()
     rows = [
         {
-            "part": m.part,
+            "split": m.part,
             "documents": m.documents,
             "before": f"{m.before:.4f}",
             "after": f"{m.after:.4f}",
@@ -61,31 +51,32 @@ def command(
         for m in measured
     ]
     out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
-    out.success(f"wrote {prepared.recipe.plugin}; next: pip install -e . && cogen check {spec.id}")
+    out.success(f"wrote {trained.folder}; next: pip install -e . && cogen check {spec.id}")
     out.result(
         {"expert": spec.id, "weights_digest": spec.model.weights_digest, "measured": [m.model_dump() for m in measured]}
     )
 
 
-def _show_plan(prepared: Any, cost: Any) -> None:
+def _show_estimate(plan: TrainingPlan) -> None:
+    from cogen.api.training import duration
+
+    cost = plan.estimate
+    out.status(
+        f"{cost.tokens:,} tokens in {cost.steps:,} steps ({cost.epochs:g} epochs of {cost.corpus_tokens:,} tokens), "
+        f"{cost.trained_parameters / 1e6:.1f} M trained parameters, about {cost.memory_bytes / 1e9:.1f} GB and "
+        f"{duration(cost.seconds)} with {cost.threads} threads"
+    )
+
+
+def _show_plan(plan: TrainingPlan) -> None:
     from dataclasses import asdict
 
-    rows = [{"source": name, "tokens": f"{count:,}"} for name, count in prepared.source_tokens.items()]
-    out.table(rows, title=f"training text of {prepared.recipe.id}")
-    corpus = prepared.corpus
+    rows = [{"source": name, "tokens": f"{count:,}"} for name, count in plan.sources.items()]
+    out.table(rows, title=f"training text of {plan.recipe.id}")
+    corpus = plan.corpus
     out.text(
-        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents, {corpus.test_overlap:.1%} of whose "
-        f"8-grams stand in the training text; removed: {corpus.removed_duplicates} near-copies, "
+        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents; {corpus.test_overlap:.1%} of the test "
+        f"documents' 8-grams also occur in the training text; removed: {corpus.removed_duplicates} near-duplicates, "
         f"{corpus.removed_overlapping + corpus.removed_similar} that overlap"
     )
-    out.result({"estimate": asdict(cost), "sources": prepared.source_tokens, "overlap": corpus.test_overlap})
-
-
-def _minutes(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    out.result({"estimate": asdict(plan.estimate), "sources": plan.sources, "overlap": corpus.test_overlap})

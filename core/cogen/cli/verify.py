@@ -1,4 +1,4 @@
-"""`cogen verify`: is everything still what was verified? Says what changed, file by file."""
+"""`cogen verify`: is everything still as it was verified? If not, which files changed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from cogen.cli.output import out
 
 def command(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Experts, distributions, or folders of composites; default: all experts.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="Experts, distributions, or folders of composites; default: all experts."
+        ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Don't ask the registry what it says today.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the registry for current advisories.")] = False,
 ) -> None:
     """Compare installed files, weights and signatures with what was verified; ends with exit code 1 if any differ."""
     from cogen.sharing.verify import Finding, verify_all, verify_composite
@@ -38,10 +41,10 @@ def command(
         {"verified": not wrong, "findings": [{**asdict(finding), "ok": not finding.problems} for finding in findings]}
     )
     if wrong:
-        out.error(f"{len(wrong)} of {len(findings)} no longer stand as they were verified: {', '.join(wrong)}")
+        out.error(f"{len(wrong)} of {len(findings)} have changed since they were verified: {', '.join(wrong)}")
         out.hint(
-            "files that were changed: `cogen add NAME` installs them again, and find out by whom; what nobody "
-            "stands by any more: `cogen remove NAME`"
+            "for changed files: find out who changed them, then `cogen add NAME` installs them again; for what was "
+            "yanked or revoked: `cogen remove NAME`"
         )
         raise typer.Exit(1)
     if findings:

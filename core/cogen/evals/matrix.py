@@ -63,6 +63,13 @@ class Matrix:
             if row != baseline
         }
 
+    def _repr_html_(self) -> str:
+        """For notebooks: one row a model, one column a suite."""
+        from cogen.display import table
+
+        rows = [[row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows]
+        return table(f"{self.part} split, level {self.level}", ("model", *self.columns), rows)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, every document's figures included; :meth:`from_json` gives an equal matrix."""
         cells = {row: [result.to_json() for result in found.values()] for row, found in self.cells.items()}

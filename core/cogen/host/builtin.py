@@ -35,6 +35,9 @@ METHODS = {
     "ties_peft": "ties",
 }
 
+#: Strategies in the order in which they are listed, and asked whether they fit.
+STRATEGIES = ("merge", "moe", "distill", "route")
+
 
 @hookimpl
 def cogen_sources(register: Callable[[str, str], None]) -> None:
@@ -50,3 +53,10 @@ def cogen_fusion_methods(register: Callable[[str, str], None]) -> None:
     """The methods of the strategy ``merge``."""
     for name, file in METHODS.items():
         register(name, f"cogen.merging.methods.{file}:{name}")
+
+
+@hookimpl
+def cogen_fusion_strategies(register: Callable[[str, str], None]) -> None:
+    """Each lies in the package of its name."""
+    for name in STRATEGIES:
+        register(name, f"cogen.fusion.{name}.strategy:{name.upper()}")

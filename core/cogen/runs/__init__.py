@@ -1,1 +1,1 @@
-"""One run: from a plan to a folder with its lock, card and report."""
+"""One run from recipe to folder: prepare, execute, and what came of it; replays and updates are runs too."""

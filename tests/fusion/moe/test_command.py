@@ -46,7 +46,9 @@ def test_the_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert found["mixture"]["parameters"] == sum(p.numel() for p in loaded(tmp_path / "out").parameters())
     assert {domain["column"] for domain in found["domains"]} == {"e1/heldout", "e2/heldout"}
     assert set(found["seconds"]) >= {"routing", "assembly", "measure", "insight"}
-    insight = found["insight"]
+    insight = found["insight"]  # the former name
+    assert found["expert_usage"] == {"experts": insight["slots"], "texts": insight["usage"]}
+    assert found["ablation"] == insight["contributions"]
     assert insight["slots"] == found["mixture"]["slots"]
     assert [used["column"] for used in insight["usage"]] == ["e1/heldout", "e2/heldout"]
     for used in insight["usage"]:
@@ -66,47 +68,76 @@ def test_people_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     """The plan in words, who works where, and what is missed without whom."""
     assert main(["fuse", "e1", "e2", *MOE, "--level", "quick", "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
-    assert "moe by hidden routing onto The base" in said.out
+    assert "moe, routing hidden, onto The base" in said.out
     assert "2 experts of one base and tokenizer become one MixtralForCausalLM (you asked for it)" in said.out
     assert "3 experts (the base's own feed-forward blocks are one), 2 on a token" in said.out
-    assert "shares of the experts in the result" in said.out
-    assert "change of bits per byte when an expert is left out" in said.out
+    assert "expert usage: share of each expert in the output" in said.out
+    assert "ablation: change of bits per byte when an expert is left out" in said.out
     assert "without e1" in said.out
 
 
 def test_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A saved plan is carried out as it was reviewed."""
     plan = run(capsys, "plan", "e1", "e2", *MOE, "--level", "none", "-o", tmp_path / "plan.json")
-    assert (plan["strategy"], plan["mixture"]["routing"], plan["mixture"]["top_k"]) == ("moe", "hidden", 2)
+    assert (plan["strategy"], plan["details"]["routing"], plan["details"]["top_k"]) == ("moe", "hidden", 2)
+    assert plan["mixture"] | {"strategy": "moe"} == plan["details"]  # the key of version 1
     found = run(capsys, "fuse", "--plan", tmp_path / "plan.json", "-o", tmp_path / "out")
     assert found["plan_digest"] == plan["digest"]
-    assert found["mixture"] == plan["mixture"] | {"bytes": plan["cost"]["output_bytes"]}
+    assert found["mixture"] | {"strategy": "moe"} == plan["details"] | {"bytes": plan["cost"]["output_bytes"]}
 
 
-def test_onto(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_update(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Says what is kept and what is made anew; the bits are those of a fresh build."""
     out = {name: tmp_path / name for name in ("all", "less", "fresh", "again")}
     run(capsys, "fuse", *MOE, "--level", "none", "-o", out["all"])
-    assert main(["fuse", "--onto", str(out["all"]), "--remove", "e2", "-o", str(out["less"])]) == 0
-    assert "kept as they are: e1, e3; nothing is made anew" in capsys.readouterr().out
+    assert main(["update", str(out["all"]), "--remove", "e2", "-o", str(out["less"])]) == 0
+    assert "kept as they are: e1, e3; nothing is made anew" in capsys.readouterr().err
     run(capsys, "fuse", "e1", "e3", *MOE, "--level", "none", "-o", out["fresh"])
     assert bits(out["less"]) == bits(out["fresh"])
-    assert main(["fuse", "--onto", str(out["less"]), "--add", "e2", "-o", str(out["again"])]) == 0
-    assert "kept as they are: e1, e3; made anew: e2" in capsys.readouterr().out
+    found = run(capsys, "update", out["less"], "--add", "e2", "-o", out["again"])
+    assert found["reused"] == "kept as they are: e1, e3; made anew: e2"
     assert bits(out["again"]) == bits(out["all"])
     assert main(["fuse", "--lock", str(out["less"]), "-o", str(tmp_path / "replayed"), "--level", "none"]) == 0
     assert bits(tmp_path / "replayed") == bits(out["less"])
 
 
-def test_onto_what_is_rebuilt(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_update_of_what_is_rebuilt(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Trained routers, and merges: the command says so."""
     for name, options, said in (
         ("trained", ["--strategy", "moe"], "rebuilt from e1, e2: its routers were trained with all of its experts"),
         ("merged", ["--same-size", "--scale", "0.3"], "a merge has no experts to take out or put in: it is rebuilt"),
     ):
         run(capsys, "fuse", *options, "--level", "none", "-o", tmp_path / name)
-        assert main(["fuse", "--onto", str(tmp_path / name), "--remove", "e3", "-o", str(tmp_path / f"{name}2")]) == 0
-        assert said in capsys.readouterr().out
+        assert main(["update", str(tmp_path / name), "--remove", "e3", "-o", str(tmp_path / f"{name}2")]) == 0
+        assert said in capsys.readouterr().err
+
+
+def test_onto_is_update(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The former options of `cogen fuse` give the same bits, and a notice that names the new verb."""
+    run(capsys, "fuse", *MOE, "--level", "none", "-o", tmp_path / "all")
+    run(capsys, "update", tmp_path / "all", "--remove", "e2", "-o", tmp_path / "new")
+    assert main(["fuse", "--onto", str(tmp_path / "all"), "--remove", "e2", "-o", str(tmp_path / "old")]) == 0
+    notice = f"use `cogen update {tmp_path / 'all'} --remove e2 -o {tmp_path / 'old'}`"
+    assert f"warning: `cogen fuse --onto` is deprecated: {notice}" in capsys.readouterr().err
+    assert bits(tmp_path / "old") == bits(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to update"),
+        (["--remove", "e9"], "e9 is not in"),
+        (["--add", "e1"], "e1 is in"),
+        (["--level", "ful"], "unknown level 'ful'; one of quick, full, none"),
+    ],
+)
+def test_wrong_updates(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], message: str) -> None:
+    """With a hint, and nothing is written."""
+    run(capsys, "fuse", *MOE, "--level", "none", "-o", tmp_path / "all")
+    found = run(capsys, "update", tmp_path / "all", *options, "-o", tmp_path / "out", code=3)
+    assert message in found["error"]
+    assert found["hint"]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cogen.fusion.details import DistillDetails, PlannedStage
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
-from cogen.fusion.plan import Cost, PlannedDistillation, PlannedStage, PlannedSuite
+from cogen.fusion.plan import Cost, PlannedSuite
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.plan import OpenModel
@@ -50,7 +51,7 @@ def bytes_a_token(wanted: TeacherStatistics) -> int:
 
 
 def stages(
-    plan: PlannedDistillation,
+    plan: DistillDetails,
     pivot: OpenModel,
     teachers: Sequence[OpenModel],
     read: int,

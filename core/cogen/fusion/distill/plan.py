@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,30 @@ from typing import Any
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_expert_tokenizer, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
-from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import calibration_texts, general_suites, suites_of
 from cogen.fusion.compatible import check_licenses, license_of
 from cogen.fusion.costs import planned_suites
+from cogen.fusion.details import DistillDetails, PlannedTeacher
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.costs import cost_of, stages
 from cogen.fusion.distill.groups import ModelGroup, Roles, cast
 from cogen.fusion.distill.losses.names import PREFERENCES
+from cogen.fusion.distill.losses.plugin import PluginLoss, plugin_losses
 from cogen.fusion.distill.losses.registry import check_parameters, needs_of
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import to_read
 from cogen.fusion.distill.student.preference.pairs import read_preferences
 from cogen.fusion.distill.texts import Item, read_items, texts_digest
-from cogen.fusion.plan import Note, Plan, PlannedDistillation, PlannedTeacher
-from cogen.fusion.planner import Inputs, chosen_experts, make_plan, planned_expert
+from cogen.fusion.merge.inputs import Inputs
+from cogen.fusion.plan import Note, Plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
+from cogen.fusion.selection import chosen_experts, planned_expert
+from cogen.fusion.strategies import find_strategy
 from cogen.host import Expert, Host
+from cogen.reporter import SILENT, Reporter
 
 #: The loss that is taken where the recipe names none.
 DEFAULT = "alm"
@@ -63,24 +67,26 @@ class DistillInputs:
     items: Sequence[Item]
 
 
-def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[Plan, DistillInputs]:
+def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -> tuple[Plan, DistillInputs]:
     """
     :raises UsageError: no such loss, pivot or text file, or a wish of another strategy.
     :raises CompatibilityError: nobody teaches, nothing to learn from, or a licence that forbids it.
     """
-    method = _method(recipe)
+    method = recipe.method if "method" in recipe.model_fields_set else DEFAULT
+    extra = plugin_losses(host, method)
+    _check_options(recipe, method, extra)
     chosen = chosen_experts(host, recipe)
     wish = recipe.distill
     parts = cast(chosen, wish, alone=method == "dpo")
     _check_weights(recipe, parts)
     check_licenses(chosen)
     items, notes = learned(chosen, recipe, method)
-    sources = [_open(host, group, recipe, talk) for group in (parts.pivot, *parts.teachers)]
+    sources = [_open(host, group, recipe, reporter) for group in (parts.pivot, *parts.teachers)]
     pivot, teachers = sources[0], sources[1:]
     encoded = Encoder(pivot.tokenizer).encode(items, wish.max_length)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
     planned = planned_suites(suites, recipe, pivot.tokenizer)
-    distillation = PlannedDistillation(
+    distillation = DistillDetails(
         pivot=_teacher(pivot, recipe),
         teachers=tuple(_teacher(source, recipe) for source in teachers),
         settings=wish,
@@ -91,7 +97,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
     )
     heard = range(len(encoded)) if method in PREFERENCES else to_read(encoded, wish)
     read = sum(len(encoded[index].ids) for index in heard)
-    needs = needs_of(method, recipe.parameters)
+    needs = needs_of(method, recipe.parameters, extra)
     steps = stages(distillation, pivot, teachers, read, needs, planned, recipe.level)
     base = parts.pivot.base
     plan = Plan(
@@ -114,7 +120,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
         changed_tensors=len(pivot.inputs.base.tensors),
         cost=cost_of(steps, pivot, teachers, wish),
         notes=notes,
-        distillation=distillation.model_copy(update={"stages": tuple(steps)}),
+        details=distillation.model_copy(update={"stages": tuple(steps)}),
     )
     opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}
     common = Inputs(host, pivot.inputs.base, dict(sorted(opened.items())), pivot.tokenizer, suites)
@@ -129,20 +135,17 @@ def _why(parts: Roles, wish: Distillation) -> str:
     return f"{ids} teach {parts.pivot.name}: {reason}"
 
 
-def _method(recipe: FuseRecipe) -> str:
-    fields = recipe.model_fields_set
-    method = recipe.method if "method" in fields else DEFAULT
-    check_parameters(method, recipe.parameters)
+def _check_options(recipe: FuseRecipe, method: str, extra: Mapping[str, PluginLoss]) -> None:
+    check_parameters(method, recipe.parameters, extra)
     for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
             raise UsageError(f"{name} is not for strategy distill", hint="leave it out, or name another strategy")
-    return method
 
 
 def _check_weights(recipe: FuseRecipe, parts: Roles) -> None:
     for group in (parts.pivot, *parts.teachers):
         for id in group.ids:
-            if not isinstance(recipe.wish(id).weight, int | float):
+            if not isinstance(recipe.options(id).weight, int | float):
                 raise UsageError(
                     f"the weight of {id} is not a number", hint="strategy distill takes one for each expert"
                 )
@@ -177,31 +180,24 @@ def learned(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) -> tuple[
     return [*items, *(Item(answer=text) for text in calibration_texts())], tuple(notes)
 
 
-def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, talk: Talk) -> OpenModel:
+def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, reporter: Reporter) -> OpenModel:
     """A group as one model: with a plan of its own where it has several experts."""
     if len(group.experts) > 1:
-        stacked = recipe.distill.groups == "moe"
-        # The scale is searched on the experts' dev parts; where nothing is to be measured it is that of their average.
-        level = "none" if stacked or recipe.level == "none" else "quick"
-        sub = FuseRecipe(
-            experts={id: recipe.wish(id) for id in group.ids},
-            strategy="moe" if stacked else "merge",
-            level=level,
-            scale=1 / len(group.experts) if level == "none" and not stacked else None,
-        )
-        plan, inputs = make_plan(host, sub, talk=talk)
+        strategy = find_strategy(host, recipe.distill.groups)
+        own = strategy.group_recipe({id: recipe.options(id) for id in group.ids}, recipe.level)
+        plan, inputs = strategy.plan(host, own, reporter)
         return OpenModel(group, inputs.tokenizer, plan.tokenizer_digest, plan, inputs)
-    base: Checkpoint = open_weights(group.base, talk=talk)
+    base: Checkpoint = open_weights(group.base, talk=reporter.note)
     tokenizer, experts = None, {}
     for expert in group.experts:
-        experts[expert.id] = open_weights(expert.spec.model, talk=talk)
+        experts[expert.id] = open_weights(expert.spec.model, talk=reporter.note)
         tokenizer = load_expert_tokenizer(host, expert.spec, experts[expert.id])
     tokenizer = tokenizer or load_tokenizer(base.folder)
     return OpenModel(group, tokenizer, tokenizer_digest(tokenizer), None, Inputs(host, base, experts, tokenizer, []))
 
 
 def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
-    weights = [float(recipe.wish(id).weight) for id in source.group.ids]  # type: ignore[arg-type]
+    weights = [float(recipe.options(id).weight) for id in source.group.ids]  # type: ignore[arg-type]
     return PlannedTeacher(
         name=source.group.name,
         experts=source.group.ids,
@@ -214,6 +210,5 @@ def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
 
 def parameters_of(source: OpenModel) -> int:
     """Of the model that teaches or learns, all of them."""
-    if source.plan is not None and source.plan.mixture is not None:
-        return source.plan.mixture.parameters
-    return sum(functools.reduce(int.__mul__, info.shape, 1) for info in source.inputs.base.tensors.values())
+    base = sum(math.prod(info.shape) for info in source.inputs.base.tensors.values())
+    return base if source.plan is None else source.plan.details.size(base)

@@ -22,6 +22,7 @@ from cogen.evals import model_digest
 from cogen.files import cache_dir, made_once
 from cogen.fusion.distill.alignment.align import align
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
+from cogen.fusion.distill.losses.plugin import PluginLoss, identity
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches, CachedStatistics, TeacherView, bits_per_byte, to_read
@@ -134,10 +135,17 @@ def assign_teachers(teachings: Sequence[TeacherView], wish: Distillation) -> lis
 
 @dataclass(frozen=True)
 class DistillMethod:
-    """A loss, or several joined by "+", and its parameters."""
+    """A loss, or several joined by "+", and its parameters; ``extra``: losses of plugins, by name."""
 
     name: str
     parameters: Mapping[str, float] = field(default_factory=dict)
+    extra: Mapping[str, PluginLoss] = field(default_factory=dict)
+
+    @property
+    def key(self) -> list[Any]:
+        """What decides a student."""
+        own = {name: loss for name, loss in self.extra.items() if name in self.name.split("+")}
+        return [self.name, dict(self.parameters), *identity(own)]
 
 
 def train_control(school: DistillRun, report: Report) -> Path:
@@ -207,7 +215,7 @@ def _taught(
         teachings: list[TeacherView] = []
         lessons: list[LossTerm] = []
         if method is not None:
-            wanted = needs_of(method.name, method.parameters)
+            wanted = needs_of(method.name, method.parameters, method.extra)
             read = to_read(texts, school.wish)
             teachings = assign_teachers(
                 [score(school, mentor, wanted, progress, read) for mentor in mentors], school.wish
@@ -235,7 +243,7 @@ def _trained(
     :param key: what decides it beside school, teachers and method.
     """
     said = [[m.teacher.digest, m.teacher.tokenizer_digest] for m in mentors]
-    how = [method.name, dict(method.parameters)] if method else []
+    how = method.key if method else []
     folder = cache_dir() / "distill" / f"{kind}-{canonical_digest([school.key, how, said, key])[7:39]}"
     steps = folder.with_name(f"{folder.name}.steps")
 
@@ -259,7 +267,12 @@ def _lessons(
         LossTerm(loss, number, mentor.weight)
         for number, (mentor, teaching) in enumerate(zip(mentors, teachings, strict=True))
         for loss in make_loss(
-            method.name, student, mentor.teacher.encoder, method.parameters, beginnings(texts, teaching.encoded)
+            method.name,
+            student,
+            mentor.teacher.encoder,
+            method.parameters,
+            beginnings(texts, teaching.encoded),
+            method.extra,
         )
     ]
 

@@ -15,8 +15,7 @@ from cogen.evals import BoundSuite, Matrix, model_digest, quick_texts, run_suite
 from cogen.routing.states import windows
 
 if TYPE_CHECKING:
-    from cogen.fusion.plan import Plan
-    from cogen.fusion.planner import Inputs
+    from cogen.fusion.merge.measure import Evaluation
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,16 @@ def gates(model: Any) -> list[Any]:
     return found
 
 
-def measure_insight(plan: Plan, inputs: Inputs, composite: Path, progress: Any = None) -> Insight:
-    """Runs the composite over the quick texts of every suite, and again without each of its experts."""
-    assert plan.mixture is not None  # only plans of strategy moe come here
+def measure_insight(slots: tuple[str, ...], evaluation: Evaluation, composite: Path, progress: Any = None) -> Insight:
+    """Runs the composite over the quick texts of every suite, and again without each of its experts.
+
+    :param slots: of the mixture: "base" or experts' ids.
+    """
+    inputs, dtype = evaluation.inputs, evaluation.dtype
     whole = open_folder(composite)
-    model = load_model(whole, plan.eval_dtype)
+    model = load_model(whole, dtype)
     suites = [bound for bound in inputs.suites if bound.suite.metric == "bits_per_byte"]
     used = [usage(model, inputs.tokenizer, bound, progress) for bound in suites]
-    slots = plan.mixture.slots
     if len(slots) == 1:
         return Insight(slots, used)
     rows = {}
@@ -70,12 +71,12 @@ def measure_insight(plan: Plan, inputs: Inputs, composite: Path, progress: Any =
                 suites,
                 # The masked model is another one: its figures have a name of their own in the cache.
                 model_digest=digest if slot is None else f"{digest} without slot {slot}",
-                tokenizer_digest=plan.tokenizer_digest,
+                tokenizer_digest=evaluation.tokenizer_digest,
                 part="test",
                 level="quick",
-                dtype=plan.eval_dtype,
+                dtype=dtype,
                 progress=progress,
-                chooser=(inputs.tokenizer, plan.tokenizer_digest),
+                chooser=(inputs.tokenizer, evaluation.tokenizer_digest),
             )
     return Insight(slots, used, Matrix.of(rows))
 

@@ -24,8 +24,8 @@ from cogen.routing.rows import discriminant_rows
 if TYPE_CHECKING:
     import torch
 
-    from cogen.fusion.plan import Plan
-    from cogen.fusion.planner import Inputs
+    from cogen.fusion.details import MoeDetails
+    from cogen.fusion.merge.inputs import Inputs
     from cogen.host import Expert
 
 #: File in the composite's folder that holds the rows: one tensor a slot, shape (layers, hidden), float32.
@@ -36,16 +36,19 @@ RIDGE = 1.0
 
 
 def untrained_rows(
-    plan: Plan, inputs: Inputs, known: Mapping[str, torch.Tensor] | None = None, progress: Any = None
+    mixture: MoeDetails,
+    inputs: Inputs,
+    tokenizer_digest: str,
+    known: Mapping[str, torch.Tensor] | None = None,
+    progress: Any = None,
 ) -> dict[str, torch.Tensor]:
     """Row of every slot, shape (layers, hidden), float32; for routing "trained" where the training starts.
 
+    :param tokenizer_digest: of the base's tokenizer.
     :param known: rows that another composite has already; only the others are made.
     """
     import torch
 
-    mixture = plan.mixture
-    assert mixture is not None  # only plans of strategy moe come here
     found = dict(known or {})
     found["base"] = torch.zeros(mixture.layers, mixture.hidden)
     wanted = [id for id in mixture.slots if id not in found]
@@ -55,7 +58,7 @@ def untrained_rows(
     if mixture.routing == "anchored":
         rows: Sequence[torch.Tensor] = [shipped_rows(expert, mixture.layers, mixture.hidden) for expert in experts]
     elif wanted:
-        anchor = anchor_of(plan, inputs, progress)
+        anchor = anchor_of(inputs, tokenizer_digest, progress)
         if mixture.routing == "embedding":
             means = embedded_means(anchor, experts, Embedder(*(mixture.embedder or ())), progress)
         else:
@@ -69,9 +72,9 @@ def untrained_rows(
     return {id: found[id] for id in mixture.slots}
 
 
-def anchor_of(plan: Plan, inputs: Inputs, progress: Any = None) -> Anchor:
-    """The plan's base on general text and on samples, in float32."""
-    key = [model_digest(inputs.base), plan.tokenizer_digest]
+def anchor_of(inputs: Inputs, tokenizer_digest: str, progress: Any = None) -> Anchor:
+    """The base on general text and on samples, in float32."""
+    key = [model_digest(inputs.base), tokenizer_digest]
     return Anchor(lambda: load_model(inputs.base, "float32"), inputs.tokenizer, key, progress)
 
 

@@ -36,7 +36,7 @@ def test_several() -> None:
 
 @pytest.mark.parametrize("name", ["uld+ulm", "", "uld+", "ULD", "lm"])
 def test_unknown_names(name: str) -> None:
-    with pytest.raises(UsageError, match="there is no distillation loss") as found:
+    with pytest.raises(UsageError, match="unknown distillation loss") as found:
         parts(name)
     for one in known():
         assert one in (found.value.hint or "")

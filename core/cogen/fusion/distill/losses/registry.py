@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import reduce
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES
+from cogen.fusion.distill.losses.plugin import PluginLoss
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 if TYPE_CHECKING:
@@ -33,31 +35,39 @@ PARAMETERS: dict[str, dict[str, float]] = {
 }
 
 
-def parts(name: str) -> list[str]:
+#: Losses of plugins, by name.
+Extra = Mapping[str, PluginLoss]
+_NONE: Extra = MappingProxyType({})
+
+
+def parts(name: str, extra: Extra = _NONE) -> list[str]:
     """ "uld+alm" → ["uld", "alm"].
 
     :raises UsageError: one of them is no loss, or preferences among several.
     """
     found = name.split("+")
-    every = LOSSES | PREFERENCES
+    every = [*LOSSES, *PREFERENCES, *extra]
     for part in found:
         if part not in every:
-            raise UsageError(f"there is no distillation loss {part!r}", hint=f"known are {', '.join(every)}")
+            raise UsageError(f"unknown distillation loss {part!r}", hint=f"one of {', '.join(every)}")
     if len(found) > 1 and set(found) & set(PREFERENCES):
         raise UsageError(f"{name}: preferences go with no other loss", hint="name one of them alone")
     return found
 
 
-def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+def check_parameters(name: str, parameters: Mapping[str, Any], extra: Extra = _NONE) -> None:
     """:raises UsageError: a parameter that none of the losses takes, or no number in its range."""
-    known = {key: value for part in parts(name) for key, value in PARAMETERS[part].items()}
+    found = parts(name, extra)
+    own = {key: value for part in found if part in PARAMETERS for key, value in PARAMETERS[part].items()}
+    known = own | {key: value for part in found if part in extra for key, value in extra[part].parameters.items()}
     for key, value in parameters.items():
         if key not in known:
             hint = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
             raise UsageError(f"{name} has no parameter {key!r}", hint=hint)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{key} of {name} is one number", hint=f"for example {key} = {known[key]:g}")
-        if not _in_range(key, value, known[key], "gold" in parts(name)):
+        wrong = key in own and not _in_range(key, value, own[key], "gold" in found)
+        if wrong or not math.isfinite(value):
             raise UsageError(f"{key} = {value} is out of range", hint=f"for example {key} = {known[key]:g}")
 
 
@@ -73,7 +83,7 @@ def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:
     return type(default)(parameters.get(key, default))
 
 
-def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> TeacherStatistics:
+def needs_of(name: str, parameters: Mapping[str, Any] | None = None, extra: Extra = _NONE) -> TeacherStatistics:
     """What the teacher cache has to hold: always log-probabilities, which decide who teaches what."""
     given = parameters or {}
     wanted = {
@@ -87,7 +97,10 @@ def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> TeacherS
     }
     return reduce(
         TeacherStatistics.__or__,
-        [wanted[part]() for part in parts(name) if part in wanted],
+        [
+            *(wanted[part]() for part in parts(name, extra) if part in wanted),
+            *(extra[part].needs(extra[part].values(given)) for part in parts(name, extra) if part in extra),
+        ],
         TeacherStatistics(logprob=True),
     )
 
@@ -98,6 +111,7 @@ def make_loss(
     teacher: Encoder,
     parameters: Mapping[str, Any] | None = None,
     seen: tuple[np.ndarray, np.ndarray] | None = None,
+    extra: Extra = _NONE,
 ) -> list[Loss]:
     """The losses of a name, for one pair of models; "graph" is ULD and the graph.
 
@@ -105,7 +119,16 @@ def make_loss(
         learns from it what the student says where the teacher says a token.
     :raises CompatibilityError: kl, and the vocabularies differ.
     """
-    return [loss for part in parts(name) for loss in _made(part, student, teacher, parameters or {}, seen)]
+    given = parameters or {}
+    return [
+        loss
+        for part in parts(name, extra)
+        for loss in (
+            extra[part].make(student, teacher, extra[part].values(given))
+            if part in extra
+            else _made(part, student, teacher, given, seen)
+        )
+    ]
 
 
 def _made(

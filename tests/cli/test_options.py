@@ -7,29 +7,17 @@ from typing import Any
 
 import pytest
 
-from cogen.cli.plan import recipe_from_options
+from cogen.api.options import recipe_from_options
+from cogen.cli.options import FuseArguments
+from cogen.cli.values import read_experts
 from cogen.errors import UsageError
 from cogen.fusion.recipe import FuseRecipe
 
 
-def wishes(
-    experts: list[str] | None = None, *, set: list[str] | None = None, recipe: Path | None = None, **options: Any
-) -> FuseRecipe:
-    """The options by their names on the command line."""
-    named = {name: options.get(name) for name in ("strategy", "method", "scale", "level", "search", "tune")}
-    found = recipe_from_options(
-        experts,
-        named["strategy"],
-        named["method"],
-        named["scale"],
-        set,
-        recipe,
-        named["level"],
-        named["search"],
-        named["tune"],
-    )
-    assert isinstance(found, FuseRecipe)
-    return found
+def recipe_of(experts: list[str] | None = None, *, set: list[str] | None = None, **options: Any) -> FuseRecipe:
+    """The recipe of options by their names on the command line."""
+    keywords = FuseArguments(set_=set, **options).keywords()
+    return recipe_from_options(read_experts(experts), keywords.pop("recipe", None), keywords)
 
 
 @pytest.mark.parametrize(
@@ -53,26 +41,26 @@ def test_set_takes_what_a_recipe_takes(text: str, value: Any) -> None:
     """Numbers, switches, gradients and words, as in TOML; a word may stand without its quotes."""
     if value is None:
         with pytest.raises(UsageError):
-            wishes(set=[f"k={text}"])
+            recipe_of(set=[f"k={text}"])
         return
-    found = wishes(set=[f"k={text}"]).parameters["k"]
+    found = recipe_of(set=[f"k={text}"]).parameters["k"]
     assert found == value
     assert type(found) is type(value)
 
 
 def test_conditions_by_tensor_name() -> None:
     """Inline tables, as in a recipe."""
-    first, second = wishes(set=['k=[{filter = "mlp", value = 0.3}, {value = [0.1, 0.2]}]']).parameters["k"]
+    first, second = recipe_of(set=['k=[{filter = "mlp", value = 0.3}, {value = [0.1, 0.2]}]']).parameters["k"]
     assert (first.filter, first.value) == ("mlp", 0.3)
     assert (second.filter, second.value) == (None, (0.1, 0.2))
 
 
 def test_search_and_tune() -> None:
     """A budget, and bounds for parameters and weights."""
-    found = wishes(search=20, tune=["density=0.2:0.9", "weight.power=0:2", "k=-1:1e-3"])
+    found = recipe_of(search=20, tune=["density=0.2:0.9", "weight.power=0:2", "k=-1:1e-3"])
     assert found.search == 20
     assert found.space == {"density": (0.2, 0.9), "weight.power": (0.0, 2.0), "k": (-1.0, 0.001)}
-    assert (wishes().search, wishes().space) == (0, {})
+    assert (recipe_of().search, recipe_of().space) == (0, {})
 
 
 def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
@@ -81,13 +69,13 @@ def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
         'method = "ties"\nsearch = 20\n[space]\ndensity = [0.2, 0.9]\nscale = [0, 1]\n'
         "[experts.power]\nweight = [0.5, 1.5]\nparameters = {density = 0.3}\n[parameters]\nk = 1\nl = false\n"
     )
-    found = wishes(recipe=tmp_path / "r.toml", search=5, tune=["density=0.1:0.5"], set=["k=2"])
+    found = recipe_of(recipe=tmp_path / "r.toml", search=5, tune=["density=0.1:0.5"], set=["k=2"])
     assert (found.method, found.search) == ("ties", 5)
     assert found.space == {"density": (0.1, 0.5), "scale": (0.0, 1.0)}
     assert found.parameters == {"k": 2.0, "l": False}
-    assert found.wish("power").weight == (0.5, 1.5)
-    assert wishes(recipe=tmp_path / "r.toml").search == 20
-    assert wishes(recipe=tmp_path / "r.toml", search=0, tune=[]).search == 0
+    assert found.options("power").weight == (0.5, 1.5)
+    assert recipe_of(recipe=tmp_path / "r.toml").search == 20
+    assert recipe_of(recipe=tmp_path / "r.toml", search=0, tune=[]).search == 0
 
 
 @pytest.mark.parametrize(
@@ -114,6 +102,6 @@ def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
 def test_mistakes_are_explained(options: dict[str, Any], message: str, hint: str) -> None:
     """What was typed, what it should look like, and an example."""
     with pytest.raises(UsageError) as caught:
-        wishes(**options)
+        recipe_of(**options)
     assert message in caught.value.message
     assert hint in str(caught.value.hint)

@@ -1,0 +1,58 @@
+"""``cogen.merge``: merge checkpoints by a recipe in the format of mergekit; it needs no plugin and evaluates nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cogen.api.options import PathLike
+from cogen.reporter import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from cogen.host import Host
+    from cogen.merging import MergeResult, Method
+
+
+def merge(
+    config: PathLike | Mapping[str, Any],
+    output: PathLike,
+    *,
+    threads: int | None = None,
+    shard_size: int | str | None = None,
+    seed: int | None = None,
+    host: Host | None = None,
+    reporter: Reporter = SILENT,
+) -> MergeResult:
+    """Merge models by a recipe in mergekit's format and write a checkpoint folder.
+
+    The same as :func:`cogen.merging.merge`, and recipes may name methods of installed plugins.
+
+    :param config: the path of a YAML file, or the same as a mapping.
+    :param output: created, or replaced if it holds an earlier result; written as a whole or not at all.
+    :param threads: default: all usable cores. The result does not depend on it.
+    :param shard_size: largest weights file, in bytes or as ``"2GB"``; default 5 GB.
+    :param seed: of methods that drop differences at random; default 0.
+    :raises CogenError: the recipe cannot be carried out; nothing is left behind.
+    """
+    from cogen.extras import require
+
+    require("fuse", "cogen.merge")
+    from cogen.merging import merge as run
+
+    def find_method(name: str) -> Method | None:
+        from cogen.fusion.merge.lookup import find_method
+        from cogen.host import Host
+
+        found = host or Host.discover()
+        return find_method(found, name) if name in found.methods() else None
+
+    return run(
+        config,
+        Path(output),
+        threads=threads,
+        shard_size=shard_size,
+        seed=seed,
+        find_method=find_method,
+        reporter=reporter,
+    )

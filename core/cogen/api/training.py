@@ -1,0 +1,102 @@
+"""``cogen.train``: from a training recipe to an expert plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from cogen.api.options import PathLike
+from cogen.extras import require
+from cogen.reporter import SILENT, Reporter, begin
+
+if TYPE_CHECKING:
+    from cogen.forge.build import Prepared
+    from cogen.forge.corpus import CorpusParts
+    from cogen.forge.estimate import Estimate
+    from cogen.forge.recipe import TrainRecipe
+    from cogen.spec.expert import ExpertSpec
+    from cogen.training.trainer import StepProgress
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training would take.
+
+    :param estimate: steps, tokens, seconds and memory, from one step that was run on this machine.
+    :param sources: tokens of the training split by source.
+    :param corpus: the texts, split and cleaned.
+    """
+
+    recipe: TrainRecipe
+    estimate: Estimate
+    sources: dict[str, int]
+    corpus: CorpusParts
+
+
+@dataclass(frozen=True)
+class TrainedExpert:
+    """An expert that was trained and packaged: its manifest, and the folder of its plugin."""
+
+    expert: ExpertSpec
+    folder: Path
+
+
+#: Called with the plan before the first step; what it raises stops the run.
+OnPlan: TypeAlias = "Callable[[TrainingPlan], None] | None"
+
+
+def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingPlan:
+    """What :func:`train` would take; runs one step to find out, and keeps nothing of it.
+
+    :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
+    """
+    require("fuse", "cogen.plan_training")
+    from cogen.forge.build import prepare
+
+    return _plan(prepare(Path(recipe), reporter.note))
+
+
+def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
+    """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
+
+    Killed and started again, it resumes. The same recipe on the same machine and thread count gives the same weights.
+
+    :param on_plan: called before the first step, unless this recipe was trained before.
+    :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
+    """
+    require("fuse", "cogen.train")
+    from cogen.forge.build import prepare, run_training
+    from cogen.forge.package import publish
+
+    prepared = prepare(Path(recipe), reporter.note)
+    if on_plan is not None and not (prepared.run / "result").is_dir():
+        on_plan(_plan(prepared))
+    begin(reporter, "training", prepared.recipe.training.steps, "steps")
+    seen = 0
+
+    def step_done(step: StepProgress) -> None:
+        nonlocal seen
+        reporter.advance(step.step - seen)
+        seen = step.step
+        left = duration(step.seconds_left)
+        reporter.describe(f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s, {left} left")
+
+    result = run_training(prepared, step_done)
+    begin(reporter, "measuring", None, "tokens")
+    spec = publish(prepared, result, reporter)
+    return TrainedExpert(spec, prepared.home / prepared.recipe.plugin)
+
+
+def duration(seconds: float) -> str:
+    """Of an estimate: "40 s", "12 min", "3.4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _plan(prepared: Prepared) -> TrainingPlan:
+    from cogen.forge.build import plan
+
+    return TrainingPlan(prepared.recipe, plan(prepared), prepared.source_tokens, prepared.corpus)
