@@ -126,21 +126,21 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["COGEN_CACHE"] = f"{scratch}/cache"
         large, small = tokenizer(known, 2048), tokenizer(few, 1024)
-        wish = Distillation(tokens=150_000, learning_rate=3e-3, **common)
+        settings = Distillation(tokens=150_000, learning_rate=3e-3, **common)
         fresh = saved(Path(scratch, "teacher"), large, 128, 2)
-        folder = train_control(DistillRun(fresh, large, "teacher", [Item(text) for text in known], wish), silent)
+        folder = train_control(DistillRun(fresh, large, "teacher", [Item(text) for text in known], settings), silent)
         whole = open_folder(folder)
         teacher = LoadedTeacher(
             "teacher", LocalTeacher(lambda: load_model(whole, "bfloat16"), large, model_digest(whole))
         )
         rows = {"teacher": bits(folder, large, held)}
-        wish = Distillation(tokens=40_000, learning_rate=3e-3, **common)
-        school = DistillRun(
-            saved(Path(scratch, "pivot"), small, 128, 2), small, "pivot", [Item(text) for text in few], wish
+        settings = Distillation(tokens=40_000, learning_rate=3e-3, **common)
+        setup = DistillRun(
+            saved(Path(scratch, "pivot"), small, 128, 2), small, "pivot", [Item(text) for text in few], settings
         )
-        rows["control"] = bits(train_control(school, silent), small, held)
+        rows["control"] = bits(train_control(setup, silent), small, held)
         for loss in arguments.losses or _LOSSES:
-            rows[loss] = bits(distill(school, [teacher], DistillMethod(loss), silent), small, held)
+            rows[loss] = bits(distill(setup, [teacher], DistillMethod(loss), silent), small, held)
     found: dict[str, Any] = {"rows": {}, "missed": []}
     print("| model | bits per byte | less the control's | 95 % interval |\n|---|---|---|---|")
     plain = rate(rows["control"])

@@ -18,7 +18,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import PlanError
 from cogen.evals import Matrix, model_digest, run_suites
-from cogen.fusion.distill.compose import composed, model_of, teacher_of
+from cogen.fusion.distill.compose import compose_group, model_of, teacher_of
 from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.plan import DistillInputs
 from cogen.fusion.distill.run import LoadedTeacher, DistillMethod, DistillRun, train_control, train_preferences, distill
@@ -29,7 +29,12 @@ from cogen.training.trainer import StepProgress
 
 
 def fuse_distilled(
-    plan: Plan, inputs: DistillInputs, experts: Sequence[Expert], output: Path, *, replay: Lock | None = None,
+    plan: Plan,
+    inputs: DistillInputs,
+    experts: Sequence[Expert],
+    output: Path,
+    *,
+    replay: Lock | None = None,
     progress: Any = None,
 ) -> Outcome:
     """Build ``output`` whole, or leave what was there.
@@ -56,20 +61,20 @@ def fuse_distilled(
 
         return report
 
-    pivot = composed(inputs.pivot, progress)
-    mentors = [
+    pivot = compose_group(inputs.student, progress)
+    teachers = [
         LoadedTeacher(told_.name, teacher_of(source, progress), told_.weight)
         for source, told_ in zip(inputs.teachers, plan.distillation.teachers, strict=True)
     ]
     lap("compose")
-    school = DistillRun(pivot, inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, plan.distillation.settings)
+    setup = DistillRun(pivot, inputs.student.tokenizer, plan.tokenizer_digest, inputs.items, plan.distillation.settings)
     prefers = plan.method in PREFERENCES
     half = len(inputs.items) // 2
-    plain = replace(school, items=inputs.items[:half]) if prefers else school
+    plain = replace(setup, items=inputs.items[:half]) if prefers else setup
     alone = train_control(plain, told("the control, without teachers"))
     lap("control")
     method = DistillMethod(plan.method, plan.parameters)  # type: ignore[arg-type]
-    student = (train_preferences if prefers else distill)(school, mentors, method, told("teaching"), progress)
+    student = (train_preferences if prefers else distill)(setup, teachers, method, told("teaching"), progress)
     lap("teach")
     with atomic_folder(output, replace=True) as part:
         shutil.copytree(student, part, dirs_exist_ok=True)
@@ -97,7 +102,7 @@ def _matrix(plan: Plan, inputs: DistillInputs, pivot: Any, alone: Path, whole: P
         models[row] = own, model_digest(folder), lambda: load_model(folder, plan.eval_dtype)
 
     plain("base", pivot)
-    for source in (inputs.pivot, *inputs.teachers):
+    for source in (inputs.student, *inputs.teachers):
         for id, checkpoint in source.inputs.experts.items():
             digest, load = model_of(source.alone(id, checkpoint), plan.eval_dtype)
             models[id] = (source.tokenizer, source.tokenizer_digest), digest, load
@@ -113,7 +118,15 @@ def _matrix(plan: Plan, inputs: DistillInputs, pivot: Any, alone: Path, whole: P
         if progress:
             progress.describe(row)
         rows[row] = run_suites(
-            load, tokenizer, inputs.common.suites, model_digest=digest, tokenizer_digest=tokens, part="test",
-            level=plan.level, dtype=plan.eval_dtype, progress=progress, chooser=own,
+            load,
+            tokenizer,
+            inputs.common.suites,
+            model_digest=digest,
+            tokenizer_digest=tokens,
+            part="test",
+            level=plan.level,
+            dtype=plan.eval_dtype,
+            progress=progress,
+            chooser=own,
         )
     return Matrix.of(rows)

@@ -21,7 +21,7 @@ def machine(mixed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return mixed
 
 
-def wish(texts: Path, folder: Path, **distill: Any) -> Path:
+def settings(texts: Path, folder: Path, **distill: Any) -> Path:
     small = {"tokens": 300, "tokens_a_step": 128, "rank": 2, "alpha": 4, "threads": 1, "texts": [str(texts)]} | distill
     lines = ["[distill]", *(f"{name} = {json.dumps(value)}" for name, value in small.items())]
     path = folder / "recipe.toml"
@@ -31,7 +31,7 @@ def wish(texts: Path, folder: Path, **distill: Any) -> Path:
 
 def test_a_mixed_install_is_one_command(machine: Any, texts: Path, tmp_path: Path, capsys: Any) -> None:
     """Experts of two bases: nothing has to be chosen. The plan says who does what, and what each step takes."""
-    path = wish(texts, tmp_path)
+    path = settings(texts, tmp_path)
     assert main(["plan", "--recipe", str(path), "--level", "quick", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["strategy"] == "distill"
@@ -72,7 +72,7 @@ def test_preferences_keep_odd_line_ends(tmp_path: Path) -> None:
 
 
 def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys: Any) -> None:
-    path, plan = wish(texts, tmp_path), tmp_path / "plan.json"
+    path, plan = settings(texts, tmp_path), tmp_path / "plan.json"
     assert main(["plan", "--recipe", str(path), "--level", "none", "-o", str(plan)]) == 0
     assert main(["fuse", "--plan", str(plan), "-o", str(tmp_path / "out")]) == 0
     assert main(["fuse", "--lock", str(tmp_path / "out"), "--level", "none", "-o", str(tmp_path / "again")]) == 0
@@ -122,7 +122,7 @@ def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
     from cogen.checkpoints.load import load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder
     from cogen.fusion.distill.alignment.encode import Encoder
-    from cogen.fusion.distill.student.collate import batch
+    from cogen.fusion.distill.student.collate import student_batch
     from cogen.fusion.distill.student.preference.trainer import mean_logprobs
     from cogen.fusion.distill.texts import Item, Message
     from cogen.runs.distill import fuse_distilled
@@ -142,13 +142,13 @@ def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
         answers = [
             Item(a, (Message("user", p),)) for side in (1, 2) for p, a in ((pair[0], pair[side]) for pair in pairs)
         ]
-        made = batch(Encoder(tokenizer).encode(answers, 200), 0, closing=False)
+        made = student_batch(Encoder(tokenizer).encode(answers, 200), 0, closing=False)
         model = load_model(open_folder(folder), "float32")
         with torch.no_grad():
             logits = model(made["input_ids"], attention_mask=made["attention_mask"]).logits
         means = mean_logprobs(logits, made["targets"], len(tokenizer))
         return float((means[:2] - means[2:]).mean())
 
-    from cogen.fusion.distill.compose import composed
+    from cogen.fusion.distill.compose import compose_group
 
-    assert margin(outcome.folder) > margin(composed(inputs.pivot).folder) + 0.1
+    assert margin(outcome.folder) > margin(compose_group(inputs.student).folder) + 0.1

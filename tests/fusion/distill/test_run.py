@@ -25,9 +25,14 @@ SMALL = {
 }
 
 
-def recipe(texts: Path, method: str = "alm", level: str = "none", **wish: Any) -> FuseRecipe:
+def recipe(texts: Path, method: str = "alm", level: str = "none", **settings: Any) -> FuseRecipe:
     return FuseRecipe.model_validate(
-        {"strategy": "distill", "method": method, "level": level, "distill": SMALL | {"texts": (str(texts),)} | wish}
+        {
+            "strategy": "distill",
+            "method": method,
+            "level": level,
+            "distill": SMALL | {"texts": (str(texts),)} | settings,
+        }
     )
 
 
@@ -170,10 +175,10 @@ def test_micro_batches_sum_up_to_the_batch(
     """A sum is divided by what all micro-batches of a step hold, not each by its own (pitfall 16)."""
     from transformers import TrainingArguments
 
-    from cogen.fusion.distill.compose import composed, teacher_of
+    from cogen.fusion.distill.compose import compose_group, teacher_of
     from cogen.fusion.distill.losses.balance import Balance
     from cogen.fusion.distill.losses.registry import needs_of
-    from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, _lessons, encoders, score
+    from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, _loss_terms, encoders, score
     from cogen.fusion.distill.student.corpus import Batches
     from cogen.fusion.distill.student.trainer import StudentTrainer
 
@@ -181,21 +186,21 @@ def test_micro_batches_sum_up_to_the_batch(
 
     wanted = recipe(texts, mode="full")
     plan, inputs = plan_distillation(mixed, wanted)
-    school = DistillRun(
-        composed(inputs.pivot), inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, wanted.distill
+    setup = DistillRun(
+        compose_group(inputs.student), inputs.student.tokenizer, plan.tokenizer_digest, inputs.items, wanted.distill
     )
-    encoder, encoded = encoders(school)
-    mentors = [LoadedTeacher("qq", teacher_of(inputs.teachers[0]))]
-    teachings = [score(school, mentors[0], needs_of(method))] if method else []
-    lessons = _lessons(encoder, encoded, mentors, teachings, DistillMethod(method)) if method else []
-    batches = Batches(encoded, teachings, 0, wanted.distill)
+    encoder, encoded = encoders(setup)
+    teachers = [LoadedTeacher("qq", teacher_of(inputs.teachers[0]))]
+    views = [score(setup, teachers[0], needs_of(method))] if method else []
+    terms = _loss_terms(encoder, encoded, teachers, views, DistillMethod(method)) if method else []
+    batches = Batches(encoded, views, 0, wanted.distill)
     batches.order = [[0, 1, 2], [0], [1, 2]]
     arguments = TrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to=[])
     trainer = StudentTrainer(
-        lessons=lessons,
-        wish=wanted.distill,
-        vocabulary=len(school.tokenizer),
-        model=school.fresh(),
+        terms=terms,
+        settings=wanted.distill,
+        vocabulary=len(setup.tokenizer),
+        model=setup.fresh(),
         args=arguments,
         train_dataset=batches,
     )

@@ -23,7 +23,7 @@ from cogen.merging.lora.merge import write_merged
 from cogen.spec.expert import canonical_digest
 
 
-def composed(source: OpenModel, progress: Any = None) -> Checkpoint:
+def compose_group(source: OpenModel, progress: Any = None) -> Checkpoint:
     """A plain checkpoint: the base, an expert's own, or what the group's plan builds, kept in the cache."""
     inputs = source.inputs
     if source.plan is None:
@@ -80,7 +80,7 @@ def model_of(source: OpenModel, dtype: str, progress: Any = None) -> tuple[str, 
         return model_digest(checkpoint, own_loaders(inputs.host)), lambda: load_expert(
             inputs.host, spec, checkpoint, dtype
         )
-    whole = composed(source, progress)
+    whole = compose_group(source, progress)
     return model_digest(whole), lambda: load_model(whole, dtype)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 
 
-class Look:
-    """Filled by :func:`~cogen.fusion.distill.losses.rows.measured`, which has each loss's gradient of a slice of rows
+class GradientNorms:
+    """Filled by :func:`~cogen.fusion.distill.losses.rows.read_logits`, which has each loss's gradient of a slice of rows
     before it adds them up.
 
     :param count: of losses.

@@ -36,15 +36,15 @@ PARAMETERS: dict[str, dict[str, float]] = {
 def parts(name: str) -> list[str]:
     """ "uld+alm" → ["uld", "alm"].
 
-    :raises UsageError: one of them is no loss, or preferences among several.
+    :raises UsageError: an unknown loss, or a preference loss among several.
     """
     found = name.split("+")
     every = LOSSES | PREFERENCES
     for part in found:
         if part not in every:
-            raise UsageError(f"there is no distillation loss {part!r}", hint=f"known are {', '.join(every)}")
+            raise UsageError(f"unknown distillation loss {part!r}", hint=f"one of {', '.join(every)}")
     if len(found) > 1 and set(found) & set(PREFERENCES):
-        raise UsageError(f"{name}: preferences go with no other loss", hint="name one of them alone")
+        raise UsageError(f"{name}: a preference loss cannot be combined with others", hint="name one loss")
     return found
 
 
@@ -56,7 +56,7 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
             hint = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
             raise UsageError(f"{name} has no parameter {key!r}", hint=hint)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UsageError(f"{key} of {name} is one number", hint=f"for example {key} = {known[key]:g}")
+            raise UsageError(f"{key} of {name} must be a number", hint=f"for example {key} = {known[key]:g}")
         if not _in_range(key, value, known[key], "gold" in parts(name)):
             raise UsageError(f"{key} = {value} is out of range", hint=f"for example {key} = {known[key]:g}")
 
@@ -74,9 +74,9 @@ def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:
 
 
 def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> TeacherStatistics:
-    """What the teacher cache has to hold: always log-probabilities, which decide who teaches what."""
+    """What the teacher cache has to hold: always log-probabilities, which decide the teacher of each text."""
     given = parameters or {}
-    wanted = {
+    by_loss = {
         "uld": lambda: TeacherStatistics(top=_value("uld", given, "k")),
         "graph": lambda: TeacherStatistics(top=_value("graph", given, "k")),
         "alm": lambda: TeacherStatistics(boundary=True),
@@ -87,7 +87,7 @@ def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> TeacherS
     }
     return reduce(
         TeacherStatistics.__or__,
-        [wanted[part]() for part in parts(name) if part in wanted],
+        [by_loss[part]() for part in parts(name) if part in by_loss],
         TeacherStatistics(logprob=True),
     )
 
@@ -102,13 +102,13 @@ def make_loss(
     """The losses of a name, for one pair of models; "graph" is ULD and the graph.
 
     :param seen: the student's and the teacher's token at the start of every chunk of the texts, shape (n,): piece_kl
-        learns from it what the student says where the teacher says a token.
+        estimates from it the student's tokens for each of the teacher's.
     :raises CompatibilityError: kl, and the vocabularies differ.
     """
-    return [loss for part in parts(name) for loss in _made(part, student, teacher, parameters or {}, seen)]
+    return [loss for part in parts(name) for loss in _build(part, student, teacher, parameters or {}, seen)]
 
 
-def _made(
+def _build(
     name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any], seen: tuple[np.ndarray, np.ndarray] | None
 ) -> list[Loss]:
     import torch
@@ -130,10 +130,16 @@ def _made(
 
         if student.token_bytes != teacher.token_bytes:
             raise CompatibilityError(
-                "kl compares models of one vocabulary, and these have two", hint="take alm, uld or p_kl"
+                "kl needs student and teacher with the same vocabulary", hint="use alm, uld or p_kl"
             )
         return [Kl(value("k"))]
-    from cogen.fusion.distill.alignment.vocabularies import Nearest, begun, first_pieces, matches, projection
+    from cogen.fusion.distill.alignment.vocabularies import (
+        Nearest,
+        estimate_first_pieces,
+        first_pieces,
+        matches,
+        projection,
+    )
 
     if name == "p_kl":
         from cogen.fusion.distill.losses.projection import ProjectionKl
@@ -146,7 +152,7 @@ def _made(
 
         first = first_pieces(student.token_bytes, teacher.token_bytes, student.tokens)
         none = np.zeros(0, dtype=np.int64)
-        return [PieceKl(*map(torch.from_numpy, begun(first, *(seen or (none, none)))), value("k"))]
+        return [PieceKl(*map(torch.from_numpy, estimate_first_pieces(first, *(seen or (none, none)))), value("k"))]
     if name == "mined":
         from cogen.fusion.distill.losses.mined import MinEd
 

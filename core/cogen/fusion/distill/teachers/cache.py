@@ -1,4 +1,4 @@
-"""What a teacher says of a corpus, kept: it runs once, and many runs learn from it.
+"""A teacher's statistics of a corpus on disk: it runs once, and many runs learn from it.
 
 A folder of shards, each with the digest of its bytes beside it. A shard appears whole or not at all, so a run that was
 killed goes on behind the last one; and what lies on disk is checked when it is opened, so a byte that flipped is found
@@ -16,7 +16,7 @@ import numpy as np
 from cogen.files import cache_dir, locked
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
-from cogen.fusion.distill.teachers.shard import Shard, promised, write_shard
+from cogen.fusion.distill.teachers.shard import Shard, recorded_digest, write_shard
 from cogen.fusion.distill.teachers.teacher import Teacher
 from cogen.spec.expert import canonical_digest
 
@@ -58,7 +58,7 @@ class TeacherCache(Sequence[dict[str, np.ndarray]]):
 def build(
     teacher: Teacher,
     encoded: Sequence[Encoded],
-    wanted: TeacherStatistics,
+    needs: TeacherStatistics,
     *,
     texts_digest: str,
     max_length: int,
@@ -69,9 +69,9 @@ def build(
     :param encoded: the texts as the teacher reads them; ``texts_digest`` is of the texts themselves.
     :param progress: told of every token that went through the teacher.
     """
-    version = _SPARSE_VERSION if wanted.sparse else _VERSION
+    version = _SPARSE_VERSION if needs.sparse else _VERSION
     key = canonical_digest(
-        [version, teacher.digest, teacher.tokenizer_digest, texts_digest, max_length, vars(wanted), len(encoded)]
+        [version, teacher.digest, teacher.tokenizer_digest, texts_digest, max_length, vars(needs), len(encoded)]
     )
     folder = cache_dir() / "teachers" / key[7:39]
     with locked(folder):
@@ -80,8 +80,8 @@ def build(
             for number in range(-(-len(encoded) // SHARD)):
                 part = encoded[number * SHARD : (number + 1) * SHARD]
                 file = _file(folder, number)
-                if promised(file) is None:
-                    write_shard(file, list(teacher.score(part, wanted)))
+                if recorded_digest(file) is None:
+                    write_shard(file, list(teacher.score(part, needs)))
                 if progress:
                     progress.advance(sum(len(text.ids) for text in part))
         finally:
