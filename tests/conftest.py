@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,3 +21,20 @@ def no_plugin_stays_imported() -> Iterator[None]:
     for name in set(sys.modules) - before:
         if name.startswith("cogen_plugin_"):
             del sys.modules[name]
+
+
+_modules_at_freeze = 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Keep what imports left behind out of every later garbage collection.
+
+    torch and transformers leave a million objects that live until the end. Collecting them again takes half a second,
+    and every training and every teacher that is released collects.
+    """
+    global _modules_at_freeze
+    if len(sys.modules) > _modules_at_freeze + 100:
+        gc.collect()
+        gc.freeze()
+        _modules_at_freeze = len(sys.modules)

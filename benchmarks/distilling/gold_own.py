@@ -27,7 +27,7 @@ def main() -> None:
     from cogen.fusion.distill.student.trainer import LossTerm, train_student
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import read_items
-    from cogen.training.trainer import threads as set_threads
+    from cogen.training.trainer import set_threads
 
     set_threads(int(threads))
     items = read_items(Path(texts))

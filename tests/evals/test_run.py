@@ -196,7 +196,7 @@ def test_progress_counts_the_tokens_of_every_forward_pass(run: Any, heldout: Any
             self.label = label
 
     bar = Bar()
-    (result,) = run([heldout(texts(1), texts(5))], progress=bar)
+    (result,) = run([heldout(texts(1), texts(5))], reporter=bar)
     assert (bar.done, bar.label) == (result.tokens, "power/heldout")
 
 

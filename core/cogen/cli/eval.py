@@ -139,7 +139,7 @@ def _measure(
             suites,
             model_digest=model_digest(checkpoint, loaders),
             tokenizer_digest=tokenizer_digest(tokenizer),
-            progress=bar,
+            reporter=bar,
             **options,
         )
     return name, results, None

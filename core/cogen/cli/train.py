@@ -8,6 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from cogen.cli.output import out
+from cogen.reporter import Silent
+
+
+class _Notes(Silent):
+    def note(self, text: str) -> None:
+        out.status(text)
 
 
 def command(
@@ -21,7 +27,7 @@ def command(
     from cogen.forge.build import plan as estimate_run
     from cogen.forge.build import prepare, run_training
 
-    prepared = prepare(recipe, out.status)
+    prepared = prepare(recipe, _Notes())
     if plan or not (prepared.run / "result").is_dir():
         cost = estimate_run(prepared)
         out.status(

@@ -19,6 +19,7 @@ from cogen.errors import EvalError
 from cogen.evals.documents import Row
 from cogen.evals.settings import Settings, prefix_token_id
 from cogen.evals.task import Task
+from cogen.reporter import SILENT, Reporter
 
 _TALKERS = ("lm_eval", "datasets", "evaluate", "transformers", "huggingface_hub", "accelerate")
 
@@ -90,7 +91,7 @@ def evaluate(
     rows: Sequence[Row],
     examples: Sequence[Row],
     settings: Settings,
-    progress: HarnessProgress | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[float]:
     """One figure a document, in order: log-likelihood in nats (bits_per_byte), or 1.0 for right and 0.0 for wrong.
 
@@ -100,7 +101,7 @@ def evaluate(
     _check(model, tokenizer, task, settings)
     with quiet(), _greedy(model):
         # lm-eval adds a padding token to a tokenizer that has none: that must not reach the caller's.
-        lm = _wrap(model, copy.deepcopy(tokenizer), settings, progress)
+        lm = _wrap(model, copy.deepcopy(tokenizer), settings, reporter)
         with _closed():
             import lm_eval.evaluator
             from lm_eval.api.task import ConfigurableTask
@@ -144,7 +145,7 @@ def _config(task: Task, rows: Sequence[Row], examples: Sequence[Row]) -> dict[st
     return config
 
 
-def _wrap(model: Any, tokenizer: Any, settings: Settings, progress: HarnessProgress | None) -> Any:
+def _wrap(model: Any, tokenizer: Any, settings: Settings, reporter: Reporter) -> Any:
     """HFLM with every default pinned, without its bars, reporting the tokens that went through the model."""
     import torch
     from lm_eval.models.huggingface import HFLM
@@ -170,15 +171,13 @@ def _wrap(model: Any, tokenizer: Any, settings: Settings, progress: HarnessProgr
 
         def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
             logits = super()._model_call(inps, attn_mask, labels)
-            if progress:
-                progress.advance(inps.numel())
+            reporter.advance(inps.numel())
             return logits
 
         def _model_generate(self, context: Any, max_length: int, stop: Any, **options: Any) -> Any:
             with torch.no_grad():
                 tokens = super()._model_generate(context, max_length, stop, **options)
-            if progress:
-                progress.advance(tokens.numel())
+            reporter.advance(tokens.numel())
             return tokens
 
     return Wrapped(

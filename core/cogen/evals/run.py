@@ -15,6 +15,7 @@ from cogen.evals.selection import cost, select
 from cogen.evals.settings import Level, Part, Settings, prefix_token_id
 from cogen.evals.statistics import interval, ratio_of_sums
 from cogen.evals.task import Task, load_task
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
 _BITS_PER_NAT = 1.4426950408889634  # 1 / ln 2
@@ -31,7 +32,7 @@ def run_suites(
     level: Level,
     dtype: str,
     settings: Settings | None = None,
-    progress: harness.HarnessProgress | None = None,
+    reporter: Reporter = SILENT,
     use_cache: bool = True,
     chooser: tuple[Any, str] | None = None,
 ) -> list[SuiteResult]:
@@ -41,7 +42,7 @@ def run_suites(
         it is called only if a result is not in the cache.
     :param tokenizer: the model's fast tokenizer.
     :param model_digest: digest of the weights *and* the configuration that they run in.
-    :param progress: told of every forward pass, in tokens.
+    :param reporter: advanced by the tokens of every forward pass.
     :param settings: others than the pinned ones, whose ``dtype`` must be ``dtype``.
     :param chooser: tokenizer, and its digest, that counts the tokens of documents where a level takes some of them:
         models with different tokenizers are compared on the documents that one of them chooses. Default: the model's.
@@ -71,21 +72,20 @@ def run_suites(
         )
         result = store.load(key, bound) if use_cache else None
         if result is None:
-            if progress:
-                progress.describe(bound.name)
+            reporter.describe(bound.name)
             if loaded is None:
                 loaded = model if hasattr(model, "config") else model()
             with harness.quiet():
                 rows, tokens = select(counting, task, rows, examples, part, level)
             harness.prepare()
             start = time.perf_counter()
-            values = harness.evaluate(loaded, tokenizer, task, rows, examples, settings, progress)
+            values = harness.evaluate(loaded, tokenizer, task, rows, examples, settings, reporter)
             seconds = time.perf_counter() - start
             result = _result(bound, task, rows, examples, values, settings, part, level, tokens, seconds, key)
             if use_cache:
                 store.save(result)
-        elif progress:
-            progress.advance(result.tokens)
+        else:
+            reporter.advance(result.tokens)
         results.append(result)
     return results
 

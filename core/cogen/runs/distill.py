@@ -13,6 +13,7 @@ from cogen.artifacts.card import write_card
 from cogen.runs.fuse import LOCK, REPORT, Outcome
 from cogen.artifacts.lock import Lock, make_lock, verify, write_lock
 from cogen.artifacts.report.report import write_report
+from cogen.reporter import SILENT
 from cogen.files import atomic_folder
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
@@ -43,6 +44,7 @@ def fuse_distilled(
     :raises UsageError: ``output`` holds something that is not ours.
     :raises PlanError: a replay did not give the lock's bits; nothing is written.
     """
+    reporter = progress or SILENT
     check_output_folder(output)
     assert plan.distillation is not None
     seconds: dict[str, float] = {}
@@ -61,9 +63,9 @@ def fuse_distilled(
 
         return report
 
-    pivot = compose_group(inputs.student, progress)
+    pivot = compose_group(inputs.student, reporter)
     teachers = [
-        LoadedTeacher(told_.name, teacher_of(source, progress), told_.weight)
+        LoadedTeacher(told_.name, teacher_of(source, reporter), told_.weight)
         for source, told_ in zip(inputs.teachers, plan.distillation.teachers, strict=True)
     ]
     lap("compose")
@@ -74,7 +76,7 @@ def fuse_distilled(
     alone = train_control(plain, told("the control, without teachers"))
     lap("control")
     method = DistillMethod(plan.method, plan.parameters)  # type: ignore[arg-type]
-    student = (train_preferences if prefers else distill)(setup, teachers, method, told("teaching"), progress)
+    student = (train_preferences if prefers else distill)(setup, teachers, method, told("teaching"), reporter)
     lap("teach")
     with atomic_folder(output, replace=True) as part:
         shutil.copytree(student, part, dirs_exist_ok=True)
@@ -84,7 +86,7 @@ def fuse_distilled(
                 f"the replay gave other bits in {wrong[0]}",
                 hint="a training repeats its bits on the machine, threads and versions that the lock names",
             )
-        matrix = None if plan.level == "none" else _matrix(plan, inputs, pivot, alone, part, progress)
+        matrix = None if plan.level == "none" else _matrix(plan, inputs, pivot, alone, part, reporter)
         lap("measure")
         lock = make_lock(plan, 1.0, [], part, matrix)
         write_lock(lock, part / LOCK)
@@ -126,7 +128,7 @@ def _matrix(plan: Plan, inputs: DistillInputs, pivot: Any, alone: Path, whole: P
             part="test",
             level=plan.level,
             dtype=plan.eval_dtype,
-            progress=progress,
+            reporter=progress,
             chooser=own,
         )
     return Matrix.of(rows)

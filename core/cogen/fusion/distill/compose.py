@@ -20,10 +20,11 @@ from cogen.fusion.moe.train_routers import trained_rows
 from cogen.fusion.moe.write import write_mixture
 from cogen.fusion.planner import Inputs, find_method
 from cogen.merging.lora.merge import write_merged
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
 
-def compose_group(source: OpenModel, progress: Any = None) -> Checkpoint:
+def compose_group(source: OpenModel, reporter: Reporter = SILENT) -> Checkpoint:
     """A plain checkpoint: the base, an expert's own, or what the group's plan builds, kept in the cache."""
     inputs = source.inputs
     if source.plan is None:
@@ -37,28 +38,27 @@ def compose_group(source: OpenModel, progress: Any = None) -> Checkpoint:
         key = canonical_digest(["composed", source.plan.inputs_digest])
 
     def make(part: Path) -> None:
-        if progress:
-            progress.describe(f"putting {source.group.name} together")
+        reporter.describe(f"putting {source.group.name} together")
         if source.plan is None:
             write_merged(inputs.base, [expert.adapter], [1.0], part)
         else:
-            _build(source, inputs, part, progress)
+            _build(source, inputs, part, reporter)
 
     return open_folder(made_once(cache_dir() / "distill" / f"group-{key[7:39]}", make))
 
 
-def _build(source: OpenModel, inputs: Inputs, part: Any, progress: Any) -> None:
+def _build(source: OpenModel, inputs: Inputs, part: Any, reporter: Reporter) -> None:
     plan = source.plan
     assert plan is not None
     method = find_method(inputs.host, plan.method)
     if plan.mixture is not None:
-        rows = untrained_rows(plan, inputs, None, progress)
+        rows = untrained_rows(plan, inputs, None, reporter)
         if plan.mixture.tuned:
-            rows = trained_rows(plan, inputs, method, rows, progress)
+            rows = trained_rows(plan, inputs, method, rows, reporter)
         write_mixture(plan, inputs, method, rows, part)
         return
-    inputs = calibrated(plan, inputs, method, progress)
-    choice, _ = search(plan, inputs, method, progress)
+    inputs = calibrated(plan, inputs, method, reporter)
+    choice, _ = search(plan, inputs, method, reporter)
     write_composite(
         plan,
         inputs.base,
@@ -71,7 +71,7 @@ def _build(source: OpenModel, inputs: Inputs, part: Any, progress: Any) -> None:
     )
 
 
-def model_of(source: OpenModel, dtype: str, progress: Any = None) -> tuple[str, Callable[[], Any]]:
+def model_of(source: OpenModel, dtype: str, reporter: Reporter = SILENT) -> tuple[str, Callable[[], Any]]:
     """Digest of a group's model, and what loads it."""
     inputs = source.inputs
     if source.plan is None and inputs.experts:
@@ -80,11 +80,11 @@ def model_of(source: OpenModel, dtype: str, progress: Any = None) -> tuple[str, 
         return model_digest(checkpoint, own_loaders(inputs.host)), lambda: load_expert(
             inputs.host, spec, checkpoint, dtype
         )
-    whole = compose_group(source, progress)
+    whole = compose_group(source, reporter)
     return model_digest(whole), lambda: load_model(whole, dtype)
 
 
-def teacher_of(source: OpenModel, progress: Any = None) -> LocalTeacher:
+def teacher_of(source: OpenModel, reporter: Reporter = SILENT) -> LocalTeacher:
     """The group's model as a teacher, in bfloat16."""
-    digest, load = model_of(source, "bfloat16", progress)
+    digest, load = model_of(source, "bfloat16", reporter)
     return LocalTeacher(load, source.tokenizer, digest)

@@ -62,7 +62,7 @@ def assign_roles(chosen: Sequence[Expert], settings: Distillation, *, alone: boo
     if not teachers and not alone:
         raise CompatibilityError(
             f"{', '.join(student.ids)} share one base, so they become one model and no teacher is left",
-            hint='use --strategy merge or --strategy moe, or keep each expert as a teacher of its own: groups = "apart"',
+            hint='use --strategy merge or --strategy moe, or keep each expert as a teacher: groups = "apart"',
         )
     return Roles(student, teachers)
 

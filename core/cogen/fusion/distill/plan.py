@@ -135,7 +135,9 @@ def _method(recipe: FuseRecipe) -> str:
     check_parameters(method, recipe.parameters)
     for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
-            raise UsageError(f"{name} does not apply to strategy distill", hint="leave it out, or choose another strategy")
+            raise UsageError(
+                f"{name} does not apply to strategy distill", hint="leave it out, or choose another strategy"
+            )
     return method
 
 

@@ -32,8 +32,9 @@ from cogen.fusion.distill.teachers.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.texts import Item, texts_digest
 from cogen.fusion.merge.outputs import copy_companions
 from cogen.merging.lora.merge import write_merged
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
-from cogen.training.trainer import Report
+from cogen.training.trainer import OnStep
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.student.trainer import LossTerm
@@ -103,7 +104,7 @@ def score(
     setup: DistillRun,
     teacher: LoadedTeacher,
     needs: TeacherStatistics,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
     read: Sequence[int] | None = None,
 ) -> TeacherView:
     """A teacher's statistics of the texts, from the cache where it has scored them before. It teaches all of them.
@@ -112,15 +113,14 @@ def score(
     """
     read = range(len(setup.items)) if read is None else read
     encoded = teacher.model.encoder.encode(setup.items, setup.settings.max_length)
-    if progress:
-        progress.describe(f"{teacher.name} reads the texts")
+    reporter.describe(f"{teacher.name} reads the texts")
     cache = build(
         teacher.model,
         [encoded[index] for index in read],
         needs,
         texts_digest=texts_digest([setup.items[index] for index in read]),
         max_length=setup.settings.max_length,
-        progress=progress,
+        reporter=reporter,
     )
     statistics = CachedStatistics.of(read, cache)
     return TeacherView(teacher.name, encoded, statistics, [index in statistics for index in range(len(encoded))])
@@ -148,26 +148,34 @@ class DistillMethod:
     parameters: Mapping[str, float] = field(default_factory=dict)
 
 
-def train_control(setup: DistillRun, report: Report) -> Path:
+def train_control(setup: DistillRun, on_step: OnStep) -> Path:
     """The student after the same texts and steps with the language model's loss alone."""
-    return _train_on_texts(setup, "control", [], [], None, report)
+    return _train_on_texts(setup, "control", [], [], None, on_step)
 
 
 def distill(
-    setup: DistillRun, teachers: Sequence[LoadedTeacher], method: DistillMethod, report: Report, progress: Any = None
+    setup: DistillRun,
+    teachers: Sequence[LoadedTeacher],
+    method: DistillMethod,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
 ) -> Path:
     """The distilled student: a plain checkpoint folder in the cache."""
     settings = setup.settings
     if settings.arrangement == "pairwise" and len(teachers) > 1:
-        parts = [distill(setup, [teacher], method, report, progress) for teacher in teachers]
+        parts = [distill(setup, [teacher], method, on_step, reporter) for teacher in teachers]
         return _average(setup, parts, [teacher.weight for teacher in teachers])
     weights = [teacher.weight for teacher in teachers]
     key = [_TEACHING_VERSION, weights, settings.mix if len(teachers) > 1 else "", settings.strength]
-    return _train_on_texts(setup, "student", key, teachers, method, report, progress)
+    return _train_on_texts(setup, "student", key, teachers, method, on_step, reporter)
 
 
 def train_preferences(
-    setup: DistillRun, teachers: Sequence[LoadedTeacher], method: DistillMethod, report: Report, progress: Any = None
+    setup: DistillRun,
+    teachers: Sequence[LoadedTeacher],
+    method: DistillMethod,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
 ) -> Path:
     """The student after preference optimisation: its items are all better answers, then all worse ones.
 
@@ -177,7 +185,7 @@ def train_preferences(
 
     def train(run: Path) -> Any:
         from cogen.fusion.distill.student.preference.pairs import PreferenceBatches, mean_logprob
-        from cogen.fusion.distill.student.preference.trainer import prefer
+        from cogen.fusion.distill.student.preference.trainer import train_preference
 
         encoder, texts = encoders(setup)
         half = len(texts) // 2
@@ -187,7 +195,7 @@ def train_preferences(
         columns = [
             [
                 mean_logprob(found)
-                for found in score(setup, teacher, TeacherStatistics(logprob=True), progress).statistics.values()
+                for found in score(setup, teacher, TeacherStatistics(logprob=True), reporter).statistics.values()
             ]
             for teacher in [*teachers, LoadedTeacher("the student as it is", initial)]
         ]
@@ -196,7 +204,7 @@ def train_preferences(
             texts[:half], texts[half:], (scores[:half], scores[half:]), setup.padding, setup.settings
         )
         beta = float(method.parameters.get("beta", 2.5))
-        return prefer(setup.fresh(), batches, setup.settings, run, report, encoder.size, beta=beta)
+        return train_preference(setup.fresh(), batches, setup.settings, run, on_step, encoder.size, beta=beta)
 
     return _train_cached(setup, "preferred", [], teachers, method, train)
 
@@ -207,8 +215,8 @@ def _train_on_texts(
     key: list[Any],
     teachers: Sequence[LoadedTeacher],
     method: DistillMethod | None,
-    report: Report,
-    progress: Any = None,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
 ) -> Path:
     def train(run: Path) -> Any:
         from cogen.fusion.distill.student.trainer import student_trainer, train_student
@@ -220,14 +228,14 @@ def _train_on_texts(
             needs = needs_of(method.name, method.parameters)
             read = select_texts(texts, setup.settings)
             views = assign_teachers(
-                [score(setup, teacher, needs, progress, read) for teacher in teachers], setup.settings
+                [score(setup, teacher, needs, reporter, read) for teacher in teachers], setup.settings
             )
             terms = _loss_terms(encoder, texts, teachers, views, method)
         batches = Batches(texts, views, setup.padding, setup.settings)
         if launcher():
             make = student_trainer(terms, setup.settings, encoder.size)
-            return launch_training(make, setup.student, batches, setup.settings, run, report)
-        return train_student(setup.fresh(), batches, terms, setup.settings, run, report, encoder.size)
+            return launch_training(make, setup.student, batches, setup.settings, run, on_step)
+        return train_student(setup.fresh(), batches, terms, setup.settings, run, on_step, encoder.size)
 
     return _train_cached(setup, kind, key, teachers, method, train)
 
@@ -285,7 +293,8 @@ def beginnings(own: Sequence[Encoded], other: Sequence[Encoded]) -> tuple[np.nda
 def write_student(model: Any, student: Checkpoint, folder: Path) -> None:
     """A plain checkpoint in the student's stored types; ``folder`` exists and is empty.
 
-    :param model: as :func:`~cogen.fusion.distill.student.trainer.train_student` gives it: whole, or with low-rank differences.
+    :param model: as :func:`~cogen.fusion.distill.student.trainer.train_student` gives it:
+        whole, or with low-rank differences.
     """
     import torch
 

@@ -21,6 +21,7 @@ from cogen.fusion.plan import Plan
 from cogen.fusion.planner import Inputs
 from cogen.merging.engine import Engine
 from cogen.merging.method import Method
+from cogen.reporter import SILENT
 from cogen.spec.expert import canonical_digest
 
 
@@ -115,7 +116,7 @@ def _run(
         part=part,
         level=level,
         dtype=plan.eval_dtype,
-        progress=progress,
+        reporter=progress or SILENT,
         chooser=(inputs.tokenizer, plan.tokenizer_digest),
     )
 

@@ -12,6 +12,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import CompatibilityError
 from cogen.evals import BoundSuite, Matrix, model_digest, quick_texts, run_suites
+from cogen.reporter import SILENT
 from cogen.routing.states import windows
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def measure_insight(plan: Plan, inputs: Inputs, composite: Path, progress: Any =
                 part="test",
                 level="quick",
                 dtype=plan.eval_dtype,
-                progress=progress,
+                reporter=progress or SILENT,
                 chooser=(inputs.tokenizer, plan.tokenizer_digest),
             )
     return Insight(slots, used, Matrix.of(rows))

@@ -16,6 +16,7 @@ from cogen.checkpoints.sources import fetch
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts, model_digest
 from cogen.fusion.samples import sample_embedding, sample_texts
+from cogen.reporter import SILENT
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import Embedder
 from cogen.routing.rows import discriminant_rows
@@ -71,7 +72,7 @@ def untrained_rows(
 def anchor_of(plan: Plan, inputs: Inputs, progress: Any = None) -> Anchor:
     """The plan's base on general text and on samples, in float32."""
     key = [model_digest(inputs.base), plan.tokenizer_digest]
-    return Anchor(lambda: load_model(inputs.base, "float32"), inputs.tokenizer, key, progress)
+    return Anchor(lambda: load_model(inputs.base, "float32"), inputs.tokenizer, key, progress or SILENT)
 
 
 def shipped_rows(expert: Expert, layers: int, hidden: int) -> torch.Tensor:

@@ -13,6 +13,7 @@ from cogen.fusion.route.documents import Documents, documents_of
 from cogen.fusion.route.members import Member
 from cogen.fusion.route.plan import RouteInputs, RoutePlan, chooser
 from cogen.fusion.route.router import Router
+from cogen.reporter import SILENT
 
 #: Column → model → number of documents that went there; models without any are left out.
 Confusion = dict[str, dict[str, int]]
@@ -99,7 +100,7 @@ def _run(
         level=level,
         dtype=settings.dtype,
         settings=settings,
-        progress=progress,
+        reporter=progress or SILENT,
         use_cache=use_cache,
         chooser=chosen_by,
     )

@@ -73,7 +73,7 @@ def first_pieces(student: Tokens, teacher: Tokens, encode: Callable[[list[str]],
 
 
 def estimate_first_pieces(first: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The student's tokens for each of the teacher's, estimated from both tokenizations of the same places of real texts.
+    """The student's tokens for each of the teacher's, estimated from both tokenizations of real texts.
 
     A tokenizer does not always write bytes as its vocabulary could: many cut ``\\n\\n`` before a word into two, and
     ``'s`` is one token of the student where the teacher has ``'`` and goes on. A map by bytes alone would have the

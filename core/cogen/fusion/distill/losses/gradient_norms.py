@@ -1,4 +1,4 @@
-"""How long the gradients of several losses are at the logits, each by itself, read off one backward pass."""
+"""Norms of the gradients of several losses at the logits, each by itself, read off one backward pass."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 
 class GradientNorms:
-    """Filled by :func:`~cogen.fusion.distill.losses.rows.read_logits`, which has each loss's gradient of a slice of rows
-    before it adds them up.
+    """Filled by :func:`~cogen.fusion.distill.losses.rows.read_logits`, which has each loss's gradient of a slice of
+    rows before it adds them up.
 
     :param count: of losses.
     """

@@ -3,9 +3,9 @@
 Where the teacher predicts ``▁chiropractor`` and the student has no such token, the student predicts its first piece
 of it. So each of the teacher's k likeliest tokens gives its probability to that piece, and tokens that begin
 with the same one add up; what has no piece falls to the bucket of all others. Which piece that is, the texts tell where
-both tokenizers read them (:func:`~.alignment.vocabularies.begun`), and the tokens' bytes elsewhere. P-KL
-(X-Token) projects the other way and leaves a student with the smaller vocabulary without a target for the teacher's long
-tokens. For one tokenizer on both sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
+both tokenizers read them (:func:`~.alignment.vocabularies.estimate_first_pieces`), and the tokens' bytes elsewhere.
+P-KL (X-Token) projects the other way and leaves a student with the smaller vocabulary without targets for the
+teacher's long tokens. For one tokenizer on both sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
 """
 
 from __future__ import annotations

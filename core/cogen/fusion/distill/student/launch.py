@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.errors import CogenError, TrainError, UsageError
-from cogen.training.trainer import Report, StepProgress, quiet_trainer
+from cogen.training.trainer import OnStep, StepProgress, quiet_trainer
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.settings import Distillation
@@ -63,7 +63,7 @@ def training_dtype(settings: Distillation) -> str:
 
 
 def launch_training(
-    make: Any, student: Checkpoint, batches: Any, settings: Distillation, run: Path, report: Report
+    make: Any, student: Checkpoint, batches: Any, settings: Distillation, run: Path, on_step: OnStep
 ) -> Any:
     """What :func:`~cogen.fusion.distill.student.trainer.run_trainer` returns, trained by the launcher's processes.
 
@@ -75,8 +75,8 @@ def launch_training(
     job = Job(make, batches, settings, student.folder, run, folder / "trained")
     try:
         (folder / "job.pickle").write_bytes(pickle.dumps(job))
-        for progress in _follow([*command(), "-m", "cogen.fusion.distill.student.worker", str(folder / "job.pickle")]):
-            report(progress)
+        for step in _follow([*command(), "-m", "cogen.fusion.distill.student.worker", str(folder / "job.pickle")]):
+            on_step(step)
         return _load_result(job, student)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -31,7 +31,7 @@ from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches
 from cogen.training.adapters import trainable
-from cogen.training.trainer import Report, common_arguments, last_checkpoint, quiet_trainer, talker, threads
+from cogen.training.trainer import OnStep, common_arguments, last_checkpoint, quiet_trainer, set_threads, step_callback
 
 _STATE = "balance.json"
 
@@ -122,7 +122,7 @@ def train_student(
     terms: Sequence[LossTerm],
     settings: Distillation,
     run: Path,
-    report: Report,
+    on_step: OnStep,
     vocabulary: int,
 ) -> Any:
     """Train in ``run``, where a killed run left its checkpoints, and return the model.
@@ -131,7 +131,7 @@ def train_student(
     :param terms: empty: the plain language-model loss, which is the control.
     :param vocabulary: of the student's tokenizer; columns of its logits beyond are padding.
     """
-    return run_trainer(student_trainer(terms, settings, vocabulary), model, batches, settings, run, report)
+    return run_trainer(student_trainer(terms, settings, vocabulary), model, batches, settings, run, on_step)
 
 
 def student_trainer(terms: Sequence[LossTerm], settings: Distillation, vocabulary: int) -> Any:
@@ -139,17 +139,17 @@ def student_trainer(terms: Sequence[LossTerm], settings: Distillation, vocabular
     return functools.partial(StudentTrainer, terms=terms, settings=settings, vocabulary=vocabulary)
 
 
-def run_trainer(make: Any, model: Any, batches: Any, settings: Distillation, run: Path, report: Report) -> Any:
+def run_trainer(make: Any, model: Any, batches: Any, settings: Distillation, run: Path, on_step: OnStep) -> Any:
     """Train with the Trainer that ``make`` makes, whose dataset gives whole batches, and return the model.
 
     :param batches: a dataset with ``learned`` tokens in all.
     """
-    model = finish_training(make, model, batches, settings, run, report).model
+    model = finish_training(make, model, batches, settings, run, on_step).model
     model.config.use_cache = True
     return model.eval()
 
 
-def finish_training(make: Any, model: Any, batches: Any, settings: Distillation, run: Path, report: Report) -> Any:
+def finish_training(make: Any, model: Any, batches: Any, settings: Distillation, run: Path, on_step: OnStep) -> Any:
     """The Trainer after its run, in one process or in each of several that a launcher started.
 
     A step has the same batches with any number of processes.
@@ -162,7 +162,7 @@ def finish_training(make: Any, model: Any, batches: Any, settings: Distillation,
             f"{processes} processes can't share the {settings.accumulation} batches of a step evenly",
             hint=f"distill.accumulation = {-(-settings.accumulation // processes) * processes}",
         )
-    threads(settings.threads)
+    set_threads(settings.threads)
     torch.manual_seed(settings.seed)
     model.config.use_cache = False
     with quiet_trainer():
@@ -189,7 +189,7 @@ def finish_training(make: Any, model: Any, batches: Any, settings: Distillation,
             args=arguments,
             train_dataset=batches,
             data_collator=lambda items: items[0],
-            callbacks=[talker(report, batches.learned / steps)],
+            callbacks=[step_callback(on_step, batches.learned / steps)],
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
     return trainer

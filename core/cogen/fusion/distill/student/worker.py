@@ -28,11 +28,11 @@ def train(job: Job) -> None:
     """Train, and leave what was trained in ``job.trained``: an adapter, or a whole model."""
     from cogen.fusion.distill.student.trainer import finish_training
 
-    def report(progress: StepProgress) -> None:
-        send(asdict(progress))
+    def on_step(step: StepProgress) -> None:
+        send(asdict(step))
 
     model = load_model(open_folder(job.student), training_dtype(job.settings))
-    trainer = finish_training(job.make, model, job.batches, job.settings, job.run, report)
+    trainer = finish_training(job.make, model, job.batches, job.settings, job.run, on_step)
     # FSDP spreads weights over the processes, and here all of them are wanted, whatever its checkpoints look like.
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     trainer._save(str(job.trained), state)  # the first process writes

@@ -18,6 +18,7 @@ from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.shard import Shard, recorded_digest, write_shard
 from cogen.fusion.distill.teachers.teacher import Teacher
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
 #: Raised when the same inputs would give other bytes.
@@ -62,12 +63,12 @@ def build(
     *,
     texts_digest: str,
     max_length: int,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
 ) -> TeacherCache:
     """The teacher's statistics of these texts: read where they are, else made. The teacher is released at the end.
 
     :param encoded: the texts as the teacher reads them; ``texts_digest`` is of the texts themselves.
-    :param progress: told of every token that went through the teacher.
+    :param reporter: advanced by the tokens that went through the teacher.
     """
     version = _SPARSE_VERSION if needs.sparse else _VERSION
     key = canonical_digest(
@@ -82,8 +83,7 @@ def build(
                 file = _file(folder, number)
                 if recorded_digest(file) is None:
                     write_shard(file, list(teacher.score(part, needs)))
-                if progress:
-                    progress.advance(sum(len(text.ids) for text in part))
+                reporter.advance(sum(len(text.ids) for text in part))
         finally:
             teacher.release()  # also where it failed: whoever catches the error may want the memory
     return TeacherCache(folder, len(encoded))

@@ -90,8 +90,9 @@ class LocalTeacher:
         yield from found
 
     def release(self) -> None:
-        self._model = self._short = None
-        gc.collect()
+        if self._model is not None:
+            self._model = self._short = None
+            gc.collect()  # modules of torch refer to each other in circles
 
     def _batch(
         self, texts: Sequence[Encoded], needs: TeacherStatistics, words: torch.Tensor

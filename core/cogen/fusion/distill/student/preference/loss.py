@@ -4,7 +4,7 @@
 
 m is the student's mean log-probability of an answer's tokens, f that of the fused reference, every model in its own
 tokens: lengths are normalised, so models with different tokenizers compare (their eq. 10). A teacher is clipped at the
-student as it was, so that it can only raise a better answer and lower a worse one (eq. 11); the reference is the teacher
+initial student, so that it can only raise a better answer and lower a worse one (eq. 11); the reference is the teacher
 that departs from the student the most (their best rule), or the teachers' mean. With the student as it was for the only
 teacher this is DPO (arXiv:2305.18290), length-normalised. Their trainer was never published.
 """

@@ -16,7 +16,7 @@ from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.preference.loss import Rule, fuse_references, preference_loss
 from cogen.fusion.distill.student.preference.pairs import PreferenceBatches
 from cogen.fusion.distill.student.trainer import run_trainer
-from cogen.training.trainer import Report
+from cogen.training.trainer import OnStep
 
 
 class PreferenceTrainer(Trainer):  # type: ignore[misc]
@@ -67,12 +67,12 @@ def mean_logprobs(logits: torch.Tensor, targets: torch.Tensor, vocabulary: int) 
     return sums / (targets != -100).sum(1).clamp(min=1)
 
 
-def prefer(
+def train_preference(
     model: Any,
     batches: PreferenceBatches,
     settings: Distillation,
     run: Path,
-    report: Report,
+    on_step: OnStep,
     vocabulary: int,
     *,
     beta: float = 2.5,
@@ -83,4 +83,4 @@ def prefer(
     :param beta: 2.5 is the authors' for normalised lengths.
     """
     make = functools.partial(PreferenceTrainer, beta=beta, rule=rule, vocabulary=vocabulary)
-    return run_trainer(make, model, batches, settings, run, report)
+    return run_trainer(make, model, batches, settings, run, on_step)
