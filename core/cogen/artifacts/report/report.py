@@ -6,6 +6,7 @@ to fetch anything even if a mistake of ours asked for it. The template escapes e
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from cogen.artifacts.origin import data_licenses
 from cogen.artifacts.report import charts, mixture_view, search_view, view
 
 if TYPE_CHECKING:
+    import jinja2
+
     from cogen.artifacts.lock import Lock, LockedTrial
     from cogen.evals import Matrix
     from cogen.fusion.merge.measure import Trial
@@ -58,26 +61,10 @@ def render(
     insight: Insight | None = None,
 ) -> str:
     """The report as HTML text; see :func:`write_report`."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "thousands": thousands,
-        "size": size,
-        "duration": duration,
-        "percent": summary.percent,
-        "share": share,
-    }
     gains = _gains(matrix)
     measured = _measured(matrix, plan, gains)
     cards = {expert.id: expert for expert in experts}
-    return environment.get_template(_TEMPLATE).render(
+    return _environment().get_template(_TEMPLATE).render(
         lock=lock,
         plan=plan,
         matrix=matrix,
@@ -99,6 +86,28 @@ def render(
         weight_files=sorted(lock.files.items()),
         mixture=mixture_view.mixture(plan, insight),
     )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Templates compile once a process: that takes longer than a report."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "thousands": thousands,
+        "size": size,
+        "duration": duration,
+        "percent": summary.percent,
+        "share": share,
+    }
+    return environment
 
 
 def _gains(matrix: Matrix | None) -> view.Gains:
