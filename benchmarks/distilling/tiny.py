@@ -110,6 +110,7 @@ def bits(folder: Path, own: Any, lines: list[str]) -> list[tuple[float, float]]:
 
 def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     """One table: the control, and for each loss its difference from it with a 95 % interval over documents."""
+    import gc
     import tempfile
 
     import torch
@@ -123,6 +124,7 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
 
+    gc.freeze()  # modules stay: every collection after a run would go over them again
     began = time.monotonic()
     size = QUICK if arguments.quick else FULL
     disable_progress_bar()

@@ -1,8 +1,8 @@
-"""The only door to lm-eval: plain rows go in, one figure a document comes out.
+"""The only module that uses lm-eval: plain rows go in, one figure a document comes out.
 
 lm-eval gets a task configuration of column names and an in-memory list of rows, so none of its loaders
 (``!function``, ``include``, data sets, unsandboxed Jinja) has anything to work on, and nothing is written to a cache.
-Its import takes seconds and talks; both stay in here.
+Its import takes seconds and prints; both stay in here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cogen.evals.settings import Settings, prefix_token_id
 from cogen.evals.task import Task
 from cogen.reporter import SILENT, Reporter
 
-_TALKERS = ("lm_eval", "datasets", "evaluate", "transformers", "huggingface_hub", "accelerate")
+_LOGGERS = ("lm_eval", "datasets", "evaluate", "transformers", "huggingface_hub", "accelerate")
 
 
 class HarnessProgress(Protocol):
@@ -33,8 +33,9 @@ class HarnessProgress(Protocol):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Third-party loggers say errors only, and third-party warnings are their own business."""
-    loggers = [logging.getLogger(name) for name in _TALKERS]
+    """Third-party loggers print errors only, and third-party warnings are ignored."""
+    # Setting a level empties the caches of all loggers: not again where this is nested.
+    loggers = [logger for logger in map(logging.getLogger, _LOGGERS) if logger.level != logging.ERROR]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
