@@ -131,6 +131,8 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     known, held = texts("samples.jsonl"), texts("suites/dev.jsonl")
     few = known[::6]
+    if arguments.quick:
+        held = held[::2]
     common = {
         "mode": "full",
         "max_length": 384,
