@@ -158,11 +158,12 @@ def _wrap(model: Any, tokenizer: Any, settings: Settings, reporter: Reporter) ->
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
             # The prefix token stands before the text; a tokenizer that adds its own would make the model
             # predict that one too.
+            before: Any = self.add_bos_token
             self.add_bos_token = False
             try:
                 return super().loglikelihood_rolling(requests, disable_tqdm=True)
             finally:
-                self.add_bos_token = None
+                self.add_bos_token = before
 
         def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
             return super().generate_until(requests, disable_tqdm=True)
@@ -203,7 +204,8 @@ def _greedy(model: Any) -> Iterator[None]:
         yield
         return
     tokens = {name: getattr(own, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    model.generation_config = GenerationConfig(**tokens)
+    kind: Any = GenerationConfig
+    model.generation_config = kind(**tokens)
     try:
         yield
     finally:
@@ -213,15 +215,17 @@ def _greedy(model: Any) -> Iterator[None]:
 def _check(model: Any, tokenizer: Any, task: Task, settings: Settings) -> None:
     found = str(model.dtype).removeprefix("torch.")
     if found != settings.dtype:
-        raise EvalError(f"the model is in {found}, but {settings.dtype} was asked for", hint="load it in that dtype")
+        raise EvalError(f"the model is in {found}, but {settings.dtype} was requested", hint="load it in that dtype")
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and context < settings.max_length:
         raise EvalError(
-            f"the model's context is {context} tokens, but figures are taken at {settings.max_length}",
-            hint=f"use --max-length {context}, for every model that it is compared with",
+            f"the model's context is {context} tokens, but evaluation uses windows of {settings.max_length}",
+            hint=f"use --max-length {context}, for every model in the comparison",
         )
     if task.metric == "exact_match":
         if tokenizer.eos_token_id is None:
-            raise EvalError("the tokenizer has no end-of-text token, so generation cannot end", hint="give it one")
+            raise EvalError(
+                "the tokenizer has no end-of-text token, so generation never ends", hint="set its eos_token"
+            )
         if task.max_gen_toks >= settings.max_length:
             raise EvalError(f"`max_gen_toks` fills the window of {settings.max_length} tokens", hint="lower it")

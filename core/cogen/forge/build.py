@@ -90,8 +90,9 @@ def resolve_base(base: str | BaseRef) -> BaseRef:
     if isinstance(base, BaseRef):
         return base
     if base not in BASES:
-        raise TrainError(f"no base is called {base!r}", hint=f"known are {', '.join(BASES)}; or write a [base] table")
-    return BASES[base][0]
+        raise TrainError(f"unknown base {base!r}", hint=f"known are {', '.join(BASES)}; or write a [base] table")
+    found: BaseRef = BASES[base][0]
+    return found
 
 
 def plan(prepared: Prepared) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import shutil
@@ -133,7 +134,7 @@ def _measure(
         parts = {}
         for part in ("dev", "test"):
             (parts[part],) = run_suites(
-                lambda checkpoint=checkpoint: load_model(checkpoint, MEASURED_IN),
+                functools.partial(load_model, checkpoint, MEASURED_IN),
                 prepared.tokenizer,
                 [bound],
                 model_digest=model_digest(checkpoint),
@@ -190,7 +191,7 @@ def _spec(
             architecture=config.get("architectures", ["unknown"])[0],
             parameters=count,
             context_length=config.get("max_position_embeddings", 1024),
-            relation=_RELATION[recipe.training.mode],  # type: ignore[arg-type]
+            relation=_RELATION[recipe.training.mode],
             base=prepared.base_ref,
         ),
         tokenizer=TokenizerSpec(

@@ -38,7 +38,7 @@ def step_callback(on_step: OnStep, tokens_a_step: float) -> Any:
     """A callback of the Trainer that reports each logged step of this process."""
     from transformers import TrainerCallback
 
-    class StepCallback(TrainerCallback):  # type: ignore[misc]
+    class StepCallback(TrainerCallback):
         began = 0.0
         first = 0
 
@@ -99,11 +99,11 @@ def quiet_trainer() -> Iterator[None]:
     from transformers.trainer_callback import PrinterCallback
 
     on_log = PrinterCallback.on_log
-    PrinterCallback.on_log = lambda *_, **__: None
+    setattr(PrinterCallback, "on_log", lambda *_, **__: None)  # noqa: B010 (a method of another's class)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         with quiet_transformers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        PrinterCallback.on_log = on_log
+        setattr(PrinterCallback, "on_log", on_log)  # noqa: B010

@@ -99,10 +99,10 @@ def test_what_auto_means(machine: Any) -> None:
 @pytest.mark.parametrize(
     ("wishes", "text", "hint"),
     [
-        ({"method": "ulm"}, "no distillation loss 'ulm'", "alm"),
+        ({"method": "ulm"}, "unknown distillation loss 'ulm'", "alm"),
         ({"method": "alm", "parameters": {"k": 3}}, "no parameter 'k'", "tau"),
-        ({"scale": 0.5}, "scale is not for strategy distill", "leave it out"),
-        ({"experts": {"aa": 1.0, "bb": 1.0}}, "nobody is left to teach", "apart"),
+        ({"scale": 0.5}, "scale does not apply to strategy distill", "leave it out"),
+        ({"experts": {"aa": 1.0, "bb": 1.0}}, "no teacher is left", "apart"),
         ({"distill": {"pivot": "zz"}}, "'zz' is not among the experts", "aa"),
         ({"distill": {"texts": ["nowhere.jsonl"]}}, "nowhere.jsonl cannot be read", "text"),
         ({"method": "infifpo"}, "pairs of answers", "chosen"),

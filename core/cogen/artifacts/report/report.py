@@ -64,27 +64,31 @@ def render(
     gains = _gains(matrix)
     measured = _measured(matrix, plan, gains)
     cards = {expert.id: expert for expert in experts}
-    return _environment().get_template(_TEMPLATE).render(
-        lock=lock,
-        plan=plan,
-        matrix=matrix,
-        intro=_intro(lock, plan),
-        verdict=summary.verdict(matrix, gains),
-        forgetting=summary.forgetting(matrix, gains),
-        control=summary.against_control(matrix),
-        stages=plan.distillation.stages if plan.distillation else (),
-        taught=words.distillation(plan) if plan.distillation else "",
-        **measured,
-        found=choice.sentence(plan, lock.scale, lock.parameters, trials),
-        search=search_view.search(lock, plan, trials),
-        settings=choice.settings(plan, lock.scale, lock.parameters),
-        vocabulary=words.tokenizer(plan),
-        lineage=_lineage(lock, plan, measured["domains"]),
-        planned=sorted(plan.experts, key=lambda expert: expert.id),
-        cards=cards,
-        licenses=data_licenses(experts),
-        weight_files=sorted(lock.files.items()),
-        mixture=mixture_view.mixture(plan, insight),
+    return (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            lock=lock,
+            plan=plan,
+            matrix=matrix,
+            intro=_intro(lock, plan),
+            verdict=summary.verdict(matrix, gains),
+            forgetting=summary.forgetting(matrix, gains),
+            control=summary.against_control(matrix),
+            stages=plan.distillation.stages if plan.distillation else (),
+            taught=words.distillation(plan) if plan.distillation else "",
+            **measured,
+            found=choice.sentence(plan, lock.scale, lock.parameters, trials),
+            search=search_view.search(lock, plan, trials),
+            settings=choice.settings(plan, lock.scale, lock.parameters),
+            vocabulary=words.tokenizer(plan),
+            lineage=_lineage(lock, plan, measured["domains"]),
+            planned=sorted(plan.experts, key=lambda expert: expert.id),
+            cards=cards,
+            licenses=data_licenses(experts),
+            weight_files=sorted(lock.files.items()),
+            mixture=mixture_view.mixture(plan, insight),
+        )
     )
 
 

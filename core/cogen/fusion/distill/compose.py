@@ -10,7 +10,7 @@ from cogen.checkpoints.load import load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
 from cogen.files import cache_dir, made_once
-from cogen.fusion.distill.plan import OpenModel
+from cogen.fusion.distill.sources import OpenModel
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
 from cogen.fusion.merge.calibration import calibrated
 from cogen.fusion.merge.outputs import write_composite

@@ -5,14 +5,11 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cogen.fusion.distill.settings import Distillation
+from cogen.fusion.distill.sources import OpenModel, parameters_of
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.plan import Cost, PlannedDistillation, PlannedStage, PlannedSuite
-
-if TYPE_CHECKING:
-    from cogen.fusion.distill.plan import OpenModel
 
 #: A dense layer multiplies and adds once a parameter in a forward pass.
 _FORWARD = 2
@@ -107,8 +104,6 @@ def cost_of(
     steps: Sequence[PlannedStage], student: OpenModel, teachers: Sequence[OpenModel], settings: Distillation
 ) -> Cost:
     """The plan's sums: tokens by purpose, bytes on disk, and the largest model's memory while it trains or reads."""
-    from cogen.fusion.distill.plan import parameters_of
-
     own, largest = parameters_of(student), max(map(parameters_of, teachers), default=0)
     # Training: weights, and for all of them (full) gradients and two moments in float32; reading: bfloat16 weights.
     train = own * (16 if settings.mode == "full" else 3)

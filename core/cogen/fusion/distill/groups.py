@@ -46,9 +46,11 @@ def assign_roles(chosen: Sequence[Expert], settings: Distillation, *, alone: boo
     groups = _group_experts(chosen, apart=settings.groups == "apart")
     if isinstance(settings.pivot, BaseRef):
         student = ModelGroup(settings.pivot.name, (), settings.pivot)
+    elif settings.pivot is None:
+        student = max(groups, key=lambda group: len(group.experts))  # the first of several
     elif settings.pivot in BASES:
         student = ModelGroup(settings.pivot, (), BASES[settings.pivot][0])
-    elif settings.pivot is not None:
+    else:
         found = [group for group in groups if settings.pivot in group.ids]
         if not found:
             known = sorted({*(expert.id for expert in chosen), *BASES})
@@ -56,8 +58,6 @@ def assign_roles(chosen: Sequence[Expert], settings: Distillation, *, alone: boo
                 f"the student {settings.pivot!r} is not among the experts", hint=f"known are {', '.join(known)}"
             )
         student = found[0]
-    else:
-        student = max(groups, key=lambda group: len(group.experts))  # the first of several
     teachers = tuple(group for group in groups if group is not student)
     if not teachers and not alone:
         raise CompatibilityError(

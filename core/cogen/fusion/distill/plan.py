@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_expert_tokenizer, load_tokenizer
@@ -23,6 +21,7 @@ from cogen.fusion.distill.groups import ModelGroup, Roles, assign_roles
 from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.losses.registry import check_parameters, needs_of
 from cogen.fusion.distill.settings import Distillation
+from cogen.fusion.distill.sources import OpenModel, parameters_of
 from cogen.fusion.distill.student.corpus import select_texts
 from cogen.fusion.distill.student.preference.pairs import read_preferences
 from cogen.fusion.distill.texts import Item, read_items, texts_digest
@@ -35,22 +34,6 @@ from cogen.host import Expert, Host
 
 #: The loss if the recipe names none.
 DEFAULT = "alm"
-
-
-@dataclass(frozen=True)
-class OpenModel:
-    """A group's experts, opened, and the plan that makes them one model where they are several."""
-
-    group: ModelGroup
-    tokenizer: Any
-    tokenizer_digest: str
-    plan: Plan | None
-    inputs: Inputs
-
-    def alone(self, id: str, expert: Checkpoint) -> OpenModel:
-        """One of its experts, as a group of its own."""
-        only = replace(self.inputs, experts={id: expert})
-        return replace(self, plan=None, inputs=only)
 
 
 @dataclass(frozen=True)
@@ -203,7 +186,7 @@ def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, talk: Talk) -> Open
 
 
 def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
-    weights = [float(recipe.wish(id).weight) for id in source.group.ids]  # type: ignore[arg-type]
+    weights = [float(recipe.wish(id).weight) for id in source.group.ids]
     return PlannedTeacher(
         name=source.group.name,
         experts=source.group.ids,
@@ -212,10 +195,3 @@ def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
         weight=sum(weights) / len(weights) if weights else 1.0,
         composed=source.plan.strategy if source.plan else "",
     )
-
-
-def parameters_of(source: OpenModel) -> int:
-    """Parameters of the group's model, all of them."""
-    if source.plan is not None and source.plan.mixture is not None:
-        return source.plan.mixture.parameters
-    return sum(functools.reduce(int.__mul__, info.shape, 1) for info in source.inputs.base.tensors.values())

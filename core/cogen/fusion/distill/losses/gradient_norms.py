@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -32,7 +33,8 @@ class GradientNorms:
         self._factors = torch.zeros(self.count, device=self._device)
         for number, mean in enumerate(means):
             if mean is not None and mean.requires_grad:
-                mean.register_hook(functools.partial(self._factors.__setitem__, number))
+                tensor: Any = mean  # torch has no types for hooks
+                tensor.register_hook(functools.partial(self._factors.__setitem__, number))
 
     def add(self, number: int, gradient: torch.Tensor) -> None:
         """A part of a loss's gradient."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,21 +74,20 @@ def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:
 
 def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> TeacherStatistics:
     """What the teacher cache has to hold: always log-probabilities, which decide the teacher of each text."""
-    given = parameters or {}
-    by_loss = {
-        "uld": lambda: TeacherStatistics(top=_value("uld", given, "k")),
-        "graph": lambda: TeacherStatistics(top=_value("graph", given, "k")),
-        "alm": lambda: TeacherStatistics(boundary=True),
-        **{
-            key: lambda key=key: TeacherStatistics(sparse=_value(key, given, "k"))  # type: ignore[misc]
-            for key in ("p_kl", "piece_kl", "h_kl", "kl", "gold", "mined")
-        },
-    }
-    return reduce(
-        TeacherStatistics.__or__,
-        [by_loss[part]() for part in parts(name) if part in by_loss],
-        TeacherStatistics(logprob=True),
-    )
+    found = TeacherStatistics(logprob=True)
+    for part in parts(name):
+        found |= _needs(part, parameters or {})
+    return found
+
+
+def _needs(name: str, given: Mapping[str, Any]) -> TeacherStatistics:
+    """Of one loss."""
+    if name in PREFERENCES:
+        return TeacherStatistics()
+    if name == "alm":
+        return TeacherStatistics(boundary=True)
+    k = _value(name, given, "k")
+    return TeacherStatistics(top=k) if name in ("uld", "graph") else TeacherStatistics(sparse=k)
 
 
 def make_loss(
@@ -152,7 +150,8 @@ def _build(
 
         first = first_pieces(student.token_bytes, teacher.token_bytes, student.tokens)
         none = np.zeros(0, dtype=np.int64)
-        return [PieceKl(*map(torch.from_numpy, estimate_first_pieces(first, *(seen or (none, none)))), value("k"))]
+        pieces, shares = map(torch.from_numpy, estimate_first_pieces(first, *(seen or (none, none))))
+        return [PieceKl(piece=pieces, share=shares, k=value("k"))]
     if name == "mined":
         from cogen.fusion.distill.losses.mined import MinEd
 

@@ -51,7 +51,8 @@ def read_logits(
     reads = [loss.reads(batch, width) if len(own) else Reads() for (loss, batch), own in zip(terms, rows, strict=True)]
     union = torch.unique(torch.cat(rows)) if rows else torch.zeros(0, dtype=torch.int64)
     parts = union.split(max(1, elements // logits.shape[1])) if len(union) else ()
-    found = _Read.apply(logits, _Job(rows, reads, width, parts, norms))
+    read_all: Any = _Read.apply  # torch has no types for it
+    found = read_all(logits, _Job(rows, reads, width, parts, norms))
     result = []
     for number, read in enumerate(reads):
         lse, entries, sums = found[3 * number : 3 * number + 3]
@@ -137,8 +138,8 @@ class _Read(torch.autograd.Function):
         job: _Job = ctx.job
         lses, logs = saved[: len(job.parts)], saved[len(job.parts) :]
         moves = [
-            Move(*slopes, places, read.sums, own)
-            for *slopes, places, read, own in zip(
+            Move(lse, entries, sums, places, read.sums, own)
+            for lse, entries, sums, places, read, own in zip(
                 grads[0::3], grads[1::3], grads[2::3], ctx.places, job.reads, logs, strict=True
             )
         ]

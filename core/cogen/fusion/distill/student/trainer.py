@@ -45,7 +45,7 @@ class LossTerm:
     weight: float = 1.0
 
 
-class StudentTrainer(Trainer):  # type: ignore[misc]
+class StudentTrainer(Trainer):
     """A batch of the dataset is one item; see :class:`Batches`."""
 
     def __init__(self, *, terms: Sequence[LossTerm], settings: Distillation, vocabulary: int, **options: Any) -> None:
@@ -89,7 +89,7 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         (own, _), *others = [loss.total(seen, batch) for (loss, batch), seen in zip(pairs, found, strict=True)]
         totals = [own, *(total if count else nothing for total, count in others)]
         means = [total / max(1.0, float(count)) for total, count in zip(totals, counts, strict=True)]
-        scales = self.balance.scales(logits, means, norms, training=self.model.training) if self.terms else []
+        scales = self.balance.scales(logits, means, norms, training=model.training) if self.terms else []
         weights = [term.weight for term in self.terms]
         all_weights = sum(weights) or 1.0
         loss = means[0]
@@ -106,7 +106,7 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.args.should_save:  # before the rest: the Trainer's last file marks the checkpoint as whole
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _STATE).write_text(json.dumps(self.balance.state()))
         super()._save_checkpoint(model, trial)

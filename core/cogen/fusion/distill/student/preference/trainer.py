@@ -19,7 +19,7 @@ from cogen.fusion.distill.student.trainer import run_trainer
 from cogen.training.trainer import OnStep
 
 
-class PreferenceTrainer(Trainer):  # type: ignore[misc]
+class PreferenceTrainer(Trainer):
     """A batch of the dataset is one item; see :class:`PreferenceBatches`."""
 
     def __init__(self, *, beta: float, rule: Rule, vocabulary: int, **options: Any) -> None:
@@ -44,11 +44,11 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         means = mean_logprobs(output.logits, targets, self.vocabulary)
         n = len(means) // 2
-        reference = [
+        better, worse = (
             fuse_references(inputs[name][:, :-1], inputs[name][:, -1], better=name == "scores_better", rule=self.rule)
             for name in ("scores_better", "scores_worse")
-        ]
-        losses = preference_loss(means[:n], means[n:], *reference, self.beta)
+        )
+        losses = preference_loss(means[:n], means[n:], better, worse, self.beta)
         count = n if num_items_in_batch is None else num_items_in_batch
         loss = losses.sum() / count * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
