@@ -143,7 +143,7 @@ class Bench:
             suites,
             model_digest=digest,
             tokenizer_digest=tokens,
-            part=part,
+            split=part,
             level="full",
             dtype="float32",
             chooser=chooser,

@@ -155,7 +155,7 @@ class TestMeasured:
         def watched(load: Any, tokens: Any, suites: Any, **options: Any) -> Any:
             def checked() -> Any:
                 model = load()
-                seen.append((options["part"], options["tokenizer_digest"], model.config.vocab_size))
+                seen.append((options["split"], options["tokenizer_digest"], model.config.vocab_size))
                 assert tokenizer_digest(tokens) == options["tokenizer_digest"]
                 return model
 
@@ -192,7 +192,7 @@ class TestMeasured:
                 inputs.suites,
                 model_digest=model_digest(open_folder(folder)),
                 tokenizer_digest=tokenizer_digest(tokens),
-                part="test",
+                split="test",
                 level="quick",
                 dtype="bfloat16",
                 use_cache=False,
@@ -218,7 +218,7 @@ class TestMeasured:
                 inputs.suites,
                 model_digest="x",
                 tokenizer_digest=tokenizer_digest(tokens),
-                part="dev",
+                split="dev",
                 level="quick",
                 dtype="bfloat16",
                 use_cache=False,
@@ -238,7 +238,7 @@ class TestMeasured:
                 inputs.suites[:1],
                 model_digest="m",
                 tokenizer_digest="t",
-                part="dev",
+                split="dev",
                 level="quick",
                 dtype="float32",
                 chooser=chooser,

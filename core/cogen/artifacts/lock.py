@@ -84,7 +84,7 @@ class LockedMatrix(Frozen):
             }
             for row, found in matrix.cells.items()
         }
-        return cls(part=matrix.part, level=matrix.level, rows=matrix.rows, columns=matrix.columns, cells=cells)
+        return cls(part=matrix.split, level=matrix.level, rows=matrix.rows, columns=matrix.columns, cells=cells)
 
 
 class LockedSource(Frozen):

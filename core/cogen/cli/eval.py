@@ -47,7 +47,7 @@ def command(
     suites = _suites(host, suite or [], hook_suites)
     settings = Settings(dtype=dtype, max_length=max_length)
     options: dict[str, Any] = {
-        "part": part,
+        "split": part,
         "level": level,
         "dtype": dtype,
         "settings": settings,
@@ -127,7 +127,7 @@ def _measure(
         spec = host.expert(name).spec
         tokenizer, loaders = load_expert_tokenizer(host, spec, checkpoint), own_loaders(host)
     counting = options["chooser"][0] if options.get("chooser") else tokenizer
-    total = sum(count_tokens(counting, suites, options["part"], options["level"]).values())
+    total = sum(count_tokens(counting, suites, options["split"], options["level"]).values())
     with out.progress(total, f"measuring {model}", unit="tokens") as bar:
         results = run_suites(
             lambda: (

@@ -27,7 +27,7 @@ def show_matrix(matrix: Any) -> None:
     out.table(
         rows,
         columns,
-        title=f"bits per byte on {matrix.part} parts, level {matrix.level}; lower is better; n = {counts} documents",
+        title=f"bits per byte on {matrix.split} splits, level {matrix.level}; lower is better; n = {counts} documents",
     )
 
 

@@ -137,7 +137,7 @@ def measure_folder(
     router = open_router(folder, manifest, out.status)
     members = open_members(host, list(experts.values()), manifest.fallback, out.status)
     tokenizer, _ = chooser(members)
-    part, level = options["part"], options["level"]
+    part, level = options["split"], options["level"]
     out.status("routing the documents")
     routed = route_documents(router, suites, tokenizer, part, level)
     tokens = count_tokens(tokenizer, suites, part, level)

@@ -158,12 +158,13 @@ def _wrap(model: Any, tokenizer: Any, settings: Settings, reporter: Reporter) ->
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
             # The prefix token stands before the text; a tokenizer that adds its own would make the model
             # predict that one too.
-            before: Any = self.add_bos_token
-            self.add_bos_token = False
+            lm: Any = self
+            before = lm.add_bos_token
+            lm.add_bos_token = False
             try:
                 return super().loglikelihood_rolling(requests, disable_tqdm=True)
             finally:
-                self.add_bos_token = before
+                lm.add_bos_token = before
 
         def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
             return super().generate_until(requests, disable_tqdm=True)

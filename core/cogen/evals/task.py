@@ -173,7 +173,7 @@ def _choice(value: Any, where: str) -> dict[str, Any]:
 
 def _shots(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SHOTS:
-        raise EvalError(f"{where} is not a number from 0 to {MAX_SHOTS}", hint="examples come from the dev part")
+        raise EvalError(f"{where} is not a number from 0 to {MAX_SHOTS}", hint="examples come from the dev split")
     return {"num_fewshot": value}
 
 

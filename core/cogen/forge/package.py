@@ -139,7 +139,7 @@ def _measure(
                 [bound],
                 model_digest=model_digest(checkpoint),
                 tokenizer_digest=digest,
-                part=part,
+                split=part,
                 level="full",
                 dtype=MEASURED_IN,
                 reporter=reporter,
@@ -305,7 +305,7 @@ def _data(
             software=facts["software"],
             measured=tuple(
                 Measured(
-                    part=part,
+                    split=part,
                     documents=after[part].n,
                     bytes=int(sum(b for _, b in after[part].per_document)),
                     before=round(before[part].value, 5),

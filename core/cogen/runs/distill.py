@@ -125,7 +125,7 @@ def _matrix(plan: Plan, inputs: DistillInputs, pivot: Any, alone: Path, whole: P
             inputs.common.suites,
             model_digest=digest,
             tokenizer_digest=tokens,
-            part="test",
+            split="test",
             level=plan.level,
             dtype=plan.eval_dtype,
             reporter=progress,

@@ -113,7 +113,7 @@ def _run(
         suites,
         model_digest=digest,
         tokenizer_digest=own,
-        part=part,
+        split=part,
         level=level,
         dtype=plan.eval_dtype,
         reporter=progress or SILENT,

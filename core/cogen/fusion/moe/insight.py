@@ -72,7 +72,7 @@ def measure_insight(plan: Plan, inputs: Inputs, composite: Path, progress: Any =
                 # The masked model is another one: its figures have a name of their own in the cache.
                 model_digest=digest if slot is None else f"{digest} without slot {slot}",
                 tokenizer_digest=plan.tokenizer_digest,
-                part="test",
+                split="test",
                 level="quick",
                 dtype=plan.eval_dtype,
                 reporter=progress or SILENT,

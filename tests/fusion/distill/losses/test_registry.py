@@ -46,7 +46,7 @@ def test_unknown_names(name: str) -> None:
 def test_preferences_are_alone(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be combined with others") as found:
         parts(name)
-    assert "alone" in (found.value.hint or "")
+    assert "one loss" in (found.value.hint or "")
 
 
 @pytest.mark.parametrize(
