@@ -9,19 +9,18 @@ import sys
 from pathlib import Path
 
 from cogen import Host
-from cogen.fusion.planner import make_plan, resolve_method
 from cogen.fusion.recipe import FuseRecipe
-from cogen.runs.fuse import fuse
+from cogen.runs.execute import execute
+from cogen.runs.prepare import prepare
 
 
 def main(output: Path) -> None:
     """Plan, look at the plan, build."""
-    host = Host.discover()
     recipe = FuseRecipe(experts={"power": 1.0, "materials": 1.0}, scale=0.6, level="none")
-    plan, inputs = make_plan(host, recipe)
+    prepared = prepare(Host.discover(), recipe)
+    plan = prepared.plan
     print(f"{plan.why}; {plan.changed_tensors} of {plan.tensors} tensors will be merged")
-    experts = [host.expert(expert.id) for expert in plan.experts]
-    outcome = fuse(plan, inputs, resolve_method(host, plan.method, plan.parameters), experts, output)
+    outcome = execute(prepared, output)
     print(f"{outcome.folder}: {outcome.lock.weights_digest}")
 
 

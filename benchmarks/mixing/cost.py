@@ -110,19 +110,22 @@ def _spread(values: list[float]) -> str:
 _ASSEMBLE = """
 import json, sys, time
 from pathlib import Path
+from cogen.fusion.build import merge_job
 from cogen.fusion.moe.routers import untrained_rows
 from cogen.fusion.moe.write import write_mixture
-from cogen.fusion.planner import make_plan, resolve_method
+from cogen.fusion.merge.lookup import resolve_method
+from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Host
 out, *ids = sys.argv[1:]
 host = Host.discover()
 recipe = FuseRecipe(experts=dict.fromkeys(ids, 1.0), strategy="moe", routing="hidden", level="none")
 plan, inputs = make_plan(host, recipe)
-rows = untrained_rows(plan, inputs)
+rows = untrained_rows(plan.details, inputs, plan.tokenizer_digest)
 folder = Path(out)
 folder.mkdir()
 began = time.perf_counter()
-write_mixture(plan, inputs, resolve_method(host, plan.method, plan.parameters), rows, folder)
+job = merge_job(plan, inputs, resolve_method(host, plan.method, plan.parameters))
+write_mixture(plan.details, job, plan.scales[0], rows, folder)
 Path(out + ".json").write_text(json.dumps({"assembly": time.perf_counter() - began}))
 """

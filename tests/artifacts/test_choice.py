@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cogen.artifacts import choice
+from cogen.fusion.merge import choice
 from cogen.fusion.merge.measure import Trial
 from cogen.merging.parameters import Conditional
 
@@ -106,16 +106,16 @@ def test_settings_in_words(plan: Any, tuned: Any, soup: Any) -> None:
 
 def test_what_a_plan_will_search(plan: Any, tuned: Any, soup: Any) -> None:
     """Lines for `cogen plan`."""
-    assert choice.planned(plan) == ["scale: searched over 0.3, 0.45, 0.6, 0.8, 1 on the dev parts"]
+    assert choice.planned(plan) == ["scale: searched over 0.3, 0.45, 0.6, 0.8, 1 on the dev splits"]
     given = tuned.model_copy(update={"parameters": {"density": 0.5, "normalize": False}})
     assert choice.planned(given) == [
         "scale: 1.4",
         "normalize: false",
-        "search: 4 evaluations on the dev parts tune density from 0 to 1 and weight of power from 0 to 2",
+        "search: 4 evaluations on the dev splits tune density from 0 to 1 and weight of power from 0 to 2",
     ]
     scale = plan.model_copy(update={"search": 6, "space": {"scale": (0.0, 0.4)}})
-    assert choice.planned(scale) == ["search: 6 evaluations on the dev parts tune scale from 0 to 0.4"]
-    assert choice.planned(soup) == ["search: at most 9 evaluations on the dev parts choose among the experts"]
+    assert choice.planned(scale) == ["search: 6 evaluations on the dev splits tune scale from 0 to 0.4"]
+    assert choice.planned(soup) == ["search: at most 9 evaluations on the dev splits choose among the experts"]
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,16 @@ from cogen.artifacts.lock import make_lock
 from cogen.artifacts.report import mixture_view
 from cogen.artifacts.report.report import render
 from cogen.evals import Matrix
+from cogen.fusion.details import MergeDetails, MoeDetails
 from cogen.fusion.moe.insight import Insight, Usage, mean_weights
-from cogen.fusion.plan import Plan, PlannedMixture
+from cogen.fusion.plan import Plan
+from cogen.fusion.strategies import strategy_of
 
 LAYERS = 3
 SLOTS = ("base", "energy", "power")
 
 
-def planned(**changes: Any) -> PlannedMixture:
+def planned(**changes: Any) -> MoeDetails:
     values: dict[str, Any] = {
         "model_type": "mixtral",
         "architecture": "MixtralForCausalLM",
@@ -36,7 +38,7 @@ def planned(**changes: Any) -> PlannedMixture:
         "active": 212_000_000,
         "exact": True,
     }
-    return PlannedMixture.model_validate(values | changes)
+    return MoeDetails.model_validate(values | changes)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def parts(tmp_path: Path) -> list[Any]:
 
 @pytest.fixture
 def mixture(build: Any, parts: list[Any]) -> Plan:
-    plan: Plan = build.plan(parts, strategy="moe", method="linear", scales=(1.0,), mixture=planned())
+    plan: Plan = build.plan(parts, strategy="moe", method="linear", scales=(1.0,), details=planned())
     return plan
 
 
@@ -85,7 +87,7 @@ def test_the_report_shows_who_works_where(
 
 def test_the_map_is_the_figures(mixture: Plan, insight: Insight) -> None:
     """Strength is the share, cells fill the map without overlap, means stand beside their row."""
-    view = mixture_view.mixture(mixture, insight)
+    view = mixture_view.mixture(mixture, strategy_of(mixture).describe(mixture), insight)
     assert view is not None
     assert [one.title for one in view.maps] == ["Energy <script>alert(1)</script> & more", "The power expert"]
     for drawn, used in zip(view.maps, insight.usage, strict=True):
@@ -100,7 +102,7 @@ def test_the_map_is_the_figures(mixture: Plan, insight: Insight) -> None:
 
 def test_contributions(mixture: Plan, insight: Insight) -> None:
     """What a text loses without an expert, signed and sure where the interval says so; the largest is the strongest."""
-    view = mixture_view.mixture(mixture, insight)
+    view = mixture_view.mixture(mixture, strategy_of(mixture).describe(mixture), insight)
     assert view is not None
     assert [name for name, _ in view.losses] == [
         "without Energy <script>alert(1)</script> & more",
@@ -118,18 +120,19 @@ def test_contributions(mixture: Plan, insight: Insight) -> None:
 def test_without_figures(mixture: Plan, parts: list[Any], folder: Path, build: Any) -> None:
     """Nothing measured, one slot alone, or no mixture at all."""
     harmless(page_of(mixture, parts, folder, build, None))
-    alone = mixture.model_copy(update={"mixture": planned(slots=("energy",), top_k=1)})
+    alone = mixture.model_copy(update={"details": planned(slots=("energy",), top_k=1)})
     used = [Usage("energy/heldout", 9, [[1.0]] * LAYERS, [[1.0]] * LAYERS)]
     page = page_of(alone, parts[:1], folder, build, Insight(("energy",), used))
     harmless(page)
     assert "without" not in " ".join(tick for tick in page.text if tick.startswith("without"))
-    assert mixture_view.mixture(mixture.model_copy(update={"mixture": None}), None) is None
+    merge = mixture.model_copy(update={"details": MergeDetails(), "strategy": "merge"})
+    assert mixture_view.mixture(merge, strategy_of(merge).describe(merge), None) is None
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_the_card(mixture: Plan, parts: list[Any], folder: Path, exact: bool) -> None:
     """Says what was stacked and how, what was merged, and how an expert is taken out again; titles do no harm."""
-    plan = mixture.model_copy(update={"mixture": planned(exact=exact, merged=0 if exact else 12)})
+    plan = mixture.model_copy(update={"details": planned(exact=exact, merged=0 if exact else 12)})
     write_card(folder, make_lock(plan, 1.0, [], folder, None), None, parts)
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "Strategy moe, MixtralForCausalLM: 3 experts (the base's own feed-forward blocks are one), 2 on a" in text
@@ -137,5 +140,5 @@ def test_the_card(mixture: Plan, parts: list[Any], folder: Path, exact: bool) ->
     assert ("the 12 other tensors that experts changed: linear" in text) is not exact
     assert "cogen fuse --onto composite --remove EXPERT" in text
     assert ("leaves the bits of a build without it" in text) is exact
-    assert "A mixture usually knows less" in text
+    assert "A mixture of experts usually knows less" in text
     assert "<script>" not in text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cogen.artifacts import descriptions as words
+from cogen.fusion.merge.tokenizer_text import tokenizer_text
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_the_sentence(wish: str | None, added: int, dropped: int, template: str 
     """Numbers with their unit; nothing about what did not change."""
     vocabulary = SimpleNamespace(size=1302, added=added, dropped=dropped) if wish else None
     plan: Any = SimpleNamespace(tokenizer=wish, vocabulary=vocabulary, chat_template=template)
-    assert words.tokenizer(plan) == f"its tokenizer is {said}"
+    assert tokenizer_text(plan) == f"its tokenizer is {said}"

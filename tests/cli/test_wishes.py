@@ -85,7 +85,7 @@ def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
     assert (found.method, found.search) == ("ties", 5)
     assert found.space == {"density": (0.1, 0.5), "scale": (0.0, 1.0)}
     assert found.parameters == {"k": 2.0, "l": False}
-    assert found.wish("power").weight == (0.5, 1.5)
+    assert found.options("power").weight == (0.5, 1.5)
     assert wishes(recipe=tmp_path / "r.toml").search == 20
     assert wishes(recipe=tmp_path / "r.toml", search=0, tune=[]).search == 0
 

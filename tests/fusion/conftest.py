@@ -20,7 +20,7 @@ from cogen.host import Expert, Host
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's caches, nor takes long: there is no general suite."""
     monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("cogen.fusion.planner.general_suites", list)
+    monkeypatch.setattr("cogen.fusion.merge.inputs.general_suites", list)
 
 
 class World:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.runs import carry_out, execute_plan
 from support.tiny import logits
 
 from cogen.artifacts.lock import read_lock
@@ -20,15 +21,17 @@ from cogen.checkpoints.load import applied, load_model
 from cogen.checkpoints.model import open_folder
 from cogen.checkpoints.safetensors_file import SafetensorsWriter
 from cogen.errors import CogenError, PlanError, UsageError
+from cogen.fusion.build import merge_job
 from cogen.fusion.merge import outputs as engine
+from cogen.fusion.merge.lookup import resolve_method
 from cogen.fusion.merge.measure import _with
 from cogen.fusion.merge.outputs import planned_outputs, write_candidate, write_composite
 from cogen.fusion.plan import check_unmoved
-from cogen.fusion.planner import make_plan, resolve_method
+from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.merging.engine import Engine
 from cogen.merging.methods.task_arithmetic import task_arithmetic
-from cogen.runs.fuse import fuse, recipe_of
+from cogen.runs.replay import recipe_of
 
 NONE = FuseRecipe(level="none", scale=0.6)
 
@@ -38,15 +41,14 @@ def build(folder: Path, host: Any, recipe: FuseRecipe = NONE) -> tuple[Any, Any,
     plan, inputs = make_plan(host, recipe)
     folder.mkdir(parents=True)
     method = resolve_method(host, plan.method, plan.parameters)
-    write_composite(plan, inputs.base, list(inputs.experts.values()), method, {"scale": plan.scales[0]}, folder)
+    write_composite(merge_job(plan, inputs, method), {"scale": plan.scales[0]}, folder)
     return plan, inputs, folder
 
 
 def candidate(file: Path, plan: Any, inputs: Any, method: Any, scale: float) -> Path:
     """The merged tensors alone, as a search writes them."""
     with Engine() as running:
-        experts = list(inputs.experts.values())
-        write_candidate(planned_outputs(plan, inputs.base, experts, method, running, {"scale": scale}), running, file)
+        write_candidate(planned_outputs(merge_job(plan, inputs, method), running, {"scale": scale}), running, file)
     return file
 
 
@@ -131,7 +133,7 @@ class TestComposite:
         run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, env=env, check=False)
         assert run.returncode == 0, run.stderr
         file = candidate(tmp_path / "c.safetensors", plan, inputs, resolve_method(host(), plan.method, {}), 0.6)
-        measured = _with(plan.model_copy(update={"eval_dtype": "bfloat16"}), inputs.base, file)
+        measured = _with(inputs.base, file, "bfloat16")
         theirs = torch.load(tmp_path / "logits.pt", weights_only=True)
         torch.testing.assert_close(theirs, logits(measured), rtol=0, atol=0)
 
@@ -156,24 +158,22 @@ class TestComposite:
         recipe = FuseRecipe(level="quick", scale=(0.3, 0.6))
         machine = host(world.expert("e1", 1), world.expert("e2", 2))
         plan, inputs = make_plan(machine, recipe)
-        method, experts = resolve_method(machine, plan.method, {}), list(inputs.experts.values())
+        method = resolve_method(machine, plan.method, {})
         for scale in plan.scales:
             file = candidate(tmp_path / f"{scale}.safetensors", plan, inputs, method, scale)
             folder = tmp_path / f"{scale}"
             folder.mkdir()
-            write_composite(plan, inputs.base, experts, method, {"scale": scale}, folder)
+            write_composite(merge_job(plan, inputs, method), {"scale": scale}, folder)
             written, tried = load_file(folder / "model.safetensors"), load_file(file)
             assert len(tried) == plan.changed_tensors
             assert all(torch.equal(written[name], tensor) for name, tensor in tried.items())
 
 
 class TestFuse:
-    """From plan to folder, through :func:`cogen.runs.fuse.fuse`."""
+    """From plan to folder, through :func:`cogen.runs.execute.execute`."""
 
     def run(self, machine: Any, recipe: FuseRecipe, output: Path, **options: Any) -> Any:
-        plan, inputs = make_plan(machine, recipe)
-        method = resolve_method(machine, plan.method, plan.parameters)
-        return fuse(plan, inputs, method, machine.experts(), output, **options)
+        return carry_out(machine, recipe, output, **options)
 
     @pytest.fixture
     def machine(self, world: Any, host: Any) -> Any:
@@ -203,8 +203,7 @@ class TestFuse:
                 torch.set_num_threads(count)
                 plan, inputs = make_plan(machine, recipe_of(lock.plan, scale=lock.scale))
                 check_unmoved(lock.plan, plan, "the lock")
-                method = resolve_method(machine, plan.method, plan.parameters)
-                again = fuse(plan, inputs, method, machine.experts(), tmp_path / f"{count}", replay=lock)
+                again = execute_plan(machine, plan, inputs, tmp_path / f"{count}", replay=lock)
                 found.append(weights_of(tmp_path / f"{count}"))
                 assert (again.scale, again.lock.weights_digest) == (first.scale, first.lock.weights_digest)
         finally:
@@ -216,7 +215,7 @@ class TestFuse:
         self.run(machine, NONE, tmp_path / "out")
         lock = read_lock(tmp_path / "out" / "cogen.lock")
         wrong = lock.model_copy(update={"files": lock.files | {"model.safetensors": "sha256:" + "0" * 64}})
-        with pytest.raises(PlanError, match=r"other bits in model\.safetensors") as caught:
+        with pytest.raises(PlanError, match=r"not reproducible: model\.safetensors") as caught:
             self.run(machine, NONE, tmp_path / "again", replay=wrong)
         assert caught.value.hint
         assert not (tmp_path / "again").exists()

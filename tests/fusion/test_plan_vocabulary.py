@@ -14,8 +14,10 @@ from support.tiny import llama, save_model, tokenizer
 from support.tokenizers import OTHER_WORDS, bytewise
 
 from cogen.checkpoints.load import load_tokenizer
+from cogen.fusion.build import merge_job
+from cogen.fusion.merge.lookup import resolve_method
 from cogen.fusion.merge.outputs import planned_outputs, write_composite
-from cogen.fusion.planner import make_plan, resolve_method
+from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.merging.engine import Copy, Engine
 from cogen.merging.methods.task_arithmetic import task_arithmetic
@@ -29,8 +31,7 @@ def build(folder: Path, machine: Any, recipe: FuseRecipe = UNION) -> tuple[Any, 
     plan, inputs = make_plan(machine, recipe)
     folder.mkdir(parents=True)
     method = resolve_method(machine, plan.method, plan.parameters)
-    experts = list(inputs.experts.values())
-    write_composite(plan, inputs.base, experts, method, {"scale": plan.scales[0]}, folder, lexicon=inputs.lexicon)
+    write_composite(merge_job(plan, inputs, method), {"scale": plan.scales[0]}, folder)
     return plan, inputs, load_file(folder / "model.safetensors")
 
 
@@ -105,7 +106,7 @@ class TestUnion:
         text = "the node of the Größe"
         assert tokens(text)["input_ids"] == tokenizer()(text)["input_ids"]
         assert model.config.vocab_size == 302
-        assert inputs.lexicon.digest == plan.vocabulary.tokenizer_digest
+        assert inputs.composite_tokenizer.digest == plan.vocabulary.tokenizer_digest
 
     def test_other_words(self, world: Any, host: Any, tmp_path: Path) -> None:
         """A tokenizer with other ids: rows are matched by token, not by number."""
@@ -142,8 +143,7 @@ class TestUnion:
         assert plan.changed_tensors == bare.changed_tensors == 6
         with Engine(1) as engine:
             method = resolve_method(machine, plan.method, {})
-            experts = list(inputs.experts.values())
-            made = planned_outputs(plan, inputs.base, experts, method, engine, vocabulary=inputs.lexicon.vocabulary)
+            made = planned_outputs(merge_job(plan, inputs, method), engine)
         assert next(isinstance(o.work, Copy) for o in made if o.name == EMBEDDING)
 
 

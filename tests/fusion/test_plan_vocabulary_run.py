@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.lexicons import END, START, save_expert
+from support.runs import carry_out, execute_plan
 from support.tiny import save_model, tokenizer
 from support.tokenizers import OTHER_WORDS, bytewise
 
@@ -23,10 +24,10 @@ from cogen.errors import CogenError, CompatibilityError, EvalError, PlanError, S
 from cogen.evals import count_tokens, model_digest, run_suites
 from cogen.fusion.merge import calibration, measure
 from cogen.fusion.plan import Plan, check_unmoved, moved
-from cogen.fusion.planner import find_method, make_plan
+from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe, read_fuse_recipe
 from cogen.host import Host
-from cogen.runs.fuse import fuse, recipe_of
+from cogen.runs.replay import recipe_of
 
 NONE = FuseRecipe(level="none", scale=0.6)
 UNION = NONE.model_copy(update={"tokenizer": "union"})
@@ -35,8 +36,7 @@ ZERO = "sha256:" + "0" * 64
 
 
 def run(machine: Any, recipe: FuseRecipe, output: Path, **options: Any) -> Any:
-    plan, inputs = make_plan(machine, recipe)
-    return fuse(plan, inputs, find_method(machine, plan.method), machine.experts(), output, **options)
+    return carry_out(machine, recipe, output, **options)
 
 
 def bits(folder: Path) -> dict[str, str]:
@@ -87,9 +87,9 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
     "no wish": (_chatty, {}, CompatibilityError, "the tokenizer of e2 is not that of e1", "--tokenizer union"),
     "no wish, padded": (_padded, {}, CompatibilityError, "e2 and its base differ at model.embed", "--tokenizer union"),
     "no wish, untied": (_untied, {}, CompatibilityError, "e2 and its base differ at lm_head", "--tokenizer union"),
-    "no expert": (_plain, {"tokenizer": "e3"}, UsageError, "'e3' is none of the experts", "base, union, e1, e2"),
+    "no expert": (_plain, {"tokenizer": "e3"}, UsageError, "unknown tokenizer 'e3'", "base, union, e1, e2"),
     "idle": (_plain, {"transplant": "omp"}, UsageError, "transplant omp needs", "--tokenizer union"),
-    "no template's expert": (_plain, {"chat_template": "e3"}, UsageError, "'e3' is none of the experts", "e1, e2"),
+    "no template's expert": (_plain, {"chat_template": "e3"}, UsageError, "unknown chat template 'e3'", "e1, e2"),
     "no template": (_plain, {"chat_template": "e2"}, CompatibilityError, "e2 has no chat template", "name another"),
     "no Jinja": (_bad_template, {"chat_template": "e2"}, UsageError, "is no Jinja template", "correct it"),
     "promise": (_broken_promise, {"tokenizer": "union"}, CompatibilityError, "in the model folder of e2", "leave e2"),
@@ -203,7 +203,7 @@ class TestMeasured:
             }
 
     def test_a_candidate_is_what_would_be_written(self, machine: Any, tmp_path: Path) -> None:
-        """Its figures are those of the composite with its scale, on the dev parts."""
+        """Its figures are those of the composite with its scale, on the dev splits."""
         outcome = run(machine, SEARCH, tmp_path / "out")
         assert [trial.scale for trial in outcome.trials] == [0.3, 0.6]
         assert len({trial.objective for trial in outcome.trials}) == 2
@@ -284,7 +284,7 @@ class TestAgain:
         """At 1 and 2 threads with empty caches, from the lock alone; without searching."""
         first = run(machine, SEARCH.model_copy(update={"transplant": transplant}), tmp_path / "out")
         lock, threads = read_lock(tmp_path / "out"), torch.get_num_threads()
-        monkeypatch.setattr("cogen.fusion.merge.search.measure_candidate", None)
+        monkeypatch.setattr("cogen.fusion.build.measure_candidate", None)
         try:
             for count in (1, 2):
                 monkeypatch.setenv("COGEN_CACHE", str(tmp_path / f"cache{count}"))
@@ -293,8 +293,7 @@ class TestAgain:
                 plan, inputs = make_plan(machine, wanted)
                 check_unmoved(lock.plan, plan, "the lock")
                 made = lock.plan.model_copy(update={"level": plan.level, "suites": plan.suites})
-                method = find_method(machine, made.method)
-                fuse(made, inputs, method, machine.experts(), tmp_path / f"again{count}", replay=lock)
+                execute_plan(machine, made, inputs, tmp_path / f"again{count}", replay=lock)
                 assert bits(tmp_path / f"again{count}") == bits(tmp_path / "out")
         finally:
             torch.set_num_threads(threads)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from cogen.errors import CogenError, CompatibilityError, PlanError, SpecError, UsageError
+from cogen.fusion.merge.lookup import resolve_method
 from cogen.fusion.plan import Plan, check_unmoved, moved, read_plan
-from cogen.fusion.planner import make_plan, resolve_method
+from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import TOTALS, FuseRecipe, read_fuse_recipe
 from cogen.host import Host
-from cogen.runs.fuse import recipe_of
+from cogen.runs.replay import recipe_of
 
 NONE = FuseRecipe(level="none", scale=0.5)
 ZERO = "sha256:" + "0" * 64
@@ -146,8 +147,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
         _two,
         {"method": "blend"},
         UsageError,
-        "no merge method 'blend'",
-        "known are arcee_fusion, breadcrumbs",
+        "unknown merge method 'blend'",
+        "one of arcee_fusion, breadcrumbs",
     ),
     "parameter": (_two, {"parameters": {"k": 1.0}}, UsageError, "no parameter 'k'", "its parameters: normalize, scale"),
     "another's parameter": (_two, {"method": "ties", "parameters": {"top": 1.0}}, UsageError, "'top'", "density"),
@@ -277,8 +278,8 @@ def test_the_licence_of_the_composite(world: Any, host: Any, licences: list[str]
     plan, _ = make_plan(host(*experts), NONE)
     assert plan.license == expected
     different = len({text.lstrip("*") for text in licences}) > 1
-    assert [n.message for n in plan.notes if "licences" in n.message] == (
-        ["the experts have different licences: read them before you publish"] if different else []
+    assert [n.message for n in plan.notes if "licenses" in n.message] == (
+        ["the experts have different licenses: read them before you publish"] if different else []
     )
 
 
@@ -347,7 +348,7 @@ class TestMoved:
         for text, told in {
             "{": "JSON",
             "[]": "object",
-            json.dumps(document | {"version": 2}): "version",
+            json.dumps(document | {"version": 3}): "version",
             json.dumps(document | {"extra": 1}): "extra",
             json.dumps({k: v for k, v in document.items() if k != "base"}): "base",
         }.items():
@@ -386,7 +387,7 @@ class TestRecipe:
             ("[experts]\ne1 = inf", "experts.e1"),
             ("[experts]\n'E 1' = 1", "experts.E 1"),
             ("[parameters]\nk = nan", "parameters.k"),
-            ("strategy = 'stack'", "strategy"),
+            ("strategy = 2", "strategy"),
             ("x", "TOML"),
         ],
     )

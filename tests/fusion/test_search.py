@@ -11,17 +11,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.runs import carry_out, execute_plan
 
 from cogen.artifacts.lock import read_lock
 from cogen.errors import CompatibilityError, UsageError
+from cogen.fusion import build as build_module
+from cogen.fusion.build import merge_job
 from cogen.fusion.merge import measure
 from cogen.fusion.merge import search as module
-from cogen.fusion.merge.measure import Trial, measure_candidate
+from cogen.fusion.merge.lookup import find_method
+from cogen.fusion.merge.measure import Trial
 from cogen.fusion.merge.search import ChosenSettings, search
-from cogen.fusion.planner import find_method, make_plan
+from cogen.fusion.merge.space import SearchSpace
+from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.merging.methods.greedy_soup import greedy
-from cogen.runs.fuse import fuse, recipe_of
+from cogen.runs.replay import recipe_of
 
 TIES = FuseRecipe(method="ties", search=5, space={"density": (0.1, 1.0), "weight.e1": (0.0, 2.0)})
 
@@ -33,12 +38,18 @@ def machine(world: Any, host: Any) -> Any:
 
 def run(machine: Any, recipe: FuseRecipe) -> tuple[ChosenSettings, list[Trial]]:
     plan, inputs = make_plan(machine, recipe)
-    return search(plan, inputs, find_method(machine, plan.method))
+    job = merge_job(plan, inputs, find_method(machine, plan.method))
+    return search(SearchSpace(plan.scales, plan.search, plan.space), job, build_module.candidates_of(plan, inputs, job))
+
+
+def measured(machine: Any, plan: Any, inputs: Any, parameters: dict[str, float]) -> dict[str, float]:
+    """One candidate of a plan."""
+    job = merge_job(plan, inputs, find_method(machine, plan.method))
+    return dict(build_module.candidates_of(plan, inputs, job)(parameters))
 
 
 def build(machine: Any, recipe: FuseRecipe, output: Path, **options: Any) -> Any:
-    plan, inputs = make_plan(machine, recipe)
-    return fuse(plan, inputs, find_method(machine, plan.method), machine.experts(), output, **options)
+    return carry_out(machine, recipe, output, **options)
 
 
 def bits(folder: Path) -> str:
@@ -52,11 +63,11 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, flo
     def install(function: Callable[[dict[str, float]], float]) -> list[dict[str, float]]:
         asked: list[dict[str, float]] = []
 
-        def stand_in(plan: Any, inputs: Any, method: Any, parameters: dict[str, float], progress: Any) -> Any:
+        def stand_in(job: Any, evaluation: Any, key: str, parameters: dict[str, float], reporter: Any) -> Any:
             asked.append(dict(parameters))
             return {"e1/heldout": function(parameters)}
 
-        monkeypatch.setattr(module, "measure_candidate", stand_in)
+        monkeypatch.setattr(build_module, "measure_candidate", stand_in)
         return asked
 
     return install
@@ -66,7 +77,7 @@ class TestTuning:
     """``--search N``: an optimiser over the method's parameters."""
 
     def test_on_a_real_model(self, machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Exactly the budget; starts at the defaults and is never worse; only dev parts of the experts are read."""
+        """Exactly the budget; starts at the defaults and is never worse; only dev splits of the experts are read."""
         parts = []
         real = measure.run_suites
 
@@ -87,7 +98,7 @@ class TestTuning:
         assert choice == ChosenSettings(best.scale, best.parameters)
         assert best.objective < trials[0].objective
         plan, inputs = make_plan(machine, TIES)
-        again = measure_candidate(plan, inputs, find_method(machine, "ties"), {"scale": 1.4, **best.parameters})
+        again = measured(machine, plan, inputs, {"scale": 1.4, **best.parameters})
         assert again == best.bits_per_byte
 
     def test_is_deterministic_and_remembers(
@@ -235,7 +246,7 @@ class TestGreedySoup:
 
         def loss(soup: frozenset[str]) -> float:
             weights = {f"weight.{id}": float(id in soup) for id in ids}
-            figures = measure_candidate(plan, inputs, find_method(machine, "linear"), {"scale": 1.0, **weights})
+            figures = measured(machine, plan, inputs, {"scale": 1.0, **weights})
             return math.fsum(map(math.log, figures.values())) / 3
 
         kept = by_hand(ids, loss)
@@ -272,14 +283,13 @@ class TestReplay:
         def refused(*_: Any) -> Any:
             raise AssertionError("a replay measured a candidate")
 
-        monkeypatch.setattr(module, "measure_candidate", refused)
+        monkeypatch.setattr(build_module, "measure_candidate", refused)
         plan, inputs = make_plan(
             machine, recipe_of(lock.plan, scale=lock.scale, parameters=lock.parameters, level=level)
         )
         assert plan.evaluations == 0
         made = lock.plan.model_copy(update={"level": plan.level, "suites": plan.suites})
-        method = find_method(machine, made.method)
-        again = fuse(made, inputs, method, machine.experts(), tmp_path / "again", replay=lock)
+        again = execute_plan(machine, made, inputs, tmp_path / "again", replay=lock)
         assert bits(tmp_path / "again") == bits(tmp_path / "out")
         assert (again.scale, again.parameters, again.trials) == (first.scale, first.parameters, first.trials)
         assert read_lock(tmp_path / "again").parameters == lock.parameters

@@ -41,10 +41,10 @@ def test_the_plan_says_what_will_be_tuned(capsys: pytest.CaptureFixture[str]) ->
     assert main(["plan", *TUNED]) == 0
     text = capsys.readouterr().out
     assert "scale: 1.4\n" in text
-    assert "search: 4 evaluations on the dev parts tune density from 0.2 to 0.9 and weight of e1 from 0 to 2\n" in text
+    assert "search: 4 evaluations on the dev splits tune density from 0.2 to 0.9 and weight of e1 from 0 to 2\n" in text
     assert f"({plan['cost']['search_tokens']:,} search, " in text
     assert main(["plan", "--method", "greedy_soup"]) == 0
-    assert "search: at most 3 evaluations on the dev parts choose among the experts\n" in capsys.readouterr().out
+    assert "search: at most 3 evaluations on the dev splits choose among the experts\n" in capsys.readouterr().out
 
 
 def test_the_plan_shows_settings_that_are_no_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_fuse_and_replay(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     text = capsys.readouterr().out
     settings = ", ".join(f"{name} {value:g}" for name, value in found["parameters"].items())
     assert f"scale 1.4, {settings.replace('weight.', 'weight of ')}\n" in text
-    assert "evaluations on the dev parts" not in text
+    assert "evaluations on the dev splits" not in text
     assert bits(again) == bits(out)
 
 
@@ -82,7 +82,7 @@ def test_people_see_every_candidate(capsys: pytest.CaptureFixture[str], tmp_path
     """A table with one chosen row, and a sentence; the last line says what was built."""
     assert main(["fuse", *TUNED, "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
-    table = said.out[said.out.index("candidates, on the dev parts") :].splitlines()
+    table = said.out[said.out.index("candidates, on the dev splits") :].splitlines()
     assert table[1].split("  ")[0] == "candidate"
     assert "density" in table[1]
     assert "weight of e1" in table[1]

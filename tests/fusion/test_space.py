@@ -9,10 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from cogen.errors import SpecError, UsageError
+from cogen.fusion.build import merge_job
+from cogen.fusion.merge.lookup import find_method
 from cogen.fusion.merge.search import first_point
-from cogen.fusion.planner import find_method, make_plan
+from cogen.fusion.merge.space import SearchSpace
+from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import TOTALS, ExpertOptions, FuseRecipe, mistake, read_fuse_recipe
-from cogen.runs.fuse import recipe_of
+from cogen.runs.replay import recipe_of
 
 PER_LAYER = ExpertOptions(weight=(0.5, 1.5))
 RECIPES = {
@@ -30,6 +33,12 @@ RECIPES = {
 @pytest.fixture
 def machine(world: Any, host: Any) -> Any:
     return host(world.expert("e1", 1), world.expert("e2", 2))
+
+
+def started(machine: Any, plan: Any, inputs: Any) -> dict[str, float]:
+    """Where tuning starts."""
+    job = merge_job(plan, inputs, find_method(machine, plan.method))
+    return first_point(SearchSpace(plan.scales, plan.search, plan.space), job)
 
 
 class TestSpace:
@@ -73,15 +82,15 @@ class TestSpace:
     )
     def test_where_it_starts(self, machine: Any, name: str, start: dict[str, float]) -> None:
         """At what is given, else where a fusion without a search would be."""
-        plan, _ = make_plan(machine, FuseRecipe(**RECIPES[name]))
-        assert first_point(plan, find_method(machine, plan.method)) == start
+        plan, inputs = make_plan(machine, FuseRecipe(**RECIPES[name]))
+        assert started(machine, plan, inputs) == start
 
     def test_it_starts_within_the_space(self, machine: Any) -> None:
         """A default outside is moved to the nearest end; a parameter without one starts in the middle."""
-        plan, _ = make_plan(machine, FuseRecipe(search=7, method="ties", space={"density": (0.6, 0.9)}))
-        assert first_point(plan, find_method(machine, "ties")) == {"density": 0.6}
-        plan, _ = make_plan(machine, FuseRecipe(search=7, method="slerp", space={"t": (0.2, 0.4)}))
-        assert first_point(plan, find_method(machine, "slerp")) == {"t": pytest.approx(0.3)}
+        plan, inputs = make_plan(machine, FuseRecipe(search=7, method="ties", space={"density": (0.6, 0.9)}))
+        assert started(machine, plan, inputs) == {"density": 0.6}
+        plan, inputs = make_plan(machine, FuseRecipe(search=7, method="slerp", space={"t": (0.2, 0.4)}))
+        assert started(machine, plan, inputs) == {"t": pytest.approx(0.3)}
 
     @pytest.mark.parametrize("name", RECIPES)
     def test_round_trip(self, machine: Any, name: str) -> None:
@@ -92,7 +101,7 @@ class TestSpace:
 
     @pytest.mark.parametrize("name", RECIPES)
     def test_the_costs_count_every_evaluation(self, machine: Any, name: str) -> None:
-        """Tokens of the dev parts, once a candidate; room for one candidate on the disk."""
+        """Tokens of the dev splits, once a candidate; room for one candidate on the disk."""
         plan, inputs = make_plan(machine, FuseRecipe(**RECIPES[name]))
         assert plan.cost.search_tokens == plan.evaluations * sum(suite.dev_tokens for suite in plan.suites)
         touched = sum(info.stop - info.start for name, info in inputs.base.tensors.items() if ".mlp." in name)
@@ -162,7 +171,7 @@ def test_refused_before_anything_is_opened(machine: Any, monkeypatch: pytest.Mon
     def opened(*_: Any, **__: Any) -> Any:
         raise AssertionError("weights were opened")
 
-    monkeypatch.setattr("cogen.fusion.planner.open_weights", opened)
+    monkeypatch.setattr("cogen.fusion.merge.inputs.open_weights", opened)
     changes, message, hint = REFUSED[name]
     with pytest.raises(UsageError) as caught:
         make_plan(machine, FuseRecipe(**changes))
@@ -197,9 +206,9 @@ class TestRecipe:
         recipe = read_fuse_recipe(tmp_path / "r.toml")
         assert recipe.search == 20
         assert recipe.space == {"density": (0.2, 0.9), "weight.power": (0.0, 2.0), "weight.grid": (0.0, 1.0)}
-        assert recipe.wish("grid") == ExpertOptions(weight=2.0)
-        assert recipe.wish("power").weight == (0.5, 1.5)
-        first, second = recipe.wish("power").parameters["density"]
+        assert recipe.options("grid") == ExpertOptions(weight=2.0)
+        assert recipe.options("power").weight == (0.5, 1.5)
+        first, second = recipe.options("power").parameters["density"]
         assert (first.filter, first.value, second.filter, second.value) == ("mlp", 0.3, None, 0.5)
         assert recipe.parameters == {"normalize": False}
 

@@ -45,6 +45,42 @@ def test_plugin_adds_sources_and_methods(site: Path) -> None:
         host.resolve(host.sources()["oci"])
 
 
+def test_strategies_and_losses_are_registered_as_methods_are(site: Path) -> None:
+    """cogen_fusion_strategies, cogen_distillation_losses: built-in ones first, in their order; no name twice."""
+    init = """
+import cogen
+
+@cogen.hookimpl
+def cogen_fusion_strategies(register):
+    register("champion", "cogen_plugin_{id}.champion:CHAMPION")
+
+@cogen.hookimpl
+def cogen_distillation_losses(register):
+    register("squared_{id}", "cogen_plugin_{id}.loss:LOSS")
+"""
+    assert list(Host.discover().strategies()) == ["merge", "moe", "distill", "route"]
+    assert Host.discover().losses() == {}
+    install(site, "aa", init=init.replace("{id}", "aa"))
+    install(site, "bb", init=init.replace("{id}", "bb"))
+    host = Host.discover()
+    assert list(host.strategies()) == ["merge", "moe", "distill", "route", "champion"]
+    assert host.strategies()["champion"] == "cogen_plugin_aa.champion:CHAMPION"
+    assert host.losses() == {"squared_aa": "cogen_plugin_aa.loss:LOSS"}
+    first, second = host.plugins
+    assert (first.state, second.state) == ("ok", "broken")
+    assert "registers 'champion', which cogen-plugin-aa has already" in (second.reason or "")
+
+
+def test_a_plugin_of_data_alone_adds_neither(site: Path) -> None:
+    """Its package is never imported."""
+    folder = install(site, "data")
+    (folder / "champion.py").write_text("raise SystemExit('it ran')")
+    host = Host.discover()
+    assert list(host.strategies()) == ["merge", "moe", "distill", "route"]
+    assert host.losses() == {}
+    assert not host.plugins[0].code
+
+
 @pytest.mark.parametrize(
     ("init", "reason", "hint"),
     [

@@ -11,6 +11,7 @@ import torch
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder, open_weights
 from cogen.cli.main import main
+from cogen.fusion.build import merge_job
 from cogen.fusion.moe.insight import only
 from cogen.fusion.moe.write import write_mixture
 from cogen.fusion.planner import make_plan
@@ -30,12 +31,13 @@ def test_every_slot_is_its_expert(real_cache: Path, tmp_path: Path, experts: tup
     host = Host.discover()
     recipe = FuseRecipe(experts=dict.fromkeys(experts, 1.0), strategy="moe", routing="hidden", level="none")
     plan, inputs = make_plan(host, recipe)
-    assert plan.mixture is not None
-    shape = plan.mixture.layers, plan.mixture.hidden
-    write_mixture(plan, inputs, linear, {id: torch.randn(shape) for id in plan.mixture.slots}, tmp_path)
+    details = plan.details
+    shape = details.layers, details.hidden
+    rows = {id: torch.randn(shape) for id in details.slots}
+    write_mixture(details, merge_job(plan, inputs, linear), plan.scales[0], rows, tmp_path)
     mixture = load_model(open_folder(tmp_path), "float32")
     ids = inputs.tokenizer(_TEXT, return_tensors="pt")["input_ids"]
-    for slot, id in enumerate(plan.mixture.slots):
+    for slot, id in enumerate(plan.details.slots):
         reference = plan.base if id == "base" else host.expert(id).spec.model
         dense = load_model(open_weights(reference), "float32")
         with torch.no_grad(), only(mixture, slot):

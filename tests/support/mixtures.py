@@ -17,13 +17,9 @@ def assemble(machine: Any, output: Path, *, routers: Path | None = None, **wishe
 
 def carry_out(machine: Any, recipe: Any, output: Path, **options: Any) -> Any:
     """Plan and fuse."""
-    from cogen.fusion.planner import make_plan, resolve_method
-    from cogen.runs.fuse import fuse
+    from support import runs
 
-    plan, inputs = make_plan(machine, recipe)
-    method = resolve_method(machine, plan.method, plan.parameters)
-    chosen = [machine.expert(expert.id) for expert in plan.experts]
-    return fuse(plan, inputs, method, chosen, output, **options)
+    return runs.carry_out(machine, recipe, output, **options)
 
 
 def evolve(
@@ -36,16 +32,14 @@ def evolve(
     level: Any = None,
 ) -> tuple[Any, str]:
     """``cogen fuse --onto composite``: the outcome, and what the command says."""
-    from cogen.fusion.planner import make_plan, resolve_method
-    from cogen.runs.fuse import fuse
+    from cogen.runs.execute import execute
+    from cogen.runs.prepare import prepare
     from cogen.runs.update import reusable_parts, updated_recipe
 
     lock, recipe = updated_recipe(composite, add, remove, level)
-    plan, inputs = make_plan(machine, recipe)
-    reuse, said = reusable_parts(lock, plan, composite)
-    method = resolve_method(machine, plan.method, plan.parameters, plan.space)
-    chosen = [machine.expert(expert.id) for expert in plan.experts]
-    return fuse(plan, inputs, method, chosen, output, reuse=reuse), said
+    prepared = prepare(machine, recipe)
+    reuse, said = reusable_parts(lock, prepared.plan, composite)
+    return execute(prepared, output, reuse=reuse), said
 
 
 def loaded(folder: Path, dtype: str = "float32") -> Any:

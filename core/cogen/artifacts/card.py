@@ -1,6 +1,6 @@
 """``README.md`` of a composite: a model card in the Hub's format, for whoever finds the folder without us.
 
-The front matter is what the Hub reads (base models, licence, results), the text below is what people read. Manifests
+The front matter is what the Hub reads (base models, license, results), the text below is what people read. Manifests
 are other people's words, so every one of them is escaped: a title can't become a link, a tag or another row.
 """
 
@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import choice, summary
-from cogen.artifacts import descriptions as words
+from cogen.artifacts import summary
 from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
+from cogen.fusion.merge import choice
+from cogen.fusion.merge.search import ChosenSettings
+from cogen.fusion.strategies import strategy_of
+from cogen.fusion.strategy import Description
 from cogen.markdown import plain as md
 from cogen.markdown import table, word
+from cogen.phrases import count
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock
@@ -23,8 +27,6 @@ if TYPE_CHECKING:
     from cogen.host import Expert
 
 CARD_NAME = "README.md"
-#: What a composite of a strategy is called.
-_KINDS = {"moe": "mixture", "distill": "taught model"}
 _LOAD = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -34,20 +36,34 @@ print(tokenizer.decode(model.generate(**text, max_new_tokens=40)[0]))
 ```"""
 
 
-def write_card(folder: Path, lock: Lock, matrix: Matrix | None, experts: Sequence[Expert] = ()) -> None:
+def write_card(
+    folder: Path,
+    lock: Lock,
+    matrix: Matrix | None,
+    experts: Sequence[Expert] = (),
+    description: Description | None = None,
+) -> None:
     """Write ``folder / README.md``.
 
     :param matrix: what was measured; ``None`` leaves results out.
-    :param experts: the experts of the plan, for the licences of the texts behind them; without them the card says
+    :param experts: the experts of the plan, for the licenses of the texts behind them; without them the card says
         where those stand.
+    :param description: of the lock's plan, by its strategy; None: its strategy is a built-in one.
     """
     from cogen.files import atomic_write
 
-    text = f"---\n{_metadata(lock, matrix, experts).to_yaml()}\n---\n\n" + _body(lock, matrix, experts)
+    words = description or describe(lock)
+    text = f"---\n{_metadata(lock, matrix, experts, words).to_yaml()}\n---\n\n" + _body(lock, matrix, experts, words)
     atomic_write(folder / CARD_NAME, text.encode())
 
 
-def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> Any:
+def describe(lock: Lock) -> Description:
+    """What the strategy of a lock says of its plan, where it is a built-in one."""
+    settings = ChosenSettings(lock.scale, dict(lock.parameters))
+    return strategy_of(lock.plan).describe(lock.plan, settings, len(lock.trials))
+
+
+def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], words: Description) -> Any:
     """A :class:`huggingface_hub.ModelCardData`."""
     from huggingface_hub import ModelCardData
 
@@ -66,7 +82,7 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> A
         tags=[
             "cogen",
             plan.strategy,
-            plan.mixture.routing if plan.mixture else plan.method,
+            words.tag,
             *sorted(e.id for e in plan.experts),
         ],
         base_model=models or None,
@@ -107,13 +123,13 @@ def _name(lock: Lock) -> str:
     return f"CoGen composite of {', '.join(ids) if len(ids) <= 8 else f'{len(ids)} experts'}"
 
 
-def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
+def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], words: Description) -> str:
     # Once for all: the intervals behind it take a second or two.
     gains = matrix.gains() if matrix is not None and summary.BASE in matrix.rows else {}
     parts = [
         f"# {_name(lock)}",
         f"One language model, built by CoGen {md(lock.cogen)} out of "
-        f"{_count(lock.plan.experts)} {_from(lock)}. "
+        f"{count(lock.plan.experts, 'expert')} {md(words.origin)}. "
         + " ".join(
             filter(
                 None,
@@ -126,28 +142,21 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert]) -> str:
             )
         ),
         f"## Load it\n\n{_LOAD}",
-        f"## Experts\n\n{_experts(lock)}",
+        f"## Experts\n\n{_experts(lock, words)}",
         f"## Results\n\n{_results(matrix, gains)}",
-        f"## Licences\n\n{_licenses(lock, experts)}",
-        f"## How it was made\n\n{_made(lock)}",
-        f"## Limits\n\n{_limits(lock, experts)}",
+        f"## Licenses\n\n{_licenses(lock, experts)}",
+        f"## How it was made\n\n{_made(lock, words)}",
+        f"## Limits\n\n{_limits(words, experts)}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _from(lock: Lock) -> str:
-    plan = lock.plan
-    if plan.distillation is None:
-        return f"that descend from {md(plan.base.name)}"
-    return f"of which some taught the others; it descends from {md(plan.base.name)}"
-
-
 def _chosen(lock: Lock) -> str | None:
-    said = choice.sentence(lock.plan, lock.scale, lock.parameters, lock.trials)
-    return None if said is None else md(said)
+    text = choice.sentence(lock.plan, lock.scale, lock.parameters, lock.trials)
+    return None if text is None else md(text)
 
 
-def _experts(lock: Lock) -> str:
+def _experts(lock: Lock, words: Description) -> str:
     rows = [
         [
             e.id,
@@ -160,16 +169,8 @@ def _experts(lock: Lock) -> str:
         ]
         for e in sorted(lock.plan.experts, key=lambda e: e.id)
     ]
-    if lock.plan.distillation is not None:
-        heads = ["expert", "title", "publisher (claimed)", "distribution", "relation", "weight", "licence"]
-        said = md(words.distillation(lock.plan))
-        return f"{table(heads, rows)}\n\n{said}. This model's weights are `{lock.weights_digest}`."
-    lineage = (
-        f"Lineage: {md(lock.plan.base.name)} → {_count(rows)} → this model. All start from the same weights, "
-        f"`{lock.plan.base.weights_digest}`; this model's weights are `{lock.weights_digest}`."
-    )
-    heads = ["expert", "title", "publisher (claimed)", "distribution", "relation", "weight", "licence"]
-    return f"{table(heads, rows)}\n\n{lineage}"
+    heads = ["expert", "title", "publisher (claimed)", "distribution", "relation", "weight", "license"]
+    return f"{table(heads, rows)}\n\n{md(words.lineage)}. This model's weights are `{lock.weights_digest}`."
 
 
 def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> str:
@@ -186,7 +187,7 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
     numbers = sorted({result.n for found in matrix.cells.values() for result in found.values()})
     counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     about = (
-        f"Level {matrix.level}, {matrix.split} splits, {counts} documents a cell, change against "
+        f"Level {matrix.level}, {matrix.split} split, {counts} documents a cell, change against "
         "the base. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better. The intervals "
         "stand in report.html."
     )
@@ -197,60 +198,39 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
 def _licenses(lock: Lock, experts: Sequence[Expert]) -> str:
     of_base = lock.plan.base.license
     own = f"This model: **{md(lock.plan.license)}**. Its base: {md(of_base)}."
-    said = [f"{own} The experts' licences stand in the table above."]
+    text = [f"{own} The experts' licenses stand in the table above."]
     if experts:
         rows = [[item.license, item.names, item.experts, f"{item.tokens:,}"] for item in data_licenses(experts)]
-        said.append("Texts that the experts were trained on, by licence:")
-        said.append(table(["licence", "texts", "experts", "tokens (where known)"], rows))
+        text.append("Texts that the experts were trained on, by license:")
+        text.append(table(["license", "texts", "experts", "tokens (where known)"], rows))
     else:
-        said.append("The texts that they were trained on stand with their licences in report.html.")
-    said += [f"- {md(note.source)}: {md(note.message)}" for note in lock.plan.notes]
-    return "\n\n".join(said)
+        text.append("The texts that they were trained on stand with their licenses in report.html.")
+    text += [f"- {md(note.source)}: {md(note.message)}" for note in lock.plan.notes]
+    return "\n\n".join(text)
 
 
-def _made(lock: Lock) -> str:
-    plan = lock.plan
-    wheels = " ".join(word(f"{e.distribution}=={e.version}") for e in sorted(plan.experts, key=lambda e: e.id))
-    settings = md(choice.settings(plan, lock.scale, lock.parameters))
-    if plan.mixture is not None:
-        merged = f"; the {plan.mixture.merged} other tensors that experts changed: {md(plan.method)}"
-        return (
-            f"Strategy moe, {md(plan.mixture.architecture)}: {md(words.mixture(plan))}"
-            f"{merged if plan.mixture.merged else ''}; {md(words.tokenizer(plan))}. The same bits again, with "
-            "`router.safetensors` beside the lock:\n\n"
-            f"```sh\npip install {word(f'cogen-core=={lock.cogen}')} {wheels}\n"
-            "cogen fuse --lock cogen.lock -o composite\n```\n\n"
-            f"Without one of its experts: `cogen fuse --onto composite --remove EXPERT -o smaller`"
-            f"{', which leaves the bits of a build without it' if plan.mixture.exact else ''}."
-        )
-    if plan.distillation is not None:
-        return (
-            f"Strategy distill: {md(words.distillation(plan))}; {md(words.tokenizer(plan))}. The same bits again, on "
-            "the machine and with the versions that the lock names:\n\n"
-            f"```sh\npip install {word(f'cogen-core=={lock.cogen}')} {wheels}\n"
-            "cogen fuse --lock cogen.lock -o composite\n```"
-        )
-    searched = f", found among {len(lock.trials)} candidates on the dev parts" if lock.trials else ""
-    return (
-        f"Strategy {md(plan.strategy)}, method {md(plan.method)} with {settings}{searched}; "
-        f"{md(words.tokenizer(plan))}. The same bits again:\n\n"
+def _made(lock: Lock, words: Description) -> str:
+    wheels = " ".join(word(f"{e.distribution}=={e.version}") for e in sorted(lock.plan.experts, key=lambda e: e.id))
+    replay = f", {words.replay}" if words.replay else ""
+    made = (
+        f"{md(words.made)}. The same bits again{replay}:\n\n"
         f"```sh\npip install {word(f'cogen-core=={lock.cogen}')} {wheels}\n"
         "cogen fuse --lock cogen.lock -o composite\n```"
     )
+    if not words.change:
+        return made
+    command = "cogen fuse --onto composite --remove EXPERT -o smaller"
+    return f"{made}\n\nWithout one of its experts: `{command}`, {words.change}."
 
 
-def _limits(lock: Lock, experts: Sequence[Expert]) -> str:
-    said = [
-        f"A {_KINDS.get(lock.plan.strategy, 'merge')} usually knows less of each domain than the domain's own "
+def _limits(words: Description, experts: Sequence[Expert]) -> str:
+    parts = [
+        f"A {md(words.kind)} usually knows less of each domain than the domain's own "
         "expert, and nothing that no expert learned. "
         "It writes fluent text that can be wrong; nobody checked its statements. What was measured is how well it "
         "predicts text, not whether its advice is sound."
     ]
     for expert in sorted(experts, key=lambda e: e.id):
         data = expert.spec.data
-        said.append(f"- **{md(expert.spec.title)}**. Limits: {md(data.limitations)} Not for: {md(data.not_for)}")
-    return "\n\n".join(said[:1]) + ("\n\n" + "\n".join(said[1:]) if experts else "")
-
-
-def _count(experts: Sequence[object]) -> str:
-    return "one expert" if len(experts) == 1 else f"{len(experts)} experts"
+        parts.append(f"- **{md(expert.spec.title)}**. Limits: {md(data.limitations)} Not for: {md(data.not_for)}")
+    return "\n\n".join(parts[:1]) + ("\n\n" + "\n".join(parts[1:]) if experts else "")

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from cogen.errors import SpecError
-from cogen.fusion.plan import Plan, PlannedExpert
+from cogen.fusion.plan import Plan, PlannedExpert, plan_digest
 from cogen.spec.base import Digest, Frozen, RelativePath
-from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
     from cogen.fusion.merge.measure import Trial
 
 LOCK_NAME = "cogen.lock"
-LOCK_VERSION: Literal[1] = 1
+#: Version 1 is read too; its plan is one of version 1.
+LOCK_VERSION: Literal[2] = 2
+_READABLE = (1, 2)
 #: Packages whose version can change the bits of a composite or the figures of its matrix.
 _SOFTWARE = (
     "torch",
@@ -110,7 +111,7 @@ class Lock(Frozen):
     but a training's (strategy distill) do depend on them.
     """
 
-    version: Literal[1] = LOCK_VERSION
+    version: Literal[2] = LOCK_VERSION
     #: Moment of writing, ISO 8601 in UTC.
     created: str
     cogen: str
@@ -141,18 +142,20 @@ def make_lock(
     *,
     parameters: Mapping[str, float] | None = None,
     created: str | None = None,
+    seed: int | None = None,
 ) -> Lock:
     """The lock of the composite that lies in ``folder``; reads every byte of it.
 
     :param parameters: what was chosen beside the scale.
     :param created: replaces the present moment.
+    :param seed: of a training; default: that of the plan's method, where it has one.
     :raises SourceError: the folder holds no readable checkpoint.
     """
     import torch
 
     from cogen.checkpoints.model import open_folder
 
-    seed = plan.distillation.settings.seed if plan.distillation else plan.parameters.get("seed")
+    own = plan.parameters.get("seed") if seed is None else seed
     return Lock(
         created=created or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         cogen=plan.cogen,
@@ -161,7 +164,7 @@ def make_lock(
         scale=scale,
         parameters=dict(parameters or {}),
         trials=tuple(LockedTrial.model_validate(trial, from_attributes=True) for trial in trials),
-        seed=None if seed is None else int(seed),
+        seed=None if own is None else int(own),  # type: ignore[arg-type]
         software=software_versions(),
         platform=" ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
         threads=torch.get_num_threads(),
@@ -227,19 +230,19 @@ def read_lock(path: Path) -> Lock:
         raise SpecError(f"{path.name} is not a lock: {error}", hint=_HINT) from error
     if not isinstance(value, dict) or "version" not in value:
         raise SpecError(f"{path.name} is not a lock: it has no field `version`", hint=_HINT)
-    if value["version"] != LOCK_VERSION:
+    if value["version"] not in _READABLE:
         raise SpecError(
             f"{path.name} is a lock of version {value['version']}, this CoGen reads version {LOCK_VERSION}",
             hint="install the CoGen that it names in its field `cogen`, or fuse again",
         )
     try:
-        lock = Lock.model_validate_json(json.dumps(value))
+        lock = Lock.model_validate_json(json.dumps(value | {"version": LOCK_VERSION}))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SpecError(f"{path.name} is not a lock: {place}: {first['msg']}", hint=_HINT) from error
     # Of the JSON as it stands in the file, so that a field that a later CoGen adds with a default changes nothing.
-    if canonical_digest(value["plan"]) != lock.plan_digest:
+    if plan_digest(value["plan"]) != lock.plan_digest:
         raise SpecError(f"the plan in {path.name} is not the one that was locked", hint="it was edited; fuse again")
     return lock
 

@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub calls things: licence ids, model ids, metrics.
+"""What the Hugging Face Hub calls things: license ids, model ids, metrics.
 
 The Hub checks a model card's metadata and refuses an id that it doesn't know, so an expression that has no id of its
 own becomes ``other`` with a ``license_name``, and a base that was never on the Hub is left out rather than invented.
@@ -76,7 +76,7 @@ def hub_license(expression: str) -> tuple[str, str | None]:
 
 
 def hub_model(ref: WeightsRef) -> str | None:
-    """``org/name`` of weights on the Hub: where they are fetched from, or what a base is said to be made from."""
+    """``org/name`` of weights on the Hub: where they are fetched from, or what a base claims to be made from."""
     if ref.source.startswith("hf://"):
         parts = ref.source.removeprefix("hf://").partition("@")[0].strip("/").split("/")
         return "/".join(parts[:2]) if len(parts) >= 2 else None

@@ -1,4 +1,4 @@
-"""What went into a composite: the texts behind its experts and their licences, from the experts' data cards."""
+"""What went into a composite: the texts behind its experts and their licenses, from the experts' data cards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataLicense:
-    """All texts under one licence. ``tokens`` counts those whose publishers say how many; ``unknown`` the others."""
+    """All texts under one license. ``tokens`` counts those whose publishers say how many; ``unknown`` the others."""
 
     license: str
     #: Names of the text collections, and ids of the experts that learned from them.
@@ -23,7 +23,7 @@ class DataLicense:
 
 
 def data_licenses(experts: Iterable[Expert]) -> list[DataLicense]:
-    """One entry a licence, most tokens first; an expert that doesn't know its sources is listed under "unknown"."""
+    """One entry a license, most tokens first; an expert that doesn't know its sources is listed under "unknown"."""
     names: dict[str, dict[str, None]] = {}
     owners: dict[str, dict[str, None]] = {}
     tokens: dict[str, list[int | str]] = {}

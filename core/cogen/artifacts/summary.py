@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogen.evals.bound import GENERAL
+from cogen.phrases import change as change
+from cogen.phrases import percent as percent
 
 if TYPE_CHECKING:
     from cogen.evals import Comparison, Matrix
@@ -133,7 +135,7 @@ def against_control(matrix: Matrix | None) -> str | None:
         return None
     found = matrix.gains(CONTROL)[COMPOSITE]
     counts = {name: sum(one.verdict == name for one in found.values()) for name in ("better", "worse", "same")}
-    said = ", ".join(f"{column.partition('/')[0]} {change(one.gain)}" for column, one in found.items())
+    listed = ", ".join(f"{column.partition('/')[0]} {change(one.gain)}" for column, one in found.items())
     rest = "" if not counts["worse"] else f" and worse on {counts['worse']}"
     if counts["better"]:
         head = f"Against its control the composite is better on {counts['better']} of {len(found)} texts{rest}"
@@ -141,18 +143,7 @@ def against_control(matrix: Matrix | None) -> str | None:
         head = f"The composite does not beat its control: it is worse on {counts['worse']} of {len(found)} texts"
     else:
         head = "The composite does not beat its control: there is no clear difference on any text"
-    return f"{head} ({said}). The control learned from the same texts in as many steps, without teachers."
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """0.1834 → "18.3 %"."""
-    return f"{share * 100:.{digits}f} %"
-
-
-def change(gain: float) -> str:
-    """A gain in words, so that nobody needs to know which way is up: "18.3 % better", "0.4 % worse", "unchanged"."""
-    size = percent(abs(gain))
-    return "unchanged" if size == percent(0) else f"{size} {'better' if gain > 0 else 'worse'}"
+    return f"{head} ({listed}). The control learned from the same texts in as many steps, without teachers."
 
 
 def _how_many(found: tuple[Domain, ...]) -> str:

@@ -33,7 +33,8 @@ from cogen.cli.plan import (
     recipe_from_options,
     show,
 )
-from cogen.cli.progress import PluginProgress
+from cogen.cli.progress import Messages, PluginProgress
+from cogen.cli.route import show_table
 
 
 def command(
@@ -115,14 +116,14 @@ def command(
     if from_mergekit is not None:
         mergekit.run(from_mergekit, output, threads, shard_size, seed)
         return
-    from cogen.artifacts import choice
-    from cogen.artifacts import descriptions as words
     from cogen.artifacts.lock import read_lock
     from cogen.errors import UsageError
-    from cogen.fusion.plan import check_unmoved, read_plan
-    from cogen.fusion.planner import make_plan, resolve_method, strategy_of
+    from cogen.fusion.plan import read_plan
     from cogen.host import Host
-    from cogen.runs.fuse import REPORT, ROUTER, check_output_folder, fuse, recipe_of
+    from cogen.merging.output_folder import check_output_folder
+    from cogen.runs.execute import execute
+    from cogen.runs.prepare import prepare
+    from cogen.runs.replay import prepare_plan, prepare_replay, routers_beside
     from cogen.runs.update import reusable_parts, updated_recipe
 
     check_output_folder(output)
@@ -141,16 +142,20 @@ def command(
             "a saved plan or lock leaves nothing else to choose", hint="name either --plan, --lock, or your wishes"
         )
     host = Host.discover()
-    saved = read_plan(plan) if plan else None
     replay = read_lock(lock) if lock else None
-    former = None
+    reuse = routers = None
+    reporter = Messages()
     if onto is not None:
         out.status(f"checking {onto}")
-        former, wanted = updated_recipe(onto, add or [], remove or [], level)  # type: ignore[arg-type]
-    elif saved is not None:
-        wanted = recipe_of(saved)
-    elif replay is not None:
-        wanted = recipe_of(replay.plan, scale=replay.scale, parameters=replay.parameters, level=level)  # type: ignore[arg-type]
+        former, wanted = updated_recipe(onto, add or [], remove or [], level, host=host)  # type: ignore[arg-type]
+        prepared = prepare(host, wanted, reporter=reporter)
+        reuse, kept = reusable_parts(former, prepared.plan, onto, host=host)
+        out.text(kept)
+    elif plan is not None:
+        prepared = prepare_plan(host, read_plan(plan), f"the plan {plan}", reporter=reporter)
+    elif lock is not None and replay is not None:
+        prepared = prepare_replay(host, replay, f"the lock {lock}", level=level, reporter=reporter)  # type: ignore[arg-type]
+        routers = routers_beside(lock)
     else:
         wanted = recipe_from_options(
             experts,
@@ -174,65 +179,33 @@ def command(
             texts,
             tokens,
         )
-        if wanted.strategy == "route":
-            from cogen.cli.route import run
-
-            run(host, wanted, output)
-            return
-    from cogen.fusion.distill.plan import plan_distillation
-
-    distilled = strategy_of(host, wanted) == "distill"
-    inputs: Any
-    made, inputs = (plan_distillation if distilled else make_plan)(host, wanted, talk=out.status)
-    if saved is not None:
-        check_unmoved(saved, made, f"the plan {plan}")
-        made = saved
-    if replay is not None:
-        check_unmoved(replay.plan, made, f"the lock {lock}")
-        measured = {"level": made.level, "eval_dtype": made.eval_dtype, "suites": made.suites, "cost": made.cost}
-        made = replay.plan.model_copy(update=measured)
-    reuse = None
-    if former is not None and onto is not None:
-        reuse, said = reusable_parts(former, made, onto)
-        out.text(said)
-    if distilled:
-        from cogen.cli.distill import run as distill
-
-        distill(host, made, inputs, output, replay)
-        return
-    # Routers are made on a machine's arithmetic: with their file a replay elsewhere has the same bits.
-    routers = None
-    if replay is not None and lock is not None and made.mixture is not None:
-        routers = (lock if lock.is_dir() else lock.parent) / ROUTER
-        routers = routers if routers.is_file() else None
-    show(made, replay)
-    function = resolve_method(host, made.method, made.parameters, made.space)
-    chosen = [expert for expert in host.experts(computed=True) if expert.id in inputs.experts]
-    with out.progress(made.cost.forward_tokens or None, "fusing", unit="tokens") as bar:
-        outcome = fuse(
-            made,
-            inputs,
-            function,
-            chosen,
-            output,
-            replay=replay,
-            reuse=reuse,
-            routers=routers,
-            progress=PluginProgress(bar, host, "fuse"),
+        prepared = prepare(host, wanted, reporter=reporter)
+    show(prepared, replay)
+    total = prepared.plan.cost.forward_tokens
+    with out.progress(total or None, "fusing", unit="tokens") as bar:
+        outcome = execute(
+            prepared, output, replay=replay, reuse=reuse, routers=routers, reporter=PluginProgress(bar, host, "fuse")
         )
-    _show(outcome, made)
-    took = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
-    out.status(took)
-    built = words.mixture(made) if made.mixture else choice.settings(made, outcome.scale, outcome.parameters)
-    out.success(f"wrote {output} ({built}); talk to it: cogen chat {output}")
-    out.text(f"report: {(output / REPORT).resolve()}")
-    out.result(result(outcome, made))
+    description = prepared.strategy.describe(prepared.plan, settings_of(outcome), len(outcome.trials))
+    _show(prepared.strategy, outcome)
+    out.status(", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items()))
+    out.success(f"wrote {output} ({description.summary}); {description.use}: cogen chat {output}")
+    if outcome.report is not None:
+        out.text(f"report: {outcome.report.resolve()}")
+    out.result(result(outcome, description) | prepared.strategy.data(outcome.details))
 
 
-def _show(outcome: Any, plan: Any) -> None:
-    from cogen.artifacts import choice
-    from cogen.artifacts.summary import forgetting, verdict
+def settings_of(outcome: Any) -> Any:
+    """What a run chose."""
+    from cogen.fusion.merge.search import ChosenSettings
+
+    return ChosenSettings(outcome.scale, outcome.parameters)
+
+
+def _show(strategy: Any, outcome: Any) -> None:
+    from cogen.artifacts.summary import BASE, against_control, forgetting, verdict
     from cogen.cli.matrix import show_matrix
+    from cogen.fusion.merge import choice
 
     if outcome.trials:
         heads = ["candidate", *map(choice.label, choice.columns(outcome.trials)), "mean bits per byte (log mean)", ""]
@@ -240,86 +213,51 @@ def _show(outcome: Any, plan: Any) -> None:
             [row.number, *row.values, row.mean and f"{row.mean:.4f}", "chosen" if row.chosen else row.failure]
             for row in choice.candidates(outcome.trials, outcome.scale, outcome.parameters)
         ]
-        out.table(rows, heads, title="candidates, on the dev parts")
-        out.text(choice.sentence(plan, outcome.scale, outcome.parameters, outcome.trials) or "")
+        out.table(rows, heads, title="candidates, on the dev splits")
+        out.text(choice.sentence(outcome.plan, outcome.scale, outcome.parameters, outcome.trials) or "")
     if outcome.matrix is not None:
         show_matrix(outcome.matrix)
-        gains = outcome.matrix.gains()
-        out.text(verdict(outcome.matrix, gains))
-        if general := forgetting(outcome.matrix, gains):
-            out.text(general)
-    if outcome.insight is not None:
-        _show_insight(outcome.insight)
+        gains = outcome.matrix.gains() if BASE in outcome.matrix.rows and outcome.lock is not None else {}
+        for line in (
+            verdict(outcome.matrix, gains) if gains else "",
+            forgetting(outcome.matrix, gains) if gains else "",
+            against_control(outcome.matrix),
+        ):
+            if line:
+                out.text(line)
+    for table in strategy.tables(outcome.details):
+        show_table(table)
 
 
-def _show_insight(insight: Any) -> None:
-    from cogen.fusion.moe.insight import mean_weights
-
-    rows = [
-        {
-            "text": used.column,
-            **{id: f"{share:.0%}" for id, share in zip(insight.slots, mean_weights(used), strict=True)},
-        }
-        for used in insight.usage
-    ]
-    out.table(rows, title="shares of the experts in the result, mean of all layers")
-    if insight.contributions is not None:
-        gains = insight.contributions.gains("composite")
-        rows = [
-            {"": row, **{column: f"{-100 * gain.gain:+.1f} %" for column, gain in found.items()}}
-            for row, found in gains.items()
-        ]
-        out.table(rows, title="change of bits per byte when an expert is left out, level quick")
-
-
-def result(outcome: Any, plan: Any) -> dict[str, Any]:
+def result(outcome: Any, description: Any) -> dict[str, Any]:
     """The same figures as the tables and the sentences below them."""
-    from cogen.artifacts.summary import domains, verdict
+    from cogen.artifacts.summary import BASE, against_control, domains, verdict
+    from cogen.fusion.results import matrix_json
 
-    matrix = outcome.matrix
+    plan, matrix, lock = outcome.plan, outcome.matrix, outcome.lock
     found: dict[str, Any] = {
+        "strategy": plan.strategy,
         "folder": str(outcome.folder),
-        "report": str(outcome.folder / "report.html"),
         "plan_digest": plan.digest,
-        "weights_digest": outcome.lock.weights_digest,
-        "scale": outcome.scale,
-        "parameters": outcome.parameters,
-        "trials": [vars(trial) for trial in outcome.trials],
         "seconds": outcome.seconds,
-        "matrix": None,
+        "matrix": None if matrix is None else matrix_json(matrix),
+        **description.data,
     }
+    gains = {} if matrix is None or BASE not in matrix.rows else matrix.gains()
     if matrix is not None:
-        gains = matrix.gains()
-        found["matrix"] = matrix_json(matrix)
         found["gains"] = {row: {name: vars(gain) for name, gain in cells.items()} for row, cells in gains.items()}
-        found["kept"] = {domain.column: domain.kept for domain in domains(matrix, gains)}
-        found["verdict"] = verdict(matrix, gains)
-        found["domains"] = [vars(domain) for domain in domains(matrix, gains)]
-    found["strategy"] = plan.strategy
-    if plan.mixture is not None:
-        found["mixture"] = plan.mixture.model_dump(mode="json") | {"bytes": plan.cost.output_bytes}
-    if outcome.insight is not None:
-        found["insight"] = {
-            "slots": outcome.insight.slots,
-            "usage": [vars(used) for used in outcome.insight.usage],
-            "contributions": outcome.insight.contributions and matrix_json(outcome.insight.contributions),
+        if control := against_control(matrix):
+            found["against_control"] = control
+    if lock is not None:
+        found |= {
+            "report": str(outcome.report),
+            "weights_digest": lock.weights_digest,
+            "scale": outcome.scale,
+            "parameters": outcome.parameters,
+            "trials": [vars(trial) for trial in outcome.trials],
         }
+        if matrix is not None:
+            found["kept"] = {domain.column: domain.kept for domain in domains(matrix, gains)}
+            found["verdict"] = verdict(matrix, gains)
+            found["domains"] = [vars(domain) for domain in domains(matrix, gains)]
     return found
-
-
-def matrix_json(matrix: Any) -> dict[str, dict[str, Any]]:
-    """row → column → value, low, high, n."""
-    return {
-        row: {
-            column: {
-                "metric": cell.metric,
-                "value": cell.value,
-                "low": cell.low,
-                "high": cell.high,
-                "n": cell.n,
-                "tokens": cell.tokens,
-            }
-            for column, cell in cells.items()
-        }
-        for row, cells in matrix.cells.items()
-    }

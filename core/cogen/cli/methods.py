@@ -14,7 +14,7 @@ def command(
     name: Annotated[str | None, typer.Argument(help="One method, with its formula and parameters.")] = None,
 ) -> None:
     """List the merge methods, ours and those of plugins; with a name, say what one does."""
-    from cogen.fusion.planner import find_method
+    from cogen.fusion.merge.lookup import find_method
     from cogen.host import Host
 
     host = Host.discover()

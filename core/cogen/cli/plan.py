@@ -101,9 +101,11 @@ def command(
     ] = None,
 ) -> None:
     """Say what `cogen fuse` would do with the same arguments, and what it costs. Nothing is built."""
+    from cogen.cli.progress import Messages
+    from cogen.errors import UsageError
     from cogen.files import atomic_write
-    from cogen.fusion.planner import make_plan, strategy_of
     from cogen.host import Host
+    from cogen.runs.prepare import prepare
 
     wishes = recipe_from_options(
         experts,
@@ -127,22 +129,13 @@ def command(
         texts,
         tokens,
     )
-    host = Host.discover()
-    if wishes.strategy == "route":
-        from cogen.cli.route import show_plan
-        from cogen.errors import UsageError
-
-        if output is not None:
-            raise UsageError("strategy route fuses nothing: there is no plan to save", hint="save the recipe instead")
-        show_plan(host, wishes)
-        return
-    if strategy_of(host, wishes) == "distill":
-        from cogen.cli.distill import shown
-
-        plan = shown(host, wishes)
-    else:
-        plan, _ = make_plan(host, wishes, talk=out.status)
-        show(plan)
+    prepared = prepare(Host.discover(), wishes, reporter=Messages())
+    plan = prepared.plan
+    if output is not None and not prepared.strategy.writes_model:
+        raise UsageError(
+            f"strategy {plan.strategy} fuses nothing: there is no plan to save", hint="save the recipe instead"
+        )
+    show(prepared)
     if output is not None:
         atomic_write(output, (plan.model_dump_json(indent=2) + "\n").encode())
         out.success(f"wrote {output}; build it with `cogen fuse --plan {output}`")
@@ -178,10 +171,10 @@ def recipe_from_options(
     from cogen.fusion.recipe import FuseRecipe, mistake, read_fuse_recipe
 
     wishes: dict[str, Any] = read_fuse_recipe(recipe).model_dump(exclude_unset=True) if recipe else {}
-    if same_size:
-        if strategy not in (None, "merge"):
-            raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
-        strategy = "merge"
+    named = {name for name in (strategy, "merge" if same_size else None) if name is not None}
+    if len(named) > 1:
+        raise UsageError(f"--same-size is strategy merge, not {strategy}", hint="leave one of the two out")
+    strategy = next(iter(named), None)
     if experts:
         wishes["experts"] = dict(_number(item, 1.0) for item in experts)
     if parameter:
@@ -190,7 +183,7 @@ def recipe_from_options(
         wishes["space"] = {**wishes.get("space", {}), **dict(map(_bounds, tune))}
     if scale:
         wishes["scale"] = scale[0] if len(scale) == 1 else tuple(scale)
-    named = {
+    given = {
         "strategy": strategy,
         "method": method,
         "level": level,
@@ -203,7 +196,7 @@ def recipe_from_options(
         "public": None if public else False,
         "embedder": embedder,
     }
-    wishes |= {key: value for key, value in named.items() if value is not None}
+    wishes |= {key: value for key, value in given.items() if value is not None}
     taught = {"pivot": pivot, "texts": tuple(texts) if texts else None, "tokens": tokens}
     if taught := {key: value for key, value in taught.items() if value is not None}:
         wishes["distill"] = {**wishes.get("distill", {}), **taught}
@@ -258,58 +251,79 @@ def _bounds(item: str) -> tuple[str, tuple[float, float]]:
 
 
 def _passes(cost: Any) -> str:
-    parts = {
-        "search": cost.search_tokens,
-        "routing": cost.routing_tokens,
-        "matrix": cost.matrix_tokens,
-        "insight": cost.insight_tokens,
-    }
+    parts = {name.removesuffix("_tokens"): tokens for name, tokens in cost if name.endswith("_tokens")}
     return ", ".join(f"{tokens:,} {name}" for name, tokens in parts.items() if tokens or name == "matrix")
 
 
-def show(plan: Any, lock: Any = None) -> None:
+def show(prepared: Any, lock: Any = None) -> None:
     """The plan for people; with a lock, as it will be replayed."""
-    from cogen.artifacts import choice
-    from cogen.artifacts import descriptions as words
+    from cogen.fusion.merge import choice
+    from cogen.fusion.merge.search import ChosenSettings
 
-    locked = lock.parameters if lock else {}
+    plan, cost = prepared.plan, prepared.plan.cost
+    settings = None if lock is None else ChosenSettings(lock.scale, dict(lock.parameters))
+    description = prepared.strategy.describe(plan, settings)
+    locked = settings.parameters if settings is not None else {}
     rows = [
         {
             "expert": e.id,
-            "weight": choice.weight(e, locked),
+            **({"weight": choice.weight(e, locked)} if description.weighted else {}),
             "relation": e.relation,
-            "licence": e.license,
+            "license": e.license,
             "distribution": f"{e.distribution} {e.version}",
             "weights": e.weights_digest[7:19],
         }
         for e in sorted(plan.experts, key=lambda e: e.id)
     ]
-    how = plan.method if plan.mixture is None else f"{plan.mixture.routing} routing"
-    out.table(rows, title=f"{plan.strategy} by {how} onto {plan.base.name}")
-    cost = plan.cost
+    base = getattr(plan, "base", None)
+    out.table(rows, title=f"{plan.strategy}, {description.how}" + (f", onto {base.name}" if base else ""))
     out.text(f"why: {plan.why}")
-    if plan.mixture is not None:
-        out.text(words.mixture(plan))
-        if plan.mixture.merged:
-            out.text(f"{plan.mixture.merged} tensors outside feed-forward blocks are merged by {plan.method}")
-        if not plan.mixture.exact:
-            out.text("taking an expert out later builds the mixture anew")
-    else:
-        for line in choice.planned(plan) if lock is None else [choice.settings(plan, lock.scale, lock.parameters)]:
-            out.text(line)
-        out.text(f"{plan.changed_tensors} of {plan.tensors} tensors are merged, the others copied")
-    out.text(words.tokenizer(plan))
-    for note in plan.vocabulary.notes if plan.vocabulary else ():
+    for line in description.lines:
+        out.text(line)
+    if description.steps:
+        out.table(
+            [
+                {
+                    "step": _STAGES[s.stage],
+                    "model": s.what,
+                    "tokens": f"{s.tokens:,}",
+                    "time, about": duration(s.seconds),
+                    "kept on disk": f"{s.bytes / 1e6:,.0f} MB" if s.bytes else "",
+                }
+                for s in description.steps
+            ],
+            title="steps",
+        )
+        out.text(f"in all about {duration(sum(s.seconds for s in description.steps))} here")
+    for note in getattr(getattr(plan, "vocabulary", None), "notes", ()):
         out.text(note)
-    out.text(f"licence of the composite: {plan.license}")
+    if prepared.strategy.writes_model:
+        out.text(f"license of the composite: {plan.license}")
     if plan.level != "none":
         out.text(
             f"evaluation: level {plan.level}, {len(plan.suites)} suites, {cost.forward_tokens:,} forward tokens "
             f"({_passes(cost)}) in {plan.eval_dtype}"
         )
-    out.text(
-        f"writes {cost.output_bytes / 1e6:,.0f} MB, scratch {cost.scratch_bytes / 1e6:,.0f} MB, "
-        f"memory about {cost.memory_bytes / 1e9:.1f} GB"
-    )
+    if prepared.strategy.writes_model:
+        out.text(
+            f"writes {cost.output_bytes / 1e6:,.0f} MB, scratch {cost.scratch_bytes / 1e6:,.0f} MB, "
+            f"memory about {cost.memory_bytes / 1e9:.1f} GB"
+        )
     for note in plan.notes:
         out.warn(f"{note.source}: {note.message}")
+
+
+_STAGES = {
+    "compose": "put together",
+    "score": "read all texts",
+    "control": "train the control, without teachers",
+    "teach": "train with teachers",
+    "measure": "measure",
+}
+
+
+def duration(seconds: float) -> str:
+    """Of an estimate: "40 s", "12 min", "3.4 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

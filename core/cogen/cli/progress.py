@@ -5,13 +5,25 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from cogen.cli.output import Progress
+from cogen.cli.output import Progress, out
 
 if TYPE_CHECKING:
     from cogen.host import Host
 
 #: Seconds between two events: a hook must not slow the run down.
 _PAUSE = 0.5
+
+
+class Messages:
+    """A reporter for what is done before a bar is drawn: its notes become lines on stderr."""
+
+    def describe(self, label: str) -> None: ...
+
+    def advance(self, n: float = 1) -> None: ...
+
+    def note(self, text: str) -> None:
+        """One line."""
+        out.status(text)
 
 
 class PluginProgress(Progress):
@@ -27,6 +39,9 @@ class PluginProgress(Progress):
         self._bar.advance(n)
         if time.monotonic() - self._last >= _PAUSE:
             self._tell()
+
+    def note(self, text: str) -> None:
+        out.status(text)
 
     def describe(self, label: str) -> None:
         self._label = label

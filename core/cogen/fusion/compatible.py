@@ -12,7 +12,7 @@ from cogen.merging.vocabulary.tensors import layout
 from cogen.spec.model import BaseRef
 
 #: What works for experts that share nothing.
-_TEACH = "keep them apart (--strategy route), or let them teach one model (strategy distill)"
+_OTHERWISE = "keep them apart (--strategy route), or distill them into one model (--strategy distill)"
 
 
 def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
@@ -25,19 +25,19 @@ def one_lineage(chosen: Sequence[Expert]) -> BaseRef:
         if relation == "scratch":
             raise CompatibilityError(
                 f"{expert.id} is 'scratch': it has no base that it could share with others",
-                hint=f"leave {expert.id} out; or {_TEACH}",
+                hint=f"leave {expert.id} out; or {_OTHERWISE}",
             )
     groups: dict[str, list[Expert]] = {}
     for expert in chosen:
         groups.setdefault(expert.spec.model.lineage, []).append(expert)
     if len(groups) > 1:
         largest = max(groups.values(), key=len)
-        told = "; ".join(f"{', '.join(e.id for e in group)} from {_base(group[0]).name}" for group in groups.values())
+        listed = "; ".join(f"{', '.join(e.id for e in group)} from {_base(group[0]).name}" for group in groups.values())
         raise CompatibilityError(
-            f"the experts descend from different bases and cannot be merged weight by weight: {told}",
-            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}; or {_TEACH}",
+            f"the experts descend from different bases and cannot be merged weight by weight: {listed}",
+            hint=f"name experts of one base: cogen fuse {' '.join(e.id for e in largest)}; or {_OTHERWISE}",
         )
-    # Equal lineage may be packaged in several ways; which one is used must not depend on the order of the wishes.
+    # Equal lineage may be packaged in several ways; which one is used must not depend on the order of the recipe.
     return _base(min(chosen, key=lambda e: (e.spec.model.weights_digest, e.id)))
 
 
@@ -48,7 +48,7 @@ def _base(expert: Expert) -> BaseRef:
 
 
 def check_licenses(chosen: Sequence[Expert]) -> None:
-    """:raises CompatibilityError: a publisher allows no derived models, or two licences exclude each other."""
+    """:raises CompatibilityError: a publisher allows no derived models, or two licenses exclude each other."""
     for expert in chosen:
         if expert.spec.derivatives == "no":
             raise CompatibilityError(
@@ -58,18 +58,18 @@ def check_licenses(chosen: Sequence[Expert]) -> None:
     alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
     if len(alike) > 1:
         raise CompatibilityError(
-            f"two experts demand to be shared under different licences: {' and '.join(sorted(alike))}",
+            f"two experts demand to be shared under different licenses: {' and '.join(sorted(alike))}",
             hint="leave one of them out",
         )
 
 
 def license_of(chosen: Sequence[Expert], base: BaseRef) -> str:
-    """share-alike wins, one licence for all stays, else all and the base's together; nothing unknown is hidden."""
+    """share-alike wins, one license for all stays, else all and the base's together; nothing unknown is hidden."""
     alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
-    licences = sorted(alike or {base.license, *(e.spec.license for e in chosen)})
-    if "unknown" in licences or len(licences) == 1:
-        return "unknown" if "unknown" in licences else licences[0]
-    return " AND ".join(f"({text})" if " OR " in text else text for text in licences)
+    licenses = sorted(alike or {base.license, *(e.spec.license for e in chosen)})
+    if "unknown" in licenses or len(licenses) == 1:
+        return "unknown" if "unknown" in licenses else licenses[0]
+    return " AND ".join(f"({text})" if " OR " in text else text for text in licenses)
 
 
 def one_tokenizer(chosen: Sequence[Expert], digest: str, whose: str, *, united: bool = True) -> None:
@@ -81,7 +81,7 @@ def one_tokenizer(chosen: Sequence[Expert], digest: str, whose: str, *, united: 
             raise CompatibilityError(
                 f"the tokenizer of {expert.id} is not {whose}",
                 hint=f"leave {expert.id} out: its embeddings mean other tokens; or "
-                + ("put the vocabularies together: --tokenizer union" if united else _TEACH),
+                + ("put the vocabularies together: --tokenizer union" if united else _OTHERWISE),
             )
 
 

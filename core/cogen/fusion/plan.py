@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cogen.errors import PlanError, SpecError
-from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.recipe import Level, Routing, Transplant
+from cogen.fusion.details import Details, MergeDetails, check_tag, from_version_1, to_version_1
+from cogen.fusion.recipe import Level, Transplant
 from cogen.merging.parameters import Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef, Dtype
+
+PLAN_VERSION: Final = 2
 
 
 class PlannedExpert(Frozen):
@@ -68,90 +70,12 @@ class PlannedVocabulary(Frozen):
     notes: tuple[str, ...] = ()
 
 
-class PlannedMixture(Frozen):
-    """What a plan of strategy moe builds beside the weights of its experts.
-
-    :param model_type, architecture: of the mixture, as transformers calls it.
-    :param slots: "base" or experts' ids, in the order of the routers' rows.
-    :param width: intermediate size of every expert; narrower ones are padded with zeros.
-    :param merged: tensors that are no feed-forward block and that experts changed: the plan's method merges them.
-    :param parameters, active: all, and those that work on one token.
-    :param exact: taking an expert out leaves bit for bit what would have been built without it.
-    :param embedder: of routing "embedding": its source and digest.
-    """
-
-    model_type: str
-    architecture: str
-    routing: Routing
-    top_k: int
-    slots: tuple[str, ...]
-    layers: int
-    hidden: int
-    width: int
-    merged: int
-    parameters: int
-    active: int
-    exact: bool
-    embedder: tuple[str, str] | None = None
-
-    @property
-    def public(self) -> bool:
-        """Are the base's own feed-forward blocks one of the experts?"""
-        return "base" in self.slots
-
-    @property
-    def tuned(self) -> bool:
-        """Are routers trained? With a single slot there is nothing to choose, so nothing to train."""
-        return self.routing == "trained" and len(self.slots) > 1
-
-
-class PlannedTeacher(Frozen):
-    """A model that teaches: one expert, or several of one base as one model.
-
-    :param composed: "merge" or "moe" where it is made of several, else "".
-    """
-
-    name: str
-    experts: tuple[ExpertId, ...]
-    tokenizer_digest: Digest
-    parameters: int
-    weight: float = 1.0
-    composed: str = ""
-
-
-class PlannedStage(Frozen):
-    """A step of a distillation: ``tokens`` through ``what`` and their estimated time on this machine; bytes kept."""
-
-    stage: Literal["compose", "score", "control", "teach", "measure"]
-    what: str
-    tokens: int
-    seconds: float
-    bytes: int = 0
-
-
-class PlannedDistillation(Frozen):
-    """What a plan of strategy distill does; its method is the loss.
-
-    :param pivot: what learns: its experts, none of them if it is a base alone.
-    :param texts, text_bytes, texts_digest: what is learned from.
-    :param tokens: of the pivot's tokenizer, learned in a run.
-    """
-
-    pivot: PlannedTeacher
-    teachers: tuple[PlannedTeacher, ...]
-    settings: Distillation
-    texts: int
-    text_bytes: int
-    texts_digest: Digest
-    tokens: int
-    stages: tuple[PlannedStage, ...] = ()
-
-
 class Cost(Frozen):
     """What the run takes, beside the download of the base: tokens through a model, and bytes.
 
     ``routing_tokens`` go through the model to make routers, ``insight_tokens`` to show what each expert contributes,
-    ``teaching_tokens`` through teachers and pivot until it is taught.
+    ``teaching_tokens`` through teachers and student, ``ensemble_tokens`` through the
+    ensemble that a route is compared with.
     """
 
     search_tokens: int
@@ -162,72 +86,95 @@ class Cost(Frozen):
     routing_tokens: int = 0
     insight_tokens: int = 0
     teaching_tokens: int = 0
+    ensemble_tokens: int = 0
 
     @property
     def forward_tokens(self) -> int:
-        named = (self.search_tokens, self.matrix_tokens, self.routing_tokens, self.insight_tokens, self.teaching_tokens)
-        return sum(named)
+        """All of them."""
+        return sum(value for name, value in self if name.endswith("_tokens"))
 
 
 class Note(Frozen):
-    """Something that a reader of the plan should know, from us or from a plugin's review."""
+    """Something that a reader of the plan should know, from CoGen or from a plugin's review."""
 
     severity: str
     source: str
     message: str
 
 
-class Plan(Frozen):
-    """A merge or mixture of experts of one lineage, or a distillation.
+def plan_digest(plan: dict[str, Any]) -> str:
+    """Of a plan's JSON, of any version: a later version's plan has the digest that it had in version 1."""
+    return canonical_digest(to_version_1(plan) if "details" in plan else plan)
 
-    ``experts`` stand in the order of their weights digests, that of the sum. Where the method gives the order a meaning
-    (t = 0 is the first) it is that of the wishes.
+
+class PlanBase(Frozen):
+    """What every plan has, whatever its strategy does: who takes part, what is measured, what it costs.
+
+    Version 1 had the fields ``mixture`` and ``distillation`` in the place of ``details``; it is still read.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = PLAN_VERSION
     cogen: str
     strategy: str
-    method: str
     why: str
+    experts: tuple[PlannedExpert, ...]
+    level: Level
+    eval_dtype: Dtype
+    suites: tuple[PlannedSuite, ...]
+    cost: Cost
+    notes: tuple[Note, ...] = ()
+    details: Details
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, value: Any) -> Any:
+        old = isinstance(value, dict) and "details" not in value and value.get("version", 1) == 1
+        return from_version_1(value) if old else value
+
+    @model_validator(mode="after")
+    def _one_strategy(self) -> Self:
+        check_tag(self.strategy, self.details)
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Of the plan's meaning; the same for the same options on the same experts."""
+        return plan_digest(self.model_dump(mode="json"))
+
+
+class Plan(PlanBase):
+    """The plan of one model: a merge or mixture of experts of one lineage, or a distillation.
+
+    ``experts`` stand in the order of their weights digests, that of the sum. Where the method gives the order a meaning
+    (t = 0 is the first) it is that of the recipe.
+    """
+
+    method: str
     base: BaseRef
     tokenizer_digest: Digest
     architecture: str
     dtype: Dtype
-    experts: tuple[PlannedExpert, ...]
     parameters: dict[str, Setting]
-    #: Values to try on the dev parts; one value is no search.
+    #: Values to try on the dev splits; one value is no search.
     scales: tuple[float, ...]
     #: Evaluations that tuning may take, and what is tuned; 0: only the scales are tried. A search without a space
     #: chooses among the experts.
     search: int = 0
     space: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    level: Level
-    eval_dtype: Dtype
-    suites: tuple[PlannedSuite, ...]
     license: str
     tensors: int
     changed_tensors: int
-    cost: Cost
-    notes: tuple[Note, ...] = ()
-    #: The recipe's wishes, and what they came to; None: the base's tokens.
+    #: The recipe's options, and what they came to; None: the base's tokens.
     tokenizer: str | None = None
     transplant: Transplant = "mean"
     chat_template: str | None = None
     vocabulary: PlannedVocabulary | None = None
-    #: Of strategy moe.
-    mixture: PlannedMixture | None = None
-    #: Of strategy distill.
-    distillation: PlannedDistillation | None = None
+    details: Details = MergeDetails()
 
     @property
     def evaluations(self) -> int:
-        """Candidates that are measured on the dev parts before one is built; 0: there is nothing to choose."""
+        """Candidates that are measured on the dev splits before one is built; 0: there is nothing to choose."""
         return self.search or (len(self.scales) if len(self.scales) > 1 else 0)
-
-    @property
-    def digest(self) -> str:
-        """Of the plan's meaning; the same for the same wishes on the same experts."""
-        return canonical_digest(self.model_dump(mode="json"))
 
     @property
     def inputs_digest(self) -> str:
@@ -246,11 +193,7 @@ class Plan(Frozen):
                 self.vocabulary.tokenizer_digest,
                 *(expert.tokenizer_digest for expert in self.experts),
             ]
-        if self.mixture is not None:
-            value["mixture"] = self.mixture.model_dump(mode="json")
-            value["spec_digests"] = [expert.spec_digest for expert in self.experts]  # samples and router rows
-        if self.distillation is not None:  # what it takes on this machine is not part of it
-            value["distillation"] = self.distillation.model_dump(mode="json", exclude={"stages"})
+        value |= self.details.deciding(self.experts)
         return canonical_digest(value)
 
 
@@ -268,8 +211,8 @@ def read_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        told = f"{place}: {first['msg']}" if place else first["msg"]
-        raise SpecError(f"{path.name} is not a plan: {told}", hint="make it again with `cogen plan -o`") from error
+        text = f"{place}: {first['msg']}" if place else first["msg"]
+        raise SpecError(f"{path.name} is not a plan: {text}", hint="make it again with `cogen plan -o`") from error
 
 
 def moved(saved: Plan, now: Plan) -> list[str]:
@@ -292,7 +235,7 @@ def moved(saved: Plan, now: Plan) -> list[str]:
             found.append(f"the base has another {what.replace('_', ' ')}")
     if saved.tokenizer_digest != now.tokenizer_digest:
         found.append("the tokenizer has another digest")
-    if _decided(saved) != _decided(now):
+    if _vocabulary_digests(saved) != _vocabulary_digests(now):
         found.append("the composite would have another vocabulary")
     had, has = {(s.owner, s.id): s for s in saved.suites}, {(s.owner, s.id): s for s in now.suites}
     for key in sorted(had.keys() & has.keys()):
@@ -305,7 +248,7 @@ def moved(saved: Plan, now: Plan) -> list[str]:
     return found
 
 
-def _decided(plan: Plan) -> tuple[str, str] | None:
+def _vocabulary_digests(plan: Plan) -> tuple[str, str] | None:
     return None if plan.vocabulary is None else (plan.vocabulary.digest, plan.vocabulary.tokenizer_digest)
 
 

@@ -1,4 +1,4 @@
-"""The integrator's wishes: ``recipe.toml`` for ``cogen fuse``, or the options of its command line."""
+"""The options of a fusion: ``recipe.toml`` for ``cogen fuse``, or the options of its command line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from cogen.merging.parameters import Conditional, Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 
 #: What pydantic calls the possible types of a field in the place of an error.
-_TYPE = re.compile(r"(bool|float|str|constrained-float|Wish|tuple\[.*|function-after\[.*)$")
+_TYPE = re.compile(r"(bool|float|str|constrained-float|ExpertOptions|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
 Transplant = Literal["mean", "subword", "omp"]
-Strategy = Literal["merge", "moe", "distill", "route"]
 #: How a mixture's routers are made: from states of the base on the experts' samples, from sentence embeddings of these
 #: samples, as the experts ship them, or by a short training.
 Routing = Literal["hidden", "embedding", "anchored", "trained"]
@@ -29,7 +28,7 @@ Routing = Literal["hidden", "embedding", "anchored", "trained"]
 TOTALS = (0.8, 1.1, 1.4, 1.8, 2.4)
 
 
-def _scalars(setting: Setting) -> list[Any]:
+def _scalars(setting: Any) -> list[bool | float | str]:
     """Every single value of a setting."""
     if isinstance(setting, Conditional):
         return _scalars(setting.value)
@@ -64,8 +63,8 @@ class FuseRecipe(Frozen):
     """What to build. ``experts`` maps ids to weights; empty: every installed expert with weight 1.
 
     ``parameters`` are the method's; ``scale`` as a number fixes it, as a list it is searched over on the dev
-    parts of the experts' suites. Left out, the planner makes the list; one expert alone is taken as it is.
-    ``search`` is a budget of evaluations: the method's parameters are tuned on the dev parts, within ``space``
+    splits of the experts' suites. Left out, the planner makes the list; one expert alone is taken as it is.
+    ``search`` is a budget of evaluations: the method's parameters are tuned on the dev splits, within ``space``
     (parameter, or ``weight.ID`` → lowest and highest value; default: the method's own, for all that is not given).
     Tuning starts at what is given, or at the method's defaults.
     ``tokenizer`` says whose tokens the composite has, where those of the experts differ: every model's ("union"), the
@@ -85,7 +84,7 @@ class FuseRecipe(Frozen):
     model_config = ConfigDict(allow_inf_nan=False)
 
     experts: dict[ExpertId, Annotated[float, Field(gt=0)] | ExpertOptions] = Field(default_factory=dict)
-    strategy: Literal["auto"] | Strategy = "auto"
+    strategy: str = "auto"
     method: str = "task_arithmetic"
     scale: float | tuple[float, ...] | None = None
     parameters: Parameters = Field(default_factory=dict)
@@ -111,8 +110,8 @@ class FuseRecipe(Frozen):
             return rest | {f"weight.{id}": bounds for id, bounds in weights.items()}
         return space
 
-    def wish(self, id: str) -> ExpertOptions:
-        """What the recipe says of one expert; weight 1 where it says nothing."""
+    def options(self, id: str) -> ExpertOptions:
+        """The options of one expert; weight 1 where the recipe gives none."""
         found = self.experts.get(id, 1.0)
         return found if isinstance(found, ExpertOptions) else ExpertOptions(weight=found)
 
@@ -124,7 +123,7 @@ def read_fuse_recipe(path: Path) -> FuseRecipe:
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}", hint="see examples/ for a recipe") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not TOML: {error}", hint="mend the line that it names") from error
+        raise SpecError(f"{path} is not TOML: {error}", hint="fix the line shown above") from error
     except ValidationError as error:
         raise SpecError(f"{path.name}: {mistake(error)}", hint="see examples/ for a recipe") from error
 
@@ -138,7 +137,7 @@ def mistake(error: ValidationError) -> str:
     every = error.errors()
     meant = [one for one in every if not one["type"].endswith("_type")]
     found = max(meant or every[:1], key=lambda one: len(one["loc"]))
-    told = found["msg"] if meant or len(every) == 1 else "a value of this type is not possible here"
+    text = found["msg"] if meant or len(every) == 1 else "a value of this type is not possible here"
     # Parts such as `float` name a possible type, not a place.
     place = [part for part in found["loc"] if isinstance(part, int) or not _TYPE.match(part)]
-    return f"{'.'.join(map(str, place))}: {told.removeprefix('Value error, ')}"
+    return f"{'.'.join(map(str, place))}: {text.removeprefix('Value error, ')}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cogen.host.hookspecs import hookimpl
 
-#: Methods of the strategy ``merge``; each lies in the file of its name.
+#: Merge methods; each lies in the file of its name.
 METHODS = (
     "arcee_fusion",
     "breadcrumbs",
@@ -35,6 +35,9 @@ METHODS = (
     "ties_peft",
 )
 
+#: Strategies in the order in which they are listed, and asked whether they fit.
+STRATEGIES = ("merge", "moe", "distill", "route")
+
 
 @hookimpl
 def cogen_sources(register: Callable[[str, str], None]) -> None:
@@ -47,6 +50,13 @@ def cogen_sources(register: Callable[[str, str], None]) -> None:
 
 @hookimpl
 def cogen_fusion_methods(register: Callable[[str, str], None]) -> None:
-    """The methods of the strategy ``merge``."""
+    """The merge methods."""
     for name in METHODS:
         register(name, f"cogen.merging.methods.{name}:{name}")
+
+
+@hookimpl
+def cogen_fusion_strategies(register: Callable[[str, str], None]) -> None:
+    """Each lies in the package of its name."""
+    for name in STRATEGIES:
+        register(name, f"cogen.fusion.{name}.strategy:{name.upper()}")

@@ -58,6 +58,22 @@ def cogen_fusion_methods(register: Callable[[str, str], None]) -> None:
 
 
 @hookspec
+def cogen_fusion_strategies(register: Callable[[str, str], None]) -> None:
+    """Call ``register("name", "package.module:OBJECT")`` for each fusion strategy; imported when a strategy is chosen.
+
+    An object is a :class:`cogen.fusion.strategy.Strategy` of that name.
+    """
+
+
+@hookspec
+def cogen_distillation_losses(register: Callable[[str, str], None]) -> None:
+    """Call ``register("name", "package.module:OBJECT")`` for each distillation loss; it is imported when it is used.
+
+    An object is a :class:`cogen.fusion.distill.losses.plugin.PluginLoss`.
+    """
+
+
+@hookspec
 def cogen_sources(register: Callable[[str, str], None]) -> None:
     """Call ``register("scheme", "package.module:function")`` for each URI scheme that weights can be fetched from."""
 
@@ -66,7 +82,7 @@ def cogen_sources(register: Callable[[str, str], None]) -> None:
 def cogen_review_plan(plan: Any) -> Iterable[Diagnostic]:  # type: ignore[empty-body]
     """Look at a plan before it runs and return diagnostics: ``warn`` is printed, ``veto`` stops the run.
 
-    For example licences that cannot be combined, or test text that stands in somebody's training data.
+    For example licenses that cannot be combined, or test text that stands in somebody's training data.
     """
 
 
@@ -77,4 +93,4 @@ def cogen_commands(app: Any) -> None:
 
 @hookspec
 def cogen_progress(event: ProgressEvent) -> None:
-    """Be told how far a long run is. Must return at once; what it raises is ignored."""
+    """Follow a long run. Must return at once; what it raises is ignored."""

@@ -111,6 +111,17 @@ class Host:
         """Fusion method → "package.module:function"."""
         return self._registered("cogen_fusion_methods")
 
+    def strategies(self) -> dict[str, str]:
+        """Fusion strategy → "package.module:object"; the built-in ones first, in their order."""
+        from cogen.host.builtin import STRATEGIES
+
+        found = self._registered("cogen_fusion_strategies")
+        return {name: found.pop(name) for name in STRATEGIES if name in found} | found
+
+    def losses(self) -> dict[str, str]:
+        """Distillation loss of a plugin → "package.module:object"."""
+        return self._registered("cogen_distillation_losses")
+
     def review(self, plan: Any) -> list[tuple[str, Diagnostic]]:
         """What the plugins say about a plan: (distribution, diagnostic), in the order of plugins.
 

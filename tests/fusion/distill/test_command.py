@@ -11,14 +11,19 @@ import pytest
 from cogen.cli.main import main
 from cogen.errors import CogenError
 from cogen.fusion.distill.plan import plan_distillation
-from cogen.fusion.planner import strategy_of
 from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.selection import chosen_experts
+from cogen.fusion.strategies import pick_strategy
 
 
 @pytest.fixture
 def machine(mixed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("cogen.host.Host.discover", lambda *_, **__: mixed)
     return mixed
+
+
+def picked(machine: Any, recipe: FuseRecipe) -> str:
+    return pick_strategy(machine, chosen_experts(machine, recipe), recipe).name
 
 
 def settings(texts: Path, folder: Path, **distill: Any) -> Path:
@@ -35,7 +40,7 @@ def test_a_mixed_install_is_one_command(machine: Any, texts: Path, tmp_path: Pat
     assert main(["plan", "--recipe", str(path), "--level", "quick", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["strategy"] == "distill"
-    parts = plan["distillation"]
+    parts = plan["details"]
     assert (parts["pivot"]["experts"], [t["experts"] for t in parts["teachers"]]) == (["aa", "bb"], [["qq"]])
     assert [s["stage"] for s in parts["stages"]] == ["compose", "score", "control", "teach", "measure", "measure"]
     assert all(s["tokens"] > 0 for s in parts["stages"])
@@ -53,7 +58,7 @@ def test_options_are_the_recipes_fields(machine: Any, texts: Path, capsys: Any) 
     command = ["plan", "--strategy", "distill", "--pivot", "qq", "--tokens", "777", "--texts", str(texts), "--json"]
     assert main(command) == 0
     plan = json.loads(capsys.readouterr().out)
-    found = plan["distillation"]
+    found = plan["details"]
     assert (found["pivot"]["experts"], found["tokens"], found["texts"]) == (["qq"], 777, 16)
     assert found["settings"]["texts"] == [str(texts)]
     test = sum(suite["test_tokens"] for suite in plan["suites"])
@@ -83,17 +88,17 @@ def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys
     folder = str(tmp_path / "fewer")
     assert main(["fuse", "--onto", str(tmp_path / "out"), "--remove", "bb", "--level", "none", "-o", folder]) == 0
     told = capsys.readouterr()
-    assert "a taught model has no experts to take out" in told.out + told.err
+    assert "a distilled model has no experts to take out" in told.out + told.err
     assert (tmp_path / "fewer" / "model.safetensors").read_bytes() != one.read_bytes()
 
 
 def test_what_auto_means(machine: Any) -> None:
-    assert strategy_of(machine, FuseRecipe()) == "distill"
-    assert strategy_of(machine, FuseRecipe(method="uld+alm", experts={"aa": 1.0, "bb": 1.0})) == "distill"
-    assert strategy_of(machine, FuseRecipe(experts={"aa": 1.0, "bb": 1.0})) == "merge"
+    assert picked(machine, FuseRecipe()) == "distill"
+    assert picked(machine, FuseRecipe(method="uld+alm", experts={"aa": 1.0, "bb": 1.0})) == "distill"
+    assert picked(machine, FuseRecipe(experts={"aa": 1.0, "bb": 1.0})) == "merge"
     # Who asks for a merge gets told why there is none.
-    assert strategy_of(machine, FuseRecipe(method="ties")) == "merge"
-    assert strategy_of(machine, FuseRecipe(scale=0.5)) == "merge"
+    assert picked(machine, FuseRecipe(method="ties")) == "merge"
+    assert picked(machine, FuseRecipe(scale=0.5)) == "merge"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,7 @@ def test_impossible_wishes(machine: Any, wishes: dict[str, Any], text: str, hint
 def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
     """Pairs of answers: afterwards the better ones are likelier against the worse ones than before."""
     import torch
+    from support.runs import execute_plan
 
     from cogen.checkpoints.load import load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder
@@ -125,7 +131,6 @@ def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
     from cogen.fusion.distill.student.collate import student_batch
     from cogen.fusion.distill.student.preference.trainer import mean_logprobs
     from cogen.fusion.distill.texts import Item, Message
-    from cogen.runs.distill import fuse_distilled
 
     pairs = [("what?", "the grid operator", "at every node"), ("who?", "power network", "current and voltage")]
     file = tmp_path / "pairs.jsonl"
@@ -135,7 +140,7 @@ def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
         {"strategy": "distill", "method": method, "level": "none", "distill": small | {"texts": [str(file)]}}
     )
     plan, inputs = plan_distillation(machine, recipe)
-    outcome = fuse_distilled(plan, inputs, [], tmp_path / "out")
+    outcome = execute_plan(machine, plan, inputs, tmp_path / "out")
 
     def margin(folder: Path) -> float:
         tokenizer = load_tokenizer(folder)

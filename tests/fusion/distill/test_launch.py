@@ -68,14 +68,14 @@ def test_two_processes_learn_what_one_does(
     """
     settings = {"accumulation": 2, "mode": mode, "tokens_a_step": 256}
     one, two = Listener(), Listener()
-    alone = weights(built(mixed, recipe(texts, "uld+alm", **settings), tmp_path / "alone", progress=one).folder)
+    alone = weights(built(mixed, recipe(texts, "uld+alm", **settings), tmp_path / "alone", reporter=one).folder)
     monkeypatch.setenv("COGEN_LAUNCH", TWO)
-    together = weights(built(mixed, recipe(texts, "uld+alm", **settings), tmp_path / "both", progress=two).folder)
+    together = weights(built(mixed, recipe(texts, "uld+alm", **settings), tmp_path / "both", reporter=two).folder)
     student = weights(compose_group(plan_distillation(mixed, recipe(texts))[1].student).folder)
     control = "the control, without teachers"
     assert len(one.losses(control)) == 4
     assert two.losses(control) == pytest.approx(one.losses(control), rel=5e-4)
-    assert two.losses("teaching") == pytest.approx(one.losses("teaching"), rel=0.03)
+    assert two.losses("distilling") == pytest.approx(one.losses("distilling"), rel=0.03)
     assert 0 < moved(alone, together) < 0.12 * moved(alone, student)
 
 
@@ -93,8 +93,8 @@ def test_a_step_that_cannot_be_shared_out(
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("no-such-launcher --fast", "there is no command no-such-launcher"),
-        ("torchrun 'a", "COGEN_LAUNCH is no command"),
+        ("no-such-launcher --fast", "command not found: no-such-launcher"),
+        ("torchrun 'a", "COGEN_LAUNCH is not a valid command"),
     ],
 )
 def test_a_launcher_that_is_none(

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from support.runs import execute_plan
 
 from cogen.fusion.distill.losses.names import LOSSES
 from cogen.fusion.distill.plan import plan_distillation
 from cogen.fusion.recipe import FuseRecipe
-from cogen.runs.distill import fuse_distilled
 
 SMALL = {
     "tokens": 600,
@@ -40,8 +40,7 @@ def recipe(texts: Path, method: str = "alm", level: str = "none", **settings: An
 
 def built(machine: Any, wanted: FuseRecipe, output: Path, **options: Any) -> Any:
     plan, inputs = plan_distillation(machine, wanted)
-    chosen = [machine.expert(expert.id) for expert in plan.experts]
-    return fuse_distilled(plan, inputs, chosen, output, **options)
+    return execute_plan(machine, plan, inputs, output, **options)
 
 
 def bits(folder: Path) -> str:
@@ -51,7 +50,7 @@ def bits(folder: Path) -> str:
 def scored(machine: Any, wanted: FuseRecipe) -> list[int]:
     """Tokens that the plan says each teacher reads."""
     plan, _ = plan_distillation(machine, wanted)
-    return [stage.tokens for stage in plan.distillation.stages if stage.stage == "score"]
+    return [stage.tokens for stage in plan.details.stages if stage.stage == "score"]
 
 
 @pytest.mark.parametrize("method", [name for name in LOSSES if name != "kl"] + ["uld+alm"])
@@ -88,14 +87,14 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bits(
         """Dies in the middle of the lessons, after a checkpoint; never in the control."""
 
         def describe(self, label: str) -> None:
-            if label.startswith("teaching: step 3"):
+            if label.startswith("distilling: step 3"):
                 raise Killed
 
         def advance(self, n: float = 1) -> None:
             pass
 
     with pytest.raises(Killed):
-        built(mixed, wanted, tmp_path / "out", progress=Killer())
+        built(mixed, wanted, tmp_path / "out", reporter=Killer())
     assert not (tmp_path / "out").exists()
     left = list((tmp_path / "other cache").glob("distill/student-*.steps/checkpoint-2"))
     assert len(left) == 1
@@ -125,9 +124,9 @@ def test_teachers_and_control_are_kept(
         def advance(self, n: float = 1) -> None:
             pass
 
-    built(mixed, recipe(texts, "uld+alm", strength=0.5), tmp_path / "two", progress=Listener())
+    built(mixed, recipe(texts, "uld+alm", strength=0.5), tmp_path / "two", reporter=Listener())
     assert not [label for label in described if "control" in label]
-    assert [label for label in described if label.startswith("teaching")]
+    assert [label for label in described if label.startswith("distilling")]
 
 
 @pytest.mark.parametrize("mix", ["static", "best"])
@@ -150,9 +149,7 @@ def test_a_short_run_has_teachers_read_what_it_comes_to(
     few = built(mixed, wanted, tmp_path / "few")
     assert len(heard) == 2  # teachers
     assert max(heard) < 8  # of sixteen texts
-    planned = [
-        stage.tokens for stage in plan_distillation(mixed, wanted)[0].distillation.stages if stage.stage == "score"
-    ]
+    planned = [stage.tokens for stage in plan_distillation(mixed, wanted)[0].details.stages if stage.stage == "score"]
     monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "other cache"))
     monkeypatch.setattr(batches, "_WORTH", 1.0)
     everything = built(mixed, wanted, tmp_path / "everything")
@@ -235,14 +232,13 @@ def test_the_report_compares_with_the_control(mixed: Any, texts: Path, shared_ca
     assert "Control" in report
     card = (outcome.folder / "README.md").read_text()
     assert "control" in card
-    assert outcome.lock.plan.distillation is not None
-    assert [stage.stage for stage in outcome.lock.plan.distillation.stages[:3]] == ["compose", "score", "control"]
+    assert [stage.stage for stage in outcome.lock.plan.details.stages[:3]] == ["compose", "score", "control"]
 
 
 def test_a_lock_is_replayed(mixed: Any, texts: Path, shared_cache: Path, tmp_path: Path) -> None:
     """The same bits from nothing but lock and experts."""
     from cogen.artifacts.lock import read_lock
-    from cogen.runs.fuse import recipe_of
+    from cogen.runs.replay import recipe_of
 
     first = built(mixed, recipe(texts), tmp_path / "first")
     lock = read_lock(first.folder)
@@ -261,7 +257,7 @@ def test_a_replay_that_gives_other_bits_writes_nothing(
     first = built(mixed, recipe(texts), tmp_path / "first")
     digests = {name: "sha256:" + "0" * 64 for name in first.lock.files if name.endswith(".safetensors")}
     lock = first.lock.model_copy(update={"files": first.lock.files | digests})
-    with pytest.raises(PlanError, match=r"other bits in model\.safetensors") as found:
+    with pytest.raises(PlanError, match=r"not reproducible: model\.safetensors differs") as found:
         built(mixed, recipe(texts), tmp_path / "again", replay=lock)
     assert "threads" in (found.value.hint or "")
     assert not (tmp_path / "again").exists()

@@ -66,7 +66,7 @@ def test_people_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     """The plan in words, who works where, and what is missed without whom."""
     assert main(["fuse", "e1", "e2", *MOE, "--level", "quick", "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
-    assert "moe by hidden routing onto The base" in said.out
+    assert "moe, routing hidden, onto The base" in said.out
     assert "2 experts of one base and tokenizer become one MixtralForCausalLM (you asked for it)" in said.out
     assert "3 experts (the base's own feed-forward blocks are one), 2 on a token" in said.out
     assert "shares of the experts in the result" in said.out
@@ -77,10 +77,10 @@ def test_people_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
 def test_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A saved plan is carried out as it was reviewed."""
     plan = run(capsys, "plan", "e1", "e2", *MOE, "--level", "none", "-o", tmp_path / "plan.json")
-    assert (plan["strategy"], plan["mixture"]["routing"], plan["mixture"]["top_k"]) == ("moe", "hidden", 2)
+    assert (plan["strategy"], plan["details"]["routing"], plan["details"]["top_k"]) == ("moe", "hidden", 2)
     found = run(capsys, "fuse", "--plan", tmp_path / "plan.json", "-o", tmp_path / "out")
     assert found["plan_digest"] == plan["digest"]
-    assert found["mixture"] == plan["mixture"] | {"bytes": plan["cost"]["output_bytes"]}
+    assert found["mixture"] | {"strategy": "moe"} == plan["details"] | {"bytes": plan["cost"]["output_bytes"]}
 
 
 def test_onto(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from cogen.errors import PlanError, UsageError
 from cogen.fusion.moe import routers
 from cogen.fusion.recipe import TOTALS, FuseRecipe
 from cogen.merging.operands import Stored
-from cogen.runs.fuse import recipe_of
+from cogen.runs.replay import recipe_of
 
 EXACT = ["hidden", "embedding", "anchored"]
 
@@ -60,7 +60,7 @@ class TestExact:
             assert bits(outcome.folder) == bits(build(*left, **recipe_of))
         last, _ = evolve(build.machine, tmp_path / "no-e3", tmp_path / "last", remove=["e2"])
         assert bits(last.folder) == bits(build("e1", **recipe_of))
-        assert last.lock.plan.mixture.top_k == (2 if public else 1)
+        assert last.lock.plan.details.top_k == (2 if public else 1)
 
     def test_add(self, build: Any, tmp_path: Path, routing: str, public: bool) -> None:
         """Also onto a mixture of one, where fewer worked on a token than would; and out again."""
@@ -104,10 +104,10 @@ def test_top_k_is_lowered_where_needed(build: Any, tmp_path: Path) -> None:
     """To the number of experts that are left, and no further."""
     whole = build("e1", "e2", "e3", routing="hidden", top_k=4)
     two, _ = evolve(build.machine, whole, tmp_path / "two", remove=["e1"])
-    assert two.lock.plan.mixture.top_k == 3
+    assert two.lock.plan.details.top_k == 3
     assert loaded(two.folder).config.num_experts_per_tok == 3
     one, _ = evolve(build.machine, whole, tmp_path / "one", remove=["e1", "e3"])
-    assert one.lock.plan.mixture.top_k == 2
+    assert one.lock.plan.details.top_k == 2
     assert bits(one.folder) == bits(build("e2", routing="hidden"))
 
 
@@ -121,7 +121,7 @@ def test_the_last_one_alone_is_that_expert(zoo: Any, host: Any, tmp_path: Path) 
         alone = carry_out(
             machine, FuseRecipe(strategy="merge", level="none", experts={"e2": 1.0}), tmp_path / f"{routing}-merged"
         )
-        assert one.lock.plan.mixture.top_k == 1
+        assert one.lock.plan.details.top_k == 1
         close(logits(loaded(one.folder)), logits(loaded(alone.folder)))
         assert bits(one.folder) == bits(
             assemble(machine, tmp_path / f"{routing}-fresh", routing=routing, public=False, experts={"e2": 1.0}).folder
@@ -173,7 +173,7 @@ class TestRebuilt:
         (folder / "adapter_config.json").write_text(json.dumps(config))
         machine = host(world.ffn("e1"), world.ffn("e2", 2))
         whole = assemble(machine, tmp_path / "whole", routing="hidden")
-        assert (whole.lock.plan.mixture.merged, whole.lock.plan.mixture.exact) == (1, False)
+        assert (whole.lock.plan.details.merged, whole.lock.plan.details.exact) == (1, False)
         outcome, said = evolve(machine, whole.folder, tmp_path / "out", remove=["e1"])
         assert said.startswith("rebuilt from e2")
         fresh = assemble(machine, tmp_path / "fresh", routing="hidden", experts={"e2": 1.0}).folder
@@ -187,7 +187,7 @@ class TestRebuilt:
         whole = assemble(machine, tmp_path / "whole", routing="hidden").folder
         outcome, said = evolve(machine, whole, tmp_path / "out", remove=["e1"])
         assert said.startswith("rebuilt from e2")
-        assert outcome.lock.plan.mixture.width == 64
+        assert outcome.lock.plan.details.width == 64
         assert bits(outcome.folder) == bits(
             assemble(machine, tmp_path / "fresh", routing="hidden", experts={"e2": 1.0}).folder
         )
@@ -235,7 +235,7 @@ class TestRefused:
             ([], ["e3"], "e3 is not in "),
             (["e1"], [], "e1 is in .* already"),
             (["e1"], ["e1"], "e1 is in .* already"),
-            ([], ["e1", "e2"], "no expert would be left"),
+            ([], ["e1", "e2"], "cannot remove the last expert"),
         ],
     )
     def test_wishes(self, build: Any, tmp_path: Path, add: list[str], remove: list[str], message: str) -> None:
@@ -248,7 +248,7 @@ class TestRefused:
 
     def test_composites(self, build: Any, tmp_path: Path) -> None:
         """A folder without a lock, and files that are not the lock's."""
-        with pytest.raises(UsageError, match=r"no composite with a cogen\.lock") as caught:
+        with pytest.raises(UsageError, match=r"has no cogen\.lock") as caught:
             evolve(build.machine, tmp_path / "base", tmp_path / "out", remove=["e1"])
         assert caught.value.hint
         for name in ("model.safetensors", "config.json", "router.safetensors"):
@@ -256,7 +256,7 @@ class TestRefused:
             content = bytearray((before / name).read_bytes())
             content[-1] ^= 1
             (before / name).write_bytes(content)
-            with pytest.raises(PlanError, match=f"{name} is not what its lock says") as caught:
+            with pytest.raises(PlanError, match=f"{name} differs from its lock") as caught:
                 evolve(build.machine, before, tmp_path / "out", remove=["e1"])
             assert caught.value.hint
 
@@ -293,9 +293,9 @@ class TestReplay:
         """A file that is not the lock's is no reason to report a bug: it is named."""
         first, other = build("e1", "e2", routing="hidden"), build("e1", "e2", routing="anchored")
         lock = read_lock(first)
-        with pytest.raises(PlanError, match=r"router\.safetensors is not the lock's") as caught:
+        with pytest.raises(PlanError, match=r"router\.safetensors does not match the digest in the lock") as caught:
             carry_out(
                 build.machine, recipe_of(lock.plan), tmp_path / "out", replay=lock, routers=other / "router.safetensors"
             )
-        assert "take it away" in str(caught.value.hint)
+        assert "delete it" in str(caught.value.hint)
         assert not (tmp_path / "out").exists()

@@ -69,7 +69,7 @@ def test_masked_is_built_without(zoo: Any, host: Any, family: str, tmp_path: Pat
     world = zoo(family)
     one, two = (world.anchored(f"e{i}", i) for i in (1, 2))
     outcome = assemble(host(one, two), tmp_path / "all")
-    model, slots = loaded(outcome.folder), outcome.lock.plan.mixture.slots
+    model, slots = loaded(outcome.folder), outcome.lock.plan.details.slots
     before = logits(model)
     with without(model, slots.index("e2")):
         masked = logits(model)

@@ -66,7 +66,7 @@ def test_norms_are_folded(zoo: Any, host: Any, family: str, tmp_path: Path) -> N
     experts = [world.full(id, model) for id, model in models.items()]
     outcome = assemble(host(*experts), tmp_path / "out", **HIDDEN_ROUTING)
     model = loaded(outcome.folder)
-    for slot, id in enumerate(outcome.lock.plan.mixture.slots):
+    for slot, id in enumerate(outcome.lock.plan.details.slots):
         with only(model, slot):
             close(logits(model), logits(models[id] if id in models else world.model()))
     base = world.model().state_dict()
@@ -125,12 +125,12 @@ def test_other_widths_are_padded(zoo: Any, host: Any, family: str, tmp_path: Pat
     }
     experts = [world.full(id, model) for id, model in models.items()]
     outcome = assemble(host(*experts), tmp_path / "out", **HIDDEN_ROUTING)
-    assert outcome.lock.plan.mixture.width == 96  # rows of whole 16 bytes, as torch wants them
+    assert outcome.lock.plan.details.width == 96  # rows of whole 16 bytes, as torch wants them
     model = loaded(outcome.folder)
-    for slot, id in enumerate(outcome.lock.plan.mixture.slots):
+    for slot, id in enumerate(outcome.lock.plan.details.slots):
         with only(model, slot):
             close(logits(model), logits(models[id] if id in models else world.model()))
-    narrow = outcome.lock.plan.mixture.slots.index("e24")
+    narrow = outcome.lock.plan.details.slots.index("e24")
     assert float(model.model.layers[0].mlp.experts.down_proj[narrow, :, 24:].detach().abs().max()) == 0
 
 
@@ -159,7 +159,7 @@ def test_all_else_is_merged(
     plan = outcome.lock.plan
     assert plan.method == (method or "linear")
     assert same(shared(outcome.folder), shared(merged))
-    assert plan.mixture.merged == len([n for n in shared(merged) if "lm_head" not in n])
+    assert plan.details.merged == len([n for n in shared(merged) if "lm_head" not in n])
 
 
 def test_weights_are_for_what_is_shared(zoo: Any, host: Any, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_frozen_one_beside_a_full_one(zoo: Any, host: Any, tmp_path: Path) -> 
     name = "model.layers.0.self_attn.q_proj.weight"
     found = load_file(outcome.folder / "model.safetensors")[name]
     torch.testing.assert_close(found, (world.model().state_dict()[name] + dense("llama", 2).state_dict()[name]) / 2)
-    assert not outcome.lock.plan.mixture.exact
+    assert not outcome.lock.plan.details.exact
 
 
 def test_frozen_ones_take_no_weights(zoo: Any, host: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from support.families import Zoo, dense
 
 from cogen.errors import CogenError, CompatibilityError, UsageError
-from cogen.fusion import planner
+from cogen.fusion.merge import inputs
 from cogen.fusion.moe.targets import TARGETS, target_of
 from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
@@ -114,8 +114,8 @@ def test_by_manifest_alone(zoo: Any, host: Any, name: str, monkeypatch: pytest.M
     """The message names the culprit, the hint what works; nothing is fetched or opened."""
     make, changes, kind, message, hints = REFUSED[name]
     machine = host(*make(zoo()))
-    monkeypatch.setattr(planner, "open_weights", lambda *_, **__: pytest.fail("something was opened"))
-    monkeypatch.setattr(planner, "load_tokenizer", lambda *_: pytest.fail("a tokenizer was loaded"))
+    monkeypatch.setattr(inputs, "open_weights", lambda *_, **__: pytest.fail("something was opened"))
+    monkeypatch.setattr(inputs, "load_tokenizer", lambda *_: pytest.fail("a tokenizer was loaded"))
     with pytest.raises(kind) as caught:
         make_plan(machine, FuseRecipe(**(MOE | changes)))
     assert message in caught.value.message

@@ -55,7 +55,7 @@ class TestIndependence:
             kept = rows_of(folder)
             assert kept.keys() == {"base", *order}
             assert float(kept["base"].abs().max()) == 0
-            slots = open_plan(folder)["mixture"]["slots"]
+            slots = open_plan(folder)["details"]["slots"]
             for layer in range(LAYERS):
                 router = load_file(folder / "model.safetensors")[f"model.layers.{layer}.block_sparse_moe.gate.weight"]
                 assert torch.equal(router, torch.stack([kept[id][layer] for id in slots]).bfloat16())
@@ -157,7 +157,7 @@ class TestTrained:
 
     def divergence(self, folder: Path, experts: list[Any]) -> float:
         """KL(own expert ‖ mixture) of a token of the texts that it learned from, a pool as much as another."""
-        model, slots = loaded(folder), open_plan(folder)["mixture"]["slots"]
+        model, slots = loaded(folder), open_plan(folder)["details"]["slots"]
         found = []
         for id, texts in [("base", routers.calibration_texts()), *((e.id, sample_texts(e)) for e in experts)]:
             parts = []

@@ -15,7 +15,7 @@ from cogen.fusion.moe import routers
 from cogen.fusion.plan import moved, read_plan
 from cogen.fusion.planner import make_plan
 from cogen.fusion.recipe import FuseRecipe
-from cogen.runs.fuse import recipe_of
+from cogen.runs.replay import recipe_of
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_auto(zoo: Any, host: Any, name: str) -> None:
     """A mixture where all experts ship rows that were trained for it, or where a wish is a mixture's."""
     make, said, strategy = STRATEGIES[name]
     plan, _ = make_plan(host(*make(zoo())), FuseRecipe(level="quick", **said))
-    assert (plan.strategy, plan.mixture is not None) == (strategy, strategy == "moe")
+    assert (plan.strategy, plan.details.strategy) == (strategy, strategy)
     if len(plan.experts) > 1 and strategy == "merge":
         assert plan.why.endswith("(--strategy moe stacks them instead)")
 
@@ -88,7 +88,7 @@ def test_what_a_plan_says(zoo: Any, host: Any) -> None:
     wide = dense("llama-tied", 1, "bfloat16", intermediate_size=80)
     experts = [world.full("e1", wide), world.ffn("e2", 2)]
     plan, inputs = make_plan(host(*experts), FuseRecipe(strategy="moe", routing="hidden", top_k=2))
-    mixture = plan.mixture
+    mixture = plan.details
     assert mixture is not None
     assert mixture.slots == ("base", *(e.id for e in plan.experts))
     assert [e.weights_digest for e in plan.experts] == sorted(e.spec.model.weights_digest for e in experts)

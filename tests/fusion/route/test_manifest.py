@@ -8,21 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from support.runs import carry_out
 
 from cogen.errors import DigestError, PlanError, SpecError, UsageError
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.route import check_unmoved, is_route, read_route
 from cogen.fusion.route.centroids import CENTROIDS, read_centroids
 from cogen.fusion.route.manifest import ROUTE, RouteManifest, write_route
-from cogen.fusion.route.plan import plan_route
+from cogen.fusion.route.router import open_router
 from cogen.host import Host
-from cogen.runs.route import build_route, open_router
 
 
 def build(machine: Host, folder: Path, *ids: str) -> RouteManifest:
     """A route that is not measured."""
-    plan, inputs = plan_route(machine, FuseRecipe(experts=dict.fromkeys(ids, 1.0), strategy="route", level="none"))
-    return build_route(plan, inputs, folder).manifest
+    recipe = FuseRecipe(experts=dict.fromkeys(ids, 1.0), strategy="route", level="none")
+    found: RouteManifest = carry_out(machine, recipe, folder).details.manifest
+    return found
 
 
 @pytest.fixture

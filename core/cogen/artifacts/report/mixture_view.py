@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cogen.artifacts import descriptions as words
 from cogen.artifacts import summary
 from cogen.artifacts.report import charts, view
 from cogen.artifacts.report.charts import WIDTH
@@ -14,6 +13,7 @@ from cogen.artifacts.report.charts import WIDTH
 if TYPE_CHECKING:
     from cogen.fusion.moe.insight import Insight, Usage
     from cogen.fusion.plan import Plan
+    from cogen.fusion.strategy import Description
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,11 @@ class View:
     losses: tuple[tuple[str, tuple[LossView, ...]], ...]
 
 
-def mixture(plan: Plan, insight: Insight | None) -> View | None:
-    """``None`` where the composite is no mixture."""
-    planned = plan.mixture
-    if planned is None:
+def mixture(plan: Plan, words: Description, insight: Insight | None) -> View | None:
+    """``None`` where the strategy has no facts about its result."""
+    if not words.facts:
         return None
-    named = view.titles(plan)
-    facts = (
-        ("Architecture", planned.architecture),
-        ("Experts", f"{len(planned.slots)}, of which {planned.top_k} work on a token"),
-        (
-            "Parameters",
-            f"{planned.parameters / 1e6:,.0f} million, {planned.active / 1e6:,.0f} million active on a token",
-        ),
-        ("Routers", words.ROUTING[planned.routing]),
-        ("Taking an expert out", "exact: the bits of a build without it" if planned.exact else "builds anew"),
-    )
+    facts, named = words.facts, view.titles(plan, words)
     if insight is None:
         return View(facts, (), (), ())
     maps = tuple(_map(used, insight.slots, named) for used in insight.usage)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts import choice, summary
-from cogen.artifacts import descriptions as words
+from cogen.artifacts import summary
+from cogen.artifacts.card import describe
 from cogen.artifacts.origin import data_licenses
 from cogen.artifacts.report import charts, mixture_view, search_view, view
+from cogen.fusion.merge import choice
+from cogen.fusion.merge.tokenizer_text import tokenizer_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.measure import Trial
     from cogen.fusion.moe.insight import Insight
     from cogen.fusion.plan import Plan
+    from cogen.fusion.strategy import Description
     from cogen.host import Expert
 
 REPORT_NAME = "report.html"
@@ -39,17 +42,19 @@ def write_report(
     trials: Sequence[Trial | LockedTrial],
     experts: Sequence[Expert],
     insight: Insight | None = None,
+    description: Description | None = None,
 ) -> None:
     """Write the report of the composite that ``lock`` describes; whole or not at all.
 
     :param matrix: ``None`` where nothing was measured: the report then says so.
     :param trials: candidates that were measured; empty where nothing was searched for.
     :param experts: the plan's experts, for their data cards.
-    :param insight: of a mixture: who works where.
+    :param insight: of a mixture of experts: who works where.
+    :param description: of the plan, by its strategy; None: its strategy is a built-in one.
     """
     from cogen.files import atomic_write
 
-    atomic_write(path, render(lock, plan, matrix, trials, experts, insight).encode())
+    atomic_write(path, render(lock, plan, matrix, trials, experts, insight, description).encode())
 
 
 def render(
@@ -59,10 +64,12 @@ def render(
     trials: Sequence[Trial | LockedTrial],
     experts: Sequence[Expert],
     insight: Insight | None = None,
+    description: Description | None = None,
 ) -> str:
     """The report as HTML text; see :func:`write_report`."""
+    words = description or describe(lock)
     gains = _gains(matrix)
-    measured = _measured(matrix, plan, gains)
+    measured = _measured(matrix, plan, words, gains)
     cards = {expert.id: expert for expert in experts}
     return (
         _environment()
@@ -71,23 +78,24 @@ def render(
             lock=lock,
             plan=plan,
             matrix=matrix,
-            intro=_intro(lock, plan),
+            words=words,
+            intro=_intro(plan, words),
             verdict=summary.verdict(matrix, gains),
             forgetting=summary.forgetting(matrix, gains),
             control=summary.against_control(matrix),
-            stages=plan.distillation.stages if plan.distillation else (),
-            taught=words.distillation(plan) if plan.distillation else "",
+            stages=words.steps,
+            taught=words.summary,
             **measured,
             found=choice.sentence(plan, lock.scale, lock.parameters, trials),
             search=search_view.search(lock, plan, trials),
-            settings=choice.settings(plan, lock.scale, lock.parameters),
-            vocabulary=words.tokenizer(plan),
-            lineage=_lineage(lock, plan, measured["domains"]),
+            settings=words.summary,
+            vocabulary=tokenizer_text(plan),
+            lineage=_lineage(lock, plan, words, measured["domains"]),
             planned=sorted(plan.experts, key=lambda expert: expert.id),
             cards=cards,
             licenses=data_licenses(experts),
             weight_files=sorted(lock.files.items()),
-            mixture=mixture_view.mixture(plan, insight),
+            mixture=mixture_view.mixture(plan, words, insight),
         )
     )
 
@@ -119,7 +127,7 @@ def _gains(matrix: Matrix | None) -> view.Gains:
     return matrix.gains() if matrix is not None and summary.BASE in matrix.rows else {}
 
 
-def _measured(matrix: Matrix | None, plan: Plan, gains: view.Gains) -> dict[str, Any]:
+def _measured(matrix: Matrix | None, plan: Plan, words: Description, gains: view.Gains) -> dict[str, Any]:
     """What only an evaluated composite has; empty values without a matrix."""
     if matrix is None:
         return {
@@ -138,10 +146,10 @@ def _measured(matrix: Matrix | None, plan: Plan, gains: view.Gains) -> dict[str,
     found = summary.domains(matrix, gains)
     results = [result for cells in matrix.cells.values() for result in cells.values()]
     return {
-        "heads": view.heads(matrix, plan),
-        "rows": view.rows(matrix, plan, gains),
-        "whiskers": view.whisker_charts(matrix, plan, gains),
-        "kept": view.kept_bars(found, plan),
+        "heads": view.heads(matrix, plan, words),
+        "rows": view.rows(matrix, plan, words, gains),
+        "whiskers": view.whisker_charts(matrix, plan, words, gains),
+        "kept": view.kept_bars(found, plan, words),
         "domains": found,
         "average": summary.kept_on_average(found),
         "general": summary.general_change(matrix, gains),
@@ -152,55 +160,32 @@ def _measured(matrix: Matrix | None, plan: Plan, gains: view.Gains) -> dict[str,
     }
 
 
-def _intro(lock: Lock, plan: Plan) -> list[str]:
+def _intro(plan: Plan, words: Description) -> list[str]:
     """What this is, in two sentences; the verdict is the third."""
-    count, publishers = len(plan.experts), len({expert.publisher for expert in plan.experts})
+    publishers = len({expert.publisher for expert in plan.experts})
     width = 4 if plan.dtype == "float32" else 2
     who = "one publisher" if publishers == 1 else f"{publishers} publishers"
-    what = "a domain expert" if count == 1 else f"{count} domain experts"
-    how = choice.settings(plan, lock.scale, lock.parameters)
+    what = "a domain expert" if len(plan.experts) == 1 else f"{len(plan.experts)} domain experts"
     first = (
         f"This is one language model of about {plan.cost.output_bytes / width / 1e6:,.0f} million parameters, "
         f"made from {what} of {who}."
     )
-    if plan.distillation is not None:
-        return [first, f"Other models taught it: {words.distillation(plan)}."]
-    if plan.mixture is not None:
-        return [
-            first,
-            "CoGen stacked them into a mixture of experts on the model that all of them descend from, "
-            f"{plan.base.name}; "
-            f"their training data were not needed for it. It has {words.mixture(plan)}.",
-        ]
-    return [
-        first,
-        f"CoGen combined their weights with the method {plan.method} ({how}), starting from the model that all of them "
-        f"descend from, {plan.base.name}; their training data were not needed for it.",
-    ]
+    return [first, words.intro]
 
 
-def _lineage(lock: Lock, plan: Plan, domains: Sequence[summary.Domain]) -> charts.Lineage:
+def _lineage(lock: Lock, plan: Plan, words: Description, domains: Sequence[summary.Domain]) -> charts.Lineage:
     found = {domain.owner: domain for domain in domains}
 
     def lines(expert: Any) -> tuple[str, ...]:
         gain = f", {summary.change(found[expert.id].specialist_gain)}" if expert.id in found else ""
-        merged = plan.mixture is None and plan.distillation is None
-        weight = f", weight {choice.weight(expert, lock.parameters)}" if merged else ""
+        weight = f", weight {choice.weight(expert, lock.parameters)}" if words.weighted else ""
         return f"{expert.distribution} {expert.version}", f"{expert.relation}{weight}{gain}"
 
     return charts.lineage(
         (plan.base.name, ("base", plan.architecture, plan.base.weights_digest[7:23])),
         [(expert.title, lines(expert)) for expert in sorted(plan.experts, key=lambda e: e.id)],
-        ("Composite", (*_built(lock, plan), lock.weights_digest[7:23])),
+        ("Composite", (*words.built, lock.weights_digest[7:23])),
     )
-
-
-def _built(lock: Lock, plan: Plan) -> tuple[str, str]:
-    if plan.mixture is not None:
-        return plan.mixture.architecture, f"{len(plan.mixture.slots)} experts, {plan.license}"
-    if plan.distillation is not None:
-        return f"taught by {plan.method}", plan.license
-    return plan.method, f"scale {lock.scale:g}, {plan.license}"
 
 
 def thousands(value: Any) -> str:

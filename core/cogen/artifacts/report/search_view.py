@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cogen.artifacts import choice
 from cogen.artifacts.report.charts import WIDTH, Tick, nice_ticks
+from cogen.fusion.merge import choice
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock, LockedTrial

@@ -13,6 +13,7 @@ from cogen.evals.bound import GENERAL
 if TYPE_CHECKING:
     from cogen.evals import Comparison, Matrix, SuiteResult
     from cogen.fusion.plan import Plan
+    from cogen.fusion.strategy import Description
 
 Gains = dict[str, dict[str, "Comparison"]]
 _UNITS = {"bits_per_byte": "bits per byte", "acc": "right answers", "exact_match": "exact answers"}
@@ -60,21 +61,15 @@ class Kept:
     tone: str
 
 
-def titles(plan: Plan) -> dict[str, str]:
+def titles(plan: Plan, words: Description) -> dict[str, str]:
     """Row or owner → what people call it."""
     named = {expert.id: expert.title for expert in plan.experts}
-    found = {summary.BASE: "Base", summary.COMPOSITE: "Composite", GENERAL: "General text", **named}
-    if (distilled := plan.distillation) is not None:
-        found |= {summary.BASE: "Pivot", summary.CONTROL: "Control"}
-        found |= {
-            teacher.name: f"Teacher of {len(teacher.experts)}" for teacher in distilled.teachers if teacher.composed
-        }
-    return found
+    return {summary.BASE: "Base", summary.COMPOSITE: "Composite", GENERAL: "General text", **named, **words.titles}
 
 
-def heads(matrix: Matrix, plan: Plan) -> list[Head]:
+def heads(matrix: Matrix, plan: Plan, words: Description) -> list[Head]:
     """One a column: whose suite, which suite, and which way is better."""
-    named, suites = titles(plan), {f"{suite.owner}/{suite.id}": suite.title for suite in plan.suites}
+    named, suites = titles(plan, words), {f"{suite.owner}/{suite.id}": suite.title for suite in plan.suites}
     found = []
     for column in matrix.columns:
         owner, _, suite = column.partition("/")
@@ -86,9 +81,9 @@ def heads(matrix: Matrix, plan: Plan) -> list[Head]:
     return found
 
 
-def rows(matrix: Matrix, plan: Plan, gains: Gains) -> list[MatrixRow]:
+def rows(matrix: Matrix, plan: Plan, words: Description, gains: Gains) -> list[MatrixRow]:
     """The heat map, in the order of the matrix."""
-    named, columns = titles(plan), heads(matrix, plan)
+    named, columns = titles(plan, words), heads(matrix, plan, words)
     largest = max([_FULL_COLOUR, *(abs(c.gain) for found in gains.values() for c in found.values())])
     drawn = []
     for row in matrix.rows:
@@ -99,24 +94,14 @@ def rows(matrix: Matrix, plan: Plan, gains: Gains) -> list[MatrixRow]:
             else _cell(result, gains.get(row, {}).get(column), largest, f"{named.get(row, row)} on {head.title}", row)
             for column, head in zip(matrix.columns, columns, strict=True)
         )
-        note = _notes(plan).get(row, "specialist")
+        note = _notes(plan, words).get(row, "specialist")
         drawn.append(MatrixRow(kind, named.get(row, row), note, cells))
     return drawn
 
 
-def _notes(plan: Plan) -> dict[str, str]:
+def _notes(plan: Plan, words: Description) -> dict[str, str]:
     """What stands below a row's title, where it is no specialist."""
-    found = {"base": plan.base.name, "composite": f"all {len(plan.experts)} experts in one"}
-    if (distilled := plan.distillation) is not None:
-        learner = " + ".join(distilled.pivot.experts)
-        found |= {
-            "base": learner or plan.base.name,
-            "composite": "the pivot after its lessons",
-            summary.CONTROL: "the same texts, no teachers",
-            **{teacher.name: teacher.name for teacher in distilled.teachers},
-        }
-        found |= {id: "teacher" for teacher in distilled.teachers for id in teacher.experts}
-    return found
+    return {"base": plan.base.name, "composite": f"all {len(plan.experts)} experts in one", **words.notes}
 
 
 def _cell(result: SuiteResult, against: Comparison | None, largest: float, what: str, row: str) -> Cell:
@@ -162,9 +147,9 @@ def _bounds_text(against: Comparison) -> str:
     return "" if found is None else f" (interval {found[0] * 100:+.1f} to {found[1] * 100:+.1f})"
 
 
-def whisker_charts(matrix: Matrix, plan: Plan, gains: Gains) -> list[tuple[str, charts.Whiskers]]:
+def whisker_charts(matrix: Matrix, plan: Plan, words: Description, gains: Gains) -> list[tuple[str, charts.Whiskers]]:
     """One chart for bits per byte and one for answers: each suite's specialist beside the composite."""
-    named, columns = titles(plan), dict(zip(matrix.columns, heads(matrix, plan), strict=True))
+    named, columns = titles(plan, words), dict(zip(matrix.columns, heads(matrix, plan, words), strict=True))
     found = []
     for title, metrics, unit in (
         ("Share of the base's bits that is saved", ("bits_per_byte",), " %"),
@@ -190,9 +175,9 @@ def whisker_charts(matrix: Matrix, plan: Plan, gains: Gains) -> list[tuple[str, 
     return found
 
 
-def kept_bars(found: Sequence[summary.Domain], plan: Plan) -> list[Kept]:
+def kept_bars(found: Sequence[summary.Domain], plan: Plan, words: Description) -> list[Kept]:
     """How much of each specialist's gain the composite keeps."""
-    named = titles(plan)
+    named = titles(plan, words)
     drawn = []
     for domain in found:
         both = f"specialist {summary.change(domain.specialist_gain)}, composite {summary.change(domain.composite_gain)}"

@@ -6,10 +6,11 @@ import functools
 import time
 from collections.abc import Sequence
 
+from cogen.fusion.details import DistillDetails, PlannedStage
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.sources import OpenModel, parameters_of
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
-from cogen.fusion.plan import Cost, PlannedDistillation, PlannedStage, PlannedSuite
+from cogen.fusion.plan import Cost, PlannedSuite
 
 #: A dense layer multiplies and adds once a parameter in a forward pass.
 _FORWARD = 2
@@ -47,7 +48,7 @@ def bytes_a_token(needs: TeacherStatistics) -> int:
 
 
 def stages(
-    plan: PlannedDistillation,
+    plan: DistillDetails,
     student: OpenModel,
     teachers: Sequence[OpenModel],
     read: int,

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_expert_tokenizer, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
-from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals import calibration_texts, general_suites, suites_of
 from cogen.fusion.compatible import check_licenses, license_of
 from cogen.fusion.costs import planned_suites
+from cogen.fusion.details import DistillDetails, PlannedTeacher
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.costs import cost_of, stages
 from cogen.fusion.distill.groups import ModelGroup, Roles, assign_roles
 from cogen.fusion.distill.losses.names import PREFERENCES
+from cogen.fusion.distill.losses.plugin import PluginLoss, plugin_losses
 from cogen.fusion.distill.losses.registry import check_parameters, needs_of
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.sources import OpenModel, parameters_of
 from cogen.fusion.distill.student.corpus import select_texts
 from cogen.fusion.distill.student.preference.pairs import read_preferences
 from cogen.fusion.distill.texts import Item, read_items, texts_digest
-from cogen.fusion.plan import Note, Plan, PlannedDistillation, PlannedTeacher
-from cogen.fusion.planner import Inputs, chosen_experts, make_plan, planned_expert
+from cogen.fusion.merge.inputs import Inputs
+from cogen.fusion.plan import Note, Plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
+from cogen.fusion.selection import chosen_experts, planned_expert
+from cogen.fusion.strategies import find_strategy
 from cogen.host import Expert, Host
+from cogen.reporter import SILENT, Reporter
 
 #: The loss if the recipe names none.
 DEFAULT = "alm"
@@ -46,24 +50,25 @@ class DistillInputs:
     items: Sequence[Item]
 
 
-def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[Plan, DistillInputs]:
+def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -> tuple[Plan, DistillInputs]:
     """
     :raises UsageError: unknown loss, student or text file, or an option of another strategy.
     :raises CompatibilityError: no teacher, no text, or a license that forbids it.
     """
-    method = _method(recipe)
+    extra = plugin_losses(host)
+    method = _method(recipe, extra)
     chosen = chosen_experts(host, recipe)
     settings = recipe.distill
     roles = assign_roles(chosen, settings, alone=method == "dpo")
     _check_weights(recipe, roles)
     check_licenses(chosen)
     items, notes = training_texts(chosen, recipe, method)
-    sources = [_open(host, group, recipe, talk) for group in (roles.student, *roles.teachers)]
+    sources = [_open(host, group, recipe, reporter) for group in (roles.student, *roles.teachers)]
     student, teachers = sources[0], sources[1:]
     encoded = Encoder(student.tokenizer).encode(items, settings.max_length)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
     planned = planned_suites(suites, recipe, student.tokenizer)
-    distillation = PlannedDistillation(
+    distillation = DistillDetails(
         pivot=_teacher(student, recipe),
         teachers=tuple(_teacher(source, recipe) for source in teachers),
         settings=settings,
@@ -74,7 +79,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
     )
     read_by_teachers = range(len(encoded)) if method in PREFERENCES else select_texts(encoded, settings)
     read = sum(len(encoded[index].ids) for index in read_by_teachers)
-    needs = needs_of(method, recipe.parameters)
+    needs = needs_of(method, recipe.parameters, extra)
     steps = stages(distillation, student, teachers, read, needs, planned, recipe.level)
     base = roles.student.base
     plan = Plan(
@@ -97,7 +102,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) ->
         changed_tensors=len(student.inputs.base.tensors),
         cost=cost_of(steps, student, teachers, settings),
         notes=notes,
-        distillation=distillation.model_copy(update={"stages": tuple(steps)}),
+        details=distillation.model_copy(update={"stages": tuple(steps)}),
     )
     opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}
     common = Inputs(host, student.inputs.base, dict(sorted(opened.items())), student.tokenizer, suites)
@@ -112,10 +117,10 @@ def _why(roles: Roles, settings: Distillation) -> str:
     return f"{ids} teach {roles.student.name}: {reason}"
 
 
-def _method(recipe: FuseRecipe) -> str:
+def _method(recipe: FuseRecipe, extra: Mapping[str, PluginLoss]) -> str:
     fields = recipe.model_fields_set
     method = recipe.method if "method" in fields else DEFAULT
-    check_parameters(method, recipe.parameters)
+    check_parameters(method, recipe.parameters, extra)
     for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
             raise UsageError(
@@ -127,7 +132,7 @@ def _method(recipe: FuseRecipe) -> str:
 def _check_weights(recipe: FuseRecipe, roles: Roles) -> None:
     for group in (roles.student, *roles.teachers):
         for id in group.ids:
-            if not isinstance(recipe.wish(id).weight, int | float):
+            if not isinstance(recipe.options(id).weight, int | float):
                 raise UsageError(
                     f"the weight of {id} is not a number", hint="strategy distill takes one number per expert"
                 )
@@ -162,31 +167,24 @@ def training_texts(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) ->
     return [*items, *(Item(answer=text) for text in calibration_texts())], tuple(notes)
 
 
-def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, talk: Talk) -> OpenModel:
+def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, reporter: Reporter) -> OpenModel:
     """A group as one model: with a plan of its own where it has several experts."""
     if len(group.experts) > 1:
-        stacked = recipe.distill.groups == "moe"
-        # The scale is searched on the experts' dev parts; where nothing is to be measured it is that of their average.
-        level = "none" if stacked or recipe.level == "none" else "quick"
-        sub = FuseRecipe(
-            experts={id: recipe.wish(id) for id in group.ids},
-            strategy="moe" if stacked else "merge",
-            level=level,
-            scale=1 / len(group.experts) if level == "none" and not stacked else None,
-        )
-        plan, inputs = make_plan(host, sub, talk=talk)
+        strategy = find_strategy(host, recipe.distill.groups)
+        own = strategy.group_recipe({id: recipe.options(id) for id in group.ids}, recipe.level)
+        plan, inputs = strategy.plan(host, own, reporter)
         return OpenModel(group, inputs.tokenizer, plan.tokenizer_digest, plan, inputs)
-    base: Checkpoint = open_weights(group.base, talk=talk)
+    base: Checkpoint = open_weights(group.base, talk=reporter.note)
     tokenizer, experts = None, {}
     for expert in group.experts:
-        experts[expert.id] = open_weights(expert.spec.model, talk=talk)
+        experts[expert.id] = open_weights(expert.spec.model, talk=reporter.note)
         tokenizer = load_expert_tokenizer(host, expert.spec, experts[expert.id])
     tokenizer = tokenizer or load_tokenizer(base.folder)
     return OpenModel(group, tokenizer, tokenizer_digest(tokenizer), None, Inputs(host, base, experts, tokenizer, []))
 
 
 def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
-    weights = [float(recipe.wish(id).weight) for id in source.group.ids]
+    weights = [float(recipe.options(id).weight) for id in source.group.ids]
     return PlannedTeacher(
         name=source.group.name,
         experts=source.group.ids,

@@ -22,6 +22,7 @@ from cogen.evals import model_digest
 from cogen.files import cache_dir, made_once
 from cogen.fusion.distill.alignment.align import align
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
+from cogen.fusion.distill.losses.plugin import PluginLoss, identity
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches, CachedStatistics, TeacherView, bits_per_byte, select_texts
@@ -142,10 +143,17 @@ def assign_teachers(views: Sequence[TeacherView], settings: Distillation) -> lis
 
 @dataclass(frozen=True)
 class DistillMethod:
-    """A loss, or several joined by "+", and its parameters."""
+    """A loss, or several joined by "+", and its parameters; ``extra``: losses of plugins, by name."""
 
     name: str
     parameters: Mapping[str, float] = field(default_factory=dict)
+    extra: Mapping[str, PluginLoss] = field(default_factory=dict)
+
+    @property
+    def key(self) -> list[Any]:
+        """What decides a student."""
+        own = {name: loss for name, loss in self.extra.items() if name in self.name.split("+")}
+        return [self.name, dict(self.parameters), *identity(own)]
 
 
 def train_control(setup: DistillRun, on_step: OnStep) -> Path:
@@ -225,7 +233,7 @@ def _train_on_texts(
         views: list[TeacherView] = []
         terms: list[LossTerm] = []
         if method is not None:
-            needs = needs_of(method.name, method.parameters)
+            needs = needs_of(method.name, method.parameters, method.extra)
             read = select_texts(texts, setup.settings)
             views = assign_teachers(
                 [score(setup, teacher, needs, reporter, read) for teacher in teachers], setup.settings
@@ -253,7 +261,7 @@ def _train_cached(
     :param key: what decides it beside school, teachers and method.
     """
     models = [[m.model.digest, m.model.tokenizer_digest] for m in teachers]
-    how = [method.name, dict(method.parameters)] if method else []
+    how = method.key if method else []
     folder = cache_dir() / "distill" / f"{kind}-{canonical_digest([setup.key, how, models, key])[7:39]}"
     steps = folder.with_name(f"{folder.name}.steps")
 
@@ -277,7 +285,12 @@ def _loss_terms(
         LossTerm(loss, number, teacher.weight)
         for number, (teacher, view) in enumerate(zip(teachers, views, strict=True))
         for loss in make_loss(
-            method.name, student, teacher.model.encoder, method.parameters, beginnings(texts, view.encoded)
+            method.name,
+            student,
+            teacher.model.encoder,
+            method.parameters,
+            beginnings(texts, view.encoded),
+            method.extra,
         )
     ]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.fusion.distill.groups import ModelGroup
+from cogen.fusion.merge.inputs import Inputs
 from cogen.fusion.plan import Plan
-from cogen.fusion.planner import Inputs
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,5 @@ class OpenModel:
 
 def parameters_of(source: OpenModel) -> int:
     """Parameters of the group's model, all of them."""
-    if source.plan is not None and source.plan.mixture is not None:
-        return source.plan.mixture.parameters
-    return sum(math.prod(info.shape) for info in source.inputs.base.tensors.values())
+    base = sum(math.prod(info.shape) for info in source.inputs.base.tensors.values())
+    return base if source.plan is None else source.plan.details.size(base)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,40 +11,45 @@ from cogen.checkpoints.load import load_expert, own_loaders
 from cogen.checkpoints.safetensors_file import TensorInfo, read_header, write_safetensors
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, cache_dir
-from cogen.fusion.merge.tokenizer import tokenizer_of
-from cogen.fusion.plan import Plan
+from cogen.fusion.merge.inputs import Inputs, tokenizer_of
 from cogen.fusion.samples import sample_texts
 from cogen.merging.method import Method
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
-    from cogen.fusion.planner import Inputs
+    import torch
 
 #: Tokens of one forward pass.
 WINDOW = 512
 
 
-def calibrated(plan: Plan, inputs: Inputs, method: Method, progress: Any = None) -> Inputs:
-    """The inputs with what the method has to know of the experts' layers; cached by an expert's weights and samples."""
+def calibrate(
+    inputs: Inputs, method: Method, tokenizer_digest: str, reporter: Reporter = SILENT
+) -> dict[str, dict[str, TensorInfo]] | None:
+    """What the method has to know of the experts' layers; cached by an expert's weights and samples.
+
+    :param tokenizer_digest: of the base's tokenizer.
+    :returns: expert's id → tensor name → where the Gram matrix of its inputs lies; None: the method needs none.
+    """
     if not method.calibrated:
-        return inputs
+        return None
     host = inputs.host
     found: dict[str, dict[str, TensorInfo]] = {}
     loaders = own_loaders(host)
     for id, checkpoint in inputs.experts.items():
         expert = host.expert(id)
         texts = sample_texts(expert)
-        tokenizer, digest = tokenizer_of(plan, inputs, id)
+        tokenizer, digest = tokenizer_of(inputs, id, tokenizer_digest)
         key = canonical_digest(["grams", model_digest(checkpoint, loaders), digest, texts, WINDOW])
         folder = cache_dir() / "grams" / key.removeprefix("sha256:")[:32]
         if not folder.is_dir():
-            if progress:
-                progress.describe(f"inputs of {id}")
+            reporter.describe(f"inputs of {id}")
             model = load_expert(host, expert.spec, checkpoint, "float32")
             with atomic_folder(folder) as part:
                 write_grams(model, tokenizer, texts, part)
         found[id] = read_grams(folder)
-    return dataclasses.replace(inputs, grams=found)
+    return found
 
 
 def write_grams(model: Any, tokenizer: Any, texts: Sequence[str], folder: Path) -> None:

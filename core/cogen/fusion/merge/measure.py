@@ -1,4 +1,4 @@
-"""Models of a plan on its suites: one candidate on the dev parts, and the matrix on the test parts."""
+"""Models of a plan on its suites: one candidate on the dev splits, and the matrix on the test splits."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_suites
+from cogen.evals.settings import Level, Split
 from cogen.files import cache_dir
-from cogen.fusion.merge.outputs import planned_outputs, write_candidate, write_composite
-from cogen.fusion.merge.tokenizer import tokenizer_of
-from cogen.fusion.plan import Plan
-from cogen.fusion.planner import Inputs
+from cogen.fusion.merge.inputs import Inputs, tokenizer_of
+from cogen.fusion.merge.outputs import MergeJob, planned_outputs, write_candidate, write_composite
 from cogen.merging.engine import Engine
-from cogen.merging.method import Method
-from cogen.reporter import SILENT
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of a search: bits per byte on every expert's dev part, and the mean of their logarithms.
+    """One point of a search: bits per byte on every expert's dev split, and the mean of their logarithms.
 
     ``parameters`` holds what was tuned beside the scale; a weight is called ``weight.ID``. A candidate that could not
     be measured has no objective, no figures, and in ``failure`` the reason.
@@ -45,38 +43,78 @@ def mean_log(values: Mapping[str, float]) -> float:
     return math.fsum(map(math.log, values.values())) / len(values)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """How the rows of a plan are measured.
+
+    :param tokenizer_digest: of the base's tokenizer.
+    :param level: of the matrix; candidates are always measured at the level quick.
+    """
+
+    inputs: Inputs
+    tokenizer_digest: str
+    dtype: str
+    level: Level
+
+    def run(
+        self,
+        row: str,
+        suites: Sequence[BoundSuite],
+        load: Callable[[], Any],
+        digest: str,
+        split: Split,
+        level: Level,
+        reporter: Reporter = SILENT,
+    ) -> list[SuiteResult]:
+        """Every model reads with its own tokenizer, and all read the documents that the base's would take.
+
+        :param load: gives the model of this row; called only if a result is not in the cache.
+        """
+        tokenizer, own = tokenizer_of(self.inputs, row, self.tokenizer_digest)
+        return run_suites(
+            load,
+            tokenizer,
+            suites,
+            model_digest=digest,
+            tokenizer_digest=own,
+            split=split,
+            level=level,
+            dtype=self.dtype,
+            reporter=reporter,
+            chooser=(self.inputs.tokenizer, self.tokenizer_digest),
+        )
+
+
 def measure_candidate(
-    plan: Plan, inputs: Inputs, method: Method, parameters: Mapping[str, float], progress: Any = None
+    job: MergeJob, evaluation: Evaluation, key: str, parameters: Mapping[str, float], reporter: Reporter = SILENT
 ) -> dict[str, float]:
-    """Bits per byte on every expert's dev part of the composite with these parameters, which win over the plan's."""
-    suites = [b for b in inputs.suites if b.owner != GENERAL and b.suite.metric == "bits_per_byte"]
-    # Neither the other candidates nor the budget make this one another: what an earlier search measured is known.
-    alone = plan.model_copy(update={"scales": (), "search": 0, "space": {}})
-    digest = canonical_digest({"inputs": alone.inputs_digest, "parameters": dict(parameters)})
+    """Bits per byte on every expert's dev split of the composite with these parameters, which win over the job's.
+
+    :param key: digest of what decides the weights beside the parameters.
+    """
+    suites = [b for b in evaluation.inputs.suites if b.owner != GENERAL and b.suite.metric == "bits_per_byte"]
+    digest = canonical_digest({"inputs": key, "parameters": dict(parameters)})
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".candidates.") as scratch:
         file = Path(scratch) / "candidate.safetensors"
-        experts = list(inputs.experts.values())
 
         def load() -> Any:
-            if plan.vocabulary is not None:  # it doesn't fit into the base
+            if job.vocabulary is not None:  # it doesn't fit into the base
                 whole = Path(scratch) / "candidate"
                 whole.mkdir()
-                write_composite(
-                    plan, inputs.base, experts, method, parameters, whole, grams=inputs.grams, lexicon=inputs.lexicon
-                )
-                return load_model(open_folder(whole), plan.eval_dtype)
+                write_composite(job, parameters, whole)
+                return load_model(open_folder(whole), evaluation.dtype)
             with Engine() as engine:
-                made = planned_outputs(plan, inputs.base, experts, method, engine, parameters, inputs.grams)
-                write_candidate(made, engine, file)
-            return _with(plan, inputs.base, file)
+                write_candidate(planned_outputs(job, engine, parameters), engine, file)
+            return _with(job.base, file, evaluation.dtype)
 
-        found = _run(plan, inputs, "composite", suites, load, digest, "dev", "quick", progress)
+        found = evaluation.run("composite", suites, load, digest, "dev", "quick", reporter)
     return {result.column: result.value for result in found}
 
 
-def measure_matrix(plan: Plan, inputs: Inputs, composite: Path, progress: Any = None) -> Matrix:
-    """Rows base, every expert by id, composite; columns every suite of the plan, on the test parts."""
-    host, dtype = inputs.host, plan.eval_dtype
+def measure_matrix(evaluation: Evaluation, composite: Path, reporter: Reporter = SILENT) -> Matrix:
+    """Rows base, every expert by id, composite; columns every suite of the plan, on the test splits."""
+    inputs, dtype = evaluation.inputs, evaluation.dtype
+    host = inputs.host
     whole = open_folder(composite)
     loaders = own_loaders(host)
     models: dict[str, tuple[str, Callable[[], Any]]] = {
@@ -88,41 +126,13 @@ def measure_matrix(plan: Plan, inputs: Inputs, composite: Path, progress: Any = 
     models["composite"] = (model_digest(whole), lambda: load_model(whole, dtype))
     rows: dict[str, list[SuiteResult]] = {}
     for name, (key, load) in models.items():
-        if progress:
-            progress.describe(name)
-        rows[name] = _run(plan, inputs, name, inputs.suites, load, key, "test", plan.level, progress)
+        reporter.describe(name)
+        rows[name] = evaluation.run(name, inputs.suites, load, key, "test", evaluation.level, reporter)
     return Matrix.of(rows)
 
 
-def _run(
-    plan: Plan,
-    inputs: Inputs,
-    row: str,
-    suites: Sequence[BoundSuite],
-    load: Callable[[], Any],
-    digest: str,
-    part: Any,
-    level: Any,
-    progress: Any,
-) -> list[SuiteResult]:
-    """Every model reads with its own tokenizer, and all read the documents that the base's would take."""
-    tokenizer, own = tokenizer_of(plan, inputs, row)
-    return run_suites(
-        load,
-        tokenizer,
-        suites,
-        model_digest=digest,
-        tokenizer_digest=own,
-        split=part,
-        level=level,
-        dtype=plan.eval_dtype,
-        reporter=progress or SILENT,
-        chooser=(inputs.tokenizer, plan.tokenizer_digest),
-    )
-
-
-def _with(plan: Plan, base: Checkpoint, file: Path) -> Any:
+def _with(base: Checkpoint, file: Path, dtype: str) -> Any:
     """The base with a candidate's tensors in it."""
-    model = load_model(base, plan.eval_dtype)
+    model = load_model(base, dtype)
     assign(model, {name: read_tensor(info) for name, info in read_header(file).items()})
     return model

@@ -33,7 +33,10 @@ class Optimiser:
             sampler = optuna.samplers.GPSampler(seed=0, n_startup_trials=_STARTUP, warn_independent_sampling=False)
             self._study = optuna.create_study(sampler=sampler)
         self._failed = optuna.trial.TrialState.FAIL
-        self._space = {n: optuna.distributions.FloatDistribution(low, high) for n, (low, high) in space.items()}
+        self._bounds = dict(space)
+        self._space: dict[str, optuna.distributions.BaseDistribution] = {
+            name: optuna.distributions.FloatDistribution(low, high) for name, (low, high) in space.items()
+        }
         self._study.enqueue_trial(dict(first))
         self._trial: optuna.trial.Trial | None = None
         self._worst = -math.inf
@@ -45,7 +48,7 @@ class Optimiser:
         found = {name: self._trial.params[name] for name in self._space}
         if self._trial.number == 0:
             return found
-        return {n: min(max(float(f"{v:.4g}"), self._space[n].low), self._space[n].high) for n, v in found.items()}
+        return {n: min(max(float(f"{v:.4g}"), self._bounds[n][0]), self._bounds[n][1]) for n, v in found.items()}
 
     def tell(self, value: float | None) -> None:
         """What the point last asked for is worth; ``None``: it cannot be evaluated.

@@ -7,17 +7,19 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CogenError, CompatibilityError
 from cogen.fusion.merge.shapes import changed_names, extents
-from cogen.fusion.plan import Plan
+from cogen.fusion.plan import PlannedExpert
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.method import Method, Operand
 from cogen.merging.operands import Stored
 from cogen.merging.parameters import Layers, for_tensor, resolve
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     from cogen.fusion.merge.tokenizer import CompositeTokenizer
@@ -40,23 +42,44 @@ COMPANIONS = (
 )
 
 
-def planned_outputs(
-    plan: Plan,
-    base: Checkpoint,
-    experts: Sequence[Checkpoint],
-    method: Method,
-    engine: Engine,
-    parameters: Mapping[str, Any] | None = None,
-    grams: Mapping[str, Mapping[str, Any]] | None = None,
-    vocabulary: Vocabulary | None = None,
-) -> list[OutputTensor]:
+@dataclass(frozen=True)
+class MergeJob:
+    """Everything that decides the weights of a merge, but for the point of a search.
+
+    :param experts: opened, in the order of ``planned``.
+    :param parameters: the plan's, of the method.
+    :param grams: of :func:`cogen.fusion.merge.calibration.calibrate`, for a method that needs them.
+    :param tokenizer: of the composite, where it is not the base's.
+    """
+
+    method: Method
+    base: Checkpoint
+    experts: Sequence[Checkpoint]
+    planned: Sequence[PlannedExpert]
+    parameters: Mapping[str, Any]
+    grams: Mapping[str, Mapping[str, Any]] | None = None
+    tokenizer: CompositeTokenizer | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """Of the base (0) and the experts (1, 2 …), where they differ in it."""
+        return None if self.tokenizer is None else self.tokenizer.vocabulary
+
+    def write_model_files(self, folder: Path) -> None:
+        """Configuration, tokenizer and chat template of the composite."""
+        if self.tokenizer is None:
+            copy_companions(self.base.folder, folder)
+        else:
+            self.tokenizer.write(self.base.folder, folder)
+
+
+def planned_outputs(job: MergeJob, engine: Engine, parameters: Mapping[str, Any] | None = None) -> list[OutputTensor]:
     """Every tensor of the composite in the base's stored dtype: merged, or the base's bytes.
 
-    :param parameters: wins over the plan's: one point of a search.
-    :param grams: of :func:`cogen.fusion.merge.calibration.calibrated`, for a method that needs them.
-    :param vocabulary: of the base (0) and ``experts`` (1, 2 …), where they differ in it.
+    :param parameters: wins over the job's: one point of a search. A weight is called ``weight.ID``.
     """
-    vocabulary = vocabulary and vocabulary.reading(engine.files)
+    base, method = job.base, job.method
+    vocabulary = job.vocabulary and job.vocabulary.reading(engine.files)
 
     def operand(model: int, checkpoint: Checkpoint, name: str, key: str) -> Operand:
         if vocabulary is None or not vocabulary.is_vocabulary_tensor(model, name):
@@ -64,12 +87,12 @@ def planned_outputs(
         stored = Stored(engine.files, checkpoint, vocabulary.stored_name(model, name), key)
         return vocabulary.operand(model, name, stored)
 
-    common = {**plan.parameters, **(parameters or {})}
+    common = {**job.parameters, **(parameters or {})}
     if "scale" not in method.parameters:
         common.pop("scale", None)
-    weights = {expert.id: common.pop(f"weight.{expert.id}", expert.weight) for expert in plan.experts}
+    weights = {expert.id: common.pop(f"weight.{expert.id}", expert.weight) for expert in job.planned}
     layers = Layers(base.names())
-    changed = set(changed_names(base, experts, vocabulary))
+    changed = set(changed_names(base, job.experts, vocabulary))
     outputs = []
     for name, (dtype, shape) in extents(base, vocabulary).items():
         work: Copy | Merge
@@ -77,16 +100,16 @@ def planned_outputs(
             work = Copy(base.tensors[name])
         else:
             position = layers.position(name)
-            own = [expert.parameters for expert in plan.experts]
+            own = [expert.parameters for expert in job.planned]
             settings = for_tensor(name, position, common, own, method.per_expert)
-            if grams is not None:
-                settings["grams"] = tuple(grams[expert.id].get(name) for expert in plan.experts)
+            if job.grams is not None:
+                settings["grams"] = tuple(job.grams[expert.id].get(name) for expert in job.planned)
             root = operand(0, base, name, "base")
             operands = [
                 operand(model, checkpoint, name, expert.weights_digest)
-                for model, (expert, checkpoint) in enumerate(zip(plan.experts, experts, strict=True), 1)
+                for model, (expert, checkpoint) in enumerate(zip(job.planned, job.experts, strict=True), 1)
             ]
-            shares = [_weight(expert.id, weights[expert.id], name, position) for expert in plan.experts]
+            shares = [_weight(expert.id, weights[expert.id], name, position) for expert in job.planned]
             if method.pairs_with_base(len(operands)):
                 operands, shares = [root, *operands], [1.0, *shares]
             work = Merge(method, None if method.base == "unused" else root, tuple(operands), tuple(shares), settings)
@@ -136,30 +159,20 @@ def write_outputs(
 
 
 def write_composite(
-    plan: Plan,
-    base: Checkpoint,
-    experts: Sequence[Checkpoint],
-    method: Method,
+    job: MergeJob,
     parameters: Mapping[str, Any],
     folder: Path,
     *,
-    grams: Mapping[str, Mapping[str, Any]] | None = None,
     threads: int | None = None,
-    progress: Any = None,
-    lexicon: CompositeTokenizer | None = None,
+    reporter: Reporter = SILENT,
 ) -> None:
     """A plain checkpoint: weights, config, tokenizer. ``folder`` exists and is empty.
 
-    :param lexicon: of the plan's inputs; None: vocabulary and chat template are the base's.
+    :param parameters: see :func:`planned_outputs`.
     """
-    vocabulary = lexicon.vocabulary if lexicon is not None else None
-    with Engine(threads, progress) as engine:
-        made = planned_outputs(plan, base, experts, method, engine, parameters, grams, vocabulary)
-        write_outputs(made, engine, folder)
-    if lexicon is None:
-        copy_companions(base.folder, folder)
-    else:
-        lexicon.write(base.folder, folder)
+    with Engine(threads, reporter) as engine:
+        write_outputs(planned_outputs(job, engine, parameters), engine, folder)
+    job.write_model_files(folder)
 
 
 def copy_companions(source: Path, folder: Path) -> None:

@@ -79,7 +79,7 @@ def _selection(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> 
         raise UsageError(
             f"method {method.name} chooses experts and has nothing to tune", hint="leave --search and --tune out"
         )
-    weighted = sorted(expert.id for expert in chosen if recipe.wish(expert.id).weight != 1.0)
+    weighted = sorted(expert.id for expert in chosen if recipe.options(expert.id).weight != 1.0)
     if weighted:
         raise UsageError(
             f"method {method.name} gives every expert the same weight, but {weighted[0]} has its own",
@@ -100,7 +100,7 @@ def _space(
 ) -> dict[str, Bounds]:
     """The recipe's space, or the method's parameters that the recipe leaves open."""
     listed = isinstance(recipe.scale, tuple) and len(scales) > 1
-    own = {name for expert in chosen for name in recipe.wish(expert.id).parameters}
+    own = {name for expert in chosen for name in recipe.options(expert.id).parameters}
     space = dict(recipe.space)
     if not space:
         fixed = set(recipe.parameters) | own | ({"scale"} if recipe.scale is not None else set())
@@ -123,12 +123,12 @@ def _refuse(
     space: Mapping[str, Bounds], chosen: Sequence[Expert], recipe: FuseRecipe, method: Method, own: set[str]
 ) -> None:
     """What cannot be tuned, or has a value outside the bounds that it is to be tuned in."""
-    weights = {f"weight.{expert.id}": recipe.wish(expert.id).weight for expert in chosen}
+    weights = {f"weight.{expert.id}": recipe.options(expert.id).weight for expert in chosen}
     numbers = {n for n, d in method.parameters.items() if n in method.space or d is Parameter.empty or type(d) is float}
-    said: dict[str, Setting] = {**recipe.parameters}
-    said |= {name: weight for name, weight in weights.items() if weight != 1.0}
+    given: dict[str, Setting] = {**recipe.parameters}
+    given |= {name: weight for name, weight in weights.items() if weight != 1.0}
     if isinstance(recipe.scale, float):
-        said["scale"] = recipe.scale
+        given["scale"] = recipe.scale
     for name, (low, high) in space.items():
         if name not in numbers and name not in weights:
             listed = ", ".join([*sorted(numbers), *sorted(weights)])
@@ -137,7 +137,7 @@ def _refuse(
             raise UsageError(f"the space of {name} is empty: {low:g} to {high:g}", hint="give the lower value first")
         if name in own:
             raise UsageError(f"{name} is each expert's own, so it cannot be tuned for all", hint=f"leave {name} out")
-        value = said.get(name, low)
+        value = given.get(name, low)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{name} differs by tensor, so it cannot be tuned", hint=f"leave {name} out")
         if not low <= value <= high:
@@ -148,7 +148,7 @@ def _refuse(
 
 
 def _sum(chosen: Sequence[Expert], recipe: FuseRecipe) -> float:
-    return math.fsum(_number(recipe.wish(expert.id).weight) for expert in chosen)
+    return math.fsum(_number(recipe.options(expert.id).weight) for expert in chosen)
 
 
 def _number(weight: Setting) -> float:

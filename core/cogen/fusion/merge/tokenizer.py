@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.files import OpenFiles
-from cogen.checkpoints.load import load_expert_tokenizer, load_tokenizer
+from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals.settings import prefix_token_id
 from cogen.files import cache_dir
 from cogen.fusion.merge.outputs import copy_companions
-from cogen.fusion.plan import Plan
+from cogen.fusion.plan import PlannedVocabulary
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
 from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, changed, chat_template, plan_vocabulary
 from cogen.merging.vocabulary.template import check_template, set_chat_template
 from cogen.merging.vocabulary.tokens import has_tokenizer
-
-if TYPE_CHECKING:
-    from cogen.fusion.planner import Inputs
+from cogen.spec.expert import canonical_digest
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CompositeTokenizer:
 
 
 def check_tokenizer(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
-    """:raises UsageError: a wish that names an expert that isn't there, or that would be ignored."""
+    """:raises UsageError: an option that names an expert that isn't there, or that would be ignored."""
     ids = [expert.id for expert in chosen]
     listed = ", ".join(ids)
     if recipe.tokenizer is None and recipe.transplant != "mean":
@@ -59,11 +60,9 @@ def check_tokenizer(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
             f"transplant {recipe.transplant} needs a choice of the tokenizer", hint="add --tokenizer union"
         )
     if recipe.tokenizer not in (None, "base", "union", *ids):
-        raise UsageError(
-            f"tokenizer {recipe.tokenizer!r} is none of the experts", hint=f"known are base, union, {listed}"
-        )
+        raise UsageError(f"unknown tokenizer {recipe.tokenizer!r}", hint=f"one of base, union, {listed}")
     if recipe.chat_template not in (None, *ids):
-        raise UsageError(f"chat template {recipe.chat_template!r} is none of the experts", hint=f"they are {listed}")
+        raise UsageError(f"unknown chat template {recipe.chat_template!r}", hint=f"one of {listed}")
 
 
 def plan_tokenizer(
@@ -74,7 +73,7 @@ def plan_tokenizer(
     tokenizer: Any,
     digest: str,
 ) -> CompositeTokenizer | None:
-    """What the recipe wants, checked and tried; None where it wants nothing.
+    """What the recipe asks for, checked and tried; None where it asks for nothing.
 
     :param experts: by id, in the plan's order.
     :param tokenizer: the base's; ``digest`` its digest.
@@ -102,8 +101,8 @@ def plan_tokenizer(
     source: Any = recipe.tokenizer
     if source not in ("base", "union"):
         source = 1 + list(experts).index(source)
-    wish = VocabularyConfig(source, transplant=recipe.transplant)
-    vocabulary = plan_vocabulary([base, *experts.values()], wish, OpenFiles(), base=0)
+    config = VocabularyConfig(source, transplant=recipe.transplant)
+    vocabulary = plan_vocabulary([base, *experts.values()], config, OpenFiles(), base=0)
     made = _tried(vocabulary, base.folder)
     _readable(recipe, made)
     return CompositeTokenizer(vocabulary, made, tokenizer_digest(made), template)
@@ -113,7 +112,7 @@ def _template(id: str, checkpoint: Checkpoint) -> str:
     folders = [*([checkpoint.adapter.folder] if checkpoint.adapter else []), checkpoint.folder]
     found = next((text for folder in folders if (text := chat_template(folder)) is not None), None)
     if found is None:
-        raise CompatibilityError(f"{id} has no chat template", hint="name another expert, or leave the wish out")
+        raise CompatibilityError(f"{id} has no chat template", hint="name another expert, or leave the option out")
     check_template(found)
     return found
 
@@ -147,18 +146,41 @@ def write_companions(base: Path, folder: Path, vocabulary: Vocabulary | None) ->
     vocabulary.write(folder)
 
 
-def tokenizer_of(plan: Plan, inputs: Inputs, row: str) -> tuple[Any, str]:
-    """The tokenizer that a row of the matrix is measured with, and its digest: every model reads with its own.
-
-    :param row: "base", the id of an expert, or "composite".
+def planned_vocabulary(vocabulary: Vocabulary, tokenizer: str) -> PlannedVocabulary:
     """
-    lexicon = inputs.lexicon
-    if lexicon is None or lexicon.vocabulary is None or row == "base":
-        return inputs.tokenizer, plan.tokenizer_digest
-    if row == "composite":
-        return lexicon.tokenizer, lexicon.digest
-    checkpoint = inputs.experts[row]
-    if not has_tokenizer(checkpoint.folder):
-        checkpoint = inputs.base
-    own = load_expert_tokenizer(inputs.host, inputs.host.expert(row).spec, checkpoint)
-    return own, tokenizer_digest(own)
+    :param vocabulary: of the base (0) and of the plan's experts.
+    :param tokenizer: digest of the composite's tokenizer.
+    """
+    tokens = [{*own.ids} for own in vocabulary.facts.tokens]
+    composite = {*vocabulary.facts.target.ids}
+    return PlannedVocabulary(
+        tokenizer_digest=tokenizer,
+        size=vocabulary.size,
+        added=len(composite - tokens[0]),
+        dropped=len(set.union(*tokens) - composite),
+        digest=vocabulary_digest(vocabulary),
+        notes=vocabulary.notes,
+    )
+
+
+def vocabulary_digest(vocabulary: Vocabulary) -> str:
+    """Digest of all tokens, of the row that each model takes for each, and of what changes in the configuration."""
+    rows = []
+    for model, rules in sorted(vocabulary.rules.items()):
+        digest = hashlib.sha256()
+        sums, donors = rules.sums, [p for _, p in sorted(rules.donors.items())]
+        parts = [rules.which, rules.row, sums.start, sums.source, sums.row, sums.coefficient]
+        for part in [*parts, *(array for p in donors for array in (p.wanted, p.numbers, p.shared, p.own))]:
+            digest.update(np.int64(len(part)).astype("<i8").tobytes())
+            digest.update(np.ascontiguousarray(part).astype("<f8" if part.dtype.kind == "f" else "<i8").tobytes())
+        rows.append([model, digest.hexdigest()])
+    return canonical_digest(
+        {
+            "tokens": [[id, token] for id, (token, _) in sorted(vocabulary.facts.target.entries.items())],
+            "size": vocabulary.size,
+            "tensors": list(vocabulary.names),
+            "rows": rows,
+            "config": vocabulary.config_changes,
+            "generation": vocabulary.generation_changes,
+        }
+    )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
 from cogen.evals import QUICK_TOKENS, calibration_texts
+from cogen.fusion.details import MoeDetails
 from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
 from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
 from cogen.fusion.moe.train_routers import training_tokens
 from cogen.fusion.moe.validate import TOP_K, pick_routing
-from cogen.fusion.plan import Cost, PlannedMixture, PlannedSuite
+from cogen.fusion.plan import Cost, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.samples import sample_texts
 
@@ -28,7 +29,7 @@ ALIGNED = 8
 
 def plan_mixture(
     base: Checkpoint, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert], recipe: FuseRecipe
-) -> PlannedMixture:
+) -> MoeDetails:
     """
     :param experts: by id, in the plan's order.
     :raises CompatibilityError: the base's architecture has no mixture, or an expert's shapes don't fit.
@@ -48,7 +49,7 @@ def plan_mixture(
     extents = mixture_extents(base, target, layers, hidden, width, len(slots))
     total = sum(math.prod(shape) for _, shape in extents.values())
     merged = merged_names(base, list(experts.values()), target, layers)
-    return PlannedMixture(
+    return MoeDetails(
         model_type=target.model_type,
         architecture=target.architecture,
         routing=routing,
@@ -110,20 +111,20 @@ def averaged(recipe: FuseRecipe, chosen: Sequence[Expert], find: Callable[[str],
     scale = recipe.scale
     if scale is None:
         # One that adds differences up goes N times as far as one that averages them.
-        weights = [recipe.wish(expert.id).weight for expert in chosen]
+        weights = [recipe.options(expert.id).weight for expert in chosen]
         numbers = [weight for weight in weights if isinstance(weight, int | float)]
         scale = 1.0 / math.fsum(numbers) if find(name).adds and len(numbers) == len(weights) else 1.0
     return recipe.model_copy(update={"method": name, "scale": scale})
 
 
-def extents_of(base: Checkpoint, mixture: PlannedMixture) -> dict[str, tuple[str, tuple[int, ...]]]:
+def extents_of(base: Checkpoint, mixture: MoeDetails) -> dict[str, tuple[str, tuple[int, ...]]]:
     """See :func:`~cogen.fusion.moe.assemble.mixture_extents`."""
     target = target_of(full_config(base))
     return mixture_extents(base, target, mixture.layers, mixture.hidden, mixture.width, len(mixture.slots))
 
 
 def mixture_cost(
-    cost: Cost, mixture: PlannedMixture, chosen: Sequence[Expert], suites: Sequence[PlannedSuite], tokenizer: Any
+    cost: Cost, mixture: MoeDetails, chosen: Sequence[Expert], suites: Sequence[PlannedSuite], tokenizer: Any
 ) -> Cost:
     """With the tokens that make the routers, and those that show what each expert contributes."""
     samples = 0
@@ -144,7 +145,7 @@ def mixture_cost(
     )
 
 
-def why(mixture: PlannedMixture, chosen: Sequence[Expert]) -> str:
+def why(mixture: MoeDetails, chosen: Sequence[Expert]) -> str:
     """Why these experts are stacked; the same for the same experts and routers, whoever chose the strategy."""
     count = "one expert" if len(chosen) == 1 else f"{len(chosen)} experts of one base and tokenizer"
     trained = "all ship a router row that was trained for it"

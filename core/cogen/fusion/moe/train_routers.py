@@ -26,7 +26,7 @@ from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
 from cogen.fusion.moe.write import write_mixture
 from cogen.fusion.samples import sample_texts
-from cogen.merging.method import Method
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.rows import step_sizes
 from cogen.routing.states import windows
 from cogen.spec.expert import canonical_digest
@@ -34,8 +34,9 @@ from cogen.spec.expert import canonical_digest
 if TYPE_CHECKING:
     import torch
 
-    from cogen.fusion.plan import Plan
-    from cogen.fusion.planner import Inputs
+    from cogen.fusion.details import MoeDetails
+    from cogen.fusion.merge.inputs import Inputs
+    from cogen.fusion.merge.outputs import MergeJob
 
 #: Optimiser steps; in each, one window of every expert's samples and one of the general text.
 STEPS = 64
@@ -55,28 +56,37 @@ def training_tokens(experts: int) -> int:
 
 
 def trained_rows(
-    plan: Plan, inputs: Inputs, method: Method, rows: Mapping[str, torch.Tensor], progress: Any = None
+    mixture: MoeDetails,
+    inputs: Inputs,
+    job: MergeJob,
+    scale: float,
+    rows: Mapping[str, torch.Tensor],
+    *,
+    key: str,
+    tokenizer_digest: str,
+    reporter: Reporter = SILENT,
 ) -> dict[str, torch.Tensor]:
     """Rows by slot, shape (layers, hidden), float32; kept in the cache for the same plan and texts.
 
+    :param job, scale: as for :func:`~cogen.fusion.moe.write.write_mixture`.
     :param rows: where it starts: those of routing "hidden".
+    :param key: digest of what decides the mixture.
     """
     from cogen.fusion.moe.routers import ROUTER, anchor_of, read_rows, write_rows
 
-    assert plan.mixture is not None  # only plans of strategy moe come here
-    slots = plan.mixture.slots
+    slots = mixture.slots
     texts = [calibration_texts(), *(sample_texts(inputs.host.expert(id)) for id in slots if id != "base")]
     settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED]
-    key = canonical_digest([plan.inputs_digest, texts, settings]).removeprefix("sha256:")[:32]
+    key = canonical_digest([key, texts, settings]).removeprefix("sha256:")[:32]
     folder = cache_dir() / "routers" / key
     if not folder.is_dir():
-        anchor = anchor_of(plan, inputs)
+        anchor = anchor_of(inputs, tokenizer_digest)
         sizes = step_sizes(anchor.general).float()
         anchor.release()
         with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".mixture.") as scratch:
             whole = Path(scratch) / "mixture"
             whole.mkdir()
-            write_mixture(plan, inputs, method, rows, whole)
+            write_mixture(mixture, job, scale, rows, whole)
             model = load_model(open_folder(whole), "bfloat16")
         start = _stacked(rows, slots)
         owners = ["base", *(id for id in slots if id != "base")]
@@ -84,7 +94,7 @@ def trained_rows(
             Pool(windows(inputs.tokenizer, pool, LENGTH), slots.index(id) if id in slots else None)
             for id, pool in zip(owners, texts, strict=True)
         ]
-        found = tune(model, start, sizes, pools, progress)
+        found = tune(model, start, sizes, pools, reporter)
         with atomic_folder(folder) as part:
             write_rows({id: found[:, slot] for slot, id in enumerate(slots)}, part)
     return read_rows(folder / ROUTER)
@@ -98,7 +108,9 @@ class Pool:
     teacher: int | None
 
 
-def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool], progress: Any = None) -> torch.Tensor:
+def tune(
+    model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool], reporter: Reporter = SILENT
+) -> torch.Tensor:
     """Train the routers of a transformers mixture.
 
     :param model: its routers are replaced by what is trained.
@@ -157,10 +169,8 @@ def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool]
                 loss = torch.nn.functional.kl_div(found[0], wanted[0], log_target=True, reduction="batchmean")
             ((loss + BALANCE * output.aux_loss) / len(pools)).backward()
             total += float(loss.detach()) / len(pools)
-            if progress:
-                progress.advance(4 * ids.numel())
-        if progress:
-            progress.describe(f"training routers, step {step + 1} of {STEPS}, loss {total:.3f}")
+            reporter.advance(4 * ids.numel())
+        reporter.describe(f"training routers, step {step + 1} of {STEPS}, loss {total:.3f}")
         optimiser.step()
         if step >= STEPS // 2:
             for total_change, change in zip(sums, changes, strict=True):

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.distill.losses.names import known
-from cogen.fusion.moe.targets import DENSE, check_architecture
-from cogen.fusion.recipe import FuseRecipe, Routing, Strategy
+from cogen.fusion.moe.targets import check_architecture
+from cogen.fusion.recipe import FuseRecipe, Routing
 
 if TYPE_CHECKING:
     from cogen.host import Expert
@@ -17,51 +16,6 @@ if TYPE_CHECKING:
 FROZEN = ("ffn", "anchored")
 #: Experts that work on one token, unless the recipe says otherwise: what anchored experts are trained with.
 TOP_K = 2
-#: Wishes that are for one strategy only; setting one says which strategy is meant.
-_OF_MOE = ("routing", "top_k", "public")
-_OF_MERGE = (
-    "method",
-    "scale",
-    "parameters",
-    "search",
-    "space",
-    "tokenizer",
-    "transplant",
-    "chat_template",
-)
-
-
-def pick_strategy(chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy:
-    """What "auto" means.
-
-    Experts of several bases teach one model; those of one base become a mixture where all ship a router
-    row that was trained for it, else they are merged.
-    """
-    if recipe.strategy != "auto":
-        return recipe.strategy
-    said = _said(recipe)
-    if said & set(_OF_MOE):
-        return "moe"
-    taught = "distill" in said or ("method" in said and recipe.method.split("+")[0] in known())
-    if taught or (len({expert.spec.model.lineage for expert in chosen}) > 1 and not said & set(_OF_MERGE)):
-        return "distill"
-    anchored = len(chosen) > 1 and all(expert.spec.model.relation == "anchored" for expert in chosen)
-    one = len({expert.spec.model.lineage for expert in chosen}) == 1
-    fits = all(expert.spec.model.architecture in DENSE for expert in chosen)
-    return "moe" if anchored and one and fits and not said & set(_OF_MERGE) else "merge"
-
-
-def _said(recipe: FuseRecipe) -> set[str]:
-    """Fields that ask for something; a method does so also by the name that it has by default."""
-    fields = type(recipe).model_fields
-    return {n for n in recipe.model_fields_set if n == "method" or getattr(recipe, n) != fields[n].default}
-
-
-def check_merge_options(recipe: FuseRecipe) -> None:
-    """:raises UsageError: a merge was asked for, and something that it would ignore."""
-    for name in (*_OF_MOE, "embedder"):
-        if name in _said(recipe):
-            raise UsageError(f"{name} is for strategy moe, not for a merge", hint="leave it out, or --strategy moe")
 
 
 def pick_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> Routing:
@@ -124,7 +78,7 @@ def _check_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
     if recipe.embedder is not None and routing != "embedding":
         raise UsageError("an embedder is for routing embedding", hint="add --routing embedding, or leave it out")
     if all(expert.spec.model.relation in FROZEN for expert in chosen):
-        weighted = [expert.id for expert in chosen if recipe.wish(expert.id).weight != 1.0]
+        weighted = [expert.id for expert in chosen if recipe.options(expert.id).weight != 1.0]
         if weighted:
             raise UsageError(
                 f"a mixture weighs its experts token by token: {weighted[0]} can't have a weight", hint="leave it out"

@@ -6,22 +6,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cogen.checkpoints.model import Checkpoint
-from cogen.fusion.merge.outputs import planned_outputs, write_outputs
-from cogen.fusion.merge.tokenizer import CompositeTokenizer
+from cogen.fusion.merge.outputs import MergeJob, planned_outputs, write_outputs
 from cogen.fusion.moe.assemble import ExpertSlot, Mixture, mixture_outputs, shared_outputs
 from cogen.fusion.moe.targets import full_config, mixture_config, target_of
 from cogen.merging.engine import Engine
-from cogen.merging.method import Method
 from cogen.merging.methods.passthrough import passthrough
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     import torch
 
-    from cogen.fusion.plan import Plan
-    from cogen.fusion.planner import Inputs
+    from cogen.fusion.details import MoeDetails
 
 
 @dataclass(frozen=True)
@@ -34,31 +32,28 @@ class Reuse:
 
 
 def write_mixture(
-    plan: Plan,
-    inputs: Inputs,
-    method: Method,
+    planned: MoeDetails,
+    job: MergeJob,
+    scale: float,
     rows: Mapping[str, torch.Tensor],
     folder: Path,
     *,
     reuse: Reuse | None = None,
     threads: int | None = None,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
 ) -> None:
     """Weights, configuration and tokenizer. ``folder`` exists and is empty.
 
+    :param job, scale: base and experts, and how what is outside feed-forward blocks is merged.
     :param rows: of every slot, shape (layers, hidden).
     :param reuse: where tensors of unchanged experts are copied from.
     """
     import torch
 
-    planned = plan.mixture
-    assert planned is not None  # only plans of strategy moe come here
-    base, config = inputs.base, full_config(inputs.base)
+    base, config = job.base, full_config(job.base)
     target = target_of(config)
-    keys = {expert.id: expert.weights_digest for expert in plan.experts}
-    slots = tuple(
-        ExpertSlot(id, base if id == "base" else inputs.experts[id], keys.get(id, "base")) for id in planned.slots
-    )
+    experts = {one.id: (opened, one.weights_digest) for one, opened in zip(job.planned, job.experts, strict=True)}
+    slots = tuple(ExpertSlot(id, *experts.get(id, (base, "base"))) for id in planned.slots)
     mixture = Mixture(
         target,
         slots,
@@ -69,12 +64,9 @@ def write_mixture(
         reuse.checkpoint if reuse else None,
         reuse.slots if reuse else {},
     )
-    with Engine(threads, progress) as engine:
-        merged = planned_outputs(
-            plan, base, list(inputs.experts.values()), method, engine, {"scale": plan.scales[0]}, inputs.grams
-        )
-        shared = shared_outputs(merged, target, planned.layers)
+    with Engine(threads, reporter) as engine:
+        shared = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
-    (inputs.lexicon or CompositeTokenizer(None, inputs.tokenizer, plan.tokenizer_digest)).write(base.folder, folder)
+    job.write_model_files(folder)
     made = mixture_config(config, target, len(slots), planned.top_k, planned.width)
     (folder / "config.json").write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

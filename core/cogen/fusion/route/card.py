@@ -26,7 +26,7 @@ def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, rou
         "engine cannot load it. It says which installed expert answers which query: CoGen loads that expert, one at a "
         "time.",
         f"## Run it\n\n{_run(manifest)}",
-        f"## Experts and licences\n\n{_experts(manifest)}",
+        f"## Experts and licenses\n\n{_experts(manifest)}",
         f"## How a query is routed\n\n{_routing(manifest)}",
         f"## Results\n\n{_results(matrix)}",
     ]
@@ -54,8 +54,8 @@ def _experts(manifest: RouteManifest) -> str:
     if manifest.fallback is not None:
         rows.append([BASE, manifest.fallback.name, "", "", manifest.fallback.license])
     return (
-        f"{table(['expert', 'title', 'publisher', 'distribution', 'licence'], rows)}\n\n"
-        "Nothing here is derived from them: each one is used under its own licence."
+        f"{table(['expert', 'title', 'publisher', 'distribution', 'license'], rows)}\n\n"
+        "Nothing here is derived from them: each one is used under its own license."
     )
 
 
@@ -92,7 +92,7 @@ def _results(matrix: Matrix | None) -> str:
     numbers = sorted({cell.n for cells in matrix.cells.values() for cell in cells.values()})
     counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     about = [
-        f"Level {matrix.level}, {matrix.split} splits, {counts} documents a cell, change against the base where there "
+        f"Level {matrix.level}, {matrix.split} split, {counts} documents a cell, change against the base where there "
         "is one. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better.",
         f"{ROUTE}: every document by the expert that it was routed to. {ORACLE}: every suite by its own expert, "
         "general text by the base, which nobody knows of a query.",
@@ -108,5 +108,5 @@ def _confusion(manifest: RouteManifest, routed: Routed) -> str:
     names = [*([BASE] if manifest.fallback is not None else []), *(expert.id for expert in manifest.experts)]
     rows = [[column, *(str(found.get(name, 0)) for name in names)] for column, found in routed.confusion.items()]
     right, every = routed.right
-    said = f"{right} of {every} documents of experts' suites went to the suite's own expert."
-    return f"{table(['suite', *names], rows)}\n\n{said}"
+    text = f"{right} of {every} documents of experts' suites went to the suite's own expert."
+    return f"{table(['suite', *names], rows)}\n\n{text}"

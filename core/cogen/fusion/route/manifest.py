@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.sources import Talk, fetch, silent
+from cogen.checkpoints.sources import fetch
 from cogen.errors import PlanError, SpecError, UsageError
+from cogen.fusion.details import EmbedderPin
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
-from cogen.spec.base import Digest, ExpertId, Frozen, SourceUri
+from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.model import BaseRef
 
 if TYPE_CHECKING:
+    from cogen.fusion.plan import PlannedExpert
     from cogen.host import Expert, Host
 
 ROUTE = "route.json"
@@ -24,20 +27,18 @@ _HINT = "`cogen fuse --strategy route` writes one"
 _PINNED = ("spec_digest", "file_digest", "weights_digest")
 
 
-class EmbedderRef(Frozen):
-    """The sentence-embedding model: a source, and the digest of its folder."""
-
-    source: SourceUri
-    digest: Digest
+class EmbedderRef(EmbedderPin):
+    """The sentence-embedding model of a route, which can be opened."""
 
     @classmethod
-    def of(cls, embedder: Embedder, talk: Talk = silent) -> Self:
+    def of(cls, embedder: Embedder, reporter: Reporter = SILENT) -> Self:
         """With the digest of what is there now, where nobody has promised one: this fetches it."""
-        return cls(source=embedder.source, digest=embedder.digest or file_digest(fetch(embedder.source, talk=talk)))
+        digest = embedder.digest or file_digest(fetch(embedder.source, talk=reporter.note))
+        return cls(source=embedder.source, digest=digest)
 
-    def open(self, talk: Talk = silent) -> Embedder:
+    def open(self, reporter: Reporter = SILENT) -> Embedder:
         """The model, loaded when its first text comes."""
-        return Embedder(self.source, self.digest, talk)
+        return Embedder(self.source, self.digest, reporter.note)
 
 
 class RouteExpert(Frozen):
@@ -54,7 +55,13 @@ class RouteExpert(Frozen):
     weights_digest: Digest
 
     @classmethod
+    def planned(cls, expert: PlannedExpert) -> Self:
+        """From a plan, which has all of it."""
+        return cls.model_validate(expert.model_dump(include=set(cls.model_fields)))
+
+    @classmethod
     def of(cls, expert: Expert) -> Self:
+        """Of an installed one."""
         spec = expert.spec
         return cls(
             id=spec.id,
@@ -70,7 +77,7 @@ class RouteExpert(Frozen):
 
 
 class RouteManifest(Frozen):
-    """See the module. ``experts`` are sorted by id: the order of the wishes changes nothing.
+    """See the module. ``experts`` are sorted by id: the order of the recipe changes nothing.
 
     ``fallback`` answers what is nearer to general text than to any expert: the base, where all share one. ``centroids``
     is the digest of the file of that name.
@@ -127,8 +134,8 @@ def read_route(folder: Path) -> RouteManifest:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        told = f"{place}: {first['msg']}" if place else first["msg"]
-        raise SpecError(f"{path} is not a route: {told}", hint=_HINT) from error
+        text = f"{place}: {first['msg']}" if place else first["msg"]
+        raise SpecError(f"{path} is not a route: {text}", hint=_HINT) from error
 
 
 def check_unmoved(host: Host, manifest: RouteManifest) -> dict[str, Expert]:

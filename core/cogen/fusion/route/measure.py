@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cogen.evals import GENERAL, BoundSuite, Matrix, Settings, SuiteResult, run_suites
+from cogen.evals.matrix import BASE
 from cogen.evals.settings import Level, Split
+from cogen.fusion.results import Table
 from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE, ensemble_row, oracle_row, route_row
 from cogen.fusion.route.documents import Documents, documents_of
 from cogen.fusion.route.members import Member
 from cogen.fusion.route.plan import RouteInputs, RoutePlan, chooser
 from cogen.fusion.route.router import Router
-from cogen.reporter import SILENT
+from cogen.reporter import SILENT, Reporter
 
 #: Column → model → number of documents that went there; models without any are left out.
 Confusion = dict[str, dict[str, int]]
@@ -44,19 +46,22 @@ def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any
     return Routed(documents, names)
 
 
-def measure_route(plan: RoutePlan, inputs: RouteInputs, router: Router, progress: Any = None) -> tuple[Matrix, Routed]:
-    """Rows base (if there is one), every expert, route, ensemble (where it can be), oracle; on the test parts."""
+def measure_route(
+    plan: RoutePlan, inputs: RouteInputs, router: Router, reporter: Reporter = SILENT
+) -> tuple[Matrix, Routed]:
+    """Rows base (if there is one), every expert, route, ensemble (where it can be), oracle; on the test splits."""
     level: Any = plan.level
     settings = Settings(dtype=plan.eval_dtype)
     routed = route_documents(router, inputs.suites, inputs.chooser[0], "test", level)
     rows: dict[str, list[SuiteResult]] = {}
     for name, member in inputs.members.items():
-        if progress:
-            progress.describe(name)
-        rows[name] = _run(member, inputs.suites, "test", level, settings, inputs.chooser, progress)
+        reporter.describe(name)
+        rows[name] = _run(member, inputs.suites, "test", level, settings, inputs.chooser, reporter)
     measured = dict(rows)
     rows[ROUTE] = route_row(routed.documents, routed.names, measured, settings)
-    if plan.ensemble and (found := ensemble_row(inputs.members, routed.documents, measured, settings, progress)):
+    if plan.details.ensemble and (
+        found := ensemble_row(inputs.members, routed.documents, measured, settings, reporter)
+    ):
         rows[ENSEMBLE] = found
     rows[ORACLE] = oracle_row(measured)
     return Matrix.of(rows), routed
@@ -69,14 +74,14 @@ def measure_routed(
     part: Split,
     level: Level,
     settings: Settings,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
     use_cache: bool = True,
 ) -> list[SuiteResult]:
     """The row "route" alone: every model runs on those suites only of which it gets a document."""
     rows = {}
     for name, member in members.items():
         own = [one.bound for one in routed.documents if name in routed.names[one.column]]
-        rows[name] = _run(member, own, part, level, settings, chooser(members), progress, use_cache)
+        rows[name] = _run(member, own, part, level, settings, chooser(members), reporter, use_cache)
     return route_row(routed.documents, routed.names, rows, settings)
 
 
@@ -87,7 +92,7 @@ def _run(
     level: Level,
     settings: Settings,
     chosen_by: Any,
-    progress: Any,
+    reporter: Reporter,
     use_cache: bool = True,
 ) -> list[SuiteResult]:
     return run_suites(
@@ -100,7 +105,25 @@ def _run(
         level=level,
         dtype=settings.dtype,
         settings=settings,
-        reporter=progress or SILENT,
+        reporter=reporter,
         use_cache=use_cache,
         chooser=chosen_by,
     )
+
+
+def routed_json(routed: Routed) -> dict[str, Any]:
+    """The same figures as :func:`routed_table`."""
+    right, every = routed.right
+    return {"routed": routed.confusion, "to_own_expert": right, "of_experts_documents": every}
+
+
+def routed_table(routed: Routed) -> Table:
+    """How many documents of each suite went to which model."""
+    confusion = routed.confusion
+    names = sorted({name for found in confusion.values() for name in found}, key=lambda name: (name != BASE, name))
+    rows = [
+        {"suite": column} | {name: str(found.get(name, 0)) for name in names} for column, found in confusion.items()
+    ]
+    right, every = routed.right
+    note = f"{right} of {every} documents of experts' suites went to the suite's own expert" if every else ""
+    return Table("documents by the model that they were routed to", rows, note)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer, own_loaders
 from cogen.checkpoints.model import open_weights
-from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import DigestError
 from cogen.evals import model_digest
 from cogen.evals.matrix import BASE
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     from cogen.host import Expert, Host
@@ -34,9 +34,9 @@ class Member:
     load: Callable[[str], Any]
 
 
-def open_base(ref: BaseRef, talk: Talk = silent) -> Member:
+def open_base(ref: BaseRef, reporter: Reporter = SILENT) -> Member:
     """The fallback; fetches it."""
-    checkpoint = open_weights(ref, talk=talk)
+    checkpoint = open_weights(ref, talk=reporter.note)
     tokenizer = load_tokenizer(checkpoint.folder)
     return Member(
         BASE,
@@ -47,12 +47,12 @@ def open_base(ref: BaseRef, talk: Talk = silent) -> Member:
     )
 
 
-def open_expert(host: Host, expert: Expert, talk: Talk = silent) -> Member:
+def open_expert(host: Host, expert: Expert, reporter: Reporter = SILENT) -> Member:
     """
     :raises DigestError: its weights or its tokenizer are not those of its manifest.
     """
     spec = expert.spec
-    checkpoint = open_weights(spec.model, talk=talk)
+    checkpoint = open_weights(spec.model, talk=reporter.note)
     tokenizer = load_expert_tokenizer(host, spec, checkpoint)
     digest = tokenizer_digest(tokenizer)
     if digest != spec.tokenizer.digest:
@@ -69,12 +69,12 @@ def open_expert(host: Host, expert: Expert, talk: Talk = silent) -> Member:
 
 
 def open_members(
-    host: Host, experts: Sequence[Expert], fallback: BaseRef | None, talk: Talk = silent
+    host: Host, experts: Sequence[Expert], fallback: BaseRef | None, reporter: Reporter = SILENT
 ) -> dict[str, Member]:
     """The base, if there is one, then the experts by id."""
-    found = {BASE: open_base(fallback, talk)} if fallback is not None else {}
+    found = {BASE: open_base(fallback, reporter)} if fallback is not None else {}
     for expert in sorted(experts, key=lambda expert: expert.id):
-        found[expert.id] = open_expert(host, expert, talk)
+        found[expert.id] = open_expert(host, expert, reporter)
     return found
 
 

@@ -1,55 +1,32 @@
-"""What building a route takes, said before it is done."""
+"""The plan of a route: who takes part, and what building and measuring it costs."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from cogen.checkpoints.sources import Talk, silent
 from cogen.evals import BoundSuite, general_suites, suites_of
 from cogen.evals.matrix import BASE
 from cogen.fusion.costs import planned_suites
-from cogen.fusion.plan import Note, PlannedSuite
-from cogen.fusion.recipe import FuseRecipe, Level
+from cogen.fusion.details import EmbedderPin, RouteDetails
+from cogen.fusion.plan import Cost, Note, PlanBase
+from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
 from cogen.fusion.route.baselines import can_ensemble
-from cogen.fusion.route.manifest import EmbedderRef, RouteExpert
+from cogen.fusion.route.manifest import EmbedderRef
 from cogen.fusion.route.members import Member, open_members
 from cogen.fusion.route.validate import choose, shared_base
+from cogen.fusion.selection import planned_expert
 from cogen.host import Expert, Host
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
-from cogen.spec.base import Frozen
-from cogen.spec.model import BaseRef, Dtype
 
 
-class RouteCost(Frozen):
-    """Tokens through a model: the rows of base and experts, and the ensemble, which runs all of them once more."""
+class RoutePlan(PlanBase):
+    """The plan of a route: no weights are made, so it has no method and no base of a model."""
 
-    matrix_tokens: int
-    ensemble_tokens: int
-
-    @property
-    def forward_tokens(self) -> int:
-        return self.matrix_tokens + self.ensemble_tokens
-
-
-class RoutePlan(Frozen):
-    """``ensemble``: do all models share one tokenizer, so that their predictions can be averaged?"""
-
-    version: Literal[1] = 1
-    cogen: str
-    strategy: Literal["route"] = "route"
-    embedder: EmbedderRef
-    fallback: BaseRef | None
-    experts: tuple[RouteExpert, ...]
-    level: Level
-    eval_dtype: Dtype
-    suites: tuple[PlannedSuite, ...]
-    ensemble: bool
-    cost: RouteCost
-    notes: tuple[Note, ...] = ()
+    details: RouteDetails
 
 
 @dataclass(frozen=True)
@@ -73,44 +50,52 @@ def chooser(members: Mapping[str, Member]) -> tuple[object, str]:
     return first.tokenizer, first.tokenizer_digest
 
 
-def plan_route(host: Host, recipe: FuseRecipe, *, talk: Talk = silent) -> tuple[RoutePlan, RouteInputs]:
-    """Check that the wishes are possible and say what will be done. Manifests, headers and tokenizers are read.
+def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -> tuple[RoutePlan, RouteInputs]:
+    """Check that the recipe is possible and say what will be done. Manifests, headers and tokenizers are read.
 
     :raises UsageError, CompatibilityError: see :func:`~cogen.fusion.route.validate.choose`; or a plugin's veto.
     """
     chosen = choose(host, recipe)
     fallback = shared_base(chosen)
     own = {"source": recipe.embedder} if recipe.embedder else {}
-    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, talk=talk, **own), talk)
-    members = open_members(host, chosen, fallback, talk)
+    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, talk=reporter.note, **own), reporter)
+    members = open_members(host, chosen, fallback, reporter)
     suites = [bound for expert in chosen for bound in suites_of(expert)] + general_suites()
-    inputs = RouteInputs(chosen, reference.open(talk), members, suites)
+    inputs = RouteInputs(chosen, reference.open(reporter), members, suites)
     planned = planned_suites(suites, recipe, inputs.chooser[0])
     ensemble = recipe.level != "none" and can_ensemble(members)
     bits = sum(suite.test_tokens for suite in planned if suite.metric == "bits_per_byte")
     plan = RoutePlan(
         cogen=importlib.metadata.version("cogen-core"),
-        embedder=reference,
-        fallback=fallback,
-        experts=tuple(map(RouteExpert.of, chosen)),
+        strategy="route",
+        why="the experts stay separate, and a query goes to one of them",
+        experts=tuple(planned_expert(expert, recipe) for expert in chosen),
         level=recipe.level,
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=planned,
-        ensemble=ensemble,
-        cost=RouteCost(
+        cost=Cost(
+            search_tokens=0,
             matrix_tokens=len(members) * sum(suite.test_tokens for suite in planned),
+            output_bytes=0,
+            scratch_bytes=0,
+            memory_bytes=0,
             ensemble_tokens=len(members) * bits if ensemble else 0,
         ),
         notes=_notes(chosen),
+        details=RouteDetails(
+            embedder=EmbedderPin(source=reference.source, digest=reference.digest),
+            fallback=fallback,
+            ensemble=ensemble,
+        ),
     )
     return reviewed(host, plan), inputs
 
 
 def _notes(chosen: Sequence[Expert]) -> tuple[Note, ...]:
-    """What is fetched from several publishers stays under each one's licence."""
+    """What is fetched from several publishers stays under each one's license."""
     return tuple(
         Note(
-            severity="warning", source="cogen", message=f"the licence of {expert.id} is unknown: ask before you use it"
+            severity="warning", source="cogen", message=f"the license of {expert.id} is unknown: ask before you use it"
         )
         for expert in chosen
         if expert.spec.license == "unknown"

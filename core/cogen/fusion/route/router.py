@@ -13,13 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.evals import GENERAL
 from cogen.evals.matrix import BASE
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     import torch
+
+    from cogen.fusion.route.manifest import RouteManifest
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,14 @@ class Router:
             scores = {BASE: 0.0, **scores}
         best = min(scores, key=lambda id: (-scores[id], id != BASE, id))
         return RoutingDecision(best, scores)
+
+
+def open_router(folder: Path, manifest: RouteManifest, reporter: Reporter = SILENT) -> Router:
+    """The router of a folder.
+
+    :raises DigestError: its centroids or its embedding model are not those of the manifest.
+    """
+    from cogen.fusion.route.centroids import read_centroids
+
+    centroids = read_centroids(folder, manifest)
+    return Router(manifest.embedder.open(reporter), centroids, fallback=manifest.fallback is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.losses.names import LOSSES, PREFERENCES
+from cogen.fusion.distill.losses.plugin import PluginLoss
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 if TYPE_CHECKING:
@@ -32,13 +34,18 @@ PARAMETERS: dict[str, dict[str, float]] = {
 }
 
 
-def parts(name: str) -> list[str]:
+#: Losses of plugins, by name.
+Extra = Mapping[str, PluginLoss]
+_NONE: Extra = MappingProxyType({})
+
+
+def parts(name: str, extra: Extra = _NONE) -> list[str]:
     """ "uld+alm" → ["uld", "alm"].
 
     :raises UsageError: an unknown loss, or a preference loss among several.
     """
     found = name.split("+")
-    every = LOSSES | PREFERENCES
+    every = [*LOSSES, *PREFERENCES, *extra]
     for part in found:
         if part not in every:
             raise UsageError(f"unknown distillation loss {part!r}", hint=f"one of {', '.join(every)}")
@@ -47,16 +54,19 @@ def parts(name: str) -> list[str]:
     return found
 
 
-def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+def check_parameters(name: str, parameters: Mapping[str, Any], extra: Extra = _NONE) -> None:
     """:raises UsageError: a parameter that none of the losses takes, or no number in its range."""
-    known = {key: value for part in parts(name) for key, value in PARAMETERS[part].items()}
+    found = parts(name, extra)
+    own = {key: value for part in found if part in PARAMETERS for key, value in PARAMETERS[part].items()}
+    known = own | {key: value for part in found if part in extra for key, value in extra[part].parameters.items()}
     for key, value in parameters.items():
         if key not in known:
             hint = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
             raise UsageError(f"{name} has no parameter {key!r}", hint=hint)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{key} of {name} must be a number", hint=f"for example {key} = {known[key]:g}")
-        if not _in_range(key, value, known[key], "gold" in parts(name)):
+        wrong = key in own and not _in_range(key, value, own[key], "gold" in found)
+        if wrong or not math.isfinite(value):
             raise UsageError(f"{key} = {value} is out of range", hint=f"for example {key} = {known[key]:g}")
 
 
@@ -72,11 +82,11 @@ def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:
     return type(default)(parameters.get(key, default))
 
 
-def needs_of(name: str, parameters: Mapping[str, Any] | None = None) -> TeacherStatistics:
+def needs_of(name: str, parameters: Mapping[str, Any] | None = None, extra: Extra = _NONE) -> TeacherStatistics:
     """What the teacher cache has to hold: always log-probabilities, which decide the teacher of each text."""
-    found = TeacherStatistics(logprob=True)
-    for part in parts(name):
-        found |= _needs(part, parameters or {})
+    given, found = parameters or {}, TeacherStatistics(logprob=True)
+    for part in parts(name, extra):
+        found |= extra[part].needs(extra[part].values(given)) if part in extra else _needs(part, given)
     return found
 
 
@@ -96,6 +106,7 @@ def make_loss(
     teacher: Encoder,
     parameters: Mapping[str, Any] | None = None,
     seen: tuple[np.ndarray, np.ndarray] | None = None,
+    extra: Extra = _NONE,
 ) -> list[Loss]:
     """The losses of a name, for one pair of models; "graph" is ULD and the graph.
 
@@ -103,7 +114,16 @@ def make_loss(
         estimates from it the student's tokens for each of the teacher's.
     :raises CompatibilityError: kl, and the vocabularies differ.
     """
-    return [loss for part in parts(name) for loss in _build(part, student, teacher, parameters or {}, seen)]
+    given = parameters or {}
+    return [
+        loss
+        for part in parts(name, extra)
+        for loss in (
+            extra[part].make(student, teacher, extra[part].values(given))
+            if part in extra
+            else _build(part, student, teacher, given, seen)
+        )
+    ]
 
 
 def _build(

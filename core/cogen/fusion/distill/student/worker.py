@@ -18,10 +18,9 @@ from cogen.training.trainer import StepProgress
 
 
 def send(message: dict[str, Any]) -> None:
-    """To the process that started the launcher; only the first process sends."""
-    if int(os.environ.get("RANK", "0")) == 0:
-        sys.stdout.write(f"{MARK}{json.dumps(message)}\n")
-        sys.stdout.flush()
+    """To the process that started the launcher."""
+    sys.stdout.write(f"{MARK}{json.dumps(message)}\n")
+    sys.stdout.flush()
 
 
 def train(job: Job) -> None:
@@ -29,7 +28,8 @@ def train(job: Job) -> None:
     from cogen.fusion.distill.student.trainer import finish_training
 
     def on_step(step: StepProgress) -> None:
-        send(asdict(step))
+        if int(os.environ.get("RANK", "0")) == 0:  # the others have the same steps
+            send(asdict(step))
 
     model = load_model(open_folder(job.student), training_dtype(job.settings))
     trainer = finish_training(job.make, model, job.batches, job.settings, job.run, on_step)
@@ -47,6 +47,7 @@ def main() -> int:
     try:
         train(pickle.loads(Path(sys.argv[1]).read_bytes()))
     except CogenError as error:
+        # By whoever finds it first: a launcher then stops the others.
         send({"usage": isinstance(error, UsageError), "message": error.message, "hint": error.hint})
         return 1
     return 0

@@ -5,17 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cogen.artifacts import summary
+from cogen.phrases import change, enumerated
 
 if TYPE_CHECKING:
-    from cogen.artifacts.lock import LockedTrial
-    from cogen.fusion.merge.measure import Trial
     from cogen.fusion.plan import Plan, PlannedExpert
     from cogen.merging.parameters import Setting
 
 _WEIGHT = "weight."
+
+
+class AnyTrial(Protocol):
+    """A trial of a search, or one that a lock has; see :class:`cogen.fusion.merge.measure.Trial`."""
+
+    @property
+    def scale(self) -> float: ...
+    @property
+    def objective(self) -> float | None: ...
+    @property
+    def bits_per_byte(self) -> dict[str, float]: ...
+    @property
+    def parameters(self) -> dict[str, float]: ...
+    @property
+    def failure(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -31,18 +44,18 @@ class Candidate:
     failure: str
 
 
-def columns(trials: Sequence[Trial | LockedTrial]) -> list[str]:
+def columns(trials: Sequence[AnyTrial]) -> list[str]:
     """What differs between the trials: the scale, parameters, weights as ``weight.ID``."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     return names if names and len({trial.scale for trial in trials}) == 1 else ["scale", *names]
 
 
-def suites(trials: Sequence[Trial | LockedTrial]) -> list[str]:
+def suites(trials: Sequence[AnyTrial]) -> list[str]:
     """Whose figures the trials have."""
     return list(dict.fromkeys(name for trial in trials for name in trial.bits_per_byte))
 
 
-def candidates(trials: Sequence[Trial | LockedTrial], scale: float, parameters: Mapping[str, float]) -> list[Candidate]:
+def candidates(trials: Sequence[AnyTrial], scale: float, parameters: Mapping[str, float]) -> list[Candidate]:
     """Every trial in the order in which it was made; one of them is the chosen one."""
     names, measured = columns(trials), suites(trials)
     number = next((i for i, t in enumerate(trials) if (t.scale, dict(t.parameters)) == (scale, dict(parameters))), None)
@@ -98,59 +111,53 @@ def weight(expert: PlannedExpert, parameters: Mapping[str, float]) -> str:
 def planned(plan: Plan) -> list[str]:
     """What the search of a plan will look at, in lines."""
     scales = ", ".join(f"{scale:g}" for scale in plan.scales)
-    lines = [f"scale: searched over {scales} on the dev parts" if len(plan.scales) > 1 else f"scale: {scales}"]
+    lines = [f"scale: searched over {scales} on the dev splits" if len(plan.scales) > 1 else f"scale: {scales}"]
     if "scale" in plan.space:
         lines = []
     given = {name: setting(value) for name, value in plan.parameters.items() if name not in plan.space}
     lines += [f"{name}: {value}" for name, value in given.items()]
     if selects(plan):
-        return [f"search: at most {plan.search} evaluations on the dev parts choose among the experts"]
+        return [f"search: at most {plan.search} evaluations on the dev splits choose among the experts"]
     if plan.space:
         ranges = [f"{label(name)} from {low:g} to {high:g}" for name, (low, high) in plan.space.items()]
-        lines.append(f"search: {plan.search} evaluations on the dev parts tune {_list(ranges)}")
+        lines.append(f"search: {plan.search} evaluations on the dev splits tune {enumerated(ranges)}")
     return lines
 
 
 def settings(plan: Plan, scale: float, parameters: Mapping[str, float]) -> str:
     """ "scale 0.6, density 0.4, weight of power 1.3"; with a search among the experts, those that were kept."""
     if selects(plan):
-        return f"{_list(_kept(parameters))} out of {len(plan.experts)} experts"
+        return f"{enumerated(_kept(parameters))} out of {len(plan.experts)} experts"
     named = {"scale": scale, **plan.parameters, **parameters}
     return ", ".join(f"{label(name)} {setting(value)}" for name, value in named.items())
 
 
-def sentence(
-    plan: Plan, scale: float, parameters: Mapping[str, float], trials: Sequence[Trial | LockedTrial]
-) -> str | None:
+def sentence(plan: Plan, scale: float, parameters: Mapping[str, float], trials: Sequence[AnyTrial]) -> str | None:
     """What the search chose, and what it gained; ``None`` where nothing was searched for."""
     if not trials:
         return None
     if selects(plan):
         kept = _kept(parameters)
         return (
-            f"Of its {len(plan.experts)} experts, the average of {_list(kept)} did best on development texts "
+            f"Of its {len(plan.experts)} experts, the average of {enumerated(kept)} did best on development texts "
             f"({len(trials)} candidates)."
             if len(kept) > 1
             else f"No average did better on development texts than {kept[0]} alone ({len(trials)} candidates)."
         )
     point = {"scale": scale, **parameters}
-    best = _list([f"{label(name)} {setting(point[name])}" for name in columns(trials)])
+    best = enumerated([f"{label(name)} {setting(point[name])}" for name in columns(trials)])
     return f"Of {len(trials)} candidates measured on development texts, {best} did best{_gained(plan, trials)}."
 
 
-def _gained(plan: Plan, trials: Sequence[Trial | LockedTrial]) -> str:
+def _gained(plan: Plan, trials: Sequence[AnyTrial]) -> str:
     """Against the settings that tuning started from; a list of scales starts nowhere."""
     measured = [trial.objective for trial in trials if trial.objective is not None]
     if not plan.space or trials[0].objective is None:
         return ""
     gain = 1 - math.exp(min(measured) - trials[0].objective)
-    words = summary.change(gain)
+    words = change(gain)
     return ", no better than the settings it started from" if words == "unchanged" else f", {words} than at the start"
 
 
 def _kept(parameters: Mapping[str, float]) -> list[str]:
     return sorted(name.removeprefix(_WEIGHT) for name, value in parameters.items() if value)
-
-
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,69 @@
+"""Losses that plugins register with the hook ``cogen_distillation_losses``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cogen.errors import PluginError
+from cogen.fusion.distill.losses.names import known
+from cogen.fusion.distill.teachers.needs import TeacherStatistics
+
+if TYPE_CHECKING:
+    from cogen.fusion.distill.alignment.encode import Encoder
+    from cogen.fusion.distill.losses.loss import Loss
+    from cogen.host import Host
+
+Parameters = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PluginLoss:
+    """What a plugin registers under a loss's name.
+
+    :param summary: what it is, in half a sentence.
+    :param needs: what of the teacher's predictions has to be stored, given the parameters.
+    :param make: the losses (see :class:`~cogen.fusion.distill.losses.loss.Loss`) for one student and one teacher.
+    :param parameters: its parameters with their defaults; each is one number.
+    :param version: to be raised when the same settings would train another model: trained students are cached.
+    """
+
+    summary: str
+    needs: Callable[[Parameters], TeacherStatistics]
+    make: Callable[[Encoder, Encoder, Parameters], Sequence[Loss]]
+    parameters: Parameters = field(default_factory=dict)
+    version: int = 1
+
+    def values(self, given: Parameters) -> dict[str, float]:
+        """Its own parameters: those that are given, else the defaults."""
+        return {name: given.get(name, default) for name, default in self.parameters.items()}
+
+
+def plugin_losses(host: Host) -> dict[str, PluginLoss]:
+    """By name; imports them.
+
+    :raises PluginError: what a plugin registered is none, or has the name of a built-in loss.
+    """
+    found = {}
+    for name, target in host.losses().items():
+        loss = host.resolve(target)
+        module = target.partition(".")[0]
+        if not isinstance(loss, PluginLoss):
+            raise PluginError(module, f"{target} is not a cogen PluginLoss")
+        if name in known() or "+" in name:
+            raise PluginError(module, f"{target} has the name {name!r}, which a loss of a plugin cannot have")
+        found[name] = loss
+    return found
+
+
+def identity(losses: Mapping[str, PluginLoss]) -> list[list[str | int]]:
+    """What tells them from other losses of their names: their versions, and those of the packages that they are of."""
+    return [[name, loss.version, _package(loss.make.__module__)] for name, loss in sorted(losses.items())]
+
+
+def _package(module: str) -> str:
+    """Versions of the distributions that a module may be of."""
+    names = importlib.metadata.packages_distributions().get(module.partition(".")[0], [])
+    return ", ".join(sorted({f"{name} {importlib.metadata.version(name)}" for name in names}))
