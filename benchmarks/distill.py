@@ -39,9 +39,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument(
-        "--strength", type=float, default=0.25, help="of distillation, relative to the text loss"
-    )
+    parser.add_argument("--strength", type=float, default=0.25, help="of distillation, relative to the text loss")
     parser.add_argument(
         "--steps", type=int, default=10, help="cost: steps of every loss; gold: of a run, warm-up apart"
     )

@@ -159,9 +159,7 @@ class TestByConfiguration:
     def test_types(self) -> None:
         """Only those that were proved have a target; a manifest that lies about its architecture helps nobody."""
         assert sorted(TARGETS) == ["llama", "mistral", "olmo2", "qwen2", "qwen3"]
-        with pytest.raises(
-            CompatibilityError, match="no mixture architecture for model type gemma3"
-        ) as caught:
+        with pytest.raises(CompatibilityError, match="no mixture architecture for model type gemma3") as caught:
             target_of({"model_type": "gemma3"})
         assert "distill" in str(caught.value.hint)
 
