@@ -305,7 +305,7 @@ def _data(
             software=facts["software"],
             measured=tuple(
                 Measured(
-                    split=part,
+                    part=part,
                     documents=after[part].n,
                     bytes=int(sum(b for _, b in after[part].per_document)),
                     before=round(before[part].value, 5),
