@@ -91,7 +91,7 @@ def reported(base: Any, suites: list[Any], level: str) -> dict[str, Any]:
         suites,
         model_digest=model_digest(checkpoint),
         tokenizer_digest=tokenizer_digest(tokenizer),
-        part="test",
+        split="test",
         level=level,  # type: ignore[arg-type]
         dtype="float32",
         use_cache=False,

@@ -25,9 +25,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["real", "tiny", "cost", "gold"], default=None)
     parser.add_argument("--tiny", action="store_true", help="the same as tiny")
+    parser.add_argument("--quick", action="store_true", help="tiny: smaller models, shorter runs")
     parser.add_argument("--work", type=Path, default=Path("distill-work"), help="folder for everything that is kept")
     parser.add_argument("--losses", nargs="*", help="default: all")
-    parser.add_argument("--tokens", type=int, default=50_000, help="that the pivot learns in a run")
+    parser.add_argument("--tokens", type=int, default=50_000, help="that the student learns in a run")
     parser.add_argument(
         "--teacher-tokens",
         type=teacher_tokens,
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--strength", type=float, default=0.25, help="of teaching, in shares of the text's gradient")
+    parser.add_argument("--strength", type=float, default=0.25, help="of distillation, relative to the text loss")
     parser.add_argument(
         "--steps", type=int, default=10, help="cost: steps of every loss; gold: of a run, warm-up apart"
     )

@@ -59,22 +59,22 @@ def ratios(
     from cogen.fusion.distill.texts import Item
     from cogen.training.adapters import trainable
 
-    wish = Distillation(tokens=steps * 512, tokens_a_step=512, max_length=256)
-    school = DistillRun(student, own, "own", [Item(text) for text in documents(3 * steps)], wish)
-    mentor = LoadedTeacher(
+    settings = Distillation(tokens=steps * 512, tokens_a_step=512, max_length=256)
+    setup = DistillRun(student, own, "own", [Item(text) for text in documents(3 * steps)], settings)
+    loaded = LoadedTeacher(
         "teacher", LocalTeacher(lambda: load_model(teacher, "bfloat16"), other, model_digest(teacher))
     )
-    encoder, texts = encoders(school)
+    encoder, texts = encoders(setup)
     wanted = needs_of("alm+uld+p_kl")
-    teaching = score(school, mentor, wanted)
-    batches = Batches(texts, [teaching], school.padding, wish)
-    model = trainable(school.fresh(), "lora", wish.rank, wish.alpha).train()
+    view = score(setup, loaded, wanted)
+    batches = Batches(texts, [view], setup.padding, settings)
+    model = trainable(setup.fresh(), "lora", settings.rank, settings.alpha).train()
     arguments = TrainingArguments(output_dir=str(work / "unused"), report_to=[], use_cpu=True, bf16=True)
-    sides = encoder, mentor.teacher.encoder
+    sides = encoder, loaded.model.encoder
     trainers = {
         name: StudentTrainer(
-            lessons=[LossTerm(loss, 0) for loss in make_loss(name, *sides)] if name else [],
-            wish=wish,
+            terms=[LossTerm(loss, 0) for loss in make_loss(name, *sides)] if name else [],
+            settings=settings,
             vocabulary=len(own),
             model=model,
             args=arguments,
@@ -87,7 +87,7 @@ def ratios(
     for at in range(min(steps, len(batches))):
         batch = batches[at]
         if at:
-            looked.append(trainers[losses[0]].balance.looks)
+            looked.append(trainers[losses[0]].balance.measures)
         order = list(trainers)
         for name in order[at % len(order) :] + order[: at % len(order)]:
             trainer = trainers[name]

@@ -24,34 +24,38 @@ def main() -> None:
     from cogen.fusion.distill.run import DistillRun, LoadedTeacher, encoders, score
     from cogen.fusion.distill.settings import Distillation
     from cogen.fusion.distill.student.corpus import Batches
-    from cogen.fusion.distill.student.trainer import LossTerm, teach
+    from cogen.fusion.distill.student.trainer import LossTerm, train_student
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import read_items
-    from cogen.training.trainer import threads as set_threads
+    from cogen.training.trainer import set_threads
 
     set_threads(int(threads))
     items = read_items(Path(texts))
-    wish = Distillation(tokens=1_000_000, tokens_a_step=512, max_length=256, threads=int(threads), save_every=1_000_000)
-    pivot, other = open_folder(Path(student)), open_folder(Path(teacher))
-    school = DistillRun(pivot, load_tokenizer(pivot.folder), "own", items, wish)
+    settings = Distillation(
+        tokens=1_000_000, tokens_a_step=512, max_length=256, threads=int(threads), save_every=1_000_000
+    )
+    checkpoint, other = open_folder(Path(student)), open_folder(Path(teacher))
+    setup = DistillRun(checkpoint, load_tokenizer(checkpoint.folder), "own", items, settings)
     tokenizer = load_tokenizer(other.folder)
     began = time.perf_counter()  # the digest, the teacher's loading and the writing of its cache are counted
-    mentor = LoadedTeacher(
+    loaded = LoadedTeacher(
         "teacher", LocalTeacher(lambda: load_model(other, "bfloat16"), tokenizer, model_digest(other))
     )
-    teaching = score(school, mentor, needs_of(name))
+    view = score(setup, loaded, needs_of(name))
     scoring = time.perf_counter() - began
 
-    encoder, encoded = encoders(school)
-    batches = Batches(encoded, [teaching], school.padding, wish)
+    encoder, encoded = encoders(setup)
+    batches = Batches(encoded, [view], setup.padding, settings)
     batches.order = batches.order[: int(steps)]
-    lessons = [LossTerm(loss, 0) for loss in make_loss(name, encoder, mentor.teacher.encoder)]
+    terms = [LossTerm(loss, 0) for loss in make_loss(name, encoder, loaded.model.encoder)]
     ends: list[float] = []
 
     def report(_: Any) -> None:
         ends.append(time.perf_counter())
 
-    model = teach(school.fresh(), batches, lessons, wish, Path(result).with_suffix(".run"), report, encoder.size)
+    model = train_student(
+        setup.fresh(), batches, terms, settings, Path(result).with_suffix(".run"), report, encoder.size
+    )
     learned = [len(text.ids) - text.start for text in encoded]
     found = {
         "ends": ends,

@@ -50,7 +50,7 @@ class Bench:
     """Runs and their results; whatever was run before is read from the cache."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        from cogen.fusion.distill.compose import composed, teacher_of
+        from cogen.fusion.distill.compose import compose_group, teacher_of
         from cogen.fusion.distill.plan import plan_distillation
         from cogen.fusion.distill.run import DistillRun, LoadedTeacher
         from cogen.fusion.recipe import FuseRecipe
@@ -59,7 +59,7 @@ class Bench:
         self.arguments = arguments
         work = arguments.work
         ids = [trained(id, work, arguments.teacher_tokens[id]) for id in DOMAINS]
-        wish = {
+        settings = {
             "pivot": PIVOT,
             "groups": "apart",
             "texts": (str(texts(work, arguments.tokens)),),
@@ -75,24 +75,28 @@ class Bench:
                 "strategy": "distill",
                 "method": "alm",
                 "level": "full",
-                "distill": wish,
+                "distill": settings,
             }
         )
         host = Host.discover()
         self.plan, self.inputs = plan_distillation(host, recipe, talk=print)
         self.host = host
-        self.pivot = composed(self.inputs.pivot)
-        self.school = DistillRun(
-            self.pivot, self.inputs.pivot.tokenizer, self.plan.tokenizer_digest, self.inputs.items, recipe.distill
+        self.checkpoint = compose_group(self.inputs.student)
+        self.setup = DistillRun(
+            self.checkpoint,
+            self.inputs.student.tokenizer,
+            self.plan.tokenizer_digest,
+            self.inputs.items,
+            recipe.distill,
         )
-        self.mentors = [LoadedTeacher(source.group.name, teacher_of(source)) for source in self.inputs.teachers]
+        self.teachers = [LoadedTeacher(source.group.name, teacher_of(source)) for source in self.inputs.teachers]
         self.seconds: dict[str, float] = {}
 
     def run(self, method: str | None, seed: int) -> Path:
         """The folder of a run: a loss, or the control."""
         from cogen.fusion.distill.run import DistillMethod, distill, train_control
 
-        school = replace(self.school, wish=self.school.wish.model_copy(update={"seed": seed}))
+        setup = replace(self.setup, settings=self.setup.settings.model_copy(update={"seed": seed}))
         name = f"{method or 'control'}, seed {seed}"
         began = time.monotonic()
 
@@ -106,9 +110,9 @@ class Bench:
                 )
 
         folder = (
-            train_control(school, report)
+            train_control(setup, report)
             if method is None
-            else distill(school, self.mentors, DistillMethod(method), report)
+            else distill(setup, self.teachers, DistillMethod(method), report)
         )
         self.seconds[name] = round(time.monotonic() - began, 1)
         return folder
@@ -132,14 +136,14 @@ class Bench:
 
         suites = [suite for id in DOMAINS for suite in suites_of(self.host.expert(id))]
         suites += general_suites() if part == "test" else []
-        chooser = (self.school.tokenizer, self.school.tokenizer_digest)
+        chooser = (self.setup.tokenizer, self.setup.tokenizer_digest)
         found = run_suites(
             load,
             tokenizer,
             suites,
             model_digest=digest,
             tokenizer_digest=tokens,
-            part=part,
+            split=part,
             level="full",
             dtype="float32",
             chooser=chooser,
@@ -152,7 +156,7 @@ class Bench:
         from cogen.evals import model_digest
 
         whole = open_folder(folder)
-        own = self.school
+        own = self.setup
         return self.measured(
             lambda: load_model(whole, "float32"), model_digest(whole), own.tokenizer, own.tokenizer_digest, part
         )
@@ -194,28 +198,28 @@ def real(arguments: argparse.Namespace) -> dict[str, Any]:
     bench = Bench(arguments)
     losses: Sequence[str] = arguments.losses or LOSSES
     print("\nbits per byte on the dev parts (n = 20), one seed; in brackets: less the control's, 95 % interval")
-    dev = {"pivot": bench.student(bench.pivot.folder, "dev"), "control": bench.student(bench.run(None, 0), "dev")}
+    dev = {"pivot": bench.student(bench.checkpoint.folder, "dev"), "control": bench.student(bench.run(None, 0), "dev")}
     for name, found in dev.items():
         print(line(name, found), flush=True)
-    for number, mentor in enumerate(bench.mentors):
-        dev[mentor.name] = bench.teacher(number, "dev")
-        print(line(mentor.name, dev[mentor.name], dev["control"]), flush=True)
+    for number, teacher in enumerate(bench.teachers):
+        dev[teacher.name] = bench.teacher(number, "dev")
+        print(line(teacher.name, dev[teacher.name], dev["control"]), flush=True)
     for loss in losses:
         dev[loss] = bench.student(bench.run(loss, 0), "dev")
         print(line(loss, dev[loss], dev["control"]), flush=True)
     best = sorted(losses, key=lambda loss: mean_log(dev[loss]))[:3]
     print(f"chosen on dev: {', '.join(best)}", flush=True)
-    mentors = bench.mentors
-    bench.mentors = [bench.stock()]
+    teachers = bench.teachers
+    bench.teachers = [bench.stock()]
     dev["stock gemma"] = bench.student(bench.run(best[0], 0), "dev")
     print(line(f"{best[0]} from stock gemma", dev["stock gemma"], dev["control"]), flush=True)
-    bench.mentors = mentors
+    bench.teachers = teachers
     seeds = range(arguments.seeds)
     test = {
         name: [bench.student(bench.run(None if name == "control" else name, seed), "test") for seed in seeds]
         for name in ("control", *best)
     }
-    before = bench.student(bench.pivot.folder, "test")
+    before = bench.student(bench.checkpoint.folder, "test")
     claims: dict[str, Any] = {}
     print(f"\nbits per byte on the test parts (n = 48), {arguments.seeds} seeds; less the control's, 95 % interval")
     print(line("pivot", before))

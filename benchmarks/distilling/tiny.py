@@ -1,8 +1,8 @@
 """Two models of a few hundred thousand weights, two vocabularies, real text: every loss in two minutes.
 
-A teacher learns the samples that the reference experts ship, all of them; a pivot with another tokenizer then learns
+A teacher learns the samples that the reference experts ship, all of them; a student with another tokenizer then learns
 from a sixth of them, alone (the control) and with each loss. What is measured is text that neither has seen: the
-experts' dev parts. Nothing is fetched.
+experts' dev splits. Nothing is fetched. With ``--quick`` models and runs are smaller: seconds, and wider intervals.
 """
 
 from __future__ import annotations
@@ -12,12 +12,29 @@ import json
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distilling.statistics import difference
 
 _PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width of both models, entries of their vocabularies, and tokens that each learns."""
+
+    hidden: int
+    layers: int
+    teacher_vocabulary: int
+    student_vocabulary: int
+    teacher_tokens: int
+    student_tokens: int
+
+
+FULL = Size(128, 2, 2048, 1024, 150_000, 40_000)
+QUICK = Size(48, 1, 512, 384, 24_000, 6_000)
 _LOSSES = ("alm", "uld", "p_kl", "piece_kl", "h_kl", "graph", "gold", "mined")
 
 
@@ -93,6 +110,7 @@ def bits(folder: Path, own: Any, lines: list[str]) -> list[tuple[float, float]]:
 
 def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     """One table: the control, and for each loss its difference from it with a 95 % interval over documents."""
+    import gc
     import tempfile
 
     import torch
@@ -106,11 +124,15 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
     from cogen.fusion.distill.teachers.teacher import LocalTeacher
     from cogen.fusion.distill.texts import Item
 
+    gc.freeze()  # modules stay: every collection after a run would go over them again
     began = time.monotonic()
+    size = QUICK if arguments.quick else FULL
     disable_progress_bar()
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     known, held = texts("samples.jsonl"), texts("suites/dev.jsonl")
     few = known[::6]
+    if arguments.quick:
+        held = held[::2]
     common = {
         "mode": "full",
         "max_length": 384,
@@ -125,22 +147,26 @@ def tiny(arguments: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["COGEN_CACHE"] = f"{scratch}/cache"
-        large, small = tokenizer(known, 2048), tokenizer(few, 1024)
-        wish = Distillation(tokens=150_000, learning_rate=3e-3, **common)
-        fresh = saved(Path(scratch, "teacher"), large, 128, 2)
-        folder = train_control(DistillRun(fresh, large, "teacher", [Item(text) for text in known], wish), silent)
+        large, small = tokenizer(known, size.teacher_vocabulary), tokenizer(few, size.student_vocabulary)
+        settings = Distillation(tokens=size.teacher_tokens, learning_rate=3e-3, **common)
+        fresh = saved(Path(scratch, "teacher"), large, size.hidden, size.layers)
+        folder = train_control(DistillRun(fresh, large, "teacher", [Item(text) for text in known], settings), silent)
         whole = open_folder(folder)
         teacher = LoadedTeacher(
             "teacher", LocalTeacher(lambda: load_model(whole, "bfloat16"), large, model_digest(whole))
         )
         rows = {"teacher": bits(folder, large, held)}
-        wish = Distillation(tokens=40_000, learning_rate=3e-3, **common)
-        school = DistillRun(
-            saved(Path(scratch, "pivot"), small, 128, 2), small, "pivot", [Item(text) for text in few], wish
+        settings = Distillation(tokens=size.student_tokens, learning_rate=3e-3, **common)
+        setup = DistillRun(
+            saved(Path(scratch, "student"), small, size.hidden, size.layers),
+            small,
+            "student",
+            [Item(text) for text in few],
+            settings,
         )
-        rows["control"] = bits(train_control(school, silent), small, held)
+        rows["control"] = bits(train_control(setup, silent), small, held)
         for loss in arguments.losses or _LOSSES:
-            rows[loss] = bits(distill(school, [teacher], DistillMethod(loss), silent), small, held)
+            rows[loss] = bits(distill(setup, [teacher], DistillMethod(loss), silent), small, held)
     found: dict[str, Any] = {"rows": {}, "missed": []}
     print("| model | bits per byte | less the control's | 95 % interval |\n|---|---|---|---|")
     plain = rate(rows["control"])

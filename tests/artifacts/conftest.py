@@ -44,7 +44,7 @@ def result(
         owner=owner,
         suite=suite,
         metric=metric,
-        part="test",
+        split="test",
         level=level,
         value=ratio_of_sums(pairs),
         n=n,

@@ -61,7 +61,7 @@ def test_claims_hold_within_two_percent(whole: Make, factor: float, held: bool) 
         suites_of(expert),
         model_digest="m",
         tokenizer_digest="t",
-        part="test",
+        split="test",
         level="full",
         dtype="float32",
         use_cache=False,

@@ -82,11 +82,11 @@ def bind(tmp_path: Path) -> Callable[..., BoundSuite]:
         root.mkdir(parents=True, exist_ok=True)
         (root / "task.yaml").write_text(task, encoding="utf-8")
         files = {}
-        for part, documents in (("dev", dev), ("test", test)):
+        for split, documents in (("dev", dev), ("test", test)):
             data = "".join(json.dumps(document) + "\n" for document in documents).encode()
-            (root / f"{part}.jsonl").write_bytes(data)
+            (root / f"{split}.jsonl").write_bytes(data)
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
-            files[part] = DataFile(path=f"{part}.jsonl", digest=digest, documents=len(documents), license="CC0-1.0")
+            files[split] = DataFile(path=f"{split}.jsonl", digest=digest, documents=len(documents), license="CC0-1.0")
         suite = Suite(id=name, title="A suite", task="task.yaml", metric=metric, **files)  # type: ignore[arg-type]
         return BoundSuite(owner, suite, root)
 
@@ -121,7 +121,7 @@ def run(model: Any, tokenizer: Any) -> Callable[..., Any]:
         options: dict[str, Any] = {
             "model_digest": "sha256:model",
             "tokenizer_digest": "sha256:tokenizer",
-            "part": "test",
+            "split": "test",
             "level": "full",
             "dtype": "float32",
         }

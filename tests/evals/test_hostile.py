@@ -136,7 +136,7 @@ def test_a_link_out_of_the_plugin_is_refused(bind: Bind, tmp_path: Path) -> None
 
 
 def test_large_data_are_refused(tmp_path: Path) -> None:
-    """At most 8 MiB a part, whatever the manifest promises."""
+    """At most 8 MiB a split, whatever the manifest promises."""
     data = b'{"text": "' + b"x" * (8 << 20) + b'"}\n'
     (tmp_path / "big.jsonl").write_bytes(data)
     (tmp_path / "task.yaml").write_text(HEAD)

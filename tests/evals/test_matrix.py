@@ -35,10 +35,10 @@ def test_a_matrix_survives_json_and_compares_with_the_base(run: Any, heldout: An
 
 
 def test_parts_and_levels_do_not_mix(run: Any, heldout: Any, texts: Any) -> None:
-    """One matrix is of one part and one level."""
+    """One matrix is of one split and one level."""
     bound = heldout(texts(3), texts(3))
-    with pytest.raises(EvalError, match="one part and one level"):
-        Matrix.of({"base": run([bound]), "x": run([bound], part="dev")})
+    with pytest.raises(EvalError, match="one split and one level"):
+        Matrix.of({"base": run([bound]), "x": run([bound], split="dev")})
     with pytest.raises(EvalError, match="no results"):
         Matrix.of({"base": []})
     with pytest.raises(EvalError, match="no row 'best'"):
@@ -48,12 +48,12 @@ def test_parts_and_levels_do_not_mix(run: Any, heldout: Any, texts: Any) -> None
 
 
 def test_a_good_suite_passes_the_check(heldout: Any, texts: Any) -> None:
-    """30 documents in the test part, none of them twice and none in the dev part."""
+    """30 documents in the test split, none of them twice and none in the dev split."""
     assert check_suite(heldout(texts(5, seed=2), texts(30))) == {"dev": 5, "test": 30}
 
 
 def test_a_weak_suite_does_not(heldout: Any, texts: Any) -> None:
-    """Too few documents, copies, or one document in both parts."""
+    """Too few documents, copies, or one document in both splits."""
     thirty = texts(30)
     for dev, test, message in (
         (texts(5, seed=2), thirty[:29], "has 29 documents, at least 30"),

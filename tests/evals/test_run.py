@@ -100,7 +100,7 @@ def test_examples_come_from_the_dev_part(run: Any, bind: Any, texts: Any, model:
     rows = [{"question": q, "choices": ["voltage", "node"], "right": "node"} for q in texts(8)]
     bound = bind(f"{ACC}num_fewshot: 2\ndescription: Answer.\n", "acc", rows[:4], rows[4:])
     (test,) = run([bound])
-    (dev,) = run([bound], part="dev")
+    (dev,) = run([bound], split="dev")
     shots = "Answer.\n\n" + "".join(f"Question: {row['question']}\nAnswer: node\n\n" for row in rows[:2])
     expected = []
     for row in rows[4:]:
@@ -139,13 +139,13 @@ def test_quick_takes_documents_in_order_within_the_limit(
     dev, test = texts(60, words=20, seed=3), texts(60, words=20)
     documents = [{"question": "q", "choices": ["a", "b"], "right": "a"}] * 2
     suites = [heldout(dev, test), bind(ACC, "acc", documents, documents, name="choices")]
-    for part, all_texts, limit in (("test", test, 1500), ("dev", dev, 500)):
-        (result,) = run(suites, level="quick", part=part)
+    for split, all_texts, limit in (("test", test, 1500), ("dev", dev, 500)):
+        (result,) = run(suites, level="quick", split=split)
         lengths = [len(tokenizer.encode(text)) for text in all_texts]
         n = max(n for n in range(len(lengths) + 1) if sum(lengths[:n]) <= limit)
         assert 0 < n < len(lengths)
         assert (result.n, result.tokens) == (n, sum(lengths[:n]))
-        assert count_tokens(tokenizer, suites, part, "quick") == {("power", "heldout"): sum(lengths[:n])}
+        assert count_tokens(tokenizer, suites, split, "quick") == {("power", "heldout"): sum(lengths[:n])}
     assert set(count_tokens(tokenizer, suites, "test", "full")) == {("power", "heldout"), ("power", "choices")}
 
 
@@ -154,7 +154,7 @@ def test_quick_cuts_a_first_document_that_is_too_long(
 ) -> None:
     """At least one document: the first, cut to the limit at a token's end, never inside a character."""
     long = "電😀 " + texts(1, words=300)[0]
-    (result,) = run([heldout([long], texts(2))], level="quick", part="dev")
+    (result,) = run([heldout([long], texts(2))], level="quick", split="dev")
     kept = int(result.per_document[0][1])
     text = long.encode()[:kept].decode()
     assert (result.n, result.low, result.high) == (1, None, None)
@@ -196,7 +196,7 @@ def test_progress_counts_the_tokens_of_every_forward_pass(run: Any, heldout: Any
             self.label = label
 
     bar = Bar()
-    (result,) = run([heldout(texts(1), texts(5))], progress=bar)
+    (result,) = run([heldout(texts(1), texts(5))], reporter=bar)
     assert (bar.done, bar.label) == (result.tokens, "power/heldout")
 
 
@@ -218,7 +218,7 @@ def test_data_must_be_what_the_manifest_promises(run: Any, heldout: Any, texts: 
         ({"settings": Settings(dtype="float32", max_length=2048)}, "context is 1024 tokens"),
         ({"settings": Settings(dtype="bfloat16")}, "the settings say bfloat16"),
         ({"level": "fast"}, "no level 'fast'"),
-        ({"part": "train"}, "no part 'train'"),
+        ({"split": "train"}, "unknown split 'train'"),
     ],
 )
 def test_what_would_make_another_figure_is_refused(

@@ -33,7 +33,7 @@ def make() -> Make:
             "owner": "power",
             "suite": "heldout",
             "metric": metric,
-            "part": "test",
+            "split": "test",
             "level": "full",
             "value": ratio_of_sums(pairs),
             "n": len(pairs),
@@ -124,7 +124,7 @@ def test_one_document_has_no_interval(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"part": "dev"}, {"level": "quick"}, {"metric": "acc"}, {"suite": "x"}, {"documents": "x"}]
+    "change", [{"split": "dev"}, {"level": "quick"}, {"metric": "acc"}, {"suite": "x"}, {"documents": "x"}]
 )
 def test_only_equal_measurements_compare(change: dict[str, str], make: Make) -> None:
     """Dev against test, quick against full, or other documents: an EvalError."""

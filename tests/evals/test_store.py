@@ -18,7 +18,7 @@ def key(bound: BoundSuite, **changes: Any) -> str:
         "model_digest": "m",
         "tokenizer_digest": "t",
         "prefix_token": 0,
-        "part": "test",
+        "split": "test",
         "level": "full",
     } | changes
     settings = options.pop("settings", Settings(dtype="float32"))
@@ -50,10 +50,10 @@ def test_every_setting_is_in_the_key(field: str, heldout: Any, texts: Any) -> No
 
 @pytest.mark.parametrize(
     "change",
-    [{"model_digest": "x"}, {"tokenizer_digest": "x"}, {"prefix_token": 1}, {"part": "dev"}, {"level": "quick"}],
+    [{"model_digest": "x"}, {"tokenizer_digest": "x"}, {"prefix_token": 1}, {"split": "dev"}, {"level": "quick"}],
 )
 def test_model_tokenizer_part_and_level_are_in_the_key(change: dict[str, Any], heldout: Any, texts: Any) -> None:
-    """So are the digests of model and tokenizer, the prefix token, the part and the level."""
+    """So are the digests of model and tokenizer, the prefix token, the split and the level."""
     bound = heldout(texts(2), texts(3))
     assert key(bound, **change) != key(bound)
 
@@ -78,7 +78,7 @@ def test_data_and_task_file_are_in_the_key_and_names_are_not(heldout: Any, texts
 
 
 def test_the_dev_part_counts_only_where_it_gives_examples(heldout: Any, texts: Any) -> None:
-    """Dev and test are kept apart: the key of a test result doesn't know the dev part."""
+    """Dev and test are kept apart: the key of a test result doesn't know the dev split."""
     assert key(heldout(texts(2), texts(3))) == key(heldout(texts(2, seed=8), texts(3), owner="other"))
 
 
@@ -108,3 +108,11 @@ def test_results_survive_json(run: Any, heldout: Any, texts: Any) -> None:
     """from_json(to_json(x)) = x, through text too."""
     (result,) = run([heldout(texts(2), texts(3))])
     assert SuiteResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_a_result_from_before_the_split_had_its_name(run: Any, heldout: Any, texts: Any) -> None:
+    """``part`` is read as ``split``, and still written for who reads it."""
+    (result,) = run([heldout(texts(2), texts(3))])
+    written = result.to_json()
+    assert written["part"] == written.pop("split") == "test"
+    assert SuiteResult.from_json(json.loads(json.dumps(written))) == result

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.sources import silent
 from cogen.errors import CogenError, DigestError, SourceError
 from cogen.files import cache_dir
 from cogen.forge.archives import _glob, members
 from cogen.forge.recipe import CorpusSource
+from cogen.reporter import SILENT
 
 FILES = {"docs/b.txt": b"b", "docs/a.txt": b"a", "docs/sub/c.txt": b"c", "docs/sub/d.bin": b"d", "top.txt": b"t"}
 ZERO = "sha256:" + "0" * 64
@@ -41,7 +41,7 @@ def source(uri: str, digest: str | None, *globs: str, exclude: tuple[str, ...] =
 
 
 def read(what: CorpusSource, home: Path = Path()) -> dict[str, bytes]:
-    found = list(members(what, home, silent))
+    found = list(members(what, home, SILENT))
     assert [name for name, _ in found] == sorted(name for name, _ in found)
     return dict(found)
 

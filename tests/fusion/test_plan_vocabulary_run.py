@@ -161,7 +161,7 @@ class TestMeasured:
         def watched(load: Any, tokens: Any, suites: Any, **options: Any) -> Any:
             def checked() -> Any:
                 model = load()
-                seen.append((options["part"], options["tokenizer_digest"], model.config.vocab_size))
+                seen.append((options["split"], options["tokenizer_digest"], model.config.vocab_size))
                 assert tokenizer_digest(tokens) == options["tokenizer_digest"]
                 return model
 
@@ -198,7 +198,7 @@ class TestMeasured:
                 inputs.suites,
                 model_digest=model_digest(open_folder(folder)),
                 tokenizer_digest=tokenizer_digest(tokens),
-                part="test",
+                split="test",
                 level="quick",
                 dtype="bfloat16",
                 use_cache=False,
@@ -224,7 +224,7 @@ class TestMeasured:
                 inputs.suites,
                 model_digest="x",
                 tokenizer_digest=tokenizer_digest(tokens),
-                part="dev",
+                split="dev",
                 level="quick",
                 dtype="bfloat16",
                 use_cache=False,
@@ -244,7 +244,7 @@ class TestMeasured:
                 inputs.suites[:1],
                 model_digest="m",
                 tokenizer_digest="t",
-                part="dev",
+                split="dev",
                 level="quick",
                 dtype="float32",
                 chooser=chooser,

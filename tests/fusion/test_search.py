@@ -82,7 +82,7 @@ class TestTuning:
         real = measure.run_suites
 
         def watched(load: Any, tokenizer: Any, suites: Any, **options: Any) -> Any:
-            parts.append((options["part"], options["level"], [suite.name for suite in suites]))
+            parts.append((options["split"], options["level"], [suite.name for suite in suites]))
             return real(load, tokenizer, suites, **options)
 
         monkeypatch.setattr(measure, "run_suites", watched)

@@ -46,7 +46,7 @@ def test_bits_per_byte_equal_plain_transformers(base: Any) -> None:
         general_suites(),
         model_digest=model_digest(base),
         tokenizer_digest=tokenizer_digest(tokenizer),
-        part="dev",
+        split="dev",
         level="quick",
         dtype="float32",
         use_cache=False,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cogen.checkpoints.sources import silent
 from cogen.forge.corpus import Document, _remove_similar, ngrams, overlap
 from cogen.forge.recipe import Corpus, CorpusSource
+from cogen.reporter import SILENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -26,4 +26,4 @@ def test_a_paraphrase_is_removed_and_other_text_stays(real_cache: Path) -> None:
         name="s", uri="file://x", members=("*",), extract="text", license="CC0-1.0", license_evidence="written here"
     )
     recipe = Corpus(sources=(source,), embedder=_MINILM, embedder_digest=_DIGEST, cosine=0.7)
-    assert _remove_similar([same, other], [held], recipe, silent) == ([other], 1)
+    assert _remove_similar([same, other], [held], recipe, SILENT) == ([other], 1)

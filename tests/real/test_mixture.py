@@ -1,4 +1,4 @@
-"""A mixture of the five reference experts: each of its slots is, to rounding, the expert that was put there."""
+"""A mixture of reference experts: each of its slots is, to rounding, the expert that was put there."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from cogen.merging.methods.linear import linear
 
 pytestmark = pytest.mark.network
 
-EXPERTS = ("clinical", "energy", "materials", "neuro", "power")
+TWO, FIVE = ("clinical", "power"), ("clinical", "energy", "materials", "neuro", "power")
 _TEXT = "The transformer at bus 4 is overloaded; the patient in ward 4, says the nurse, sleeps. " * 3
 
 
-def test_every_slot_is_its_expert(real_cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("experts", [TWO, pytest.param(FIVE, marks=pytest.mark.slow)], ids=["two", "five"])
+def test_every_slot_is_its_expert(real_cache: Path, tmp_path: Path, experts: tuple[str, ...]) -> None:
     """With all routers set to one slot the logits are those of the dense expert, whatever the routers' rows are."""
     host = Host.discover()
-    recipe = FuseRecipe(experts=dict.fromkeys(EXPERTS, 1.0), strategy="moe", routing="hidden", level="none")
+    recipe = FuseRecipe(experts=dict.fromkeys(experts, 1.0), strategy="moe", routing="hidden", level="none")
     plan, inputs = make_plan(host, recipe)
     details = plan.details
     shape = details.layers, details.hidden

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.saved import written_once
 from support.tiny import save_adapter, tokenizer
 
 _LLAMA3 = {
@@ -106,7 +107,8 @@ class Zoo:
     def __init__(self, world: Any, family: str = "llama-tied", dtype: str = "float32", **changes: Any) -> None:
         self.world, self.family, self.dtype, self.changes = world, family, dtype, changes
         if not (world.folder / "base").exists():
-            save(self.model(), world.folder / "base")
+            key = ("zoo", family, dtype, sorted(changes.items()))
+            written_once(world.folder / "base", key, lambda place: save(self.model(), place))
 
     def model(self, seed: int = 7) -> Any:
         return dense(self.family, seed, self.dtype, **self.changes)

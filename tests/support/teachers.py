@@ -30,11 +30,11 @@ class Counting(LocalTeacher):
 
         super().__init__(load, tokenizer(), digest)
 
-    def score(self, texts: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
+    def score(self, texts: Sequence[Encoded], needs: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
         if self.scored == self.dies_at:
             raise RuntimeError("killed")
         self.scored += 1
-        return super().score(texts, wanted)
+        return super().score(texts, needs)
 
 
 def encoded(lines: Sequence[str] = LINES) -> list[Encoded]:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from support.saved import written_once
+
 WORDS = (
     *("the", "grid", "operator", "measures", "voltage", "and", "current", "at", "every"),
     *("node", "of", "the", "power", "network", "—", "Größe", "電力", "😀"),
@@ -59,9 +61,12 @@ def llama(seed: int = 7, dtype: str = "float32", **changes: Any) -> Any:
 
 def save_model(folder: Path, seed: int = 7, dtype: str = "float32", **changes: Any) -> Path:
     """A whole checkpoint folder: weights, config, tokenizer."""
-    llama(seed, dtype, **changes).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    return folder
+
+    def write(place: Path) -> None:
+        llama(seed, dtype, **changes).save_pretrained(place)
+        tokenizer().save_pretrained(place)
+
+    return written_once(folder, ("model", seed, dtype, sorted(changes.items())), write)
 
 
 def save_adapter(

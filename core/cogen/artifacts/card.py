@@ -107,8 +107,8 @@ def _eval_results(lock: Lock, matrix: Matrix) -> list[Any]:
                 task_type="text-generation",
                 dataset_type=f"cogen/{column}",
                 dataset_name=suite.title if suite else column,
-                dataset_split=result.part,
-                dataset_args={"digest": suite.test_digest} if suite and result.part == "test" else None,
+                dataset_split=result.split,
+                dataset_args={"digest": suite.test_digest} if suite and result.split == "test" else None,
                 metric_type=METRICS.get(result.metric, result.metric),
                 metric_value=result.value,
                 metric_name=label,
@@ -187,7 +187,7 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
     numbers = sorted({result.n for found in matrix.cells.values() for result in found.values()})
     counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     about = (
-        f"Level {matrix.level}, {matrix.part} split, {counts} documents a cell, change against "
+        f"Level {matrix.level}, {matrix.split} split, {counts} documents a cell, change against "
         "the base. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better. The intervals "
         "stand in report.html."
     )

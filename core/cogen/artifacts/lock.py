@@ -7,6 +7,7 @@ things that change from run to run have no place in it.
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import platform
@@ -84,7 +85,7 @@ class LockedMatrix(Frozen):
             }
             for row, found in matrix.cells.items()
         }
-        return cls(part=matrix.part, level=matrix.level, rows=matrix.rows, columns=matrix.columns, cells=cells)
+        return cls(part=matrix.split, level=matrix.level, rows=matrix.rows, columns=matrix.columns, cells=cells)
 
 
 class LockedSource(Frozen):
@@ -193,11 +194,17 @@ def software_versions() -> dict[str, str]:
     """Versions of python and of the packages that can change a result, as far as they are installed."""
     found = {"python": platform.python_version()}
     for name in _SOFTWARE:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        if (version := _installed_version(name)) is not None:
+            found[name] = version
     return found
+
+
+@functools.cache
+def _installed_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def write_lock(lock: Lock, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cogen.evals import read_rows, suites_of
-from cogen.evals.settings import Part
+from cogen.evals.settings import Split
 from cogen.host import Expert
 
 
@@ -13,7 +13,7 @@ class HeldOut(NamedTuple):
     """One document; ``where`` names its file and number."""
 
     where: str
-    part: Part
+    part: Split
     text: str
 
 
@@ -23,7 +23,7 @@ def suite_texts(expert: Expert) -> list[HeldOut]:
     :raises EvalError, DigestError, UnsafeError: a suite can't be read.
     """
     found = []
-    parts: tuple[Part, ...] = ("dev", "test")
+    parts: tuple[Split, ...] = ("dev", "test")
     for bound in suites_of(expert):
         for part in parts:
             for number, row in enumerate(read_rows(bound, part), 1):

@@ -63,7 +63,7 @@ def full(opened: Opened) -> Iterator[Check]:
         suites_of(opened.expert),
         model_digest=model_digest(opened.checkpoint),
         tokenizer_digest=spec.tokenizer.digest,
-        part="test",
+        split="test",
         level="full",
         dtype="float32",
     )

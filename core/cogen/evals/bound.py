@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.errors import EvalError, UnsafeError
-from cogen.evals.settings import Part
+from cogen.evals.settings import Split
 from cogen.spec.suite import DataFile, Suite
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class BoundSuite:
         """``owner/id``: unique among the installed suites."""
         return f"{self.owner}/{self.suite.id}"
 
-    def data(self, part: Part) -> DataFile:
-        """The data of one part. Every reader says which one it wants: there is no call that reads both."""
-        if part not in ("dev", "test"):
-            raise EvalError(f"a suite has no part {part!r}", hint="use dev or test")
-        return self.suite.dev if part == "dev" else self.suite.test
+    def data(self, split: Split) -> DataFile:
+        """The data of one split. Every reader says which one it wants: there is no call that reads both."""
+        if split not in ("dev", "test"):
+            raise EvalError(f"unknown split {split!r}", hint="use dev or test")
+        return self.suite.dev if split == "dev" else self.suite.test
 
     def path(self, relative: str) -> Path:
         """A file of the suite; a symbolic link that leads out of ``root`` is refused."""

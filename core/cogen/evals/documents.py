@@ -1,4 +1,4 @@
-"""The documents of one part of a suite: read, checked against the promised digest, rendered to plain rows."""
+"""The documents of one split of a suite: read, checked against the promised digest, rendered to plain rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from cogen.errors import DigestError, EvalError, UnsafeError
 from cogen.evals.bound import BoundSuite
-from cogen.evals.settings import Part
+from cogen.evals.settings import Split
 from cogen.evals.task import Task
 from cogen.evals.templates import render
 
@@ -34,13 +34,13 @@ class Row:
         return [self.text, self.target, list(self.choices), self.description]
 
 
-def read_documents(bound: BoundSuite, part: Part) -> list[dict[str, Any]]:
-    """The documents of one part, in the order of the file.
+def read_documents(bound: BoundSuite, split: Split) -> list[dict[str, Any]]:
+    """The documents of one split, in the order of the file.
 
     :raises DigestError: the file's bytes are not those that the manifest promises.
     :raises EvalError: it is not JSON Lines with the promised number of documents.
     """
-    data = bound.data(part)
+    data = bound.data(split)
     with bound.path(data.path).open("rb") as file:
         content = file.read(DATA_LIMIT + 1)
     where = f"{bound.name}: {data.path}"
@@ -71,26 +71,26 @@ def read_documents(bound: BoundSuite, part: Part) -> list[dict[str, Any]]:
     return documents
 
 
-def rows_of(bound: BoundSuite, task: Task, part: Part) -> list[Row]:
-    """All documents of one part, rendered."""
-    documents = read_documents(bound, part)
-    where = f"{bound.name}: {bound.data(part).path}"
+def rows_of(bound: BoundSuite, task: Task, split: Split) -> list[Row]:
+    """All documents of one split, rendered."""
+    documents = read_documents(bound, split)
+    where = f"{bound.name}: {bound.data(split).path}"
     return [_row(task, document, f"{where} document {number}") for number, document in enumerate(documents, 1)]
 
 
-def example_rows(bound: BoundSuite, task: Task, part: Part) -> tuple[list[Row], list[Row]]:
+def example_rows(bound: BoundSuite, task: Task, split: Split) -> tuple[list[Row], list[Row]]:
     """(examples that stand in every prompt, documents to measure).
 
-    Examples are the first of the dev part; when dev itself is measured, these documents are left out of it.
+    Examples are the first of the dev split; when dev itself is measured, these documents are left out of it.
     """
-    rows = rows_of(bound, task, part)
+    rows = rows_of(bound, task, split)
     if not task.num_fewshot:
         return [], rows
-    examples = (rows if part == "dev" else rows_of(bound, task, "dev"))[: task.num_fewshot]
-    rows = rows[task.num_fewshot :] if part == "dev" else rows
+    examples = (rows if split == "dev" else rows_of(bound, task, "dev"))[: task.num_fewshot]
+    rows = rows[task.num_fewshot :] if split == "dev" else rows
     if len(examples) < task.num_fewshot or not rows:
         raise EvalError(
-            f"{bound.name}: the dev part has too few documents for {task.num_fewshot} examples",
+            f"{bound.name}: the dev split has too few documents for {task.num_fewshot} examples",
             hint="lower num_fewshot",
         )
     return examples, rows

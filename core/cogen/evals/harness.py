@@ -1,8 +1,8 @@
-"""The only door to lm-eval: plain rows go in, one figure a document comes out.
+"""The only module that uses lm-eval: plain rows go in, one figure a document comes out.
 
 lm-eval gets a task configuration of column names and an in-memory list of rows, so none of its loaders
 (``!function``, ``include``, data sets, unsandboxed Jinja) has anything to work on, and nothing is written to a cache.
-Its import takes seconds and talks; both stay in here.
+Its import takes seconds and prints; both stay in here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from cogen.errors import EvalError
 from cogen.evals.documents import Row
 from cogen.evals.settings import Settings, prefix_token_id
 from cogen.evals.task import Task
+from cogen.reporter import SILENT, Reporter
 
-_TALKERS = ("lm_eval", "datasets", "evaluate", "transformers", "huggingface_hub", "accelerate")
+_LOGGERS = ("lm_eval", "datasets", "evaluate", "transformers", "huggingface_hub", "accelerate")
 
 
 class HarnessProgress(Protocol):
@@ -32,8 +33,9 @@ class HarnessProgress(Protocol):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Third-party loggers say errors only, and third-party warnings are their own business."""
-    loggers = [logging.getLogger(name) for name in _TALKERS]
+    """Third-party loggers print errors only, and third-party warnings are ignored."""
+    # Setting a level empties the caches of all loggers: not again where this is nested.
+    loggers = [logger for logger in map(logging.getLogger, _LOGGERS) if logger.level != logging.ERROR]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -90,7 +92,7 @@ def evaluate(
     rows: Sequence[Row],
     examples: Sequence[Row],
     settings: Settings,
-    progress: HarnessProgress | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[float]:
     """One figure a document, in order: log-likelihood in nats (bits_per_byte), or 1.0 for right and 0.0 for wrong.
 
@@ -100,7 +102,7 @@ def evaluate(
     _check(model, tokenizer, task, settings)
     with quiet(), _greedy(model):
         # lm-eval adds a padding token to a tokenizer that has none: that must not reach the caller's.
-        lm = _wrap(model, copy.deepcopy(tokenizer), settings, progress)
+        lm = _wrap(model, copy.deepcopy(tokenizer), settings, reporter)
         with _closed():
             import lm_eval.evaluator
             from lm_eval.api.task import ConfigurableTask
@@ -144,7 +146,7 @@ def _config(task: Task, rows: Sequence[Row], examples: Sequence[Row]) -> dict[st
     return config
 
 
-def _wrap(model: Any, tokenizer: Any, settings: Settings, progress: HarnessProgress | None) -> Any:
+def _wrap(model: Any, tokenizer: Any, settings: Settings, reporter: Reporter) -> Any:
     """HFLM with every default pinned, without its bars, reporting the tokens that went through the model."""
     import torch
     from lm_eval.models.huggingface import HFLM
@@ -156,11 +158,13 @@ def _wrap(model: Any, tokenizer: Any, settings: Settings, progress: HarnessProgr
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
             # The prefix token stands before the text; a tokenizer that adds its own would make the model
             # predict that one too.
-            self.add_bos_token = False
+            lm: Any = self
+            before = lm.add_bos_token
+            lm.add_bos_token = False
             try:
                 return super().loglikelihood_rolling(requests, disable_tqdm=True)
             finally:
-                self.add_bos_token = None
+                lm.add_bos_token = before
 
         def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
             return super().generate_until(requests, disable_tqdm=True)
@@ -170,15 +174,13 @@ def _wrap(model: Any, tokenizer: Any, settings: Settings, progress: HarnessProgr
 
         def _model_call(self, inps: Any, attn_mask: Any = None, labels: Any = None) -> Any:
             logits = super()._model_call(inps, attn_mask, labels)
-            if progress:
-                progress.advance(inps.numel())
+            reporter.advance(inps.numel())
             return logits
 
         def _model_generate(self, context: Any, max_length: int, stop: Any, **options: Any) -> Any:
             with torch.no_grad():
                 tokens = super()._model_generate(context, max_length, stop, **options)
-            if progress:
-                progress.advance(tokens.numel())
+            reporter.advance(tokens.numel())
             return tokens
 
     return Wrapped(
@@ -203,7 +205,8 @@ def _greedy(model: Any) -> Iterator[None]:
         yield
         return
     tokens = {name: getattr(own, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    model.generation_config = GenerationConfig(**tokens)
+    kind: Any = GenerationConfig
+    model.generation_config = kind(**tokens)
     try:
         yield
     finally:
@@ -213,15 +216,17 @@ def _greedy(model: Any) -> Iterator[None]:
 def _check(model: Any, tokenizer: Any, task: Task, settings: Settings) -> None:
     found = str(model.dtype).removeprefix("torch.")
     if found != settings.dtype:
-        raise EvalError(f"the model is in {found}, but {settings.dtype} was asked for", hint="load it in that dtype")
+        raise EvalError(f"the model is in {found}, but {settings.dtype} was requested", hint="load it in that dtype")
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and context < settings.max_length:
         raise EvalError(
-            f"the model's context is {context} tokens, but figures are taken at {settings.max_length}",
-            hint=f"use --max-length {context}, for every model that it is compared with",
+            f"the model's context is {context} tokens, but evaluation uses windows of {settings.max_length}",
+            hint=f"use --max-length {context}, for every model in the comparison",
         )
     if task.metric == "exact_match":
         if tokenizer.eos_token_id is None:
-            raise EvalError("the tokenizer has no end-of-text token, so generation cannot end", hint="give it one")
+            raise EvalError(
+                "the tokenizer has no end-of-text token, so generation never ends", hint="set its eos_token"
+            )
         if task.max_gen_toks >= settings.max_length:
             raise EvalError(f"`max_gen_toks` fills the window of {settings.max_length} tokens", hint="lower it")

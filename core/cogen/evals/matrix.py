@@ -15,34 +15,34 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Matrix:
-    """``cells[row][column]``; a cell may be missing. All cells are of one part and one level."""
+    """``cells[row][column]``; a cell may be missing. All cells are of one split and one level."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[str, Mapping[str, SuiteResult]]
-    part: str
+    split: str
     level: str
 
     @classmethod
     def of(cls, results: Mapping[str, Iterable[SuiteResult]]) -> Self:
         """From the results of each model, in the order of the rows; columns in the order of their first appearance.
 
-        :raises EvalError: results of different parts or levels, or a column whose metric is not the same in all rows.
+        :raises EvalError: results of different splits or levels, or a column whose metric is not the same in all rows.
         """
         cells = {row: {result.column: result for result in found} for row, found in results.items()}
         every = [result for found in cells.values() for result in found.values()]
-        kinds = {(result.part, result.level) for result in every}
+        kinds = {(result.split, result.level) for result in every}
         if len(kinds) != 1:
             raise EvalError(
-                "a matrix needs results of one part and one level" if kinds else "there are no results for a matrix",
+                "a matrix needs results of one split and one level" if kinds else "there are no results for a matrix",
                 hint="measure all models in the same way",
             )
         metrics: dict[str, str] = {}
         for result in every:
             if metrics.setdefault(result.column, result.metric) != result.metric:
                 raise EvalError(f"{result.column} has two metrics", hint="measure all models on the same suites")
-        ((part, level),) = kinds
-        return cls(tuple(cells), tuple(metrics), cells, part, level)
+        ((split, level),) = kinds
+        return cls(tuple(cells), tuple(metrics), cells, split, level)
 
     def get(self, row: str, column: str) -> SuiteResult | None:
         """The cell, or ``None`` where nothing was measured."""
@@ -73,7 +73,13 @@ class Matrix:
     def to_json(self) -> dict[str, Any]:
         """Plain values, every document's figures included; :meth:`from_json` gives an equal matrix."""
         cells = {row: [result.to_json() for result in found.values()] for row, found in self.cells.items()}
-        return {"part": self.part, "level": self.level, "columns": list(self.columns), "cells": cells}
+        return {
+            "split": self.split,
+            "part": self.split,
+            "level": self.level,
+            "columns": list(self.columns),
+            "cells": cells,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """One model on one part of one suite.
+    """One model on one split of one suite.
 
     ``value`` is in bits per byte, or a share from 0 to 1. ``low`` and ``high`` are its 95 % bootstrap interval by
     document, ``None`` with fewer than two documents. ``per_document`` holds (numerator, denominator): (bits, bytes
@@ -19,7 +19,7 @@ class SuiteResult:
     owner: str
     suite: str
     metric: str
-    part: str
+    split: str
     level: str
     value: float
     n: int
@@ -41,13 +41,17 @@ class SuiteResult:
         return f"{self.owner}/{self.suite}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; :meth:`from_json` gives an equal result."""
-        return asdict(self) | {"per_document": [list(pair) for pair in self.per_document]}
+        """Plain values; :meth:`from_json` gives an equal result. ``split`` is the former name of ``split``."""
+        return asdict(self) | {"part": self.split, "per_document": [list(pair) for pair in self.per_document]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """:raises KeyError, TypeError, ValueError: not what :meth:`to_json` wrote."""
         known = {item.name for item in fields(cls)}
+        if not isinstance(value, dict):
+            raise TypeError("a result is an object")
+        former = value.get("part")  # results that were written before the split had its name
+        value = {"split": former} | {name: entry for name, entry in value.items() if name != "part"}
         if set(value) != known:
             raise ValueError(f"fields {sorted(set(value) ^ known)} are missing or unknown")
         pairs = tuple((float(top), float(bottom)) for top, bottom in value["per_document"])

@@ -12,9 +12,10 @@ from cogen.evals.bound import BoundSuite
 from cogen.evals.documents import Row, example_rows, rows_of
 from cogen.evals.results import SuiteResult
 from cogen.evals.selection import cost, select
-from cogen.evals.settings import Level, Part, Settings, prefix_token_id
+from cogen.evals.settings import Level, Settings, Split, prefix_token_id
 from cogen.evals.statistics import interval, ratio_of_sums
 from cogen.evals.task import Task, load_task
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
 _BITS_PER_NAT = 1.4426950408889634  # 1 / ln 2
@@ -27,21 +28,21 @@ def run_suites(
     *,
     model_digest: str,
     tokenizer_digest: str,
-    part: Part,
+    split: Split,
     level: Level,
     dtype: str,
     settings: Settings | None = None,
-    progress: harness.HarnessProgress | None = None,
+    reporter: Reporter = SILENT,
     use_cache: bool = True,
     chooser: tuple[Any, str] | None = None,
 ) -> list[SuiteResult]:
-    """Measure a model on one part of each suite, in order; ``quick`` leaves out all but bits_per_byte.
+    """Measure a model on one split of each suite, in order; ``quick`` leaves out all but bits_per_byte.
 
     :param model: a transformers causal language model in ``dtype``, or a function without arguments that loads one:
         it is called only if a result is not in the cache.
     :param tokenizer: the model's fast tokenizer.
     :param model_digest: digest of the weights *and* the configuration that they run in.
-    :param progress: told of every forward pass, in tokens.
+    :param reporter: advanced by the tokens of every forward pass.
     :param settings: others than the pinned ones, whose ``dtype`` must be ``dtype``.
     :param chooser: tokenizer, and its digest, that counts the tokens of documents where a level takes some of them:
         models with different tokenizers are compared on the documents that one of them chooses. Default: the model's.
@@ -57,7 +58,7 @@ def run_suites(
     loaded: Any = None
     results = []
     for bound, task in _tasks(suites, level):
-        examples, rows = example_rows(bound, task, part)  # checks the data's digest, whether cached or not
+        examples, rows = example_rows(bound, task, split)  # checks the data's digest, whether cached or not
         key = store.result_key(
             bound,
             task,
@@ -65,48 +66,49 @@ def run_suites(
             model_digest=model_digest,
             tokenizer_digest=tokenizer_digest,
             prefix_token=prefix,
-            part=part,
+            split=split,
             level=level,
             chosen_by=chosen_by,
         )
         result = store.load(key, bound) if use_cache else None
         if result is None:
-            if progress:
-                progress.describe(bound.name)
+            reporter.describe(bound.name)
             if loaded is None:
                 loaded = model if hasattr(model, "config") else model()
             with harness.quiet():
-                rows, tokens = select(counting, task, rows, examples, part, level)
+                rows, tokens = select(counting, task, rows, examples, split, level)
             harness.prepare()
             start = time.perf_counter()
-            values = harness.evaluate(loaded, tokenizer, task, rows, examples, settings, progress)
+            values = harness.evaluate(loaded, tokenizer, task, rows, examples, settings, reporter)
             seconds = time.perf_counter() - start
-            result = _result(bound, task, rows, examples, values, settings, part, level, tokens, seconds, key)
+            result = _result(bound, task, rows, examples, values, settings, split, level, tokens, seconds, key)
             if use_cache:
                 store.save(result)
-        elif progress:
-            progress.advance(result.tokens)
+        else:
+            reporter.advance(result.tokens)
         results.append(result)
     return results
 
 
-def count_tokens(tokenizer: Any, suites: Sequence[BoundSuite], part: Part, level: Level) -> dict[tuple[str, str], int]:
+def count_tokens(
+    tokenizer: Any, suites: Sequence[BoundSuite], split: Split, level: Level
+) -> dict[tuple[str, str], int]:
     """Tokens that each suite sends through a model: (owner, suite id) → tokens, without those that ``level`` skips."""
     counts = {}
     for bound, task in _tasks(suites, level):
-        examples, rows = example_rows(bound, task, part)
+        examples, rows = example_rows(bound, task, split)
         with harness.quiet():
-            counts[bound.owner, bound.suite.id] = select(tokenizer, task, rows, examples, part, level)[1]
+            counts[bound.owner, bound.suite.id] = select(tokenizer, task, rows, examples, split, level)[1]
     return counts
 
 
-def read_rows(bound: BoundSuite, part: Part) -> list[Row]:
-    """The documents of one part as a model gets them, rendered and checked against their digest."""
-    return rows_of(bound, load_task(bound), part)
+def read_rows(bound: BoundSuite, split: Split) -> list[Row]:
+    """The documents of one split as a model gets them, rendered and checked against their digest."""
+    return rows_of(bound, load_task(bound), split)
 
 
 def try_suite(model: Any, tokenizer: Any, bound: BoundSuite, dtype: str) -> float:
-    """Measure the cheapest document of the dev part: does the suite run at all? In the unit of its metric.
+    """Measure the cheapest document of the dev split: does the suite run at all? In the unit of its metric.
 
     :raises EvalError, DigestError, UnsafeError: see :func:`run_suites`.
     """
@@ -118,12 +120,12 @@ def try_suite(model: Any, tokenizer: Any, bound: BoundSuite, dtype: str) -> floa
     return -value * _BITS_PER_NAT / len(str(row.target).encode()) if task.metric == "bits_per_byte" else value
 
 
-def quick_texts(bound: BoundSuite, tokenizer: Any, part: Part = "test") -> list[str]:
+def quick_texts(bound: BoundSuite, tokenizer: Any, split: Split = "test") -> list[str]:
     """The texts of a bits_per_byte suite that the level quick takes, rendered."""
     ((bound, task),) = _tasks([bound], "quick")
-    examples, rows = example_rows(bound, task, part)
+    examples, rows = example_rows(bound, task, split)
     with harness.quiet():
-        chosen, _ = select(tokenizer, task, rows, examples, part, "quick")
+        chosen, _ = select(tokenizer, task, rows, examples, split, "quick")
     return [str(row.target) for row in chosen]
 
 
@@ -145,7 +147,7 @@ def _result(
     examples: Sequence[Row],
     values: Sequence[float],
     settings: Settings,
-    part: Part,
+    split: Split,
     level: Level,
     tokens: int,
     seconds: float,
@@ -164,7 +166,7 @@ def _result(
         owner=bound.owner,
         suite=bound.suite.id,
         metric=task.metric,
-        part=part,
+        split=split,
         level=level,
         value=ratio_of_sums(pairs),
         n=len(pairs),

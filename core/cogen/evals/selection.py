@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cogen.evals.documents import Row
-from cogen.evals.settings import QUICK_TOKENS, Level, Part
+from cogen.evals.settings import QUICK_TOKENS, Level, Split
 from cogen.evals.task import Task
 
 
@@ -28,7 +28,7 @@ def cost(tokenizer: Any, task: Task, row: Row, examples: Sequence[Row]) -> int:
 
 
 def select(
-    tokenizer: Any, task: Task, rows: Sequence[Row], examples: Sequence[Row], part: Part, level: Level
+    tokenizer: Any, task: Task, rows: Sequence[Row], examples: Sequence[Row], split: Split, level: Level
 ) -> tuple[list[Row], int]:
     """(documents to measure, their tokens).
 
@@ -37,7 +37,7 @@ def select(
     """
     if level == "full":
         return list(rows), sum(cost(tokenizer, task, row, examples) for row in rows)
-    limit, total = QUICK_TOKENS[part], 0
+    limit, total = QUICK_TOKENS[split], 0
     chosen: list[Row] = []
     for row in rows:
         tokens = cost(tokenizer, task, row, examples)

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from cogen.errors import EvalError
 
-Part = Literal["dev", "test"]
+Split = Literal["dev", "test"]
 Level = Literal["quick", "full"]
 
-#: Tokens of text a suite may take at the level ``quick``, by part.
+#: Tokens of text a suite may take at the level ``quick``, by split.
 QUICK_TOKENS: dict[str, int] = {"test": 1500, "dev": 500}
-#: A test part with fewer documents says nothing (``cogen check`` refuses it).
+#: A test split with fewer documents says nothing (``cogen check`` refuses it).
 MIN_TEST_DOCUMENTS = 30
 #: Raised when a change of our own code changes figures, so that old cached results are not used.
 RESULT_FORMAT = 1

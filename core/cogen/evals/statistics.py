@@ -72,9 +72,9 @@ def compare(result: SuiteResult, baseline: SuiteResult, settings: Settings | Non
 
     Both results draw the same documents in every resample, so what makes a document hard cancels out.
 
-    :raises EvalError: the results are not of the same documents, part, level or metric.
+    :raises EvalError: the results are not of the same documents, split, level or metric.
     """
-    for name in ("owner", "suite", "metric", "part", "level"):
+    for name in ("owner", "suite", "metric", "split", "level"):
         if getattr(result, name) != getattr(baseline, name):
             raise EvalError(
                 f"results of {name} {getattr(result, name)!r} and {getattr(baseline, name)!r} cannot be compared",

@@ -11,7 +11,7 @@ from typing import Any
 
 from cogen.evals.bound import BoundSuite
 from cogen.evals.results import SuiteResult
-from cogen.evals.settings import QUICK_TOKENS, RESULT_FORMAT, Level, Part, Settings
+from cogen.evals.settings import QUICK_TOKENS, RESULT_FORMAT, Level, Settings, Split
 from cogen.evals.task import Task
 from cogen.files import atomic_write, cache_dir
 from cogen.spec.expert import canonical_digest
@@ -31,7 +31,7 @@ def result_key(
     model_digest: str,
     tokenizer_digest: str,
     prefix_token: int,
-    part: Part,
+    split: Split,
     level: Level,
     chosen_by: str | None = None,
 ) -> str:
@@ -53,11 +53,11 @@ def result_key(
             "tokenizer": tokenizer_digest,
             "task": hashlib.sha256(bound.path(bound.suite.task).read_bytes()).hexdigest(),
             "metric": task.metric,
-            "data": bound.data(part).digest,
+            "data": bound.data(split).digest,
             "examples": bound.suite.dev.digest if task.num_fewshot else None,
-            "part": part,
+            "part": split,
             "level": level,
-            "tokens": QUICK_TOKENS[part] if level == "quick" else None,
+            "tokens": QUICK_TOKENS[split] if level == "quick" else None,
         }
         | ({"chosen_by": chosen_by} if level == "quick" and chosen_by not in (None, tokenizer_digest) else {})
     )

@@ -13,14 +13,14 @@ from cogen.evals.safe_yaml import HOOK_HINT, read_yaml
 #: What each metric needs as ``output_type``.
 OUTPUT_TYPES = {"bits_per_byte": "loglikelihood_rolling", "acc": "multiple_choice", "exact_match": "generate_until"}
 #: Keys of lm-eval's TaskConfig whose values are code, or name code or data elsewhere.
-# fmt: off
-_CODE = frozenset({
-    "class", "include", "group", "process_docs", "process_results", "custom_dataset", "unsafe_code", "use_prompt",
-    "fewshot_config", "doc_to_image", "doc_to_audio", "dataset_name",
-})
-# fmt: on
+_CODE = frozenset(
+    {
+        *("class", "include", "group", "process_docs", "process_results", "custom_dataset", "unsafe_code"),
+        *("use_prompt", "fewshot_config", "doc_to_image", "doc_to_audio", "dataset_name"),
+    }
+)
 #: Keys without influence here; checked for their types all the same.
-_IGNORED = {
+_IGNORED: dict[str, type | tuple[type, ...]] = {
     "task": str,
     "task_alias": str,
     "tag": (str, list),
@@ -96,7 +96,7 @@ def _parse(raw: dict[str, Any], bound: BoundSuite) -> Task:
         )
     if raw.get("repeats", 1) != 1:
         raise EvalError(f"{where}: `repeats` must be 1", hint="decoding is greedy: a second answer would be the same")
-    values = {"metric": metric, "match_flags": _metrics(raw.get("metric_list"), metric, where)}
+    values: dict[str, Any] = {"metric": metric, "match_flags": _metrics(raw.get("metric_list"), metric, where)}
     for key, reader in _READERS.items():
         if raw.get(key) is not None:
             values.update(reader(raw[key], f"{where}: `{key}`"))
@@ -173,7 +173,7 @@ def _choice(value: Any, where: str) -> dict[str, Any]:
 
 def _shots(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SHOTS:
-        raise EvalError(f"{where} is not a number from 0 to {MAX_SHOTS}", hint="examples come from the dev part")
+        raise EvalError(f"{where} is not a number from 0 to {MAX_SHOTS}", hint="examples come from the dev split")
     return {"num_fewshot": value}
 
 

@@ -96,12 +96,12 @@ def render(template: str, document: Mapping[str, Any]) -> str:
     :raises UnsafeError: the template uses anything off the list, or the sandbox stops it.
     :raises EvalError: it does not parse, or names a field that the document does not have.
     """
-    import jinja2
+    from jinja2.exceptions import SecurityError
 
     compiled = _compile(template)
     try:
         return str(compiled.render(dict(document)))
-    except jinja2.sandbox.SecurityError as error:
+    except SecurityError as error:
         raise UnsafeError(f"the template {template[:60]!r} was stopped: {error}", hint=HOOK_HINT) from error
     except Exception as error:  # whatever a template does wrong is the suite's, not ours
         raise EvalError(

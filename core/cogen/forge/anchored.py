@@ -62,7 +62,7 @@ def _seen(model: Any) -> list[torch.Tensor]:
     return found
 
 
-class AnchoredTrainer(Trainer):  # type: ignore[misc]
+class AnchoredTrainer(Trainer):
     """transformers' Trainer with the router's loss, its learning rate, and its rows in the checkpoints.
 
     A micro-batch brings its block of general text along, in ``inputs["general"]``: which block that is depends on the
@@ -90,9 +90,10 @@ class AnchoredTrainer(Trainer):  # type: ignore[misc]
     def create_optimizer(self, model: Any = None) -> Any:
         """The Trainer's optimiser with a group for the rows: their own learning rate, no weight decay."""
         if self.optimizer is None:
-            trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-            deltas = {id(pair.delta) for pair in pairs(self.model)}
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            own: Any = self.model
+            trained = {name: p for name, p in own.named_parameters() if p.requires_grad}
+            deltas = {id(pair.delta) for pair in pairs(own)}
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, own)
             groups = [
                 {
                     "params": [p for p in trained.values() if id(p) not in deltas],
@@ -114,7 +115,7 @@ class AnchoredTrainer(Trainer):  # type: ignore[misc]
             for layer, pair in enumerate(pairs(self.model))
             for name in ("start", "scale", "delta")
         }
-        write_safetensors(Path(output_dir or self.args.output_dir) / _STATE, state)
+        write_safetensors(Path(output_dir or str(self.args.output_dir)) / _STATE, state)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

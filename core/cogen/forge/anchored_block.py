@@ -33,6 +33,8 @@ class AnchoredBlock(nn.Module):
 
     def __init__(self, mlp: Any, start: torch.Tensor, scale: torch.Tensor) -> None:
         super().__init__()
+        self.start: torch.Tensor
+        self.scale: torch.Tensor
         self.gate_proj, self.up_proj, self.down_proj = (getattr(mlp, name) for name in _PROJECTIONS)
         self.act_fn = mlp.act_fn
         device = self.gate_proj.base_layer.weight.device
@@ -72,7 +74,8 @@ def _adapted(layer: Any, base: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     (name,) = layer.active_adapters
     first, second = layer.lora_A[name], layer.lora_B[name]
     product = second(first(layer.lora_dropout[name](x.to(first.weight.dtype))))
-    return (base + product * layer.scaling[name]).to(base.dtype)
+    found: torch.Tensor = (base + product * layer.scaling[name]).to(base.dtype)
+    return found
 
 
 def pair_up(model: Any, start: torch.Tensor, scale: torch.Tensor) -> Any:
@@ -86,7 +89,7 @@ def pair_up(model: Any, start: torch.Tensor, scale: torch.Tensor) -> Any:
     for mlp in blocks:
         if not hasattr(mlp, "act_fn") or not all(hasattr(getattr(mlp, name, None), "lora_A") for name in _PROJECTIONS):
             raise TrainError(
-                f"{type(mlp).__name__} is no gated feed-forward block, which mode 'anchored' needs",
+                f"{type(mlp).__name__} is not a gated feed-forward block, which mode 'anchored' needs",
                 hint="use a base like Llama, Mistral, Qwen2, Qwen3 or OLMo-2, or mode 'ffn'",
             )
     layers = model.get_decoder().layers

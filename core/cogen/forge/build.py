@@ -18,7 +18,6 @@ from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.safetensors_file import read_folder, read_tensor
 from cogen.checkpoints.safetensors_writer import write_safetensors
-from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import TrainError
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
@@ -28,9 +27,10 @@ from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
-from cogen.training.trainer import Report, StepProgress, quiet_trainer, threads
+from cogen.training.trainer import OnStep, StepProgress, quiet_trainer, set_threads
 
 #: The rows of an anchored expert: one tensor ``rows``, shape (layers, hidden), float32.
 ROUTER = "router.safetensors"
@@ -72,7 +72,7 @@ class Prepared:
         return general_blocks(self.tokenizer, self.recipe.training)
 
 
-def prepare(path: Path, talk: Talk = silent) -> Prepared:
+def prepare(path: Path, reporter: Reporter = SILENT) -> Prepared:
     """Read the recipe, fetch base and texts, split and tokenize.
 
     :raises SpecError, SourceError, TrainError: with a hint each.
@@ -80,9 +80,9 @@ def prepare(path: Path, talk: Talk = silent) -> Prepared:
     recipe = read_recipe(path)
     home = path.resolve().parent
     base_ref = resolve_base(recipe.base)
-    base = open_weights(base_ref, talk=talk)
+    base = open_weights(base_ref, reporter=reporter)
     tokenizer = load_tokenizer(base.folder)
-    corpus = build_corpus(recipe.corpus, home, talk)
+    corpus = build_corpus(recipe.corpus, home, reporter)
     return Prepared(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
 
 
@@ -91,14 +91,15 @@ def resolve_base(base: str | BaseRef) -> BaseRef:
     if isinstance(base, BaseRef):
         return base
     if base not in BASES:
-        raise TrainError(f"no base is called {base!r}", hint=f"known are {', '.join(BASES)}; or write a [base] table")
-    return BASES[base][0]
+        raise TrainError(f"unknown base {base!r}", hint=f"known are {', '.join(BASES)}; or write a [base] table")
+    found: BaseRef = BASES[base][0]
+    return found
 
 
 def plan(prepared: Prepared) -> Estimate:
     """Measure one step on this machine and say what the whole run will take."""
     training = prepared.recipe.training
-    threads(training.threads)
+    set_threads(training.threads)
     with quiet_trainer():
         model = trainable(_fresh(prepared), training, prepared.home)
         general = None
@@ -117,7 +118,7 @@ def _fresh(prepared: Prepared) -> Any:
     return load_model(prepared.base, "float32" if prepared.recipe.training.mode == "full" else "bfloat16")
 
 
-def run_training(prepared: Prepared, report: Report) -> Path:
+def run_training(prepared: Prepared, on_step: OnStep) -> Path:
     """Train, or resume, or do nothing when this recipe was trained before; the folder with the weights.
 
     The folder holds a PEFT adapter (modes lora, ffn, anchored) or a whole checkpoint (full), the router rows (anchored)
@@ -128,7 +129,7 @@ def run_training(prepared: Prepared, report: Report) -> Path:
         _same_inputs(prepared)
         result = prepared.run / "result"
         if not result.is_dir():
-            _train_into(prepared, result, report)
+            _train_into(prepared, result, on_step)
     return result
 
 
@@ -146,14 +147,14 @@ def _same_inputs(prepared: Prepared) -> None:
     atomic_write(note, json.dumps(inputs).encode())
 
 
-def _train_into(prepared: Prepared, result: Path, report: Report) -> None:
+def _train_into(prepared: Prepared, result: Path, on_step: OnStep) -> None:
     import torch
 
     clock = Stopwatch(prepared.run / "seconds")
 
     def timed(step: StepProgress) -> None:
         clock.lap()
-        report(step)
+        on_step(step)
 
     training = prepared.recipe.training
     start = _start(prepared)
@@ -195,7 +196,7 @@ def _start(prepared: Prepared) -> Start | None:
     if recipe.training.mode != "anchored":
         return None
     # Threads are part of what makes a run repeatable, here too: states from another number of them are not taken.
-    count = threads(recipe.training.threads)
+    count = set_threads(recipe.training.threads)
     key = [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), f"{count} threads"]
     anchor = Anchor(lambda: load_model(prepared.base, "float32"), prepared.tokenizer, key)
     return begin(anchor, some_texts(prepared.corpus.train, recipe.corpus.sample_bytes), prepared.general())

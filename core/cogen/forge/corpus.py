@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cogen.checkpoints.sources import Talk, silent
 from cogen.errors import TrainError
 from cogen.forge.archives import members
 from cogen.forge.extract import chunks, extract
 from cogen.forge.recipe import Corpus as CorpusRecipe
+from cogen.reporter import SILENT, Reporter
 
 _NGRAM = 8
 
@@ -83,13 +83,13 @@ def overlap(text: str, known: set[int]) -> float:
     return len(grams & known) / len(grams)
 
 
-def build_corpus(recipe: CorpusRecipe, home: Path, talk: Talk = silent) -> CorpusParts:
+def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) -> CorpusParts:
     """Fetch, extract, deduplicate and split. The same recipe gives the same documents in the same order.
 
     :param home: folder of the recipe, for relative paths.
     :raises TrainError: too little text, or too few documents that may be held out.
     """
-    documents, duplicates = _collect(recipe, home, talk)
+    documents, duplicates = _collect(recipe, home, reporter)
     rng = random.Random(recipe.seed)
     held = _hold_out(documents, recipe, rng)
     held_groups = {document.group for document in held}
@@ -98,7 +98,7 @@ def build_corpus(recipe: CorpusRecipe, home: Path, talk: Talk = silent) -> Corpu
     held_grams: set[int] = set().union(*(ngrams(document.text) for document in held))
     kept = [document for document in train if overlap(document.text, held_grams) <= recipe.overlap_limit]
     overlapping = len(train) - len(kept)
-    kept, similar = _remove_similar(kept, held, recipe, talk)
+    kept, similar = _remove_similar(kept, held, recipe, reporter)
     known: set[int] = set().union(*(ngrams(document.text) for document in kept)) if kept else set()
     clean = [document for document in held if overlap(document.text, known) <= recipe.overlap_limit]
     overlapping += len(held) - len(clean)
@@ -113,7 +113,7 @@ def build_corpus(recipe: CorpusRecipe, home: Path, talk: Talk = silent) -> Corpu
     return parts
 
 
-def _collect(recipe: CorpusRecipe, home: Path, talk: Talk) -> tuple[list[Document], int]:
+def _collect(recipe: CorpusRecipe, home: Path, reporter: Reporter) -> tuple[list[Document], int]:
     """All documents without near-copies, in the order of the sources and their members."""
     documents: list[Document] = []
     seen: set[int] = set()
@@ -124,7 +124,7 @@ def _collect(recipe: CorpusRecipe, home: Path, talk: Talk) -> tuple[list[Documen
         drop = [re.compile(pattern) for pattern in source.drop]
         found = [
             Document(chunk, source.name, group, source.license)
-            for name, data in members(source, home, talk)
+            for name, data in members(source, home, reporter)
             for group, text in extract(source, name, data)
             for chunk in chunks(text, recipe.min_characters, recipe.max_characters)
             if not any(pattern.search(chunk) for pattern in drop)
@@ -145,7 +145,7 @@ def _collect(recipe: CorpusRecipe, home: Path, talk: Talk) -> tuple[list[Documen
             raise TrainError(
                 f"source {source.name!r} gave no text", hint="check its members, extract and drop patterns"
             )
-        talk(f"{source.name}: {taken / 1000:,.0f} KB of text")
+        reporter.note(f"{source.name}: {taken / 1000:,.0f} KB of text")
     return documents, duplicates
 
 
@@ -245,7 +245,7 @@ def json_lines(documents: Iterable[Document]) -> bytes:
 
 
 def _remove_similar(
-    train: list[Document], held: list[Document], recipe: CorpusRecipe, talk: Talk
+    train: list[Document], held: list[Document], recipe: CorpusRecipe, reporter: Reporter
 ) -> tuple[list[Document], int]:
     """Paraphrases share no 8-grams: drop training documents whose sentence embedding is too close to a held-out one."""
     if recipe.embedder is None:
@@ -254,8 +254,8 @@ def _remove_similar(
 
     from cogen.checkpoints.sources import fetch
 
-    folder = fetch(recipe.embedder, digest=recipe.embedder_digest, talk=talk)
-    talk(f"comparing {len(train):,} training documents with {len(held)} held-out ones")
+    folder = fetch(recipe.embedder, digest=recipe.embedder_digest, talk=reporter.note)
+    reporter.note(f"comparing {len(train):,} training documents with {len(held)} held-out ones")
     model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
     against = model.encode(
         [d.text for d in held], normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False

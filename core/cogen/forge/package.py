@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import shutil
@@ -19,6 +20,7 @@ from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir
 from cogen.forge.build import ROUTER, Prepared
 from cogen.forge.corpus import Document, json_lines
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
 from cogen.spec.data import DataCard, DataSource, Measured, Split, Training
 from cogen.spec.expert import ExpertSpec, canonical_digest
@@ -55,7 +57,7 @@ _WHAT = {
 }
 
 
-def publish(prepared: Prepared, result: Path, progress: Any = None) -> ExpertSpec:
+def publish(prepared: Prepared, result: Path, reporter: Reporter = SILENT) -> ExpertSpec:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
     Everything is made and measured in a scratch folder and moved at the end, ``expert.toml`` last: a run that is
@@ -73,7 +75,7 @@ def publish(prepared: Prepared, result: Path, progress: Any = None) -> ExpertSpe
         suite = _write_suite(prepared, stage)
         atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
         expert = _expert(prepared, stage / "weights")
-        before, after = _measure(prepared, expert, suite, stage, progress)
+        before, after = _measure(prepared, expert, suite, stage, reporter)
         spec = _spec(prepared, stage, expert, suite, before, after, facts)
         if not (package / "__init__.py").exists():
             atomic_write(package / "__init__.py", b"")
@@ -123,7 +125,7 @@ def _expert(prepared: Prepared, weights: Path) -> Checkpoint:
 
 
 def _measure(
-    prepared: Prepared, expert: Checkpoint, suite: Suite, package: Path, progress: Any
+    prepared: Prepared, expert: Checkpoint, suite: Suite, package: Path, reporter: Reporter
 ) -> tuple[dict[str, SuiteResult], dict[str, SuiteResult]]:
     bound = BoundSuite(prepared.recipe.id, suite, package)
     digest = tokenizer_digest(prepared.tokenizer)
@@ -132,15 +134,15 @@ def _measure(
         parts = {}
         for part in ("dev", "test"):
             (parts[part],) = run_suites(
-                lambda checkpoint=checkpoint: load_model(checkpoint, MEASURED_IN),
+                functools.partial(load_model, checkpoint, MEASURED_IN),
                 prepared.tokenizer,
                 [bound],
                 model_digest=model_digest(checkpoint),
                 tokenizer_digest=digest,
-                part=part,
+                split=part,
                 level="full",
                 dtype=MEASURED_IN,
-                progress=progress,
+                reporter=reporter,
             )
         found.append(parts)
     return found[0], found[1]
@@ -189,7 +191,7 @@ def _spec(
             architecture=config.get("architectures", ["unknown"])[0],
             parameters=count,
             context_length=config.get("max_position_embeddings", 1024),
-            relation=_RELATION[recipe.training.mode],  # type: ignore[arg-type]
+            relation=_RELATION[recipe.training.mode],
             base=prepared.base_ref,
         ),
         tokenizer=TokenizerSpec(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.forge.recipe import TrainingRecipe
 from cogen.training import adapters
-from cogen.training.trainer import Report, common_arguments, last_checkpoint, quiet_trainer, talker, threads
+from cogen.training.trainer import OnStep, common_arguments, last_checkpoint, quiet_trainer, set_threads, step_callback
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def train(
     blocks: torch.Tensor,
     training: TrainingRecipe,
     run: Path,
-    report: Report,
+    on_step: OnStep,
     start: Start | None = None,
     home: Path = Path(),
 ) -> Any:
@@ -47,7 +47,7 @@ def train(
     import torch
     from transformers import Trainer, TrainingArguments, default_data_collator
 
-    threads(training.threads)
+    set_threads(training.threads)
     torch.manual_seed(training.seed)
     model.config.use_cache = False
     with quiet_trainer():
@@ -86,7 +86,7 @@ def train(
             args=arguments,
             train_dataset=data,
             data_collator=default_data_collator,
-            callbacks=[talker(report, training.tokens_a_step)],
+            callbacks=[step_callback(on_step, training.tokens_a_step)],
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
     model.config.use_cache = True

@@ -9,6 +9,7 @@ from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.states import WINDOW, Moments, mean_states, moments
 from cogen.spec.expert import canonical_digest
 
@@ -26,8 +27,10 @@ class Anchor:
     :param key: digest of the base and of its tokenizer.
     """
 
-    def __init__(self, load: Callable[[], Any], tokenizer: Any, key: Sequence[str], progress: Any = None) -> None:
-        self._load, self._tokenizer, self._key, self._progress = load, tokenizer, list(key), progress
+    def __init__(
+        self, load: Callable[[], Any], tokenizer: Any, key: Sequence[str], reporter: Reporter = SILENT
+    ) -> None:
+        self._load, self._tokenizer, self._key, self._reporter = load, tokenizer, list(key), reporter
         self._model: Any = None
 
     @property
@@ -36,7 +39,7 @@ class Anchor:
         texts = calibration_texts()
 
         def compute() -> dict[str, torch.Tensor]:
-            found = moments(self.model, self._tokenizer, texts, self._progress)
+            found = moments(self.model, self._tokenizer, texts, self._reporter)
             return {"mean": found.mean, "covariance": found.covariance.float()}
 
         kept = self._kept(["general", texts], compute)
@@ -45,7 +48,7 @@ class Anchor:
     def mean(self, texts: Sequence[str]) -> torch.Tensor:
         """Mean state on these texts, shape (layers, hidden), float64."""
         found = self._kept(
-            ["mean", list(texts)], lambda: {"mean": mean_states(self.model, self._tokenizer, texts, self._progress)}
+            ["mean", list(texts)], lambda: {"mean": mean_states(self.model, self._tokenizer, texts, self._reporter)}
         )
         return found["mean"]
 

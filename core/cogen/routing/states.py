@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
 from cogen.evals.settings import prefix_token_id
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,9 @@ def windows(tokenizer: Any, texts: Sequence[str], length: int = WINDOW) -> list[
     return found
 
 
-def states(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any = None) -> Iterator[list[torch.Tensor]]:
+def states(
+    model: Any, tokenizer: Any, texts: Sequence[str], reporter: Reporter = SILENT
+) -> Iterator[list[torch.Tensor]]:
     """For every window, the router's input of each layer, shape (tokens, hidden), float32."""
     import torch
 
@@ -68,21 +71,20 @@ def states(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any = Non
             seen.clear()
             with torch.no_grad():
                 decoder(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
-            if progress:
-                progress.advance(len(ids))
+            reporter.advance(len(ids))
             yield list(seen)
     finally:
         for handle in handles:
             handle.remove()
 
 
-def mean_states(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any = None) -> torch.Tensor:
+def mean_states(model: Any, tokenizer: Any, texts: Sequence[str], reporter: Reporter = SILENT) -> torch.Tensor:
     """Mean over all tokens, shape (layers, hidden), float64."""
     import torch
 
     total: torch.Tensor | None = None
     count = 0
-    for layers in states(model, tokenizer, texts, progress):
+    for layers in states(model, tokenizer, texts, reporter):
         part = torch.stack([layer.double().sum(0) for layer in layers])
         total = part if total is None else total + part
         count += len(layers[0])
@@ -91,14 +93,14 @@ def mean_states(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any 
     return total / count
 
 
-def moments(model: Any, tokenizer: Any, texts: Sequence[str], progress: Any = None) -> Moments:
+def moments(model: Any, tokenizer: Any, texts: Sequence[str], reporter: Reporter = SILENT) -> Moments:
     """Mean and covariance over all tokens, accumulated in float64."""
     import torch
 
     sums: list[torch.Tensor] = []
     squares: list[torch.Tensor] = []
     count = 0
-    for layers in states(model, tokenizer, texts, progress):
+    for layers in states(model, tokenizer, texts, reporter):
         wide = [layer.double() for layer in layers]
         if not sums:
             sums = [torch.zeros_like(x[0]) for x in wide]

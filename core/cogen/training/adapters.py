@@ -52,7 +52,10 @@ def trainable(model: Any, mode: Mode, rank: int, alpha: int, dropout: float = 0.
         bias="none",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    found: Any = get_peft_model(model, config)
+    # With every checkpoint peft would write a model card that nobody reads, in more time than a small adapter takes.
+    found.create_or_update_model_card = lambda *_, **__: None
+    return found
 
 
 def go_on_from(model: Any, folder: Path, alpha: int) -> None:

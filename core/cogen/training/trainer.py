@@ -30,14 +30,15 @@ class StepProgress:
     seconds_left: float
 
 
-Report = Callable[[StepProgress], None]
+#: Called after every optimiser step.
+OnStep = Callable[[StepProgress], None]
 
 
-def talker(report: Report, tokens_a_step: float) -> Any:
+def step_callback(on_step: OnStep, tokens_a_step: float) -> Any:
     """A callback of the Trainer that reports each logged step of this process."""
     from transformers import TrainerCallback
 
-    class Talker(TrainerCallback):  # type: ignore[misc]
+    class StepCallback(TrainerCallback):
         began = 0.0
         first = 0
 
@@ -48,13 +49,13 @@ def talker(report: Report, tokens_a_step: float) -> Any:
             if logs and "loss" in logs and state.global_step > self.first:
                 speed = (state.global_step - self.first) / (time.monotonic() - self.began)
                 left = (state.max_steps - state.global_step) / speed
-                report(StepProgress(state.global_step, state.max_steps, logs["loss"], speed * tokens_a_step, left))
+                on_step(StepProgress(state.global_step, state.max_steps, logs["loss"], speed * tokens_a_step, left))
 
-    return Talker()
+    return StepCallback()
 
 
 def common_arguments() -> dict[str, Any]:
-    """Arguments of the Trainer that every training has: arithmetic, and nothing that talks or reorders."""
+    """Arguments of the Trainer that every training has: arithmetic, and nothing that prints or reorders."""
     import torch
 
     return {
@@ -83,7 +84,7 @@ def last_checkpoint(run: Path) -> str | None:
     return None
 
 
-def threads(count: int) -> int:
+def set_threads(count: int) -> int:
     """Set torch's CPU threads (0: leave them) and return how many there are."""
     import torch
 
@@ -94,15 +95,15 @@ def threads(count: int) -> int:
 
 @contextlib.contextmanager
 def quiet_trainer() -> Iterator[None]:
-    """Only our own progress, no advice and no console tables of the Trainer."""
+    """Silence the Trainer's advice and console tables."""
     from transformers.trainer_callback import PrinterCallback
 
-    told = PrinterCallback.on_log
-    PrinterCallback.on_log = lambda *_, **__: None
+    on_log = PrinterCallback.on_log
+    setattr(PrinterCallback, "on_log", lambda *_, **__: None)  # noqa: B010 (a method of another's class)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         with quiet_transformers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        PrinterCallback.on_log = told
+        setattr(PrinterCallback, "on_log", on_log)  # noqa: B010

@@ -27,6 +27,18 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session")
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("distill-cache")
+
+
+@pytest.fixture
+def shared_cache(_session_cache: Path, _own_cache: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that tests share: the first one trains the control and has the teachers read the texts, for all."""
+    monkeypatch.setenv("COGEN_CACHE", str(_session_cache))
+    return _session_cache
+
+
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     """Sixteen short documents."""

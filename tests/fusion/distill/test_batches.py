@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cogen.errors import TrainError
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.batches import needed, plan_batches, planned
+from cogen.fusion.distill.student.batches import plan_batches, plan_run, select_read
 
 lengths = st.lists(st.integers(2, 60), min_size=1, max_size=200)
 
@@ -67,8 +67,8 @@ def test_a_teacher_reads_what_the_run_comes_to(sizes: list[int], tokens: int, se
     """Just that, or everything where just that is more than three quarters of the tokens."""
     learned = [length - 1 for length in sizes]
     wish = Distillation(tokens=tokens, tokens_a_step=64, seed=seed)
-    come = {index for batch in planned(sizes, learned, wish) for index in batch}
-    read = needed(sizes, learned, wish)
+    come = {index for batch in plan_run(sizes, learned, wish) for index in batch}
+    read = select_read(sizes, learned, wish)
     assert read == sorted(set(read))
     little = sum(sizes[index] for index in come) <= 0.75 * sum(sizes)
     assert set(read) == (come if little else set(range(len(sizes))))

@@ -26,7 +26,7 @@ def picked(machine: Any, recipe: FuseRecipe) -> str:
     return pick_strategy(machine, chosen_experts(machine, recipe), recipe).name
 
 
-def wish(texts: Path, folder: Path, **distill: Any) -> Path:
+def settings(texts: Path, folder: Path, **distill: Any) -> Path:
     small = {"tokens": 300, "tokens_a_step": 128, "rank": 2, "alpha": 4, "threads": 1, "texts": [str(texts)]} | distill
     lines = ["[distill]", *(f"{name} = {json.dumps(value)}" for name, value in small.items())]
     path = folder / "recipe.toml"
@@ -36,7 +36,7 @@ def wish(texts: Path, folder: Path, **distill: Any) -> Path:
 
 def test_a_mixed_install_is_one_command(machine: Any, texts: Path, tmp_path: Path, capsys: Any) -> None:
     """Experts of two bases: nothing has to be chosen. The plan says who does what, and what each step takes."""
-    path = wish(texts, tmp_path)
+    path = settings(texts, tmp_path)
     assert main(["plan", "--recipe", str(path), "--level", "quick", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["strategy"] == "distill"
@@ -77,7 +77,7 @@ def test_preferences_keep_odd_line_ends(tmp_path: Path) -> None:
 
 
 def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys: Any) -> None:
-    path, plan = wish(texts, tmp_path), tmp_path / "plan.json"
+    path, plan = settings(texts, tmp_path), tmp_path / "plan.json"
     assert main(["plan", "--recipe", str(path), "--level", "none", "-o", str(plan)]) == 0
     assert main(["fuse", "--plan", str(plan), "-o", str(tmp_path / "out")]) == 0
     assert main(["fuse", "--lock", str(tmp_path / "out"), "--level", "none", "-o", str(tmp_path / "again")]) == 0
@@ -106,8 +106,8 @@ def test_what_auto_means(machine: Any) -> None:
     [
         ({"method": "ulm"}, "unknown distillation loss 'ulm'", "alm"),
         ({"method": "alm", "parameters": {"k": 3}}, "no parameter 'k'", "tau"),
-        ({"scale": 0.5}, "scale is not for strategy distill", "leave it out"),
-        ({"experts": {"aa": 1.0, "bb": 1.0}}, "nobody is left to teach", "apart"),
+        ({"scale": 0.5}, "scale does not apply to strategy distill", "leave it out"),
+        ({"experts": {"aa": 1.0, "bb": 1.0}}, "no teacher is left", "apart"),
         ({"distill": {"pivot": "zz"}}, "'zz' is not among the experts", "aa"),
         ({"distill": {"texts": ["nowhere.jsonl"]}}, "nowhere.jsonl cannot be read", "text"),
         ({"method": "infifpo"}, "pairs of answers", "chosen"),
@@ -128,7 +128,7 @@ def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
     from cogen.checkpoints.load import load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder
     from cogen.fusion.distill.alignment.encode import Encoder
-    from cogen.fusion.distill.student.collate import batch
+    from cogen.fusion.distill.student.collate import student_batch
     from cogen.fusion.distill.student.preference.trainer import mean_logprobs
     from cogen.fusion.distill.texts import Item, Message
 
@@ -147,13 +147,13 @@ def test_preferences(machine: Any, tmp_path: Path, method: str) -> None:
         answers = [
             Item(a, (Message("user", p),)) for side in (1, 2) for p, a in ((pair[0], pair[side]) for pair in pairs)
         ]
-        made = batch(Encoder(tokenizer).encode(answers, 200), 0, closing=False)
+        made = student_batch(Encoder(tokenizer).encode(answers, 200), 0, closing=False)
         model = load_model(open_folder(folder), "float32")
         with torch.no_grad():
             logits = model(made["input_ids"], attention_mask=made["attention_mask"]).logits
         means = mean_logprobs(logits, made["targets"], len(tokenizer))
         return float((means[:2] - means[2:]).mean())
 
-    from cogen.fusion.distill.compose import composed
+    from cogen.fusion.distill.compose import compose_group
 
-    assert margin(outcome.folder) > margin(composed(inputs.pivot).folder) + 0.1
+    assert margin(outcome.folder) > margin(compose_group(inputs.student).folder) + 0.1

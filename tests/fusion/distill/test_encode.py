@@ -237,7 +237,7 @@ class TestExchanges:
     def test_a_template_that_refuses(self) -> None:
         strict = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
         item = Item("x", (Message("system", "be kind"), Message("user", "?")))
-        with pytest.raises(CompatibilityError, match="refuses system, user: System role not supported") as found:
+        with pytest.raises(CompatibilityError, match="rejects system, user: System role not supported") as found:
             Encoder(self.chatty(bytewise(), strict)).encode([item], 100)
         assert found.value.hint
 

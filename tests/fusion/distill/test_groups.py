@@ -10,7 +10,7 @@ import pytest
 
 from cogen.checkpoints.bases import BASES
 from cogen.errors import CompatibilityError, UsageError
-from cogen.fusion.distill.groups import cast
+from cogen.fusion.distill.groups import assign_roles
 from cogen.fusion.distill.settings import Distillation
 from cogen.spec.model import BaseRef
 
@@ -40,9 +40,9 @@ def expert(id: str, parent: str | None, tokenizer: str = "t") -> Any:
     return SimpleNamespace(id=id, spec=spec)
 
 
-def names(chosen: list[Any], **wish: Any) -> tuple[str, list[str]]:
-    found = cast(chosen, Distillation(**wish))
-    return found.pivot.name, [group.name for group in found.teachers]
+def names(chosen: list[Any], **settings: Any) -> tuple[str, list[str]]:
+    found = assign_roles(chosen, Distillation(**settings))
+    return found.student.name, [group.name for group in found.teachers]
 
 
 MIXED = [expert("g", "gemma"), expert("a", "llama"), expert("b", "llama"), expert("q", None)]
@@ -73,12 +73,12 @@ def test_a_model_that_others_descend_from_adds_nothing_to_them():
 
 
 def test_nobody_left_to_teach_is_refused():
-    with pytest.raises(CompatibilityError, match="nobody is left to teach") as found:
-        cast([expert("a", "llama"), expert("b", "llama")], Distillation())
+    with pytest.raises(CompatibilityError, match="no teacher is left") as found:
+        assign_roles([expert("a", "llama"), expert("b", "llama")], Distillation())
     assert "apart" in (found.value.hint or "")
 
 
 def test_an_unknown_pivot_is_refused_by_name():
     with pytest.raises(UsageError, match="'zebra'") as found:
-        cast(MIXED, Distillation(pivot="zebra"))
+        assign_roles(MIXED, Distillation(pivot="zebra"))
     assert "smollm2" in (found.value.hint or "")

@@ -12,7 +12,7 @@ from fusion.distill.test_run import bits, built, recipe
 from safetensors.torch import load_file
 
 from cogen.errors import TrainError, UsageError
-from cogen.fusion.distill.compose import composed
+from cogen.fusion.distill.compose import compose_group
 from cogen.fusion.distill.plan import plan_distillation
 from cogen.fusion.distill.student import launch
 from cogen.fusion.distill.student.launch import MARK, command
@@ -66,17 +66,17 @@ def test_two_processes_learn_what_one_does(
     The balance is measured on two batches at a time instead of one after the other, so the student moves a little
     otherwise.
     """
-    wish = {"accumulation": 2, "mode": mode, "tokens_a_step": 256}
+    settings = {"accumulation": 2, "mode": mode, "tokens_a_step": 256}
     one, two = Listener(), Listener()
-    alone = weights(built(mixed, recipe(texts, "uld+alm", **wish), tmp_path / "alone", progress=one).folder)
+    alone = weights(built(mixed, recipe(texts, "uld+alm", **settings), tmp_path / "alone", reporter=one).folder)
     monkeypatch.setenv("COGEN_LAUNCH", TWO)
-    together = weights(built(mixed, recipe(texts, "uld+alm", **wish), tmp_path / "both", progress=two).folder)
-    pivot = weights(composed(plan_distillation(mixed, recipe(texts))[1].pivot).folder)
+    together = weights(built(mixed, recipe(texts, "uld+alm", **settings), tmp_path / "both", reporter=two).folder)
+    student = weights(compose_group(plan_distillation(mixed, recipe(texts))[1].student).folder)
     control = "the control, without teachers"
     assert len(one.losses(control)) == 4
     assert two.losses(control) == pytest.approx(one.losses(control), rel=5e-4)
-    assert two.losses("teaching") == pytest.approx(one.losses("teaching"), rel=0.03)
-    assert 0 < moved(alone, together) < 0.12 * moved(alone, pivot)
+    assert two.losses("distilling") == pytest.approx(one.losses("distilling"), rel=0.03)
+    assert 0 < moved(alone, together) < 0.12 * moved(alone, student)
 
 
 def test_a_step_that_cannot_be_shared_out(
@@ -93,8 +93,8 @@ def test_a_step_that_cannot_be_shared_out(
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("no-such-launcher --fast", "there is no command no-such-launcher"),
-        ("torchrun 'a", "COGEN_LAUNCH is no command"),
+        ("no-such-launcher --fast", "command not found: no-such-launcher"),
+        ("torchrun 'a", "COGEN_LAUNCH is not a valid command"),
     ],
 )
 def test_a_launcher_that_is_none(
@@ -122,7 +122,7 @@ def test_lines_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path:
     said = '{"step": 1, "steps": 2, "loss": 0.5, "tokens_per_second": 9.0, "seconds_left": 1.0}'
     script = tmp_path / "noisy.py"
     script.write_text(f"print('half a '+{MARK!r}+{said!r}); print('{{\"step\": 7}}')")
-    assert [one.step for one in launch._followed([sys.executable, str(script)])] == [1]
+    assert [one.step for one in launch._follow([sys.executable, str(script)])] == [1]
 
 
 def test_words_of_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from support.tokenizers import OTHER_WORDS, bytewise, pieces
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
 from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.collate import AlignedText, batch, collate
+from cogen.fusion.distill.student.collate import AlignedText, collate, student_batch
 from cogen.fusion.distill.student.corpus import Batches, TeacherView, bits_per_byte
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
@@ -35,17 +35,17 @@ def test_a_batch_learns_answers_and_what_closes_them() -> None:
     text = Encoded(np.array([9, 8, 7, 6, 5], dtype=np.int32), 2, 4, np.array([1, 2], dtype=np.int32))
     short = Encoded(np.array([9, 7], dtype=np.int32), 1, 2, np.array([1], dtype=np.int32))
     none = Encoded(np.array([9, 8], dtype=np.int32), 2, 2, np.zeros(0, dtype=np.int32))
-    found = batch([text, short, none], padding=3)
+    found = student_batch([text, short, none], padding=3)
     assert found["input_ids"].tolist() == [[9, 8, 7, 6, 5], [9, 7, 3, 3, 3], [9, 8, 3, 3, 3]]
     assert found["attention_mask"].sum(1).tolist() == [5, 2, 2]
     assert found["targets"].tolist() == [[-100, 7, 6, 5, -100], [7, -100, -100, -100, -100], [-100] * 5]
-    assert batch([text], 3, closing=False)["targets"].tolist() == [[-100, 7, 6, -100, -100]]
+    assert student_batch([text], 3, closing=False)["targets"].tolist() == [[-100, 7, 6, -100, -100]]
 
 
 def test_rows_of_a_pair_are_where_its_chunks_are() -> None:
     """By hand, from bytes alone: every chunk's rows predict the tokens that cover its bytes."""
     student, theirs, said = sides()
-    made = batch(student, 0)
+    made = student_batch(student, 0)
     found = collate(
         student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], made["targets"]
     )
@@ -81,7 +81,7 @@ def test_rows_of_a_pair_are_where_its_chunks_are() -> None:
 def test_the_row_of_a_chunk_gives_its_first_token() -> None:
     """Pitfall 2, with a model: the logits at a chunk's start are those before its first token."""
     student, theirs, said = sides()
-    made = batch(student, 0)
+    made = student_batch(student, 0)
     model = llama()
     with torch.no_grad():
         logits = model(made["input_ids"], attention_mask=made["attention_mask"]).logits
@@ -99,7 +99,7 @@ def test_the_row_of_a_chunk_gives_its_first_token() -> None:
 
 def test_a_text_that_is_not_taught_has_no_chunks() -> None:
     student, theirs, said = sides()
-    made = batch(student, 0)
+    made = student_batch(student, 0)
     taught = [None, AlignedText.of(student[1], theirs[1], said[1]), None]
     found = collate(student, taught, made["targets"])
     assert set(found.text.tolist()) == {1}
@@ -124,7 +124,7 @@ def test_a_pair_by_hand() -> None:
         {"logprob": np.array([-1, -2, -4]), "boundary": np.array([-0.1, -0.2, -0.3, -0.4]), "top": np.eye(4, 2)},
         {"logprob": np.array([-8, -16]), "boundary": np.array([-0.5, -0.6, -0.7]), "top": np.full((3, 2), 9)},
     ]
-    made = batch([a, b], 0)
+    made = student_batch([a, b], 0)
     found = collate([a, b], [AlignedText.of(a, x, said[0]), AlignedText.of(b, y, said[1])], made["targets"])
     assert found.targets.tolist() == [10, 11, 2, -100, 12, 13, -100, -100]
     assert found.chunk.tolist() == [0, 0, -1, -1, 1, 2, -1, -1]
@@ -144,7 +144,7 @@ def test_a_pair_by_hand() -> None:
 
 def test_types_of_a_pair_with_and_without_chunks() -> None:
     student, theirs, said = sides()
-    targets = batch(student, 0)["targets"]
+    targets = student_batch(student, 0)["targets"]
     full = collate(student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], targets)
     none = collate(student, [None] * 3, targets)
     for name in ("targets", "start", "chunk", "after", "text", "single", "teacher_target"):
@@ -166,7 +166,7 @@ def test_texts_of_which_one_side_read_nothing() -> None:
     """Beside others, and alone; a cache gives empty statistics or none."""
     student, theirs, said = sides()
     empty = Encoded(theirs[1].ids[:1], 1, 1, theirs[1].ends[:0])
-    targets = batch(student, 0)["targets"]
+    targets = student_batch(student, 0)["targets"]
     for nothing in ({}, {name: values[:0] for name, values in said[1].items()}):
         some = collate(
             student,
@@ -180,19 +180,22 @@ def test_texts_of_which_one_side_read_nothing() -> None:
         assert some.logprob is not None
         assert len(some.logprob) == some.chunks
     unread = Encoded(student[0].ids[:1], 1, 1, student[0].ends[:0])
-    assert collate([unread], [AlignedText.of(unread, theirs[0], said[0])], batch([unread], 0)["targets"]).chunks == 0
+    assert (
+        collate([unread], [AlignedText.of(unread, theirs[0], said[0])], student_batch([unread], 0)["targets"]).chunks
+        == 0
+    )
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_batches(accumulation: int) -> None:
     """Every item is a batch and a pair for each teacher; who does not teach a text has no chunks of it."""
     student, theirs, said = sides()
-    wish = Distillation(tokens=400, tokens_a_step=120, accumulation=accumulation)
+    settings = Distillation(tokens=400, tokens_a_step=120, accumulation=accumulation)
     teachings = [
         TeacherView("all", theirs, said, [True] * 3),
         TeacherView("some", theirs, said, [False, True, False]),
     ]
-    batches = Batches(student, teachings, 0, wish)
+    batches = Batches(student, teachings, 0, settings)
     assert len(batches) > accumulation
     assert len(batches) % accumulation == 0
     items = [batches[at] for at in range(len(batches))]
@@ -201,7 +204,7 @@ def test_batches(accumulation: int) -> None:
     for chosen, item in zip(batches.order, items, strict=True):
         texts = [student[index] for index in chosen]
         assert len(texts) == 1 or item["input_ids"].numel() <= 120 // accumulation
-        for name, values in batch(texts, 0).items():
+        for name, values in student_batch(texts, 0).items():
             assert torch.equal(item[name], values), name
         told = [AlignedText.of(student[i], theirs[i], said[i]) for i in chosen]
         expected = [

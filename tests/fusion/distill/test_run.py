@@ -21,13 +21,20 @@ SMALL = {
     "alpha": 4,
     "learning_rate": 0.01,
     "threads": 1,
-    "save_every": 2,
+    "save_every": 25,
 }
+#: Folders of the cache: experts put together, the student without teachers, and with them.
+KINDS = ("group", "control", "student")
 
 
-def recipe(texts: Path, method: str = "alm", level: str = "none", **wish: Any) -> FuseRecipe:
+def recipe(texts: Path, method: str = "alm", level: str = "none", **settings: Any) -> FuseRecipe:
     return FuseRecipe.model_validate(
-        {"strategy": "distill", "method": method, "level": level, "distill": SMALL | {"texts": (str(texts),)} | wish}
+        {
+            "strategy": "distill",
+            "method": method,
+            "level": level,
+            "distill": SMALL | {"texts": (str(texts),)} | settings,
+        }
     )
 
 
@@ -47,24 +54,30 @@ def scored(machine: Any, wanted: FuseRecipe) -> list[int]:
 
 
 @pytest.mark.parametrize("method", [name for name in LOSSES if name != "kl"] + ["uld+alm"])
-def test_every_loss_teaches(mixed: Any, texts: Path, tmp_path: Path, method: str) -> None:
-    """The result is a plain checkpoint, and neither the pivot nor the control."""
+def test_every_loss_teaches(mixed: Any, texts: Path, shared_cache: Path, tmp_path: Path, method: str) -> None:
+    """The result is a plain checkpoint, and neither the student before, nor the control, nor that of another loss."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     outcome = built(mixed, recipe(texts, method), tmp_path / "out")
     model = AutoModelForCausalLM.from_pretrained(outcome.folder)
     tokenizer = AutoTokenizer.from_pretrained(outcome.folder)
     assert torch.isfinite(model(**tokenizer("the grid", return_tensors="pt")).logits).all()
-    folders = sorted((tmp_path / "cache").glob("**/distill/*")) or []
-    made = {bits(folder) for folder in folders if (folder / "model.safetensors").is_file()}
-    assert len(made) == len([folder for folder in folders if (folder / "model.safetensors").is_file()])
+    made = {
+        kind: [bits(file.parent) for file in shared_cache.glob(f"distill/{kind}-*/model.safetensors")] for kind in KINDS
+    }
+    assert len(made["control"]) == 1
+    trained = made["control"] + made["student"]
+    assert bits(outcome.folder) in made["student"]
+    assert len(set(trained)) == len(trained)
+    assert not set(trained) & set(made["group"])
 
 
 def test_a_run_that_was_killed_goes_on_with_the_same_bits(
     mixed: Any, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, optimiser, order of texts and the balance of the losses all go on where they were."""
-    whole = built(mixed, recipe(texts, "uld+alm"), tmp_path / "whole")
+    wanted = recipe(texts, "uld+alm", save_every=2)
+    whole = built(mixed, wanted, tmp_path / "whole")
     monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "other cache"))
 
     class Killed(Exception):
@@ -81,11 +94,11 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bits(
             pass
 
     with pytest.raises(Killed):
-        built(mixed, recipe(texts, "uld+alm"), tmp_path / "out", reporter=Killer())
+        built(mixed, wanted, tmp_path / "out", reporter=Killer())
     assert not (tmp_path / "out").exists()
     left = list((tmp_path / "other cache").glob("distill/student-*.steps/checkpoint-2"))
     assert len(left) == 1
-    again = built(mixed, recipe(texts, "uld+alm"), tmp_path / "out")
+    again = built(mixed, wanted, tmp_path / "out")
     assert bits(again.folder) == bits(whole.folder)
     assert not list((tmp_path / "other cache").glob("distill/*.steps"))
 
@@ -145,7 +158,7 @@ def test_a_short_run_has_teachers_read_what_it_comes_to(
     assert bits(few.folder) == bits(everything.folder)
 
 
-def test_pairwise_is_the_mean_of_the_single_runs(mixed: Any, texts: Path, tmp_path: Path) -> None:
+def test_pairwise_is_the_mean_of_the_single_runs(mixed: Any, texts: Path, shared_cache: Path, tmp_path: Path) -> None:
     """Three models, two of them teach: one run each, then the average of the two, by their weights."""
     from safetensors.torch import load_file
 
@@ -167,10 +180,10 @@ def test_micro_batches_sum_up_to_the_batch(
     """A sum is divided by what all micro-batches of a step hold, not each by its own (pitfall 16)."""
     from transformers import TrainingArguments
 
-    from cogen.fusion.distill.compose import composed, teacher_of
+    from cogen.fusion.distill.compose import compose_group, teacher_of
     from cogen.fusion.distill.losses.balance import Balance
     from cogen.fusion.distill.losses.registry import needs_of
-    from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, _lessons, encoders, score
+    from cogen.fusion.distill.run import DistillMethod, DistillRun, LoadedTeacher, _loss_terms, encoders, score
     from cogen.fusion.distill.student.corpus import Batches
     from cogen.fusion.distill.student.trainer import StudentTrainer
 
@@ -178,21 +191,21 @@ def test_micro_batches_sum_up_to_the_batch(
 
     wanted = recipe(texts, mode="full")
     plan, inputs = plan_distillation(mixed, wanted)
-    school = DistillRun(
-        composed(inputs.pivot), inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, wanted.distill
+    setup = DistillRun(
+        compose_group(inputs.student), inputs.student.tokenizer, plan.tokenizer_digest, inputs.items, wanted.distill
     )
-    encoder, encoded = encoders(school)
-    mentors = [LoadedTeacher("qq", teacher_of(inputs.teachers[0]))]
-    teachings = [score(school, mentors[0], needs_of(method))] if method else []
-    lessons = _lessons(encoder, encoded, mentors, teachings, DistillMethod(method)) if method else []
-    batches = Batches(encoded, teachings, 0, wanted.distill)
+    encoder, encoded = encoders(setup)
+    teachers = [LoadedTeacher("qq", teacher_of(inputs.teachers[0]))]
+    views = [score(setup, teachers[0], needs_of(method))] if method else []
+    terms = _loss_terms(encoder, encoded, teachers, views, DistillMethod(method)) if method else []
+    batches = Batches(encoded, views, 0, wanted.distill)
     batches.order = [[0, 1, 2], [0], [1, 2]]
     arguments = TrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to=[])
     trainer = StudentTrainer(
-        lessons=lessons,
-        wish=wanted.distill,
-        vocabulary=len(school.tokenizer),
-        model=school.fresh(),
+        terms=terms,
+        settings=wanted.distill,
+        vocabulary=len(setup.tokenizer),
+        model=setup.fresh(),
         args=arguments,
         train_dataset=batches,
     )
@@ -203,7 +216,7 @@ def test_micro_batches_sum_up_to_the_batch(
     torch.testing.assert_close(losses[1] + losses[2], losses[0], rtol=1e-5, atol=1e-6)
 
 
-def test_the_report_compares_with_the_control(mixed: Any, texts: Path, tmp_path: Path) -> None:
+def test_the_report_compares_with_the_control(mixed: Any, texts: Path, shared_cache: Path, tmp_path: Path) -> None:
     """Rows for the pivot, every expert, the control and the composite; a sentence on the control in report and card."""
     from cogen.artifacts.summary import against_control
 
@@ -222,7 +235,7 @@ def test_the_report_compares_with_the_control(mixed: Any, texts: Path, tmp_path:
     assert [stage.stage for stage in outcome.lock.plan.details.stages[:3]] == ["compose", "score", "control"]
 
 
-def test_a_lock_is_replayed(mixed: Any, texts: Path, tmp_path: Path) -> None:
+def test_a_lock_is_replayed(mixed: Any, texts: Path, shared_cache: Path, tmp_path: Path) -> None:
     """The same bits from nothing but lock and experts."""
     from cogen.artifacts.lock import read_lock
     from cogen.runs.replay import recipe_of
@@ -235,7 +248,9 @@ def test_a_lock_is_replayed(mixed: Any, texts: Path, tmp_path: Path) -> None:
     assert bits(again.folder) == bits(first.folder)
 
 
-def test_a_replay_that_gives_other_bits_writes_nothing(mixed: Any, texts: Path, tmp_path: Path) -> None:
+def test_a_replay_that_gives_other_bits_writes_nothing(
+    mixed: Any, texts: Path, shared_cache: Path, tmp_path: Path
+) -> None:
     """What the docs promise for another machine: it says so."""
     from cogen.errors import PlanError
 

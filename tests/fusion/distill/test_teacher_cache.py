@@ -214,7 +214,7 @@ class TestCache:
         texts = encoded()
         for _ in range(2):
             bar = Bar()
-            kept(Counting(), texts, progress=bar)
+            kept(Counting(), texts, reporter=bar)
             assert bar.seen == sum(len(text.ids) for text in texts)
 
 

@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "distill.py"
 
 
-def test_alm_beats_the_control_and_every_loss_is_in_the_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [["--quick"], pytest.param([], marks=pytest.mark.slow)], ids=["quick", "full"])
+def test_alm_beats_the_control_and_every_loss_is_in_the_table(tmp_path: Path, size: list[str]) -> None:
     file = tmp_path / "tiny.json"
     run = subprocess.run(
-        [sys.executable, str(SCRIPT), "--tiny", "--work", str(tmp_path / "work"), "--json", str(file)],
+        [sys.executable, str(SCRIPT), "--tiny", *size, "--work", str(tmp_path / "work"), "--json", str(file)],
         capture_output=True,
         text=True,
         check=False,

@@ -188,7 +188,7 @@ def test_usage_counts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
                 [bound],
                 model_digest=f"{model_digest(open_folder(tmp_path / 'out'))} {slot}",
                 tokenizer_digest="t",
-                part="test",
+                split="test",
                 level="quick",
                 dtype="float32",
             )

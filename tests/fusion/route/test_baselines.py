@@ -33,7 +33,7 @@ def measured(members: Mapping[str, Member], suites: list[BoundSuite]) -> dict[st
             suites,
             model_digest=one.digest,
             tokenizer_digest=one.tokenizer_digest,
-            part="dev",
+            split="dev",
             level="full",
             dtype="float32",
         )

@@ -28,7 +28,7 @@ def test_their_sum_is_the_figure_of_the_harness(tmp_path: Any, length: int, dtyp
         suites,
         model_digest="m",
         tokenizer_digest="t",
-        part="dev",
+        split="dev",
         level="full",
         dtype=dtype,
         settings=settings,

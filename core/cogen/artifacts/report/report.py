@@ -6,6 +6,7 @@ to fetch anything even if a mistake of ours asked for it. The template escapes e
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from cogen.fusion.merge import choice
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 
 if TYPE_CHECKING:
+    import jinja2
+
     from cogen.artifacts.lock import Lock, LockedTrial
     from cogen.evals import Matrix
     from cogen.fusion.merge.measure import Trial
@@ -64,6 +67,43 @@ def render(
     description: Description | None = None,
 ) -> str:
     """The report as HTML text; see :func:`write_report`."""
+    words = description or describe(lock)
+    gains = _gains(matrix)
+    names = view.labels(plan, words)
+    measured = _measured(matrix, names, gains)
+    cards = {expert.id: expert for expert in experts}
+    return (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            lock=lock,
+            plan=plan,
+            matrix=matrix,
+            words=words,
+            intro=_intro(plan, words),
+            verdict=summary.verdict(matrix, gains),
+            forgetting=summary.forgetting(matrix, gains),
+            control=summary.against_control(matrix),
+            stages=words.steps,
+            taught=words.summary,
+            **measured,
+            found=choice.sentence(plan, lock.scale, lock.parameters, trials),
+            search=search_view.search(lock, plan, trials),
+            settings=words.summary,
+            vocabulary=tokenizer_text(plan),
+            lineage=_lineage(lock, plan, words, measured["domains"]),
+            planned=sorted(plan.experts, key=lambda expert: expert.id),
+            cards=cards,
+            licenses=data_licenses(experts),
+            weight_files=sorted(lock.files.items()),
+            mixture=mixture_view.mixture(words.facts, names.titles, insight),
+        )
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Templates compile once a process: that takes longer than a report."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -80,34 +120,7 @@ def render(
         "percent": summary.percent,
         "share": share,
     }
-    words = description or describe(lock)
-    gains = _gains(matrix)
-    names = view.labels(plan, words)
-    measured = _measured(matrix, names, gains)
-    cards = {expert.id: expert for expert in experts}
-    return environment.get_template(_TEMPLATE).render(
-        lock=lock,
-        plan=plan,
-        matrix=matrix,
-        words=words,
-        intro=_intro(plan, words),
-        verdict=summary.verdict(matrix, gains),
-        forgetting=summary.forgetting(matrix, gains),
-        control=summary.against_control(matrix),
-        stages=words.steps,
-        taught=words.summary,
-        **measured,
-        found=choice.sentence(plan, lock.scale, lock.parameters, trials),
-        search=search_view.search(lock, plan, trials),
-        settings=words.summary,
-        vocabulary=tokenizer_text(plan),
-        lineage=_lineage(lock, plan, words, measured["domains"]),
-        planned=sorted(plan.experts, key=lambda expert: expert.id),
-        cards=cards,
-        licenses=data_licenses(experts),
-        weight_files=sorted(lock.files.items()),
-        mixture=mixture_view.mixture(words.facts, names.titles, insight),
-    )
+    return environment
 
 
 def _gains(matrix: Matrix | None) -> view.Gains:

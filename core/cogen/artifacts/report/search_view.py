@@ -156,7 +156,9 @@ def course(values: Sequence[float | None], chosen: int) -> Course:
     def y(value: float) -> float:
         return round(bottom - (min(value, high) - low) / (high - low) * (bottom - top), 2)
 
-    steps, corners, least = [], [], math.inf
+    steps: list[Step] = []
+    corners: list[str] = []
+    least = math.inf
     for i, value in enumerate(values):
         if value is None:
             steps.append(Step("failed", x(i), top, i + 1, ""))

@@ -140,8 +140,8 @@ def figure(metric: str, value: float) -> str:
 
 def gain_text(against: Comparison) -> str:
     """Change against the base in words: "12.3 % better", "2.0 points worse"."""
-    said = summary.change(against.gain)
-    return said if against.ratio is not None else said.replace(" %", " points")
+    text: str = summary.change(against.gain)
+    return text if against.ratio is not None else text.replace(" %", " points")
 
 
 def bounds(against: Comparison) -> tuple[float, float] | None:

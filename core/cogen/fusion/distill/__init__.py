@@ -1,1 +1,1 @@
-"""Strategy distill: experts of any architecture and tokenizer teach one pivot (docs/distillation.md)."""
+"""Strategy distill: experts of any architecture and tokenizer teach one student (docs/distillation.md)."""

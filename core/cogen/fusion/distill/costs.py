@@ -1,19 +1,16 @@
-"""What a distillation takes: tokens, hours and bytes of every stage, estimated on this machine."""
+"""What a distillation costs: tokens, hours and bytes of every stage, estimated on this machine."""
 
 from __future__ import annotations
 
 import functools
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cogen.fusion.details import DistillDetails, PlannedStage
 from cogen.fusion.distill.settings import Distillation
+from cogen.fusion.distill.sources import OpenModel, parameters_of
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.plan import Cost, PlannedSuite
-
-if TYPE_CHECKING:
-    from cogen.fusion.distill.plan import OpenModel
 
 #: A dense layer multiplies and adds once a parameter in a forward pass.
 _FORWARD = 2
@@ -45,72 +42,72 @@ def seconds(parameters: int, tokens: int, each: int) -> float:
     return round(each * parameters * tokens / (flops() * _EFFICIENCY), 1)
 
 
-def bytes_a_token(wanted: TeacherStatistics) -> int:
+def bytes_a_token(needs: TeacherStatistics) -> int:
     """Of the teacher cache."""
-    return 2 * wanted.logprob + 2 * wanted.boundary + 2 * wanted.top + round(2.4 * wanted.sparse)
+    return 2 * needs.logprob + 2 * needs.boundary + 2 * needs.top + round(2.4 * needs.sparse)
 
 
 def stages(
     plan: DistillDetails,
-    pivot: OpenModel,
+    student: OpenModel,
     teachers: Sequence[OpenModel],
     read: int,
-    wanted: TeacherStatistics,
+    needs: TeacherStatistics,
     suites: Sequence[PlannedSuite],
     level: str,
 ) -> list[PlannedStage]:
     """In the order in which they are done.
 
-    :param read: tokens that every teacher reads, in the pivot's tokenizer.
+    :param read: tokens that every teacher reads, in the student's tokenizer.
     """
     found = []
-    for source, told in zip((pivot, *teachers), (plan.pivot, *plan.teachers), strict=True):
+    for source, model in zip((student, *teachers), (plan.pivot, *plan.teachers), strict=True):
         if source.plan is not None:
             cost = source.plan.cost
             tokens = cost.search_tokens + cost.routing_tokens
             found.append(
                 PlannedStage(
                     stage="compose",
-                    what=told.name,
+                    what=model.name,
                     tokens=tokens,
                     bytes=cost.output_bytes,
-                    seconds=seconds(told.parameters, tokens, _FORWARD),
+                    seconds=seconds(model.parameters, tokens, _FORWARD),
                 )
             )
-    for told in plan.teachers:
+    for model in plan.teachers:
         found.append(
             PlannedStage(
                 stage="score",
-                what=told.name,
+                what=model.name,
                 tokens=read,
-                seconds=seconds(told.parameters, read, _FORWARD),
-                bytes=read * bytes_a_token(wanted),
+                seconds=seconds(model.parameters, read, _FORWARD),
+                bytes=read * bytes_a_token(needs),
             )
         )
-    wish: Distillation = plan.settings
-    once = seconds(plan.pivot.parameters, plan.tokens, _TRAIN[wish.mode])
+    settings: Distillation = plan.settings
+    once = seconds(plan.pivot.parameters, plan.tokens, _TRAIN[settings.mode])
     found.append(PlannedStage(stage="control", what=plan.pivot.name, tokens=plan.tokens, seconds=once))
-    runs = len(plan.teachers) if wish.arrangement == "pairwise" else 1
+    runs = len(plan.teachers) if settings.arrangement == "pairwise" else 1
     found.append(
         PlannedStage(stage="teach", what=plan.pivot.name, tokens=runs * plan.tokens, seconds=round(runs * once, 1))
     )
     if level != "none":
         test = sum(suite.test_tokens for suite in suites)
-        for told in (plan.pivot, *plan.teachers):
-            # Every expert by itself; beside it the pivot before, its control and the composite, or what teaches.
-            rows = len(told.experts) + (3 if told is plan.pivot else bool(told.composed))
-            time_ = seconds(told.parameters, rows * test, _FORWARD)
-            found.append(PlannedStage(stage="measure", what=told.name, tokens=rows * test, seconds=time_))
+        for model in (plan.pivot, *plan.teachers):
+            # Every expert by itself; beside it the student before, its control and the composite, or what teaches.
+            rows = len(model.experts) + (3 if model is plan.pivot else bool(model.composed))
+            time_ = seconds(model.parameters, rows * test, _FORWARD)
+            found.append(PlannedStage(stage="measure", what=model.name, tokens=rows * test, seconds=time_))
     return found
 
 
-def cost_of(steps: Sequence[PlannedStage], pivot: OpenModel, teachers: Sequence[OpenModel], wish: Distillation) -> Cost:
+def cost_of(
+    steps: Sequence[PlannedStage], student: OpenModel, teachers: Sequence[OpenModel], settings: Distillation
+) -> Cost:
     """The plan's sums: tokens by purpose, bytes on disk, and the largest model's memory while it trains or reads."""
-    from cogen.fusion.distill.plan import parameters_of
-
-    own, largest = parameters_of(pivot), max(map(parameters_of, teachers), default=0)
+    own, largest = parameters_of(student), max(map(parameters_of, teachers), default=0)
     # Training: weights, and for all of them (full) gradients and two moments in float32; reading: bfloat16 weights.
-    train = own * (16 if wish.mode == "full" else 3)
+    train = own * (16 if settings.mode == "full" else 3)
     return Cost(
         search_tokens=sum(s.tokens for s in steps if s.stage == "compose"),
         teaching_tokens=sum(s.tokens for s in steps if s.stage in ("score", "control", "teach")),

@@ -1,4 +1,4 @@
-"""Which experts belong together, and who teaches whom; from manifests alone."""
+"""Which experts form one model, and which of these is the student; from manifests alone."""
 
 from __future__ import annotations
 
@@ -30,42 +30,44 @@ class ModelGroup:
 
 @dataclass(frozen=True)
 class Roles:
-    """Who learns, and who teaches."""
+    """The student and its teachers."""
 
-    pivot: ModelGroup
+    student: ModelGroup
     teachers: tuple[ModelGroup, ...]
 
 
-def cast(chosen: Sequence[Expert], wish: Distillation, *, alone: bool = False) -> Roles:
-    """The pivot and its teachers.
+def assign_roles(chosen: Sequence[Expert], settings: Distillation, *, alone: bool = False) -> Roles:
+    """The student and its teachers.
 
     :param alone: it needs none.
-    :raises UsageError: the pivot is no installed expert and no known base.
-    :raises CompatibilityError: nobody is left to teach.
+    :raises UsageError: the student is neither an installed expert nor a known base.
+    :raises CompatibilityError: no teacher is left.
     """
-    groups = _grouped(chosen, apart=wish.groups == "apart")
-    if isinstance(wish.pivot, BaseRef):
-        pivot = ModelGroup(wish.pivot.name, (), wish.pivot)
-    elif wish.pivot in BASES:
-        pivot = ModelGroup(wish.pivot, (), BASES[wish.pivot][0])
-    elif wish.pivot is not None:
-        found = [group for group in groups if wish.pivot in group.ids]
+    groups = _group_experts(chosen, apart=settings.groups == "apart")
+    if isinstance(settings.pivot, BaseRef):
+        student = ModelGroup(settings.pivot.name, (), settings.pivot)
+    elif settings.pivot is None:
+        student = max(groups, key=lambda group: len(group.experts))  # the first of several
+    elif settings.pivot in BASES:
+        student = ModelGroup(settings.pivot, (), BASES[settings.pivot][0])
+    else:
+        found = [group for group in groups if settings.pivot in group.ids]
         if not found:
             known = sorted({*(expert.id for expert in chosen), *BASES})
-            raise UsageError(f"the pivot {wish.pivot!r} is not among the experts", hint=f"known are {', '.join(known)}")
-        pivot = found[0]
-    else:
-        pivot = max(groups, key=lambda group: len(group.experts))  # the first of several
-    teachers = tuple(group for group in groups if group is not pivot)
+            raise UsageError(
+                f"the student {settings.pivot!r} is not among the experts", hint=f"known are {', '.join(known)}"
+            )
+        student = found[0]
+    teachers = tuple(group for group in groups if group is not student)
     if not teachers and not alone:
         raise CompatibilityError(
-            f"{', '.join(pivot.ids)} are of one base, so they become one model and nobody is left to teach it",
-            hint='merge or stack them (--strategy merge, --strategy moe), or let them teach apart: groups = "apart"',
+            f"{', '.join(student.ids)} share one base, so they become one model and no teacher is left",
+            hint='use --strategy merge or --strategy moe, or keep each expert as a teacher: groups = "apart"',
         )
-    return Roles(pivot, teachers)
+    return Roles(student, teachers)
 
 
-def _grouped(chosen: Sequence[Expert], *, apart: bool) -> list[ModelGroup]:
+def _group_experts(chosen: Sequence[Expert], *, apart: bool) -> list[ModelGroup]:
     parts: dict[tuple[str, ...], list[Expert]] = {}
     for expert in chosen:
         spec = expert.spec

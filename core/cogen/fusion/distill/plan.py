@@ -1,13 +1,11 @@
-"""What a distillation will do and take, said before anything is read but manifests, tokenizers and texts."""
+"""What a distillation will do and cost, from manifests, tokenizers and texts alone."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_expert_tokenizer, load_tokenizer
@@ -19,12 +17,13 @@ from cogen.fusion.costs import planned_suites
 from cogen.fusion.details import DistillDetails, PlannedTeacher
 from cogen.fusion.distill.alignment.encode import Encoder
 from cogen.fusion.distill.costs import cost_of, stages
-from cogen.fusion.distill.groups import ModelGroup, Roles, cast
+from cogen.fusion.distill.groups import ModelGroup, Roles, assign_roles
 from cogen.fusion.distill.losses.names import PREFERENCES
 from cogen.fusion.distill.losses.plugin import PluginLoss, plugin_losses
 from cogen.fusion.distill.losses.registry import check_parameters, needs_of
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.corpus import to_read
+from cogen.fusion.distill.sources import OpenModel, parameters_of
+from cogen.fusion.distill.student.corpus import select_texts
 from cogen.fusion.distill.student.preference.pairs import read_preferences
 from cogen.fusion.distill.texts import Item, read_items, texts_digest
 from cogen.fusion.merge.inputs import Inputs
@@ -37,77 +36,61 @@ from cogen.fusion.strategies import find_strategy
 from cogen.host import Expert, Host
 from cogen.reporter import SILENT, Reporter
 
-#: The loss that is taken where the recipe names none.
+#: The loss if the recipe names none.
 DEFAULT = "alm"
 
 
 @dataclass(frozen=True)
-class OpenModel:
-    """A group's experts, opened, and the plan that makes them one model where they are several."""
-
-    group: ModelGroup
-    tokenizer: Any
-    tokenizer_digest: str
-    plan: Plan | None
-    inputs: Inputs
-
-    def alone(self, id: str, expert: Checkpoint) -> OpenModel:
-        """One of its experts, as a group of its own."""
-        only = replace(self.inputs, experts={id: expert})
-        return replace(self, plan=None, inputs=only)
-
-
-@dataclass(frozen=True)
 class DistillInputs:
-    """What a plan talks about, opened. ``common`` is as of any plan: its base is the pivot's."""
+    """What a plan talks about, opened. ``common`` is as of any plan: its base is the student's."""
 
     common: Inputs
-    pivot: OpenModel
+    student: OpenModel
     teachers: tuple[OpenModel, ...]
     items: Sequence[Item]
 
 
 def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -> tuple[Plan, DistillInputs]:
     """
-    :raises UsageError: no such loss, pivot or text file, or a wish of another strategy.
-    :raises CompatibilityError: nobody teaches, nothing to learn from, or a licence that forbids it.
+    :raises UsageError: unknown loss, student or text file, or an option of another strategy.
+    :raises CompatibilityError: no teacher, no text, or a license that forbids it.
     """
     method = recipe.method if "method" in recipe.model_fields_set else DEFAULT
     extra = plugin_losses(host, method)
     _check_options(recipe, method, extra)
     chosen = chosen_experts(host, recipe)
-    wish = recipe.distill
-    parts = cast(chosen, wish, alone=method == "dpo")
-    _check_weights(recipe, parts)
+    settings = recipe.distill
+    roles = assign_roles(chosen, settings, alone=method == "dpo")
+    _check_weights(recipe, roles)
     check_licenses(chosen)
-    items, notes = learned(chosen, recipe, method)
-    sources = [_open(host, group, recipe, reporter) for group in (parts.pivot, *parts.teachers)]
-    pivot, teachers = sources[0], sources[1:]
-    encoded = Encoder(pivot.tokenizer).encode(items, wish.max_length)
+    items, notes = training_texts(chosen, recipe, method)
+    sources = [_open(host, group, recipe, reporter) for group in (roles.student, *roles.teachers)]
+    student, teachers = sources[0], sources[1:]
+    encoded = Encoder(student.tokenizer).encode(items, settings.max_length)
     suites = [suite for expert in sorted(chosen, key=lambda e: e.id) for suite in suites_of(expert)] + general_suites()
-    planned = planned_suites(suites, recipe, pivot.tokenizer)
+    planned = planned_suites(suites, recipe, student.tokenizer)
     distillation = DistillDetails(
-        pivot=_teacher(pivot, recipe),
+        pivot=_teacher(student, recipe),
         teachers=tuple(_teacher(source, recipe) for source in teachers),
-        settings=wish,
+        settings=settings,
         texts=len(items),
         text_bytes=sum(len(item.answer.encode()) for item in items),
         texts_digest=texts_digest(items),
-        tokens=wish.tokens,
+        tokens=settings.tokens,
     )
-    heard = range(len(encoded)) if method in PREFERENCES else to_read(encoded, wish)
-    read = sum(len(encoded[index].ids) for index in heard)
+    read_by_teachers = range(len(encoded)) if method in PREFERENCES else select_texts(encoded, settings)
+    read = sum(len(encoded[index].ids) for index in read_by_teachers)
     needs = needs_of(method, recipe.parameters, extra)
-    steps = stages(distillation, pivot, teachers, read, needs, planned, recipe.level)
-    base = parts.pivot.base
+    steps = stages(distillation, student, teachers, read, needs, planned, recipe.level)
+    base = roles.student.base
     plan = Plan(
         cogen=importlib.metadata.version("cogen-core"),
         strategy="distill",
         method=method,
-        why=_why(parts, wish),
+        why=_why(roles, settings),
         base=base,
-        tokenizer_digest=pivot.tokenizer_digest,
-        architecture=pivot.inputs.base.config.get("architectures", ["unknown"])[0],
+        tokenizer_digest=student.tokenizer_digest,
+        architecture=student.inputs.base.config.get("architectures", ["unknown"])[0],
         dtype=base.dtype,
         experts=tuple(planned_expert(expert, recipe) for expert in sorted(chosen, key=lambda e: e.id)),
         parameters=dict(sorted(recipe.parameters.items())),
@@ -116,42 +99,44 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=planned,
         license=license_of(chosen, base),
-        tensors=len(pivot.inputs.base.tensors),
-        changed_tensors=len(pivot.inputs.base.tensors),
-        cost=cost_of(steps, pivot, teachers, wish),
+        tensors=len(student.inputs.base.tensors),
+        changed_tensors=len(student.inputs.base.tensors),
+        cost=cost_of(steps, student, teachers, settings),
         notes=notes,
         details=distillation.model_copy(update={"stages": tuple(steps)}),
     )
     opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}
-    common = Inputs(host, pivot.inputs.base, dict(sorted(opened.items())), pivot.tokenizer, suites)
-    return reviewed(host, plan), DistillInputs(common, pivot, tuple(teachers), items)
+    common = Inputs(host, student.inputs.base, dict(sorted(opened.items())), student.tokenizer, suites)
+    return reviewed(host, plan), DistillInputs(common, student, tuple(teachers), items)
 
 
-def _why(parts: Roles, wish: Distillation) -> str:
-    if not parts.teachers:
-        return f"{parts.pivot.name} learns from preferences alone"
-    ids = ", ".join(group.name for group in parts.teachers)
-    reason = "every expert stands for itself" if wish.groups == "apart" else "they have other bases or tokenizers"
-    return f"{ids} teach {parts.pivot.name}: {reason}"
+def _why(roles: Roles, settings: Distillation) -> str:
+    if not roles.teachers:
+        return f"{roles.student.name} learns from preferences alone"
+    ids = ", ".join(group.name for group in roles.teachers)
+    reason = "every expert stands for itself" if settings.groups == "apart" else "they have other bases or tokenizers"
+    return f"{ids} teach {roles.student.name}: {reason}"
 
 
 def _check_options(recipe: FuseRecipe, method: str, extra: Mapping[str, PluginLoss]) -> None:
     check_parameters(method, recipe.parameters, extra)
     for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
-            raise UsageError(f"{name} is not for strategy distill", hint="leave it out, or name another strategy")
+            raise UsageError(
+                f"{name} does not apply to strategy distill", hint="leave it out, or choose another strategy"
+            )
 
 
-def _check_weights(recipe: FuseRecipe, parts: Roles) -> None:
-    for group in (parts.pivot, *parts.teachers):
+def _check_weights(recipe: FuseRecipe, roles: Roles) -> None:
+    for group in (roles.student, *roles.teachers):
         for id in group.ids:
             if not isinstance(recipe.options(id).weight, int | float):
                 raise UsageError(
-                    f"the weight of {id} is not a number", hint="strategy distill takes one for each expert"
+                    f"the weight of {id} is not a number", hint="strategy distill takes one number per expert"
                 )
 
 
-def learned(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) -> tuple[list[Item], tuple[Note, ...]]:
+def training_texts(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) -> tuple[list[Item], tuple[Note, ...]]:
     """The texts of the run: files of the recipe, or the experts' samples and a general text.
 
     Of preferences all better answers, then all worse ones.
@@ -159,7 +144,7 @@ def learned(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) -> tuple[
     if method in PREFERENCES:
         if not recipe.distill.texts:
             raise UsageError(
-                f"{method} learns from pairs of answers, and no file of them is named",
+                f"{method} needs pairs of answers, and no file is given",
                 hint='--texts pairs.jsonl, with lines like {"prompt": "…", "chosen": "…", "rejected": "…"}',
             )
         sides = [read_preferences(Path(path)) for path in recipe.distill.texts]
@@ -169,13 +154,13 @@ def learned(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) -> tuple[
     items, notes = [], []
     for expert in sorted(chosen, key=lambda expert: expert.id):
         if expert.spec.samples is None or expert.spec.samples.path is None:
-            message = f"{expert.id} ships no sample text, so nothing of its field is learned from"
+            message = f"{expert.id} ships no sample texts, so its field is missing from the training data"
             notes.append(Note(severity="warning", source="cogen", message=message))
             continue
         items += [Item(answer=text, owner=expert.id) for text in sample_texts(expert)]
     if not items:
         raise CompatibilityError(
-            "no expert ships sample text, so there is nothing to learn from", hint='name files: texts = ["texts.jsonl"]'
+            "no expert ships sample texts, so there is no training data", hint='give files: texts = ["texts.jsonl"]'
         )
     return [*items, *(Item(answer=text) for text in calibration_texts())], tuple(notes)
 
@@ -197,7 +182,7 @@ def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, reporter: Reporter)
 
 
 def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
-    weights = [float(recipe.options(id).weight) for id in source.group.ids]  # type: ignore[arg-type]
+    weights = [float(recipe.options(id).weight) for id in source.group.ids]
     return PlannedTeacher(
         name=source.group.name,
         experts=source.group.ids,
@@ -206,9 +191,3 @@ def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
         weight=sum(weights) / len(weights) if weights else 1.0,
         composed=source.plan.strategy if source.plan else "",
     )
-
-
-def parameters_of(source: OpenModel) -> int:
-    """Of the model that teaches or learns, all of them."""
-    base = sum(math.prod(info.shape) for info in source.inputs.base.tensors.values())
-    return base if source.plan is None else source.plan.details.size(base)

@@ -1,4 +1,4 @@
-"""From a pivot, teachers and texts to a taught model: score, train the control, train the student, average.
+"""From a student, teachers and texts to a distilled model: score, train the control, train the student, average.
 
 Everything that takes time is kept in the cache: a killed run goes on where it was, and a second fusion on the same
 texts needs no teacher and no control again.
@@ -25,24 +25,25 @@ from cogen.fusion.distill.alignment.encode import Encoded, Encoder
 from cogen.fusion.distill.losses.plugin import PluginLoss, identity
 from cogen.fusion.distill.losses.registry import make_loss, needs_of
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.corpus import Batches, CachedStatistics, TeacherView, bits_per_byte, to_read
-from cogen.fusion.distill.student.launch import launched, launcher, training_dtype
+from cogen.fusion.distill.student.corpus import Batches, CachedStatistics, TeacherView, bits_per_byte, select_texts
+from cogen.fusion.distill.student.launch import launch_training, launcher, training_dtype
 from cogen.fusion.distill.teachers.cache import build
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.texts import Item, texts_digest
 from cogen.merging.lora.merge import write_merged
 from cogen.merging.writer import copy_model_files
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
-from cogen.training.trainer import Report
+from cogen.training.trainer import OnStep
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.student.trainer import LossTerm
 
 #: Raised when the same settings would train another model.
 _VERSION = 1
-#: The same for what only listening to teachers changes: controls keep their place in the cache.
-_LISTENING = 3
+#: The same for changes that concern teachers alone: controls keep their place in the cache.
+_TEACHING_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,22 @@ class LoadedTeacher:
     """A teacher and its weight."""
 
     name: str
-    teacher: Teacher
+    model: Teacher
     weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class DistillRun:
-    """A pivot and what it learns from.
+    """A student and what it learns from.
 
-    :param pivot: a plain checkpoint folder.
+    :param student: a plain checkpoint folder.
     """
 
-    pivot: Checkpoint
+    student: Checkpoint
     tokenizer: Any
     tokenizer_digest: str
     items: Sequence[Item]
-    wish: Distillation
+    settings: Distillation
 
     @property
     def padding(self) -> int:
@@ -73,63 +74,70 @@ class DistillRun:
         return 0 if found is None else int(found)
 
     def fresh(self) -> Any:
-        """The pivot's model as it is trained: in float32 where all of it is."""
-        return load_model(self.pivot, training_dtype(self.wish))
+        """The student's model as it is trained: in float32 where all of it is."""
+        return load_model(self.student, training_dtype(self.settings))
 
     @property
     def key(self) -> list[Any]:
         """What decides the control."""
-        wish = self.wish.model_dump(mode="json", exclude={"pivot", "texts", "groups", "mix", "strength", "arrangement"})
+        settings = self.settings.model_dump(
+            mode="json", exclude={"pivot", "texts", "groups", "mix", "strength", "arrangement"}
+        )
         # Several processes add up in another order than one does.
-        launched = [launcher()] if launcher() else []
-        return [_VERSION, model_digest(self.pivot), self.tokenizer_digest, texts_digest(self.items), wish, *launched]
+        processes = [launcher()] if launcher() else []
+        return [
+            _VERSION,
+            model_digest(self.student),
+            self.tokenizer_digest,
+            texts_digest(self.items),
+            settings,
+            *processes,
+        ]
 
 
-def encoders(school: DistillRun) -> tuple[Encoder, list[Encoded]]:
-    """The pivot's encoder, and every text as the pivot reads it."""
-    encoder = Encoder(school.tokenizer)
-    return encoder, encoder.encode(school.items, school.wish.max_length)
+def encoders(setup: DistillRun) -> tuple[Encoder, list[Encoded]]:
+    """The student's encoder, and every text as the student reads it."""
+    encoder = Encoder(setup.tokenizer)
+    return encoder, encoder.encode(setup.items, setup.settings.max_length)
 
 
 def score(
-    school: DistillRun,
-    mentor: LoadedTeacher,
-    wanted: TeacherStatistics,
-    progress: Any = None,
+    setup: DistillRun,
+    teacher: LoadedTeacher,
+    needs: TeacherStatistics,
+    reporter: Reporter = SILENT,
     read: Sequence[int] | None = None,
 ) -> TeacherView:
-    """What a teacher says of the texts, from the cache where it said so before. It teaches all of them.
+    """A teacher's statistics of the texts, from the cache where it has scored them before. It teaches all of them.
 
     :param read: places of those that it reads; left out, all.
     """
-    read = range(len(school.items)) if read is None else read
-    encoded = mentor.teacher.encoder.encode(school.items, school.wish.max_length)
-    if progress:
-        progress.describe(f"{mentor.name} reads the texts")
+    read = range(len(setup.items)) if read is None else read
+    encoded = teacher.model.encoder.encode(setup.items, setup.settings.max_length)
+    reporter.describe(f"{teacher.name} reads the texts")
     cache = build(
-        mentor.teacher,
+        teacher.model,
         [encoded[index] for index in read],
-        wanted,
-        texts_digest=texts_digest([school.items[index] for index in read]),
-        max_length=school.wish.max_length,
-        progress=progress,
+        needs,
+        texts_digest=texts_digest([setup.items[index] for index in read]),
+        max_length=setup.settings.max_length,
+        reporter=reporter,
     )
-    told = CachedStatistics.of(read, cache)
-    return TeacherView(mentor.name, encoded, told, [index in told for index in range(len(encoded))])
+    statistics = CachedStatistics.of(read, cache)
+    return TeacherView(teacher.name, encoded, statistics, [index in statistics for index in range(len(encoded))])
 
 
-def assign_teachers(teachings: Sequence[TeacherView], wish: Distillation) -> list[TeacherView]:
-    """Who teaches which text; see :class:`Distillation`."""
-    if wish.mix == "static" or len(teachings) < 2:
-        return list(teachings)
+def assign_teachers(views: Sequence[TeacherView], settings: Distillation) -> list[TeacherView]:
+    """Which teacher teaches which text; see :class:`Distillation`."""
+    if settings.mix == "static" or len(views) < 2:
+        return list(views)
     bits = [
-        {index: bits_per_byte(teaching.encoded[index], said) for index, said in teaching.statistics.items()}
-        for teaching in teachings
+        {index: bits_per_byte(view.encoded[index], found) for index, found in view.statistics.items()} for view in views
     ]
     best = {index: min(range(len(bits)), key=lambda number: (bits[number][index], number)) for index in bits[0]}
     return [
-        replace(teaching, teaches=[best.get(index) == number for index in range(len(teaching.encoded))])
-        for number, teaching in enumerate(teachings)
+        replace(view, teaches=[best.get(index) == number for index in range(len(view.encoded))])
+        for number, view in enumerate(views)
     ]
 
 
@@ -148,130 +156,140 @@ class DistillMethod:
         return [self.name, dict(self.parameters), *identity(own)]
 
 
-def train_control(school: DistillRun, report: Report) -> Path:
-    """The pivot after the same texts and steps with the language model's loss alone."""
-    return _taught(school, "control", [], [], None, report)
+def train_control(setup: DistillRun, on_step: OnStep) -> Path:
+    """The student after the same texts and steps with the language model's loss alone."""
+    return _train_on_texts(setup, "control", [], [], None, on_step)
 
 
 def distill(
-    school: DistillRun, mentors: Sequence[LoadedTeacher], method: DistillMethod, report: Report, progress: Any = None
+    setup: DistillRun,
+    teachers: Sequence[LoadedTeacher],
+    method: DistillMethod,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
 ) -> Path:
-    """The pivot after its lessons: a plain checkpoint folder in the cache."""
-    wish = school.wish
-    if wish.arrangement == "pairwise" and len(mentors) > 1:
-        parts = [distill(school, [mentor], method, report, progress) for mentor in mentors]
-        return _averaged(school, parts, [mentor.weight for mentor in mentors])
-    weights = [mentor.weight for mentor in mentors]
-    key = [_LISTENING, weights, wish.mix if len(mentors) > 1 else "", wish.strength]
-    return _taught(school, "student", key, mentors, method, report, progress)
+    """The distilled student: a plain checkpoint folder in the cache."""
+    settings = setup.settings
+    if settings.arrangement == "pairwise" and len(teachers) > 1:
+        parts = [distill(setup, [teacher], method, on_step, reporter) for teacher in teachers]
+        return _average(setup, parts, [teacher.weight for teacher in teachers])
+    weights = [teacher.weight for teacher in teachers]
+    key = [_TEACHING_VERSION, weights, settings.mix if len(teachers) > 1 else "", settings.strength]
+    return _train_on_texts(setup, "student", key, teachers, method, on_step, reporter)
 
 
 def train_preferences(
-    school: DistillRun, mentors: Sequence[LoadedTeacher], method: DistillMethod, report: Report, progress: Any = None
+    setup: DistillRun,
+    teachers: Sequence[LoadedTeacher],
+    method: DistillMethod,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
 ) -> Path:
-    """The pivot after it learned to prefer: its items are all better answers, then all worse ones.
+    """The student after preference optimisation: its items are all better answers, then all worse ones.
 
-    Method dpo listens to no teacher; infifpo to their clipped fusion (:mod:`.preference.loss`).
+    Method dpo uses no teacher, infifpo their clipped fusion (:mod:`.preference.loss`).
     """
-    mentors = [] if method.name == "dpo" else mentors
+    teachers = [] if method.name == "dpo" else teachers
 
     def train(run: Path) -> Any:
         from cogen.fusion.distill.student.preference.pairs import PreferenceBatches, mean_logprob
-        from cogen.fusion.distill.student.preference.trainer import prefer
+        from cogen.fusion.distill.student.preference.trainer import train_preference
 
-        encoder, texts = encoders(school)
+        encoder, texts = encoders(setup)
         half = len(texts) // 2
         initial = LocalTeacher(
-            lambda: load_model(school.pivot, "bfloat16"), school.tokenizer, model_digest(school.pivot)
+            lambda: load_model(setup.student, "bfloat16"), setup.tokenizer, model_digest(setup.student)
         )
         columns = [
             [
-                mean_logprob(said)
-                for said in score(school, mentor, TeacherStatistics(logprob=True), progress).statistics.values()
+                mean_logprob(found)
+                for found in score(setup, teacher, TeacherStatistics(logprob=True), reporter).statistics.values()
             ]
-            for mentor in [*mentors, LoadedTeacher("the pivot as it is", initial)]
+            for teacher in [*teachers, LoadedTeacher("the student as it is", initial)]
         ]
-        said = np.array(columns).T
-        batches = PreferenceBatches(texts[:half], texts[half:], (said[:half], said[half:]), school.padding, school.wish)
+        scores = np.array(columns).T
+        batches = PreferenceBatches(
+            texts[:half], texts[half:], (scores[:half], scores[half:]), setup.padding, setup.settings
+        )
         beta = float(method.parameters.get("beta", 2.5))
-        return prefer(school.fresh(), batches, school.wish, run, report, encoder.size, beta=beta)
+        return train_preference(setup.fresh(), batches, setup.settings, run, on_step, encoder.size, beta=beta)
 
-    return _trained(school, "preferred", [], mentors, method, train)
+    return _train_cached(setup, "preferred", [], teachers, method, train)
 
 
-def _taught(
-    school: DistillRun,
+def _train_on_texts(
+    setup: DistillRun,
     kind: str,
     key: list[Any],
-    mentors: Sequence[LoadedTeacher],
+    teachers: Sequence[LoadedTeacher],
     method: DistillMethod | None,
-    report: Report,
-    progress: Any = None,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
 ) -> Path:
     def train(run: Path) -> Any:
-        from cogen.fusion.distill.student.trainer import student_trainer, teach
+        from cogen.fusion.distill.student.trainer import student_trainer, train_student
 
-        encoder, texts = encoders(school)
-        teachings: list[TeacherView] = []
-        lessons: list[LossTerm] = []
+        encoder, texts = encoders(setup)
+        views: list[TeacherView] = []
+        terms: list[LossTerm] = []
         if method is not None:
-            wanted = needs_of(method.name, method.parameters, method.extra)
-            read = to_read(texts, school.wish)
-            teachings = assign_teachers(
-                [score(school, mentor, wanted, progress, read) for mentor in mentors], school.wish
+            needs = needs_of(method.name, method.parameters, method.extra)
+            read = select_texts(texts, setup.settings)
+            views = assign_teachers(
+                [score(setup, teacher, needs, reporter, read) for teacher in teachers], setup.settings
             )
-            lessons = _lessons(encoder, texts, mentors, teachings, method)
-        batches = Batches(texts, teachings, school.padding, school.wish)
+            terms = _loss_terms(encoder, texts, teachers, views, method)
+        batches = Batches(texts, views, setup.padding, setup.settings)
         if launcher():
-            make = student_trainer(lessons, school.wish, encoder.size)
-            return launched(make, school.pivot, batches, school.wish, run, report)
-        return teach(school.fresh(), batches, lessons, school.wish, run, report, encoder.size)
+            make = student_trainer(terms, setup.settings, encoder.size)
+            return launch_training(make, setup.student, batches, setup.settings, run, on_step)
+        return train_student(setup.fresh(), batches, terms, setup.settings, run, on_step, encoder.size)
 
-    return _trained(school, kind, key, mentors, method, train)
+    return _train_cached(setup, kind, key, teachers, method, train)
 
 
-def _trained(
-    school: DistillRun,
+def _train_cached(
+    setup: DistillRun,
     kind: str,
     key: list[Any],
-    mentors: Sequence[LoadedTeacher],
+    teachers: Sequence[LoadedTeacher],
     method: DistillMethod | None,
     train: Callable[[Path], Any],
 ) -> Path:
-    """A trained pivot in the cache. ``train`` is given the folder of its checkpoints, which a killed run left there.
+    """A trained student in the cache. ``train`` is given the folder of its checkpoints, which a killed run left there.
 
     :param key: what decides it beside school, teachers and method.
     """
-    said = [[m.teacher.digest, m.teacher.tokenizer_digest] for m in mentors]
+    models = [[m.model.digest, m.model.tokenizer_digest] for m in teachers]
     how = method.key if method else []
-    folder = cache_dir() / "distill" / f"{kind}-{canonical_digest([school.key, how, said, key])[7:39]}"
+    folder = cache_dir() / "distill" / f"{kind}-{canonical_digest([setup.key, how, models, key])[7:39]}"
     steps = folder.with_name(f"{folder.name}.steps")
 
     def make(part: Path) -> None:
-        write_student(train(steps), school.pivot, part)
+        write_student(train(steps), setup.student, part)
         shutil.rmtree(steps, ignore_errors=True)
 
     return made_once(folder, make)
 
 
-def _lessons(
+def _loss_terms(
     student: Encoder,
     texts: Sequence[Encoded],
-    mentors: Sequence[LoadedTeacher],
-    teachings: Sequence[TeacherView],
+    teachers: Sequence[LoadedTeacher],
+    views: Sequence[TeacherView],
     method: DistillMethod,
 ) -> list[LossTerm]:
     from cogen.fusion.distill.student.trainer import LossTerm
 
     return [
-        LossTerm(loss, number, mentor.weight)
-        for number, (mentor, teaching) in enumerate(zip(mentors, teachings, strict=True))
+        LossTerm(loss, number, teacher.weight)
+        for number, (teacher, view) in enumerate(zip(teachers, views, strict=True))
         for loss in make_loss(
             method.name,
             student,
-            mentor.teacher.encoder,
+            teacher.model.encoder,
             method.parameters,
-            beginnings(texts, teaching.encoded),
+            beginnings(texts, view.encoded),
             method.extra,
         )
     ]
@@ -285,25 +303,26 @@ def beginnings(own: Sequence[Encoded], other: Sequence[Encoded]) -> tuple[np.nda
     return np.concatenate(first), np.concatenate(second)
 
 
-def write_student(model: Any, pivot: Checkpoint, folder: Path) -> None:
-    """A plain checkpoint in the pivot's stored types; ``folder`` exists and is empty.
+def write_student(model: Any, student: Checkpoint, folder: Path) -> None:
+    """A plain checkpoint in the student's stored types; ``folder`` exists and is empty.
 
-    :param model: as :func:`~cogen.fusion.distill.student.trainer.teach` gives it: whole, or with low-rank differences.
+    :param model: as :func:`~cogen.fusion.distill.student.trainer.train_student` gives it:
+        whole, or with low-rank differences.
     """
     import torch
 
     if hasattr(model, "peft_config"):
         with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".adapter.") as scratch:
             model.save_pretrained(scratch)
-            write_merged(pivot, [read_adapter(Path(scratch))], [1.0], folder)
+            write_merged(student, [read_adapter(Path(scratch))], [1.0], folder)
         return
     # One type for all: that of the widest tensor, which is every tensor's in the checkpoints that are published.
-    wide = max((info.dtype for info in pivot.tensors.values()), key=lambda name: getattr(torch, name).itemsize)
+    wide = max((info.dtype for info in student.tensors.values()), key=lambda name: getattr(torch, name).itemsize)
     model.to(getattr(torch, wide)).save_pretrained(folder)
-    copy_model_files(pivot.folder, folder)
+    copy_model_files(student.folder, folder)
 
 
-def _averaged(school: DistillRun, parts: Sequence[Path], weights: Sequence[float]) -> Path:
+def _average(setup: DistillRun, parts: Sequence[Path], weights: Sequence[float]) -> Path:
     """Pivot + the weighted mean of the differences, tensor by tensor."""
     from cogen.merging.engine import Engine, Merge, OutputTensor
     from cogen.merging.methods.linear import linear
@@ -328,6 +347,6 @@ def _averaged(school: DistillRun, parts: Sequence[Path], weights: Sequence[float
                 for name, info in sorted(opened[0].tensors.items())
             ]
             write_outputs(outputs, engine, part)
-        copy_model_files(school.pivot.folder, part)
+        copy_model_files(setup.student.folder, part)
 
     return made_once(cache_dir() / "distill" / f"average-{key[7:39]}", make)

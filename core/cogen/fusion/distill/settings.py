@@ -1,4 +1,4 @@
-"""What a recipe says of a distillation: the table ``[distill]``."""
+"""The table ``[distill]`` of a recipe."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pydantic import ConfigDict, Field
 from cogen.spec.base import Frozen, Line
 from cogen.spec.model import BaseRef
 
-#: How teachers share a text: all teach it, weighted; or the one that predicts it best does.
+#: How teachers share a text: all of them, weighted; or only the one that predicts it best.
 Mix = Literal["static", "best"]
 
 
 class Distillation(Frozen):
-    """How the pivot is taught. Defaults suit a small pivot on a CPU.
+    """Distillation settings. Defaults suit a small student on a CPU.
 
-    :param pivot: what learns: an expert, with those of its base; a base, by its short name or in full; left out, the
+    :param pivot: the student: an expert, with those of its base; a base, by its short name or in full; left out, the
         experts of the base that has the most.
     :param texts: JSON Lines files of documents or exchanges; left out, the samples of all experts.
     :param arrangement: unified: one run with all teachers. pairwise: one run for each teacher, then their average.
     :param groups: what several experts of one base become: one model by a merge or a mixture, or as many teachers.
-    :param mix: static: every teacher teaches every text, by its weight. best: the one with the fewest bits on it does.
-    :param strength: of all teaching together beside the language model's loss, in shares of its gradient.
-    :param mode: full: all weights of the pivot. lora: LoRA on all linear layers.
-    :param tokens: of the pivot's tokenizer, to learn in all; the texts are read again when they are shorter.
+    :param mix: static: all teachers on every text, by weight. best: on each text the teacher with the fewest bits.
+    :param strength: weight of all distillation losses together, relative to the gradient of the language-model loss.
+    :param mode: full: all weights of the student. lora: LoRA on all linear layers.
+    :param tokens: of the student's tokenizer, to learn in all; the texts are read again when they are shorter.
     :param tokens_a_step: of padded batches, in one optimiser step.
     :param accumulation: batches of a step, one after the other; with a launcher, shared out among the processes.
     :param max_length: tokens of one text that a model reads at most.

@@ -13,7 +13,7 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import Matrix, model_digest, run_suites
 from cogen.evals.settings import Level as MeasuredLevel
 from cogen.fusion.details import DistillDetails
-from cogen.fusion.distill.compose import composed, model_of, teacher_of
+from cogen.fusion.distill.compose import compose_group, model_of, teacher_of
 from cogen.fusion.distill.losses.names import PREFERENCES, known
 from cogen.fusion.distill.losses.plugin import plugin_losses
 from cogen.fusion.distill.plan import DistillInputs, plan_distillation
@@ -60,13 +60,13 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
 
     def build(self, run: Run[Plan, DistillInputs]) -> Built:
         plan, inputs, reporter, details = run.plan, run.inputs, run.reporter, details_of(run.plan)
-        student = composed(inputs.pivot, reporter)
+        student = compose_group(inputs.student, reporter)
         teachers = [
             LoadedTeacher(planned.name, teacher_of(source, reporter), planned.weight)
             for source, planned in zip(inputs.teachers, details.teachers, strict=True)
         ]
         run.lap("compose")
-        setup = DistillRun(student, inputs.pivot.tokenizer, plan.tokenizer_digest, inputs.items, details.settings)
+        setup = DistillRun(student, inputs.student.tokenizer, plan.tokenizer_digest, inputs.items, details.settings)
         prefers = plan.method in PREFERENCES
         plain = replace(setup, items=inputs.items[: len(inputs.items) // 2]) if prefers else setup
         steps = _steps(details.tokens, reporter)
@@ -185,7 +185,7 @@ def _matrix(
         models[row] = own, model_digest(folder), lambda: load_model(folder, plan.eval_dtype)
 
     plain("base", student)
-    for source in (inputs.pivot, *inputs.teachers):
+    for source in (inputs.student, *inputs.teachers):
         for id, checkpoint in source.inputs.experts.items():
             digest, load = model_of(source.alone(id, checkpoint), plan.eval_dtype)
             models[id] = (source.tokenizer, source.tokenizer_digest), digest, load
@@ -205,10 +205,10 @@ def _matrix(
             inputs.common.suites,
             model_digest=digest,
             tokenizer_digest=tokens,
-            part="test",
+            split="test",
             level=level,
             dtype=plan.eval_dtype,
-            progress=reporter,
+            reporter=reporter,
             chooser=own,
         )
     return Matrix.of(rows)

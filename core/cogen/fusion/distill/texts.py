@@ -1,4 +1,4 @@
-"""What is learned from: documents, and exchanges whose last answer is learned."""
+"""Training texts: documents, and chats whose last answer is learned."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def read_lines(path: Path, parse: Callable[[dict[str, Any]], T], hint: str) -> l
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise SpecError(f"{path.name}, line {number}: {_reason(error)}", hint=hint) from error
     if not found:
-        raise SpecError(f"{path.name} holds no text", hint=hint)
+        raise SpecError(f"{path.name} contains no text", hint=hint)
     return found
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"no JSON ({error.msg})"
+        return f"invalid JSON ({error.msg})"
     return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
 
 
@@ -87,7 +87,7 @@ def _item(entry: dict[str, Any], owner: str) -> Item:
         if turns[-1].role != "assistant":
             raise ValueError("the last message is not the assistant's")
         if len(turns) == 1:
-            raise ValueError("nothing stands before the assistant's message")
+            raise ValueError("there is no message before the assistant's")
         return Item(turns[-1].content, tuple(turns[:-1]), owner)
     answer = text_of(entry["answer"], "answer")
     return Item(answer, (Message("user", text_of(entry["prompt"], "prompt")),), owner)

@@ -14,8 +14,7 @@ from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_suites
-from cogen.evals.settings import Level
-from cogen.evals.settings import Part as Split
+from cogen.evals.settings import Level, Split
 from cogen.files import cache_dir
 from cogen.fusion.merge.inputs import Inputs, tokenizer_of
 from cogen.fusion.merge.outputs import MergeJob, planned_outputs, write_candidate, write_composite
@@ -78,10 +77,10 @@ class Evaluation:
             suites,
             model_digest=digest,
             tokenizer_digest=own,
-            part=split,
+            split=split,
             level=level,
             dtype=self.dtype,
-            progress=reporter,
+            reporter=reporter,
             chooser=(self.inputs.tokenizer, self.tokenizer_digest),
         )
 

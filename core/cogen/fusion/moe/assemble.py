@@ -1,7 +1,7 @@
 """Every tensor of a mixture, and where it comes from: copied, computed block by block, or the same as in another one.
 
-A mixture has the base's own feed-forward blocks in slot 0 (the public expert) and behind it one slot an expert, in the
-order of their weights digests. All that is no feed-forward block is the base's, or merged where experts changed it.
+Expert 0 of a mixture is the base's own feed-forward blocks (the public expert); the others follow in the order of their
+weights digests. Everything else is the base's, or merged where experts changed it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
-from cogen.fusion.moe.operands import Folded, Given, Padded
+from cogen.fusion.moe.operands import Folded, InMemory, Padded
 from cogen.fusion.moe.targets import PARTS, SHARED_WIDTH, MoeArchitecture, ffn_tensor
 from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
@@ -39,7 +39,7 @@ class Mixture:
 
     :param slots: in their order; ``layers``, ``hidden``: of the base; ``width``: of every expert, after padding.
     :param rows: the routers, shape (layers, slots, hidden).
-    :param kept: expert's id → its slot in ``of``, an earlier mixture that holds the same expert's tensors.
+    :param kept: expert's id → its index in ``of``, an earlier mixture that holds the same expert's tensors.
     """
 
     target: MoeArchitecture
@@ -62,16 +62,17 @@ def layers_of(base: Checkpoint) -> int:
     if not layers or len(found) != layers * len(PARTS):
         raise CompatibilityError(
             "the base's feed-forward blocks are not gate_proj, up_proj and down_proj in every layer",
-            hint="merge its experts instead: --strategy merge",
+            hint="merge its experts: --strategy merge",
         )
     return layers
 
 
 def width_of(checkpoint: Checkpoint) -> int:
     """Intermediate size: rows of the gate projections, the largest of all layers."""
-    return max(
+    widths: list[int] = [
         i.shape[0] for n, i in checkpoint.tensors.items() if (place := ffn_tensor(n)) and place[1] == "gate_proj"
-    )
+    ]
+    return max(widths)
 
 
 def shared_outputs(outputs: Sequence[OutputTensor], target: MoeArchitecture, layers: int) -> list[OutputTensor]:
@@ -89,8 +90,8 @@ def mixture_extents(
     for layer in range(layers):
         kind = base.tensors[f"model.layers.{layer}.mlp.gate_proj.weight"].dtype
         found[target.gate(layer)] = kind, (slots, hidden)
-        for name, shape in target.shared.items():
-            found[name.format(layer=layer)] = kind, tuple(extents[extent] for extent in shape)
+        for name, axes in target.shared.items():
+            found[name.format(layer=layer)] = kind, tuple(extents[axis] for axis in axes)
         for slot in range(slots):
             for part in PARTS:
                 shape = (hidden, width) if part == "down_proj" else (width, hidden)
@@ -113,7 +114,7 @@ def mixture_outputs(
 
     def small(name: str, tensor: torch.Tensor) -> None:
         dtype, shape = extents[name]
-        work = Merge(identity, None, (Given(tensor.to(getattr(torch, dtype))),), (1.0,))
+        work = Merge(identity, None, (InMemory(tensor.to(getattr(torch, dtype))),), (1.0,))
         outputs.append(OutputTensor(name, dtype, shape, work))
 
     for layer in range(mixture.layers):
@@ -147,7 +148,7 @@ def _expert(
         old = mixture.of.tensors[mixture.target.tensor(layer, mixture.kept[slot.id], part)]
         return OutputTensor(name, dtype, shape, Copy(old))
     operand: Operand = Stored(engine.files, slot.checkpoint, source, slot.key)
-    ratio = None if part == "down_proj" else gain_ratio(base, slot.checkpoint, mixture.target, layer)
+    ratio = None if part == "down_proj" else norm_ratio(base, slot.checkpoint, mixture.target, layer)
     if ratio is not None:
         operand = Folded(operand, ratio)
     if operand.shape != shape:
@@ -157,10 +158,10 @@ def _expert(
     return OutputTensor(name, dtype, shape, work)
 
 
-def gain_ratio(base: Checkpoint, expert: Checkpoint, target: MoeArchitecture, layer: int) -> torch.Tensor | None:
-    """``own / common`` gain of the norm before the experts in float64; ``None`` where they are equal.
+def norm_ratio(base: Checkpoint, expert: Checkpoint, target: MoeArchitecture, layer: int) -> torch.Tensor | None:
+    """``own / common`` weights of the norm before the experts in float64; ``None`` where they are equal.
 
-    :raises CompatibilityError: the base's gain is zero where the expert's is not, which cannot be folded.
+    :raises CompatibilityError: a norm weight is zero in the base and not in the expert, which cannot be folded.
     """
     import torch
 
@@ -174,7 +175,7 @@ def gain_ratio(base: Checkpoint, expert: Checkpoint, target: MoeArchitecture, la
         return None
     if bool(((common == 0) & (own != 0)).any()):
         raise CompatibilityError(
-            f"the gain {name} is zero in the base and not in the expert, so it cannot be folded",
-            hint="merge the experts instead: --strategy merge",
+            f"norm weight {name} is zero in the base and not in the expert, so it cannot be folded",
+            hint="merge the experts: --strategy merge",
         )
     return torch.where(common == 0, torch.ones_like(own), own / common)

@@ -12,6 +12,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import CompatibilityError
 from cogen.evals import BoundSuite, Matrix, model_digest, quick_texts, run_suites
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.states import windows
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def gates(model: Any) -> list[Any]:
     return found
 
 
-def measure_insight(slots: tuple[str, ...], evaluation: Evaluation, composite: Path, progress: Any = None) -> Insight:
+def measure_insight(
+    slots: tuple[str, ...], evaluation: Evaluation, composite: Path, reporter: Reporter = SILENT
+) -> Insight:
     """Runs the composite over the quick texts of every suite, and again without each of its experts.
 
     :param slots: of the mixture: "base" or experts' ids.
@@ -56,14 +59,13 @@ def measure_insight(slots: tuple[str, ...], evaluation: Evaluation, composite: P
     whole = open_folder(composite)
     model = load_model(whole, dtype)
     suites = [bound for bound in inputs.suites if bound.suite.metric == "bits_per_byte"]
-    used = [usage(model, inputs.tokenizer, bound, progress) for bound in suites]
+    used = [usage(model, inputs.tokenizer, bound, reporter) for bound in suites]
     if len(slots) == 1:
         return Insight(slots, used)
     rows = {}
     digest = model_digest(whole)
     for name, slot in {"composite": None, **{f"without {s}": i for i, s in enumerate(slots) if s != "base"}}.items():
-        if progress:
-            progress.describe(name)
+        reporter.describe(name)
         with without(model, slot):
             rows[name] = run_suites(
                 model,
@@ -72,16 +74,16 @@ def measure_insight(slots: tuple[str, ...], evaluation: Evaluation, composite: P
                 # The masked model is another one: its figures have a name of their own in the cache.
                 model_digest=digest if slot is None else f"{digest} without slot {slot}",
                 tokenizer_digest=evaluation.tokenizer_digest,
-                part="test",
+                split="test",
                 level="quick",
                 dtype=dtype,
-                progress=progress,
+                reporter=reporter,
                 chooser=(inputs.tokenizer, evaluation.tokenizer_digest),
             )
     return Insight(slots, used, Matrix.of(rows))
 
 
-def usage(model: Any, tokenizer: Any, bound: BoundSuite, progress: Any = None) -> Usage:
+def usage(model: Any, tokenizer: Any, bound: BoundSuite, reporter: Reporter = SILENT) -> Usage:
     """Which slots the routers choose on the test texts that level quick takes; the prefix token does not count."""
     import torch
 
@@ -105,8 +107,7 @@ def usage(model: Any, tokenizer: Any, bound: BoundSuite, progress: Any = None) -
             tokens += len(ids) - 1
             with torch.no_grad():
                 model.get_decoder()(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
-            if progress:
-                progress.advance(len(ids))
+            reporter.advance(len(ids))
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""What a mixture is made of beside stored tensors: folded gains, padding, and small tensors that were computed."""
+"""Operands of a mixture beside stored tensors: folded norm weights, padding, and small computed tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Given:
+class InMemory:
     """A tensor that is in memory."""
 
     tensor: torch.Tensor
@@ -33,7 +33,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Folded:
-    """``W · diag(own / common)``: reads states that carry the common gain as if they carried the expert's own.
+    """``W · diag(own / common)``: reads states with the common norm weights as if they had the expert's own.
 
     Exact but for one rounding: ``W (own ⊙ x) = (W diag(own / common)) (common ⊙ x)``.
 
@@ -65,7 +65,7 @@ class Folded:
 
 @dataclass(frozen=True)
 class Padded:
-    """A matrix with zeros below and to the right: neurons that give nothing, and that nobody reads."""
+    """A matrix with zeros below and to the right: neurons that add nothing."""
 
     source: Operand
     shape: tuple[int, ...]

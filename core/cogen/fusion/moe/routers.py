@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
@@ -17,6 +17,7 @@ from cogen.checkpoints.sources import fetch
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts, model_digest
 from cogen.fusion.samples import sample_embedding, sample_texts
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import Embedder
 from cogen.routing.rows import discriminant_rows
@@ -40,7 +41,7 @@ def untrained_rows(
     inputs: Inputs,
     tokenizer_digest: str,
     known: Mapping[str, torch.Tensor] | None = None,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, torch.Tensor]:
     """Row of every slot, shape (layers, hidden), float32; for routing "trained" where the training starts.
 
@@ -52,15 +53,15 @@ def untrained_rows(
     found = dict(known or {})
     found["base"] = torch.zeros(mixture.layers, mixture.hidden)
     wanted = [id for id in mixture.slots if id not in found]
-    if wanted and progress:
-        progress.describe("router rows")
+    if wanted:
+        reporter.describe("router rows")
     experts = [inputs.host.expert(id) for id in wanted]
     if mixture.routing == "anchored":
         rows: Sequence[torch.Tensor] = [shipped_rows(expert, mixture.layers, mixture.hidden) for expert in experts]
     elif wanted:
-        anchor = anchor_of(inputs, tokenizer_digest, progress)
+        anchor = anchor_of(inputs, tokenizer_digest, reporter)
         if mixture.routing == "embedding":
-            means = embedded_means(anchor, experts, Embedder(*(mixture.embedder or ())), progress)
+            means = embedded_means(anchor, experts, Embedder(*(mixture.embedder or ())))
         else:
             means = [anchor.mean(sample_texts(expert)) for expert in experts]
         general = anchor.general
@@ -72,10 +73,10 @@ def untrained_rows(
     return {id: found[id] for id in mixture.slots}
 
 
-def anchor_of(inputs: Inputs, tokenizer_digest: str, progress: Any = None) -> Anchor:
+def anchor_of(inputs: Inputs, tokenizer_digest: str, reporter: Reporter = SILENT) -> Anchor:
     """The base on general text and on samples, in float32."""
     key = [model_digest(inputs.base), tokenizer_digest]
-    return Anchor(lambda: load_model(inputs.base, "float32"), inputs.tokenizer, key, progress)
+    return Anchor(lambda: load_model(inputs.base, "float32"), inputs.tokenizer, key, reporter)
 
 
 def shipped_rows(expert: Expert, layers: int, hidden: int) -> torch.Tensor:
@@ -100,9 +101,7 @@ def shipped_rows(expert: Expert, layers: int, hidden: int) -> torch.Tensor:
     return read_tensor(tensors["rows"]).float()
 
 
-def embedded_means(
-    anchor: Anchor, experts: Sequence[Expert], embedder: Embedder, progress: Any = None
-) -> list[torch.Tensor]:
+def embedded_means(anchor: Anchor, experts: Sequence[Expert], embedder: Embedder) -> list[torch.Tensor]:
     """Mean states that experts' samples would have, told from sentence embeddings: shape (layers, hidden) each.
 
     A ridge regression from embedding to mean state is fitted on the documents of the general text alone, in the dual

@@ -257,7 +257,7 @@ class _Steps:
             rows,
             key=self._key,
             tokenizer_digest=self._tokenizer_digest,
-            progress=reporter,
+            reporter=reporter,
         )
 
     def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Known) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PARTS = ("gate_proj", "up_proj", "down_proj")
 _FFN = re.compile(r"model\.layers\.(\d+)\.mlp\.(gate_proj|up_proj|down_proj)\.weight")
 _HINT = (
-    "merge the experts (--strategy merge), keep them apart behind a router (--strategy route), "
-    "or, where families differ, teach one model (strategy distill)"
+    "merge the experts (--strategy merge), keep them separate behind a router (--strategy route), "
+    "or distill them into one model (--strategy distill)"
 )
 
 
@@ -30,11 +30,11 @@ class MoeArchitecture:
     """A mixture architecture.
 
     :param model_type: as in ``config.json``.
-    :param router: name of a layer's router matrix, shape (slots, hidden).
+    :param router: name of a layer's router matrix, shape (experts, hidden).
     :param parts: projection of a dense block → name of an expert's tensor.
-    :param count: configuration key of the number of slots; ``width``: of the experts' intermediate size.
-    :param norm: gain in front of router and experts, which can be folded into the experts; ``None`` where the block
-        reads the residual stream itself (OLMo-2) and has its norm behind it, where nothing can be folded.
+    :param count: configuration key of the number of experts; ``width``: of the experts' intermediate size.
+    :param norm: norm in front of router and experts, whose weights can be folded into the experts; ``None`` where the
+        block reads the residual stream itself (OLMo-2) and has its norm behind it, where nothing can be folded.
     :param extra: further configuration.
     :param shared: names and kinds of what a layer has beside router and experts, and must not add anything.
     """
@@ -137,7 +137,7 @@ _REASONS = {
     "Phi": "its attention and feed-forward block run side by side, with biases, as in no mixture",
     "GPTNeoX": "its attention and feed-forward block run side by side, as in no mixture",
     "GPT2": "its feed-forward block has no gate, and no mixture has learned positions",
-    "Granite": "GraniteMoe scales residuals and logits in its own way, which has not been proved equal yet",
+    "Granite": "GraniteMoe scales residuals and logits in its own way, which has not been verified yet",
     "Olmo3": "FlexOlmo has no sliding attention",
 }
 
@@ -151,7 +151,7 @@ def check_architecture(name: str, whose: str) -> None:
     if name not in DENSE:
         reason = next((why for start, why in _REASONS.items() if name.startswith(start)), None)
         raise CompatibilityError(
-            f"{whose} is a {name}, which cannot be stacked into a mixture"
+            f"{whose} is a {name}, which has no mixture architecture"
             + (f": {reason}" if reason else f"; {', '.join(DENSE)} can"),
             hint=_HINT,
         )
@@ -164,7 +164,7 @@ def target_of(config: Mapping[str, Any]) -> MoeArchitecture:
     """
     kind = str(config.get("model_type"))
     if kind not in TARGETS:
-        raise CompatibilityError(f"no mixture in transformers fits a model of type {kind}", hint=_HINT)
+        raise CompatibilityError(f"transformers has no mixture architecture for model type {kind}", hint=_HINT)
     wrong = [name for name in ("attention_bias", "mlp_bias") if config.get(name) and (kind, name) not in _MAY]
     if wrong:
         raise CompatibilityError(
@@ -172,7 +172,7 @@ def target_of(config: Mapping[str, Any]) -> MoeArchitecture:
         )
     if kind in ("qwen2", "qwen3") and config.get("use_sliding_window"):
         raise CompatibilityError(
-            f"the base attends in a sliding window, which was not proved equal in {TARGETS[kind].architecture}",
+            f"sliding-window attention has not been verified in {TARGETS[kind].architecture}",
             hint=_HINT,
         )
     return TARGETS[kind]
@@ -253,7 +253,7 @@ def full_config(base: Checkpoint) -> dict[str, Any]:
 
     kind = base.config.get("model_type")
     if kind not in CONFIG_MAPPING:
-        raise CompatibilityError(f"transformers knows no model type {kind!r}", hint="choose experts of another base")
+        raise CompatibilityError(f"transformers has no model type {kind!r}", hint="choose experts of another base")
     known: dict[str, Any] = CONFIG_MAPPING[kind].from_dict(base.config).to_dict()
     return known
 

@@ -26,6 +26,7 @@ from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
 from cogen.fusion.moe.write import write_mixture
 from cogen.fusion.samples import sample_texts
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.rows import step_sizes
 from cogen.routing.states import windows
 from cogen.spec.expert import canonical_digest
@@ -63,7 +64,7 @@ def trained_rows(
     *,
     key: str,
     tokenizer_digest: str,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, torch.Tensor]:
     """Rows by slot, shape (layers, hidden), float32; kept in the cache for the same plan and texts.
 
@@ -93,7 +94,7 @@ def trained_rows(
             Pool(windows(inputs.tokenizer, pool, LENGTH), slots.index(id) if id in slots else None)
             for id, pool in zip(owners, texts, strict=True)
         ]
-        found = tune(model, start, sizes, pools, progress)
+        found = tune(model, start, sizes, pools, reporter)
         with atomic_folder(folder) as part:
             write_rows({id: found[:, slot] for slot, id in enumerate(slots)}, part)
     return read_rows(folder / ROUTER)
@@ -107,7 +108,9 @@ class Pool:
     teacher: int | None
 
 
-def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool], progress: Any = None) -> torch.Tensor:
+def tune(
+    model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool], reporter: Reporter = SILENT
+) -> torch.Tensor:
     """Train the routers of a transformers mixture.
 
     :param model: its routers are replaced by what is trained.
@@ -166,10 +169,8 @@ def tune(model: Any, start: torch.Tensor, scale: torch.Tensor, pools: list[Pool]
                 loss = torch.nn.functional.kl_div(found[0], wanted[0], log_target=True, reduction="batchmean")
             ((loss + BALANCE * output.aux_loss) / len(pools)).backward()
             total += float(loss.detach()) / len(pools)
-            if progress:
-                progress.advance(4 * ids.numel())
-        if progress:
-            progress.describe(f"training routers, step {step + 1} of {STEPS}, loss {total:.3f}")
+            reporter.advance(4 * ids.numel())
+        reporter.describe(f"training routers, step {step + 1} of {STEPS}, loss {total:.3f}")
         optimiser.step()
         if step >= STEPS // 2:
             for total_change, change in zip(sums, changes, strict=True):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.fusion.merge.outputs import MergeJob, planned_outputs
@@ -15,6 +15,7 @@ from cogen.fusion.moe.targets import full_config, mixture_config, target_of
 from cogen.merging.engine import Engine
 from cogen.merging.methods.passthrough import passthrough
 from cogen.merging.writer import write_outputs
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ def write_mixture(
     *,
     reuse: Reuse | None = None,
     threads: int | None = None,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
 ) -> None:
     """Weights, configuration and tokenizer. ``folder`` exists and is empty.
 
@@ -64,7 +65,7 @@ def write_mixture(
         reuse.checkpoint if reuse else None,
         reuse.slots if reuse else {},
     )
-    with Engine(threads, progress) as engine:
+    with Engine(threads, reporter) as engine:
         shared = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
     job.write_model_files(folder)

@@ -92,8 +92,8 @@ def _results(matrix: Matrix | None) -> str:
     numbers = sorted({cell.n for cells in matrix.cells.values() for cell in cells.values()})
     counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     about = [
-        f"Level {matrix.level}, {matrix.part} split, {counts} documents a cell, change against the base where there is "
-        "one. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better.",
+        f"Level {matrix.level}, {matrix.split} split, {counts} documents a cell, change against the base where there "
+        "is one. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better.",
         f"{ROUTE}: every document by the expert that it was routed to. {ORACLE}: every suite by its own expert, "
         "general text by the base, which nobody knows of a query.",
     ]

@@ -10,7 +10,7 @@ from cogen.evals import BoundSuite
 from cogen.evals.documents import example_rows
 from cogen.evals.harness import quiet
 from cogen.evals.selection import select
-from cogen.evals.settings import Level, Part
+from cogen.evals.settings import Level, Split
 from cogen.evals.task import load_task
 from cogen.spec.expert import canonical_digest
 
@@ -28,7 +28,7 @@ class Documents:
         return self.bound.name
 
 
-def documents_of(suites: Sequence[BoundSuite], tokenizer: Any, part: Part, level: Level) -> list[Documents]:
+def documents_of(suites: Sequence[BoundSuite], tokenizer: Any, part: Split, level: Level) -> list[Documents]:
     """Of the suites that ``level`` measures, in order.
 
     A router sees the text itself in suites of bits_per_byte, and the question without answer or choices in the others.

@@ -8,7 +8,7 @@ from typing import Any
 
 from cogen.evals import GENERAL, BoundSuite, Matrix, Settings, SuiteResult, run_suites
 from cogen.evals.matrix import BASE
-from cogen.evals.settings import Level, Part
+from cogen.evals.settings import Level, Split
 from cogen.fusion.results import Table
 from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE, ensemble_row, oracle_row, route_row
 from cogen.fusion.route.documents import Documents, documents_of
@@ -39,7 +39,7 @@ class Routed:
         return sum(names.count(owner) for owner, names in own), sum(len(names) for _, names in own)
 
 
-def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any, part: Part, level: Level) -> Routed:
+def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any, part: Split, level: Level) -> Routed:
     """Ask the router about every document of the suites that ``level`` measures."""
     documents = documents_of(suites, tokenizer, part, level)
     names = {one.column: [choice.expert for choice in router.choose(one.queries)] for one in documents}
@@ -71,7 +71,7 @@ def measure_routed(
     members: Mapping[str, Member],
     routed: Routed,
     *,
-    part: Part,
+    part: Split,
     level: Level,
     settings: Settings,
     reporter: Reporter = SILENT,
@@ -88,7 +88,7 @@ def measure_routed(
 def _run(
     member: Member,
     suites: Sequence[BoundSuite],
-    part: Part,
+    part: Split,
     level: Level,
     settings: Settings,
     chosen_by: Any,
@@ -101,11 +101,11 @@ def _run(
         suites,
         model_digest=member.digest,
         tokenizer_digest=member.tokenizer_digest,
-        part=part,
+        split=part,
         level=level,
         dtype=settings.dtype,
         settings=settings,
-        progress=reporter,
+        reporter=reporter,
         use_cache=use_cache,
         chooser=chosen_by,
     )

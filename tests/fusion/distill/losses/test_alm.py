@@ -11,14 +11,14 @@ from support.pairs import made_pair
 
 from cogen.fusion.distill.losses.alm import Alm, alm, log1m_exp
 from cogen.fusion.distill.losses.loss import DistillBatch
-from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.rows import read_logits
 
 V = 30
 WORDS = torch.arange(V) % 3 == 0
 
 
 def value(loss: Alm, logits: torch.Tensor, pair: DistillBatch) -> tuple[torch.Tensor, int]:
-    (found,) = measured(logits, [(loss, pair)], elements=3 * V)
+    (found,) = read_logits(logits, [(loss, pair)], elements=3 * V)
     return loss.total(found, pair)
 
 
@@ -113,7 +113,7 @@ def test_a_chunks_likelihood_is_that_of_its_own_tokens() -> None:
         own = pair.chunk == chunk
         assert int(torch.nonzero(own)[0]) == int(pair.start[chunk])
         right[own, pair.targets[own]] = 1e3  # sure of the chunk's tokens
-        (found,) = measured(right, [(Alm(None), pair)])
+        (found,) = read_logits(right, [(Alm(None), pair)])
         inside = pair.chunk[pair.chunk >= 0]
         sums = torch.zeros(pair.chunks, dtype=torch.float64).index_add(0, inside, found.logprobs[:, 0])
         assert sums[chunk].item() == pytest.approx(0, abs=1e-12)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from cogen.fusion.distill.losses.balance import EVERY, Balance
-from cogen.fusion.distill.losses.gradient_norms import Look
+from cogen.fusion.distill.losses.gradient_norms import GradientNorms
 from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.reads import Reads, SeenTokens
-from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 ROWS, V = 5, 7
@@ -51,10 +51,10 @@ class Steps:
         """The scales of one step, before whose end its lengths are taken in."""
         logits = torch.randn(ROWS, V, requires_grad=True)
         logits.register_hook(self._count)
-        pair, look = DistillBatch.alone(torch.zeros(ROWS, dtype=torch.int64)), Look(len(losses))
-        found = measured(logits, [(loss, pair) for loss in losses], look=look)
+        pair, norms = DistillBatch.alone(torch.zeros(ROWS, dtype=torch.int64)), GradientNorms(len(losses))
+        found = read_logits(logits, [(loss, pair) for loss in losses], norms=norms)
         means = [loss.total(seen, pair)[0] for loss, seen in zip(losses, found, strict=True)]
-        scales = self.balance.scales(logits, means, look, training=training)
+        scales = self.balance.scales(logits, means, norms, training=training)
         weighted = means[0] + sum(scale * mean for scale, mean in zip(scales, means[1:], strict=True))
         if training:
             (outer * weighted).backward()
@@ -135,7 +135,7 @@ def test_lengths_are_those_of_the_gradients_at_the_logits() -> None:
 def test_a_loss_that_is_no_function_of_the_logits_keeps_its_scale() -> None:
     logits, other = torch.randn(3, 2, requires_grad=True), torch.randn(2, requires_grad=True)
     means = [logits.sum(), torch.tensor(3.0), other.sum()]
-    assert Balance(2).scales(logits, means, Look(3)) == [1.0, 1.0]
+    assert Balance(2).scales(logits, means, GradientNorms(3)) == [1.0, 1.0]
 
 
 def test_before_the_language_models_loss_is_known_nothing_is_scaled_away() -> None:
@@ -188,11 +188,11 @@ def test_a_resumed_run_goes_on_with_the_same_scales() -> None:
 
 def test_measuring_leaves_no_gradient_behind() -> None:
     logits = torch.randn(ROWS, V, requires_grad=True)
-    pair, look = DistillBatch.alone(torch.zeros(ROWS, dtype=torch.int64)), Look(2)
+    pair, norms = DistillBatch.alone(torch.zeros(ROWS, dtype=torch.int64)), GradientNorms(2)
     losses = entries(1.0, 2.0)
-    found = measured(logits, [(loss, pair) for loss in losses], look=look)
+    found = read_logits(logits, [(loss, pair) for loss in losses], norms=norms)
     parts = [loss.total(seen, pair)[0] for loss, seen in zip(losses, found, strict=True)]
-    Balance(1).scales(logits, parts, look)
+    Balance(1).scales(logits, parts, norms)
     assert logits.grad is None
     sum(parts).backward()
     assert logits.grad is not None

@@ -22,7 +22,7 @@ from cogen.fusion.distill.losses.mined import MinEd
 from cogen.fusion.distill.losses.pieces import PieceKl, gathered
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
-from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.losses.uld import Uld
 
 V = 30
@@ -31,7 +31,7 @@ TOKENS = [b"%d" % i for i in range(V)]
 
 
 def value(loss: Any, logits: torch.Tensor, pair: DistillBatch) -> tuple[torch.Tensor, int]:
-    (found,) = measured(logits, [(loss, pair)], elements=3 * V)
+    (found,) = read_logits(logits, [(loss, pair)], elements=3 * V)
     total: tuple[torch.Tensor, int] = loss.total(found, pair)
     return total
 
@@ -141,10 +141,10 @@ class TestReferences:
         """Pitfall 8: ten standardised values, however sure the model is; and equal ones give no NaN."""
         top = torch.full((2, 10), -50.0)
         top[0, 0] = 0.0
-        from cogen.fusion.distill.losses.uld import standardised
+        from cogen.fusion.distill.losses.uld import standardise_rows
 
-        assert standardised(top).softmax(1).max() == pytest.approx(0.757, abs=1e-3)
-        assert torch.isfinite(standardised(top)).all()
+        assert standardise_rows(top).softmax(1).max() == pytest.approx(0.757, abs=1e-3)
+        assert torch.isfinite(standardise_rows(top)).all()
 
     @pytest.mark.parametrize("debias", [True, False])
     def test_alm(self, debias: bool) -> None:

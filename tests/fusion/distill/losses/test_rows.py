@@ -12,8 +12,8 @@ import torch
 from support.pairs import made_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cogen.fusion.distill.losses.alm import Alm, Words
-from cogen.fusion.distill.losses.gradient_norms import Look
+from cogen.fusion.distill.losses.alm import Alm, WordStarts
+from cogen.fusion.distill.losses.gradient_norms import GradientNorms
 from cogen.fusion.distill.losses.graph import Graph
 from cogen.fusion.distill.losses.kl import Kl
 from cogen.fusion.distill.losses.lm import LanguageModel
@@ -21,7 +21,7 @@ from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
 from cogen.fusion.distill.losses.reads import Reads, SeenTokens
-from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.losses.uld import Uld
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
@@ -35,7 +35,7 @@ def losses() -> list[Any]:
 
 def weighted(logits: torch.Tensor, pair: DistillBatch, **options: Any) -> torch.Tensor:
     asked = [(loss, pair) for loss in losses()]
-    found = measured(logits, asked, **options)
+    found = read_logits(logits, asked, **options)
     return sum(
         weight * loss.total(values, pair)[0]
         for weight, (loss, _), values in zip((1.0, 0.3, 2.0, -0.7), asked, found, strict=True)
@@ -77,7 +77,7 @@ class Some:
 
     def reads(self, pair: DistillBatch, width: int) -> Reads:
         columns = (torch.tensor(self.asked)[:, None] + torch.tensor([3, 1, 3])) % width  # one of them twice
-        return Reads(columns, 3, torch.arange(width) % 4 != 1, Words((torch.arange(width) % 3 == 0).double()))
+        return Reads(columns, 3, torch.arange(width) % 4 != 1, WordStarts((torch.arange(width) % 3 == 0).double()))
 
     def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
         weights = torch.arange(1.0, len(seen.lse) + 1)
@@ -93,7 +93,7 @@ def test_other_rows_for_each_loss(elements: int) -> None:
     sets = [(1, 2, 5, 9), tuple(range(n)), (), (0, n - 1), (7,), tuple(range(3, 12))]
     some = [Some(rows, 0.5 + number) for number, rows in enumerate(sets)]
     one, two = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
-    found = measured(one, [(loss, pair) for loss in some], elements=elements)
+    found = read_logits(one, [(loss, pair) for loss in some], elements=elements)
     total, wanted = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for loss, seen in zip(some, found, strict=True):
         if not loss.asked:
@@ -132,8 +132,8 @@ def test_rows_that_nobody_asks_for_may_hold_anything() -> None:
     other[[0, 3, 4]] = float("nan")
     other.requires_grad_(True)
     some = Some((1, 2, 5, 6), 1.0)
-    (found,) = measured(other, [(some, pair)], elements=3 * V)
-    (wanted,) = measured(logits, [(some, pair)])
+    (found,) = read_logits(other, [(some, pair)], elements=3 * V)
+    (wanted,) = read_logits(logits, [(some, pair)])
     torch.testing.assert_close(vars(found), vars(wanted))
     some.total(found, pair)[0].backward()
     assert other.grad is not None
@@ -145,10 +145,12 @@ def test_each_losss_gradient_can_be_asked_for_alone() -> None:
     logits, pair = made_pair(V, seed=10, dtype=torch.float64)
     logits.requires_grad_(True)
     asked = [(loss, pair) for loss in everything(logits, pair)]
-    sums = [loss.total(v, pair)[0] for (loss, _), v in zip(asked, measured(logits, asked, elements=4 * V), strict=True)]
+    sums = [
+        loss.total(v, pair)[0] for (loss, _), v in zip(asked, read_logits(logits, asked, elements=4 * V), strict=True)
+    ]
     apart = [torch.autograd.grad(one, logits, retain_graph=True)[0] for one in sums]
     for (loss, _), grad in zip(asked, apart, strict=True):
-        (alone,) = measured(logits, [(loss, pair)])
+        (alone,) = read_logits(logits, [(loss, pair)])
         torch.testing.assert_close(grad, torch.autograd.grad(loss.total(alone, pair)[0], logits)[0])
     torch.testing.assert_close(torch.autograd.grad(sum(sums), logits)[0], sum(apart))
 
@@ -158,7 +160,7 @@ def test_gradients_of_every_loss_are_those_of_autograd() -> None:
     logits, pair = made_pair(V, seed=21, dtype=torch.float64)
     one, two = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
     for loss in everything(logits, pair):
-        (seen,) = measured(one, [(loss, pair)], elements=4 * V)
+        (seen,) = read_logits(one, [(loss, pair)], elements=4 * V)
         (own,) = torch.autograd.grad(loss.total(seen, pair)[0], one)
         total = loss.total(dense(two, loss, pair), pair)[0]
         torch.testing.assert_close(own, torch.autograd.grad(total, two)[0], rtol=1e-6, atol=1e-9)
@@ -173,7 +175,7 @@ def test_sums_that_float32_has_no_exponentials_for(dtype: torch.dtype) -> None:
     narrow = logits.to(dtype).requires_grad_(True)
     wide = narrow.detach().double().requires_grad_(True)
     loss = Alm(words)
-    (seen,) = measured(narrow, [(loss, pair)], elements=7 * V)
+    (seen,) = read_logits(narrow, [(loss, pair)], elements=7 * V)
     x = wide[loss.rows(pair)]
     wanted = x.masked_fill(~words, -math.inf).logsumexp(1) - x.logsumexp(1)
     assert wanted.min() < -2900
@@ -189,7 +191,7 @@ def test_a_row_without_any_word_has_none() -> None:
     logits, pair = made_pair(V, seed=23)
     words = torch.arange(V) % 3 == 0
     logits[2, words] = -math.inf
-    (seen,) = measured(logits, [(Alm(words), pair)])
+    (seen,) = read_logits(logits, [(Alm(words), pair)])
     at = Alm(words).rows(pair).tolist().index(2)
     assert seen.sums[at, 0] == -math.inf
     assert torch.isfinite(seen.sums[torch.arange(len(seen.sums)) != at]).all()
@@ -203,7 +205,7 @@ def test_autocast_does_not_reach_the_sums() -> None:
         found = []
         for enabled in (False, True):
             with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                (seen,) = measured(logits, [(loss, pair)])
+                (seen,) = read_logits(logits, [(loss, pair)])
                 found.append((seen.sums, *torch.autograd.grad(loss.total(seen, pair)[0], logits)))
         assert torch.equal(found[0][0], found[1][0])
         assert torch.equal(found[0][1], found[1][1]), loss.name
@@ -217,18 +219,18 @@ def test_a_look_is_told_the_length_of_each_gradient(elements: int) -> None:
     asked = [(loss, pair) for loss in everything(logits, pair)]
     factors = [1.0, -0.5, 0.0, 3.0, 1e-3, 2.0, 7.0]
 
-    def means(look: Look | None) -> list[torch.Tensor]:
-        found = measured(logits, asked, elements=elements, look=look)
+    def means(norms: GradientNorms | None) -> list[torch.Tensor]:
+        found = read_logits(logits, asked, elements=elements, norms=norms)
         return [loss.total(seen, pair)[0] / 3 for (loss, _), seen in zip(asked, found, strict=True)]
 
     apart = [torch.autograd.grad(mean, logits, retain_graph=True)[0].norm().item() for mean in means(None)]
-    look = Look(len(asked))
-    ours = means(look)
+    norms = GradientNorms(len(asked))
+    ours = means(norms)
     (wanted,) = torch.autograd.grad(sum(map(operator.mul, factors, ours)), logits, retain_graph=True)
-    look.through(ours)
+    norms.through(ours)
     (found,) = torch.autograd.grad(sum(map(operator.mul, factors, ours)), logits)
     torch.testing.assert_close(found, wanted)
-    lengths = look.lengths().tolist()
+    lengths = norms.lengths().tolist()
     assert math.isnan(lengths.pop(2))
     apart.pop(2)
     assert lengths == pytest.approx(apart, rel=1e-5)
@@ -304,11 +306,11 @@ def test_nothing_as_large_as_the_logits_is_made_but_their_gradient(dtype: torch.
     asked = [(loss, pair) for loss in everything(logits, pair)]
     seen = Largest(logits)
     with seen:
-        look = Look(len(asked))
-        found = measured(logits, asked, elements=4 * width, look=look)
+        norms = GradientNorms(len(asked))
+        found = read_logits(logits, asked, elements=4 * width, norms=norms)
         totals = [loss.total(values, pair)[0] for (loss, _), values in zip(asked, found, strict=True)]
         if looking:
-            look.through(totals)
+            norms.through(totals)
         total = sum(totals)
         assert not seen.whole
         assert max(seen.sizes) == 4 * width
@@ -324,10 +326,10 @@ def test_losses_without_rows() -> None:
     logits, pair = made_pair(V, seed=7, chunks=0)
     logits.requires_grad_(True)
     for loss in losses()[1:]:
-        (found,) = measured(logits, [(loss, pair)])
+        (found,) = read_logits(logits, [(loss, pair)])
         total, count = loss.total(found, pair)
         assert count == 0
         assert float(total.detach()) == 0
-    found = measured(logits, [(loss, pair) for loss in losses()])
+    found = read_logits(logits, [(loss, pair) for loss in losses()])
     sum(loss.total(values, pair)[0] for loss, values in zip(losses(), found, strict=True)).backward()
     assert logits.grad is not None

@@ -12,7 +12,14 @@ from support.tiny import WORDS
 from support.tokenizers import OTHER_WORDS, bytewise, pieces, special, wordpieces
 
 from cogen.fusion.distill.alignment.encode import Encoder
-from cogen.fusion.distill.alignment.vocabularies import BEGINNINGS, Nearest, begun, first_pieces, matches, projection
+from cogen.fusion.distill.alignment.vocabularies import (
+    BEGINNINGS,
+    Nearest,
+    estimate_first_pieces,
+    first_pieces,
+    matches,
+    projection,
+)
 from cogen.fusion.distill.run import beginnings
 from cogen.fusion.distill.texts import Item
 
@@ -169,19 +176,19 @@ def test_beginnings_are_shares_of_what_was_seen() -> None:
     """Half an observation for the map by bytes; the likeliest first; what was never seen keeps the map's."""
     first = np.array([3, -1, 5, -1])
     own, other = np.array([3, 7, 7, 7, 9]), np.array([0, 0, 0, 0, 1])
-    tokens, shares = begun(first, own, other)
+    tokens, shares = estimate_first_pieces(first, own, other)
     assert tokens.tolist() == [[7, 3, -1, -1], [9, -1, -1, -1], [5, -1, -1, -1], [-1, -1, -1, -1]]
     assert shares[0].tolist() == pytest.approx([3 / 4.5, 1.5 / 4.5, 0, 0])
     assert shares[1:].tolist() == [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     nothing = np.zeros(0, dtype=np.int64)
-    tokens, shares = begun(first, nothing, nothing)
+    tokens, shares = estimate_first_pieces(first, nothing, nothing)
     assert tokens[:, 0].tolist() == first.tolist()
     assert shares.sum(1).tolist() == [1, 0, 1, 0]
 
 
 def test_no_more_beginnings_than_there_is_room_for() -> None:
     own = np.repeat(np.arange(9), np.arange(9, 0, -1))
-    tokens, shares = begun(np.array([-1]), own, np.zeros(len(own), dtype=np.int64))
+    tokens, shares = estimate_first_pieces(np.array([-1]), own, np.zeros(len(own), dtype=np.int64))
     assert tokens.tolist() == [list(range(BEGINNINGS))]
     assert shares[0].tolist() == pytest.approx([weight / len(own) for weight in (9, 8, 7, 6)], rel=1e-6)
 
@@ -194,7 +201,7 @@ def test_what_two_tokenizers_made_of_a_text_is_known(sides: dict[str, Encoder], 
     items = [Item(answer="It's here.\n\nThey don't say: 'no'.\n\n\n  12,000 mg\tß 東京 a\n") for _ in range(3)]
     own, other = beginnings(*(sides[side].encode(items, 512) for side in (student, teacher)))
     first = first_pieces(sides[student].token_bytes, sides[teacher].token_bytes, sides[student].tokens)
-    tokens, shares = begun(first, own, other)
+    tokens, shares = estimate_first_pieces(first, own, other)
     assert all(mine in tokens[theirs] for mine, theirs in zip(own.tolist(), other.tolist(), strict=True))
     assert shares.sum(1)[other] == pytest.approx(np.ones(len(other)))
     if student == teacher:

@@ -21,9 +21,9 @@ from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.mined import MinEd
 from cogen.fusion.distill.losses.projection import HybridKl, ProjectionKl
 from cogen.fusion.distill.losses.projection_map import Map
-from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.losses.uld import Uld
-from cogen.fusion.distill.student.collate import batch, collate
+from cogen.fusion.distill.student.collate import collate, student_batch
 
 V, PADDED = 30, 34
 EVERY, LONELY = torch.arange(V), torch.arange(V) % 2 == 1
@@ -44,7 +44,7 @@ LOSSES: list[Any] = [
 def untaught() -> DistillBatch:
     """One text that is learned, with a teacher who was not asked about it (``mix = "best"``) or read none of it."""
     texts = [Encoded(np.array([1, 2, 3, 4], dtype=np.int32), 1, 3, np.array([1, 2]))]
-    found = collate(texts, [None], batch(texts, 0)["targets"])
+    found = collate(texts, [None], student_batch(texts, 0)["targets"])
     assert found.top is found.logprob is found.ids is None
     return found
 
@@ -53,7 +53,7 @@ def untaught() -> DistillBatch:
 def test_such_a_loss_is_zero_with_a_gradient_of_zeros(loss: Any) -> None:
     beside = untaught()
     logits = torch.randn(4, PADDED, requires_grad=True)
-    (found,) = measured(logits, [(loss, beside)], vocabulary=V)
+    (found,) = read_logits(logits, [(loss, beside)], vocabulary=V)
     total, count = loss.total(found, beside)
     assert (total.item(), count) == (0.0, 0)
     total.backward()
@@ -67,8 +67,8 @@ def test_the_language_models_loss_beside_it_is_as_it_is_alone(loss: Any) -> None
     lm = LanguageModel()
     one = torch.randn(4, PADDED, requires_grad=True)
     two = one.detach().clone().requires_grad_(True)
-    own, other = measured(one, [(lm, beside), (loss, beside)], vocabulary=V, elements=PADDED)
-    (alone,) = measured(two, [(lm, beside)], vocabulary=V)
+    own, other = read_logits(one, [(lm, beside), (loss, beside)], vocabulary=V, elements=PADDED)
+    (alone,) = read_logits(two, [(lm, beside)], vocabulary=V)
     total, count = loss.total(other, beside)
     assert (total.item(), count) == (0.0, 0)
     (lm.total(own, beside)[0] + 2.0 * total).backward()
@@ -81,8 +81,8 @@ def test_a_teacher_with_nothing_to_say_does_not_change_another(loss: Any) -> Non
     """Two teachers, of whom one teaches."""
     logits, taught = made_pair(V, seed=1)
     silent = DistillBatch.alone(taught.targets)
-    found, none = measured(logits, [(loss, taught), (loss, silent)], elements=2 * V)
-    (alone,) = measured(logits, [(loss, taught)])
+    found, none = read_logits(logits, [(loss, taught), (loss, silent)], elements=2 * V)
+    (alone,) = read_logits(logits, [(loss, taught)])
     assert loss.total(none, silent)[1] == 0
     torch.testing.assert_close(loss.total(found, taught)[0], loss.total(alone, taught)[0])
 
@@ -91,13 +91,13 @@ def test_nothing_learned_at_all() -> None:
     """Every target ignored: the language model's loss is zero too."""
     logits = torch.randn(3, V, dtype=torch.bfloat16, requires_grad=True)
     nothing = DistillBatch.alone(torch.full((3,), -100))
-    (found,) = measured(logits, [(LanguageModel(), nothing)])
+    (found,) = read_logits(logits, [(LanguageModel(), nothing)])
     total, count = LanguageModel().total(found, nothing)
     assert (total.item(), count, total.dtype) == (0.0, 0, torch.float32)
     total.backward()
     assert logits.grad is not None
     assert not logits.grad.any()
-    assert measured(logits, []) == []
+    assert read_logits(logits, []) == []
 
 
 def test_alone_has_every_shape() -> None:

@@ -1,1 +1,1 @@
-"""Which rows of two tokenizers speak of the same text."""
+"""Which rows of two tokenizers predict the same text."""

@@ -43,13 +43,13 @@ class Encoder:
     """Reads texts as one model does.
 
     :param tokenizer: a fast tokenizer of transformers.
-    :raises CompatibilityError: it is a slow one, which tells no offsets.
+    :raises CompatibilityError: it is a slow one, which gives no offsets.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise CompatibilityError(
-                f"{type(tokenizer).__name__} is a slow tokenizer, which does not say where its tokens end",
+                f"{type(tokenizer).__name__} is a slow tokenizer, which gives no character offsets",
                 hint="use a model whose folder holds tokenizer.json",
             )
         self.tokenizer = tokenizer
@@ -113,7 +113,7 @@ class Encoder:
             )
         plain = [self._prefix] if any(not item.messages for item in items) else []
         # The template writes the special tokens itself: a second beginning of text would be one too many.
-        chats = iter(self.tokens([self._rendered(item.messages, True) for item in items if item.messages]))
+        chats = iter(self.tokens([self._render(item.messages, True) for item in items if item.messages]))
         return [(next(chats) or [self._prefix]) if item.messages else plain for item in items]
 
     @functools.cached_property
@@ -126,7 +126,7 @@ class Encoder:
     def _name(self) -> str:
         return self.tokenizer.name_or_path or "a tokenizer"
 
-    def _rendered(self, messages: Sequence[Message], ask: bool) -> str:
+    def _render(self, messages: Sequence[Message], ask: bool) -> str:
         from jinja2 import TemplateError
 
         turns = [{"role": turn.role, "content": turn.content} for turn in messages]
@@ -134,8 +134,8 @@ class Encoder:
             text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask)
         except TemplateError as error:
             raise CompatibilityError(
-                f"the chat template of {self._name} refuses {', '.join(turn.role for turn in messages)}: {error}",
-                hint="some models know no system message, and want user and assistant in turn",
+                f"the chat template of {self._name} rejects {', '.join(turn.role for turn in messages)}: {error}",
+                hint="some models support no system message and need alternating user and assistant messages",
             ) from error
         return text
 
@@ -144,7 +144,7 @@ class Encoder:
 
         Alone, without a space that stands before it: in the model's own text that is a part of another token.
         """
-        rendered = self._rendered([Message("user", "?"), Message("assistant", _PROBE)], False)
+        rendered = self._render([Message("user", "?"), Message("assistant", _PROBE)], False)
         _, found, behind = rendered.rpartition(_PROBE)
         for id in self.tokens([behind])[0] if found and behind else []:
             if self.token_bytes[id] is None:

@@ -52,7 +52,7 @@ def _writers(backend: dict[str, Any]) -> tuple[_Writer, _Writer]:
         return functools.partial(_wordpiece, prefix), str.encode
     if "▁" in parts:
         # Gemma's tokens of several spaces are added ones too, and merges lead to them.
-        write = _sentencepiece if model.get("byte_fallback") else _spaced
+        write = _sentencepiece if model.get("byte_fallback") else _with_spaces
         return write, write
     return str.encode, str.encode
 
@@ -61,13 +61,13 @@ def _wordpiece(prefix: str, token: str) -> bytes:
     return token[len(prefix) :].encode() if token.startswith(prefix) else b" " + token.encode()
 
 
-def _spaced(token: str) -> bytes:
+def _with_spaces(token: str) -> bytes:
     return token.replace("▁", " ").encode()
 
 
 def _sentencepiece(token: str) -> bytes:
     match = _BYTE.fullmatch(token)
-    return bytes([int(match[1], 16)]) if match else _spaced(token)
+    return bytes([int(match[1], 16)]) if match else _with_spaces(token)
 
 
 def _byte_level(token: str) -> bytes:

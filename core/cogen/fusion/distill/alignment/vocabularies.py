@@ -58,8 +58,8 @@ def projection(
 def first_pieces(student: Tokens, teacher: Tokens, encode: Callable[[list[str]], list[list[int]]]) -> np.ndarray:
     """The student's token that begins each of the teacher's, shape (V_t,), int64; -1: none.
 
-    That of the same bytes, or else the first piece that the student's tokenizer cuts it into: what the student says
-    next where the teacher says that token. Parts of characters and special tokens have none.
+    The token of the same bytes, or else the first piece that the student's tokenizer cuts it into: what the student
+    predicts where the teacher predicts that token. Parts of characters and special tokens have none.
 
     :param encode: texts → the student's ids, without special tokens.
     """
@@ -72,11 +72,11 @@ def first_pieces(student: Tokens, teacher: Tokens, encode: Callable[[list[str]],
     return found
 
 
-def begun(first: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the student says where the teacher says a token: from what both said at the same places of real texts.
+def estimate_first_pieces(first: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The student's tokens for each of the teacher's, estimated from both tokenizations of real texts.
 
     A tokenizer does not always write bytes as its vocabulary could: many cut ``\\n\\n`` before a word into two, and
-    ``'s`` is one token of the student where the teacher says ``'`` and goes on. A map by bytes alone would have the
+    ``'s`` is one token of the student where the teacher has ``'`` and goes on. A map by bytes alone would have the
     student unlearn its own tokens there. What stands in the map counts as :data:`_GUESS` observations.
 
     :param first: as :func:`first_pieces` gives it, shape (V_t,).

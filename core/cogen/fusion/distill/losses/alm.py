@@ -41,7 +41,7 @@ def log1m_exp(x: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Words:
+class WordStarts:
     """The probability that the next token begins a word: one sum a row.
 
     :param words: one for tokens that do, zero for others, shape (V,).
@@ -73,28 +73,28 @@ class Alm:
     def needs(self) -> TeacherStatistics:
         return TeacherStatistics(logprob=True, boundary=self.words is not None)
 
-    def rows(self, pair: DistillBatch) -> torch.Tensor:
-        own = torch.nonzero(pair.chunk >= 0)[:, 0]
-        return own if self.words is None else torch.unique(torch.cat([own, pair.after]))
+    def rows(self, batch: DistillBatch) -> torch.Tensor:
+        own = torch.nonzero(batch.chunk >= 0)[:, 0]
+        return own if self.words is None else torch.unique(torch.cat([own, batch.after]))
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        rows = self.rows(pair)
-        words = None if self.words is None else Words(self.words[:width].to(rows.device, torch.float32))
-        return Reads(pair.targets[rows, None].clamp(min=0), sums=words)
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        rows = self.rows(batch)
+        words = None if self.words is None else WordStarts(self.words[:width].to(rows.device, torch.float32))
+        return Reads(batch.targets[rows, None].clamp(min=0), sums=words)
 
-    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
-        if not pair.chunks:
+    def total(self, seen: SeenTokens, batch: DistillBatch) -> tuple[torch.Tensor, int]:
+        if not batch.chunks:
             return seen.lse.sum(), 0
-        assert pair.logprob is not None
-        rows = self.rows(pair)
-        chunk = pair.chunk[rows]
+        assert batch.logprob is not None
+        rows = self.rows(batch)
+        chunk = batch.chunk[rows]
         inside = chunk >= 0
-        own = seen.lse.new_zeros(pair.chunks).index_add(0, chunk[inside], seen.logprobs[inside, 0])
-        teacher = pair.logprob
+        own = seen.lse.new_zeros(batch.chunks).index_add(0, chunk[inside], seen.logprobs[inside, 0])
+        teacher = batch.logprob
         if self.words is None:
-            return alm(own, teacher, self.tau).sum(), pair.chunks
-        assert pair.boundary is not None
-        own = own + seen.sums[torch.searchsorted(rows, pair.after), 0]
-        teacher = teacher + pair.boundary
-        kept = pair.boundary.exp() > self.gamma
+            return alm(own, teacher, self.tau).sum(), batch.chunks
+        assert batch.boundary is not None
+        own = own + seen.sums[torch.searchsorted(rows, batch.after), 0]
+        teacher = teacher + batch.boundary
+        kept = batch.boundary.exp() > self.gamma
         return alm(own[kept], teacher[kept], self.tau).sum(), int(kept.sum())

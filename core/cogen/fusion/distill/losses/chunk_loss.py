@@ -12,15 +12,15 @@ from cogen.fusion.distill.teachers.needs import TeacherStatistics
 class ChunkLoss:
     """Gives a loss its rows and its total; :meth:`Loss.reads` is left, and :meth:`each`."""
 
-    def rows(self, pair: DistillBatch) -> torch.Tensor:
-        return pair.start
+    def rows(self, batch: DistillBatch) -> torch.Tensor:
+        return batch.start
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
         """The loss of every chunk, shape (C,); there is at least one."""
         raise NotImplementedError
 
-    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
-        return (self.each(seen, pair) if pair.chunks else seen.lse).sum(), pair.chunks
+    def total(self, seen: SeenTokens, batch: DistillBatch) -> tuple[torch.Tensor, int]:
+        return (self.each(seen, batch) if batch.chunks else seen.lse).sum(), batch.chunks
 
 
 class TopKLoss(ChunkLoss):
@@ -32,11 +32,11 @@ class TopKLoss(ChunkLoss):
     def needs(self) -> TeacherStatistics:
         return TeacherStatistics(sparse=self.k)
 
-    def listed(self, pair: DistillBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def top_tokens(self, batch: DistillBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Those tokens, and their log-probabilities, shape (C, k)."""
-        assert pair.ids is not None  # it is in the cache, because :attr:`needs` says so
-        assert pair.logprobs is not None
-        return pair.ids[:, : self.k], pair.logprobs[:, : self.k]
+        assert batch.ids is not None  # in the cache, because :attr:`needs` lists it
+        assert batch.logprobs is not None
+        return batch.ids[:, : self.k], batch.logprobs[:, : self.k]
 
 
 def none(dtype: torch.dtype) -> float:

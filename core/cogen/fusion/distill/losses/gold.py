@@ -16,7 +16,7 @@ import torch
 
 from cogen.fusion.distill.losses.chunk_loss import TopKLoss
 from cogen.fusion.distill.losses.loss import DistillBatch
-from cogen.fusion.distill.losses.projection import hybrid_reads, parted
+from cogen.fusion.distill.losses.projection import hybrid_reads, split_shared
 from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 
 
@@ -40,11 +40,11 @@ class Gold(TopKLoss):
     beta: float = 0.5
     name: str = "gold"
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        return hybrid_reads(self.listed(pair)[0], self.match, self.unmatched, self.k, width)
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        return hybrid_reads(self.top_tokens(batch)[0], self.match, self.unmatched, self.k, width)
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
-        student, teacher, there, s, t = parted(seen, *self.listed(pair), self.match)
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
+        student, teacher, there, s, t = split_shared(seen, *self.top_tokens(batch), self.match)
         share = (self.match >= 0).float().mean()
         low = torch.full_like(student, -60.0)  # no match: nothing on either side
         divergence = jsd(torch.where(there, student, low), torch.where(there, teacher, low), self.beta)

@@ -1,16 +1,17 @@
-"""How long the gradients of several losses are at the logits, each by itself, read off one backward pass."""
+"""Norms of the gradients of several losses at the logits, each by itself, read off one backward pass."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 
-class Look:
-    """Filled by :func:`~cogen.fusion.distill.losses.rows.measured`, which has each loss's gradient of a slice of rows
-    before it adds them up.
+class GradientNorms:
+    """Filled by :func:`~cogen.fusion.distill.losses.rows.read_logits`, which has each loss's gradient of a slice of
+    rows before it adds them up.
 
     :param count: of losses.
     """
@@ -32,7 +33,8 @@ class Look:
         self._factors = torch.zeros(self.count, device=self._device)
         for number, mean in enumerate(means):
             if mean is not None and mean.requires_grad:
-                mean.register_hook(functools.partial(self._factors.__setitem__, number))
+                tensor: Any = mean  # torch has no types for hooks
+                tensor.register_hook(functools.partial(self._factors.__setitem__, number))
 
     def add(self, number: int, gradient: torch.Tensor) -> None:
         """A part of a loss's gradient."""

@@ -19,7 +19,7 @@ import torch
 from cogen.fusion.distill.losses.chunk_loss import ChunkLoss
 from cogen.fusion.distill.losses.loss import DistillBatch
 from cogen.fusion.distill.losses.reads import Reads, SeenTokens
-from cogen.fusion.distill.losses.uld import standardised
+from cogen.fusion.distill.losses.uld import standardise_rows
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 
@@ -28,7 +28,7 @@ def features(top: torch.Tensor, text: torch.Tensor, count: int) -> torch.Tensor:
 
     :param top: largest logits of each row, shape (C, K); ``text``: whose row it is, shape (C,).
     """
-    z = standardised(top)
+    z = standardise_rows(top)
     edges = z[:, :, None] * z[:, None, :]
     sums = edges.new_zeros(count, *edges.shape[1:]).index_add(0, text, edges)
     sizes = edges.new_zeros(count).index_add(0, text, edges.new_ones(len(edges)))
@@ -47,15 +47,15 @@ class Graph(ChunkLoss):
     def needs(self) -> TeacherStatistics:
         return TeacherStatistics(top=self.k)
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        assert pair.top is not None
-        return Reads(top=min(self.k, width, pair.top.shape[1]))
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        assert batch.top is not None
+        return Reads(top=min(self.k, width, batch.top.shape[1]))
 
-    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
-        if not pair.chunks:
+    def total(self, seen: SeenTokens, batch: DistillBatch) -> tuple[torch.Tensor, int]:
+        if not batch.chunks:
             return seen.lse.sum(), 0
-        assert pair.top is not None
-        texts, index = torch.unique(pair.text, return_inverse=True)
-        own, other = (features(top, index, len(texts)) for top in (seen.top, pair.top[:, : seen.top.shape[1]]))
+        assert batch.top is not None
+        texts, index = torch.unique(batch.text, return_inverse=True)
+        own, other = (features(top, index, len(texts)) for top in (seen.top, batch.top[:, : seen.top.shape[1]]))
         difference = own.sort(1).values - other.sort(1).values
         return difference.abs().sum(), len(texts)

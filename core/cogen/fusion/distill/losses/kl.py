@@ -20,7 +20,7 @@ _LEAST = 1e-7
 
 
 def rest(logprobs: torch.Tensor) -> torch.Tensor:
-    """The logarithm of what the listed entries leave, shape (C,); at least the smallest that is told from none."""
+    """The logarithm of what the listed entries leave, shape (C,); at least the smallest that differs from none."""
     total = logprobs.logsumexp(1).clamp(max=-_LEAST)
     return log1m_exp(total)
 
@@ -37,13 +37,13 @@ def bucketed_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Kl(TopKLoss):
-    """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: :func:`make_loss` refuses others."""
+    """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: :func:`make_loss` rejects others."""
 
     k: int = 128
     name: str = "kl"
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        return Reads(self.listed(pair)[0])
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        return Reads(self.top_tokens(batch)[0])
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
-        return bucketed_kl(seen.logprobs, self.listed(pair)[1])
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
+        return bucketed_kl(seen.logprobs, self.top_tokens(batch)[1])

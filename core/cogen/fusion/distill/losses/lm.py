@@ -19,13 +19,13 @@ class LanguageModel:
     def needs(self) -> TeacherStatistics:
         return TeacherStatistics()
 
-    def rows(self, pair: DistillBatch) -> torch.Tensor:
-        return torch.nonzero(pair.targets != -100)[:, 0]
+    def rows(self, batch: DistillBatch) -> torch.Tensor:
+        return torch.nonzero(batch.targets != -100)[:, 0]
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        return Reads(pair.targets[self.rows(pair), None])
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        return Reads(batch.targets[self.rows(batch), None])
 
-    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, batch: DistillBatch) -> tuple[torch.Tensor, int]:
         if not len(seen.lse):
             return seen.lse.sum(), 0
         return (seen.lse - seen.columns[:, 0]).sum(), len(seen.lse)

@@ -37,7 +37,7 @@ class DistillBatch:
     :param ids, logprobs: the teacher's likeliest tokens at each chunk's start, and their log-probabilities, descending,
         shape (C, k), int64 and float32.
 
-    What a teacher says is ``None`` where no loss wants it, and where there is no chunk.
+    A teacher's statistics are ``None`` where no loss needs them, and where there is no chunk.
     """
 
     targets: torch.Tensor
@@ -65,7 +65,7 @@ class DistillBatch:
 
 
 class Loss(Protocol):
-    """One loss. It is a value: the same pair and logits give the same number, and nothing is changed in place."""
+    """One loss. It is a value: the same batch and logits give the same number, and nothing is changed in place."""
 
     @property
     def name(self) -> str: ...
@@ -74,14 +74,14 @@ class Loss(Protocol):
     def needs(self) -> TeacherStatistics:
         """What it takes of the teacher."""
 
-    def rows(self, pair: DistillBatch) -> torch.Tensor:
+    def rows(self, batch: DistillBatch) -> torch.Tensor:
         """The rows of logits that it reads, each once, ascending, shape (n,), int64."""
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
         """What it reads of them; not asked where there are none.
 
         :param width: columns of the logits, without padding: V.
         """
 
-    def total(self, seen: SeenTokens, pair: DistillBatch) -> tuple[torch.Tensor, int]:
+    def total(self, seen: SeenTokens, batch: DistillBatch) -> tuple[torch.Tensor, int]:
         """The sum of the loss and how many it is a sum of; without rows, a zero that is a function of ``seen``."""

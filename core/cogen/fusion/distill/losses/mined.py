@@ -3,7 +3,7 @@
 Where one token stands beside one token, the teacher's ten likeliest become the student's by equal bytes or else by the
 least edit distance, their probabilities (of these ten alone) add up, and the student's cross-entropy to them is the
 loss. Elsewhere the target is the text's own next token; FuseLLM's first code took the present one there. The paper's
-MinCE, to listen to the teacher with the least loss on a text, is ``mix = "best"``.
+MinCE, which takes the teacher with the least loss on a text, is ``mix = "best"``.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class MinEd(TopKLoss):
     k: int = 10
     name: str = "mined"
 
-    def mapped(self, pair: DistillBatch) -> torch.Tensor:
+    def map_tokens(self, batch: DistillBatch) -> torch.Tensor:
         """The student's tokens for the teacher's, shape (C, k); -1: none."""
-        ids, _ = self.listed(pair)
+        ids, _ = self.top_tokens(batch)
         found = [[self.nearest.of(id) for id in row] for row in ids.tolist()]
         return torch.tensor(found, device=ids.device).reshape(ids.shape)
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        return Reads(torch.cat([pair.targets[pair.start, None], self.mapped(pair).clamp(min=0)], 1))
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        return Reads(torch.cat([batch.targets[batch.start, None], self.map_tokens(batch).clamp(min=0)], 1))
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
         own, logp = seen.logprobs[:, 0], seen.logprobs[:, 1:]
-        p = torch.where(self.mapped(pair) >= 0, self.listed(pair)[1].exp(), 0.0)
+        p = torch.where(self.map_tokens(batch) >= 0, self.top_tokens(batch)[1].exp(), 0.0)
         total = p.sum(1, keepdim=True)
         soft = (p / total.clamp(min=1e-9) * logp).sum(1)
-        return -torch.where(pair.single & (total[:, 0] > 0), soft, own)
+        return -torch.where(batch.single & (total[:, 0] > 0), soft, own)

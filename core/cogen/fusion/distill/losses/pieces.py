@@ -1,11 +1,11 @@
-"""Divergence of the next token in the pivot's own vocabulary: KL(teacher, cut into the pivot's pieces ‖ student).
+"""Divergence of the next token in the student's own vocabulary: KL(teacher, cut into the student's pieces ‖ student).
 
-Where the teacher would say ``▁chiropractor`` and the pivot has no such token, what the pivot says next is its first
-piece of it. So each of the teacher's k likeliest tokens gives its probability to that piece, and tokens that begin
+Where the teacher predicts ``▁chiropractor`` and the student has no such token, the student predicts its first piece
+of it. So each of the teacher's k likeliest tokens gives its probability to that piece, and tokens that begin
 with the same one add up; what has no piece falls to the bucket of all others. Which piece that is, the texts tell where
-both tokenizers read them (:func:`~.alignment.vocabularies.begun`), and the tokens' bytes elsewhere. P-KL
-(X-Token) projects the other way and leaves a pivot with the smaller vocabulary nothing to say for the teacher's long
-tokens. For one tokenizer on both sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
+both tokenizers read them (:func:`~.alignment.vocabularies.estimate_first_pieces`), and the tokens' bytes elsewhere.
+P-KL (X-Token) projects the other way and leaves a student with the smaller vocabulary without targets for the
+teacher's long tokens. For one tokenizer on both sides this is :class:`~cogen.fusion.distill.losses.kl.Kl`.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class PieceKl(TopKLoss):
     k: int = 128
     name: str = "piece_kl"
 
-    def tokens(self, pair: DistillBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def tokens(self, batch: DistillBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """The student's tokens, -1 for none, and the teacher's log-probabilities of them, a column for each."""
-        ids, logprobs = self.listed(pair)
+        ids, logprobs = self.top_tokens(batch)
         piece, share = self.piece.to(ids.device)[ids], self.share.to(ids.device)[ids]
         return gathered(piece.flatten(1), (logprobs[:, :, None] + share.log()).flatten(1))
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        return Reads(self.tokens(pair)[0].clamp(min=0))
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        return Reads(self.tokens(batch)[0].clamp(min=0))
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
-        tokens, teacher = self.tokens(pair)
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
+        tokens, teacher = self.tokens(batch)
         return bucketed_kl(where_there(seen.logprobs, tokens), teacher.clamp(min=none(seen.lse.dtype)))

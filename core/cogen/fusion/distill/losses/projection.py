@@ -30,11 +30,11 @@ class ProjectionKl(TopKLoss):
     k: int = 128
     name: str = "p_kl"
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        return Reads(sums=Projected(self.map, self.listed(pair)[0]))
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        return Reads(sums=Projected(self.map, self.top_tokens(batch)[0]))
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
-        return bucketed_kl(seen.sums, self.listed(pair)[1])
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
+        return bucketed_kl(seen.sums, self.top_tokens(batch)[1])
 
 
 def hybrid_reads(ids: torch.Tensor, match: torch.Tensor, unmatched: torch.Tensor, most: int, width: int) -> Reads:
@@ -50,7 +50,7 @@ def hybrid_reads(ids: torch.Tensor, match: torch.Tensor, unmatched: torch.Tensor
     return Reads(columns, min(most, int(lonely.sum()), ids.shape[1]), lonely)
 
 
-def parted(
+def split_shared(
     seen: SeenTokens, ids: torch.Tensor, logprobs: torch.Tensor, match: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Both sides' probabilities, tokens with the same bytes apart from the others.
@@ -77,9 +77,9 @@ class HybridKl(TopKLoss):
     k: int = 128
     name: str = "h_kl"
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        return hybrid_reads(self.listed(pair)[0], self.match, self.unmatched, self.k, width)
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        return hybrid_reads(self.top_tokens(batch)[0], self.match, self.unmatched, self.k, width)
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
-        student, teacher, _, s, t = parted(seen, *self.listed(pair), self.match)
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
+        student, teacher, _, s, t = split_shared(seen, *self.top_tokens(batch), self.match)
         return bucketed_kl(student, teacher) + (s - t).abs().sum(1)

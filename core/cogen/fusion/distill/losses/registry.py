@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ _NONE: Extra = MappingProxyType({})
 def parts(name: str, extra: Extra = _NONE) -> list[str]:
     """ "uld+alm" → ["uld", "alm"].
 
-    :raises UsageError: one of them is no loss, or preferences among several.
+    :raises UsageError: an unknown loss, or a preference loss among several.
     """
     found = name.split("+")
     every = [*LOSSES, *PREFERENCES, *extra]
@@ -51,7 +50,7 @@ def parts(name: str, extra: Extra = _NONE) -> list[str]:
         if part not in every:
             raise UsageError(f"unknown distillation loss {part!r}", hint=f"one of {', '.join(every)}")
     if len(found) > 1 and set(found) & set(PREFERENCES):
-        raise UsageError(f"{name}: preferences go with no other loss", hint="name one of them alone")
+        raise UsageError(f"{name}: a preference loss cannot be combined with others", hint="name one loss")
     return found
 
 
@@ -65,7 +64,7 @@ def check_parameters(name: str, parameters: Mapping[str, Any], extra: Extra = _N
             hint = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
             raise UsageError(f"{name} has no parameter {key!r}", hint=hint)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UsageError(f"{key} of {name} is one number", hint=f"for example {key} = {known[key]:g}")
+            raise UsageError(f"{key} of {name} must be a number", hint=f"for example {key} = {known[key]:g}")
         wrong = key in own and not _in_range(key, value, own[key], "gold" in found)
         if wrong or not math.isfinite(value):
             raise UsageError(f"{key} = {value} is out of range", hint=f"for example {key} = {known[key]:g}")
@@ -84,25 +83,21 @@ def _value(name: str, parameters: Mapping[str, Any], key: str) -> Any:
 
 
 def needs_of(name: str, parameters: Mapping[str, Any] | None = None, extra: Extra = _NONE) -> TeacherStatistics:
-    """What the teacher cache has to hold: always log-probabilities, which decide who teaches what."""
-    given = parameters or {}
-    wanted = {
-        "uld": lambda: TeacherStatistics(top=_value("uld", given, "k")),
-        "graph": lambda: TeacherStatistics(top=_value("graph", given, "k")),
-        "alm": lambda: TeacherStatistics(boundary=True),
-        **{
-            key: lambda key=key: TeacherStatistics(sparse=_value(key, given, "k"))  # type: ignore[misc]
-            for key in ("p_kl", "piece_kl", "h_kl", "kl", "gold", "mined")
-        },
-    }
-    return reduce(
-        TeacherStatistics.__or__,
-        [
-            *(wanted[part]() for part in parts(name, extra) if part in wanted),
-            *(extra[part].needs(extra[part].values(given)) for part in parts(name, extra) if part in extra),
-        ],
-        TeacherStatistics(logprob=True),
-    )
+    """What the teacher cache has to hold: always log-probabilities, which decide the teacher of each text."""
+    given, found = parameters or {}, TeacherStatistics(logprob=True)
+    for part in parts(name, extra):
+        found |= extra[part].needs(extra[part].values(given)) if part in extra else _needs(part, given)
+    return found
+
+
+def _needs(name: str, given: Mapping[str, Any]) -> TeacherStatistics:
+    """Of one loss."""
+    if name in PREFERENCES:
+        return TeacherStatistics()
+    if name == "alm":
+        return TeacherStatistics(boundary=True)
+    k = _value(name, given, "k")
+    return TeacherStatistics(top=k) if name in ("uld", "graph") else TeacherStatistics(sparse=k)
 
 
 def make_loss(
@@ -116,7 +111,7 @@ def make_loss(
     """The losses of a name, for one pair of models; "graph" is ULD and the graph.
 
     :param seen: the student's and the teacher's token at the start of every chunk of the texts, shape (n,): piece_kl
-        learns from it what the student says where the teacher says a token.
+        estimates from it the student's tokens for each of the teacher's.
     :raises CompatibilityError: kl, and the vocabularies differ.
     """
     given = parameters or {}
@@ -126,12 +121,12 @@ def make_loss(
         for loss in (
             extra[part].make(student, teacher, extra[part].values(given))
             if part in extra
-            else _made(part, student, teacher, given, seen)
+            else _build(part, student, teacher, given, seen)
         )
     ]
 
 
-def _made(
+def _build(
     name: str, student: Encoder, teacher: Encoder, given: Mapping[str, Any], seen: tuple[np.ndarray, np.ndarray] | None
 ) -> list[Loss]:
     import torch
@@ -153,10 +148,16 @@ def _made(
 
         if student.token_bytes != teacher.token_bytes:
             raise CompatibilityError(
-                "kl compares models of one vocabulary, and these have two", hint="take alm, uld or p_kl"
+                "kl needs student and teacher with the same vocabulary", hint="use alm, uld or p_kl"
             )
         return [Kl(value("k"))]
-    from cogen.fusion.distill.alignment.vocabularies import Nearest, begun, first_pieces, matches, projection
+    from cogen.fusion.distill.alignment.vocabularies import (
+        Nearest,
+        estimate_first_pieces,
+        first_pieces,
+        matches,
+        projection,
+    )
 
     if name == "p_kl":
         from cogen.fusion.distill.losses.projection import ProjectionKl
@@ -169,7 +170,8 @@ def _made(
 
         first = first_pieces(student.token_bytes, teacher.token_bytes, student.tokens)
         none = np.zeros(0, dtype=np.int64)
-        return [PieceKl(*map(torch.from_numpy, begun(first, *(seen or (none, none)))), value("k"))]
+        pieces, shares = map(torch.from_numpy, estimate_first_pieces(first, *(seen or (none, none))))
+        return [PieceKl(piece=pieces, share=shares, k=value("k"))]
     if name == "mined":
         from cogen.fusion.distill.losses.mined import MinEd
 

@@ -20,39 +20,39 @@ from typing import Any
 
 import torch
 
-from cogen.fusion.distill.losses.gradient_norms import Look
+from cogen.fusion.distill.losses.gradient_norms import GradientNorms
 from cogen.fusion.distill.losses.loss import DistillBatch, Loss
 from cogen.fusion.distill.losses.reads import Reads, SeenTokens
-from cogen.fusion.distill.losses.slopes import Move, Piece, Places, Share, logs_of, moved
+from cogen.fusion.distill.losses.slopes import Move, Piece, Places, Share, gradient, logs_of
 from cogen.fusion.distill.teachers.top import top_k
 
 #: Elements of a float32 slice: 16 MB stay in a core's caches well enough and need few calls.
 SLICE = 1 << 22
 
 
-def measured(
+def read_logits(
     logits: torch.Tensor,
-    asked: Sequence[tuple[Loss, DistillBatch]],
+    terms: Sequence[tuple[Loss, DistillBatch]],
     *,
     vocabulary: int | None = None,
     elements: int = SLICE,
-    look: Look | None = None,
+    norms: GradientNorms | None = None,
 ) -> list[SeenTokens]:
     """What every loss reads, differentiable in ``logits``.
 
     :param logits: shape (N, V), any float type.
     :param vocabulary: columns beyond are padding of the output head: they never count.
     :param elements: of a slice.
-    :param look: is told the gradient of each loss while it is open and backward passes.
-    :returns: a loss without rows is not asked what it reads, because a teacher who teaches nothing of a batch said
-        nothing: it sees nothing.
+    :param norms: collects the gradient of each loss during backward, while it is open.
+    :returns: one entry a loss; empty for a loss without rows (its teacher has no statistics of this batch).
     """
     width = logits.shape[1] if vocabulary is None else min(vocabulary, logits.shape[1])
-    rows = [loss.rows(pair) for loss, pair in asked]
-    reads = [loss.reads(pair, width) if len(own) else Reads() for (loss, pair), own in zip(asked, rows, strict=True)]
+    rows = [loss.rows(batch) for loss, batch in terms]
+    reads = [loss.reads(batch, width) if len(own) else Reads() for (loss, batch), own in zip(terms, rows, strict=True)]
     union = torch.unique(torch.cat(rows)) if rows else torch.zeros(0, dtype=torch.int64)
     parts = union.split(max(1, elements // logits.shape[1])) if len(union) else ()
-    found = _Read.apply(logits, _Job(rows, reads, width, parts, look))
+    read_all: Any = _Read.apply  # torch has no types for it
+    found = read_all(logits, _Job(rows, reads, width, parts, norms))
     result = []
     for number, read in enumerate(reads):
         lse, entries, sums = found[3 * number : 3 * number + 3]
@@ -69,7 +69,7 @@ class _Job:
     reads: Sequence[Reads]
     width: int
     parts: Sequence[torch.Tensor]
-    look: Look | None
+    norms: GradientNorms | None
 
     def slices(self, logits: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[Share]]]:
         """Each slice's rows, its logits, a buffer of their shape, and the losses' shares of it.
@@ -138,20 +138,20 @@ class _Read(torch.autograd.Function):
         job: _Job = ctx.job
         lses, logs = saved[: len(job.parts)], saved[len(job.parts) :]
         moves = [
-            Move(*slopes, places, read.sums, own)
-            for *slopes, places, read, own in zip(
+            Move(lse, entries, sums, places, read.sums, own)
+            for lse, entries, sums, places, read, own in zip(
                 grads[0::3], grads[1::3], grads[2::3], ctx.places, job.reads, logs, strict=True
             )
         ]
         whole = torch.empty_like(logits)
         still = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         for (part, x, buffer, shares), lse in zip(job.slices(logits), lses, strict=True):
-            told = [(share, moves[share.number]) for share in shares if moves[share.number].any]
-            if told:
+            moving = [(share, moves[share.number]) for share in shares if moves[share.number].any]
+            if moving:
                 rows = _run(part)
                 p = x.sub_(lse[:, None]).exp_()
                 piece = Piece(p, lse, part, logits[:, : job.width])
-                own = _added(piece, told, buffer, job.look)
+                own = _sum_gradients(piece, moving, buffer, job.norms)
                 whole[rows, : job.width] = own if isinstance(rows, slice) else own.to(whole.dtype)
                 still[rows] = False
         whole[torch.nonzero(still)[:, 0]] = 0
@@ -159,13 +159,15 @@ class _Read(torch.autograd.Function):
         return whole, None
 
 
-def _added(piece: Piece, moves: Sequence[tuple[Share, Move]], buffer: torch.Tensor, look: Look | None) -> torch.Tensor:
-    """The gradient of a slice; each loss's own is shown to ``look``."""
-    if look is None or not look.open:
-        return moved(piece, moves, piece.p, buffer)
+def _sum_gradients(
+    piece: Piece, moves: Sequence[tuple[Share, Move]], buffer: torch.Tensor, norms: GradientNorms | None
+) -> torch.Tensor:
+    """The gradient of a slice; each loss's own is shown to ``norms``."""
+    if norms is None or not norms.open:
+        return gradient(piece, moves, piece.p, buffer)
     total, own = torch.zeros_like(buffer), torch.empty_like(buffer)
     for move in moves:
-        look.add(move[0].number, moved(piece, [move], own, buffer))
+        norms.add(move[0].number, gradient(piece, [move], own, buffer))
         total += own
     return total
 

@@ -86,7 +86,9 @@ def logs_of(
     return logs
 
 
-def moved(piece: Piece, moves: Sequence[tuple[Share, Move]], out: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def gradient(
+    piece: Piece, moves: Sequence[tuple[Share, Move]], out: torch.Tensor, factor: torch.Tensor
+) -> torch.Tensor:
     """The gradient of a slice, in ``out``, shape (m, V), which may be its probabilities.
 
     :param factor: memory of the same shape, for use in between.

@@ -21,7 +21,7 @@ from cogen.fusion.distill.losses.reads import Reads, SeenTokens
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 
 
-def standardised(top: torch.Tensor) -> torch.Tensor:
+def standardise_rows(top: torch.Tensor) -> torch.Tensor:
     """Rows with mean zero and deviation one, shape (C, K); equal entries become zeros."""
     centred = top - top.mean(1, keepdim=True)
     return centred / centred.square().mean(1, keepdim=True).clamp(min=1e-12).sqrt()
@@ -34,7 +34,7 @@ def uld(student: torch.Tensor, teacher: torch.Tensor, *, standardise: bool = Tru
     :param standardise: otherwise the softmax of the K logits as they are.
     """
     if standardise:
-        student, teacher = standardised(student), standardised(teacher)
+        student, teacher = standardise_rows(student), standardise_rows(teacher)
     return (student.softmax(1) - teacher.softmax(1)).abs().sum(1)
 
 
@@ -50,10 +50,10 @@ class Uld(ChunkLoss):
     def needs(self) -> TeacherStatistics:
         return TeacherStatistics(top=self.k)
 
-    def reads(self, pair: DistillBatch, width: int) -> Reads:
-        assert pair.top is not None
-        return Reads(top=min(self.k, width, pair.top.shape[1]))  # there are vocabularies of bytes
+    def reads(self, batch: DistillBatch, width: int) -> Reads:
+        assert batch.top is not None
+        return Reads(top=min(self.k, width, batch.top.shape[1]))  # there are vocabularies of bytes
 
-    def each(self, seen: SeenTokens, pair: DistillBatch) -> torch.Tensor:
-        assert pair.top is not None
-        return uld(seen.top, pair.top[:, : seen.top.shape[1]], standardise=self.standardise)
+    def each(self, seen: SeenTokens, batch: DistillBatch) -> torch.Tensor:
+        assert batch.top is not None
+        return uld(seen.top, batch.top[:, : seen.top.shape[1]], standardise=self.standardise)

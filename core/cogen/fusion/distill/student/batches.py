@@ -48,21 +48,21 @@ def plan_batches(lengths: Sequence[int], learned: Sequence[int], tokens: int, si
         passes += 1
 
 
-def planned(lengths: Sequence[int], learned: Sequence[int], wish: Distillation) -> list[list[int]]:
+def plan_run(lengths: Sequence[int], learned: Sequence[int], settings: Distillation) -> list[list[int]]:
     """:func:`plan_batches` as a run has them: in whole steps, since one that lacks a batch would weigh it more."""
-    size = max(16, wish.tokens_a_step // wish.accumulation)
-    order = plan_batches(lengths, learned, wish.tokens, size, wish.seed)
-    return order[: len(order) - len(order) % wish.accumulation] or order
+    size = max(16, settings.tokens_a_step // settings.accumulation)
+    order = plan_batches(lengths, learned, settings.tokens, size, settings.seed)
+    return order[: len(order) - len(order) % settings.accumulation] or order
 
 
-def needed(lengths: Sequence[int], learned: Sequence[int], wish: Distillation) -> list[int]:
+def select_read(lengths: Sequence[int], learned: Sequence[int], settings: Distillation) -> list[int]:
     """Texts that a teacher has to read, ascending: those that the run comes to.
 
     All of them where that leaves out little: one reading then serves every seed, and runs of any length.
 
     :param lengths, learned: as in :func:`plan_batches`.
     """
-    found = sorted({index for batch in planned(lengths, learned, wish) for index in batch})
+    found = sorted({index for batch in plan_run(lengths, learned, settings) for index in batch})
     kept = sum(lengths[index] for index in found)
     return found if kept <= (1 - _WORTH) * sum(lengths) else list(range(len(lengths)))
 

@@ -1,4 +1,4 @@
-"""From texts and what a teacher said of them to tensors: one :class:`DistillBatch` a teacher and batch."""
+"""From texts and a teacher's statistics of them to tensors: one :class:`DistillBatch` a teacher and batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AlignedText:
         return cls(teacher, align(student.ends, teacher.ends), statistics)
 
 
-def batch(texts: Sequence[Encoded], padding: int, *, closing: bool = True) -> dict[str, torch.Tensor]:
+def student_batch(texts: Sequence[Encoded], padding: int, *, closing: bool = True) -> dict[str, torch.Tensor]:
     """What the student reads: ``input_ids``, ``attention_mask`` and ``targets``, each of shape (B, T).
 
     ``targets[b, t]`` is the token that row t predicts. An answer is learned, and with ``closing`` what closes it; a
@@ -58,10 +58,10 @@ def batch(texts: Sequence[Encoded], padding: int, *, closing: bool = True) -> di
     }
 
 
-def collate(texts: Sequence[Encoded], taught: Sequence[AlignedText | None], targets: torch.Tensor) -> DistillBatch:
+def collate(texts: Sequence[Encoded], aligned: Sequence[AlignedText | None], targets: torch.Tensor) -> DistillBatch:
     """The batch's rows beside one teacher's; ``None`` where it does not teach a text.
 
-    :param targets: of :func:`batch`, shape (B, T); row ``b * T + t`` of the pair predicts ``targets[b, t]``.
+    :param targets: of :func:`student_batch`, shape (B, T); row ``b * T + t`` of the pair predicts ``targets[b, t]``.
     """
     import torch
 
@@ -70,20 +70,20 @@ def collate(texts: Sequence[Encoded], taught: Sequence[AlignedText | None], targ
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("start", "after", "text", "single", "teacher_target")}
     found: dict[str, list[np.ndarray]] = {}
     count = 0
-    for index, (text, told) in enumerate(zip(texts, taught, strict=True)):
-        if told is None or not len(told.chunks.end):
+    for index, (text, text_) in enumerate(zip(texts, aligned, strict=True)):
+        if text_ is None or not len(text_.chunks.end):
             continue
-        cut = told.chunks
+        cut = text_.chunks
         zero = index * width + text.start - 1  # the row that predicts the first token of the answer
         n = len(cut.end)
         parts["start"].append(zero + cut.a_first)
         parts["after"].append(zero + cut.a_last + 1)
         parts["text"].append(np.full(n, index))
         parts["single"].append((cut.a_first == cut.a_last) & (cut.b_first == cut.b_last))
-        parts["teacher_target"].append(told.encoded.ids[told.encoded.start + cut.b_first])
+        parts["teacher_target"].append(text_.encoded.ids[text_.encoded.start + cut.b_first])
         for number, (first, last) in enumerate(zip(cut.a_first, cut.a_last, strict=True), count):
             chunk[zero + first : zero + last + 1] = number
-        for name, values in _chunked(cut, told.statistics).items():
+        for name, values in _chunk_statistics(cut, text_.statistics).items():
             found.setdefault(name, []).append(values)
         count += n
     made = {
@@ -99,8 +99,8 @@ def collate(texts: Sequence[Encoded], taught: Sequence[AlignedText | None], targ
     return DistillBatch(targets=targets.reshape(-1), chunk=torch.from_numpy(chunk), **made, **statistics)
 
 
-def _chunked(cut: Chunks, statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A teacher's statistics at the chunks: sums of log-probabilities, and what it said at their starts and ends."""
+def _chunk_statistics(cut: Chunks, statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A teacher's statistics at the chunks: sums of log-probabilities, and its statistics at their starts and ends."""
     found: dict[str, np.ndarray] = {}
     if "logprob" in statistics:
         sums = np.concatenate([[0.0], np.cumsum(statistics["logprob"], dtype=np.float64)])

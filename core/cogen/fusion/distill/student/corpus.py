@@ -1,4 +1,4 @@
-"""Everything that one run learns from: texts as the student reads them, and what each teacher said of them."""
+"""The training data of one run: texts as the student reads them, and each teacher's statistics of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.batches import needed, planned
-from cogen.fusion.distill.student.collate import AlignedText, batch, collate
+from cogen.fusion.distill.student.batches import plan_run, select_read
+from cogen.fusion.distill.student.collate import AlignedText, collate, student_batch
 
 if TYPE_CHECKING:
     import torch
@@ -34,17 +34,17 @@ class TeacherView:
 
 @dataclass(frozen=True)
 class CachedStatistics(Mapping[int, Mapping[str, np.ndarray]]):
-    """Statistics of some texts, by their places among all: ``said[i]`` is of text ``places[i]``."""
+    """Statistics of some texts, by their places among all: ``statistics[i]`` is of text ``places[i]``."""
 
     places: Mapping[int, int]
-    said: Sequence[Mapping[str, np.ndarray]]
+    statistics: Sequence[Mapping[str, np.ndarray]]
 
     @classmethod
-    def of(cls, read: Sequence[int], said: Sequence[Mapping[str, np.ndarray]]) -> CachedStatistics:
-        return cls({place: number for number, place in enumerate(read)}, said)
+    def of(cls, read: Sequence[int], statistics: Sequence[Mapping[str, np.ndarray]]) -> CachedStatistics:
+        return cls({place: number for number, place in enumerate(read)}, statistics)
 
     def __getitem__(self, place: int) -> Mapping[str, np.ndarray]:
-        return self.said[self.places[place]]
+        return self.statistics[self.places[place]]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.places)
@@ -59,10 +59,10 @@ class Batches:
     Item: ``input_ids``, ``attention_mask``, ``targets`` of shape (B, T), and ``pairs``: one a teacher.
     """
 
-    def __init__(self, texts: Sequence[Encoded], teachings: Sequence[TeacherView], padding: int, wish: Distillation):
-        self.texts, self.teachings, self.padding = texts, teachings, padding
+    def __init__(self, texts: Sequence[Encoded], views: Sequence[TeacherView], padding: int, settings: Distillation):
+        self.texts, self.views, self.padding = texts, views, padding
         learned = _learned(texts)
-        self.order = planned([len(text.ids) for text in texts], learned, wish)
+        self.order = plan_run([len(text.ids) for text in texts], learned, settings)
         self.learned = sum(learned[index] for part in self.order for index in part)
 
     def __len__(self) -> int:
@@ -70,25 +70,25 @@ class Batches:
 
     def __getitem__(self, at: int) -> dict[str, Any]:
         chosen = self.order[at]
-        made: dict[str, Any] = batch([self.texts[index] for index in chosen], self.padding)
-        made["pairs"] = [self._pair(number, chosen, made["targets"]) for number in range(len(self.teachings))]
+        made: dict[str, Any] = student_batch([self.texts[index] for index in chosen], self.padding)
+        made["pairs"] = [self._distill_batch(number, chosen, made["targets"]) for number in range(len(self.views))]
         return made
 
-    def _pair(self, number: int, chosen: Sequence[int], targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        teaching = self.teachings[number]
-        told = [self._told(number, index) if teaching.teaches[index] else None for index in chosen]
-        found = collate([self.texts[index] for index in chosen], told, targets)
+    def _distill_batch(self, number: int, chosen: Sequence[int], targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        view = self.views[number]
+        aligned = [self._align(number, index) if view.teaches[index] else None for index in chosen]
+        found = collate([self.texts[index] for index in chosen], aligned, targets)
         # A plain dictionary: the Trainer moves tensors in it to the device.
         return {name: value for name, value in vars(found).items() if value is not None and name != "targets"}
 
-    def _told(self, number: int, index: int) -> AlignedText:
-        teaching = self.teachings[number]
-        return AlignedText.of(self.texts[index], teaching.encoded[index], teaching.statistics[index])
+    def _align(self, number: int, index: int) -> AlignedText:
+        view = self.views[number]
+        return AlignedText.of(self.texts[index], view.encoded[index], view.statistics[index])
 
 
-def to_read(texts: Sequence[Encoded], wish: Distillation) -> list[int]:
-    """Texts that every teacher has to read; see :func:`~cogen.fusion.distill.student.batches.needed`."""
-    return needed([len(text.ids) for text in texts], _learned(texts), wish)
+def select_texts(texts: Sequence[Encoded], settings: Distillation) -> list[int]:
+    """Texts that every teacher has to read; see :func:`~cogen.fusion.distill.student.batches.select_read`."""
+    return select_read([len(text.ids) for text in texts], _learned(texts), settings)
 
 
 def _learned(texts: Sequence[Encoded]) -> list[int]:

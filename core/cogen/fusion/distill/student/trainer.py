@@ -1,4 +1,4 @@
-"""The run that teaches: transformers' Trainer with a loss that listens to teachers.
+"""Training of the student: transformers' Trainer with distillation losses.
 
 The loss of a step is
 
@@ -24,34 +24,34 @@ from transformers import Trainer, TrainingArguments
 
 from cogen.errors import UsageError
 from cogen.fusion.distill.losses.balance import Balance
-from cogen.fusion.distill.losses.gradient_norms import Look
+from cogen.fusion.distill.losses.gradient_norms import GradientNorms
 from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import DistillBatch, Loss
-from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches
 from cogen.training.adapters import trainable
-from cogen.training.trainer import Report, common_arguments, last_checkpoint, quiet_trainer, talker, threads
+from cogen.training.trainer import OnStep, common_arguments, last_checkpoint, quiet_trainer, set_threads, step_callback
 
 _STATE = "balance.json"
 
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One loss that listens to one teacher: ``teacher`` is its place in the batches' pairs."""
+    """One loss of one teacher: ``teacher`` is its place in the batches' pairs."""
 
     loss: Loss
     teacher: int
     weight: float = 1.0
 
 
-class StudentTrainer(Trainer):  # type: ignore[misc]
+class StudentTrainer(Trainer):
     """A batch of the dataset is one item; see :class:`Batches`."""
 
-    def __init__(self, *, lessons: Sequence[LossTerm], wish: Distillation, vocabulary: int, **options: Any) -> None:
-        self.lessons, self.wish, self.vocabulary = lessons, wish, vocabulary
+    def __init__(self, *, terms: Sequence[LossTerm], settings: Distillation, vocabulary: int, **options: Any) -> None:
+        self.terms, self.settings, self.vocabulary = terms, settings, vocabulary
         self.language = LanguageModel()
-        self.balance = Balance(len(lessons))
+        self.balance = Balance(len(terms))
         super().__init__(**options)
         # Sums are divided by what all micro-batches of a step hold, see get_batch_samples.
         self.model_accepts_loss_kwargs = True
@@ -60,11 +60,11 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The micro-batches of a step, and how many tokens and chunks they hold on all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        counts = torch.zeros(1 + len(self.lessons), dtype=torch.float64, device=device)
+        counts = torch.zeros(1 + len(self.terms), dtype=torch.float64, device=device)
         for sample in samples:
             counts[0] += (sample["targets"] != -100).sum()
-            for number, lesson in enumerate(self.lessons, 1):
-                counts[number] += sample["pairs"][lesson.teacher]["start"].shape[0]
+            for number, term in enumerate(self.terms, 1):
+                counts[number] += sample["pairs"][term.teacher]["start"].shape[0]
         if self.accelerator.num_processes > 1:
             counts = self.accelerator.reduce(counts, "sum")
         return samples, counts
@@ -76,25 +76,25 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         targets = inputs["targets"].reshape(-1)
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         logits = output.logits.reshape(len(targets), -1)
-        pairs = [DistillBatch(targets=targets, **found) for found in inputs["pairs"]]
-        asked = [(self.language, DistillBatch.alone(targets)), *((x.loss, pairs[x.teacher]) for x in self.lessons)]
-        look = Look(len(asked))
-        found = measured(logits, asked, vocabulary=self.vocabulary, look=look)
+        batches = [DistillBatch(targets=targets, **found) for found in inputs["pairs"]]
+        pairs = [(self.language, DistillBatch.alone(targets)), *((x.loss, batches[x.teacher]) for x in self.terms)]
+        norms = GradientNorms(len(pairs))
+        found = read_logits(logits, pairs, vocabulary=self.vocabulary, norms=norms)
         counts = (
             num_items_in_batch
             if num_items_in_batch is not None
-            else [max(1, int((targets != -100).sum())), *(pairs[lesson.teacher].chunks for lesson in self.lessons)]
+            else [max(1, int((targets != -100).sum())), *(batches[term.teacher].chunks for term in self.terms)]
         )
         nothing = logits.new_zeros(())
-        (own, _), *others = [loss.total(seen, beside) for (loss, beside), seen in zip(asked, found, strict=True)]
+        (own, _), *others = [loss.total(seen, batch) for (loss, batch), seen in zip(pairs, found, strict=True)]
         totals = [own, *(total if count else nothing for total, count in others)]
         means = [total / max(1.0, float(count)) for total, count in zip(totals, counts, strict=True)]
-        scales = self.balance.scales(logits, means, look, training=self.model.training) if self.lessons else []
-        weights = [lesson.weight for lesson in self.lessons]
+        scales = self.balance.scales(logits, means, norms, training=model.training) if self.terms else []
+        weights = [term.weight for term in self.terms]
         all_weights = sum(weights) or 1.0
         loss = means[0]
         for mean, weight, scale in zip(means[1:], weights, scales, strict=True):
-            loss = loss + self.wish.strength * weight / all_weights * scale * mean
+            loss = loss + self.settings.strength * weight / all_weights * scale * mean
         loss = loss * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
 
@@ -105,8 +105,8 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.args.should_save:  # before the rest: what the Trainer writes last says that all is there
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:  # before the rest: the Trainer's last file marks the checkpoint as whole
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _STATE).write_text(json.dumps(self.balance.state()))
         super()._save_checkpoint(model, trial)
@@ -116,40 +116,40 @@ class StudentTrainer(Trainer):  # type: ignore[misc]
         self.balance.load(json.loads((Path(resume_from_checkpoint) / _STATE).read_text()))
 
 
-def teach(
+def train_student(
     model: Any,
     batches: Batches,
-    lessons: Sequence[LossTerm],
-    wish: Distillation,
+    terms: Sequence[LossTerm],
+    settings: Distillation,
     run: Path,
-    report: Report,
+    on_step: OnStep,
     vocabulary: int,
 ) -> Any:
     """Train in ``run``, where a killed run left its checkpoints, and return the model.
 
-    :param model: the pivot, in float32 or bfloat16; in bfloat16 frozen weights stay so, trained ones are float32.
-    :param lessons: empty: the plain language-model loss, which is the control.
-    :param vocabulary: of the pivot's tokenizer; columns of its logits beyond are padding.
+    :param model: the student, in float32 or bfloat16; in bfloat16 frozen weights stay so, trained ones are float32.
+    :param terms: empty: the plain language-model loss, which is the control.
+    :param vocabulary: of the student's tokenizer; columns of its logits beyond are padding.
     """
-    return run_trainer(student_trainer(lessons, wish, vocabulary), model, batches, wish, run, report)
+    return run_trainer(student_trainer(terms, settings, vocabulary), model, batches, settings, run, on_step)
 
 
-def student_trainer(lessons: Sequence[LossTerm], wish: Distillation, vocabulary: int) -> Any:
+def student_trainer(terms: Sequence[LossTerm], settings: Distillation, vocabulary: int) -> Any:
     """Options of the Trainer → Trainer."""
-    return functools.partial(StudentTrainer, lessons=lessons, wish=wish, vocabulary=vocabulary)
+    return functools.partial(StudentTrainer, terms=terms, settings=settings, vocabulary=vocabulary)
 
 
-def run_trainer(make: Any, model: Any, batches: Any, wish: Distillation, run: Path, report: Report) -> Any:
+def run_trainer(make: Any, model: Any, batches: Any, settings: Distillation, run: Path, on_step: OnStep) -> Any:
     """Train with the Trainer that ``make`` makes, whose dataset gives whole batches, and return the model.
 
     :param batches: a dataset with ``learned`` tokens in all.
     """
-    model = cached_training(make, model, batches, wish, run, report).model
+    model = finish_training(make, model, batches, settings, run, on_step).model
     model.config.use_cache = True
     return model.eval()
 
 
-def cached_training(make: Any, model: Any, batches: Any, wish: Distillation, run: Path, report: Report) -> Any:
+def finish_training(make: Any, model: Any, batches: Any, settings: Distillation, run: Path, on_step: OnStep) -> Any:
     """The Trainer after its run, in one process or in each of several that a launcher started.
 
     A step has the same batches with any number of processes.
@@ -157,30 +157,30 @@ def cached_training(make: Any, model: Any, batches: Any, wish: Distillation, run
     :raises UsageError: the micro-batches of a step can't be shared out evenly.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if wish.accumulation % processes:
+    if settings.accumulation % processes:
         raise UsageError(
-            f"{processes} processes can't share the {wish.accumulation} batches of a step evenly",
-            hint=f"distill.accumulation = {-(-wish.accumulation // processes) * processes}",
+            f"{processes} processes can't share the {settings.accumulation} batches of a step evenly",
+            hint=f"distill.accumulation = {-(-settings.accumulation // processes) * processes}",
         )
-    threads(wish.threads)
-    torch.manual_seed(wish.seed)
+    set_threads(settings.threads)
+    torch.manual_seed(settings.seed)
     model.config.use_cache = False
     with quiet_trainer():
-        model = trainable(model, wish.mode, wish.rank, wish.alpha)
-        steps = -(-len(batches) // wish.accumulation)
+        model = trainable(model, settings.mode, settings.rank, settings.alpha)
+        steps = -(-len(batches) // settings.accumulation)
         arguments = TrainingArguments(
             output_dir=str(run),
             max_steps=steps,
             per_device_train_batch_size=1,
-            gradient_accumulation_steps=wish.accumulation // processes,
-            learning_rate=wish.learning_rate,
-            lr_scheduler_type=wish.schedule,
-            warmup_steps=round(wish.warmup * steps),
-            weight_decay=wish.weight_decay,
-            max_grad_norm=wish.max_grad_norm,
-            seed=wish.seed,
-            data_seed=wish.seed,
-            save_steps=wish.save_every,
+            gradient_accumulation_steps=settings.accumulation // processes,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type=settings.schedule,
+            warmup_steps=round(settings.warmup * steps),
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            seed=settings.seed,
+            data_seed=settings.seed,
+            save_steps=settings.save_every,
             ddp_find_unused_parameters=False,
             **common_arguments(),
         )
@@ -189,7 +189,7 @@ def cached_training(make: Any, model: Any, batches: Any, wish: Distillation, run
             args=arguments,
             train_dataset=batches,
             data_collator=lambda items: items[0],
-            callbacks=[talker(report, batches.learned / steps)],
+            callbacks=[step_callback(on_step, batches.learned / steps)],
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
     return trainer

@@ -17,22 +17,22 @@ from cogen.fusion.distill.student.launch import MARK, Job, training_dtype
 from cogen.training.trainer import StepProgress
 
 
-def tell(said: dict[str, Any]) -> None:
-    """To the process that started the launcher; the first process speaks for all."""
-    if int(os.environ.get("RANK", "0")) == 0:
-        sys.stdout.write(f"{MARK}{json.dumps(said)}\n")
-        sys.stdout.flush()
+def send(message: dict[str, Any]) -> None:
+    """To the process that started the launcher."""
+    sys.stdout.write(f"{MARK}{json.dumps(message)}\n")
+    sys.stdout.flush()
 
 
-def work(job: Job) -> None:
-    """Train, and leave what was trained in ``job.cached_training``: an adapter, or a whole model."""
-    from cogen.fusion.distill.student.trainer import cached_training
+def train(job: Job) -> None:
+    """Train, and leave what was trained in ``job.trained``: an adapter, or a whole model."""
+    from cogen.fusion.distill.student.trainer import finish_training
 
-    def report(progress: StepProgress) -> None:
-        tell(asdict(progress))
+    def on_step(step: StepProgress) -> None:
+        if int(os.environ.get("RANK", "0")) == 0:  # the others have the same steps
+            send(asdict(step))
 
-    model = load_model(open_folder(job.pivot), training_dtype(job.wish))
-    trainer = cached_training(job.make, model, job.batches, job.wish, job.run, report)
+    model = load_model(open_folder(job.student), training_dtype(job.settings))
+    trainer = finish_training(job.make, model, job.batches, job.settings, job.run, on_step)
     # FSDP spreads weights over the processes, and here all of them are wanted, whatever its checkpoints look like.
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     trainer._save(str(job.trained), state)  # the first process writes
@@ -42,12 +42,13 @@ def work(job: Job) -> None:
 
 def main() -> int:
     """
-    :returns: exit code; a mistake of the user's is told to the process that waits.
+    :returns: exit code; a user's mistake is sent to the process that waits.
     """
     try:
-        work(pickle.loads(Path(sys.argv[1]).read_bytes()))
+        train(pickle.loads(Path(sys.argv[1]).read_bytes()))
     except CogenError as error:
-        tell({"usage": isinstance(error, UsageError), "message": error.message, "hint": error.hint})
+        # By whoever finds it first: a launcher then stops the others.
+        send({"usage": isinstance(error, UsageError), "message": error.message, "hint": error.hint})
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""What a teacher says of a corpus, kept: it runs once, and many runs learn from it.
+"""A teacher's statistics of a corpus on disk: it runs once, and many runs learn from it.
 
 A folder of shards, each with the digest of its bytes beside it. A shard appears whole or not at all, so a run that was
 killed goes on behind the last one; and what lies on disk is checked when it is opened, so a byte that flipped is found
@@ -16,8 +16,9 @@ import numpy as np
 from cogen.files import cache_dir, locked
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
-from cogen.fusion.distill.teachers.shard import Shard, promised, write_shard
+from cogen.fusion.distill.teachers.shard import Shard, recorded_digest, write_shard
 from cogen.fusion.distill.teachers.teacher import Teacher
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
 #: Raised when the same inputs would give other bytes.
@@ -58,20 +59,20 @@ class TeacherCache(Sequence[dict[str, np.ndarray]]):
 def build(
     teacher: Teacher,
     encoded: Sequence[Encoded],
-    wanted: TeacherStatistics,
+    needs: TeacherStatistics,
     *,
     texts_digest: str,
     max_length: int,
-    progress: Any = None,
+    reporter: Reporter = SILENT,
 ) -> TeacherCache:
     """The teacher's statistics of these texts: read where they are, else made. The teacher is released at the end.
 
     :param encoded: the texts as the teacher reads them; ``texts_digest`` is of the texts themselves.
-    :param progress: told of every token that went through the teacher.
+    :param reporter: advanced by the tokens that went through the teacher.
     """
-    version = _SPARSE_VERSION if wanted.sparse else _VERSION
+    version = _SPARSE_VERSION if needs.sparse else _VERSION
     key = canonical_digest(
-        [version, teacher.digest, teacher.tokenizer_digest, texts_digest, max_length, vars(wanted), len(encoded)]
+        [version, teacher.digest, teacher.tokenizer_digest, texts_digest, max_length, vars(needs), len(encoded)]
     )
     folder = cache_dir() / "teachers" / key[7:39]
     with locked(folder):
@@ -80,10 +81,9 @@ def build(
             for number in range(-(-len(encoded) // SHARD)):
                 part = encoded[number * SHARD : (number + 1) * SHARD]
                 file = _file(folder, number)
-                if promised(file) is None:
-                    write_shard(file, list(teacher.score(part, wanted)))
-                if progress:
-                    progress.advance(sum(len(text.ids) for text in part))
+                if recorded_digest(file) is None:
+                    write_shard(file, list(teacher.score(part, needs)))
+                reporter.advance(sum(len(text.ids) for text in part))
         finally:
             teacher.release()  # also where it failed: whoever catches the error may want the memory
     return TeacherCache(folder, len(encoded))

@@ -19,7 +19,7 @@ _PLAIN = ("logprob", "boundary", "top")
 _PLANES = ("gaps0", "gaps1", "gaps2", "codes", "bounds")
 
 
-def promised(file: Path) -> str | None:
+def recorded_digest(file: Path) -> str | None:
     """The digest that a shard was written with; None: it was not written to its end, and is made again."""
     try:
         return str(json.loads(_note(file).read_text(encoding="utf-8"))["digest"])
@@ -27,27 +27,27 @@ def promised(file: Path) -> str | None:
         return None
 
 
-def write_shard(file: Path, said: Sequence[Mapping[str, np.ndarray]]) -> None:
+def write_shard(file: Path, statistics: Sequence[Mapping[str, np.ndarray]]) -> None:
     """The shard, then its digest."""
     from safetensors.numpy import save
 
     arrays = {
-        name: np.concatenate([one[name] for one in said if name in one])
+        name: np.concatenate([one[name] for one in statistics if name in one])
         for name in _PLAIN
-        if any(name in one for one in said)
+        if any(name in one for one in statistics)
     }
-    rows = [len(next((one[n] for n in ("boundary", "top", "sparse_ids") if n in one), ())) for one in said]
+    rows = [len(next((one[n] for n in ("boundary", "top", "sparse_ids") if n in one), ())) for one in statistics]
     arrays["rows"] = np.array(rows, dtype=np.int64)
-    arrays["tokens"] = np.array([len(one.get("logprob", ())) for one in said], dtype=np.int64)
-    if any("sparse_ids" in one for one in said):
-        packed = [pack(one["sparse_ids"], one["sparse_logprobs"]) if "sparse_ids" in one else {} for one in said]
+    arrays["tokens"] = np.array([len(one.get("logprob", ())) for one in statistics], dtype=np.int64)
+    if any("sparse_ids" in one for one in statistics):
+        packed = [pack(one["sparse_ids"], one["sparse_logprobs"]) if "sparse_ids" in one else {} for one in statistics]
         empty = np.zeros(0, dtype=np.uint8)
         planes = [[one.get(name, empty) for name in _PLANES] for one in packed]
         arrays["sparse"] = np.concatenate([plane for one in planes for plane in one])
         arrays["sparse_sizes"] = np.array([[len(plane) for plane in one] for one in planes], dtype=np.int64)
-        arrays["k"] = np.array([next(one["sparse_ids"].shape[1] for one in said if "sparse_ids" in one)])
+        arrays["k"] = np.array([next(one["sparse_ids"].shape[1] for one in statistics if "sparse_ids" in one)])
     atomic_write(file, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
-    atomic_write(_note(file), json.dumps({"digest": file_digest(file), "texts": len(said)}).encode())
+    atomic_write(_note(file), json.dumps({"digest": file_digest(file), "texts": len(statistics)}).encode())
 
 
 class Shard:
@@ -57,11 +57,11 @@ class Shard:
     """
 
     def __init__(self, file: Path) -> None:
-        if not file.is_file() or file_digest(file) != promised(file):
+        if not file.is_file() or file_digest(file) != recorded_digest(file):
             raise DigestError(
                 f"{file.name} of the teacher cache {file.parent.name} is damaged: its digest is not the one it was "
                 "written with",
-                hint=f"delete {file.parent} and run again: the teacher then reads the texts anew",
+                hint=f"delete {file.parent} and run again: the teacher then scores the texts again",
             )
         whole = np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))
         self._arrays = {

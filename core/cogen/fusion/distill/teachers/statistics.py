@@ -18,7 +18,7 @@ LEAST = -1000.0
 
 
 def measure(
-    logits: torch.Tensor, targets: torch.Tensor, words: torch.Tensor, wanted: TeacherStatistics, vocabulary: int
+    logits: torch.Tensor, targets: torch.Tensor, words: torch.Tensor, needs: TeacherStatistics, vocabulary: int
 ) -> dict[str, np.ndarray]:
     """Statistics of some rows, in float32.
 
@@ -37,23 +37,23 @@ def measure(
     lse = wide.logsumexp(1)
     if not bool(lse.isfinite().all()):
         raise CompatibilityError(
-            "a teacher's predictions are no numbers", hint="its weights are damaged, or overflow in its number type"
+            "teacher produced NaN or infinite logits", hint="its weights are damaged, or overflow in its dtype"
         )
     found: dict[str, np.ndarray] = {}
-    if wanted.logprob:
+    if needs.logprob:
         found["logprob"] = _half(wide.gather(1, targets[:, None])[:, 0] - lse)
-    if wanted.boundary:
+    if needs.boundary:
         words = words[: wide.shape[1]]  # tokenizers may know tokens that their model has no output for: Gemma 3's
         found["boundary"] = _half(wide.masked_fill(~words, float("-inf")).logsumexp(1) - lse)
-    most = max(wanted.top, wanted.sparse)
+    most = max(needs.top, needs.sparse)
     if most:
         values, ids = top_k(wide, min(most, wide.shape[1]))
         values = values - lse[:, None]
-        if wanted.top:
-            found["top"] = _half(values[:, : wanted.top])
-        if wanted.sparse:
-            found["sparse_ids"] = ids[:, : wanted.sparse].int().numpy()
-            found["sparse_logprobs"] = values[:, : wanted.sparse].clamp(min=LEAST).numpy()
+        if needs.top:
+            found["top"] = _half(values[:, : needs.top])
+        if needs.sparse:
+            found["sparse_ids"] = ids[:, : needs.sparse].int().numpy()
+            found["sparse_logprobs"] = values[:, : needs.sparse].clamp(min=LEAST).numpy()
     return found
 
 

@@ -1,4 +1,4 @@
-"""Who scores texts. A model in memory here; something that answers over a network would have the same four members."""
+"""What scores texts: here a model in memory; one behind a network would have the same four members."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHANGES_LOGITS = (
 
 
 class Teacher(Protocol):
-    """``digest`` changes with anything that changes what it says; the tokenizer's also with its chat template."""
+    """``digest`` changes with anything that changes its predictions; the tokenizer's also with its chat template."""
 
     @property
     def digest(self) -> str: ...
@@ -42,8 +42,8 @@ class Teacher(Protocol):
     @property
     def encoder(self) -> Encoder: ...
 
-    def score(self, texts: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
-        """What it says of each text, in order: m + 1 rows for an answer of m tokens, the last for what follows it.
+    def score(self, texts: Sequence[Encoded], needs: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
+        """Its statistics of each text, in order: m + 1 rows for an answer of m tokens, the last for what follows it.
 
         ``logprob`` has m rows. An answer of no tokens has none at all.
         """
@@ -67,7 +67,7 @@ class LocalTeacher:
         template = tokenizer.chat_template or ""
         self.tokenizer_digest = canonical_digest([tokenizer_digest(tokenizer), template])
 
-    def score(self, texts: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
+    def score(self, texts: Sequence[Encoded], needs: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
         """See :class:`Teacher`. Texts of like length go through the model together."""
         import torch
 
@@ -81,18 +81,21 @@ class LocalTeacher:
         with torch.inference_mode():
             for index in [*order, -1]:
                 if batch and (index < 0 or len(texts[index].ids) * (len(batch) + 1) > TOKENS):
-                    for place, said in zip(batch, self._batch([texts[i] for i in batch], wanted, words), strict=True):
-                        found[place] = said
+                    for place, statistics in zip(
+                        batch, self._batch([texts[i] for i in batch], needs, words), strict=True
+                    ):
+                        found[place] = statistics
                     batch = []
                 batch.append(index)
         yield from found
 
     def release(self) -> None:
-        self._model = self._short = None
-        gc.collect()
+        if self._model is not None:
+            self._model = self._short = None
+            gc.collect()  # modules of torch refer to each other in circles
 
     def _batch(
-        self, texts: Sequence[Encoded], wanted: TeacherStatistics, words: torch.Tensor
+        self, texts: Sequence[Encoded], needs: TeacherStatistics, words: torch.Tensor
     ) -> list[dict[str, np.ndarray]]:
         import torch
 
@@ -113,15 +116,15 @@ class LocalTeacher:
                     logits(row, part.start, part.stop).cpu(),
                     targets[at : at + len(part)],
                     words,
-                    wanted,
+                    needs,
                     self.encoder.size,
                 )
                 for at, part in ((at, rows[at : at + ROWS]) for at in range(0, len(rows), ROWS))
             ]
-            said = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            if "logprob" in said:
-                said["logprob"] = said["logprob"][:-1]
-            found.append(said)
+            statistics = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            if "logprob" in statistics:
+                statistics["logprob"] = statistics["logprob"][:-1]
+            found.append(statistics)
         return found
 
     def _logits(self, ids: torch.Tensor, mask: torch.Tensor) -> Callable[[int, int, int], torch.Tensor]:
@@ -142,7 +145,7 @@ def _head_is_all(model: Any, ids: torch.Tensor) -> bool:
     """Are the logits what the output head makes of the decoder's states? Then only rows that are asked for are made.
 
     BERT and its kin transform the states first, ModernBERT's decoder calls its head the decoder, and some scale logits
-    or bend them. transformers has no word for it, so both ways are tried on a few tokens.
+    or bend them. transformers does not expose this, so both ways are tried on a few tokens.
     """
     config = model.config.get_text_config()
     if any(getattr(config, name, None) not in (None, 1, 1.0) for name in _CHANGES_LOGITS):

@@ -38,7 +38,7 @@ def _columns(values: torch.Tensor, k: int) -> torch.Tensor:
     count = width // block
     columns = torch.arange(width, device=values.device).expand(len(values), -1)
     if block > 1 and count > k:
-        largest = values[:, : count * block].unflatten(1, (count, block)).amax(2)
+        largest = values[:, : count * block].view(len(values), count, block).amax(2)
         blocks = _order(largest, columns[:, :count], k)
         inside = blocks[:, :, None] * block + torch.arange(block, device=values.device)
         columns = torch.cat([inside.flatten(1), columns[:, count * block :]], dim=1)

@@ -1,1 +1,1 @@
-"""Preference fusion: a pivot learns to prefer the better of two answers, against the fusion of its teachers."""
+"""Preference fusion: a student learns to prefer the better of two answers, against the fusion of its teachers."""

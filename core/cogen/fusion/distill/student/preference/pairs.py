@@ -1,4 +1,4 @@
-"""Prompts with a better and a worse answer, and what every model says of them."""
+"""Prompts with a better and a worse answer, and every model's scores of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.batches import planned
-from cogen.fusion.distill.student.collate import batch
+from cogen.fusion.distill.student.batches import plan_run
+from cogen.fusion.distill.student.collate import student_batch
 from cogen.fusion.distill.texts import Item, Message, read_lines, text_of, turns_of
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def read_preferences(path: Path) -> tuple[list[Item], list[Item]]:
 
     def pair_of(entry: dict[str, Any]) -> tuple[Item, Item]:
         if "messages" in entry:
-            asked = turns_of(entry["messages"])
+            prompt = turns_of(entry["messages"])
         else:
-            asked = [Message("user", text_of(entry["prompt"], "prompt"))]
-        better, worse = (Item(text_of(entry[side], side), tuple(asked)) for side in ("chosen", "rejected"))
+            prompt = [Message("user", text_of(entry["prompt"], "prompt"))]
+        better, worse = (Item(text_of(entry[side], side), tuple(prompt)) for side in ("chosen", "rejected"))
         return better, worse
 
     pairs = read_lines(path, pair_of, _HINT)
@@ -48,25 +48,26 @@ class PreferenceBatches:
     """A dataset whose items are whole batches: B better answers, then the B worse ones in the same order.
 
     :param better, worse: as the student reads them.
-    :param said: what each model said of all answers, (better, worse) → shape (n, S); the last column is the pivot's.
+    :param scores: each model's mean log-probability of every answer, (better, worse) → shape (n, S); the last column is
+        the student's.
     """
 
     def __init__(
         self,
         better: Sequence[Encoded],
         worse: Sequence[Encoded],
-        said: tuple[np.ndarray, np.ndarray],
+        scores: tuple[np.ndarray, np.ndarray],
         padding: int,
-        wish: Distillation,
+        settings: Distillation,
     ) -> None:
-        self.better, self.worse, self.said, self.padding = better, worse, said, padding
+        self.better, self.worse, self.scores, self.padding = better, worse, scores, padding
         both = [(len(a.ids), len(b.ids)) for a, b in zip(better, worse, strict=True)]
         read = [a.stop > a.start and b.stop > b.start for a, b in zip(better, worse, strict=True)]
         learned = [
             (a.stop - a.start + b.stop - b.start) * there for a, b, there in zip(better, worse, read, strict=True)
         ]
         # A pair is two rows of the batch, both as wide as the longest answer.
-        self.order = planned([2 * max(pair) for pair in both], learned, wish)
+        self.order = plan_run([2 * max(pair) for pair in both], learned, settings)
         self.learned = sum(learned[index] for part in self.order for index in part)
 
     def __len__(self) -> int:
@@ -76,9 +77,9 @@ class PreferenceBatches:
         import torch
 
         chosen = self.order[at]
-        # What closes an answer is left out: teachers say nothing of it.
+        # What closes an answer is left out: teachers have no score for it.
         texts = [self.better[i] for i in chosen] + [self.worse[i] for i in chosen]
-        made = batch(texts, self.padding, closing=False)
-        for name, said in zip(("said_better", "said_worse"), self.said, strict=True):
-            made[name] = torch.from_numpy(said[chosen]).float()
+        made = student_batch(texts, self.padding, closing=False)
+        for name, scores in zip(("scores_better", "scores_worse"), self.scores, strict=True):
+            made[name] = torch.from_numpy(scores[chosen]).float()
         return made

@@ -11,15 +11,15 @@ from transformers import Trainer
 
 from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import DistillBatch
-from cogen.fusion.distill.losses.rows import measured
+from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.settings import Distillation
-from cogen.fusion.distill.student.preference.loss import Rule, fused, preference
+from cogen.fusion.distill.student.preference.loss import Rule, fuse_references, preference_loss
 from cogen.fusion.distill.student.preference.pairs import PreferenceBatches
 from cogen.fusion.distill.student.trainer import run_trainer
-from cogen.training.trainer import Report
+from cogen.training.trainer import OnStep
 
 
-class PreferenceTrainer(Trainer):  # type: ignore[misc]
+class PreferenceTrainer(Trainer):
     """A batch of the dataset is one item; see :class:`PreferenceBatches`."""
 
     def __init__(self, *, beta: float, rule: Rule, vocabulary: int, **options: Any) -> None:
@@ -31,7 +31,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The micro-batches of a step, and how many pairs they hold on all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        count = torch.tensor(float(sum(len(s["said_better"]) for s in samples)), device=device)
+        count = torch.tensor(float(sum(len(s["scores_better"]) for s in samples)), device=device)
         if self.accelerator.num_processes > 1:
             count = self.accelerator.reduce(count, "sum")
         return samples, count
@@ -44,11 +44,11 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         means = mean_logprobs(output.logits, targets, self.vocabulary)
         n = len(means) // 2
-        reference = [
-            fused(inputs[name][:, :-1], inputs[name][:, -1], better=name == "said_better", rule=self.rule)
-            for name in ("said_better", "said_worse")
-        ]
-        losses = preference(means[:n], means[n:], *reference, self.beta)
+        better, worse = (
+            fuse_references(inputs[name][:, :-1], inputs[name][:, -1], better=name == "scores_better", rule=self.rule)
+            for name in ("scores_better", "scores_worse")
+        )
+        losses = preference_loss(means[:n], means[n:], better, worse, self.beta)
         count = n if num_items_in_batch is None else num_items_in_batch
         loss = losses.sum() / count * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
@@ -61,18 +61,18 @@ def mean_logprobs(logits: torch.Tensor, targets: torch.Tensor, vocabulary: int) 
     """
     flat = targets.reshape(-1)
     language, own = LanguageModel(), DistillBatch.alone(flat)
-    (seen,) = measured(logits.reshape(len(flat), -1), [(language, own)], vocabulary=vocabulary)
+    (seen,) = read_logits(logits.reshape(len(flat), -1), [(language, own)], vocabulary=vocabulary)
     text = torch.arange(len(targets), device=flat.device).repeat_interleave(targets.shape[1])[language.rows(own)]
     sums = seen.lse.new_zeros(len(targets)).index_add(0, text, seen.logprobs[:, 0])
     return sums / (targets != -100).sum(1).clamp(min=1)
 
 
-def prefer(
+def train_preference(
     model: Any,
     batches: PreferenceBatches,
-    wish: Distillation,
+    settings: Distillation,
     run: Path,
-    report: Report,
+    on_step: OnStep,
     vocabulary: int,
     *,
     beta: float = 2.5,
@@ -83,4 +83,4 @@ def prefer(
     :param beta: 2.5 is the authors' for normalised lengths.
     """
     make = functools.partial(PreferenceTrainer, beta=beta, rule=rule, vocabulary=vocabulary)
-    return run_trainer(make, model, batches, wish, run, report)
+    return run_trainer(make, model, batches, settings, run, on_step)
