@@ -1,4 +1,4 @@
-"""``cogen.merge``: merge checkpoints by a recipe in the format of mergekit; it needs no plugin and evaluates nothing."""
+"""``cogen.merge``: merge checkpoints by a recipe in mergekit's format, without plugins and without evaluation."""
 
 from __future__ import annotations
 
