@@ -13,8 +13,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 _INTRODUCTION = """\
 # Commands
 
-Results go to stdout, progress and messages to stderr. Every command takes `--json` and then prints one JSON document with the same figures
-as its tables. Exit codes: 0 success, 1 failure, 2 a plan or lock no longer holds, 3 wrong usage.
+Results go to stdout, progress and messages to stderr. Every command takes `--json` and then prints one JSON document
+with the same figures as its tables. Exit codes: 0 success, 1 failure, 2 a plan or lock no longer holds, 3 wrong usage.
 
 This page is the output of `--help`. `cogen methods` documents the merge methods in the same way.
 """
@@ -42,9 +42,7 @@ def sections(page: str) -> dict[str, str]:
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
-def _with_commands(
-    program: str, main: Callable[[list[str]], int], words: list[str]
-) -> Iterator[tuple[str, str]]:
+def _with_commands(program: str, main: Callable[[list[str]], int], words: list[str]) -> Iterator[tuple[str, str]]:
     text = _help(main, words)
     yield " ".join([program, *words]), text
     _, _, commands = text.partition("Commands:\n")
