@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
 from support.commands_page import PAGE, helps, names, sections
 
 from cogen.fusion.distill.losses.names import known as known_losses
@@ -136,6 +136,28 @@ def test_the_chinese_readme_keeps_step() -> None:
         }
 
     assert outline("README.zh.md") == outline("README.md")
+
+
+@pytest.mark.parametrize("document", [one for one in _DOCUMENTS if one not in ("CONTRIBUTING.md", "CHANGELOG.md")])
+def test_no_retired_words(document: str) -> None:
+    """The field's terms; CONTRIBUTING.md and CHANGELOG.md say what replaces what."""
+    prose = re.sub(r"Older recipes call it `pivot`", "", _text(document))
+    retired = r"\b(wish\w*|licenc\w*|(?:dev|test|development) parts?|pivot|of ours|sought|taught|stderr is talk)\b"
+    assert re.findall(retired, prose, flags=re.I) == []
+
+
+def test_the_map_of_the_code_is_complete() -> None:
+    """CONTRIBUTING.md names every package of core, registry/README.md every file that it names exists."""
+    packages = {path.parent.name for path in (_ROOT / "core" / "cogen").glob("*/*.py")}
+    (table,) = re.findall(r"^\| folder of `core/cogen` \|.*?\n\n", _text("CONTRIBUTING.md"), flags=re.S | re.M)
+    named = set(re.findall(r"`([\w/]+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:])))
+    assert packages - named == set()
+    registry = _ROOT / "registry" / "cogen_registry"
+    (tree,) = re.findall(r"^    cogen_registry/\n.*?tests:", _text("registry/README.md"), flags=re.S | re.M)
+    files = {path.name for path in registry.rglob("*.py")}
+    assert [name for name in re.findall(r"\b\w+\.py\b", tree) if name not in files] == []
+    folders = re.findall(r"^        (\w+)/", tree, flags=re.M)
+    assert sorted(folders) == sorted({path.parent.name for path in registry.glob("*/*.py")})
 
 
 def _pages_of_the_site() -> list[str]:
@@ -279,6 +301,12 @@ def _models() -> dict[str, type[BaseModel]]:
     }
 
 
+def _name(name: str, field: Any) -> str:
+    """What a recipe calls the field; where it has an older name as well, the first of its aliases."""
+    alias = field.validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else alias or name
+
+
 def _default(field: Any) -> str:
     """As the page writes a default; nothing for what is empty by default."""
     if field.is_required():
@@ -303,5 +331,5 @@ def test_every_field_is_documented() -> None:
     models = _models()
     assert list(documented) == list(models)
     for heading, model in models.items():
-        fields = [(field.alias or name, _default(field)) for name, field in model.model_fields.items()]
+        fields = [(_name(name, field), _default(field)) for name, field in model.model_fields.items()]
         assert documented[heading] == fields, heading
