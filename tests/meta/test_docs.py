@@ -104,6 +104,16 @@ def test_files_that_documents_name_exist(document: str) -> None:
     assert [path for path in paths if not (_ROOT / path).exists()] == []
 
 
+def test_pages_that_the_code_names_exist() -> None:
+    """Hints and docstrings send people to pages by their path."""
+    files = [file for folder in ("core", "registry") for file in (_ROOT / folder).rglob("*.py")]
+    named = {
+        page for file in files for page in re.findall(r"(?<![\w/])docs/[\w-]+\.md", file.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 2
+    assert sorted(page for page in named if not (_ROOT / page).is_file()) == []
+
+
 @pytest.mark.parametrize("document", _DOCUMENTS)
 def test_sections_that_links_name_exist(document: str) -> None:
     """As GitHub makes anchors of headings: lower case, dashes for spaces, no punctuation."""
