@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import re
@@ -57,6 +58,21 @@ def test_every_command_and_option_is_documented() -> None:
     assert {line: names(text) for line, text in documented.items()} == {
         line: names(text) for line, text in today.items()
     }
+
+
+def _python() -> list[tuple[str, str]]:
+    return [(document, block) for document in DOCUMENTS for block in blocks(text_of(document), "python")]
+
+
+@pytest.mark.parametrize(("document", "block"), _python(), ids=[document for document, _ in _python()])
+def test_python_of_the_documents(document: str, block: str) -> None:
+    """It compiles, and every name that it takes from cogen exists. docs/python.md has a test that runs it."""
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "cogen":
+            module = importlib.import_module(str(node.module))
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == [], document
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "cogen":
+            assert hasattr(importlib.import_module("cogen"), node.attr), document
 
 
 def test_every_environment_variable_is_documented() -> None:
