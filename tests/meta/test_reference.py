@@ -101,6 +101,21 @@ def test_every_test_that_the_security_page_names_exists() -> None:
     assert missing == []
 
 
+def test_every_module_that_the_security_page_names_exists() -> None:
+    """Modules of cogen, and what of them, by their full names."""
+    missing = []
+    for name in sorted(
+        set(re.findall(r"`(cogen(?:\.\w+)+)`", text_of("docs/security.md"))) - {"cogen.toml", "cogen.lock"}
+    ):
+        path = ROOT.joinpath("core", *name.split("."))
+        owner, _, attribute = name.rpartition(".")
+        file = ROOT.joinpath("core", *owner.split(".")).with_suffix(".py")
+        defined = file.is_file() and re.search(rf"^(?:def|class) {attribute}\b", file.read_text(encoding="utf-8"), re.M)
+        if not (path.is_dir() or path.with_suffix(".py").is_file() or defined):
+            missing.append(name)
+    assert missing == []
+
+
 def test_every_check_is_documented() -> None:
     """docs/conformance.md explains each test of the conformance kit, and no other."""
     from cogen.conformance import ExpertConformance
