@@ -138,7 +138,7 @@ def chosen_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except (OSError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-    raise Refused(400, f"{file or 'an option'} cannot be used: {reason}", hint="docs/registry.md names all settings")
+    raise Refused(400, f"{file or 'an option'} cannot be used: {reason}", hint="docs/fields.md lists all settings")
 
 
 @app.command("export")

@@ -1,159 +1,118 @@
-"""The documents say what is so: verbs, options, settings and files that they name exist."""
+"""The documentation holds together: links, anchors, navigation, both READMEs, and the field's words."""
 
 from __future__ import annotations
 
-import importlib
 import re
-import shlex
-import tomllib
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-from cogen.cli.main import VERBS, main
-from cogen.fusion.distill.losses.names import known
-from cogen.fusion.recipe import FuseRecipe
-from cogen.host.builtin import METHODS
-
-_ROOT = Path(__file__).parents[2]
-_DOCUMENTS = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "docs/merging.md",
-    "docs/mixtures.md",
-    "docs/distillation.md",
-    "docs/security.md",
-    "docs/conformance.md",
-    "docs/registry.md",
-    "registry/README.md",
-)
+from support.documents import DOCS, DOCUMENTS, PAGES, ROOT, blocks, pages_of_the_site, text_of
 
 
-def _commands() -> list[str]:
-    """Every `cogen …` line of the README's code blocks, without comments."""
-    text = (_ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.S)
-    lines = [part.strip() for block in blocks for line in block.splitlines() for part in line.split("#")[0].split("&&")]
-    return [line for line in lines if line.startswith("cogen ")]
-
-
-@pytest.mark.parametrize("line", _commands())
-def test_commands_of_the_readme_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The verb is one of ours and takes every option that the line gives it."""
-    _, verb, *arguments = shlex.split(line)
-    assert verb in VERBS
-    assert main([verb, "--help"]) == 0
-    told = capsys.readouterr().out
-    if "Commands:" in told:  # a group: the options are those of its sub-command
-        assert main([verb, arguments[0], "--help"]) == 0
-        told = capsys.readouterr().out
-    for option in (argument for argument in arguments if argument.startswith("-")):
-        assert re.search(rf"(^|[\s,]){re.escape(option)}\b", told), f"cogen {verb} has no {option}"
-
-
-def test_every_verb_stands_in_the_readme() -> None:
-    """A verb that nobody is told of is not there."""
-    text = (_ROOT / "README.md").read_text(encoding="utf-8")
-    assert [verb for verb in VERBS if f"cogen {verb}" not in text] == []
-
-
-def test_every_setting_is_documented() -> None:
-    """Each COGEN_ variable that the code reads stands in the README."""
-    sources = "\n".join(file.read_text(encoding="utf-8") for file in (_ROOT / "core").rglob("*.py"))
-    read = set(re.findall(r"environ(?:\.get\(|\[)\"(COGEN_[A-Z]+)\"", sources))
-    assert read, "the pattern finds nothing any more"
-    text = (_ROOT / "README.md").read_text(encoding="utf-8")
-    assert sorted(name for name in read if name not in text) == []
-
-
-@pytest.mark.parametrize("document", _DOCUMENTS)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_documents_name_exist(document: str) -> None:
     """Links, and paths in code marks that look like files of this repository."""
-    text = (_ROOT / document).read_text(encoding="utf-8")
+    text = text_of(document)
     links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", text)
-    paths = re.findall(r"`((?:core|examples|benchmarks|tests|plugins|registry)/[\w./-]*)`", text)
-    assert [path for path in links if not ((_ROOT / document).parent / path).exists()] == []
-    assert [path for path in paths if not (_ROOT / path).exists()] == []
+    paths = re.findall(r"`((?:core|docs|examples|benchmarks|tests|plugins|registry)/[\w./-]*)`", text)
+    assert [path for path in links if not ((ROOT / document).parent / path).exists()] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("document", _DOCUMENTS)
+def test_pages_that_the_code_names_exist() -> None:
+    """Hints and docstrings send people to pages by their path."""
+    files = [file for folder in ("core", "registry") for file in (ROOT / folder).rglob("*.py")]
+    named = {
+        page for file in files for page in re.findall(r"(?<![\w/])docs/[\w-]+\.md", file.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 2
+    assert sorted(page for page in named if not (ROOT / page).is_file()) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_sections_that_links_name_exist(document: str) -> None:
     """As GitHub makes anchors of headings: lower case, dashes for spaces, no punctuation."""
-    text = (_ROOT / document).read_text(encoding="utf-8")
-    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", text):
-        target = (_ROOT / document).parent / path if path else _ROOT / document
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", text_of(document)):
+        target = (ROOT / document).parent / path if path else ROOT / document
         headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.M)
         assert anchor in [re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings]
 
 
-def _operators_commands() -> list[str]:
-    """Every `cogen-registry …` line of the documents' code blocks, without comments."""
-    lines = []
-    for document in ("README.md", "docs/registry.md"):
-        text = (_ROOT / document).read_text(encoding="utf-8").replace("\\\n", " ")
-        for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
-            lines += [line.split("#")[0].strip() for line in block.splitlines()]
-    return sorted({line for line in lines if line.startswith("cogen-registry ")})
+def test_the_readme_is_short() -> None:
+    """What it is, two commands, a picture, and where everything else is."""
+    assert len(text_of("README.md").splitlines()) <= 150
+    assert len(text_of("README.zh.md").splitlines()) <= 150
 
 
-@pytest.mark.parametrize("line", _operators_commands())
-def test_commands_of_operators_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command is there and takes every option that the line gives it."""
-    from cogen_registry.cli import main as registry
+def test_the_chinese_readme_keeps_step() -> None:
+    """The same headings by level, code (comments are translated), links, picture and table rows, in the same order."""
 
-    _, *words = shlex.split(line)
-    assert registry([words[0], "--help"]) == 0
-    told = capsys.readouterr().out
-    if "Commands:" in told:
-        assert registry([*words[:2], "--help"]) == 0
-        told = capsys.readouterr().out
-    for option in (word for word in words if word.startswith("-")):
-        assert re.search(rf"(^|[\s,]){re.escape(option)}\b", told), f"cogen-registry {words[0]} has no {option}"
+    def outline(document: str) -> dict[str, list[Any]]:
+        text = text_of(document)
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+        rows = [line for line in prose.splitlines() if line.startswith("|")]
+        return {
+            "headings": [len(level) for level in re.findall(r"^(#+) ", prose, flags=re.M)],
+            "code": [re.sub(r"\s*# .*$", "", block, flags=re.M) for block in blocks(text)],
+            "links": sorted(re.findall(r"\]\(((?:docs|C)[^)]+)\)", prose)),
+            "rows": [row.count("|") for row in rows],
+            "options": [re.findall(r"`[^`]+`", row) for row in rows],
+            "items": [line[:2] for line in prose.splitlines() if line.startswith("- ")],
+        }
+
+    assert outline("README.zh.md") == outline("README.md")
 
 
-def test_every_test_that_the_security_page_names_exists() -> None:
-    """docs/security.md says of each attack which test shows that it is refused."""
-    text = (_ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if re.match(r"\| (?!attack|---|who|\*\*)", line)]
-    assert len(rows) > 70
-    assert [row for row in rows if not re.search(r"`tests/[\w/]+\.py", row.rsplit("|", 2)[1])] == []
-    named = {tuple(one.split("::")) for one in re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)`", text)}
-    missing = []
-    for path, *names in sorted(named):
-        found = (_ROOT / path).read_text(encoding="utf-8") if (_ROOT / path).is_file() else ""
-        if not found or not all(re.search(rf"\b(?:def|class) {name}\b", found) for name in names):
-            missing.append("::".join((path, *names)))
-    assert missing == []
+@pytest.mark.parametrize("document", [one for one in DOCUMENTS if one not in ("CONTRIBUTING.md", "CHANGELOG.md")])
+def test_no_retired_words(document: str) -> None:
+    """The field's terms; CONTRIBUTING.md and CHANGELOG.md say what replaces what."""
+    prose = re.sub(r"[^.|]*\bformer names?\b[^.|]*", "", text_of(document))
+    retired = r"\b(wish\w*|licenc\w*|(?:dev|test|development) parts?|pivot|of ours|sought|taught|stderr is talk)\b"
+    assert re.findall(retired, prose, flags=re.I) == []
+
+
+def test_the_map_of_the_code_is_complete() -> None:
+    """CONTRIBUTING.md names every package of core, registry/README.md every file that it names exists."""
+    packages = {path.parent.name for path in (ROOT / "core" / "cogen").glob("*/*.py")}
+    (table,) = re.findall(r"^\| folder of `core/cogen` \|.*?\n\n", text_of("CONTRIBUTING.md"), flags=re.S | re.M)
+    first = [row.split("|")[1] for row in table.splitlines()[2:] if row.startswith("|")]
+    named = {name for cell in first for name in re.findall(r"`([\w/]+)`", cell)}
+    assert packages - {"cogen"} - named == set()
+    assert [
+        one for one in sorted(named) if not any((ROOT / "core" / "cogen" / (one + end)).exists() for end in ("", ".py"))
+    ] == []
+    registry = ROOT / "registry" / "cogen_registry"
+    (tree,) = re.findall(r"^    cogen_registry/\n.*?tests:", text_of("registry/README.md"), flags=re.S | re.M)
+    files = {path.name for path in registry.rglob("*.py")}
+    assert [name for name in re.findall(r"\b\w+\.py\b", tree) if name not in files] == []
+    folders = re.findall(r"^        (\w+)/", tree, flags=re.M)
+    assert sorted(folders) == sorted({path.parent.name for path in registry.glob("*/*.py")})
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """Once; and every page of the navigation exists."""
+    assert sorted(f"docs/{page}" for page in pages_of_the_site()) == PAGES
+
+
+def test_the_site_builds(tmp_path: Path) -> None:
+    """Strictly: a link or an anchor that leads nowhere fails. No page needs another host."""
+    pytest.importorskip("zensical", reason="needs the extra docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    shutil.copytree(DOCS, tmp_path / "docs")
+    build = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in pages_of_the_site():
+        html = (tmp_path / "site" / page).with_suffix(".html").read_text(encoding="utf-8")
+        assert re.findall(r"<(?:script|img|iframe)[^>]*\bsrc=\"https?:", html) == []
+        assert re.findall(r"<link[^>]*rel=\"stylesheet\"[^>]*href=\"https?:", html) == []
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    """No Python file of ours is over 500 lines."""
-    files = [f for folder in ("core", "tests", "benchmarks", "examples") for f in (_ROOT / folder).rglob("*.py")]
+    """No Python file is over 500 lines."""
+    files = [f for folder in ("core", "tests", "benchmarks", "examples") for f in (ROOT / folder).rglob("*.py")]
     assert [str(f) for f in files if len(f.read_text(encoding="utf-8").splitlines()) > 500] == []
-
-
-def test_the_departures_from_mergekit_are_those_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/merging.md has the table that `benchmarks/merge.py correctness` checks, line by line."""
-    monkeypatch.syspath_prepend(str(_ROOT / "benchmarks"))
-    departures = importlib.import_module("merging.departures")
-    text = (_ROOT / "docs" / "merging.md").read_text(encoding="utf-8")
-    lines = [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in (entry.methods, entry.documented, entry.does)) + " |"
-        for entry in departures.table()
-    ]
-    assert len(lines) > 20
-    assert [line for line in lines if line not in text] == []
-
-
-def test_every_distillation_loss_stands_in_the_documents() -> None:
-    """And every field of the recipe's table that its example shows exists."""
-    text = (_ROOT / "docs" / "distillation.md").read_text(encoding="utf-8")
-    assert [name for name in known() if f"`{name}`" not in text] == []
-    (shown,) = re.findall(r"```toml\n(.*?)```", text, flags=re.S)
-    FuseRecipe.model_validate(tomllib.loads(shown))
-
-
-def test_every_method_stands_in_the_documents() -> None:
-    """With the paper or library that it equals."""
-    text = (_ROOT / "docs" / "merging.md").read_text(encoding="utf-8")
-    assert [name for name in METHODS if f"`{name}`" not in text] == []

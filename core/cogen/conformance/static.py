@@ -56,7 +56,7 @@ def _files(plugin: Plugin) -> str:
     found = _distribution(plugin.distribution)
     editable = '"editable": true' in (found.read_text("direct_url.json") or "")
     for line in check_installed(found, allow=None, editable=editable):
-        raise Failed(line, "docs/registry.md says what a plugin's wheel may hold")
+        raise Failed(line, "docs/wheels.md says what a plugin's wheel may hold")
     if editable:
         return "name, entry points and packages are its own; the files are those of a source tree"
     return "name, entry points, packages and files are its own"

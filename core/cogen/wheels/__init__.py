@@ -5,7 +5,7 @@
     check_installed(distribution)    the same rule on what lies in an environment, one line for each breach
 
 Places, kinds of files, entry points, names, METADATA, WHEEL, RECORD, sizes, dependencies, and whether a plugin is
-*data* or *code* are decided here and nowhere else. The table for people is in docs/registry.md.
+*data* or *code* are decided here and nowhere else. The table for people is in docs/wheels.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from cogen.spec.base import Frozen, Line
 from cogen.spec.model import BaseRef
@@ -32,7 +32,8 @@ class Distillation(Frozen):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    pivot: Line | BaseRef | None = None
+    # "student" in recipes; plans, locks and older recipes call it "pivot"
+    pivot: Line | BaseRef | None = Field(default=None, validation_alias=AliasChoices("student", "pivot"))
     texts: tuple[Line, ...] = ()
     arrangement: Literal["unified", "pairwise"] = "unified"
     groups: Literal["merge", "moe", "apart"] = "merge"
