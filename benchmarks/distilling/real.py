@@ -79,7 +79,7 @@ class Bench:
             }
         )
         host = Host.discover()
-        self.plan, self.inputs = plan_distillation(host, recipe, talk=print)
+        self.plan, self.inputs = plan_distillation(host, recipe)
         self.host = host
         self.checkpoint = compose_group(self.inputs.student)
         self.setup = DistillRun(

@@ -102,7 +102,7 @@ def _answerer(model: PathLike, host: Host | None, reporter: Reporter) -> Answere
     else:
         host = host or Host.discover()
         spec = host.expert(str(model)).spec
-        checkpoint = open_weights(spec.model, talk=reporter.note)
+        checkpoint = open_weights(spec.model, reporter=reporter)
         tokenizer = load_expert_tokenizer(host, spec, checkpoint)
         loaded = load_expert(host, spec, checkpoint, "bfloat16")
     return lambda question: (loaded, tokenizer, None)

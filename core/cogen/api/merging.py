@@ -48,7 +48,7 @@ def merge(
         return find_method(found, name) if name in found.methods() else None
 
     return run(
-        config,
+        config if isinstance(config, str | Mapping) else Path(config),
         Path(output),
         threads=threads,
         shard_size=shard_size,

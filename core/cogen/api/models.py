@@ -32,10 +32,10 @@ def open_model(host: Host, model: str, reporter: Reporter) -> tuple[str | None, 
     if "://" in model:
         return None, _open_source(model, reporter)
     if model == "base":
-        return None, open_weights(_base(host), talk=reporter.note)
+        return None, open_weights(_base(host), reporter=reporter)
     if "/" in model or "\\" in model or model.startswith("."):
         raise UsageError(f"{model} is not a model folder", hint="name a folder with config.json, or an expert's id")
-    return model, open_weights(host.expert(model).spec.model, talk=reporter.note)
+    return model, open_weights(host.expert(model).spec.model, reporter=reporter)
 
 
 def _open_source(source: str, reporter: Reporter) -> Checkpoint:
@@ -44,7 +44,7 @@ def _open_source(source: str, reporter: Reporter) -> Checkpoint:
     from cogen.checkpoints.model import open_folder
     from cogen.checkpoints.sources import fetch
 
-    path = fetch(source, talk=reporter.note)
+    path = fetch(source, reporter=reporter)
     if path.is_file() and path.suffix == ".gguf":
         path = converted(path, file_digest(path), "bfloat16", reporter.note)
     return open_folder(path)

@@ -43,7 +43,7 @@ def measure_folder(
     results = measure_routed(
         members,
         routed,
-        part=split,
+        split=split,
         level=level,
         settings=options["settings"],
         reporter=reporter,

@@ -55,7 +55,7 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
     require("fuse", "cogen.plan_training")
     from cogen.forge.build import prepare
 
-    return _plan(prepare(Path(recipe), reporter.note))
+    return _plan(prepare(Path(recipe), reporter))
 
 
 def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
@@ -70,7 +70,7 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     from cogen.forge.build import prepare, run_training
     from cogen.forge.package import publish
 
-    prepared = prepare(Path(recipe), reporter.note)
+    prepared = prepare(Path(recipe), reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
         on_plan(_plan(prepared))
     begin(reporter, "training", prepared.recipe.training.steps, "steps")

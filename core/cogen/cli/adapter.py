@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cogen.cli.output import Column, out
+from cogen.cli.progress import CommandReporter
+from cogen.reporter import begin
 
 if TYPE_CHECKING:
     from cogen.checkpoints.adapter import LoraAdapter
@@ -72,8 +74,9 @@ def merge(
 
     found, weights = _adapters(adapters)
     root = _model(base)
-    with new_folder(output) as part, out.progress(len(root.tensors), "merging", unit="tensors") as bar:
-        changed = write_merged(root, found, weights, part, reporter=bar)
+    with new_folder(output) as part, CommandReporter("merging") as reporter:
+        begin(reporter, "merging", len(root.tensors), "tensors")
+        changed = write_merged(root, found, weights, part, reporter=reporter)
     out.success(f"wrote {output}: {len(changed)} of {len(root.tensors)} tensors changed")
     out.result({"folder": str(output), "weights": weights, "tensors": len(root.tensors), "changed": changed})
 
@@ -107,9 +110,10 @@ def extract(
     whole, root = _model(model), _model(base)
     names = whole.tensors.keys() | root.tensors.keys()
     with new_folder(output) as part:
-        with out.progress(len(names), "extracting", unit="tensors") as bar:
+        with CommandReporter("extracting") as reporter:
+            begin(reporter, "extracting", len(names), "tensors")
             found = lora.extract(
-                whole, root, rank=rank, energy=energy, skip_others=skip_others, seed=seed, reporter=bar
+                whole, root, rank=rank, energy=energy, skip_others=skip_others, seed=seed, reporter=reporter
             )
         write_adapter(part, found.factors, base=_name(base), task_type=found.task_type)
     if found.dropped:
@@ -157,7 +161,7 @@ def _path(where: str) -> Path:
     from cogen.errors import SourceError
 
     if "://" in where:
-        found: Path = fetch(where, talk=out.status)
+        found: Path = fetch(where, reporter=CommandReporter())
         return found
     if not Path(where).exists():
         raise SourceError(f"{where} does not exist", hint="give a folder, or a source URI such as hf://org/repo@commit")

@@ -132,7 +132,7 @@ def show_matrix(matrix: Matrix) -> None:
     out.table(
         rows,
         columns,
-        title=f"bits per byte, {matrix.part} split, level {matrix.level}; lower is better; n = {counts} documents",
+        title=f"bits per byte, {matrix.split} split, level {matrix.level}; lower is better; n = {counts} documents",
     )
 
 

@@ -68,7 +68,7 @@ class Matrix:
         from cogen.display import table
 
         rows = [[row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows]
-        return table(f"{self.part} split, level {self.level}", ("model", *self.columns), rows)
+        return table(f"{self.split} split, level {self.level}", ("model", *self.columns), rows)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, every document's figures included; :meth:`from_json` gives an equal matrix."""

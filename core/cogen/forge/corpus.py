@@ -254,7 +254,7 @@ def _remove_similar(
 
     from cogen.checkpoints.sources import fetch
 
-    folder = fetch(recipe.embedder, digest=recipe.embedder_digest, talk=reporter.note)
+    folder = fetch(recipe.embedder, digest=recipe.embedder_digest, reporter=reporter)
     reporter.note(f"comparing {len(train):,} training documents with {len(held)} held-out ones")
     model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
     against = model.encode(

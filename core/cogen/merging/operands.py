@@ -154,7 +154,10 @@ def fingerprint(checkpoint: Checkpoint, files: OpenFiles) -> str:
 def _factors(checkpoint: Checkpoint) -> dict[str, TensorInfo]:
     assert checkpoint.adapter is not None
     pairs = checkpoint.adapter.pairs
-    return {f"{name} {letter}": pair[i] for name, pair in pairs.items() for i, letter in enumerate("AB")}
+    found: dict[str, TensorInfo] = {}
+    for name, (a, b, *_) in pairs.items():
+        found |= {f"{name} A": a, f"{name} B": b}
+    return found
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cogen.checkpoints.sources import Talk, fetch, silent
+from cogen.checkpoints.sources import fetch
 from cogen.errors import SourceError
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +23,10 @@ class Embedder:
     :param digest: file digest of the folder; checked when it is fetched. ``None`` checks nothing.
     """
 
-    def __init__(self, source: str = DEFAULT, digest: str | None = None, talk: Talk = silent) -> None:
+    def __init__(self, source: str = DEFAULT, digest: str | None = None, reporter: Reporter = SILENT) -> None:
         self.source = source
         self.digest = digest or (DEFAULT_DIGEST if source == DEFAULT else None)
-        self._talk = talk
+        self._reporter = reporter
         self._model: Any = None
 
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
@@ -46,7 +47,7 @@ class Embedder:
 
             from cogen.checkpoints.gguf import quiet_transformers
 
-            folder = fetch(self.source, digest=self.digest, talk=self._talk)
+            folder = fetch(self.source, digest=self.digest, reporter=self._reporter)
             try:
                 with quiet_transformers():
                     self._model = SentenceTransformer(

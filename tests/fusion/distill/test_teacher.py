@@ -61,7 +61,7 @@ class TestTeacher:
 
         torch.manual_seed(1)
         model = Gemma2ForCausalLM(
-            Gemma2Config(
+            Gemma2Config(  # type: ignore[call-arg]
                 vocab_size=300,
                 hidden_size=16,
                 intermediate_size=32,

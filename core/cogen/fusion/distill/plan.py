@@ -172,17 +172,17 @@ def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, reporter: Reporter)
         own = strategy.group_recipe({id: recipe.options(id) for id in group.ids}, recipe.level)
         plan, inputs = strategy.plan(host, own, reporter)
         return OpenModel(group, inputs.tokenizer, plan.tokenizer_digest, plan, inputs)
-    base: Checkpoint = open_weights(group.base, talk=reporter.note)
+    base: Checkpoint = open_weights(group.base, reporter=reporter)
     tokenizer, experts = None, {}
     for expert in group.experts:
-        experts[expert.id] = open_weights(expert.spec.model, talk=reporter.note)
+        experts[expert.id] = open_weights(expert.spec.model, reporter=reporter)
         tokenizer = load_expert_tokenizer(host, expert.spec, experts[expert.id])
     tokenizer = tokenizer or load_tokenizer(base.folder)
     return OpenModel(group, tokenizer, tokenizer_digest(tokenizer), None, Inputs(host, base, experts, tokenizer, []))
 
 
 def _teacher(source: OpenModel, recipe: FuseRecipe) -> PlannedTeacher:
-    weights = [float(recipe.options(id).weight) for id in source.group.ids]
+    weights = [float(recipe.options(id).weight) for id in source.group.ids]  # type: ignore[arg-type]  # checked above
     return PlannedTeacher(
         name=source.group.name,
         experts=source.group.ids,

@@ -85,12 +85,12 @@ def open_inputs(
     check_tokenizer(recipe, chosen)
     if recipe.tokenizer is None:
         one_tokenizer(chosen, chosen[0].spec.tokenizer.digest, f"that of {chosen[0].id}")
-    opened_base = open_weights(base, talk=reporter.note)
+    opened_base = open_weights(base, reporter=reporter)
     tokenizer = load_tokenizer(opened_base.folder)
     digest = tokenizer_digest(tokenizer)
     if recipe.tokenizer is None:
         one_tokenizer(chosen, digest, "its base's", united=united)
-    opened = {expert.id: open_weights(expert.spec.model, talk=reporter.note) for expert in chosen}
+    opened = {expert.id: open_weights(expert.spec.model, reporter=reporter) for expert in chosen}
     # Sums are made in an order that doesn't depend on that of the recipe; where the order has a meaning it is kept.
     by_digest = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
     order = chosen if method.ordered else by_digest

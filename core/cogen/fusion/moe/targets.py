@@ -251,7 +251,7 @@ def full_config(base: Checkpoint) -> dict[str, Any]:
     """Every field of the base's configuration, those that its file leaves out too."""
     from transformers import CONFIG_MAPPING
 
-    kind = base.config.get("model_type")
+    kind = str(base.config.get("model_type"))
     if kind not in CONFIG_MAPPING:
         raise CompatibilityError(f"transformers has no model type {kind!r}", hint="choose experts of another base")
     known: dict[str, Any] = CONFIG_MAPPING[kind].from_dict(base.config).to_dict()

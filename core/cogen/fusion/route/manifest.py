@@ -33,12 +33,12 @@ class EmbedderRef(EmbedderPin):
     @classmethod
     def of(cls, embedder: Embedder, reporter: Reporter = SILENT) -> Self:
         """With the digest of what is there now, where nobody has promised one: this fetches it."""
-        digest = embedder.digest or file_digest(fetch(embedder.source, talk=reporter.note))
+        digest = embedder.digest or file_digest(fetch(embedder.source, reporter=reporter))
         return cls(source=embedder.source, digest=digest)
 
     def open(self, reporter: Reporter = SILENT) -> Embedder:
         """The model, loaded when its first text comes."""
-        return Embedder(self.source, self.digest, reporter.note)
+        return Embedder(self.source, self.digest, reporter)
 
 
 class RouteExpert(Frozen):

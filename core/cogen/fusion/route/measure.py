@@ -39,9 +39,9 @@ class Routed:
         return sum(names.count(owner) for owner, names in own), sum(len(names) for _, names in own)
 
 
-def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any, part: Split, level: Level) -> Routed:
+def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any, split: Split, level: Level) -> Routed:
     """Ask the router about every document of the suites that ``level`` measures."""
-    documents = documents_of(suites, tokenizer, part, level)
+    documents = documents_of(suites, tokenizer, split, level)
     names = {one.column: [choice.expert for choice in router.choose(one.queries)] for one in documents}
     return Routed(documents, names)
 
@@ -71,7 +71,7 @@ def measure_routed(
     members: Mapping[str, Member],
     routed: Routed,
     *,
-    part: Split,
+    split: Split,
     level: Level,
     settings: Settings,
     reporter: Reporter = SILENT,
@@ -81,14 +81,14 @@ def measure_routed(
     rows = {}
     for name, member in members.items():
         own = [one.bound for one in routed.documents if name in routed.names[one.column]]
-        rows[name] = _run(member, own, part, level, settings, chooser(members), reporter, use_cache)
+        rows[name] = _run(member, own, split, level, settings, chooser(members), reporter, use_cache)
     return route_row(routed.documents, routed.names, rows, settings)
 
 
 def _run(
     member: Member,
     suites: Sequence[BoundSuite],
-    part: Split,
+    split: Split,
     level: Level,
     settings: Settings,
     chosen_by: Any,
@@ -101,7 +101,7 @@ def _run(
         suites,
         model_digest=member.digest,
         tokenizer_digest=member.tokenizer_digest,
-        split=part,
+        split=split,
         level=level,
         dtype=settings.dtype,
         settings=settings,

@@ -36,7 +36,7 @@ class Member:
 
 def open_base(ref: BaseRef, reporter: Reporter = SILENT) -> Member:
     """The fallback; fetches it."""
-    checkpoint = open_weights(ref, talk=reporter.note)
+    checkpoint = open_weights(ref, reporter=reporter)
     tokenizer = load_tokenizer(checkpoint.folder)
     return Member(
         BASE,
@@ -52,7 +52,7 @@ def open_expert(host: Host, expert: Expert, reporter: Reporter = SILENT) -> Memb
     :raises DigestError: its weights or its tokenizer are not those of its manifest.
     """
     spec = expert.spec
-    checkpoint = open_weights(spec.model, talk=reporter.note)
+    checkpoint = open_weights(spec.model, reporter=reporter)
     tokenizer = load_expert_tokenizer(host, spec, checkpoint)
     digest = tokenizer_digest(tokenizer)
     if digest != spec.tokenizer.digest:

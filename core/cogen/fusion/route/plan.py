@@ -58,7 +58,7 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
     chosen = choose(host, recipe)
     fallback = shared_base(chosen)
     own = {"source": recipe.embedder} if recipe.embedder else {}
-    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, talk=reporter.note, **own), reporter)
+    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, reporter=reporter, **own), reporter)
     members = open_members(host, chosen, fallback, reporter)
     suites = [bound for expert in chosen for bound in suites_of(expert)] + general_suites()
     inputs = RouteInputs(chosen, reference.open(reporter), members, suites)

@@ -101,7 +101,7 @@ def locate(place: ModelLocation, reporter: Reporter = SILENT, file: str = "confi
             hint="give a folder, relative to the working directory, or organization/name on the Hub",
         )
     commit = _commit(place, file)
-    folder = fetch(f"hf://{place.path}@{commit}", talk=reporter.note)
+    folder = fetch(f"hf://{place.path}@{commit}", reporter=reporter)
     if not any(folder.glob("*.safetensors")):
         raise UnsafeError(
             f"{place.path} has no safetensors weights; pickles such as pytorch_model.bin can run code and are not read",

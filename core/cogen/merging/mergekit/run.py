@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import yaml
 
@@ -28,7 +28,7 @@ from cogen.merging.mergekit.side_files import write_side_files
 from cogen.merging.operands import fingerprint
 from cogen.merging.output_folder import check_output_folder
 from cogen.merging.writer import parse_size, write_outputs
-from cogen.reporter import SILENT, Reporter
+from cogen.reporter import SILENT, Reporter, begin
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,6 @@ class MergeResult:
         """``sha256:…`` of all names, types, shapes and bytes; the weights are read when it is first asked for."""
         digest: str = open_folder(self.folder).weights_digest
         return digest
-
-
-@runtime_checkable
-class BoundedReporter(Protocol):
-    """A reporter with a total, such as a progress bar: it is set to the number of tensors before the first of them."""
-
-    total: float | None
 
 
 def merge(
@@ -134,7 +127,7 @@ def merge_recipe(
     reporter: Reporter = SILENT,
 ) -> MergeResult:
     """See :func:`merge`; ``shard_bytes`` is the largest weights file in bytes."""
-    begin = time.monotonic()
+    start = time.monotonic()
     checked, text = parse_recipe(recipe)
     check_output_folder(output)
     with Engine(threads, reporter) as engine:
@@ -150,8 +143,7 @@ def merge_recipe(
             # The first read of weights: 4 KB of every tensor.
             keys = tuple(fingerprint(model.checkpoint, engine.files) for model in plan.models)
             outputs = make_outputs(plan, keys, engine.files)
-            if isinstance(reporter, BoundedReporter):
-                reporter.total = len(outputs)
+            begin(reporter, "merging", len(outputs), "tensors")
             write_outputs(outputs, engine, part, shard_bytes)
             notes = (*plan.notes, *more)
             record = Record(checked.merge_method, text, seed, plan.models, keys, plan.donor, plan.steps, notes)
@@ -159,7 +151,7 @@ def merge_recipe(
             write_card(record, part)
     copied = sum(isinstance(output.work, Copy) for output in outputs)
     size = sum(output.nbytes for output in outputs)
-    return MergeResult(output, len(outputs), copied, size, round(time.monotonic() - begin, 2), notes)
+    return MergeResult(output, len(outputs), copied, size, round(time.monotonic() - start, 2), notes)
 
 
 def _check_not_an_input(output: Path, models: tuple[Model, ...]) -> None:
