@@ -242,7 +242,7 @@ def cogen_progress(event):
 """
     install(site, "watch", init=init, toml=None)
     cogen.fuse(["power"], tmp_path / "out", scale=0.5, level="none")
-    import cogen_plugin_watch
+    import cogen_plugin_watch  # type: ignore[import-not-found]
 
     assert cogen_plugin_watch.seen[0] == ("fuse", "fusing")
     assert ("fuse", "writing the composite") in cogen_plugin_watch.seen

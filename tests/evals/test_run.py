@@ -173,10 +173,10 @@ def test_nothing_touches_the_network_or_the_callers_objects(
 ) -> None:
     """A run opens no socket, prints nothing, and leaves the caller's tokenizer without a padding token."""
 
-    def refuse(*_: Any) -> None:
+    def reject(*_: Any) -> None:
         raise AssertionError("the network was used")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect", reject)
     run([heldout(texts(1), texts(3))])
     assert tokenizer.pad_token is None
     assert capfd.readouterr() == ("", "")

@@ -250,15 +250,15 @@ class TestTraining:
 
     def test_without_the_router_loss(self, tmp_path: Path) -> None:
         """Only the language model moves the rows then: they do not tell general text from the domain's as well."""
-        told = {}
+        notes = {}
         for weight in (0.0, 1.0):
             training = SMALL.model_copy(update={"tokens": 64 * 30, "save_every": 60, "router_loss": weight})
             model, _ = run(tmp_path / str(weight), training, start(training))
             model.float().train()
             with torch.no_grad():
                 model(input_ids=tokens(20, 0, 20, seed=5))
-                told[weight] = router_loss(model, tokens(20, 20, 40, seed=6)).item()
-        assert told[1.0] < told[0.0]
+                notes[weight] = router_loss(model, tokens(20, 20, 40, seed=6)).item()
+        assert notes[1.0] < notes[0.0]
 
     @pytest.mark.parametrize("dropout", [0.0, 0.1])
     @pytest.mark.parametrize("stop_at", [3, 4])
@@ -354,9 +354,9 @@ class TestPublished:
     def test_a_plan(self, recipe: Any, capsys: pytest.CaptureFixture[str]) -> None:
         """Counts factors and rows."""
         assert main(["train", str(recipe(training={"mode": "anchored"})), "--plan", "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["estimate"]["trained_parameters"] == 2 * 3 * 2 * (32 + 64) + 2 * 32
-        assert said["estimate"]["seconds"] > 0
+        output = json.loads(capsys.readouterr().out)
+        assert output["estimate"]["trained_parameters"] == 2 * 3 * 2 * (32 + 64) + 2 * 32
+        assert output["estimate"]["seconds"] > 0
 
     def test_the_plugin(self, recipe: Any, site: Path) -> None:
         """It validates, passes the checks that open weights, and its card tells how the router was trained."""

@@ -258,12 +258,12 @@ class TestBuild:
         path = recipe()
         before = sorted(p for p in path.parent.rglob("*"))
         assert main(["train", str(path), "--plan", "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["estimate"]["tokens"] == 192
-        assert said["estimate"]["steps"] == 6
-        assert said["estimate"]["seconds"] > 0
-        assert said["estimate"]["trained_parameters"] == 2 * 3 * 2 * (32 + 64)
-        assert sum(said["sources"].values()) == said["estimate"]["corpus_tokens"]
+        output = json.loads(capsys.readouterr().out)
+        assert output["estimate"]["tokens"] == 192
+        assert output["estimate"]["steps"] == 6
+        assert output["estimate"]["seconds"] > 0
+        assert output["estimate"]["trained_parameters"] == 2 * 3 * 2 * (32 + 64)
+        assert sum(output["sources"].values()) == output["estimate"]["corpus_tokens"]
         assert sorted(p for p in path.parent.rglob("*")) == before
         assert not (cache_dir() / "train").exists()
 

@@ -182,10 +182,10 @@ class TestOtherChoices:
         assert torch.equal(found[EMBEDDING][theirs[token]], merged(plan, inputs, rows, read["base"][ours[token]]))
 
     @pytest.mark.parametrize(("wish", "size"), [("union", 300), ("base", 300), ("e2", 320)])
-    def test_padding(self, world: Any, host: Any, tmp_path: Path, wish: str, size: int) -> None:
+    def test_padding(self, world: Any, host: Any, tmp_path: Path, options: str, size: int) -> None:
         """Rows that stand for no token: the source's number of them."""
         machine = host(world.expert("e1", 1), save_expert(world, "e2", rows=320))
-        plan, _, found = build(tmp_path / "out", machine, UNION.model_copy(update={"tokenizer": wish}))
+        plan, _, found = build(tmp_path / "out", machine, UNION.model_copy(update={"tokenizer": options}))
         assert len(found[EMBEDDING]) == plan.vocabulary.size == size
         assert plain(tmp_path / "out")[0].config.vocab_size == size
 
@@ -249,12 +249,12 @@ class TestChatTemplates:
         _template_of_base(world, "base: {{ messages[0].content }}")
         expert = save_expert(world, "e2", template="e2: {{ messages[0].content }}")
         machine = host(world.expert("e1", 1), expert)
-        for wish, said in ((None, "base: hi"), ("e2", "e2: hi")):
-            recipe = UNION.model_copy(update={"tokenizer": tokens, "chat_template": wish})
-            plan, _, _ = build(tmp_path / f"out-{wish}", machine, recipe)
-            tokenizer = load_tokenizer(tmp_path / f"out-{wish}")
-            assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == said
-            assert plan.chat_template == wish
+        for options, message in ((None, "base: hi"), ("e2", "e2: hi")):
+            recipe = UNION.model_copy(update={"tokenizer": tokens, "chat_template": options})
+            plan, _, _ = build(tmp_path / f"out-{options}", machine, recipe)
+            tokenizer = load_tokenizer(tmp_path / f"out-{options}")
+            assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == message
+            assert plan.chat_template == options
         for file in ("model.safetensors", "config.json", "tokenizer.json"):
             assert (tmp_path / "out-None" / file).read_bytes() == (tmp_path / "out-e2" / file).read_bytes()
 
@@ -266,9 +266,9 @@ class TestChatTemplates:
         (world.folder / "weights-e1/chat_template.jinja").write_text("adapter")
         _template_of_base(world, "base")
         machine = host(world.expert("e1", 1), world.expert("e2", 2))
-        for id, said in (("e1", "adapter"), ("e2", "base")):
+        for id, message in (("e1", "adapter"), ("e2", "base")):
             build(tmp_path / f"out-{id}", machine, FuseRecipe(level="none", scale=0.5, chat_template=id))
-            assert (tmp_path / f"out-{id}" / "chat_template.jinja").read_text() == said
+            assert (tmp_path / f"out-{id}" / "chat_template.jinja").read_text() == message
 
 
 def test_the_generation_config_agrees(world: Any, host: Any, tmp_path: Path) -> None:

@@ -385,15 +385,15 @@ class TestCommands:
         self.call(capsys, "fuse", "--lock", f"{out[0]}/cogen.lock", "-o", out[3])
         assert all(bits(Path(folder)) == bits(Path(out[0])) for folder in out)
         assert (Path(out[0]) / "chat_template.jinja").read_text() == "{{ messages[0].content }}"
-        said = (
+        printed = (
             "that of its base with 2 tokens of the experts added (302 rows of embeddings), its chat template that of e2"
         )
-        assert f"its tokenizer is {said}" in (Path(out[0]) / "README.md").read_text()
+        assert f"its tokenizer is {printed}" in (Path(out[0]) / "README.md").read_text()
         report = (Path(out[0]) / "report.html").read_text()
-        assert f"Its tokenizer is {said}." in report
+        assert f"Its tokenizer is {printed}." in report
         assert "&lt;|im_start|&gt;" in report
         assert main(["plan", *asked]) == 0
-        assert f"its tokenizer is {said}" in " ".join(capsys.readouterr().out.split())
+        assert f"its tokenizer is {printed}" in " ".join(capsys.readouterr().out.split())
 
     def test_mistakes(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         """With a hint; a saved plan or a recipe of mergekit takes none of the options."""

@@ -259,7 +259,7 @@ def test_a_method_that_needs_a_parameter(monkeypatch: pytest.MonkeyPatch, host: 
 
 
 @pytest.mark.parametrize(
-    ("licences", "expected"),
+    ("licenses", "expected"),
     [
         (["Apache-2.0"], "Apache-2.0"),
         (["MIT"], "Apache-2.0 AND MIT"),
@@ -269,15 +269,15 @@ def test_a_method_that_needs_a_parameter(monkeypatch: pytest.MonkeyPatch, host: 
         (["MIT", "*GPL-3.0-only"], "GPL-3.0-only"),
     ],
 )
-def test_the_licence_of_the_composite(world: Any, host: Any, licences: list[str], expected: str) -> None:
+def test_the_license_of_the_composite(world: Any, host: Any, licenses: list[str], expected: str) -> None:
     """All and the base's (Apache-2.0); one that must be kept (marked *) before the others; nothing unknown hidden."""
     experts = [
         world.expert(f"e{i}", i, license=text.lstrip("*"), derivatives="share-alike" if text[0] == "*" else "allowed")
-        for i, text in enumerate(licences)
+        for i, text in enumerate(licenses)
     ]
     plan, _ = make_plan(host(*experts), NONE)
     assert plan.license == expected
-    different = len({text.lstrip("*") for text in licences}) > 1
+    different = len({text.lstrip("*") for text in licenses}) > 1
     assert [n.message for n in plan.notes if "licenses" in n.message] == (
         ["the experts have different licenses: read them before you publish"] if different else []
     )
@@ -345,7 +345,7 @@ class TestMoved:
     def test_what_is_no_plan(self, plan: Plan, tmp_path: Path) -> None:
         """Missing, not JSON, another version, an unknown field: each with its place and a hint."""
         document = json.loads(plan.model_dump_json())
-        for text, told in {
+        for text, reported in {
             "{": "JSON",
             "[]": "object",
             json.dumps(document | {"version": 3}): "version",
@@ -353,7 +353,7 @@ class TestMoved:
             json.dumps({k: v for k, v in document.items() if k != "base"}): "base",
         }.items():
             (tmp_path / "plan.json").write_text(text)
-            with pytest.raises(SpecError, match=told) as caught:
+            with pytest.raises(SpecError, match=reported) as caught:
                 read_plan(tmp_path / "plan.json")
             assert caught.value.hint
         with pytest.raises(SpecError, match="cannot be read"):

@@ -81,8 +81,8 @@ def test_fuse_and_replay(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
 def test_people_see_every_candidate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A table with one chosen row, and a sentence; the last line says what was built."""
     assert main(["fuse", *TUNED, "-o", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr()
-    table = said.out[said.out.index("candidates, on the dev splits") :].splitlines()
+    output = capsys.readouterr()
+    table = output.out[output.out.index("candidates, on the dev splits") :].splitlines()
     assert table[1].split("  ")[0] == "candidate"
     assert "density" in table[1]
     assert "weight of e1" in table[1]
@@ -91,7 +91,7 @@ def test_people_see_every_candidate(capsys: pytest.CaptureFixture[str], tmp_path
     assert rows[0].split()[1:3] == ["0.5", "1"]
     assert [row.endswith("chosen") for row in rows].count(True) == 1
     assert table[6].startswith("Of 4 candidates measured on development texts, density ")
-    assert re.search(r"wrote \S+ \(scale 1\.4, density \S+, weight of e1 \S+\)", said.err)
+    assert re.search(r"wrote \S+ \(scale 1\.4, density \S+, weight of e1 \S+\)", output.err)
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert table[6] in report
     assert table[6] in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
@@ -105,5 +105,5 @@ def test_a_saved_plan_keeps_its_search(capsys: pytest.CaptureFixture[str], tmp_p
         found = run(capsys, "fuse", "--plan", str(file), "-o", str(tmp_path / "out"))
         assert len(found["trials"]) == (3 if "greedy_soup" in options else 4)
     for option in (["--search", "3"], ["--search", "0"], ["--tune", "density=0.1:0.2"]):
-        told = run(capsys, "fuse", "--plan", str(file), *option, "-o", str(tmp_path / "out"), code=3)
-        assert "leaves nothing else to choose" in told["error"]
+        reported = run(capsys, "fuse", "--plan", str(file), *option, "-o", str(tmp_path / "out"), code=3)
+        assert "leaves nothing else to choose" in reported["error"]

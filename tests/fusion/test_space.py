@@ -231,12 +231,12 @@ class TestRecipe:
             ("[parameters]\nk = [{filter = 'mlp', valu = 1}]", "parameters.k.0.value: Field required"),
         ],
     )
-    def test_mistakes_name_their_place(self, tmp_path: Path, text: str, told: str) -> None:
+    def test_mistakes_name_their_place(self, tmp_path: Path, text: str, reported: str) -> None:
         """Where several types are possible, the message is about the one that was meant."""
         (tmp_path / "r.toml").write_text(text)
         with pytest.raises(SpecError) as caught:
             read_fuse_recipe(tmp_path / "r.toml")
-        assert caught.value.message.startswith(f"r.toml: {told}")
+        assert caught.value.message.startswith(f"r.toml: {reported}")
         assert caught.value.hint
 
     def test_the_same_words_for_the_command_line(self) -> None:

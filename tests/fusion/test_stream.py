@@ -126,10 +126,10 @@ def test_copies_are_the_bytes(models: list[Checkpoint], tmp_path: Path, kernel: 
     """By the kernel, and where it can't copy between two files, by reading and writing."""
     if not kernel:
 
-        def refuse(*_: Any) -> int:
+        def reject(*_: Any) -> int:
             raise OSError(18, "Invalid cross-device link")
 
-        monkeypatch.setattr(os, "copy_file_range", refuse)
+        monkeypatch.setattr(os, "copy_file_range", reject)
     with Engine(2) as engine:
         moved = [OutputTensor(n, i.dtype, i.shape, Copy(i)) for n, i in models[1].tensors.items()]
         engine.write(moved, tmp_path / "out.safetensors")

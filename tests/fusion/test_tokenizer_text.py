@@ -29,8 +29,8 @@ from cogen.fusion.merge.tokenizer_text import tokenizer_text
         ),
     ],
 )
-def test_the_sentence(wish: str | None, added: int, dropped: int, template: str | None, said: str) -> None:
+def test_the_sentence(options: str | None, added: int, dropped: int, template: str | None, output: str) -> None:
     """Numbers with their unit; nothing about what did not change."""
-    vocabulary = SimpleNamespace(size=1302, added=added, dropped=dropped) if wish else None
-    plan: Any = SimpleNamespace(tokenizer=wish, vocabulary=vocabulary, chat_template=template)
-    assert tokenizer_text(plan) == f"its tokenizer is {said}"
+    vocabulary = SimpleNamespace(size=1302, added=added, dropped=dropped) if options else None
+    plan: Any = SimpleNamespace(tokenizer=options, vocabulary=vocabulary, chat_template=template)
+    assert tokenizer_text(plan) == f"its tokenizer is {output}"

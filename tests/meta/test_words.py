@@ -35,12 +35,6 @@ RETIRED = {
 }
 #: Files that may name a retired word: a wire format, an alias or a database of before.
 _OLD_NAMES = re.compile(r"database/migrations/|tests/meta/test_words\.py")
-#: Packages that others rename as this is written: to be emptied when their branches are merged.
-_EXPECTED_TO_GO = re.compile(
-    r"core/cogen/(artifacts|cli|evals|forge|fusion|merging|routing|runs|training)/"
-    r"|registry/cogen_registry/"
-    r"|tests/(artifacts|cli|evals|examples|forge|fusion|merging|meta/test_docs|moe|property|real|registry|routing|support)"
-)
 #: The old spelling of an option or a field of JSON, which is still read.
 _ALIASES = {"licence"}
 
@@ -81,7 +75,7 @@ def retired(*folders: str) -> list[str]:
     found = []
     for path in _files(*folders):
         name = path.relative_to(_ROOT).as_posix()
-        if _OLD_NAMES.search(name) or _EXPECTED_TO_GO.match(name):
+        if _OLD_NAMES.search(name):
             continue
         for line, identifier in _identifiers(path):
             sentence = name.startswith("tests/") and identifier.startswith("test_") and line > 1

@@ -101,8 +101,8 @@ class Hub:
         return f"{self.publisher}/{name}"
 
     def batch(self, repo: str, *objects: tuple[str, int]) -> list[dict[str, Any]]:
-        said = {"operation": "upload", "objects": [{"oid": oid, "size": size} for oid, size in objects]}
-        answer = self.send("POST", f"/{repo}.git/info/lfs/objects/batch", json=said)
+        output = {"operation": "upload", "objects": [{"oid": oid, "size": size} for oid, size in objects]}
+        answer = self.send("POST", f"/{repo}.git/info/lfs/objects/batch", json=output)
         assert answer.status_code == 200, answer.text
         found: list[dict[str, Any]] = answer.json()["objects"]
         return found

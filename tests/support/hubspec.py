@@ -77,9 +77,9 @@ def document() -> dict[str, Any]:
             for name in inside
         ]
         parameters += [{"name": name, "in": "query", "schema": one} for name, one in query.items()]
-        said = {status: {"description": "any"} for status in ("200", "201", "206", "301", "302", "304", "307")}
-        said |= {str(status): {"description": "any"} for status in (*_WRITING, 412)}
-        operation: dict[str, Any] = {"parameters": parameters, "responses": said}
+        output = {status: {"description": "any"} for status in ("200", "201", "206", "301", "302", "304", "307")}
+        output |= {str(status): {"description": "any"} for status in (*_WRITING, 412)}
+        operation: dict[str, Any] = {"parameters": parameters, "responses": output}
         if kind:
             operation["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
         paths.setdefault(path, {})[method] = operation

@@ -47,7 +47,7 @@ class Issuer:
     def claims(self, **changes: Any) -> dict[str, Any]:
         """As of a build at GitHub; ``None`` takes one out."""
         moment = int(time.time())
-        said = {
+        output = {
             "iss": self.url,
             "aud": self.audience,
             "iat": moment,
@@ -61,7 +61,7 @@ class Issuer:
             "job_workflow_ref": "org/power/.github/workflows/release.yml@refs/tags/v1",
             "ref": "refs/tags/v1",
         } | changes
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in output.items() if value is not None}
 
     def token(self, key: Any = EC, kid: str | None = "ec", alg: str = "ES256", **changes: Any) -> str:
         headers = {"kid": kid} if kid is not None else {}

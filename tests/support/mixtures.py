@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
-def assemble(machine: Any, output: Path, *, routers: Path | None = None, **wishes: Any) -> Any:
+def assemble(machine: Any, output: Path, *, routers: Path | None = None, **recipes: Any) -> Any:
     """``cogen fuse --strategy moe`` with these wishes; the outcome. Level none, unless they say otherwise."""
     from cogen.fusion.recipe import FuseRecipe
 
-    return carry_out(machine, FuseRecipe(**({"strategy": "moe", "level": "none"} | wishes)), output, routers=routers)
+    return carry_out(machine, FuseRecipe(**({"strategy": "moe", "level": "none"} | recipes)), output, routers=routers)
 
 
 def carry_out(machine: Any, recipe: Any, output: Path, **options: Any) -> Any:
@@ -38,8 +38,8 @@ def evolve(
 
     lock, recipe = updated_recipe(composite, add, remove, level)
     prepared = prepare(machine, recipe)
-    reuse, said = reusable_parts(lock, prepared.plan, composite)
-    return execute(prepared, output, reuse=reuse), said
+    reuse, message = reusable_parts(lock, prepared.plan, composite)
+    return execute(prepared, output, reuse=reuse), message
 
 
 def loaded(folder: Path, dtype: str = "float32") -> Any:

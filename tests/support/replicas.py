@@ -43,8 +43,8 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, wait: bool = True) -> None:
-        with self.log.open("a") as said:
-            said.write("---- start\n")
+        with self.log.open("a") as output:
+            output.write("---- start\n")
         arguments = ["--root", str(self.root), "--port", str(self.port), *self._options]
         self.process = processes.serve(arguments, self.log, os.environ)
         if wait:
@@ -208,10 +208,10 @@ class Crowd:
     def _lfs(self, name: str, chosen: random.Random, number: int, headers: dict[str, str]) -> None:
         """Batch, bytes and commit, each at another replica."""
         repo, path, data = f"{name}/model", f"{number}.safetensors", tensors(number, self.size // 4)
-        said = {"operation": "upload", "objects": [{"oid": sha256(data), "size": len(data)}]}
+        output = {"operation": "upload", "objects": [{"oid": sha256(data), "size": len(data)}]}
         while True:
             (item,) = self.until(
-                chosen, "POST", f"/{repo}.git/info/lfs/objects/batch", (200,), json=said, headers=headers
+                chosen, "POST", f"/{repo}.git/info/lfs/objects/batch", (200,), json=output, headers=headers
             ).json()["objects"]
             if "actions" not in item:
                 break

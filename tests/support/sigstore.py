@@ -73,8 +73,8 @@ class Sigstore:
     def token(self, name: str, seconds: float = 600.0, issuer: str | None = None) -> str:
         """What the issuer gives to who logged in."""
         now = int(time.time())
-        said = {"iss": issuer or self.issuer, "sub": name, "aud": "sigstore", "iat": now, "exp": now + seconds}
-        return jwt.encode(said, _SECRET, "HS256")
+        output = {"iss": issuer or self.issuer, "sub": name, "aud": "sigstore", "iat": now, "exp": now + seconds}
+        return jwt.encode(output, _SECRET, "HS256")
 
     def config(self) -> str:
         """The trust configuration in JSON."""
@@ -135,7 +135,7 @@ class Sigstore:
 
     def certify(self, request: dict[str, Any], authorization: str) -> dict[str, Any]:
         """Fulcio: a certificate for whoever the token names, with a timestamp of the CT log in it."""
-        said = jwt.decode(authorization.removeprefix("Bearer "), _SECRET, ["HS256"], audience="sigstore")
+        output = jwt.decode(authorization.removeprefix("Bearer "), _SECRET, ["HS256"], audience="sigstore")
         wanted = x509.load_pem_x509_csr(base64.b64decode(request["certificateSigningRequest"]))
         usage = x509.KeyUsage(
             digital_signature=True,
@@ -149,7 +149,7 @@ class Sigstore:
             decipher_only=False,
         )
         name: x509.GeneralName = (
-            x509.RFC822Name(said["sub"]) if "@" in said["sub"] else x509.UniformResourceIdentifier(said["sub"])
+            x509.RFC822Name(output["sub"]) if "@" in output["sub"] else x509.UniformResourceIdentifier(output["sub"])
         )
         builder = (
             self._builder(x509.Name([]), wanted.public_key(), days=10 / 1440)
@@ -159,7 +159,7 @@ class Sigstore:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.root_key.public_key()), critical=False
             )
             .add_extension(x509.SubjectAlternativeName([name]), critical=True)
-            .add_extension(x509.UnrecognizedExtension(_ISSUER, said["iss"].encode()), critical=False)
+            .add_extension(x509.UnrecognizedExtension(_ISSUER, output["iss"].encode()), critical=False)
         )
         before = builder.sign(self.root_key, hashes.SHA256()).tbs_certificate_bytes
         stamp = self._stamp(before)
@@ -221,13 +221,13 @@ def running(place: Path) -> Iterator[tuple[Sigstore, Path]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            output = json.loads(self.rfile.read(int(self.headers["content-length"])))
             try:
                 if self.path == "/api/v2/signingCert":
-                    answer = ours.certify(said, self.headers["authorization"])
+                    answer = ours.certify(output, self.headers["authorization"])
                 else:
                     assert self.path == "/api/v1/log/entries"
-                    answer = ours.record(said)
+                    answer = ours.record(output)
             except jwt.PyJWTError as error:
                 self._send(401, {"message": str(error)})
             else:

@@ -35,7 +35,7 @@ from support.users import User
 class Recorder:
     """As pytest's ``capsys``, for users who live longer than one test: records from one call to the next."""
 
-    _Told = namedtuple("_Told", "out err")
+    _Captured = namedtuple("_Captured", "out err")
 
     def __init__(self) -> None:
         self._kept: tuple[Any, Any] | None = None
@@ -44,10 +44,10 @@ class Recorder:
         if self._kept is None:
             self._kept = sys.stdout, sys.stderr
             sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
-            return self._Told("", "")
-        told = self._Told(sys.stdout.getvalue(), sys.stderr.getvalue())  # type: ignore[union-attr,attr-defined]
+            return self._Captured("", "")
+        reported = self._Captured(sys.stdout.getvalue(), sys.stderr.getvalue())  # type: ignore[union-attr,attr-defined]
         (sys.stdout, sys.stderr), self._kept = self._kept, None
-        return told
+        return reported
 
 
 @dataclass

@@ -66,9 +66,9 @@ class Book:
                 note.share = min(1.0, (start + _BLOCK) / len(body))
                 time.sleep(self.pace)
             answer = connection.getresponse()
-            said = answer.read()
+            output = answer.read()
             if answer.status != 200:
-                self.problems.append(f"{note.kind}: {answer.status} {said[:300]!r}")
+                self.problems.append(f"{note.kind}: {answer.status} {output[:300]!r}")
             note.answered = answer.status == 200
         finally:
             connection.close()

@@ -23,7 +23,7 @@ from support.hub import Registry
 
 
 @dataclass
-class Said:
+class CommandOutput:
     """What a command did."""
 
     code: int
@@ -64,12 +64,12 @@ class User:
             patch.chdir(self.home)
             yield
 
-    def __call__(self, *arguments: str) -> Said:
+    def __call__(self, *arguments: str) -> CommandOutput:
         with self.there():
             self._capsys.readouterr()
             code = main([*arguments, "--json"])
-        told = self._capsys.readouterr()
-        return Said(code, json.loads(told.out) if told.out.strip() else None, told.err)
+        reported = self._capsys.readouterr()
+        return CommandOutput(code, json.loads(reported.out) if reported.out.strip() else None, reported.err)
 
     def whole(self) -> dict[str, tuple[int, str]]:
         """Every file and link of the environment, and what the user has beside it: mode and bytes.
@@ -87,16 +87,16 @@ class User:
 
     def ok(self, *arguments: str) -> Any:
         """The answer of a command that has to succeed."""
-        said = self(*arguments)
-        assert said.code == 0, (said.data, said.error)
-        return said.data
+        output = self(*arguments)
+        assert output.code == 0, (output.data, output.error)
+        return output.data
 
     def refused(self, *arguments: str, code: int = 1) -> str:
         """``error | hint`` of a command that has to fail, in one line each."""
-        said = self(*arguments)
-        assert said.code == code, (said.data, said.error)
-        text = f"{said.data['error']} | {said.data['hint']}"
-        assert said.data["hint"]
+        output = self(*arguments)
+        assert output.code == code, (output.data, output.error)
+        text = f"{output.data['error']} | {output.data['hint']}"
+        assert output.data["hint"]
         assert "\n" not in text
         return text
 

@@ -12,7 +12,7 @@ from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
-    from cogen.forge.build import Prepared
+    from cogen.forge.build import PreparedTraining
     from cogen.forge.corpus import CorpusParts
     from cogen.forge.estimate import Estimate
     from cogen.forge.recipe import TrainRecipe
@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _plan(prepared: Prepared) -> TrainingPlan:
+def _plan(prepared: PreparedTraining) -> TrainingPlan:
     from cogen.forge.build import plan
 
     return TrainingPlan(prepared.recipe, plan(prepared), prepared.source_tokens, prepared.corpus)

@@ -37,7 +37,7 @@ ROUTER = "router.safetensors"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedTraining:
     """Everything that is known before the first step."""
 
     recipe: TrainRecipe
@@ -72,7 +72,7 @@ class Prepared:
         return general_blocks(self.tokenizer, self.recipe.training)
 
 
-def prepare(path: Path, reporter: Reporter = SILENT) -> Prepared:
+def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
     """Read the recipe, fetch base and texts, split and tokenize.
 
     :raises SpecError, SourceError, TrainError: with a hint each.
@@ -83,7 +83,7 @@ def prepare(path: Path, reporter: Reporter = SILENT) -> Prepared:
     base = open_weights(base_ref, reporter=reporter)
     tokenizer = load_tokenizer(base.folder)
     corpus = build_corpus(recipe.corpus, home, reporter)
-    return Prepared(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
+    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
 
 
 def resolve_base(base: str | BaseRef) -> BaseRef:
@@ -96,7 +96,7 @@ def resolve_base(base: str | BaseRef) -> BaseRef:
     return found
 
 
-def plan(prepared: Prepared) -> Estimate:
+def plan(prepared: PreparedTraining) -> Estimate:
     """Measure one step on this machine and say what the whole run will take."""
     training = prepared.recipe.training
     set_threads(training.threads)
@@ -114,11 +114,11 @@ def plan(prepared: Prepared) -> Estimate:
         return estimate(model, prepared.blocks(), training, sum(map(len, prepared.encoded)), general)
 
 
-def _fresh(prepared: Prepared) -> Any:
+def _fresh(prepared: PreparedTraining) -> Any:
     return load_model(prepared.base, "float32" if prepared.recipe.training.mode == "full" else "bfloat16")
 
 
-def run_training(prepared: Prepared, on_step: OnStep) -> Path:
+def run_training(prepared: PreparedTraining, on_step: OnStep) -> Path:
     """Train, or resume, or do nothing when this recipe was trained before; the folder with the weights.
 
     The folder holds a PEFT adapter (modes lora, ffn, anchored) or a whole checkpoint (full), the router rows (anchored)
@@ -133,7 +133,7 @@ def run_training(prepared: Prepared, on_step: OnStep) -> Path:
     return result
 
 
-def _same_inputs(prepared: Prepared) -> None:
+def _same_inputs(prepared: PreparedTraining) -> None:
     """Drop a run of the same recipe on other texts (``file://`` sources can change) or another base."""
     note = prepared.run / "inputs.json"
     inputs = {
@@ -147,7 +147,7 @@ def _same_inputs(prepared: Prepared) -> None:
     atomic_write(note, json.dumps(inputs).encode())
 
 
-def _train_into(prepared: Prepared, result: Path, on_step: OnStep) -> None:
+def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> None:
     import torch
 
     clock = Stopwatch(prepared.run / "seconds")
@@ -190,7 +190,7 @@ def _train_into(prepared: Prepared, result: Path, on_step: OnStep) -> None:
     shutil.rmtree(prepared.run / "steps", ignore_errors=True)
 
 
-def _start(prepared: Prepared) -> Start | None:
+def _start(prepared: PreparedTraining) -> Start | None:
     """In mode anchored, what the router begins with: the base in float32 reads general text and some of the corpus."""
     recipe = prepared.recipe
     if recipe.training.mode != "anchored":

@@ -219,15 +219,15 @@ def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) 
     }
     taken: list[Document] = []
     given = dict.fromkeys(left, 0)
-    room = recipe.sample_bytes
+    remaining = recipe.sample_bytes
     while any(left.values()):
         source = min((name for name in left if left[name]), key=lambda name: given[name])
         document = left[source].pop()
         size = len(json_line(document))
-        if size <= room:
+        if size <= remaining:
             taken.append(document)
             given[source] += size
-            room -= size
+            remaining -= size
     return taken
 
 

@@ -18,7 +18,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest, run_suites
 from cogen.files import atomic_folder, atomic_write, cache_dir
-from cogen.forge.build import ROUTER, Prepared
+from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.corpus import Document, json_lines
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
@@ -57,7 +57,7 @@ _WHAT = {
 }
 
 
-def publish(prepared: Prepared, result: Path, reporter: Reporter = SILENT) -> ExpertSpec:
+def publish(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> ExpertSpec:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
     Everything is made and measured in a scratch folder and moved at the end, ``expert.toml`` last: a run that is
@@ -91,7 +91,7 @@ def publish(prepared: Prepared, result: Path, reporter: Reporter = SILENT) -> Ex
     return spec
 
 
-def _write_suite(prepared: Prepared, package: Path) -> Suite:
+def _write_suite(prepared: PreparedTraining, package: Path) -> Suite:
     corpus = prepared.corpus
     with atomic_folder(package / "suites", replace=True) as part:
         (part / "heldout.yaml").write_text(_TASK.format(name=prepared.recipe.id.replace("-", "_")), encoding="utf-8")
@@ -118,14 +118,14 @@ def _licenses(documents: Sequence[Document]) -> str:
     return " AND ".join(sorted({document.license for document in documents}))
 
 
-def _expert(prepared: Prepared, weights: Path) -> Checkpoint:
+def _expert(prepared: PreparedTraining, weights: Path) -> Checkpoint:
     if prepared.recipe.training.mode == "full":
         return open_folder(weights)
     return Checkpoint(prepared.base.folder, prepared.base.tensors, read_adapter(weights))
 
 
 def _measure(
-    prepared: Prepared, expert: Checkpoint, suite: Suite, package: Path, reporter: Reporter
+    prepared: PreparedTraining, expert: Checkpoint, suite: Suite, package: Path, reporter: Reporter
 ) -> tuple[dict[str, SuiteResult], dict[str, SuiteResult]]:
     bound = BoundSuite(prepared.recipe.id, suite, package)
     digest = tokenizer_digest(prepared.tokenizer)
@@ -149,7 +149,7 @@ def _measure(
 
 
 def _spec(
-    prepared: Prepared,
+    prepared: PreparedTraining,
     package: Path,
     expert: Checkpoint,
     suite: Suite,
@@ -228,7 +228,7 @@ def _kind(tokenizer: Any) -> Any:
 
 
 def _data(
-    prepared: Prepared,
+    prepared: PreparedTraining,
     expert: Checkpoint,
     before: dict[str, SuiteResult],
     after: dict[str, SuiteResult],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from cogen.fusion.merge.calibration import calibrate
 from cogen.fusion.merge.inputs import Grams, Inputs
 from cogen.fusion.merge.lookup import find_method
-from cogen.fusion.merge.measure import Evaluation, Trial, measure_candidate
+from cogen.fusion.merge.measure import MeasureJob, Trial, measure_candidate
 from cogen.fusion.merge.outputs import MergeJob
 from cogen.fusion.merge.search import ChosenSettings, Measure, search
 from cogen.fusion.merge.space import SearchSpace
@@ -45,10 +45,10 @@ class Result:
     rows: Rows | None
 
 
-def evaluation_of(plan: Plan, inputs: Inputs) -> Evaluation:
+def evaluation_of(plan: Plan, inputs: Inputs) -> MeasureJob:
     """How the plan's models are measured."""
     level = "quick" if plan.level == "none" else plan.level  # with none there is no matrix
-    return Evaluation(inputs, plan.tokenizer_digest, plan.eval_dtype, level)
+    return MeasureJob(inputs, plan.tokenizer_digest, plan.eval_dtype, level)
 
 
 def merge_job(plan: Plan, inputs: Inputs, method: Method, grams: Grams | None = None) -> MergeJob:

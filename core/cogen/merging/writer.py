@@ -77,13 +77,13 @@ def _disk_full(folder: Path, needed: int) -> CogenError:
 def _split_into_shards(outputs: Sequence[OutputTensor], limit: int) -> list[list[OutputTensor]]:
     """In the order of names; a tensor larger than the limit has a shard to itself."""
     shards: list[list[OutputTensor]] = [[]]
-    room = limit
+    left = limit
     for output in sorted(outputs, key=lambda output: output.name):
-        if shards[-1] and output.nbytes > room:
+        if shards[-1] and output.nbytes > left:
             shards.append([])
-            room = limit
+            left = limit
         shards[-1].append(output)
-        room -= output.nbytes
+        left -= output.nbytes
     return shards
 
 

@@ -86,8 +86,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 def confine(memory: int) -> None:
     """Limits for good. ``memory``: bytes beyond what is in use now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
-    room = pages * resource.getpagesize() + memory
-    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    left = pages * resource.getpagesize() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (left, left))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
     try:

@@ -24,7 +24,7 @@ _KEPT, _AGAIN = 600.0, 10.0
 #: Seconds that clocks may differ; the most that a token may still be good for.
 _LEEWAY, _LONGEST = 30, 24 * 3600
 #: Claims that are written down with a token that was given.
-_TOLD = (
+_LOGGED = (
     "sub",
     "repository",
     "repository_id",
@@ -52,7 +52,7 @@ class Identity:
 
     def shown_claims(self) -> dict[str, str]:
         """The claims that say whose build it was."""
-        return {name: str(self.claims[name])[:300] for name in _TOLD if self.claims.get(name)}
+        return {name: str(self.claims[name])[:300] for name in _LOGGED if self.claims.get(name)}
 
 
 def is_issuer(url: str) -> bool:
@@ -63,7 +63,7 @@ def is_issuer(url: str) -> bool:
     return plain and len(url) <= 300 and (parts.scheme == "https" or local)
 
 
-def _refuse(message: str, hint: str = "ask the issuer for a token for this registry, and try again") -> Refused:
+def _reject(message: str, hint: str = "ask the issuer for a token for this registry, and try again") -> Refused:
     return Refused(422, message, hint=hint)
 
 
@@ -84,7 +84,7 @@ class Issuers:
 
         header, issuer = _unverified(token)
         if issuer not in known:
-            raise _refuse("this issuer is not trusted here", "`cogen-registry trusted-publisher add` names issuers")
+            raise _reject("this issuer is not trusted here", "`cogen-registry trusted-publisher add` names issuers")
         key = self._key(issuer, header)
         try:
             claims = jwt.decode(
@@ -97,16 +97,16 @@ class Issuers:
                 options={"require": ["exp", "iat", "iss", "aud", "sub"], "verify_nbf": True, "verify_iat": True},
             )
         except jwt.ExpiredSignatureError:
-            raise _refuse("this identity token has expired") from None
+            raise _reject("this identity token has expired") from None
         except jwt.InvalidAudienceError:
-            raise _refuse(f"this identity token is not for {audience}") from None
+            raise _reject(f"this identity token is not for {audience}") from None
         except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
-            raise _refuse(f"this identity token does not hold: {' '.join(str(error).split())[:200]}") from None
+            raise _reject(f"this identity token does not hold: {' '.join(str(error).split())[:200]}") from None
         if isinstance(claims["aud"], list) and len(claims["aud"]) != 1:
-            raise _refuse("this identity token is for several services")
+            raise _reject("this identity token is for several services")
         moment = int(claims["exp"])
         if moment - time.time() > _LONGEST:
-            raise _refuse("this identity token is good for too long")
+            raise _reject("this identity token is good for too long")
         jti = claims.get("jti")
         return Identity(
             issuer,
@@ -127,9 +127,9 @@ class Issuers:
                 keys = self._keys[issuer][1]
         key = keys.get(kid)
         if key is None:
-            raise _refuse("this identity token is signed by a key that its issuer does not have")
+            raise _reject("this identity token is signed by a key that its issuer does not have")
         if key.algorithm_name != header["alg"] and not _same_family(key.algorithm_name, header["alg"]):
-            raise _refuse("this identity token is signed in another way than its key is for")
+            raise _reject("this identity token is signed in another way than its key is for")
         return key.key
 
 
@@ -144,14 +144,14 @@ def _unverified(token: str) -> tuple[dict[str, Any], str]:
     import jwt
 
     if len(token) > _TOKEN or token.count(".") != 2:
-        raise _refuse("this is not an identity token")
+        raise _reject("this is not an identity token")
     try:
         header = jwt.get_unverified_header(token)
         claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        raise _refuse("this is not an identity token") from None
+        raise _reject("this is not an identity token") from None
     if header.get("alg") not in ALGORITHMS or not isinstance(header.get("kid"), str) or "crit" in header:
-        raise _refuse("this identity token is signed in a way that is not taken", "one of " + ", ".join(ALGORITHMS))
+        raise _reject("this identity token is signed in a way that is not taken", "one of " + ", ".join(ALGORITHMS))
     issuer = claims.get("iss")
     return header, issuer if isinstance(issuer, str) else ""
 

@@ -37,7 +37,7 @@ class UploadForm:
         callbacks: Any = {
             "on_part_begin": self._begin,
             "on_header_field": self._field,
-            "on_header_value": self._said,
+            "on_header_value": self._output,
             "on_header_end": self._header_end,
             "on_headers_finished": self._headers_end,
             "on_part_data": self._data,
@@ -72,7 +72,7 @@ class UploadForm:
     def _field(self, data: bytes, start: int, end: int) -> None:
         self._header[0] += data[start:end]
 
-    def _said(self, data: bytes, start: int, end: int) -> None:
+    def _output(self, data: bytes, start: int, end: int) -> None:
         self._header[1] += data[start:end]
 
     def _header_end(self) -> None:

@@ -66,9 +66,9 @@ def test_texts_without_anything_to_learn_are_left_out():
 def test_a_teacher_reads_what_the_run_comes_to(sizes: list[int], tokens: int, seed: int):
     """Just that, or everything where just that is more than three quarters of the tokens."""
     learned = [length - 1 for length in sizes]
-    wish = Distillation(tokens=tokens, tokens_a_step=64, seed=seed)
-    come = {index for batch in plan_run(sizes, learned, wish) for index in batch}
-    read = select_read(sizes, learned, wish)
+    options = Distillation(tokens=tokens, tokens_a_step=64, seed=seed)
+    come = {index for batch in plan_run(sizes, learned, options) for index in batch}
+    read = select_read(sizes, learned, options)
     assert read == sorted(set(read))
     little = sum(sizes[index] for index in come) <= 0.75 * sum(sizes)
     assert set(read) == (come if little else set(range(len(sizes))))

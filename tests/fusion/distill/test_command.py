@@ -87,8 +87,8 @@ def test_a_saved_plan_is_built(machine: Any, texts: Path, tmp_path: Path, capsys
     capsys.readouterr()
     folder = str(tmp_path / "fewer")
     assert main(["fuse", "--onto", str(tmp_path / "out"), "--remove", "bb", "--level", "none", "-o", folder]) == 0
-    told = capsys.readouterr()
-    assert "a distilled model has no experts to take out" in told.out + told.err
+    reported = capsys.readouterr()
+    assert "a distilled model has no experts to take out" in reported.out + reported.err
     assert (tmp_path / "fewer" / "model.safetensors").read_bytes() != one.read_bytes()
 
 
@@ -113,9 +113,9 @@ def test_what_auto_means(machine: Any) -> None:
         ({"method": "infifpo"}, "pairs of answers", "chosen"),
     ],
 )
-def test_impossible_wishes(machine: Any, wishes: dict[str, Any], text: str, hint: str) -> None:
+def test_impossible_wishes(machine: Any, recipes: dict[str, Any], text: str, hint: str) -> None:
     with pytest.raises(CogenError, match=text) as found:
-        plan_distillation(machine, FuseRecipe.model_validate({"strategy": "distill"} | wishes))
+        plan_distillation(machine, FuseRecipe.model_validate({"strategy": "distill"} | recipes))
     assert hint in (found.value.hint or "")
 
 

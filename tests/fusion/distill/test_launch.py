@@ -119,9 +119,9 @@ def test_a_launcher_that_fails_says_its_last_error(
 
 def test_lines_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Progress is read also where another process has begun a line, and nowhere else."""
-    said = '{"step": 1, "steps": 2, "loss": 0.5, "tokens_per_second": 9.0, "seconds_left": 1.0}'
+    output = '{"step": 1, "steps": 2, "loss": 0.5, "tokens_per_second": 9.0, "seconds_left": 1.0}'
     script = tmp_path / "noisy.py"
-    script.write_text(f"print('half a '+{MARK!r}+{said!r}); print('{{\"step\": 7}}')")
+    script.write_text(f"print('half a '+{MARK!r}+{output!r}); print('{{\"step\": 7}}')")
     assert [one.step for one in launch._follow([sys.executable, str(script)])] == [1]
 
 

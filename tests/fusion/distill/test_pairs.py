@@ -44,14 +44,14 @@ def test_a_batch_learns_answers_and_what_closes_them() -> None:
 
 def test_rows_of_a_pair_are_where_its_chunks_are() -> None:
     """By hand, from bytes alone: every chunk's rows predict the tokens that cover its bytes."""
-    student, theirs, said = sides()
+    student, theirs, output = sides()
     made = student_batch(student, 0)
     found = collate(
-        student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], made["targets"]
+        student, [AlignedText.of(*three) for three in zip(student, theirs, output, strict=True)], made["targets"]
     )
     width = made["targets"].shape[1]
     number = 0
-    for index, (own, other, one) in enumerate(zip(student, theirs, said, strict=True)):
+    for index, (own, other, one) in enumerate(zip(student, theirs, output, strict=True)):
         common = sorted({*own.ends.tolist()} & {*other.ends.tolist()} - {0})
         before = 0
         for end in common:
@@ -80,13 +80,13 @@ def test_rows_of_a_pair_are_where_its_chunks_are() -> None:
 
 def test_the_row_of_a_chunk_gives_its_first_token() -> None:
     """Pitfall 2, with a model: the logits at a chunk's start are those before its first token."""
-    student, theirs, said = sides()
+    student, theirs, output = sides()
     made = student_batch(student, 0)
     model = llama()
     with torch.no_grad():
         logits = model(made["input_ids"], attention_mask=made["attention_mask"]).logits
     found = collate(
-        student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], made["targets"]
+        student, [AlignedText.of(*three) for three in zip(student, theirs, output, strict=True)], made["targets"]
     )
     flat = logits.reshape(len(found.targets), -1).log_softmax(1)
     for c in range(found.chunks):
@@ -98,18 +98,18 @@ def test_the_row_of_a_chunk_gives_its_first_token() -> None:
 
 
 def test_a_text_that_is_not_taught_has_no_chunks() -> None:
-    student, theirs, said = sides()
+    student, theirs, output = sides()
     made = student_batch(student, 0)
-    taught = [None, AlignedText.of(student[1], theirs[1], said[1]), None]
-    found = collate(student, taught, made["targets"])
+    distilled = [None, AlignedText.of(student[1], theirs[1], output[1]), None]
+    found = collate(student, distilled, made["targets"])
     assert set(found.text.tolist()) == {1}
     assert collate(student, [None] * 3, made["targets"]).chunks == 0
 
 
 def test_bits_per_byte() -> None:
-    _, theirs, said = sides()
-    wanted = -float(said[0]["logprob"].astype(np.float64).sum()) / np.log(2) / len(ITEMS[0].answer.encode())
-    assert bits_per_byte(theirs[0], said[0]) == pytest.approx(wanted)
+    _, theirs, output = sides()
+    wanted = -float(output[0]["logprob"].astype(np.float64).sum()) / np.log(2) / len(ITEMS[0].answer.encode())
+    assert bits_per_byte(theirs[0], output[0]) == pytest.approx(wanted)
     empty = Encoded(theirs[0].ids[:1], 1, 1, theirs[0].ends[:0])
     assert bits_per_byte(empty, {"logprob": np.zeros(0)}) == float("inf")
 
@@ -120,12 +120,12 @@ def test_a_pair_by_hand() -> None:
     b = Encoded(np.array([1, 12, 13], dtype=np.int32), 1, 3, np.array([1, 2], dtype=np.int32))
     x = Encoded(np.array([5, 20, 21, 22], dtype=np.int32), 1, 4, np.array([1, 4, 5], dtype=np.int32))
     y = Encoded(np.array([5, 6, 23, 24, 7], dtype=np.int32), 2, 4, np.array([1, 2], dtype=np.int32))
-    said = [
+    output = [
         {"logprob": np.array([-1, -2, -4]), "boundary": np.array([-0.1, -0.2, -0.3, -0.4]), "top": np.eye(4, 2)},
         {"logprob": np.array([-8, -16]), "boundary": np.array([-0.5, -0.6, -0.7]), "top": np.full((3, 2), 9)},
     ]
     made = student_batch([a, b], 0)
-    found = collate([a, b], [AlignedText.of(a, x, said[0]), AlignedText.of(b, y, said[1])], made["targets"])
+    found = collate([a, b], [AlignedText.of(a, x, output[0]), AlignedText.of(b, y, output[1])], made["targets"])
     assert found.targets.tolist() == [10, 11, 2, -100, 12, 13, -100, -100]
     assert found.chunk.tolist() == [0, 0, -1, -1, 1, 2, -1, -1]
     assert found.start.tolist() == [0, 4, 5]
@@ -143,9 +143,9 @@ def test_a_pair_by_hand() -> None:
 
 
 def test_types_of_a_pair_with_and_without_chunks() -> None:
-    student, theirs, said = sides()
+    student, theirs, output = sides()
     targets = student_batch(student, 0)["targets"]
-    full = collate(student, [AlignedText.of(*three) for three in zip(student, theirs, said, strict=True)], targets)
+    full = collate(student, [AlignedText.of(*three) for three in zip(student, theirs, output, strict=True)], targets)
     none = collate(student, [None] * 3, targets)
     for name in ("targets", "start", "chunk", "after", "text", "single", "teacher_target"):
         assert getattr(full, name).dtype == getattr(none, name).dtype, name
@@ -164,15 +164,15 @@ def test_types_of_a_pair_with_and_without_chunks() -> None:
 
 def test_texts_of_which_one_side_read_nothing() -> None:
     """Beside others, and alone; a cache gives empty statistics or none."""
-    student, theirs, said = sides()
+    student, theirs, output = sides()
     empty = Encoded(theirs[1].ids[:1], 1, 1, theirs[1].ends[:0])
     targets = student_batch(student, 0)["targets"]
-    for nothing in ({}, {name: values[:0] for name, values in said[1].items()}):
+    for nothing in ({}, {name: values[:0] for name, values in output[1].items()}):
         some = collate(
             student,
             [
                 AlignedText.of(student[i], t, s)
-                for i, (t, s) in enumerate([(theirs[0], said[0]), (empty, nothing), (theirs[2], said[2])])
+                for i, (t, s) in enumerate([(theirs[0], output[0]), (empty, nothing), (theirs[2], output[2])])
             ],
             targets,
         )
@@ -181,7 +181,7 @@ def test_texts_of_which_one_side_read_nothing() -> None:
         assert len(some.logprob) == some.chunks
     unread = Encoded(student[0].ids[:1], 1, 1, student[0].ends[:0])
     assert (
-        collate([unread], [AlignedText.of(unread, theirs[0], said[0])], student_batch([unread], 0)["targets"]).chunks
+        collate([unread], [AlignedText.of(unread, theirs[0], output[0])], student_batch([unread], 0)["targets"]).chunks
         == 0
     )
 
@@ -189,11 +189,11 @@ def test_texts_of_which_one_side_read_nothing() -> None:
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_batches(accumulation: int) -> None:
     """Every item is a batch and a pair for each teacher; who does not teach a text has no chunks of it."""
-    student, theirs, said = sides()
+    student, theirs, output = sides()
     settings = Distillation(tokens=400, tokens_a_step=120, accumulation=accumulation)
     teachings = [
-        TeacherView("all", theirs, said, [True] * 3),
-        TeacherView("some", theirs, said, [False, True, False]),
+        TeacherView("all", theirs, output, [True] * 3),
+        TeacherView("some", theirs, output, [False, True, False]),
     ]
     batches = Batches(student, teachings, 0, settings)
     assert len(batches) > accumulation
@@ -206,10 +206,10 @@ def test_batches(accumulation: int) -> None:
         assert len(texts) == 1 or item["input_ids"].numel() <= 120 // accumulation
         for name, values in student_batch(texts, 0).items():
             assert torch.equal(item[name], values), name
-        told = [AlignedText.of(student[i], theirs[i], said[i]) for i in chosen]
+        reported = [AlignedText.of(student[i], theirs[i], output[i]) for i in chosen]
         expected = [
-            collate(texts, told, item["targets"]),
-            collate(texts, [one if i == 1 else None for i, one in zip(chosen, told, strict=True)], item["targets"]),
+            collate(texts, reported, item["targets"]),
+            collate(texts, [one if i == 1 else None for i, one in zip(chosen, reported, strict=True)], item["targets"]),
         ]
         for found, wanted in zip(item["pairs"], expected, strict=True):
             assert "targets" not in found

@@ -111,10 +111,10 @@ def test_teachers_and_control_are_kept(
 
     built(mixed, recipe(texts, "uld+alm"), tmp_path / "one")
 
-    def refuse(*_: Any) -> Any:
+    def reject(*_: Any) -> Any:
         raise AssertionError("a teacher was loaded")
 
-    monkeypatch.setattr(compose, "load_expert", refuse)
+    monkeypatch.setattr(compose, "load_expert", reject)
     described: list[str] = []
 
     class Listener:
@@ -224,11 +224,11 @@ def test_the_report_compares_with_the_control(mixed: Any, texts: Path, shared_ca
     matrix = outcome.matrix
     assert matrix is not None
     assert matrix.rows == ("base", "aa", "bb", "qq", "control", "composite")
-    said = against_control(matrix)
-    assert said is not None
-    assert "control" in said
+    message = against_control(matrix)
+    assert message is not None
+    assert "control" in message
     report = (outcome.folder / "report.html").read_text()
-    assert said.split(":")[0] in report
+    assert message.split(":")[0] in report
     assert "Control" in report
     card = (outcome.folder / "README.md").read_text()
     assert "control" in card

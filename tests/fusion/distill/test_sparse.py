@@ -14,12 +14,12 @@ from cogen.fusion.distill.teachers.sparse import pack, unpack
 def check(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Round trip within the bound that :func:`unpack` states; the values read."""
     k = ids.shape[1]
-    there, said = unpack(pack(ids, values), k)
+    there, output = unpack(pack(ids, values), k)
     assert there.dtype == np.int32
-    assert said.dtype == np.float32
-    assert (np.diff(said, axis=1) <= 0).all()
+    assert output.dtype == np.float32
+    assert (np.diff(output, axis=1) <= 0).all()
     wanted = np.take_along_axis(values, ids.argsort(1), 1).astype(np.float64)
-    found = np.take_along_axis(said, there.argsort(1), 1)
+    found = np.take_along_axis(output, there.argsort(1), 1)
     assert np.array_equal(np.sort(there, 1), np.sort(ids, 1))
     high, low = (edge(values, axis=1, keepdims=True).astype(np.float16).astype(np.float64) for edge in (np.max, np.min))
     span = np.maximum(high - low, 1e-6)
@@ -28,7 +28,7 @@ def check(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     outside = np.maximum(wanted - high, 0) + np.maximum(high - span - wanted, 0)
     bound = span * (np.sqrt(x) / 255 + 1 / 510**2) + outside + 1e-6 * (1 + np.abs(wanted))
     assert (np.abs(found - wanted) <= bound).all()
-    return said
+    return output
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.floats(0.01, 60))
@@ -56,25 +56,25 @@ def test_gaps_of_one_two_and_three_bytes(ids: list[int]) -> None:
 
 
 def test_equal_values_stay_equal() -> None:
-    said = check(np.arange(8, dtype=np.int32)[None], np.full((1, 8), -2.0794415, dtype=np.float32))
-    assert len(set(said[0].tolist())) == 1
+    output = check(np.arange(8, dtype=np.int32)[None], np.full((1, 8), -2.0794415, dtype=np.float32))
+    assert len(set(output[0].tolist())) == 1
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:
     values, ids = (3 * torch.randn(6, 5000)).log_softmax(1).topk(20)
-    there, said = unpack(pack(ids.int().numpy(), values.numpy()), 20)
+    there, output = unpack(pack(ids.int().numpy(), values.numpy()), 20)
     for row in range(6):
         alone = unpack(pack(ids[row : row + 1].int().numpy(), values[row : row + 1].numpy()), 20)
         assert np.array_equal(alone[0][0], there[row])
-        assert np.array_equal(alone[1][0], said[row])
+        assert np.array_equal(alone[1][0], output[row])
 
 
 def test_the_sureness_of_a_row_comes_across() -> None:
     """The likeliest token's probability is right to half a percent, whatever lies far below it."""
     random = torch.Generator().manual_seed(3)
     values, ids = (6 * torch.randn(64, 20_000, generator=random)).log_softmax(1).topk(128)
-    _, said = unpack(pack(ids.int().numpy(), values.numpy()), 128)
-    np.testing.assert_allclose(np.exp(said[:, 0]), values[:, 0].exp(), rtol=5e-3)
+    _, output = unpack(pack(ids.int().numpy(), values.numpy()), 128)
+    np.testing.assert_allclose(np.exp(output[:, 0]), values[:, 0].exp(), rtol=5e-3)
 
 
 def test_size() -> None:

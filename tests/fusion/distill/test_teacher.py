@@ -21,29 +21,29 @@ class TestTeacher:
         """Pitfall 2: off by one, and the first token of an answer is predicted too."""
         teacher, texts = Counting(), encoded()
         words = torch.from_numpy(teacher.encoder.begins_word)
-        for text, said in zip(texts, teacher.score(texts, ALL), strict=True):
+        for text, output in zip(texts, teacher.score(texts, ALL), strict=True):
             with torch.no_grad():
                 logp = llama()(torch.from_numpy(text.ids[None].astype(np.int64))).logits[0].double().log_softmax(1)
             m = text.stop - text.start
             rows = logp[text.start - 1 : text.stop]
-            assert [len(said[name]) for name in ("logprob", "boundary", "top", "sparse_ids")] == [
+            assert [len(output[name]) for name in ("logprob", "boundary", "top", "sparse_ids")] == [
                 m,
                 m + 1,
                 m + 1,
                 m + 1,
             ]
             token = [rows[i, text.ids[text.start + i]].item() for i in range(m)]
-            np.testing.assert_allclose(said["logprob"], token, rtol=1e-3, atol=1e-3)
-            np.testing.assert_allclose(said["boundary"], rows[:, words].logsumexp(1), rtol=1e-3, atol=1e-3)
-            np.testing.assert_allclose(said["top"], rows.topk(5).values, rtol=1e-3, atol=1e-3)
-            assert np.array_equal(said["sparse_ids"], rows.topk(12).indices)
+            np.testing.assert_allclose(output["logprob"], token, rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(output["boundary"], rows[:, words].logsumexp(1), rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(output["top"], rows.topk(5).values, rtol=1e-3, atol=1e-3)
+            assert np.array_equal(output["sparse_ids"], rows.topk(12).indices)
 
     def test_company_changes_nothing(self) -> None:
         """Texts are padded to batches; alone each has the same figures."""
         teacher, texts = Counting(), encoded()
-        for text, said in zip(texts, teacher.score(texts, ALL), strict=True):
+        for text, output in zip(texts, teacher.score(texts, ALL), strict=True):
             (alone,) = teacher.score([text], ALL)
-            np.testing.assert_allclose(said["logprob"], alone["logprob"], rtol=2e-3, atol=2e-3)
+            np.testing.assert_allclose(output["logprob"], alone["logprob"], rtol=2e-3, atol=2e-3)
 
     def test_it_is_loaded_when_it_is_needed(self) -> None:
         teacher = Counting()
@@ -75,10 +75,10 @@ class TestTeacher:
             )
         ).eval()
         (text,) = encoded(LINES[:1])
-        (said,) = LocalTeacher(lambda: model, tokenizer(), "g").score([text], ALL)
+        (output,) = LocalTeacher(lambda: model, tokenizer(), "g").score([text], ALL)
         with torch.no_grad():
             logp = model(torch.from_numpy(text.ids[None].astype(np.int64))).logits[0].double().log_softmax(1)
-        np.testing.assert_allclose(said["top"], logp[text.start - 1 : text.stop].topk(5).values, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(output["top"], logp[text.start - 1 : text.stop].topk(5).values, rtol=1e-3, atol=1e-3)
 
     @pytest.mark.parametrize("kind", ["bert", "modernbert-decoder"])
     def test_a_head_that_is_more_than_one_matrix(self, kind: str) -> None:
@@ -105,11 +105,11 @@ class TestTeacher:
             )
         ).eval()
         texts = encoded(LINES[:3])
-        for text, said in zip(texts, LocalTeacher(lambda: model, tokenizer(), "m").score(texts, ALL), strict=True):
+        for text, output in zip(texts, LocalTeacher(lambda: model, tokenizer(), "m").score(texts, ALL), strict=True):
             with torch.no_grad():
                 logp = model(torch.from_numpy(text.ids[None].astype(np.int64))).logits[0].double().log_softmax(1)
             rows = logp[text.start - 1 : text.stop]
-            np.testing.assert_allclose(said["top"], rows.topk(5).values, rtol=2e-3, atol=2e-3)
+            np.testing.assert_allclose(output["top"], rows.topk(5).values, rtol=2e-3, atol=2e-3)
 
     def test_only_rows_that_are_asked_for_go_through_a_plain_head(self) -> None:
         """But for the few tokens on which it is found to be plain."""
@@ -132,12 +132,12 @@ class TestTeacher:
         """Neither the prompt nor what closes a turn has rows."""
         (whole,) = encoded(LINES[3:4])
         text = Encoded(whole.ids, 4, len(whole.ids) - 2, whole.ends[3:-2])
-        (said,) = Counting().score([text], ALL)
+        (output,) = Counting().score([text], ALL)
         with torch.no_grad():
             logp = llama()(torch.from_numpy(text.ids[None].astype(np.int64))).logits[0].double().log_softmax(1)
         token = [logp[i - 1, text.ids[i]].item() for i in range(4, text.stop)]
-        np.testing.assert_allclose(said["logprob"], token, rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(said["top"], logp[3 : text.stop].topk(5).values, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(output["logprob"], token, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(output["top"], logp[3 : text.stop].topk(5).values, rtol=1e-3, atol=1e-3)
 
     @pytest.mark.parametrize(("tokens", "rows"), [(1, 128), (64, 3), (10**6, 1), (10**6, 10**6)])
     def test_sizes_of_batches_and_slices_change_nothing(
@@ -158,11 +158,11 @@ class TestTeacher:
         """The logits are the model's own; what is made of them is in float32."""
         (text,) = encoded(LINES[:1])
         model = llama(dtype="bfloat16")
-        (said,) = LocalTeacher(lambda: model, tokenizer(), "b").score([text], ALL)
+        (output,) = LocalTeacher(lambda: model, tokenizer(), "b").score([text], ALL)
         with torch.inference_mode():
             logp = model(torch.from_numpy(text.ids[None].astype(np.int64))).logits[0].double().log_softmax(1)
         rows = logp[text.start - 1 : text.stop]
-        np.testing.assert_allclose(said["sparse_logprobs"], rows.topk(12).values, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(output["sparse_logprobs"], rows.topk(12).values, rtol=1e-5, atol=1e-5)
 
     def test_texts_of_which_nothing_was_read(self) -> None:
         texts = encoded()

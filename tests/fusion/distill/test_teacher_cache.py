@@ -39,10 +39,10 @@ class TestCache:
 
     def test_what_is_read_is_what_was_said(self) -> None:
         texts = encoded()
-        said = list(Counting().score(texts, ALL))
+        output = list(Counting().score(texts, ALL))
         cache = kept(Counting(), texts)
         assert len(cache) == len(texts)
-        for index, one in enumerate(said):
+        for index, one in enumerate(output):
             for name in ("logprob", "boundary", "top"):
                 assert np.array_equal(cache[index][name], one[name].astype(np.float32)), name
             assert np.array_equal(cache[index]["sparse_ids"][:, 0], one["sparse_ids"][:, 0])
@@ -68,14 +68,14 @@ class TestCache:
     def test_a_process_that_was_killed(self) -> None:
         """SIGKILL while the third shard is scored; what is read afterwards is what a whole run gives."""
         texts = encoded()
-        said = list(Counting().score(texts, ALL))
+        output = list(Counting().score(texts, ALL))
 
         class Canned(Counting):
             def score(self, part: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
                 if self.scored == self.dies_at:
                     os.kill(os.getpid(), signal.SIGKILL)
                 self.scored += 1
-                return iter([said[next(i for i, text in enumerate(texts) if text is one)] for one in part])
+                return iter([output[next(i for i, text in enumerate(texts) if text is one)] for one in part])
 
         dying, next_one = Canned(dies_at=2), Canned()
         child = os.fork()
@@ -92,10 +92,10 @@ class TestCache:
     def test_a_text_is_read_alone(self) -> None:
         """In any order, a text's statistics are its own."""
         texts = encoded()
-        said, cache = list(Counting().score(texts, ALL)), kept(Counting(), texts)
+        output, cache = list(Counting().score(texts, ALL)), kept(Counting(), texts)
         for index in (7, 0, 8, 3, 7):
-            for row in range(len(said[index]["sparse_ids"])):
-                assert set(cache[index]["sparse_ids"][row]) == set(said[index]["sparse_ids"][row])
+            for row in range(len(output[index]["sparse_ids"])):
+                assert set(cache[index]["sparse_ids"][row]) == set(output[index]["sparse_ids"][row])
 
     @pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
     def test_damage_is_found(self, harm: str) -> None:
@@ -157,12 +157,12 @@ class TestCache:
     def test_a_process_that_was_killed_while_it_wrote(self, writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """SIGKILL between a file's bytes and its name: shards and their digests in turn. Nothing half is left over."""
         texts = encoded()
-        said = list(Counting().score(texts, ALL))
+        output = list(Counting().score(texts, ALL))
 
         class Canned(Counting):
             def score(self, part: Sequence[Encoded], wanted: TeacherStatistics) -> Iterator[dict[str, np.ndarray]]:
                 self.scored += 1
-                return iter([said[next(i for i, text in enumerate(texts) if text is one)] for one in part])
+                return iter([output[next(i for i, text in enumerate(texts) if text is one)] for one in part])
 
         child = os.fork()
         if not child:

@@ -67,13 +67,13 @@ def test_the_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_people_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The plan in words, who works where, and what is missed without whom."""
     assert main(["fuse", "e1", "e2", *MOE, "--level", "quick", "-o", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr()
-    assert "moe, routing hidden, onto The base" in said.out
-    assert "2 experts of one base and tokenizer become one MixtralForCausalLM (you asked for it)" in said.out
-    assert "3 experts (the base's own feed-forward blocks are one), 2 on a token" in said.out
-    assert "expert usage: share of each expert in the output" in said.out
-    assert "ablation: change of bits per byte when an expert is left out" in said.out
-    assert "without e1" in said.out
+    printed = capsys.readouterr()
+    assert "moe, routing hidden, onto The base" in printed.out
+    assert "2 experts of one base and tokenizer become one MixtralForCausalLM (you asked for it)" in printed.out
+    assert "3 experts (the base's own feed-forward blocks are one), 2 on a token" in printed.out
+    assert "expert usage: share of each expert in the output" in printed.out
+    assert "ablation: change of bits per byte when an expert is left out" in printed.out
+    assert "without e1" in printed.out
 
 
 def test_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -103,13 +103,13 @@ def test_update(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_update_of_what_is_rebuilt(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Trained routers, and merges: the command says so."""
-    for name, options, said in (
+    for name, options, printed in (
         ("trained", ["--strategy", "moe"], "rebuilt from e1, e2: its routers were trained with all of its experts"),
         ("merged", ["--same-size", "--scale", "0.3"], "a merge has no experts to take out or put in: it is rebuilt"),
     ):
         run(capsys, "fuse", *options, "--level", "none", "-o", tmp_path / name)
         assert main(["update", str(tmp_path / name), "--remove", "e3", "-o", str(tmp_path / f"{name}2")]) == 0
-        assert said in capsys.readouterr().err
+        assert printed in capsys.readouterr().err
 
 
 def test_onto_is_update(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -153,9 +153,9 @@ def test_wrong_updates(capsys: pytest.CaptureFixture[str], tmp_path: Path, optio
 )
 def test_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], message: str) -> None:
     """With a hint, and nothing is written."""
-    told = run(capsys, "fuse", *options, "-o", tmp_path / "out", code=3)
-    assert message in told["error"]
-    assert told["hint"]
+    reported = run(capsys, "fuse", *options, "-o", tmp_path / "out", code=3)
+    assert message in reported["error"]
+    assert reported["hint"]
     assert not (tmp_path / "out").exists()
 
 

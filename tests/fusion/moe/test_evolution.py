@@ -55,8 +55,8 @@ class TestExact:
         whole = build("e1", "e2", "e3", **recipe_of)
         for gone in ("e1", "e2", "e3"):
             left = sorted({"e1", "e2", "e3"} - {gone})
-            outcome, said = evolve(build.machine, whole, tmp_path / f"no-{gone}", remove=[gone])
-            assert said == f"kept as they are: {', '.join(left)}; nothing is made anew"
+            outcome, output = evolve(build.machine, whole, tmp_path / f"no-{gone}", remove=[gone])
+            assert output == f"kept as they are: {', '.join(left)}; nothing is made anew"
             assert bits(outcome.folder) == bits(build(*left, **recipe_of))
         last, _ = evolve(build.machine, tmp_path / "no-e3", tmp_path / "last", remove=["e2"])
         assert bits(last.folder) == bits(build("e1", **recipe_of))
@@ -66,11 +66,11 @@ class TestExact:
         """Also onto a mixture of one, where fewer worked on a token than would; and out again."""
         recipe_of = {"routing": routing, "public": public}
         before = build("e2", **recipe_of)
-        outcome, said = evolve(build.machine, before, tmp_path / "more", add=["e3"])
-        assert said == "kept as they are: e2; made anew: e3"
+        outcome, output = evolve(build.machine, before, tmp_path / "more", add=["e3"])
+        assert output == "kept as they are: e2; made anew: e3"
         assert bits(outcome.folder) == bits(build("e2", "e3", **recipe_of))
-        both, said = evolve(build.machine, tmp_path / "more", tmp_path / "other", add=["e1"], remove=["e2"])
-        assert said == "kept as they are: e3; made anew: e1"
+        both, output = evolve(build.machine, tmp_path / "more", tmp_path / "other", add=["e1"], remove=["e2"])
+        assert output == "kept as they are: e3; made anew: e1"
         assert bits(both.folder) == bits(build("e1", "e3", **recipe_of))
         back, _ = evolve(build.machine, tmp_path / "more", tmp_path / "back", remove=["e3"])
         assert bits(back.folder) == bits(before)
@@ -134,8 +134,8 @@ class TestRebuilt:
     def test_trained_routers(self, build: Any, tmp_path: Path) -> None:
         """The same as a fresh build of those that are left."""
         whole = build("e1", "e2", "e3", routing="trained")
-        outcome, said = evolve(build.machine, whole, tmp_path / "out", remove=["e2"])
-        assert said == "rebuilt from e1, e3: its routers were trained with all of its experts"
+        outcome, output = evolve(build.machine, whole, tmp_path / "out", remove=["e2"])
+        assert output == "rebuilt from e1, e3: its routers were trained with all of its experts"
         assert bits(outcome.folder) == bits(build("e1", "e3", routing="trained"))
 
     @pytest.mark.parametrize("method", [None, "task_arithmetic"])
@@ -143,19 +143,19 @@ class TestRebuilt:
         """They share their attention: what is left is averaged, or merged as before; weights stay."""
         world = zoo(dtype="bfloat16")
         machine = host(*(world.full(f"e{i}", dense("llama-tied", i, "bfloat16")) for i in (1, 2, 3)))
-        said: dict[str, Any] = {"routing": "hidden"} | ({} if method is None else {"method": method})
-        whole = assemble(machine, tmp_path / "whole", experts={"e1": 2.0, "e2": 1.0, "e3": 1.0}, **said).folder
-        outcome, told = evolve(machine, whole, tmp_path / "out", remove=["e3"])
-        assert told == "rebuilt from e1, e2: experts share what is no feed-forward block"
-        fresh = assemble(machine, tmp_path / "fresh", experts={"e1": 2.0, "e2": 1.0}, **said).folder
+        output: dict[str, Any] = {"routing": "hidden"} | ({} if method is None else {"method": method})
+        whole = assemble(machine, tmp_path / "whole", experts={"e1": 2.0, "e2": 1.0, "e3": 1.0}, **output).folder
+        outcome, reported = evolve(machine, whole, tmp_path / "out", remove=["e3"])
+        assert reported == "rebuilt from e1, e2: experts share what is no feed-forward block"
+        fresh = assemble(machine, tmp_path / "fresh", experts={"e1": 2.0, "e2": 1.0}, **output).folder
         assert bits(outcome.folder) == bits(fresh)
 
     def test_only_frozen_ones_are_left(self, zoo: Any, host: Any, tmp_path: Path) -> None:
         """The method and the weights were for what the full one changed: they go with it."""
         world = zoo()
         machine = host(world.ffn("e1"), world.full("e2", dense("llama-tied", 2)))
-        said = {"routing": "hidden", "method": "ties", "scale": 0.5, "parameters": {"density": 0.3}}
-        whole = assemble(machine, tmp_path / "whole", experts={"e1": 2.0, "e2": 1.0}, **said).folder
+        output = {"routing": "hidden", "method": "ties", "scale": 0.5, "parameters": {"density": 0.3}}
+        whole = assemble(machine, tmp_path / "whole", experts={"e1": 2.0, "e2": 1.0}, **output).folder
         outcome, _ = evolve(machine, whole, tmp_path / "out", remove=["e2"])
         fresh = assemble(machine, tmp_path / "fresh", experts={"e1": 1.0}, routing="hidden").folder
         assert bits(outcome.folder) == bits(fresh)
@@ -174,8 +174,8 @@ class TestRebuilt:
         machine = host(world.ffn("e1"), world.ffn("e2", 2))
         whole = assemble(machine, tmp_path / "whole", routing="hidden")
         assert (whole.lock.plan.details.merged, whole.lock.plan.details.exact) == (1, False)
-        outcome, said = evolve(machine, whole.folder, tmp_path / "out", remove=["e1"])
-        assert said.startswith("rebuilt from e2")
+        outcome, output = evolve(machine, whole.folder, tmp_path / "out", remove=["e1"])
+        assert output.startswith("rebuilt from e2")
         fresh = assemble(machine, tmp_path / "fresh", routing="hidden", experts={"e2": 1.0}).folder
         assert bits(outcome.folder) == bits(fresh)
 
@@ -185,8 +185,8 @@ class TestRebuilt:
         wide = dense("llama-tied", 5, intermediate_size=96)
         machine = host(world.full("e1", wide), world.ffn("e2"))
         whole = assemble(machine, tmp_path / "whole", routing="hidden").folder
-        outcome, said = evolve(machine, whole, tmp_path / "out", remove=["e1"])
-        assert said.startswith("rebuilt from e2")
+        outcome, output = evolve(machine, whole, tmp_path / "out", remove=["e1"])
+        assert output.startswith("rebuilt from e2")
         assert outcome.lock.plan.details.width == 64
         assert bits(outcome.folder) == bits(
             assemble(machine, tmp_path / "fresh", routing="hidden", experts={"e2": 1.0}).folder
@@ -198,8 +198,8 @@ class TestRebuilt:
         machine = host(*(world.anchored(f"e{i}", i) for i in (1, 2, 3)))
         recipe_of: dict[str, Any] = {"strategy": "merge", "level": "none", "scale": 0.4}
         whole = carry_out(machine, FuseRecipe(**recipe_of), tmp_path / "whole").folder
-        outcome, said = evolve(machine, whole, tmp_path / "out", remove=["e1"])
-        assert said == "a merge has no experts to take out or put in: it is rebuilt from e2, e3"
+        outcome, output = evolve(machine, whole, tmp_path / "out", remove=["e1"])
+        assert output == "a merge has no experts to take out or put in: it is rebuilt from e2, e3"
         fresh = carry_out(machine, FuseRecipe(experts={"e2": 1.0, "e3": 1.0}, **recipe_of), tmp_path / "fresh").folder
         assert outcome.lock.plan.strategy == "merge"
         assert (outcome.folder / "model.safetensors").read_bytes() == (fresh / "model.safetensors").read_bytes()
@@ -266,8 +266,8 @@ class TestRefused:
         world = zoo(dtype="bfloat16")
         (world.world.folder / "weights-e2").rename(tmp_path / "old")
         machine = host(build.machine.expert("e1"), world.anchored("e2", 8), build.machine.expert("e3"))
-        outcome, said = evolve(machine, before, tmp_path / "out", add=["e3"])
-        assert said == "kept as they are: e1; made anew: e2, e3"
+        outcome, output = evolve(machine, before, tmp_path / "out", add=["e3"])
+        assert output == "kept as they are: e1; made anew: e2, e3"
         assert bits(outcome.folder) == bits(assemble(machine, tmp_path / "fresh", routing="hidden").folder)
 
 

@@ -150,12 +150,12 @@ def test_all_else_is_merged(
     """Bit for bit what a merge by this method writes: the plain average, unless another one is asked for."""
     world = zoo("qwen2", dtype="bfloat16")
     machine = host(*(world.full(f"e{i}", dense("qwen2", i, "bfloat16")) for i in (1, 2)))
-    said: dict[str, Any] = {} if method is None else {"method": method}
-    said |= {"parameters": parameters} | ({} if scale is None else {"scale": scale})
-    outcome = assemble(machine, tmp_path / "out", **said, **HIDDEN_ROUTING)
+    output: dict[str, Any] = {} if method is None else {"method": method}
+    output |= {"parameters": parameters} | ({} if scale is None else {"scale": scale})
+    outcome = assemble(machine, tmp_path / "out", **output, **HIDDEN_ROUTING)
     # One that adds differences up goes half as far from the base for each of two, so that it ends near the average.
-    wishes = {"method": "linear", "scale": 0.5 if method == "task_arithmetic" else 1.0} | said
-    merged = carry_out(machine, FuseRecipe(strategy="merge", level="none", **wishes), tmp_path / "merged").folder
+    recipes = {"method": "linear", "scale": 0.5 if method == "task_arithmetic" else 1.0} | output
+    merged = carry_out(machine, FuseRecipe(strategy="merge", level="none", **recipes), tmp_path / "merged").folder
     plan = outcome.lock.plan
     assert plan.method == (method or "linear")
     assert same(shared(outcome.folder), shared(merged))

@@ -50,8 +50,8 @@ class TestIndependence:
         experts = [world.anchored(f"e{i}", i) for i in (1, 2, 3)]
         found = []
         for i, order in enumerate((["e1"], ["e2", "e1"], ["e1", "e2", "e3"], ["e3", "e2", "e1"])):
-            wishes = {"experts": dict.fromkeys(order, 1.0), "routing": routing}
-            folder = assemble(host(*experts), tmp_path / str(i), **wishes).folder
+            recipe = {"experts": dict.fromkeys(order, 1.0), "routing": routing}
+            folder = assemble(host(*experts), tmp_path / str(i), **recipe).folder
             kept = rows_of(folder)
             assert kept.keys() == {"base", *order}
             assert float(kept["base"].abs().max()) == 0

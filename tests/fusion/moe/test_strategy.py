@@ -58,8 +58,8 @@ STRATEGIES: dict[str, tuple[Any, dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_auto(zoo: Any, host: Any, name: str) -> None:
     """A mixture where all experts ship rows that were trained for it, or where a wish is a mixture's."""
-    make, said, strategy = STRATEGIES[name]
-    plan, _ = make_plan(host(*make(zoo())), FuseRecipe(level="quick", **said))
+    make, output, strategy = STRATEGIES[name]
+    plan, _ = make_plan(host(*make(zoo())), FuseRecipe(level="quick", **output))
     assert (plan.strategy, plan.details.strategy) == (strategy, strategy)
     if len(plan.experts) > 1 and strategy == "merge":
         assert plan.why.endswith("(--strategy moe stacks them instead)")
@@ -69,16 +69,16 @@ def test_same_size() -> None:
     """Is strategy merge, and nothing else."""
     nothing = [None] * 15
 
-    def said(strategy: str | None, same_size: bool) -> Any:
+    def output(strategy: str | None, same_size: bool) -> Any:
         return recipe_from_options(
             None, strategy, *nothing[:5], None, None, None, None, None, None, None, True, None, same_size
         )
 
-    assert said(None, True).strategy == "merge"
-    assert said("merge", True).strategy == "merge"
-    assert said(None, False).strategy == "auto"
+    assert output(None, True).strategy == "merge"
+    assert output("merge", True).strategy == "merge"
+    assert output(None, False).strategy == "auto"
     with pytest.raises(UsageError, match="--same-size is strategy merge, not moe") as caught:
-        said("moe", True)
+        output("moe", True)
     assert caught.value.hint
 
 
@@ -134,11 +134,11 @@ def test_round_trip(zoo: Any, host: Any, tmp_path: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("said", [{}, {"method": "slerp", "parameters": {"t": 0.2}}, {"method": "task_arithmetic"}])
-def test_round_trip_of_full_experts(zoo: Any, host: Any, said: dict[str, Any]) -> None:
+def test_round_trip_of_full_experts(zoo: Any, host: Any, output: dict[str, Any]) -> None:
     """With the method for what they share, weights where it takes them."""
-    weights = {} if said.get("method") == "slerp" else {"experts": {"e1": 2.0, "e2": 1.0}}
+    weights = {} if output.get("method") == "slerp" else {"experts": {"e1": 2.0, "e2": 1.0}}
     machine = host(*whole(zoo()))
-    plan, _ = make_plan(machine, FuseRecipe(strategy="moe", routing="hidden", level="none", **said, **weights))
+    plan, _ = make_plan(machine, FuseRecipe(strategy="moe", routing="hidden", level="none", **output, **weights))
     assert make_plan(machine, recipe_of(plan))[0] == plan
 
 

@@ -18,7 +18,7 @@ from cogen.evals import Matrix
 from cogen.fusion.route import read_route
 from cogen.host import Host
 
-WISH = ["--strategy", "route"]
+RECIPE = ["--strategy", "route"]
 #: What the bag of letters takes for a question about e1.
 QUESTION = "e1train0word0 e1train0word1 e1train0word2"
 
@@ -82,7 +82,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> A
 
 def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Experts, fallback and the tokens that the rows take; nothing is written."""
-    plan = run(capsys, "plan", *WISH)
+    plan = run(capsys, "plan", *RECIPE)
     assert (plan["strategy"], [e["id"] for e in plan["experts"]], plan["details"]["ensemble"]) == (
         "route",
         ["e1", "e2"],
@@ -91,7 +91,7 @@ def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFix
     one = sum(suite["test_tokens"] for suite in plan["suites"])
     cost = {name: tokens for name, tokens in plan["cost"].items() if tokens}
     assert cost == {"matrix_tokens": 3 * one, "ensemble_tokens": 3 * one}
-    assert main(["plan", *WISH]) == 0
+    assert main(["plan", *RECIPE]) == 0
     text = capsys.readouterr().out
     assert f"{6 * one:,} forward tokens ({3 * one:,} matrix, {3 * one:,} ensemble) in bfloat16" in text
     assert "the rest to The base" in text
@@ -100,7 +100,7 @@ def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFix
 def test_fuse_measures_all_rows(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Base, experts, route, ensemble, oracle; the figures of the JSON, the card and matrix.json are the same."""
     folder = tmp_path / "route"
-    found = run(capsys, "fuse", *WISH, "-o", str(folder))
+    found = run(capsys, "fuse", *RECIPE, "-o", str(folder))
     assert list(found["matrix"]) == ["base", "e1", "e2", "route", "ensemble", "oracle"]
     matrix = Matrix.from_json(json.loads((folder / "matrix.json").read_text()))
     for row, cells in matrix.cells.items():
@@ -126,7 +126,7 @@ def test_fuse_measures_all_rows(machine: Any, capsys: pytest.CaptureFixture[str]
 
 def test_fuse_tells_people_the_same(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The matrix, and which documents went where."""
-    assert main(["fuse", *WISH, "-o", str(tmp_path / "route")]) == 0
+    assert main(["fuse", *RECIPE, "-o", str(tmp_path / "route")]) == 0
     captured = capsys.readouterr()
     assert "documents by the model that they were routed to" in captured.out
     assert "documents of experts' suites went to the suite's own expert" in captured.out
@@ -136,7 +136,7 @@ def test_fuse_tells_people_the_same(machine: Any, capsys: pytest.CaptureFixture[
 def test_strangers_are_routed_too(strangers: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Another architecture, tokenizer and no base: no base row, no ensemble, no general text for the oracle."""
     folder = tmp_path / "route"
-    found = run(capsys, "fuse", *WISH, "-o", str(folder))
+    found = run(capsys, "fuse", *RECIPE, "-o", str(folder))
     assert list(found["matrix"]) == ["e1", "e2", "route", "oracle"]
     assert found["fallback"] is None
     assert set(found["matrix"]["oracle"]) == {"e1/heldout", "e2/heldout"}
@@ -162,7 +162,7 @@ def test_level_none_measures_nothing(
 
     monkeypatch.setattr("cogen.fusion.route.members.load_model", loaded)
     monkeypatch.setattr("cogen.fusion.route.members.load_expert", loaded)
-    found = run(capsys, "fuse", *WISH, "--level", "none", "-o", str(tmp_path / "route"))
+    found = run(capsys, "fuse", *RECIPE, "--level", "none", "-o", str(tmp_path / "route"))
     assert found["matrix"] is None
     assert not (tmp_path / "route" / "matrix.json").exists()
     assert "Not measured. `cogen eval DIR` measures it." in (tmp_path / "route" / "README.md").read_text()
@@ -171,13 +171,13 @@ def test_level_none_measures_nothing(
 @pytest.fixture
 def folder(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Path:
     """A route that was not measured."""
-    run(capsys, "fuse", *WISH, "--level", "none", "-o", str(tmp_path / "route"))
+    run(capsys, "fuse", *RECIPE, "--level", "none", "-o", str(tmp_path / "route"))
     return tmp_path / "route"
 
 
 def test_eval_gives_the_row_of_fuse(machine: Any, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     """On all suites or some, and against any other model; a model runs only where it gets a document."""
-    fused = run(capsys, "fuse", *WISH, "-o", str(folder))
+    fused = run(capsys, "fuse", *RECIPE, "-o", str(folder))
     found = run(capsys, "eval", str(folder), "--against", "base")
     row = fused["matrix"]["route"]
     assert {f"{r['owner']}/{r['suite']}": r["value"] for r in found["results"]} == {
@@ -202,8 +202,10 @@ def test_chat_says_who_answers(machine: Any, capsys: pytest.CaptureFixture[str],
     assert max(found["scores"], key=lambda id: found["scores"][id]) == "e1"
     assert found["answer"] == run(capsys, "chat", "e1", "-p", QUESTION, "--max-tokens", "4")["answer"]
     assert main(["chat", str(folder), "-p", QUESTION, "--max-tokens", "1"]) == 0
-    said = capsys.readouterr().err
-    assert f"e1 answers: it is {found['scores']['e1']:.3f} nearer to the question than general text is; next e2" in said
+    output = capsys.readouterr().err
+    assert (
+        f"e1 answers: it is {found['scores']['e1']:.3f} nearer to the question than general text is; next e2" in output
+    )
     assert main(["chat", str(folder), "-p", "The house stood at the end of the road.", "--max-tokens", "1"]) == 0
     assert "base answers: the question is nearer to general text than to any expert" in capsys.readouterr().err
 
@@ -251,7 +253,7 @@ def test_an_expert_that_moved_is_refused(
 
 def test_a_senseless_wish_is_wrong_usage(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """One line and a hint, in a recipe file too; nothing is written."""
-    found = run(capsys, "fuse", *WISH, "--method", "ties", "-o", str(tmp_path / "no"), code=3)
+    found = run(capsys, "fuse", *RECIPE, "--method", "ties", "-o", str(tmp_path / "no"), code=3)
     assert found["error"] == "strategy route fuses nothing, so it has no method"
     (tmp_path / "r.toml").write_text('strategy = "route"\nlevel = "none"\n[experts]\ne1 = 1\n')
     run(capsys, "fuse", "--recipe", str(tmp_path / "r.toml"), "-o", str(tmp_path / "yes"))

@@ -44,10 +44,10 @@ def machine(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Host:
         ({"experts": {"e1": {"parameters": {"density": 0.3}}}}, "takes experts as they are"),
     ],
 )
-def test_a_wish_that_would_be_ignored_is_refused(machine: Host, wish: dict[str, Any], message: str) -> None:
+def test_a_wish_that_would_be_ignored_is_refused(machine: Host, options: dict[str, Any], message: str) -> None:
     """By its name, also where it asks for the default."""
     with pytest.raises(UsageError, match=message) as caught:
-        plan_route(machine, FuseRecipe.model_validate({"strategy": "route", "experts": {"e1": 1.0}} | wish))
+        plan_route(machine, FuseRecipe.model_validate({"strategy": "route", "experts": {"e1": 1.0}} | options))
     assert caught.value.hint
 
 

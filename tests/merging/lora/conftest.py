@@ -61,8 +61,10 @@ def with_peft() -> Callable[[Any, Path], Any]:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             found = PeftModel.from_pretrained(model, folder)
-        said = [str(w.message) for w in heard]
-        assert [text for text in said if "adapter keys" in text or "did not match" in text or "no module" in text] == []
+        output = [str(w.message) for w in heard]
+        assert [
+            text for text in output if "adapter keys" in text or "did not match" in text or "no module" in text
+        ] == []
         return found.eval()
 
     return load

@@ -36,20 +36,20 @@ def home(tmp_path: Path) -> Path:
 
 def test_from_adapters_to_a_model_and_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Concatenated, merged, extracted: the difference at the end is the one at the beginning."""
-    told = run(capsys, "concat", f"{home}/one=0.5", home / "two", "-o", home / "both")
-    assert told == {
+    reported = run(capsys, "concat", f"{home}/one=0.5", home / "two", "-o", home / "both")
+    assert reported == {
         "folder": str(home / "both"),
         "weights": [0.5, 1.0],
         "dtype": "float32",
         "ranks": dict.fromkeys(sorted(FFN), 6),
     }
-    told = run(capsys, "merge", home / "base", home / "both", "-o", home / "model")
-    assert told["changed"] == sorted(f"{module}.weight" for module in FFN)
-    assert told["tensors"] == len(load_file(home / "base" / "model.safetensors"))
-    told = run(capsys, "extract", home / "model", home / "base", "-o", home / "again", "--rank", "6")
-    assert [(m["module"], m["rank"]) for m in told["modules"]] == [(module, 6) for module in sorted(FFN)]
-    assert told["kept"] > 1 - 1e-12
-    assert told["dropped"] == []
+    reported = run(capsys, "merge", home / "base", home / "both", "-o", home / "model")
+    assert reported["changed"] == sorted(f"{module}.weight" for module in FFN)
+    assert reported["tensors"] == len(load_file(home / "base" / "model.safetensors"))
+    reported = run(capsys, "extract", home / "model", home / "base", "-o", home / "again", "--rank", "6")
+    assert [(m["module"], m["rank"]) for m in reported["modules"]] == [(module, 6) for module in sorted(FFN)]
+    assert reported["kept"] > 1 - 1e-12
+    assert reported["dropped"] == []
     both, again = read_adapter(home / "both"), read_adapter(home / "again")
     for name in both.pairs:
         torch.testing.assert_close(again.delta(name, torch.float64), both.delta(name, torch.float64), rtol=0, atol=2e-6)
@@ -60,8 +60,8 @@ def test_merging_two_is_merging_their_concatenation(home: Path, capsys: pytest.C
     run(capsys, "concat", f"{home}/one=0.5", f"{home}/two=-2", "-o", home / "both")
     run(capsys, "merge", home / "base", home / "both", "-o", home / "a")
     uri = f"file://{home}"
-    told = run(capsys, "merge", f"{uri}/base", f"{uri}/one=0.5", f"{uri}/two=-2", "-o", home / "b")
-    assert told["weights"] == [0.5, -2.0]
+    reported = run(capsys, "merge", f"{uri}/base", f"{uri}/one=0.5", f"{uri}/two=-2", "-o", home / "b")
+    assert reported["weights"] == [0.5, -2.0]
     one, other = (load_file(home / name / "model.safetensors") for name in "ab")
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-6, atol=1e-6)
@@ -75,16 +75,16 @@ def test_what_people_read(home: Path, capsys: pytest.CaptureFixture[str]) -> Non
     save_file(tensors, home / "model" / "model.safetensors")
     arguments = ["adapter", "extract", str(home / "model"), str(home / "base"), "-o", str(home / "out")]
     assert main([*arguments, "--energy", "0.999999"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: a plain LoRA cannot represent the differences of model.norm.weight")
-    assert "--skip-others" in said
+    output = capsys.readouterr().err
+    assert output.startswith("error: a plain LoRA cannot represent the differences of model.norm.weight")
+    assert "--skip-others" in output
     assert not (home / "out").exists()
     assert main([*arguments, "--energy", "0.999999", "--skip-others"]) == 0
-    said = capsys.readouterr()
-    assert said.out.splitlines()[1].split() == ["module", "shape", "rank", "kept"]
-    assert said.out.splitlines()[2].split() == [sorted(FFN)[0], "32", "×", "64", "2", "100.00%"]
-    assert said.out.splitlines()[-1] == "kept, all modules: 100.00%"
-    assert "warning: ignored the differences of 1 tensors: model.norm.weight" in said.err
+    output = capsys.readouterr()
+    assert output.out.splitlines()[1].split() == ["module", "shape", "rank", "kept"]
+    assert output.out.splitlines()[2].split() == [sorted(FFN)[0], "32", "×", "64", "2", "100.00%"]
+    assert output.out.splitlines()[-1] == "kept, all modules: 100.00%"
+    assert "warning: ignored the differences of 1 tensors: model.norm.weight" in output.err
     config = json.loads((home / "out" / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["task_type"]) == (str(home / "base"), "CAUSAL_LM")
 
@@ -112,9 +112,9 @@ def test_mistakes(home: Path, capsys: pytest.CaptureFixture[str], name: str) -> 
     save_adapter(home / "else", 3, base_model_name_or_path="other")
     arguments, code, text = MISTAKES[name]
     before = {path.name for path in home.iterdir()}
-    told = run(capsys, *(a.replace("{home}", str(home)) for a in arguments), "-o", home / "out", code=code)
-    assert text in told["error"]
-    assert told["hint"]
+    reported = run(capsys, *(a.replace("{home}", str(home)) for a in arguments), "-o", home / "out", code=code)
+    assert text in reported["error"]
+    assert reported["hint"]
     assert {path.name for path in home.iterdir()} - {"cache"} == before
 
 

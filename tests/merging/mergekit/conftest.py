@@ -23,9 +23,9 @@ def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
 def unread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Reading a weight is an error."""
 
-    def refuse(*_: object) -> Any:
+    def reject(*_: object) -> Any:
         raise AssertionError("a weight was read")
 
-    monkeypatch.setattr(OpenFiles, "read", refuse)
-    monkeypatch.setattr(OpenFiles, "copy", refuse)
+    monkeypatch.setattr(OpenFiles, "read", reject)
+    monkeypatch.setattr(OpenFiles, "copy", reject)
     return

@@ -54,9 +54,9 @@ def test_says_what_to_do_next(models: Kitchen, capsys: pytest.CaptureFixture[str
     assert main(["merge", "config.yml", "-o", "out"]) == 3
     models.recipe(RECIPE.replace("linear", "ties").replace("b}", "b, parameters: {weight: 2}}") + "base_model: b\n")
     assert main(["merge", "config.yml", "-o", "out"]) == 0
-    said = capsys.readouterr()
-    assert "evaluate it: cogen eval out" in said.out
-    assert "note: b is the base: its own weight has no effect" in said.err
+    output = capsys.readouterr()
+    assert "evaluate it: cogen eval out" in output.out
+    assert "note: b is the base: its own weight has no effect" in output.err
 
 
 def test_the_alias(models: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:

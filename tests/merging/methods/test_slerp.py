@@ -179,7 +179,7 @@ class TestNuslerp:
         ("weights", "parameters", "told"),
         [([1.0, -1.0], {}, "sum to zero"), ([1.0, 1.0], {"row_wise": True}, "row_wise has no effect")],
     )
-    def test_what_cannot_be_is_refused(self, weights: list[float], parameters: dict[str, Any], told: str) -> None:
+    def test_what_cannot_be_is_refused(self, weights: list[float], parameters: dict[str, Any], reported: str) -> None:
         """A quotient by zero, an option that another one makes idle."""
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=reported):
             nuslerp(None, normal((3, 3), 2, 15), weights, **parameters)

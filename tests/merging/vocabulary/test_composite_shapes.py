@@ -122,9 +122,9 @@ def test_a_text_model_inside_another(compose: Any, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert config["text_config"]["vocab_size"] == 302
     assert "vocab_size" not in config
-    loaded, told = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
-    assert not told["missing_keys"]
-    assert not told["mismatched_keys"]
+    loaded, reported = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not reported["missing_keys"]
+    assert not reported["mismatched_keys"]
     a, b = (load_file(checkpoint.folder / "model.safetensors") for checkpoint in checkpoints)
     name = next(name for name in a if name.endswith("embed_tokens.weight"))
     wanted = torch.cat([(a[name].double() + b[name][:300]) / 2, b[name][300:].double()])

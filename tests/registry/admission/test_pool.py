@@ -142,11 +142,11 @@ def test_a_full_disk_is_not_the_uploads_fault(tmp_path: Path, monkeypatch: pytes
         {"refused": [True, "a", "b"]},
     ],
 )
-def test_a_worker_is_not_believed_everything(said: dict[str, Any]) -> None:
+def test_a_worker_is_not_believed_everything(output: dict[str, Any]) -> None:
     from cogen_registry.admission.pool import _found
 
     with pytest.raises(Refused) as error:
-        _found(said, "wheel")
+        _found(output, "wheel")
     assert error.value.status == 422
 
 

@@ -205,20 +205,20 @@ def test_one_of_two_uploads_at_once_wins(
     for number in range(4):
         (tmp_path / str(number)).mkdir()
         paths.append(build(tmp_path / str(number), summary=f"Expert {number}"))
-    said: list[str] = []
+    output: list[str] = []
 
     def attempt(path: Path) -> None:
         try:
-            said.append(upload(team, path).state)
+            output.append(upload(team, path).state)
         except Refused as refused:
-            said.append(str(refused.status))
+            output.append(str(refused.status))
 
     threads = [threading.Thread(target=attempt, args=[path]) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(said) == ["409", "409", "409", "released"]
+    assert sorted(output) == ["409", "409", "409", "released"]
     rows, blobs = everything(service)
     assert (rows["releases"], rows["experts"], len(blobs)) == (1, 1, 2)
 

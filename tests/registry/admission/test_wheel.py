@@ -26,7 +26,7 @@ class Evil:
         return os.system, ("true",)
 
 
-def refuse(path: Path, message: str, status: int = 400, limits: Limits = LIMITS) -> Refused:
+def reject(path: Path, message: str, status: int = 400, limits: Limits = LIMITS) -> Refused:
     with pytest.raises(Refused, match=message) as refused:
         check_wheel(path, path.name, limits, path.parent)
     assert refused.value.status == status
@@ -121,7 +121,7 @@ def metadata(name: str = "cogen-plugin-power", version: str = "1.0", more: str =
 def test_file_name_dist_info_and_metadata_are_of_one_release(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    refuse(build(tmp_path, **options), message)
+    reject(build(tmp_path, **options), message)
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_file_name_dist_info_and_metadata_are_of_one_release(
     ],
 )
 def test_a_plugin_writes_to_its_own_packages_alone(tmp_path: Path, name: str, message: str) -> None:
-    refuse(build(tmp_path, extra={name: b"x = 1\n"}), message)
+    reject(build(tmp_path, extra={name: b"x = 1\n"}), message)
 
 
 @pytest.mark.parametrize("name", ["samples.jsonl", "x.safetensors", "x.py", "x.yaml", "x.json", "licence.txt"])
 def test_a_pickle_in_disguise_is_refused(tmp_path: Path, name: str) -> None:
-    refuse(build(tmp_path, extra={f"{CODE}/{name}": pickle.dumps(Evil(), 2)}), "is a pickle in disguise")
+    reject(build(tmp_path, extra={f"{CODE}/{name}": pickle.dumps(Evil(), 2)}), "is a pickle in disguise")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_pickle_in_disguise_is_refused(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_entry_points_are_experts_only(tmp_path: Path, points: str, message: str) -> None:
-    refuse(build(tmp_path, points=points), message)
+    reject(build(tmp_path, points=points), message)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_entry_points_are_experts_only(tmp_path: Path, points: str, message: str
     ],
 )
 def test_record_lists_every_file_by_its_hash(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    refuse(build(tmp_path, **options), message)
+    reject(build(tmp_path, **options), message)
 
 
 def test_a_file_that_record_does_not_know_is_refused(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_file_that_record_does_not_know_is_refused(tmp_path: Path) -> None:
         (name, data.replace(b"traindata", b"x") + b"\n" if name.endswith("samples.jsonl") else data)
         for name, data in members
     ]
-    refuse(raw(tmp_path, path.name, changed), "samples.jsonl is not the file that RECORD lists")
+    reject(raw(tmp_path, path.name, changed), "samples.jsonl is not the file that RECORD lists")
 
 
 def model(**changes: Any) -> dict[str, Any]:
@@ -239,30 +239,30 @@ def model(**changes: Any) -> dict[str, Any]:
 def test_manifests_are_valid_and_name_what_is_there(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     if "model" in changes and changes["model"].get("revision", "") is None:
         del changes["model"]["revision"]
-    refuse(build(tmp_path, **changes), message)
+    reject(build(tmp_path, **changes), message)
 
 
 def test_files_that_differ_from_the_manifest_are_refused(tmp_path: Path) -> None:
     content = package_files("power")
     content["suites/test.jsonl"] += b'{"text": "one more"}\n'
-    refuse(build(tmp_path, content=content), "power, digests: suites/test.jsonl has digest")
+    reject(build(tmp_path, content=content), "power, digests: suites/test.jsonl has digest")
 
 
 def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     content = package_files("power")
     content["weights/adapter_model.safetensors"] = WEIGHTS[:-1]
-    refuse(build(tmp_path, content=content), "adapter_model.safetensors is not a valid safetensors file")
+    reject(build(tmp_path, content=content), "adapter_model.safetensors is not a valid safetensors file")
 
 
 def test_text_that_may_not_be_passed_on_is_refused(tmp_path: Path) -> None:
     suites = manifest("power")["suites"]
     suites[0]["test"]["license"] = "CC-BY-NC-4.0"
-    refuse(build(tmp_path, suites=suites), "power, licences: the text of heldout, test is under CC-BY-NC-4.0")
+    reject(build(tmp_path, suites=suites), "power, licences: the text of heldout, test is under CC-BY-NC-4.0")
 
 
 def test_an_empty_data_card_is_refused(tmp_path: Path) -> None:
     data = manifest("power")["data"] | {"limitations": " "}
-    refuse(build(tmp_path, data=data), "power, data card: the data card's `limitations` is empty")
+    reject(build(tmp_path, data=data), "power, data card: the data card's `limitations` is empty")
 
 
 def test_samples_that_stand_in_a_suite_are_refused(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_samples_that_stand_in_a_suite_are_refused(tmp_path: Path) -> None:
     samples = content["suites/test.jsonl"].splitlines(keepends=True)[0]
     content = package_files("power", samples={"path": "samples.jsonl", "digest": digest(samples), "license": "CC0-1.0"})
     content["samples.jsonl"] = samples
-    refuse(build(tmp_path, content=content), "power, overlap: document 1 of suites/test.jsonl stands in the samples")
+    reject(build(tmp_path, content=content), "power, overlap: document 1 of suites/test.jsonl stands in the samples")
 
 
 def test_too_many_samples_are_refused(tmp_path: Path) -> None:
@@ -281,18 +281,18 @@ def test_too_many_samples_are_refused(tmp_path: Path) -> None:
     samples = b'{"text": "' + b"x" * 65536 + b'"}\n'
     content = package_files("power", samples={"path": "samples.jsonl", "digest": digest(samples), "license": "CC0-1.0"})
     content["samples.jsonl"] = samples
-    refuse(build(tmp_path, content=content), "power, samples: samples.jsonl has 65,549 bytes, at most 65,536")
+    reject(build(tmp_path, content=content), "power, samples: samples.jsonl has 65,549 bytes, at most 65,536")
 
 
 def test_a_task_file_that_asks_for_code_is_refused(tmp_path: Path) -> None:
     content = package_files("power")
     content["suites/heldout.yaml"] += b"process_docs: !function evil.run\n"
-    refuse(build(tmp_path, content=content), "power, suite heldout: ")
+    reject(build(tmp_path, content=content), "power, suite heldout: ")
 
 
 def test_bombs_are_refused(tmp_path: Path) -> None:
-    refuse(build(tmp_path, extra={f"{CODE}/zeros.txt": bytes(3_000_000)}), "at most 2,000,000 are allowed", 413)
+    reject(build(tmp_path, extra={f"{CODE}/zeros.txt": bytes(3_000_000)}), "at most 2,000,000 are allowed", 413)
     long = metadata() + "\n" + "x" * 200_000
-    refuse(build(tmp_path, metadata=long), "METADATA has 200,", 413)
+    reject(build(tmp_path, metadata=long), "METADATA has 200,", 413)
     many: dict[str, bytes | None] = {f"{CODE}/{i}.txt": b"" for i in range(6000)}
-    refuse(build(tmp_path, extra=many), "at most 5,000 are allowed", 413)
+    reject(build(tmp_path, extra=many), "at most 5,000 are allowed", 413)

@@ -50,8 +50,8 @@ def test_claims_and_measurements_are_kept_apart(client: TestClient, service: Ser
     for publisher in ("hospital", "team"):
         answer = client.post(PATH, json=body(), headers=token(service, publisher))
         assert answer.status_code == 201, answer.text
-    told = client.get(PATH).json()
-    assert told["claims"] == [
+    reported = client.get(PATH).json()
+    assert reported["claims"] == [
         {
             "suite": "heldout",
             "title": "Held-out text",
@@ -64,12 +64,12 @@ def test_claims_and_measurements_are_kept_apart(client: TestClient, service: Ser
             "harness": "ours",
         }
     ]
-    assert [(one["by"], one["own"], one["value"]) for one in told["measured"]] == [
+    assert [(one["by"], one["own"], one["value"]) for one in reported["measured"]] == [
         ("team", True, VALUE),
         ("hospital", False, VALUE),
     ]
-    assert told["measured"][0]["promised"] == 30
-    assert client.get("/api/v1/experts/power").json()["evaluations"] == told
+    assert reported["measured"][0]["promised"] == 30
+    assert client.get("/api/v1/experts/power").json()["evaluations"] == reported
 
 
 @pytest.mark.usefixtures("claimed")
@@ -77,10 +77,10 @@ def test_evidence_can_be_read_and_gives_the_value(client: TestClient, service: S
     measured = client.post(PATH, json=body(), headers=token(service)).json()
     answer = client.get(f"/api/v1/evaluations/{measured['id']}/evidence")
     assert hashlib.sha256(answer.content).hexdigest() == measured["evidence"]
-    told = json.loads(answer.content)
-    assert told["per_document"] == FIGURES
-    assert (told["expert"], told["suite"], told["part"]) == ("power", "heldout", "test")
-    assert told["spec_digest"] == client.get("/api/v1/experts/power").json()["spec_digest"]
+    reported = json.loads(answer.content)
+    assert reported["per_document"] == FIGURES
+    assert (reported["expert"], reported["suite"], reported["part"]) == ("power", "heldout", "test")
+    assert reported["spec_digest"] == client.get("/api/v1/experts/power").json()["spec_digest"]
     assert client.get("/api/v1/evaluations/999/evidence").status_code == 404
     service.recover()  # evidence is referred to: it stays
     assert service.blobs.size(measured["evidence"]) == len(answer.content)

@@ -93,15 +93,15 @@ def run(*statements: str) -> SQL:
         (run("DELETE FROM publishers WHERE name = 'mallory'"), "of projects names a row of publishers"),
     ],
 )
-def test_damage_is_found(root: Path, damage: SQL, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_found(root: Path, damage: SQL, output: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line each on stdout, and the exit code is 1; nothing is changed by looking."""
     with open_readonly(Settings(root=root, embedder="none")) as service:
         damage(service)
     before = {path: path.stat().st_mtime_ns for path in root.glob("blobs/??/*")}
     assert main(["check", "--root", str(root)]) == 1
-    told = capsys.readouterr()
-    assert [line for line in told.out.splitlines() if said in line], told.out
-    assert "damaged" in told.err
+    reported = capsys.readouterr()
+    assert [line for line in reported.out.splitlines() if output in line], reported.out
+    assert "damaged" in reported.err
     assert {path: path.stat().st_mtime_ns for path in root.glob("blobs/??/*")} == before
 
 
@@ -166,8 +166,8 @@ def test_what_signs_nothing_is_not_exported(tmp_path: Path, capsys: pytest.Captu
     for command in (["export", str(tmp_path / "mirror")], ["status"], ["renew", "--keys", str(tmp_path)], ["serve"]):
         capsys.readouterr()
         assert main([*command, "--root", str(root)]) == 1
-        said = capsys.readouterr().err
-        assert f"hint: cogen-registry init --root {root}" in said or command[0] == "renew"
+        output = capsys.readouterr().err
+        assert f"hint: cogen-registry init --root {root}" in output or command[0] == "renew"
     assert not (tmp_path / "mirror").exists()
 
 

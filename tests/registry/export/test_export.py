@@ -172,9 +172,9 @@ def test_pip_installs_from_the_mirror(url: str, tmp_path: Path) -> None:
     if Version(version("pip")) >= Version("23.2"):  # earlier ones read METADATA apart from JSON's pages alone, or not
         assert ".metadata" in done.stdout
     assert (target / "cogen_plugin_power" / "suites" / "test.jsonl").is_file()
-    (told,) = json.loads(report.read_text())["install"]
-    assert told["metadata"]["version"] == "1.0"
-    assert re.fullmatch(r"[0-9a-f]{64}", told["download_info"]["archive_info"]["hashes"]["sha256"])
+    (reported,) = json.loads(report.read_text())["install"]
+    assert reported["metadata"]["version"] == "1.0"
+    assert re.fullmatch(r"[0-9a-f]{64}", reported["download_info"]["archive_info"]["hashes"]["sha256"])
     done = pip(url, "download", "-d", str(tmp_path), "cogen-plugin-old==1.0")
     assert done.returncode == 0, done.stderr
     assert "trained on <the> wrong split" in done.stdout + done.stderr
@@ -267,12 +267,12 @@ def test_a_service_may_go_on_meanwhile(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_of_the_operator(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], output: str
 ) -> None:
     root = fresh_root(tmp_path / "root")
     named = [one.format(root=root, tmp=tmp_path) for one in arguments]
     assert main(["export", *(named if "--root" in named else [*named, "--root", str(root)])]) == 1
     error = capsys.readouterr().err
-    assert said in error
+    assert output in error
     assert "hint: " in error
     assert not (tmp_path / "m").exists()

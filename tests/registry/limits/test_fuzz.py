@@ -90,10 +90,10 @@ def test_xorbs(tmp_path_factory: pytest.TempPathFactory, noise: bytes, scheme: i
 @given(key=st.sampled_from([*commits.LINES, "other"]), value=JSON, path=st.text(st.characters(codec=None)))
 def test_lines_of_commits(key: str, value: Any, path: str) -> None:
     service: Any = SimpleNamespace(settings=SimpleNamespace(limits=Limits()))  # type: ignore[call-arg]
-    for said in ({"key": key, "value": value}, {"key": key, "value": {"path": path, "oid": "0" * 64}}, value):
-        if isinstance(said, dict) and key == "file":
+    for output in ({"key": key, "value": value}, {"key": key, "value": {"path": path, "oid": "0" * 64}}, value):
+        if isinstance(output, dict) and key == "file":
             continue  # becomes a blob: that needs a store
-        reads(lambda said=said: commits._take(service, commits.Draft(), json.dumps(said).encode()))  # type: ignore[misc]
+        reads(lambda output=output: commits._take(service, commits.Draft(), json.dumps(output).encode()))  # type: ignore[misc]
 
 
 @FUZZ
@@ -118,15 +118,15 @@ def test_trees(paths: list[str]) -> None:
 @given(value=JSON)
 def test_locks(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     path = tmp_path_factory.mktemp("lock") / "cogen.lock"
-    for said in (value, {"version": 1, "plan": value}, {"version": value}):
-        path.write_text(json.dumps(said))
+    for output in (value, {"version": 1, "plan": value}, {"version": value}):
+        path.write_text(json.dumps(output))
         reads(lambda: read(path))
 
 
 @FUZZ
 @given(value=JSON)
 def test_evaluations(value: Any) -> None:
-    said = {
+    output = {
         "suite": value,
         "metric": "acc",
         "part": "dev",
@@ -135,16 +135,16 @@ def test_evaluations(value: Any) -> None:
         "harness": "h",
         "evidence": {"per_document": value, "context": value},
     }
-    reads(lambda: check_json(json.dumps(said).encode()))
-    reads(lambda: NewEvaluation.model_validate(said), ValueError)
+    reads(lambda: check_json(json.dumps(output).encode()))
+    reads(lambda: NewEvaluation.model_validate(output), ValueError)
 
 
 @FUZZ
 @given(text=st.text("-:!&*<>[]{}|%@`'\"\n a1.\u2028#,?") | st.text())
 def test_metadata_of_readmes(text: str) -> None:
     found = front(f"---\n{text}\n---\n")
-    said = problem(found) if found is not None else None
-    assert said is None or "\n" not in said
+    output = problem(found) if found is not None else None
+    assert output is None or "\n" not in output
 
 
 @FUZZ

@@ -31,11 +31,11 @@ class Publisher:
         """A signer whose key is registered."""
         path = self.folder / f"{self.name}-{name}.pem"
         pem = new_key(path)
-        said: dict[str, Any] = {"pem": pem, "proof": prove_possession(path, self.name)}
+        output: dict[str, Any] = {"pem": pem, "proof": prove_possession(path, self.name)}
         if by is not None:
             known, proof = prove_succession(self.folder / f"{self.name}-{by}.pem", self.name, fingerprint(pem))
-            said["by"] = {"fingerprint": known, "proof": proof}
-        answer = self.client.post("/api/v1/keys", json=said, headers=self.headers)
+            output["by"] = {"fingerprint": known, "proof": proof}
+        answer = self.client.post("/api/v1/keys", json=output, headers=self.headers)
         assert answer.status_code == 201, answer.text
         return signer_of(path)
 
@@ -66,9 +66,9 @@ def test_a_chain_is_made_goes_on_and_changes_its_key(team: Publisher) -> None:
     root = sign(new_root(PROJECT, [first.public_key]), [first])
     answer = team.put([root], sign(listing(1, "1.0"), [first]))
     assert answer.status_code == 200, answer.text
-    said = answer.json()
-    assert (said["root"], said["targets"], said["releases"]) == (1, 1, 1)
-    assert said["keys"] == [f"sha256:{first.public_key.keyid}"]
+    output = answer.json()
+    assert (output["root"], output["targets"], output["releases"]) == (1, 1, 1)
+    assert output["keys"] == [f"sha256:{first.public_key.keyid}"]
     assert team.put([], sign(listing(2, "1.0", "1.1"), [first])).json()["releases"] == 2
     second = team.key("second", by="first")
     following = sign(new_root(PROJECT, [second.public_key], before=root.signed), [first, second])
@@ -200,9 +200,9 @@ def test_a_further_key_needs_the_signature_of_the_first(team: Publisher, tmp_pat
         (f"sha256:{first.public_key.keyid}", "%%%"),
     ]
     for by in wrong:
-        said: dict[str, Any] = {"pem": pem, "proof": proof}
+        output: dict[str, Any] = {"pem": pem, "proof": proof}
         if by is not None:
-            said["by"] = {"fingerprint": by[0], "proof": by[1]}
-        refused(team.client.post("/api/v1/keys", json=said, headers=team.headers), 403, "sign")
+            output["by"] = {"fingerprint": by[0], "proof": by[1]}
+        refused(team.client.post("/api/v1/keys", json=output, headers=team.headers), 403, "sign")
     assert len(team.client.get("/api/v1/publishers/team").json()["keys"]) == 1
     assert team.key("second", by="first")

@@ -26,7 +26,7 @@ from cogen_registry.settings import Settings
 PROJECT = "cogen-plugin-power"
 
 
-def said(service: Service, project: str = PROJECT) -> Any:
+def output(service: Service, project: str = PROJECT) -> Any:
     with service.sessions.read() as session:
         data = state.read_file(session, documents.releases_path(project))
     return None if data is None else json.loads(data)
@@ -65,13 +65,13 @@ def test_all_of_it_holds_by_the_root(client: TestClient, service: Service) -> No
             files[path] = client.get(f"/tuf/targets/{folder + '/' if folder else ''}{target.hashes['sha256']}.{name}")
             target.verify_length_and_hashes(files[path].content)
     assert set(files) == {f"projects/{PROJECT}/releases.json", "revocations.json"}
-    assert files[f"projects/{PROJECT}/releases.json"].json() == said(service)
+    assert files[f"projects/{PROJECT}/releases.json"].json() == output(service)
 
 
 def test_what_is_said_of_a_project(service: Service) -> None:
     shelf.put(service, "power", "1.0")
     shelf.put(service, "power", "1.1", state="quarantined")
-    found = said(service)
+    found = output(service)
     assert (found["project"], found["publisher"]) == (PROJECT, "team")
     (release,) = found["releases"]  # what is in quarantine nobody hears of
     assert (release["version"], release["experts"], release["yanked"], release["key"]) == ("1.0", ["power"], None, None)
@@ -92,7 +92,7 @@ def test_each_way_to_change_it(service: Service) -> None:
             "snapshot": 1,
         }
         assert sum(after[role] - before[role] for role in after if role.startswith("bins-")) == 1
-        return said(service)
+        return output(service)
 
     assert change(lambda session, row: setattr(row, "yanked", "broken"))["releases"][0]["yanked"] == "broken"
     assert change(lambda session, row: session.execute(update(Release).values(key="sha256:1")))["releases"][1]["key"]
@@ -105,14 +105,14 @@ def test_each_way_to_change_it(service: Service) -> None:
 
 def test_what_is_rolled_back_is_not_signed(service: Service) -> None:
     shelf.put(service, "power")
-    before = versions(service), said(service)
+    before = versions(service), output(service)
     with service.sessions.writing() as session:
         session.scalars(select(Release)).one().yanked = "x"
         session.flush()
         session.rollback()
     with service.sessions.write() as session:  # and not with the next transaction
         session.scalars(select(Publisher)).first().title = "New"  # type: ignore[union-attr]
-    assert (versions(service), said(service)) == before
+    assert (versions(service), output(service)) == before
 
 
 def test_what_changes_nothing_signs_nothing(service: Service) -> None:
@@ -139,7 +139,7 @@ def test_a_command_beside_without_keys(service: Service, tmp_path: Path) -> None
         assert session.scalars(select(Unsigned.project)).all() == [PROJECT]
     sessions.engine.dispose()
     Renewal(service).once()
-    assert said(service)["releases"][0]["yanked"] == "elsewhere"
+    assert output(service)["releases"][0]["yanked"] == "elsewhere"
     with service.sessions.read() as session:
         assert session.scalar(select(func.count()).select_from(Unsigned)) == 0
 
@@ -189,9 +189,9 @@ def test_an_offline_role_that_ends_soon(
     assert renewal is not None
     renewal.once()
     renewal.once()
-    told = capsys.readouterr().err
-    assert told.count("the metadata role targets ends on") == 1  # not every five seconds
-    assert "cogen-registry renew --keys" in told
+    reported = capsys.readouterr().err
+    assert reported.count("the metadata role targets ends on") == 1  # not every five seconds
+    assert "cogen-registry renew --keys" in reported
     (line,) = client.get("/healthz").json()["expiring"]
     assert line.startswith("targets ends on")
     assert line.endswith("in 41 days")
@@ -215,15 +215,15 @@ def test_keys_that_are_exchanged_beside_the_service(
     shutil.rmtree(service.settings.root / "keys")
     with pytest.raises(Refused, match="keys cannot be used"):
         shelf.put(service, "power", "1.2")
-    assert [one["version"] for one in said(service)["releases"]] == ["1.0", "1.1"]
+    assert [one["version"] for one in output(service)["releases"]] == ["1.0", "1.1"]
 
 
 class TestOperator:
     def run(self, capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
         capsys.readouterr()
         assert main(list(arguments)) == code, capsys.readouterr().err
-        told = capsys.readouterr()
-        return told.out, told.err
+        reported = capsys.readouterr()
+        return reported.out, reported.err
 
     def test_init_makes_keys_and_says_what_to_take_offline(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -238,10 +238,10 @@ class TestOperator:
             "root-3.pem",
         ]
         assert {path.stat().st_mode & 0o777 for path in root.glob("*/*.pem")} == {0o600}
-        told, _ = self.run(capsys, "status", "--root", str(root))
-        assert told.splitlines()[0] == f"root\t{out.strip()}"
-        assert "projects\t0 of 0" in told
-        assert [line.split("\t")[4] for line in told.splitlines() if line.startswith("timestamp")] == [
+        reported, _ = self.run(capsys, "status", "--root", str(root))
+        assert reported.splitlines()[0] == f"root\t{out.strip()}"
+        assert "projects\t0 of 0" in reported
+        assert [line.split("\t")[4] for line in reported.splitlines() if line.startswith("timestamp")] == [
             "the service renews it"
         ]
         _, err = self.run(capsys, "init", "--root", str(root), code=1)
@@ -249,8 +249,8 @@ class TestOperator:
         _, err = self.run(capsys, "renew", "--root", str(root), "--keys", str(root / "offline" / "root-1.pem"), code=1)
         assert "not 2 of the root's keys" in err
         self.run(capsys, "renew", "--root", str(root), "--keys", str(root / "offline"))
-        told, _ = self.run(capsys, "status", "--root", str(root))
-        assert "root\tversion 2" in told
+        reported, _ = self.run(capsys, "status", "--root", str(root))
+        assert "root\tversion 2" in reported
 
     @pytest.mark.parametrize(
         ("options", "word"),
@@ -286,7 +286,7 @@ class TestOperator:
         assert f"hint: cogen-registry init --root {root}" in err
         self.run(capsys, "init", "--root", str(root), "--bins", "2")
         service = Service.open(Settings(root=root, embedder="none"))
-        assert said(service)["releases"][0]["version"] == "1.0"
+        assert output(service)["releases"][0]["version"] == "1.0"
         service.close()
 
     def test_a_key_is_revoked(

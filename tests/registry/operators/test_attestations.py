@@ -42,7 +42,7 @@ class Build:
     def attest(self, path: Path, name: str = SUBJECT, issuer: str | None = None, **changes: Any) -> dict[str, Any]:
         """An attestation of a file as PEP 740 has it."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        said = {
+        output = {
             "_type": "https://in-toto.io/Statement/v1",
             "predicateType": PUBLISH,
             "predicate": None,
@@ -51,7 +51,7 @@ class Build:
         context = SigningContext.from_trust_config(ClientTrustConfig.from_json(self.config.read_text()))
         identity = sigstore.oidc.IdentityToken(self.ours.token(name, issuer=issuer or self.issuer.url))
         with context.signer(identity) as signer:
-            bundle = json.loads(signer.sign_dsse(Statement(json.dumps(said).encode())).to_json())
+            bundle = json.loads(signer.sign_dsse(Statement(json.dumps(output).encode())).to_json())
         material, envelope = bundle["verificationMaterial"], bundle["dsseEnvelope"]
         return {
             "version": 1,
@@ -210,8 +210,8 @@ def test_where_else_a_project_is(desk: Any, ids: Ids) -> None:
     text = desk.get(f"/simple/{project}/").text
     assert f'<meta name="pypi:tracks" content="{tracked}">' in text
     assert f'<meta name="pypi:alternate-locations" content="{other}">' in text
-    said = desk.command("project", "link", project).splitlines()
-    assert said == [f"alternate-locations\t{other}", f"tracks\t{tracked}"]
+    output = desk.command("project", "link", project).splitlines()
+    assert output == [f"alternate-locations\t{other}", f"tracks\t{tracked}"]
     desk.command("project", "link", project, "--clear")
     assert "alternate-locations" not in desk.get(f"/simple/{project}/", Accept=JSON).json()
     for url in ("javascript:alert(1)", 'https://x/"><script>/', "https://x/simple", "ftp://x/"):

@@ -73,8 +73,8 @@ class TestAudit:
     def test_recover_and_revoke(self, town: Town) -> None:
         town.publish("burnt", "attic")
         key = town.served.get("/api/v1/publishers/burnt").json()["keys"][0]["fingerprint"]
-        said = town.served.command("project", "recover", "cogen-plugin-attic", "--reason", "the laptop burnt")
-        assert "may be signed with new keys" in said
+        output = town.served.command("project", "recover", "cogen-plugin-attic", "--reason", "the laptop burnt")
+        assert "may be signed with new keys" in output
         town.served.command("key", "revoke", key, "--reason", "it burnt")
         assert actions(town)[-2:] == [("project.recover", "cogen-plugin-attic"), ("key.revoke", "burnt")]
 
@@ -105,8 +105,8 @@ class TestTransfer:
         owner = town.user()
         owner.ok("add", "bridge")
         town.served.token("heir")
-        said = town.served.command("project", "transfer", "cogen-plugin-bridge", "heir", "--reason", "they left")
-        assert "project recover cogen-plugin-bridge" in said
+        output = town.served.command("project", "transfer", "cogen-plugin-bridge", "heir", "--reason", "they left")
+        assert "project recover cogen-plugin-bridge" in output
         assert town.user().ok("add", "bridge")["publisher"] == "old"
         assert owner.ok("add", "bridge")["publisher"] == "old"
         (finding,) = owner.ok("verify", "bridge")["findings"]
@@ -126,13 +126,13 @@ class TestTransfer:
         town.served.command("project", "recover", "cogen-plugin-tunnel", "--reason", "handed over to taker")
         town.publish("taker", "tunnel", "2.1")
         assert town.user().ok("add", "tunnel")["publisher"] == "taker"
-        said = owner.refused("add", "tunnel")
-        assert "belongs to taker now" in said
+        output = owner.refused("add", "tunnel")
+        assert "belongs to taker now" in output
         from cogen.trust import fingerprint, public_key
 
         name = fingerprint(public_key(key, None))
-        said = owner.refused("add", "tunnel", "--accept", "publisher")
-        assert "handed over to taker" in said
+        output = owner.refused("add", "tunnel", "--accept", "publisher")
+        assert "handed over to taker" in output
         assert owner.ok("add", "tunnel", "--accept", "publisher", "--key", name)["publisher"] == "taker"
 
 

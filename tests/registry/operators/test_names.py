@@ -129,8 +129,8 @@ def test_a_project_goes_to_another_publisher(desk: Any, ids: Ids) -> None:
     desk.command("project", "transfer", project, "rival", "--reason", "they asked for it")
     assert desk.upload("team", id, "2.0").status_code == 403
     assert desk.ask("POST", f"/api/v1/releases/{project}/1.0/yank", "team", json={}).status_code == 403
-    said = desk.get(f"/api/v1/releases/{project}/1.0").json()
-    assert (said["publisher"], said["owner"]) == ("team", "rival")
+    output = desk.get(f"/api/v1/releases/{project}/1.0").json()
+    assert (output["publisher"], output["owner"]) == ("team", "rival")
     desk.published("rival", id, "2.0")
     assert desk.get(f"/api/v1/experts/{id}").json()["publisher"] == "rival"
     assert desk.get(f"/api/v1/experts/{id}/1.0").json()["publisher"] == "team"

@@ -29,8 +29,8 @@ def loaded(desk: Any, about: str) -> dict[str, str]:
 
 
 def send(desk: Any, fields: dict[str, str], **headers: str) -> Any:
-    said = {"Accept": "text/html", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return desk.ask("POST", "/report", data=fields, headers=said)
+    output = {"Accept": "text/html", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return desk.ask("POST", "/report", data=fields, headers=output)
 
 
 def good(desk: Any, about: str = "/experts/power") -> dict[str, str]:
@@ -66,8 +66,8 @@ def test_a_report_is_listed_and_closed(own_desk: Any) -> None:
     assert json.loads(desk.command("reports", "--all", "--json"))[0]["answer"] == "taken down"
     assert "was closed by" in desk.command("reports", "--close", "1", code=1)
     assert "no report 7" in desk.command("reports", "--close", "7", code=1)
-    said = [one["action"] for one in json.loads(desk.command("log", "--json"))]
-    assert [one for one in said if one.startswith("report.")] == ["report.add", "report.close"]
+    output = [one["action"] for one in json.loads(desk.command("log", "--json"))]
+    assert [one for one in output if one.startswith("report.")] == ["report.add", "report.close"]
 
 
 def test_what_is_not_sent_from_a_page_here(own_desk: Any) -> None:

@@ -73,8 +73,8 @@ def test_a_release_is_nowhere_at_once_and_comes_back(desk: Any, ids: Ids) -> Non
     wheel = desk.published("team", id)
     assert all(listed(desk, id).values())
     (shard,) = shards_of(desk, id)
-    said = desk.command("takedown", "release", f"cogen-plugin-{id}==1.0", "--reason", WHY)
-    assert "took down release" in said
+    output = desk.command("takedown", "release", f"cogen-plugin-{id}==1.0", "--reason", WHY)
+    assert "took down release" in output
     nowhere(desk, id)
     assert desk.get(shard).status_code == 404  # nor under the name that it had before
     gone(desk.get(wheel))
@@ -182,9 +182,9 @@ def test_what_is_held_can_be_purged_by_nobody(desk: Any, ids: Ids) -> None:
         ("expert", id),
         ("publisher", team),
     ):
-        said = desk.command("takedown", kind, name, "--reason", WHY, "--purge", code=1)
-        assert "legal hold by" in said
-        assert "release-hold" in said
+        output = desk.command("takedown", kind, name, "--reason", WHY, "--purge", code=1)
+        assert "legal hold by" in output
+        assert "release-hold" in output
     assert "legal hold" in desk.command("restore", "release", f"cogen-plugin-{id}==1.0", code=1)
     assert (desk.served.root / "blobs" / blob[:2] / blob).exists()
     desk.command("release-hold", "release", f"cogen-plugin-{id}==1.0", "--reason", "the case was closed")
@@ -264,8 +264,8 @@ def test_two_take_downs_and_one_restore(desk: Any, ids: Ids) -> None:
 def test_what_is_not_there_is_said_in_one_line(desk: Any, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("nothing-of-this-name", "nothing/here", "999999", "a==", "==1.0", "x==not a version", "%", "\0"):
         assert main(["takedown", kind, name, "--reason", WHY, "--root", str(desk.served.root)]) == 1
-        said = capsys.readouterr().err
-        assert [line.partition(":")[0] for line in said.splitlines()] == ["error", "hint"]
+        output = capsys.readouterr().err
+        assert [line.partition(":")[0] for line in output.splitlines()] == ["error", "hint"]
 
 
 def test_a_take_down_needs_a_reason(desk: Any) -> None:

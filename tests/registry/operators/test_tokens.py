@@ -32,9 +32,9 @@ def row(root: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_scopes_are_chosen(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "new", "team", "--root", root]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [
         "error: no scope was given for the token",
         "hint: --scope one of packages, weights, evaluations, keys, packages:PROJECT; or --scope all",
     ]
@@ -93,6 +93,6 @@ def test_the_last_use_is_known(own_desk: Any) -> None:
     assert desk.command("token", "list").splitlines()[-1].endswith("never used")
     assert desk.ask("GET", "/api/v1/whoami", "team").status_code == 200
     end = time.monotonic() + 30
-    while "last used" not in (said := desk.command("token", "list")):
-        assert time.monotonic() < end, said
+    while "last used" not in (output := desk.command("token", "list")):
+        assert time.monotonic() < end, output
         time.sleep(0.5)

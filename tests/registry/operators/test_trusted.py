@@ -51,24 +51,24 @@ def test_a_build_publishes_what_it_was_trusted_with(desk: Any, issuer: Issuer, p
     before = int(time.time())
     given = mint(desk, issuer.token())
     assert given.status_code == 200, given.text
-    said = given.json()
-    assert said["success"] is True
+    output = given.json()
+    assert output["success"] is True
     assert given.headers["Cache-Control"] == "no-store"
-    assert before < said["expires"] <= time.time() + 15 * 60
-    assert desk.ask("GET", "/api/v1/whoami", headers={"Authorization": f"Bearer {said['token']}"}).json() == {
+    assert before < output["expires"] <= time.time() + 15 * 60
+    assert desk.ask("GET", "/api/v1/whoami", headers={"Authorization": f"Bearer {output['token']}"}).json() == {
         "name": "team",
         "title": "Team",
         "scopes": [f"packages:cogen-plugin-{project}"],
     }
-    assert desk.upload("team", project, token=said["token"]).status_code == 200
-    assert desk.upload("team", project + "-other-one", token=said["token"]).status_code == 403
+    assert desk.upload("team", project, token=output["token"]).status_code == 200
+    assert desk.upload("team", project + "-other-one", token=output["token"]).status_code == 403
     rows = json.loads(desk.command("log", "--json", "--publisher", "team"))
     minted = next(one for one in rows if one["action"] == "token.mint" and one["detail"]["issuer"] == issuer.url)
     assert minted["detail"]["claims"]["repository"] == "org/power"
-    assert said["token"] not in json.dumps(rows)
-    burned = desk.ask("POST", "/_/oidc/burn-token", json={"token": said["token"]})
+    assert output["token"] not in json.dumps(rows)
+    burned = desk.ask("POST", "/_/oidc/burn-token", json={"token": output["token"]})
     assert burned.status_code == 202
-    assert desk.upload("team", project, "2.0", token=said["token"]).status_code == 401
+    assert desk.upload("team", project, "2.0", token=output["token"]).status_code == 401
 
 
 def test_unmodified_uv(desk: Any, issuer: Issuer, project: str, tmp_path: Path) -> None:
@@ -169,10 +169,10 @@ BAD: dict[str, Callable[[Issuer], Any]] = {
 def test_what_is_not_taken(desk: Any, issuer: Issuer, project: str, what: str) -> None:
     answer = mint(desk, BAD[what](issuer))
     assert answer.status_code == 422, (what, answer.text)
-    said = answer.json()
-    assert said["errors"][0]["description"]
-    assert said["error"]
-    assert "token" not in said
+    output = answer.json()
+    assert output["errors"][0]["description"]
+    assert output["error"]
+    assert "token" not in output
 
 
 def test_it_is_good_for_one_exchange(desk: Any, issuer: Issuer, project: str) -> None:

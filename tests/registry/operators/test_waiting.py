@@ -141,8 +141,8 @@ def test_the_reason_of_a_yank_is_one_printable_line(service: Service, waiting: P
     """pip and uv show it to whoever installs, as it is."""
     releases.yank(service, waiting, "cogen-plugin-power", "1.0", "old\x1b]0;owned\x07\r\n\u202enew")
     with service.sessions.read() as session:
-        (said,) = session.scalars(select(Release.yanked).where(Release.yanked.is_not(None)))
-    assert said == "old ]0;owned new"
+        (output,) = session.scalars(select(Release.yanked).where(Release.yanked.is_not(None)))
+    assert output == "old ]0;owned new"
 
 
 def test_a_purged_composite_takes_no_room(service: Service, waiting: Principal) -> None:

@@ -34,9 +34,9 @@ def run(*command: str | Path, check: bool = True, **environment: str) -> str:
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, env=CLEAN | environment, timeout=120
     )
-    said = done.stdout + done.stderr
-    assert (done.returncode == 0) is check, said
-    return said
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) is check, output
+    return output
 
 
 def twine(running: Any, secret: str, path: Path, check: bool = True) -> str:
@@ -178,9 +178,9 @@ def test_yanked_versions_are_passed_over(running: Any, secret: str, tmp_path: Pa
     uv_install(running, tmp_path / "uv", "cogen-plugin-yanked")
     installed(tmp_path / "pip", "cogen-plugin-yanked", "1.0")
     installed(tmp_path / "uv", "cogen-plugin-yanked", "1.0")
-    said = pip_install(running, tmp_path / "pinned", "cogen-plugin-yanked==2.0")
+    output = pip_install(running, tmp_path / "pinned", "cogen-plugin-yanked==2.0")
     installed(tmp_path / "pinned", "cogen-plugin-yanked", "2.0")
-    assert "wrong weights" in said
+    assert "wrong weights" in output
 
 
 def test_the_tools_say_why_an_upload_is_refused(running: Any, secret: str, tmp_path: Path) -> None:
@@ -206,9 +206,9 @@ def test_an_upload_over_its_limit_hears_so(running: Any, tmp_path: Path) -> None
     path = build(tmp_path, "large", extra={"cogen_plugin_large/noise.txt": os.urandom(4_000_000).hex().encode()})
     assert path.stat().st_size > 4_000_000
     for tool in (twine, publish):
-        said = flat(tool(running, small, path, check=False))
-        assert "413" in said
-        assert "a wheel at most 100,000" in said
+        output = flat(tool(running, small, path, check=False))
+        assert "413" in output
+        assert "a wheel at most 100,000" in output
 
 
 def test_a_broken_upload_leaves_nothing(running: Any, secret: str, tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ def test_a_reference_plugin_goes_all_the_way(running: Any, secret: str, tmp_path
         PIP_CONFIG_FILE=os.environ.get("PIP_CONFIG_FILE", ""),
     )
     (path,) = tmp_path.glob("*.whl")
-    said = twine(running, secret, path)
-    assert "200 OK" in said
+    output = twine(running, secret, path)
+    assert "200 OK" in output
     for _ in range(600):
         if (found := detail(running, "cogen-plugin-power", "0.1.0", secret))["state"] == "released":
             break

@@ -40,9 +40,9 @@ def everything(service: Service) -> Any:
 
 def refused(answer: Any, status: int, message: str) -> None:
     assert answer.status_code == status, answer.text
-    said = answer.json()
-    assert message in said["error"]
-    assert "\n" not in said["error"]
+    output = answer.json()
+    assert message in output["error"]
+    assert "\n" not in output["error"]
 
 
 def basic(headers: dict[str, str]) -> dict[str, str]:

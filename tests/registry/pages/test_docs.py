@@ -43,9 +43,9 @@ def test_each_operation_names_its_refusals_and_its_security(client: TestClient) 
         for method, operation in item.items():
             wanted = {"400", "401", "404", "413", "422", "429", "503"} | (set() if method == "get" else {"403", "507"})
             assert wanted <= set(operation["responses"]), path
-            for status, said in operation["responses"].items():
+            for status, output in operation["responses"].items():
                 if status >= "400":
-                    schema = said["content"]["application/json"]["schema"]
+                    schema = output["content"]["application/json"]["schema"]
                     assert schema == {"$ref": "#/components/schemas/Error"}
             needs = {} not in operation["security"]
             proven = method != "get" and not path.startswith("/_/oidc/")  # these prove an identity in the body

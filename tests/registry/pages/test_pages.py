@@ -80,10 +80,10 @@ def test_pages_say_that_nothing_else_may_run(client: TestClient) -> None:
 def test_hostile_text_is_text(client: TestClient) -> None:
     """Titles, summaries, domains, addresses and cards of others: shown as they are, and inert."""
     page = page_of(client, "/experts/hostile")
-    said = " ".join(page.text)
-    assert stock.HOSTILE["title"] in said
-    assert stock.HOSTILE["summary"] in said
-    assert "javascript:alert(3)" in said
+    output = " ".join(page.text)
+    assert stock.HOSTILE["title"] in output
+    assert stock.HOSTILE["summary"] in output
+    assert "javascript:alert(3)" in output
     assert not [link for link in page.links if "evil" in link and not link.startswith("/experts?domain=")]
     assert "<script>alert(9)</script>" in " ".join(page_of(client, "/composites/gridworks/both").text)
     assert "trained on <the> wrong split" in text_of(client, "/experts/old")
@@ -108,7 +108,7 @@ def test_a_lock_can_put_nothing_into_commands(tmp_path: Path) -> None:
 def test_an_experts_page_has_its_whole_data_card(client: TestClient) -> None:
     """Every value of the data card and of the model stands on the page."""
     detail = client.get("/api/v1/experts/clinical").json()
-    said = text_of(client, "/experts/clinical")
+    output = text_of(client, "/experts/clinical")
 
     def leaves(value: object) -> list[str]:
         if isinstance(value, dict):
@@ -119,45 +119,45 @@ def test_an_experts_page_has_its_whole_data_card(client: TestClient) -> None:
 
     card, model = detail["spec"]["data"], detail["spec"]["model"]
     size = card["sources"][0].pop("bytes")
-    assert f"{size / 1000:g} kB" in said
+    assert f"{size / 1000:g} kB" in output
     for leaf in leaves(card) + leaves({k: v for k, v in model.items() if k not in ("relation", "trust_remote_code")}):
-        assert leaf in said, leaf
+        assert leaf in output, leaf
     for value in (
         detail["file"]["sha256"],
         detail["spec_digest"],
         "adapter on feed-forward layers",
         "may be published",
     ):
-        assert value in said
+        assert value in output
     assert (
         f"/files/{detail['file']['sha256']}/{detail['file']['filename']}" in page_of(client, "/experts/clinical").links
     )
 
 
 def test_claims_stand_beside_measurements(client: TestClient) -> None:
-    said = text_of(client, "/experts/clinical")
-    assert "claimed by hospital 1.0000" in said
-    assert "measured by hospital the publisher itself 1.0000 0.9500 – 1.0500 agrees with the claim" in said
-    assert "measured by gridworks 1.0200 0.9700 – 1.0700 agrees with the claim +0.0200 (+2.0%)" in said
-    assert "measured by critic 1.3000 1.2500 – 1.3500 worse than claimed +0.3000 (+30.0%)" in said
-    assert "measured by critic 1.4000 — no interval was given +0.4000 (+40.0%)" in said
+    output = text_of(client, "/experts/clinical")
+    assert "claimed by hospital 1.0000" in output
+    assert "measured by hospital the publisher itself 1.0000 0.9500 – 1.0500 agrees with the claim" in output
+    assert "measured by gridworks 1.0200 0.9700 – 1.0700 agrees with the claim +0.0200 (+2.0%)" in output
+    assert "measured by critic 1.3000 1.2500 – 1.3500 worse than claimed +0.3000 (+30.0%)" in output
+    assert "measured by critic 1.4000 — no interval was given +0.4000 (+40.0%)" in output
     assert "claims nothing" in text_of(client, "/experts/power")
 
 
 def test_the_way_to_install_fits_the_expert(client: TestClient) -> None:
     """Commands name this service, this version where it is not the current one, and weights where they lie."""
-    said = text_of(client, "/experts/clinical")
-    assert "cogen add clinical Checks" in said
-    assert "pip install --no-deps --index-url https://r.example/simple/ cogen-plugin-clinical==1.0" in said
-    assert "Its weights are in the wheel." in said
-    assert "HF_ENDPOINT" not in said
-    said = text_of(client, "/experts/apart")
-    assert "HF_ENDPOINT=https://r.example python" in said
-    assert "from_pretrained('hospital/weights', revision='" in said
-    assert "Its weights lie in this registry" in said
-    said = text_of(client, "/experts/power/0.9")
-    assert "cogen add power==0.9" in said
-    assert "This is not the current version: power 1.0 is." in said
+    output = text_of(client, "/experts/clinical")
+    assert "cogen add clinical Checks" in output
+    assert "pip install --no-deps --index-url https://r.example/simple/ cogen-plugin-clinical==1.0" in output
+    assert "Its weights are in the wheel." in output
+    assert "HF_ENDPOINT" not in output
+    output = text_of(client, "/experts/apart")
+    assert "HF_ENDPOINT=https://r.example python" in output
+    assert "from_pretrained('hospital/weights', revision='" in output
+    assert "Its weights lie in this registry" in output
+    output = text_of(client, "/experts/power/0.9")
+    assert "cogen add power==0.9" in output
+    assert "This is not the current version: power 1.0 is." in output
 
 
 def test_lineage_links_base_experts_and_composites(client: TestClient) -> None:
@@ -191,12 +191,12 @@ def test_a_publishers_page_has_keys_and_experts(client: TestClient) -> None:
 
 
 def test_a_composite_names_publisher_and_key_of_every_expert(client: TestClient, service: Service) -> None:
-    said = text_of(client, "/composites/gridworks/both")
-    assert "hospital https://models.example.org claimed sha256:" + "ab" * 32 in said
-    assert "The tests claimed" in said
-    assert "Base 1.0000 0.9800 – 1.0200 30 documents" in said
-    assert "Composite 0.9000 +10.0 % 0.8800 – 0.9200 30 documents" in said
-    assert "cogen fuse --lock cogen.lock -o both" in said
+    output = text_of(client, "/composites/gridworks/both")
+    assert "hospital https://models.example.org claimed sha256:" + "ab" * 32 in output
+    assert "The tests claimed" in output
+    assert "Base 1.0000 0.9800 – 1.0200 30 documents" in output
+    assert "Composite 0.9000 +10.0 % 0.8800 – 0.9200 30 documents" in output
+    assert "cogen fuse --lock cogen.lock -o both" in output
     assert {"/experts/clinical/1.0", "/experts/power/1.0"} <= set(page_of(client, "/composites/gridworks/both").links)
     answer = client.get("/composites/gridworks/both/1/cogen.lock")
     assert answer.content == lock_file(stock.lock(service, "clinical", "power"))
@@ -206,10 +206,10 @@ def test_a_composite_names_publisher_and_key_of_every_expert(client: TestClient,
 
 def test_experts_side_by_side(client: TestClient) -> None:
     page = page_of(client, "/compare?id=clinical&id=power&id=clinical&id=nobody")
-    said = " ".join(" ".join(page.text).split())
-    assert "There is no expert “ nobody ” here." in said
-    assert "Can be merged with the first — yes, same base" in said
-    assert "worse than claimed" in said
+    output = " ".join(" ".join(page.text).split())
+    assert "There is no expert “ nobody ” here." in output
+    assert "Can be merged with the first — yes, same base" in output
+    assert "worse than claimed" in output
     assert "/compare?id=power" in page.links
     assert client.get("/compare?id=a&id=b&id=c&id=d&id=e", headers=BROWSER).status_code == 400
 
@@ -258,10 +258,10 @@ def test_what_is_not_there_is_a_page_for_people_and_json_for_others(client: Test
     page = Page(shown.text)
     assert page.tags >= {"h1", "main"}
     assert "content-security-policy" in shown.headers
-    told = client.get(path)
-    assert told.status_code == shown.status_code
-    assert "\n" not in told.json()["error"]
-    assert told.json()["error"][1:] in " ".join(page.text)
+    reported = client.get(path)
+    assert reported.status_code == shown.status_code
+    assert "\n" not in reported.json()["error"]
+    assert reported.json()["error"][1:] in " ".join(page.text)
 
 
 def test_protocols_get_json_also_from_a_browser(client: TestClient) -> None:

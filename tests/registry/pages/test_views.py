@@ -161,8 +161,8 @@ def test_pages_that_are_linked(page: int, pages: int, shown: list[int | None]) -
     ("number", "said"),
     [(0, "0"), (999, "999"), (1000, "1k"), (135_000_000, "135M"), (999_600_000, "1B"), (1_700_000_000, "1.7B")],
 )
-def test_sizes_of_models_in_words(number: int, said: str) -> None:
-    assert formats.count(number) == said
+def test_sizes_of_models_in_words(number: int, output: str) -> None:
+    assert formats.count(number) == output
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ HEAVY = tensors(9, 5_000)
 def refused(answer: requests.Response, status: int, words: str) -> None:
     """One line that says what is wrong, and one that says what to do."""
     assert answer.status_code == status, answer.text
-    said = answer.json()
-    assert words in said["error"], said
-    assert said["hint"], said
-    assert "\n" not in said["error"] + said["hint"]
+    output = answer.json()
+    assert words in output["error"], output
+    assert output["hint"], output
+    assert "\n" not in output["error"] + output["hint"]
 
 
 class TestNames:
@@ -73,8 +73,8 @@ class TestNames:
     def test_what_belongs_to_a_release_of_somebody_else(self, town: Town) -> None:
         rival, place = town.served.hub("rival"), "/api/v1/releases/cogen-plugin-solar/1.0"
         statement, bundle = town.signature(town.wheels["solar", "1.0"], "rival", town.key("rival"))
-        said = {"statement": statement, "bundle": bundle}
-        refused(rival.send("PUT", f"{place}/signature", json=said), 403, "belongs to another publisher")
+        output = {"statement": statement, "bundle": bundle}
+        refused(rival.send("PUT", f"{place}/signature", json=output), 403, "belongs to another publisher")
         refused(rival.send("POST", f"{place}/yank", json={"reason": ""}), 403, "belongs to another publisher")
 
     def test_an_old_file_as_a_new_version(self, town: Town, tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ class TestPickles:
 
 def grant(town: Town, publisher: str, repo: str) -> tuple[str, dict[str, str]]:
     """URL of Xet and headers for it."""
-    said = town.served.hub(publisher).send("GET", f"/api/models/{repo}/xet-write-token/main").json()
-    return said["casUrl"] + "/v1", {"Authorization": f"Bearer {said['accessToken']}"}
+    output = town.served.hub(publisher).send("GET", f"/api/models/{repo}/xet-write-token/main").json()
+    return output["casUrl"] + "/v1", {"Authorization": f"Bearer {output['accessToken']}"}
 
 
 def xorb(town: Town, publisher: str, data: bytes, repo: str = "rival/wind") -> None:
@@ -228,8 +228,8 @@ class TestLimits:
 
     def test_weights_by_lfs(self, town: Town) -> None:
         hub, small = town.served.hub("poor"), tensors(3, 7_000)
-        (said,) = hub.batch("poor/model", (sha256(HEAVY * 2), len(HEAVY * 2)))
-        assert said["error"]["code"] == 413
+        (output,) = hub.batch("poor/model", (sha256(HEAVY * 2), len(HEAVY * 2)))
+        assert output["error"]["code"] == 413
         url = hub.place("poor/model", small)
         for body in (small + b"x", iter([small, small]), iter([small[:-1]])):
             with contextlib.suppress(requests.ConnectionError):  # the answer comes while it is still sending
@@ -267,8 +267,8 @@ class TestPossession:
 
     def test_by_lfs(self, town: Town, theirs: bytes) -> None:
         rival = town.served.hub("rival")
-        (said,) = rival.batch("rival/wind", (sha256(theirs), len(theirs)))
-        assert "upload" in said["actions"]  # not "it is here already"
+        (output,) = rival.batch("rival/wind", (sha256(theirs), len(theirs)))
+        assert "upload" in output["actions"]  # not "it is here already"
         nothing = rival.commit("rival/wind", lfs("a.safetensors", b"nobody has this"))
         stolen = rival.commit("rival/wind", lfs("a.safetensors", theirs))
         refused(stolen, 400, "were not uploaded to this repository")

@@ -39,12 +39,12 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def told(answer: requests.Response, status: int) -> None:
+def reported(answer: requests.Response, status: int) -> None:
     assert answer.status_code == status, answer.text
-    said = answer.json()
-    assert said["error"]
-    assert said["hint"]
-    assert "\n" not in said["error"] + said["hint"]
+    output = answer.json()
+    assert output["error"]
+    assert output["hint"]
+    assert "\n" not in output["error"] + output["hint"]
     assert (status == 503) <= ("Retry-After" in answer.headers)
 
 
@@ -73,14 +73,14 @@ def test_a_full_disk(small: Path, tmp_path: Path) -> None:
         with fill.open("wb", buffering=0) as full, pytest.raises(OSError, match="No space"):
             full.writelines(itertools.repeat(b"x" * 4096))
 
-        told(requests.put(urls[0], data=large, timeout=60), 507)
-        told(post(served, hub, good, "good"), 507)
-        told(hub.commit(repo, file("b.txt", "b" * 900_000)), 507)
+        reported(requests.put(urls[0], data=large, timeout=60), 507)
+        reported(post(served, hub, good, "good"), 507)
+        reported(hub.commit(repo, file("b.txt", "b" * 900_000)), 507)
         for n in range(200):  # the log of the database has room for a while
             answer = hub.send("POST", "/api/repos/create", json={"name": f"r{n}"})
             if answer.status_code != 200:
                 break
-        told(answer, 507)
+        reported(answer, 507)
         for path in ("/healthz", "/", "/simple/", f"/{repo}/resolve/main/a.json"):
             assert served.get(path).status_code == 200
         fill.unlink()
@@ -98,7 +98,7 @@ def test_a_locked_database(tmp_path: Path) -> None:
         other = sqlite3.connect(served.root / "registry.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         place = f"{served.url}/api/repos/create"
-        told(requests.post(place, json={"name": "model"}, headers=hub.headers, timeout=120), 503)
+        reported(requests.post(place, json={"name": "model"}, headers=hub.headers, timeout=120), 503)
         assert served.get("/api/v1/experts").status_code == 200
         other.execute("ROLLBACK")
         other.close()
@@ -116,12 +116,12 @@ def test_postgresql_is_gone(tmp_path: Path) -> None:
             repo = hub.create("model")
             # PostgreSQL takes no NUL, SQLite does: here it must be refused before
             for path in ("/api/v1/experts?q=%00", "/api/v1/experts/a%00b", "/simple/%00/", f"/{repo}/resolve/main/%00"):
-                told(served.get(path), 400)
-            told(hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "a\0b"}), 400)
+                reported(served.get(path), 400)
+            reported(hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "a\0b"}), 400)
             database.close()
-            told(hub.send("POST", "/api/repos/create", json={"name": "other"}), 503)
-            told(served.get("/api/v1/experts/nobody"), 503)
-            told(served.get("/api/v1/whoami", **hub.headers), 503)
+            reported(hub.send("POST", "/api/repos/create", json={"name": "other"}), 503)
+            reported(served.get("/api/v1/experts/nobody"), 503)
+            reported(served.get("/api/v1/whoami", **hub.headers), 503)
             page = served.get("/experts/nobody", Accept="text/html")
             assert page.status_code == 503
             assert page.headers["Retry-After"]
@@ -162,7 +162,7 @@ def test_an_object_store_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             url = hub.place(repo, tensors(2, 1000))
             store.kill()
             store.wait()
-            told(requests.put(url, data=tensors(2, 1000), timeout=120), 503)
+            reported(requests.put(url, data=tensors(2, 1000), timeout=120), 503)
             assert served.get("/healthz").status_code == 200
             assert "Traceback" not in served.log.read_text()
     finally:
@@ -173,8 +173,8 @@ def test_an_object_store_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 class Postgres(Exception):
     """As psycopg's: with a state."""
 
-    def __init__(self, state: str, said: str = "no") -> None:
-        super().__init__(said)
+    def __init__(self, state: str, output: str = "no") -> None:
+        super().__init__(output)
         self.sqlstate = state
 
 

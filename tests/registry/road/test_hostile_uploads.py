@@ -56,10 +56,10 @@ def hostile(folder: Path, id: str) -> Path:
 def test_one_is_told_in_one_line(served: Served, tmp_path: Path) -> None:
     answer = post(served, "one", hostile(tmp_path, "single"), "single")
     assert answer.status_code in (400, 413, 422), answer.text
-    said = answer.json()
-    assert said["error"]
-    assert said["hint"]
-    assert "\n" not in said["error"] + said["hint"]
+    output = answer.json()
+    assert output["error"]
+    assert output["hint"]
+    assert "\n" not in output["error"] + output["hint"]
     assert post(served, "one", wheels.build(tmp_path, "plain"), "plain").status_code == 200
 
 

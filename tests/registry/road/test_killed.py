@@ -118,8 +118,8 @@ def _whole(served: Served, note: Sent) -> Iterator[tuple[str, str]]:
     for path, oid in note.files.items():
         answer = hub.fetch(note.place, path)
         if answer.status_code == 404 and note.kind in ("lfs", "xet"):
-            (said,) = hub.batch(note.place, (oid, note.size))
-            if "actions" in said:  # it has to be sent again: it is not here
+            (output,) = hub.batch(note.place, (oid, note.size))
+            if "actions" in output:  # it has to be sent again: it is not here
                 continue
             line = lfs(_LATE + path, b"")  # it came, but its commit did not
             line["value"] |= {"oid": oid, "size": note.size}

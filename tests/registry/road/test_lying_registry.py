@@ -32,9 +32,9 @@ class TestTampering:
                 user = town.user()
                 assert "not the file that was published" in user.refused("add", "grid")
                 assert user.trace() == {"installed": [], "receipts": [], "project": ""}
-            said = town.served.command("check", code=1)
-            assert all(f"(blob {oid})" in said for oid in blobs)
-            assert "2 damaged" in said
+            output = town.served.command("check", code=1)
+            assert all(f"(blob {oid})" in output for oid in blobs)
+            assert "2 damaged" in output
         finally:
             for oid, blob in blobs.items():
                 blob.write_bytes(kept[oid])
@@ -70,8 +70,8 @@ class TestReplay:
         lost = json.dumps({"error": "there is no such version", "hint": "none"}).encode()
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            said = {"/api/v1/experts/grid": old, "/api/v1/experts/grid/1.1": lost, "/simple/grid/": lost}
-            return headers, said.get(path, body)
+            output = {"/api/v1/experts/grid": old, "/api/v1/experts/grid/1.1": lost, "/simple/grid/": lost}
+            return headers, output.get(path, body)
 
         with lying(town.served, change) as liar:
             user = town.user(liar.url)
@@ -79,12 +79,12 @@ class TestReplay:
             assert user.trace() == {"installed": [], "receipts": [], "project": ""}
 
     def test_a_registry_that_calls_old_new(self, town: Town) -> None:
-        said = json.loads(town.served.get("/api/v1/experts/grid/1.0").content)
-        said["version"] = "9.0"
-        said["file"]["filename"] = "cogen_plugin_grid-9.0-py3-none-any.whl"
+        output = json.loads(town.served.get("/api/v1/experts/grid/1.0").content)
+        output["version"] = "9.0"
+        output["file"]["filename"] = "cogen_plugin_grid-9.0-py3-none-any.whl"
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            return headers, json.dumps(said).encode() if path == "/api/v1/experts/grid" else body
+            return headers, json.dumps(output).encode() if path == "/api/v1/experts/grid" else body
 
         with lying(town.served, change) as liar:  # nobody who asks for the newest gets it, nor who asks for 9.0
             user = town.user(liar.url)
@@ -93,11 +93,11 @@ class TestReplay:
             assert user.ok("add", "grid", "--dry-run")["version"] == "1.1"
 
     def test_a_registry_that_calls_old_new_under_that_version(self, town: Town) -> None:
-        said = json.loads(town.served.get("/api/v1/experts/grid/1.0").content)
-        said["version"] = "9.0"
+        output = json.loads(town.served.get("/api/v1/experts/grid/1.0").content)
+        output["version"] = "9.0"
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            return headers, json.dumps(said).encode() if path == "/api/v1/experts/grid/1.1" else body
+            return headers, json.dumps(output).encode() if path == "/api/v1/experts/grid/1.1" else body
 
         with lying(town.served, change) as liar:
             user = town.user(liar.url)
@@ -114,15 +114,15 @@ class TestForging:
         pem = trust.new_key(other)
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            said: Any = json.loads(body) if path.startswith("/api/v1/") else None
+            output: Any = json.loads(body) if path.startswith("/api/v1/") else None
             if path.startswith("/api/v1/experts/grid"):
                 if what == "statement":
-                    said["signature"]["statement"]["sha256"] = "0" * 64
+                    output["signature"]["statement"]["sha256"] = "0" * 64
                 elif what == "bundle":
-                    _, said["signature"]["bundle"] = town.signature(town.wheels["grid", "1.1"], "team", other)
+                    _, output["signature"]["bundle"] = town.signature(town.wheels["grid", "1.1"], "team", other)
                 elif what == "key":
-                    said["signature"]["key"] = trust.fingerprint(pem)
-            return headers, body if said is None else json.dumps(said).encode()
+                    output["signature"]["key"] = trust.fingerprint(pem)
+            return headers, body if output is None else json.dumps(output).encode()
 
         with lying(town.served, change) as liar:
             user = town.user(liar.url)
@@ -137,12 +137,12 @@ class TestForging:
         statement, bundle = town.signature(town.wheels["grid", "1.1"], "team", other)
 
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
-            said: Any = json.loads(body) if path.startswith("/api/v1/") else None
+            output: Any = json.loads(body) if path.startswith("/api/v1/") else None
             if path == "/api/v1/experts/grid":
-                said["signature"] |= {"statement": statement, "bundle": bundle, "key": trust.fingerprint(pem)}
+                output["signature"] |= {"statement": statement, "bundle": bundle, "key": trust.fingerprint(pem)}
             elif path == "/api/v1/publishers/team":
-                said["keys"] = [{"fingerprint": trust.fingerprint(pem), "pem": pem, "revoked": None}]
-            return headers, body if said is None else json.dumps(said).encode()
+                output["keys"] = [{"fingerprint": trust.fingerprint(pem), "pem": pem, "revoked": None}]
+            return headers, body if output is None else json.dumps(output).encode()
 
         true = trust.fingerprint(trust.public_key(town.key("team"), None))
         with lying(town.served, change) as liar:
@@ -158,9 +158,9 @@ class TestForging:
         def change(path: str, headers: dict[str, str], body: bytes) -> Any:
             if path != "/api/v1/publishers/team":
                 return headers, body
-            said = json.loads(body)
-            said["keys"] = [{"fingerprint": trust.fingerprint(pem), "pem": pem, "revoked": None}]
-            return headers, json.dumps(said).encode()
+            output = json.loads(body)
+            output["keys"] = [{"fingerprint": trust.fingerprint(pem), "pem": pem, "revoked": None}]
+            return headers, json.dumps(output).encode()
 
         with lying(town.served, change) as liar:
             added = town.user(liar.url).ok("add", "grid", "--dry-run")
@@ -199,8 +199,8 @@ class TestHostileRegistry:
         def change(asked: str, headers: dict[str, str], body: bytes) -> Any:
             if "/tree/" not in asked:
                 return headers, body
-            said = json.loads(body)
-            return headers, json.dumps([said[0] | {"type": "file", "path": path}, *said]).encode()
+            output = json.loads(body)
+            return headers, json.dumps([output[0] | {"type": "file", "path": path}, *output]).encode()
 
         with lying(town.served, change) as liar:
             user = town.user(liar.url)
@@ -213,9 +213,9 @@ class TestHostileRegistry:
         def change(asked: str, headers: dict[str, str], body: bytes) -> Any:
             if asked != "/api/v1/experts/grid":
                 return headers, body
-            said = json.loads(body)
-            said["file"]["filename"] = name
-            return headers, json.dumps(said).encode()
+            output = json.loads(body)
+            output["file"]["filename"] = name
+            return headers, json.dumps(output).encode()
 
         with lying(town.served, change) as liar:
             user = town.user(liar.url)

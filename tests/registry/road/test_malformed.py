@@ -22,23 +22,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def say(served: Served, data: bytes) -> bytes:
     """What comes back until the connection ends; or, where nobody asked for its end, one whole answer."""
-    parts, said = urlsplit(served.url), b""
+    parts, output = urlsplit(served.url), b""
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         connection.settimeout(30)
         try:
             connection.sendall(data)
             while block := connection.recv(65536):
-                said += block
-                if b"Connection: close" not in data and is_whole(said):
+                output += block
+                if b"Connection: close" not in data and is_whole(output):
                     break
         except OSError:
             pass
-    return said
+    return output
 
 
-def is_whole(said: bytes) -> bool:
+def is_whole(output: bytes) -> bool:
     """Is this an answer with all bytes that it announced?"""
-    start, _, body = said.partition(b"\r\n\r\n")
+    start, _, body = output.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)\r\ncontent-length: (\d+)", start)
     return length is not None and len(body) >= int(length[1])
 
@@ -157,17 +157,17 @@ def test_bodies(served: Served, name: str, kind: str) -> None:
         b"PUT /api/v1/releases/x/1/signature",
     ):
         length = b"Content-Length: %d" % len(body)
-        said = say(served, head(line, token, b"Content-Type: " + kind.encode(), length) + body)
-        refused(said)
+        output = say(served, head(line, token, b"Content-Type: " + kind.encode(), length) + body)
+        refused(output)
 
 
-def refused(said: bytes) -> None:
+def refused(output: bytes) -> None:
     """Nothing of 5xx; where it was a fault, one line and a hint."""
-    answers = re.findall(rb"^HTTP/1\.1 (\d+)", said, re.MULTILINE)
+    answers = re.findall(rb"^HTTP/1\.1 (\d+)", output, re.MULTILINE)
     for status in answers:
-        assert int(status) < 500, said[:1000]
-    if answers and int(answers[-1]) >= 400 and b"application/json" in said.lower():
-        body = said.rpartition(b"\r\n\r\n")[2]
+        assert int(status) < 500, output[:1000]
+    if answers and int(answers[-1]) >= 400 and b"application/json" in output.lower():
+        body = output.rpartition(b"\r\n\r\n")[2]
         found = json.loads(body)
         assert found.get("error") or found.get("errors")
         assert "\n" not in str(found.get("error"))

@@ -140,9 +140,9 @@ def test_writers_at_once(on_postgres: Served) -> None:
             body = xet.shard(xet.file(same, [(name, 0, 1, len(same))]))
             requests.post(f"{url}/shards", body, headers=headers, timeout=30)
         else:
-            (said,) = hub.batch(repo, (sha256(same), len(same)))
-            if "actions" in said:
-                hub.put(said["actions"]["upload"]["href"], same)
+            (output,) = hub.batch(repo, (sha256(same), len(same)))
+            if "actions" in output:
+                hub.put(output["actions"]["upload"]["href"], same)
         lines = [lfs(f"{number}.safetensors", same), file(f"{number}.json", str(number)), file("same.json", "{}")]
         answers.append(hub.commit(repo, *lines))
 

@@ -187,10 +187,10 @@ def test_other_blobs_are_refused(site: Site) -> None:
     other.start(wait=False)
     assert other.process is not None
     assert other.process.wait(60) == 1
-    said = other.log.read_text()
-    assert "serves this database too, with its blobs at s3://" in said
-    assert "give all replicas the same --blobs" in said
-    assert "Traceback" not in said
+    output = other.log.read_text()
+    assert "serves this database too, with its blobs at s3://" in output
+    assert "give all replicas the same --blobs" in output
+    assert "Traceback" not in output
     same = Replica(site.folder, 0, site.database.url, f"s3://{site.bucket}/registry", settings)
     same.start(wait=False)
     assert same.process is not None

@@ -79,10 +79,10 @@ def ask(served: Served, where: str, seed: int, length: str, token: bool, phases:
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=served.root.parent, env=env, timeout=1200, check=False
     )
-    said = done.stdout + done.stderr
-    assert re.search(r"\d+ (generated|passed)", said), said[-3000:]
+    message = done.stdout + done.stderr
+    assert re.search(r"\d+ (generated|passed)", message), message[-3000:]
     assert "Traceback" not in served.log.read_text()
-    return "" if done.returncode == 0 else said[-12_000:]
+    return "" if done.returncode == 0 else message[-12_000:]
 
 
 def places(served: Served) -> list[str]:

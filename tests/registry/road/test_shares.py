@@ -128,12 +128,12 @@ class TestProxy:
             slow(behind, stack, head, 12, lambda _: "127.0.0.9")
             forwarded = {"X-Forwarded-For": "203.0.113.7"}
             until(lambda: ask(behind, "/healthz", "127.0.0.9", **forwarded).status == 429)
-            told = ask(behind, "/healthz", "127.0.0.9", **forwarded)
-            assert told.status == 429
-            assert told.headers["Retry-After"]
-            said = json.loads(told.body)  # type: ignore[attr-defined]
-            assert said["error"]
-            assert said["hint"]
+            reported = ask(behind, "/healthz", "127.0.0.9", **forwarded)
+            assert reported.status == 429
+            assert reported.headers["Retry-After"]
+            output = json.loads(reported.body)  # type: ignore[attr-defined]
+            assert output["error"]
+            assert output["hint"]
             assert ask(behind, "/healthz", "127.0.0.9", **{"X-Forwarded-For": "203.0.113.8"}).status == 200
             assert ask(behind, "/healthz", "127.0.0.2").status == 200
 

@@ -30,7 +30,7 @@ class Dribbling(threading.Thread):
     def __init__(self, url: str, first: bytes, more: int = 1) -> None:
         super().__init__(daemon=True)
         self.more = b"x" * more if first else b""
-        self.parts, self.first, self.said, self.cut = urlsplit(url), first, b"", False
+        self.parts, self.first, self.output, self.cut = urlsplit(url), first, b"", False
 
     def run(self) -> None:
         end = time.monotonic() + _FOREVER
@@ -40,7 +40,7 @@ class Dribbling(threading.Thread):
             while time.monotonic() < end:
                 try:
                     data = connection.recv(65536)
-                    self.said += data
+                    self.output += data
                     if not data:
                         self.cut = True
                         return
@@ -103,9 +103,9 @@ def test_headers_and_bodies_that_never_end(served: Served) -> None:
     for name, group in threads.items():
         for thread in group:
             assert thread.cut, name
-            answers = thread.said.split(b"HTTP/1.1 ")[1:]
+            answers = thread.output.split(b"HTTP/1.1 ")[1:]
             status, body = answers[-1][:3], json.loads(answers[-1].partition(b"\r\n\r\n")[2])
-            assert status == (b"401" if name == "wheel of anybody" else b"408"), (name, thread.said)
+            assert status == (b"401" if name == "wheel of anybody" else b"408"), (name, thread.output)
             assert body["error"]
             assert body["hint"]
             assert "\n" not in body["error"]

@@ -67,9 +67,9 @@ def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
     )
 
     # -- the other team: one command, signed, weights in a repository that it pins
-    told = team.cogen("login", served.url, "--token", served.token("team"), "--new-key")
+    reported = team.cogen("login", served.url, "--token", served.token("team"), "--new-key")
     key = trust.fingerprint((team.home / "config" / "keys" / "key.pub").read_text())
-    assert told["key"] == key
+    assert reported["key"] == key
     adapter_tree(team.home / "grid", "grid", base=base, seed=2, title="Power grids and their operators")
     published = team.cogen("publish", "grid", "--yes")
     assert (published["state"], published["key"], published["publisher"]) == ("released", key, "team")
@@ -121,8 +121,8 @@ def test_publish_search_add_verify_fuse(served: Served, machines: Any) -> None:
     assert fused["weights_digest"] == open_digest(user.home / "composite")
     weights = user.home / "composite" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    said = user.run(user.python, "-m", "cogen", "verify", "composite", check=False)
-    assert "model.safetensors: altered" in said
+    output = user.run(user.python, "-m", "cogen", "verify", "composite", check=False)
+    assert "model.safetensors: altered" in output
     assert served.command("check").endswith("all whole\n")
 
 

@@ -50,8 +50,8 @@ def service(client: TestClient) -> Service:
     return found
 
 
-def found(client: TestClient, **wishes: Any) -> list[str]:
-    answer = client.get("/api/v1/experts", params=wishes)
+def found(client: TestClient, **recipe: Any) -> list[str]:
+    answer = client.get("/api/v1/experts", params=recipe)
     assert answer.status_code == 200, answer.text
     return [card["id"] for card in answer.json()["items"]]
 
@@ -63,8 +63,8 @@ def test_migrations_give_the_tables(service: Service) -> None:
         columns = {column["name"]: column for column in inspector.get_columns(table.name)}
         for column in table.columns:
             wanted = column.type.compile(service.sessions.engine.dialect)
-            told = columns[column.name]["type"].compile(service.sessions.engine.dialect)
-            assert told == wanted, (table.name, column.name)
+            reported = columns[column.name]["type"].compile(service.sessions.engine.dialect)
+            assert reported == wanted, (table.name, column.name)
             assert columns[column.name]["nullable"] == column.nullable, (table.name, column.name)
 
 

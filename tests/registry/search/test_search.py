@@ -23,10 +23,10 @@ from cogen_registry.search.worker import adopt, embed_some, read_vectors
 from cogen_registry.service import Service
 
 
-def names(service: Service, q: str = "", **wishes: Any) -> list[str]:
+def names(service: Service, q: str = "", **recipe: Any) -> list[str]:
     """Ids of experts that are found, in their order."""
     search = search_of(service)
-    found = search.find(Query(q=q, **wishes))
+    found = search.find(Query(q=q, **recipe))
     catalogue = search.catalogue
     return [catalogue.names[catalogue.rows[id]] for id in found.ids]
 

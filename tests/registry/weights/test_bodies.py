@@ -22,7 +22,7 @@ def hub(registry: Registry) -> Hub:
     return registry.hub("bodies")
 
 
-def told(url: str, path: str, *headers: str, method: str = "POST", body: bytes = b"") -> tuple[int, dict[str, str]]:
+def reported(url: str, path: str, *headers: str, method: str = "POST", body: bytes = b"") -> tuple[int, dict[str, str]]:
     """The answer to a head and the beginning of a body, while the rest of the body never comes."""
     parts = urlsplit(url)
     head = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
@@ -35,10 +35,10 @@ def told(url: str, path: str, *headers: str, method: str = "POST", body: bytes =
                 break
             answer += data
     top, _, rest = answer.partition(b"\r\n\r\n")
-    said: dict[str, str] = json.loads(rest)
-    assert "\n" not in said["error"]
-    assert said["hint"]
-    return int(top.split()[1]), said
+    output: dict[str, str] = json.loads(rest)
+    assert "\n" not in output["error"]
+    assert output["hint"]
+    return int(top.split()[1]), output
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_a_body_that_is_too_large_is_not_read(registry: Registry, hub: Hub, path
     """Whoever sends it. With its length first: at once; in chunks: when it has gone too far."""
     token = f"Authorization: {hub.headers['Authorization']}"
     for headers in ([], [token]):
-        status, said = told(registry.url, path, JSON, f"Content-Length: {most + 1}", *headers)
-        assert (status, said["error"]) == (413, f"the body is larger than {most:,} bytes")
+        status, output = reported(registry.url, path, JSON, f"Content-Length: {most + 1}", *headers)
+        assert (status, output["error"]) == (413, f"the body is larger than {most:,} bytes")
     if most <= 4 * MB and path != "/nowhere":  # nobody reads that one
         chunk = b"%x\r\n" % (most + 1) + b" " * (most + 1) + b"\r\n"
-        status, said = told(registry.url, path, JSON, token, "Transfer-Encoding: chunked", body=chunk)
-        assert (status, said["error"]) == (413, f"the body is larger than {most:,} bytes")
+        status, output = reported(registry.url, path, JSON, token, "Transfer-Encoding: chunked", body=chunk)
+        assert (status, output["error"]) == (413, f"the body is larger than {most:,} bytes")
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_a_body_that_is_too_large_is_not_read(registry: Registry, hub: Hub, path
 def test_who_has_no_token_is_told_before_the_body_comes(registry: Registry, method: str, path: str) -> None:
     for token in ((), ("Authorization: Bearer cogen_made-up",)):
         for length in (("Content-Length: 1000000",), ("Transfer-Encoding: chunked",)):
-            status, said = told(registry.url, path, JSON, *length, *token, method=method)
+            status, output = reported(registry.url, path, JSON, *length, *token, method=method)
             assert status == 401
-            assert "token" in said["error"]
+            assert "token" in output["error"]
 
 
 def test_bodies_that_are_as_large_as_they_may_be(registry: Registry, hub: Hub) -> None:

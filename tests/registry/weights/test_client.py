@@ -84,30 +84,30 @@ def test_what_goes_up_comes_down_bit_for_bit(registry: Registry, tmp_path: Path,
     contents = write_model(folder, seed=int(xet))
     seen = len(registry.seen)
     more = {} if xet else {"HF_HUB_DISABLE_XET": "1"}
-    said = registry.python(ROUND_TRIP, tmp_path / "hf", str(folder), repo, str(tmp_path / "cache"), **more)
+    output = registry.python(ROUND_TRIP, tmp_path / "hf", str(folder), repo, str(tmp_path / "cache"), **more)
     paths = registry.seen[seen:]
     assert any(path.startswith("POST /xet/") for path in paths) is xet
     assert any(path.startswith("PUT /lfs/") for path in paths) is not xet
-    assert said["who"] == "team"
-    assert said["repo"] == said["again"] == f"{registry.url}/{repo}"
-    assert said["url"] == f"{registry.url}/{repo}/commit/{said['first']}"
-    assert said["same"] == said["first"] != said["second"]
-    assert read_folder(said["v1"]) == contents
+    assert output["who"] == "team"
+    assert output["repo"] == output["again"] == f"{registry.url}/{repo}"
+    assert output["url"] == f"{registry.url}/{repo}/commit/{output['first']}"
+    assert output["same"] == output["first"] != output["second"]
+    assert read_folder(output["v1"]) == contents
     changed = contents | {"config.json": b'{"model_type": "mistral"}'}
-    assert read_folder(said["main"]) == {path: data for path, data in changed.items() if path != "empty.txt"}
-    assert Path(said["one"]).read_bytes() == contents["deep/folder/model.safetensors"]
-    assert Path(said["v1"]).name == said["first"]
-    assert sorted(said["files"]) == sorted(contents)
+    assert read_folder(output["main"]) == {path: data for path, data in changed.items() if path != "empty.txt"}
+    assert Path(output["one"]).read_bytes() == contents["deep/folder/model.safetensors"]
+    assert Path(output["v1"]).name == output["first"]
+    assert sorted(output["files"]) == sorted(contents)
     sizes = {path: len(data) for path, data in contents.items()} | {"deep": None, "deep/folder": None}
-    assert said["tree"] == [[path, sizes[path]] for path in sorted(sizes)]
-    assert said["log"][:2] == [[said["second"], "second"], [said["first"], "first"]]
-    assert said["tags"] == [["v1", said["first"]]]
-    assert said["sha"] == said["second"]
+    assert output["tree"] == [[path, sizes[path]] for path in sorted(sizes)]
+    assert output["log"][:2] == [[output["second"], "second"], [output["first"], "first"]]
+    assert output["tags"] == [["v1", output["first"]]]
+    assert output["sha"] == output["second"]
     large = {path: sha256(data) for path, data in contents.items() if len(data) > 1_000_000}
-    assert {path: oid for path, oid in said["lfs"].items() if oid} == large
-    assert said["paths"] == ["config.json", "deep"]
-    assert said["exists"] == [True, False, False]
-    assert said["tensors"] == ["a"]
+    assert {path: oid for path, oid in output["lfs"].items() if oid} == large
+    assert output["paths"] == ["config.json", "deep"]
+    assert output["exists"] == [True, False, False]
+    assert output["tensors"] == ["a"]
     assert not list((registry.root / "xet").glob("*/xorbs/*"))
 
 
@@ -202,8 +202,8 @@ def test_refusals_become_the_exceptions_of_the_client(registry: Registry, tmp_pa
     hub.upload(repo, data)
     head = hub.committed(repo, file("config.json", "{}"), lfs("model.safetensors", data))
     hub.send("POST", f"/api/models/{repo}/tag/main", json={"tag": "v1"})
-    said = registry.python(REFUSED, tmp_path / "hf", repo, head)
-    files = said.pop("files")
+    output = registry.python(REFUSED, tmp_path / "hf", repo, head)
+    files = output.pop("files")
     assert files[0] == ["config.json", "copy.json", "copy.safetensors", "model.safetensors"]
     assert files[1] == ["config.json", "dev.json", "model.safetensors"]
     expected = {
@@ -230,9 +230,9 @@ def test_refusals_become_the_exceptions_of_the_client(registry: Registry, tmp_pa
         "bad token": ("HfHubHTTPError", "unknown or expired token"),
         "yaml": ("ValueError", "Invalid metadata in README.md"),
     }
-    assert {name: kind for name, (kind, _) in said.items()} == {name: kind for name, (kind, _) in expected.items()}
+    assert {name: kind for name, (kind, _) in output.items()} == {name: kind for name, (kind, _) in expected.items()}
     for name, (_, words) in expected.items():
-        assert words.encode("ascii", "backslashreplace").decode() in said[name][1] or words in said[name][1], name
+        assert words.encode("ascii", "backslashreplace").decode() in output[name][1] or words in output[name][1], name
 
 
 @contextmanager

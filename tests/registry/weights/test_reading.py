@@ -178,8 +178,8 @@ def test_headers_of_a_file(hub: Hub, repo: str) -> None:
 def test_a_name_with_quotes_of_another_alphabet_stays_one_header(hub: Hub) -> None:
     repo = hub.create("names")
     hub.committed(repo, file("a'; größe.txt", "x"))
-    said = hub.fetch(repo, "a'%3B%20gr%C3%B6%C3%9Fe.txt").headers["content-disposition"]
-    assert said == "attachment; filename=\"a___gr__e.txt\"; filename*=UTF-8''a%27%3B%20gr%C3%B6%C3%9Fe.txt"
+    output = hub.fetch(repo, "a'%3B%20gr%C3%B6%C3%9Fe.txt").headers["content-disposition"]
+    assert output == "attachment; filename=\"a___gr__e.txt\"; filename*=UTF-8''a%27%3B%20gr%C3%B6%C3%9Fe.txt"
 
 
 @pytest.mark.parametrize(

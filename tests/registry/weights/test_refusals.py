@@ -39,7 +39,7 @@ def repo(hub: Hub) -> str:
     return made
 
 
-def said(answer: requests.Response, status: int, words: str) -> None:
+def output(answer: requests.Response, status: int, words: str) -> None:
     assert answer.status_code == status, answer.text
     body = answer.json()
     assert words in body["error"], body
@@ -54,15 +54,17 @@ class TestPossession:
         theirs, mine = rival.create("model"), hub.create("second")
         with registry.unchanged():
             for thief, target in ((rival, theirs), (hub, mine)):
-                said(thief.commit(target, lfs("model.safetensors", DATA)), 400, "were not uploaded to this repository")
+                output(
+                    thief.commit(target, lfs("model.safetensors", DATA)), 400, "were not uploaded to this repository"
+                )
                 (item,) = thief.batch(target, (sha256(DATA), len(DATA)))
                 assert "upload" in item["actions"]  # not "it is here already"
                 unknown = thief.commit(target, lfs("model.safetensors", DATA + b"x"))
-                said(unknown, 400, "were not uploaded to this repository")
+                output(unknown, 400, "were not uploaded to this repository")
 
     def test_claiming_another_size(self, registry: Registry, hub: Hub, repo: str) -> None:
         with registry.unchanged():
-            said(hub.commit(repo, lfs("other.safetensors", DATA, size=5)), 400, "were not uploaded")
+            output(hub.commit(repo, lfs("other.safetensors", DATA, size=5)), 400, "were not uploaded")
 
     def test_writing_where_somebody_else_lives(self, registry: Registry, hub: Hub, repo: str) -> None:
         rival = registry.hub("rival")
@@ -76,13 +78,13 @@ class TestPossession:
                 ("POST", f"/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": []}),
                 ("GET", f"/api/models/{repo}/xet-write-token/main", None),
             ):
-                said(rival.send(method, path, json=body), 403, "honest belongs to another publisher")
-                said(Hub(registry.url, {}, "").send(method, path, json=body), 401, "authentication required")
+                output(rival.send(method, path, json=body), 403, "honest belongs to another publisher")
+                output(Hub(registry.url, {}, "").send(method, path, json=body), 401, "authentication required")
 
     def test_a_token_without_the_scope(self, registry: Registry, hub: Hub, repo: str) -> None:
         narrow = registry.hub("honest", ["packages"])
         with registry.unchanged():
-            said(narrow.commit(repo, file("a.json", "{}")), 403, "no scope 'weights'")
+            output(narrow.commit(repo, file("a.json", "{}")), 403, "no scope 'weights'")
 
 
 class TestSignedUrls:
@@ -92,11 +94,11 @@ class TestSignedUrls:
         data = tensors(30, 50)
         url = hub.place(repo, data)
         with registry.unchanged():
-            said(hub.put(url, data[:-1] + b"x"), 400, "are not those")
-            said(hub.put(url, data + b"x"), 400, "bytes instead of")
-            said(hub.put(url, data[:-1]), 400, "bytes instead of")
-            said(hub.put(url, iter([data, data])), 400, "has more than")  # chunked: no length is said
-            said(hub.put(url, iter([data[:10]])), 400, "are not those")
+            output(hub.put(url, data[:-1] + b"x"), 400, "are not those")
+            output(hub.put(url, data + b"x"), 400, "bytes instead of")
+            output(hub.put(url, data[:-1]), 400, "bytes instead of")
+            output(hub.put(url, iter([data, data])), 400, "has more than")  # chunked: no length is said
+            output(hub.put(url, iter([data[:10]])), 400, "are not those")
         assert hub.put(url, iter([data[:10], data[10:]])).status_code == 200
         assert hub.put(url, data).status_code == 200  # the same again
 
@@ -123,7 +125,7 @@ class TestSignedUrls:
         number = url.split("/lfs/")[1].split("/")[0]
         (elsewhere,) = numbers - {number}
         with registry.unchanged():
-            said(hub.put(url.replace(f"/lfs/{number}/", f"/lfs/{elsewhere}/"), data), 403, "not valid, or no longer")
+            output(hub.put(url.replace(f"/lfs/{number}/", f"/lfs/{elsewhere}/"), data), 403, "not valid, or no longer")
 
     def test_too_old(self, registry: Registry, hub: Hub, repo: str) -> None:
         data = tensors(33, 50)
@@ -136,7 +138,7 @@ class TestSignedUrls:
         )
         old = f"{registry.url}/lfs/{number}/{sha256(data)}?size={len(data)}&token={token}&expires={past}"
         with registry.unchanged():
-            said(hub.put(f"{old}&signature={signature}", data), 403, "not valid, or no longer")
+            output(hub.put(f"{old}&signature={signature}", data), 403, "not valid, or no longer")
 
     def test_of_a_revoked_token(self, registry: Registry, repo: str) -> None:
         leaving, data = registry.hub("honest"), tensors(34, 50)
@@ -144,11 +146,11 @@ class TestSignedUrls:
         grant = leaving.send("GET", f"/api/models/{repo}/xet-write-token/main").json()
         revoke(registry.service, leaving)
         with registry.unchanged():
-            said(leaving.put(url, data), 403, "no longer valid")
-            said(leaving.commit(repo, file("a.json", "{}")), 401, "unknown or expired token")
+            output(leaving.put(url, data), 403, "no longer valid")
+            output(leaving.commit(repo, file("a.json", "{}")), 401, "unknown or expired token")
             headers = {"Authorization": f"Bearer {grant['accessToken']}"}
             answer = requests.post(f"{grant['casUrl']}/v1/shards", data=b"x", headers=headers, timeout=30)
-            said(answer, 401, "not valid, or no longer")
+            output(answer, 401, "not valid, or no longer")
 
     def test_the_key_is_secret(self, registry: Registry) -> None:
         key = registry.root / "url.key"
@@ -190,11 +192,11 @@ class TestContent:
     ) -> None:
         """However it is sent: within the commit, or by LFS."""
         with registry.unchanged():
-            said(hub.commit(repo, file("good.json", "{}"), file(path, data)), 400, words)
+            output(hub.commit(repo, file("good.json", "{}"), file(path, data)), 400, words)
         with registry.unchanged():
             if data:
                 hub.upload(repo, data)
-                said(hub.commit(repo, file("good.json", "{}"), lfs(path, data)), 400, words)
+                output(hub.commit(repo, file("good.json", "{}"), lfs(path, data)), 400, words)
 
     def test_a_header_that_names_a_tensor_twice(self, registry: Registry, hub: Hub, repo: str) -> None:
         """The library reads the last of them; another reader might take the first."""
@@ -203,11 +205,11 @@ class TestContent:
         data = struct.pack("<Q", len(header)) + header + bytes(4)
         with registry.unchanged():
             hub.upload(repo, data)
-            said(hub.commit(repo, lfs("model.safetensors", data)), 400, "stands twice")
+            output(hub.commit(repo, lfs("model.safetensors", data)), 400, "stands twice")
 
     def test_good_bytes_stay_where_a_bad_name_is_refused(self, hub: Hub, repo: str) -> None:
         """The weights of a repository are not lost because somebody commits them as text."""
-        said(hub.commit(repo, lfs("weights.txt", DATA)), 400, "UTF-8")
+        output(hub.commit(repo, lfs("weights.txt", DATA)), 400, "UTF-8")
         assert hub.fetch(repo, "model.safetensors").content == DATA
 
 
@@ -239,7 +241,7 @@ class TestCommits:
         first = hub.committed(repo, file("a.json", "{}"))
         hub.committed(repo, file("b.json", "{}"))
         with registry.unchanged():
-            said(hub.commit(repo, file("c.json", "{}"), parent=first), 412, "main has moved on")
+            output(hub.commit(repo, file("c.json", "{}"), parent=first), 412, "main has moved on")
 
     @pytest.mark.parametrize(
         "line",
@@ -267,13 +269,13 @@ class TestCommits:
 
     def test_a_small_file_that_is_large(self, registry: Registry, hub: Hub, repo: str) -> None:
         with registry.unchanged():
-            said(hub.commit(repo, file("a.txt", b"a" * (11 << 20))), 413, "more than 10,485,760 bytes")
-            said(hub.commit(repo, b'{"key": "' + b"a" * (15 << 20)), 413, "more than 10,485,760 bytes")
+            output(hub.commit(repo, file("a.txt", b"a" * (11 << 20))), 413, "more than 10,485,760 bytes")
+            output(hub.commit(repo, b'{"key": "' + b"a" * (15 << 20)), 413, "more than 10,485,760 bytes")
 
     def test_more_changes_than_a_commit_may_have(self, registry: Registry, hub: Hub, repo: str) -> None:
         lines = b"\n".join(json.dumps(deleted(f"{number}.json")).encode() for number in range(5001))
         with registry.unchanged():
-            said(hub.commit(repo, lines), 413, "more than 5,000 changes")
+            output(hub.commit(repo, lines), 413, "more than 5,000 changes")
 
     def test_what_nobody_may_say_in_a_summary(self, hub: Hub) -> None:
         repo = hub.create("summary")
@@ -287,11 +289,11 @@ class TestCommits:
     def test_names_of_repositories(self, registry: Registry, hub: Hub, name: str) -> None:
         with registry.unchanged():
             answer = hub.send("POST", "/api/repos/create", json={"name": name})
-            said(answer, 400, "can't be a repository's name")
+            output(answer, 400, "can't be a repository's name")
 
     def test_names_that_differ_by_case_alone(self, registry: Registry, hub: Hub, repo: str) -> None:
         with registry.unchanged():
-            said(hub.send("POST", "/api/repos/create", json={"name": "MODEL"}), 400, "differs by case alone")
+            output(hub.send("POST", "/api/repos/create", json={"name": "MODEL"}), 400, "differs by case alone")
 
     @pytest.mark.parametrize("tag", ["", "main", "a/b", "../x", "0" * 40, "HEAD", "a..b", "-x", "v 1", "x" * 101])
     def test_names_of_tags(self, registry: Registry, hub: Hub, repo: str, tag: str) -> None:
@@ -323,9 +325,9 @@ class TestLimits:
             assert (too_many["error"]["code"], too_large["error"]["code"]) == (413, 413)
             assert "beyond the limit of 10,000" in too_many["error"]["message"]
             assert "larger than 6,000" in too_large["error"]["message"]
-            said(poor.commit(repo, file("a.txt", "a" * 6_000)), 413, "beyond the limit of 10,000")
+            output(poor.commit(repo, file("a.txt", "a" * 6_000)), 413, "beyond the limit of 10,000")
             samples = {"files": [{"path": "model.safetensors", "size": 7_000}]}
-            said(poor.send("POST", f"/api/models/{repo}/preupload/main", json=samples), 413, "larger than 6,000")
+            output(poor.send("POST", f"/api/models/{repo}/preupload/main", json=samples), 413, "larger than 6,000")
 
     def test_urls_that_each_alone_would_be_kept(self, registry: Registry, poor: Hub) -> None:
         """What is on its way counts, and so does what came in since the URL was made."""
@@ -345,7 +347,7 @@ class TestLimits:
             session.execute(update(Possession).where(Possession.sha256 == sha256(data)).values(created=old))
         hub.batch(repo)
         assert sha256(data) not in registry.state()["blobs"]
-        said(hub.commit(repo, lfs("a.safetensors", data)), 400, "were not uploaded")
+        output(hub.commit(repo, lfs("a.safetensors", data)), 400, "were not uploaded")
 
 
 def revoke(service: Service, hub: Hub) -> None:

@@ -31,8 +31,8 @@ class Uploader:
 
     def __init__(self, hub: Hub, repo: str) -> None:
         self.hub, self.repo = hub, repo
-        said = hub.send("GET", f"/api/models/{repo}/xet-write-token/main").json()
-        self.url, self.headers = said["casUrl"], {"Authorization": f"Bearer {said['accessToken']}"}
+        output = hub.send("GET", f"/api/models/{repo}/xet-write-token/main").json()
+        self.url, self.headers = output["casUrl"], {"Authorization": f"Bearer {output['accessToken']}"}
 
     def post(self, path: str, data: Any) -> requests.Response:
         with requests.Session() as session:

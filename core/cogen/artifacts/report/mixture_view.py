@@ -117,11 +117,11 @@ def _losses(
         cells = []
         for column in matrix.columns:
             against = found[column]
-            said = summary.change(against.gain)
+            output = summary.change(against.gain)
             tone = "better" if against.gain >= 0 else "worse"
             sure = "" if against.verdict != "same" else "≈ "
-            hint = f"{column} without {named.get(id, id)}: {said} than with it, {against.n} documents"
-            cells.append(LossView(sure + said, tone, round(0.08 + 0.6 * abs(against.gain) / largest, 3), hint))
+            hint = f"{column} without {named.get(id, id)}: {output} than with it, {against.n} documents"
+            cells.append(LossView(sure + output, tone, round(0.08 + 0.6 * abs(against.gain) / largest, 3), hint))
         rows.append((f"without {named.get(id, id)}", tuple(cells)))
     heads = tuple(named.get(column.partition("/")[0], column) for column in matrix.columns)
     return heads, tuple(rows)

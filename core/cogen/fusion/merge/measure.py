@@ -44,7 +44,7 @@ def mean_log(values: Mapping[str, float]) -> float:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class MeasureJob:
     """How the rows of a plan are measured.
 
     :param tokenizer_digest: of the base's tokenizer.
@@ -86,7 +86,7 @@ class Evaluation:
 
 
 def measure_candidate(
-    job: MergeJob, evaluation: Evaluation, key: str, parameters: Mapping[str, float], reporter: Reporter = SILENT
+    job: MergeJob, evaluation: MeasureJob, key: str, parameters: Mapping[str, float], reporter: Reporter = SILENT
 ) -> dict[str, float]:
     """Bits per byte on every expert's dev split of the composite with these parameters, which win over the job's.
 
@@ -111,7 +111,7 @@ def measure_candidate(
     return {result.column: result.value for result in found}
 
 
-def measure_matrix(evaluation: Evaluation, composite: Path, reporter: Reporter = SILENT) -> Matrix:
+def measure_matrix(evaluation: MeasureJob, composite: Path, reporter: Reporter = SILENT) -> Matrix:
     """Rows base, every expert by id, composite; columns every suite of the plan, on the test splits."""
     inputs, dtype = evaluation.inputs, evaluation.dtype
     host = inputs.host

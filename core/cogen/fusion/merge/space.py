@@ -110,7 +110,7 @@ def _space(
             space["scale"] = (space["scale"][0] / total, space["scale"][1] / total)
     if listed:
         space.setdefault("scale", (scales[0], scales[-1]))
-    _refuse(space, chosen, recipe, method, own)
+    _check_bounds(space, chosen, recipe, method, own)
     if not space:
         raise UsageError(
             f"method {method.name} has nothing left to tune",
@@ -119,7 +119,7 @@ def _space(
     return dict(sorted(space.items()))
 
 
-def _refuse(
+def _check_bounds(
     space: Mapping[str, Bounds], chosen: Sequence[Expert], recipe: FuseRecipe, method: Method, own: set[str]
 ) -> None:
     """What cannot be tuned, or has a value outside the bounds that it is to be tuned in."""

@@ -46,7 +46,7 @@ class CompositeTokenizer:
 
     def write(self, base: Path, folder: Path) -> None:
         """Configuration, tokenizer and chat template of a composite."""
-        write_companions(base, folder, self.vocabulary)
+        write_model_files(base, folder, self.vocabulary)
         if self.template is not None:
             set_chat_template(folder, self.template)
 
@@ -126,11 +126,11 @@ def _readable(recipe: FuseRecipe, tokenizer: Any) -> None:
 def _tried(vocabulary: Vocabulary, base: Path) -> Any:
     """The composite's tokenizer as its library reads it: what cannot be written fails here."""
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".tokenizer.") as scratch:
-        write_companions(base, Path(scratch), vocabulary)
+        write_model_files(base, Path(scratch), vocabulary)
         return load_tokenizer(Path(scratch))
 
 
-def write_companions(base: Path, folder: Path, vocabulary: Vocabulary | None) -> None:
+def write_model_files(base: Path, folder: Path, vocabulary: Vocabulary | None) -> None:
     """Configuration and tokenizer of a model folder, as far as it has them; changed for ``vocabulary``."""
     if vocabulary is None:
         copy_model_files(base, folder)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError
-from cogen.fusion.moe.operands import Folded, InMemory, Padded
+from cogen.fusion.moe.operands import Folded, Padded
 from cogen.fusion.moe.targets import PARTS, SHARED_WIDTH, MoeArchitecture, ffn_tensor
-from cogen.merging.block import Operand
+from cogen.merging.block import InMemory, Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.method import Method
 from cogen.merging.operands import Stored
@@ -114,7 +114,7 @@ def mixture_outputs(
 
     def small(name: str, tensor: torch.Tensor) -> None:
         dtype, shape = extents[name]
-        work = Merge(identity, None, (InMemory(tensor.to(getattr(torch, dtype))),), (1.0,))
+        work = Merge(identity, None, (InMemory(tensor.to(getattr(torch, dtype)), "given"),), (1.0,))
         outputs.append(OutputTensor(name, dtype, shape, work))
 
     for layer in range(mixture.layers):

@@ -16,7 +16,7 @@ from cogen.reporter import SILENT, Reporter
 from cogen.routing.states import windows
 
 if TYPE_CHECKING:
-    from cogen.fusion.merge.measure import Evaluation
+    from cogen.fusion.merge.measure import MeasureJob
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def gates(model: Any) -> list[Any]:
 
 
 def measure_insight(
-    slots: tuple[str, ...], evaluation: Evaluation, composite: Path, reporter: Reporter = SILENT
+    slots: tuple[str, ...], evaluation: MeasureJob, composite: Path, reporter: Reporter = SILENT
 ) -> Insight:
     """Runs the composite over the quick texts of every suite, and again without each of its experts.
 

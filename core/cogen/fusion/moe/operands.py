@@ -12,26 +12,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class InMemory:
-    """A tensor that is in memory."""
-
-    tensor: torch.Tensor
-    key: str = "given"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.tensor.shape)
-
-    @property
-    def dtype(self) -> str:
-        return str(self.tensor.dtype).removeprefix("torch.")
-
-    def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """See :class:`cogen.merging.block.Operand`."""
-        return self.tensor.reshape(-1)[start:stop].to(dtype, copy=True)
-
-
-@dataclass(frozen=True)
 class Folded:
     """``W · diag(own / common)``: reads states with the common norm weights as if they had the expert's own.
 

@@ -311,10 +311,10 @@ class TestLists:
 
     @pytest.mark.parametrize("loss", [Uld(V + 20), Graph(V + 20)], ids=lambda loss: loss.name)
     @pytest.mark.parametrize("said", [V, V - 9])
-    def test_vocabularies_of_less_than_k_tokens(self, loss: Any, said: int) -> None:
+    def test_vocabularies_of_less_than_k_tokens(self, loss: Any, output: int) -> None:
         """On both sides as many ranks as the smaller one has."""
-        logits, pair = made_pair(V, seed=16, k=said)
-        torch.testing.assert_close(value(loss, logits, pair)[0], value(replace(loss, k=said), logits, pair)[0])
+        logits, pair = made_pair(V, seed=16, k=output)
+        torch.testing.assert_close(value(loss, logits, pair)[0], value(replace(loss, k=output), logits, pair)[0])
 
 
 class TestLaws:

@@ -106,9 +106,9 @@ def test_needs(name: str, parameters: dict[str, Any], wanted: TeacherStatistics)
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"kl"}))
 def test_what_is_made_needs_no_more_than_was_said(sides: tuple[Encoder, Encoder], name: str) -> None:
     """A plan asks needs_of before any model is loaded; the losses must find that in the cache."""
-    said = needs_of(name)
+    output = needs_of(name)
     for loss in make_loss(name, *sides):
-        assert said | loss.needs == said
+        assert output | loss.needs == output
     assert [loss.name for loss in make_loss(name, *sides)] == (["uld", "graph"] if name == "graph" else [name])
 
 

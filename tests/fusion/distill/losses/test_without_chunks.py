@@ -79,12 +79,12 @@ def test_the_language_models_loss_beside_it_is_as_it_is_alone(loss: Any) -> None
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_a_teacher_with_nothing_to_say_does_not_change_another(loss: Any) -> None:
     """Two teachers, of whom one teaches."""
-    logits, taught = made_pair(V, seed=1)
-    silent = DistillBatch.alone(taught.targets)
-    found, none = read_logits(logits, [(loss, taught), (loss, silent)], elements=2 * V)
-    (alone,) = read_logits(logits, [(loss, taught)])
+    logits, distilled = made_pair(V, seed=1)
+    silent = DistillBatch.alone(distilled.targets)
+    found, none = read_logits(logits, [(loss, distilled), (loss, silent)], elements=2 * V)
+    (alone,) = read_logits(logits, [(loss, distilled)])
     assert loss.total(none, silent)[1] == 0
-    torch.testing.assert_close(loss.total(found, taught)[0], loss.total(alone, taught)[0])
+    torch.testing.assert_close(loss.total(found, distilled)[0], loss.total(alone, distilled)[0])
 
 
 def test_nothing_learned_at_all() -> None:

@@ -81,11 +81,11 @@ class Encoder:
         close = self._closing() if any(item.messages for item in items) else []
         found = []
         for item, head, ids in zip(items, heads, answers, strict=True):
-            room = max(0, max_length - len(head))
-            kept = ids[:room]
+            left = max(0, max_length - len(head))
+            kept = ids[:left]
             ends = self._ends(item.answer, ids)[: len(kept)]
             tail = close if item.messages and len(kept) == len(ids) and len(head) + len(ids) < max_length else []
-            whole = np.array([*head[:max_length], *kept, *tail[: room - len(kept)]], dtype=np.int32)
+            whole = np.array([*head[:max_length], *kept, *tail[: left - len(kept)]], dtype=np.int32)
             start = min(len(head), max_length)
             found.append(Encoded(whole, start, start + len(kept), ends))
         return found
