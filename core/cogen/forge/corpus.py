@@ -22,7 +22,7 @@ from cogen.reporter import SILENT, Reporter
 
 _NGRAM = 8
 
-#: Licences whose text we may ship as held-out text or samples. Copyleft text is a training source at most.
+#: Licenses whose text we may ship as held-out text or samples. Copyleft text is a training source at most.
 PERMISSIVE = frozenset(
     (
         *(
@@ -155,7 +155,7 @@ def _hold_out(documents: list[Document], recipe: CorpusRecipe, rng: random.Rando
     refused = [s.name for s in recipe.sources if s.heldout and s.license not in PERMISSIVE]
     if refused:
         raise TrainError(
-            f"source {refused[0]!r} may not be held out: its licence does not allow us to ship its text",
+            f"source {refused[0]!r} may not be held out: its license does not allow us to ship its text",
             hint=f"heldout = true needs one of {', '.join(sorted(PERMISSIVE))}",
         )
     groups: dict[str, list[Document]] = {}

@@ -35,7 +35,7 @@ class CorpusSource(Frozen):
     drop: tuple[str, ...] = ()
     license: License
     license_evidence: Line
-    #: May documents of this source be held out and shipped? Only where its licence was read and allows it.
+    #: May documents of this source be held out and shipped? Only where its license was read and allows it.
     heldout: bool = False
     max_bytes: int = Field(default=2_000_000, gt=0)
 
