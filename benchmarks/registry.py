@@ -224,7 +224,7 @@ def _queries(count: int) -> Iterator[str]:
     for place in range(count):
         words = draw.choice(SUBJECTS).split()
         draw.shuffle(words)
-        yield f"{' '.join(words)} {words(draw, 1)}" if place % 2 else words(draw, draw.randint(1, 4))
+        yield f"{' '.join(words)} {made_up(draw, 1)}" if place % 2 else made_up(draw, draw.randint(1, 4))
 
 
 def latencies(server: Server, queries: list[str]) -> list[float]:

@@ -104,7 +104,7 @@ def _manifest() -> dict[str, Any]:
     return ExpertSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
 
 
-def words(draw: random.Random, count: int) -> str:
+def made_up(draw: random.Random, count: int) -> str:
     """Made-up words; the n-th most frequent is drawn about n times more seldom than the first."""
     found = []
     for _ in range(count):
@@ -119,7 +119,7 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
     subject = draw.randrange(len(SUBJECTS))
     words = SUBJECTS[subject].split()
     name, version = f"e{id}-{words[0]}", f"{draw.randrange(9)}.{draw.randrange(9)}"
-    title, summary = f"{' '.join(words)} {words(draw, 2)}", f"{words(draw, 8)} {words[-1]} {words(draw, 3)}"
+    title, summary = f"{' '.join(words)} {made_up(draw, 2)}", f"{made_up(draw, 8)} {words[-1]} {made_up(draw, 3)}"
     noise = numbers.normal(size=subjects.shape[1]) / np.sqrt(subjects.shape[1])
     vector = 0.8 * subjects[subject] + noise
     sha256 = hashlib.sha256(str(id).encode()).hexdigest()
@@ -159,7 +159,7 @@ def _expert(id: int, draw: random.Random, numbers: Any, subjects: Any, manifest:
             "base_name": BASES[base],
             "lineage": "sha256:" + hashlib.sha256(str(base).encode()).hexdigest(),
             "spec": spec,
-            "text": f"{title}\n{summary}\n{', '.join(domains)}\n{words(draw, 60)}",
+            "text": f"{title}\n{summary}\n{', '.join(domains)}\n{made_up(draw, 60)}",
             "vector": (vector / np.linalg.norm(vector)).astype("<f4").tobytes(),
         },
         "domains": [{"expert_id": id, "name": one} for one in domains],
