@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from publishers import Publishers
-from store_of_experts import SUBJECTS, fill
+from store_of_experts import SUBJECTS, fill, made_up
 
 #: What ``--json`` writes: each figure with its unit and, where there is one, its goal.
 MEASURED: list[dict[str, Any]] = []
