@@ -37,7 +37,7 @@ def as_names(name: str, value: object) -> list[str]:
     """
     if value is None:
         return []
-    names = [value] if isinstance(value, str) else list(value) if _is_list(value) else None
+    names = [value] if isinstance(value, str) else _listed(value)
     if names is None or not all(isinstance(item, str) for item in names):
         raise UsageError(f"{name} must be names, not {value!r}", hint=f"for example {name}=['power', 'materials']")
     return names
@@ -48,9 +48,8 @@ def as_paths(name: str, value: object) -> tuple[str, ...]:
 
     :raises UsageError: something among them is no path.
     """
-    single = isinstance(value, str | os.PathLike)
-    paths = [value] if single else list(value) if _is_list(value) else [value]  # type: ignore[call-overload]
-    return tuple(as_text(name, path) for path in paths)
+    paths = None if isinstance(value, str | os.PathLike) else _listed(value)
+    return tuple(as_text(name, path) for path in ([value] if paths is None else paths))
 
 
 def as_mapping(name: str, value: object) -> dict[str, Any]:
@@ -99,5 +98,6 @@ def check_number(name: str, value: object, lowest: float, *, whole: bool = False
         )
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, bytes | bytearray)
+def _listed(value: object) -> list[Any] | None:
+    """The items of a list, a generator and the like; ``None`` of anything else."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray) else None

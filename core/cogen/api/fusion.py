@@ -178,9 +178,11 @@ def _replayed(
     from cogen.artifacts.lock import Lock, read_lock
     from cogen.runs.replay import prepare_replay, routers_beside
 
-    path = None if isinstance(lock, Lock) else as_path("lock", lock)
-    replay, name = (lock, "the lock") if isinstance(lock, Lock) else (read_lock(path), f"the lock {lock}")
-    routers = None if path is None else routers_beside(path)
+    if isinstance(lock, Lock):
+        replay, name, routers = lock, "the lock", None
+    else:
+        path = as_path("lock", lock)
+        replay, name, routers = read_lock(path), f"the lock {path}", routers_beside(path)
     prepared = prepare_replay(host, replay, name, level=_level(level), reporter=reporter)
     return prepared, {"replay": replay, "routers": routers}
 
