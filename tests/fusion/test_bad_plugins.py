@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.sites import site
 
 from cogen.errors import CogenError, MissingExtraError, PluginError
 from cogen.extras import EXTRAS
+from cogen.fusion.merge.lookup import find_method
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Host
 from cogen.reporter import Silent
@@ -165,6 +167,28 @@ def test_losses(site: Path, machine: Any, code: str, message: str) -> None:
     with pytest.raises(PluginError, match=message):
         prepare(machine(), FuseRecipe.model_validate({"method": "odd", "distill": {"groups": "apart"}}))
     assert prepare(machine(), SIMPLE).strategy.name == "merge"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("cogen.fusion.merge.method", "cogen.merging.method"),
+        ("cogen.fusion.merge.parameters", "cogen.merging.parameters"),
+        ("cogen.fusion.vocabulary.plan", "cogen.merging.vocabulary"),
+        ("cogen.fusion.adapters", "cogen.merging.lora"),
+        ("cogen.fusion.mergekit", "cogen.merging.mergekit"),
+    ],
+)
+def test_a_plugin_that_imports_a_former_module(site: Path, old: str, new: str) -> None:
+    """It reads what the module is called now; the module is there."""
+    head = HEAD.replace("strategies", "methods")
+    init = f"{head}    register('odd', 'cogen_plugin_odd.odd:odd')\n"
+    (install(site, "odd", init=init) / "odd.py").write_text(f"import {old}\n")
+    host = Host.discover()
+    with pytest.raises(PluginError, match=f"No module named '{old.rpartition('.')[0]}") as caught:
+        find_method(host, "odd")
+    assert f"is {new} now" in (caught.value.hint or "")
+    assert importlib.import_module(new)
 
 
 def test_a_strategy_that_needs_a_missing_extra(site: Path, machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

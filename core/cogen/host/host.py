@@ -18,6 +18,15 @@ from cogen.settings import settings
 if TYPE_CHECKING:
     from cogen.host.hooks import Failure, Hooks
 
+#: Former modules that plugins of methods import, and what they are called now.
+_MOVED = {
+    "cogen.fusion.merge.method": "cogen.merging.method",
+    "cogen.fusion.merge.parameters": "cogen.merging.parameters",
+    "cogen.fusion.mergekit": "cogen.merging.mergekit",
+    "cogen.fusion.vocabulary": "cogen.merging.vocabulary",
+    "cogen.fusion.adapters": "cogen.merging.lora",
+}
+
 
 class Host:
     """All plugins of this environment.
@@ -164,9 +173,8 @@ class Host:
             if missing := missing_extra(error, attribute):
                 raise missing from error
             package, reason = module.partition(".")[0], failure(error)
-            raise PluginError(
-                package, f"{target!r} cannot be loaded: {reason}", hint=f"report it to the authors of {package}"
-            ) from error
+            hint = _moved(error) or f"report it to the authors of {package}"
+            raise PluginError(package, f"{target!r} cannot be loaded: {reason}", hint=hint) from error
 
     def _registered(self, hook: str, reserved: Iterable[str] = ()) -> dict[str, str]:
         hooks = self.hooks
@@ -186,6 +194,15 @@ class Host:
                 self._plugins[i] = replace(
                     plugin, state="broken", reason=failure.reason, hint=failure.hint, traceback=failure.traceback
                 )
+
+
+def _moved(error: BaseException) -> str | None:
+    """Where a module of cogen is now that a plugin imports under its former name."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    for old, new in _MOVED.items():
+        if name == old or name.startswith(f"{old}."):
+            return f"{old} is {new} now: change the import, or ask the plugin's authors for a newer version"
+    return None
 
 
 def _unusable(plugin: Plugin) -> PluginError:
