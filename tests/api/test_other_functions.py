@@ -12,6 +12,7 @@ from support.tiny import save_model
 from support.training import training_recipe
 
 import cogen
+from cogen import merging
 from cogen.cli.main import main
 from cogen.errors import CogenError, UsageError
 
@@ -216,4 +217,18 @@ def test_a_light_install_says_what_to_install(name: str, monkeypatch: pytest.Mon
     arguments: dict[str, tuple[str, ...]] = {"plan": (), "fuse": (), "update": ("a", "b"), "merge": ("a", "b")}
     with pytest.raises(MissingExtraError, match=f"cogen.{name} needs no_such_module") as caught:
         getattr(cogen, name)(*arguments.get(name, ("x",)))
+    assert caught.value.hint == 'pip install "cogen-core[fuse]"'
+
+
+def test_what_a_light_install_can_open_it_cannot_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cogen import extras
+    from cogen.errors import MissingExtraError
+
+    monkeypatch.setitem(extras.EXTRAS, "fuse", ("no_such_module",))
+    composite = cogen.Composite(tmp_path, "merge", None, None, None, None)
+    with pytest.raises(MissingExtraError, match=r"Composite\.load needs no_such_module"):
+        composite.load()
+    monkeypatch.setitem(merging._MODULES, "merge", "no_such_module")
+    with pytest.raises(MissingExtraError, match=r"cogen\.merging\.merge needs no_such_module") as caught:
+        merging.merge  # noqa: B018
     assert caught.value.hint == 'pip install "cogen-core[fuse]"'

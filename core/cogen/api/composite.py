@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cogen.api.checks import as_path
 from cogen.api.options import PathLike
+from cogen.extras import require
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Composite:
 
         :raises UsageError: it is a route, which is not one model: use :meth:`chat`.
         """
+        require("fuse", "Composite.load")
         from cogen.checkpoints.load import load_model, load_tokenizer
         from cogen.checkpoints.model import open_folder
         from cogen.choices import DTYPES, check_choice

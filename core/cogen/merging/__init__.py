@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cogen.extras import missing_extra
+
 if TYPE_CHECKING:
     from cogen.merging.in_memory import merge_state_dicts, merge_tensors
     from cogen.merging.mergekit.run import MergeResult, merge
@@ -36,7 +38,12 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    try:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        if missing := missing_extra(error, f"cogen.merging.{name}"):
+            raise missing from error
+        raise
 
 
 def __dir__() -> list[str]:
