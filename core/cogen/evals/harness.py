@@ -12,7 +12,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 from unittest import mock
 
 from cogen.errors import EvalError
@@ -22,13 +22,6 @@ from cogen.evals.task import Task
 from cogen.reporter import SILENT, Reporter
 
 _LOGGERS = ("lm_eval", "datasets", "evaluate", "transformers", "huggingface_hub", "accelerate")
-
-
-class HarnessProgress(Protocol):
-    """What a progress bar must be able to do; ``cogen.cli.output`` has one. The unit is a token of forward pass."""
-
-    def advance(self, n: float = 1) -> None: ...
-    def describe(self, label: str) -> None: ...
 
 
 @contextlib.contextmanager
