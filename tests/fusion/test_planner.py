@@ -157,14 +157,14 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
         {"method": "ties", "parameters": {"density": 0.0}},
         UsageError,
         "(got 0)",
-        "above 0",
+        "density 0.5",
     ),
     "density above all": (
         _two,
         {"method": "ties", "parameters": {"density": 1.5}},
         UsageError,
         "(got 1.5)",
-        "at most 1",
+        "density 0.5",
     ),
 }
 

@@ -130,7 +130,7 @@ def test_round_trip(zoo: Any, host: Any, tmp_path: Path, number: int) -> None:
     assert moved(read, plan) == []
 
 
-@pytest.mark.parametrize("said", [{}, {"method": "slerp", "parameters": {"t": 0.2}}, {"method": "task_arithmetic"}])
+@pytest.mark.parametrize("output", [{}, {"method": "slerp", "parameters": {"t": 0.2}}, {"method": "task_arithmetic"}])
 def test_round_trip_of_full_experts(zoo: Any, host: Any, output: dict[str, Any]) -> None:
     """With the method for what they share, weights where it takes them."""
     weights = {} if output.get("method") == "slerp" else {"experts": {"e1": 2.0, "e2": 1.0}}
