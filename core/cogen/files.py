@@ -84,14 +84,21 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     ``path`` wins (another process was first) and our copy is dropped. A killed process leaves at
     most hidden ``.NAME.*`` folders, which the next run for the same path removes, or gives their
     name back if the process was killed between the two renames of a swap.
+
+    :raises CogenError: no folder can be made there.
     """
     import tempfile
 
     path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".part"))
-    part.chmod(0o755)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".part"))
+        part.chmod(0o755)
+    except OSError as error:
+        raise CogenError(
+            f"{path} cannot be written: {error.strerror}", hint="choose another folder, or change its permissions"
+        ) from error
     try:
         yield part
         if path.exists() and not replace:

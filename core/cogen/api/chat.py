@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from cogen.api.checks import as_host, as_path, check_number, check_reporter
 from cogen.api.options import PathLike
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cogen.fusion.route.router import RoutingDecision
     from cogen.host import Host
 
@@ -85,6 +87,10 @@ def chat(
     :raises SpecError, PlanError: a route that cannot be read, or whose experts have changed.
     """
     require("fuse", "cogen.chat")
+    check_number("max_tokens", max_tokens, 1, whole=True)
+    check_number("temperature", temperature, 0)
+    check_number("seed", seed, 0, whole=True)
+    check_reporter(reporter)
     turns = [{"role": "system", "content": system}] if system else []
     return Chat(_answerer(model, host, reporter), max_tokens, temperature, seed, turns)
 
@@ -92,15 +98,14 @@ def chat(
 def _answerer(model: PathLike, host: Host | None, reporter: Reporter) -> Answerer:
     from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer
     from cogen.checkpoints.model import open_folder, open_weights
-    from cogen.host import Host
 
-    folder = Path(model)
+    folder = as_path("model", model)
     if (folder / "route.json").is_file():
-        return _route(host or Host.discover(), folder, reporter)
+        return _route(as_host(host), folder, reporter)
     if folder.is_dir():
         tokenizer, loaded = load_tokenizer(folder), load_model(open_folder(folder), "bfloat16")
     else:
-        host = host or Host.discover()
+        host = as_host(host)
         spec = host.expert(str(model)).spec
         checkpoint = open_weights(spec.model, reporter=reporter)
         tokenizer = load_expert_tokenizer(host, spec, checkpoint)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from cogen.api.checks import as_path
 from cogen.api.options import PathLike
 from cogen.reporter import SILENT, Reporter
 
@@ -65,7 +66,7 @@ class Composite:
         from cogen.artifacts.lock import LOCK_NAME, read_lock
         from cogen.errors import UsageError
 
-        path = Path(folder)
+        path = as_path("folder", folder)
         if (path / _ROUTE).is_file():
             from cogen.evals import Matrix
             from cogen.fusion.route import read_route

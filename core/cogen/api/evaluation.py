@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from cogen.api.checks import as_host, as_names, as_text, check_number, check_reporter
 from cogen.api.models import is_route, open_model
 from cogen.api.options import PathLike
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
@@ -103,16 +104,17 @@ def evaluate(
     """
     require("fuse", "cogen.evaluate")
     from cogen.evals import Settings, compare
-    from cogen.host import Host
 
     for kind, value, choices in (("level", level, EVAL_LEVELS), ("split", split, SPLITS), ("dtype", dtype, DTYPES)):
         check_choice(kind, value, choices)
-    host = host or Host.discover()
-    chosen = choose_suites(host, [suites] if isinstance(suites, str) else list(suites), hook_suites)
+    check_number("max_length", max_length, 16, whole=True)
+    check_reporter(reporter)
+    name, other = as_text("model", model), None if against is None else as_text("against", against)
+    host = as_host(host)
+    chosen = choose_suites(host, as_names("suites", suites), hook_suites)
     typed: Any = dtype
     settings = Settings(dtype=typed, max_length=max_length)
     options = Options(split=split, level=level, settings=settings, fresh=fresh, chooser=None)
-    name, other = str(model), None if against is None else str(against)
     if other is not None and (route := next(filter(is_route, (name, other)), None)):
         from cogen.api.routes import chooser_of
 

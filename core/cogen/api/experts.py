@@ -14,6 +14,6 @@ def list_experts(*, computed: bool = False, host: Host | None = None) -> tuple[E
     :param computed: also those that a plugin's hook ``cogen_experts`` computes; this imports plugin code.
     :raises UsageError: a ``COGEN_*`` setting names something that is not installed.
     """
-    from cogen.host import Host
+    from cogen.api.checks import as_host
 
-    return (host or Host.discover()).experts(computed=computed)
+    return as_host(host).experts(computed=computed)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
+from cogen.api.checks import as_host, as_names, as_path, check_callable, check_reporter
 from cogen.api.composite import Composite
 from cogen.api.options import Experts, FuseOptions, PathLike, RecipeLike, given, recipe_from_options, shows_options
 from cogen.choices import LEVELS, check_choice
@@ -41,7 +42,8 @@ def plan(
     :raises CompatibilityError: the experts cannot be fused in this way.
     """
     require("fuse", "cogen.plan")
-    found: PlanBase = _prepare(_host(host), recipe_from_options(experts, recipe, options), reporter).plan
+    check_reporter(reporter)
+    found: PlanBase = _prepare(as_host(host), recipe_from_options(experts, recipe, options), reporter).plan
     return found
 
 
@@ -74,10 +76,12 @@ def fuse(
     require("fuse", "cogen.fuse")
     from cogen.merging.output_folder import check_output_folder
 
-    folder = Path(output)
+    folder = as_path("output", output)
+    check_reporter(reporter)
+    check_callable("on_plan", on_plan)
     check_output_folder(folder)
     _check_alone(plan, lock, experts or recipe, options)
-    host = _host(host)
+    host = as_host(host)
     how: dict[str, Any] = {}
     if plan is not None:
         prepared = _from_plan(plan, host, reporter)
@@ -114,12 +118,14 @@ def update(
     from cogen.merging.output_folder import check_output_folder
     from cogen.runs.update import reusable_parts, updated_recipe
 
-    before = composite.folder if isinstance(composite, Composite) else Path(composite)
-    more, less, folder = _names(add), _names(remove), Path(output)
+    before = composite.folder if isinstance(composite, Composite) else as_path("composite", composite)
+    more, less, folder = as_names("add", add), as_names("remove", remove), as_path("output", output)
+    check_reporter(reporter)
+    check_callable("on_plan", on_plan)
     if not more and not less:
         raise UsageError("nothing to update", hint="name an expert to add or to remove")
     check_output_folder(folder)
-    host = _host(host)
+    host = as_host(host)
     reporter.note(f"checking {before}")
     lock, recipe = updated_recipe(before, more, less, _level(level), host=host)
     prepared = _prepare(host, recipe, reporter)
@@ -156,7 +162,7 @@ def _from_plan(plan: PlanBase | PathLike, host: Host, reporter: Reporter) -> Pre
     from cogen.runs.replay import prepare_plan
 
     if not isinstance(plan, PlanBase):
-        return prepare_plan(host, read_plan(Path(plan)), f"the plan {plan}", reporter=reporter)
+        return prepare_plan(host, read_plan(as_path("plan", plan)), f"the plan {plan}", reporter=reporter)
     if not isinstance(plan, Plan):
         raise UsageError(
             f"a plan of strategy {plan.strategy} cannot be built: it writes no model",
@@ -172,8 +178,9 @@ def _replayed(
     from cogen.artifacts.lock import Lock, read_lock
     from cogen.runs.replay import prepare_replay, routers_beside
 
-    replay, name = (lock, "the lock") if isinstance(lock, Lock) else (read_lock(Path(lock)), f"the lock {lock}")
-    routers = None if isinstance(lock, Lock) else routers_beside(Path(lock))
+    path = None if isinstance(lock, Lock) else as_path("lock", lock)
+    replay, name = (lock, "the lock") if isinstance(lock, Lock) else (read_lock(path), f"the lock {lock}")
+    routers = None if path is None else routers_beside(path)
     prepared = prepare_replay(host, replay, name, level=_level(level), reporter=reporter)
     return prepared, {"replay": replay, "routers": routers}
 
@@ -193,13 +200,3 @@ def _build(prepared: Prepared, folder: Path, on_plan: OnPlan, reporter: Reporter
     progress = PluginProgress(reporter, prepared.host, "fuse")
     progress.begin("fusing", prepared.plan.cost.forward_tokens or None, "tokens")
     return Composite.of(execute(prepared, folder, reporter=progress, **how))
-
-
-def _host(host: Host | None) -> Host:
-    from cogen.host import Host
-
-    return host or Host.discover()
-
-
-def _names(ids: Iterable[str]) -> list[str]:
-    return [ids] if isinstance(ids, str) else list(ids)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.api.checks import as_host, as_path, check_number, check_reporter
 from cogen.api.options import PathLike
 from cogen.reporter import SILENT, Reporter
 
@@ -38,18 +38,26 @@ def merge(
     from cogen.extras import require
 
     require("fuse", "cogen.merge")
+    check_reporter(reporter)
+    if threads is not None:
+        check_number("threads", threads, 1, whole=True)
+    if seed is not None:
+        check_number("seed", seed, 0, whole=True)
+    if not isinstance(shard_size, str | None):
+        check_number("shard_size", shard_size, 1, whole=True)
+    source = config if isinstance(config, str | Mapping) else as_path("config", config)
+    folder = as_path("output", output)
     from cogen.merging import merge as run
 
     def find_method(name: str) -> Method | None:
         from cogen.fusion.merge.lookup import find_method
-        from cogen.host import Host
 
-        found = host or Host.discover()
+        found = as_host(host)
         return find_method(found, name) if name in found.methods() else None
 
     return run(
-        config if isinstance(config, str | Mapping) else Path(config),
-        Path(output),
+        source,
+        folder,
         threads=threads,
         shard_size=shard_size,
         seed=seed,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
+from cogen.api.checks import as_mapping, as_names, as_path, as_paths
 from cogen.choices import LEVELS, ROUTINGS, TRANSPLANTS, check_choice, unknown
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _fields(recipe: RecipeLike) -> dict[str, Any]:
         return {}
     if isinstance(recipe, Mapping):
         return dict(recipe)
-    read = recipe if isinstance(recipe, FuseRecipe) else read_fuse_recipe(Path(recipe))
+    read = recipe if isinstance(recipe, FuseRecipe) else read_fuse_recipe(as_path("recipe", recipe))
     fields: dict[str, Any] = read.model_dump(exclude_unset=True)
     return fields
 
@@ -102,23 +102,18 @@ def _fields(recipe: RecipeLike) -> dict[str, Any]:
 def _override(fields: dict[str, Any], name: str, value: Any) -> None:
     """Write one option into the fields of a recipe."""
     if name in ("parameters", "space"):
-        fields[name] = {**fields.get(name, {}), **value}
+        fields[name] = as_mapping(name, fields.get(name, {})) | as_mapping(name, value)
     elif name in _DISTILL:
-        from cogen.fusion.distill.settings import Distillation
-
-        own = dict(fields.get("distill", {}))
-        own["pivot" if name == "student" and name not in Distillation.model_fields else name] = (
-            tuple(map(os.fspath, value)) if name == "texts" else value
-        )
-        fields["distill"] = own
+        own = as_mapping("distill", fields.get("distill", {}))
+        if name == "student":
+            own.pop("pivot", None)  # its former name
+        fields["distill"] = own | {name: as_paths(name, value) if name == "texts" else value}
     else:
         fields[name] = value
 
 
 def _weights(experts: Experts) -> dict[str, Any]:
-    if isinstance(experts, str):
-        return {experts: 1.0}
-    return dict(experts) if isinstance(experts, Mapping) else dict.fromkeys(experts or (), 1.0)
+    return dict(experts) if isinstance(experts, Mapping) else dict.fromkeys(as_names("experts", experts), 1.0)
 
 
 def shows_options(function: F) -> F:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from cogen.api.checks import as_path, check_callable, check_reporter
 from cogen.api.options import PathLike
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
@@ -55,7 +56,8 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
     require("fuse", "cogen.plan_training")
     from cogen.forge.build import prepare
 
-    return _plan(prepare(Path(recipe), reporter))
+    check_reporter(reporter)
+    return _plan(prepare(as_path("recipe", recipe), reporter))
 
 
 def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
@@ -70,7 +72,9 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     from cogen.forge.build import prepare, run_training
     from cogen.forge.package import publish
 
-    prepared = prepare(Path(recipe), reporter)
+    check_reporter(reporter)
+    check_callable("on_plan", on_plan)
+    prepared = prepare(as_path("recipe", recipe), reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
         on_plan(_plan(prepared))
     begin(reporter, "training", prepared.recipe.training.steps, "steps")

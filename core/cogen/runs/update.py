@@ -27,6 +27,8 @@ def updated_recipe(
     :raises UsageError: an expert that is there already, one that isn't, or nobody left.
     :raises PlanError: the files are not the lock's any more.
     """
+    if composite.name == LOCK_NAME and composite.is_file():
+        composite = composite.parent
     if not (composite / LOCK_NAME).is_file():
         raise UsageError(f"{composite} has no {LOCK_NAME}", hint="name a folder that `cogen fuse` wrote")
     lock = read_lock(composite)
