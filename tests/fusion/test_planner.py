@@ -184,15 +184,15 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
         _two,
         {"method": "ties", "parameters": {"density": 0.0}},
         UsageError,
-        "density 0",
-        "above 0",
+        "(got 0)",
+        "density 0.5",
     ),
     "density above all": (
         _two,
         {"method": "ties", "parameters": {"density": 1.5}},
         UsageError,
-        "density 1.5",
-        "at most 1",
+        "(got 1.5)",
+        "density 0.5",
     ),
 }
 
@@ -282,7 +282,7 @@ def test_a_method_that_needs_a_parameter(monkeypatch: pytest.MonkeyPatch, host: 
     monkeypatch.setattr(Host, "resolve", staticmethod(lambda target: needy))
     with pytest.raises(UsageError, match="'k'") as caught:
         resolve_method(host(), "needy", {})
-    assert "--set" in str(caught.value.hint)
+    assert "k=0.5" in str(caught.value.hint)
     assert resolve_method(host(), "needy", {"k": 1.0}).parameters == {"k": inspect.Parameter.empty}
 
 

@@ -99,10 +99,13 @@ class TestMerge:
         """One unit per tensor, out of a total; notes as they come."""
 
         class Log(Silent):
-            total: float | None = None
-
             def __init__(self) -> None:
+                self.total: float | None = None
                 self.done, self.notes = 0.0, list[str]()
+
+            def begin(self, label: str, total: float | None, unit: str) -> None:
+                assert (label, unit) == ("merging", "tensors")
+                self.total = total
 
             def advance(self, n: float = 1) -> None:
                 self.done += n

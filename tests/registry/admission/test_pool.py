@@ -130,7 +130,7 @@ def test_a_full_disk_is_not_the_uploads_fault(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         {},
         {"found": 7},
