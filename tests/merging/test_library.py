@@ -152,6 +152,22 @@ class TestMerge:
         with pytest.raises(UsageError, match="halfway has no parameter 'strenght'"):
             merge({**recipe, "parameters": {"weight": 1, "strenght": 1}}, "none", find_method=lambda _: plugin)
 
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ({"density": "abc"}, "density of ties must be a number .got 'abc'."),
+            ({"density": [0.5, "a"]}, "density of ties must be a number .got 'a'."),
+            ({"density": True}, "density of ties must be a number .got true."),
+            ({"normalize": "no"}, "normalize of ties must be true or false .got 'no'."),
+            ({"normalize": 2}, "normalize of ties must be true or false .got 2."),
+        ],
+    )
+    def test_values_of_another_type(self, value: dict[str, Any], message: str) -> None:
+        """A text is never taken for true, nor true for 1."""
+        one = torch.ones(4)
+        with pytest.raises(UsageError, match=message):
+            merge_tensors("ties", [one, one], base=one, **value)
+
     @pytest.mark.parametrize(("name", "needs"), [("regmean", "calibration data"), ("greedy_soup", "evaluation")])
     def test_methods_that_need_more_than_weights(self, models: Kitchen, name: str, needs: str) -> None:
         """They say what, and which command gives it."""
