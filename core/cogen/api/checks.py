@@ -6,7 +6,7 @@ import numbers
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from cogen.errors import UsageError
 from cogen.reporter import Reporter
@@ -37,10 +37,11 @@ def as_names(name: str, value: object) -> list[str]:
     """
     if value is None:
         return []
-    names = [value] if isinstance(value, str) else list(value) if _is_list(value) else None
-    if names is None or not all(isinstance(item, str) for item in names):
+    names: list[object] | None = [value] if isinstance(value, str) else list(value) if _is_list(value) else None
+    found = [item for item in names or () if isinstance(item, str)]
+    if names is None or len(found) < len(names):
         raise UsageError(f"{name} must be names, not {value!r}", hint=f"for example {name}=['power', 'materials']")
-    return names
+    return found
 
 
 def as_paths(name: str, value: object) -> tuple[str, ...]:
@@ -49,7 +50,7 @@ def as_paths(name: str, value: object) -> tuple[str, ...]:
     :raises UsageError: something among them is no path.
     """
     single = isinstance(value, str | os.PathLike)
-    paths = [value] if single else list(value) if _is_list(value) else [value]  # type: ignore[call-overload]
+    paths = [value] if single else list(value) if _is_list(value) else [value]
     return tuple(as_text(name, path) for path in paths)
 
 
@@ -99,5 +100,5 @@ def check_number(name: str, value: object, lowest: float, *, whole: bool = False
         )
 
 
-def _is_list(value: object) -> bool:
+def _is_list(value: object) -> TypeGuard[Iterable[object]]:
     return isinstance(value, Iterable) and not isinstance(value, bytes | bytearray)
