@@ -281,7 +281,7 @@ class TestTensors:
 
 class TestStateDicts:
     def test_tensor_by_tensor(self) -> None:
-        """With the tensor's name; what is no floating-point number is copied."""
+        """With the tensor's name; what is not a floating-point number is copied."""
         base, a, b = ({"w": t, "v": t[0], "n": torch.tensor([i])} for i, t in enumerate(related((4, 5), 2, 6)))
         found = merge_state_dicts("dare_ties", [a, b], base=base, seed=3)
         assert list(found) == ["w", "v", "n"]

@@ -33,7 +33,7 @@ def as_text(name: str, value: object) -> str:
 def as_names(name: str, value: object) -> list[str]:
     """One text or several; ``None``: nothing.
 
-    :raises UsageError: something among them is no text.
+    :raises UsageError: something among them is not text.
     """
     if value is None:
         return []
@@ -47,7 +47,7 @@ def as_names(name: str, value: object) -> list[str]:
 def as_paths(name: str, value: object) -> tuple[str, ...]:
     """One path or several, as texts.
 
-    :raises UsageError: something among them is no path.
+    :raises UsageError: something among them is not a path.
     """
     single = isinstance(value, str | os.PathLike)
     paths = [value] if single else list(value) if _is_list(value) else [value]
@@ -55,7 +55,7 @@ def as_paths(name: str, value: object) -> tuple[str, ...]:
 
 
 def as_mapping(name: str, value: object) -> dict[str, Any]:
-    """:raises UsageError: it is no mapping."""
+    """:raises UsageError: it is not a mapping."""
     if isinstance(value, Mapping):
         return dict(value)
     raise UsageError(f"{name} must be a mapping, not {value!r}", hint="for example {'density': 0.3}")
@@ -91,7 +91,7 @@ def check_callable(name: str, value: object) -> None:
 
 
 def check_number(name: str, value: object, lowest: float, *, whole: bool = False) -> None:
-    """:raises UsageError: it is no finite number, or below ``lowest``."""
+    """:raises UsageError: it is not a finite number, or below ``lowest``."""
     kind = numbers.Integral if whole else numbers.Real
     if isinstance(value, bool) or not isinstance(value, kind) or not lowest <= float(value) < float("inf"):
         meant = "a whole number" if whole else "a number"

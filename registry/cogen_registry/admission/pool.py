@@ -220,7 +220,7 @@ class Pool:
                 whole = True
                 return _found(answer, kind)
             except _Died as died:
-                # Somebody may have ended it who doesn't know of this upload; twice in a row is no accident.
+                # Somebody may have ended it who doesn't know of this upload; twice in a row is not an accident.
                 if last or died.code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
                     raise _beyond(died, kind, seconds) from None
             except wire.Garbled as error:
