@@ -65,7 +65,7 @@ class Kept:
 class Labels:
     """What rows, owners and suites are called.
 
-    :param titles: of rows and of owners of suites; ``notes``: what stands below the title of rows that are no specialists.
+    :param titles: of rows and of owners of suites; ``notes``: what stands below the title of a row of no specialist.
     :param suites: column → title.
     """
 
