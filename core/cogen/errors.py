@@ -26,6 +26,19 @@ class CogenError(Exception):
         return self.message
 
 
+def failure(error: BaseException) -> str:
+    """What somebody else's code raised, in one line: "ZeroDivisionError: division by zero (odd.py:3)"."""
+    text = " ".join(str(error).split())
+    named = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or isinstance(error, ImportError | SyntaxError):
+        return named
+    file = trace.tb_frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{named} ({file}:{trace.tb_lineno})"
+
+
 class UsageError(CogenError):
     """The command line or a recipe asks for something that does not exist."""
 

@@ -89,9 +89,9 @@ def test_a_reporter_has_three_methods(name: str, reporter: object) -> None:
 
 @pytest.mark.parametrize("name", ["plan", "fuse", "evaluate", "chat"])
 def test_a_host_is_a_host(name: str) -> None:
-    with pytest.raises(UsageError, match="host must be a cogen\\.Host, not 'x'"):
+    with pytest.raises(UsageError, match=r"host must be a cogen\.Host, not 'x'"):
         FUNCTIONS[name](host="x")
-    with pytest.raises(UsageError, match="host must be a cogen\\.Host, not 'x'"):
+    with pytest.raises(UsageError, match=r"host must be a cogen\.Host, not 'x'"):
         cogen.list_experts(host="x")  # type: ignore[arg-type]
 
 

@@ -154,6 +154,16 @@ def test_a_mixture_is_updated(experts: Path, tmp_path: Path, capfd: pytest.Captu
         cogen.update(whole, tmp_path / "no")
 
 
+def test_the_plan_of_a_route_keeps_its_former_keys(experts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Plans of version 1 had what is in ``details`` now beside the rest; readers of ``--json`` still find it there."""
+    assert main(["plan", "--strategy", "route", "--json", "--level", "none"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"embedder", "fallback", "ensemble"} <= set(found)
+    assert {name: found[name] for name in found["details"]} == found["details"]
+    assert main(["plan", "--json", "--level", "none", "--scale", "0.5"]) == 0
+    assert {"mixture", "distillation"} <= set(json.loads(capsys.readouterr().out))
+
+
 def test_a_route(experts: Path, tmp_path: Path) -> None:
     """No lock and no report; its manifest and its matrix, also from its folder."""
     route = cogen.fuse(output=tmp_path / "route", strategy="route")

@@ -6,7 +6,7 @@ import numbers
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from cogen.errors import UsageError
 from cogen.reporter import Reporter
@@ -33,29 +33,27 @@ def as_text(name: str, value: object) -> str:
 def as_names(name: str, value: object) -> list[str]:
     """One text or several; ``None``: nothing.
 
-    :raises UsageError: something among them is not text.
+    :raises UsageError: something among them is no text.
     """
     if value is None:
         return []
-    names: list[object] | None = [value] if isinstance(value, str) else list(value) if _is_list(value) else None
-    found = [item for item in names or () if isinstance(item, str)]
-    if names is None or len(found) < len(names):
+    names = [value] if isinstance(value, str) else _listed(value)
+    if names is None or not all(isinstance(item, str) for item in names):
         raise UsageError(f"{name} must be names, not {value!r}", hint=f"for example {name}=['power', 'materials']")
-    return found
+    return names
 
 
 def as_paths(name: str, value: object) -> tuple[str, ...]:
     """One path or several, as texts.
 
-    :raises UsageError: something among them is not a path.
+    :raises UsageError: something among them is no path.
     """
-    single = isinstance(value, str | os.PathLike)
-    paths = [value] if single else list(value) if _is_list(value) else [value]
-    return tuple(as_text(name, path) for path in paths)
+    paths = None if isinstance(value, str | os.PathLike) else _listed(value)
+    return tuple(as_text(name, path) for path in ([value] if paths is None else paths))
 
 
 def as_mapping(name: str, value: object) -> dict[str, Any]:
-    """:raises UsageError: it is not a mapping."""
+    """:raises UsageError: it is no mapping."""
     if isinstance(value, Mapping):
         return dict(value)
     raise UsageError(f"{name} must be a mapping, not {value!r}", hint="for example {'density': 0.3}")
@@ -91,7 +89,7 @@ def check_callable(name: str, value: object) -> None:
 
 
 def check_number(name: str, value: object, lowest: float, *, whole: bool = False) -> None:
-    """:raises UsageError: it is not a finite number, or below ``lowest``."""
+    """:raises UsageError: it is no finite number, or below ``lowest``."""
     kind = numbers.Integral if whole else numbers.Real
     if isinstance(value, bool) or not isinstance(value, kind) or not lowest <= float(value) < float("inf"):
         meant = "a whole number" if whole else "a number"
@@ -100,5 +98,6 @@ def check_number(name: str, value: object, lowest: float, *, whole: bool = False
         )
 
 
-def _is_list(value: object) -> TypeGuard[Iterable[object]]:
-    return isinstance(value, Iterable) and not isinstance(value, bytes | bytearray)
+def _listed(value: object) -> list[Any] | None:
+    """The items of a list, a generator and the like; ``None`` of anything else."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray) else None

@@ -308,7 +308,7 @@ def _replayed(
         replay, name, routers = lock, "the lock", None
     else:
         path = as_path("lock", lock)
-        replay, name, routers = read_lock(path), f"the lock {lock}", routers_beside(path)
+        replay, name, routers = read_lock(path), f"the lock {path}", routers_beside(path)
     prepared = prepare_replay(host, replay, name, level=_level(level), reporter=reporter)
     return prepared, {"replay": replay, "routers": routers}
 

@@ -35,12 +35,15 @@ def command(
     host = Host.discover()
     with CommandReporter("planning") as reporter:
         found = plan(read_experts(experts), host=host, reporter=reporter, **options.keywords())
-    if output is not None and not strategy_of(found, host).writes_model:
+    writes_model = strategy_of(found, host).writes_model
+    if output is not None and not writes_model:
         raise UsageError(f"strategy {found.strategy} fuses nothing: no plan to save", hint="save the recipe instead")
     show_plan(found, host)
     if output is not None:
         atomic_write(output, (found.model_dump_json(indent=2) + "\n").encode())
         out.success(f"wrote {output}; build it with `cogen fuse --plan {output}`")
     fields = found.model_dump(mode="json")
-    # ``mixture`` and ``distillation``, which version 1 had in the place of ``details``, stay beside it.
-    out.result({**to_version_1(fields), **fields, "digest": found.digest})
+    # What version 1 had in the place of ``details`` stays beside it: ``mixture`` and ``distillation``, and of a plan
+    # that writes no model the fields themselves.
+    former = to_version_1(fields) if writes_model else fields["details"]
+    out.result({**former, **fields, "digest": found.digest})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cogen.errors import PluginError, UsageError
+from cogen.errors import CogenError, PluginError, UsageError, failure
 from cogen.fusion.strategy import Fit, Strategy
+from cogen.host.builtin import STRATEGIES
+from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
     from cogen.fusion.plan import PlanBase
@@ -40,7 +42,7 @@ def all_strategies(host: Host) -> dict[str, Strategy[Any, Any]]:
     """
     found = {}
     for name, target in host.strategies().items():
-        with contextlib.suppress(PluginError):
+        with contextlib.suppress(CogenError):
             found[name] = load_strategy(host, name, target)
     return found
 
@@ -70,16 +72,52 @@ def strategy_of(plan: PlanBase, host: Host | None = None) -> Strategy[Any, Any]:
     return find_strategy(host or AnyHost(), plan.strategy)
 
 
-def pick_strategy(host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Strategy[Any, Any]:
-    """The one that the recipe names, or the one that fits best.
+@contextlib.contextmanager
+def blamed(strategy: Strategy[Any, Any], method: str) -> Iterator[None]:
+    """What a plugin's strategy raises in the block is the plugin's mistake, not a bug of cogen.
+
+    :raises PluginError: in the place of everything that is neither a :class:`~cogen.errors.CogenError` nor an error of
+        the operating system (a full disk, say).
+    """
+    package = type(strategy).__module__.partition(".")[0]
+    try:
+        yield
+    except (CogenError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if package == "cogen":
+            raise
+        raise PluginError(
+            package,
+            f"strategy {strategy.name} failed in {method}(): {failure(error)}",
+            hint=f"report it to the authors of {package}",
+        ) from error
+
+
+def pick_strategy(
+    host: Host, chosen: Sequence[Expert], recipe: FuseRecipe, reporter: Reporter = SILENT
+) -> Strategy[Any, Any]:
+    """The one that the recipe names, or the one that fits best; a plugin's whose ``fit()`` fails is left out.
 
     :raises UsageError: an unknown name, or nothing fits.
     """
     if recipe.strategy != AUTO:
         return find_strategy(host, recipe.strategy)
     every = list(all_strategies(host).values())
-    fits = [strategy.fit(host, chosen, recipe) for strategy in every]
+    fits = [_fit(strategy, host, chosen, recipe, reporter) for strategy in every]
     best = max(fits)
     if best == Fit.NO:
         raise UsageError("no strategy fits these experts", hint="name one with --strategy")
     return every[fits.index(best)]
+
+
+def _fit(
+    strategy: Strategy[Any, Any], host: Host, chosen: Sequence[Expert], recipe: FuseRecipe, reporter: Reporter
+) -> Fit:
+    if strategy.name in STRATEGIES:
+        return strategy.fit(host, chosen, recipe)
+    try:
+        return Fit(strategy.fit(host, chosen, recipe))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others can still be chosen
+        reporter.note(f"strategy {strategy.name} of a plugin is left out: its fit() failed: {failure(error)}")
+        return Fit.NO

@@ -35,6 +35,9 @@ METHODS = {
     "ties_peft": "ties",
 }
 
+#: Distillation losses, whose names no plugin may take; a test compares this with the strategy's own table.
+LOSSES = ("alm", "dpo", "gold", "graph", "h_kl", "infifpo", "kl", "mined", "p_kl", "piece_kl", "uld")
+
 #: Strategies in the order in which they are listed, and asked whether they fit.
 STRATEGIES = ("merge", "moe", "distill", "route")
 

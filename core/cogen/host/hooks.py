@@ -93,15 +93,18 @@ class Hooks:
                 return answer
         return None
 
-    def registered(self, hook: str) -> dict[str, str]:
-        """What the implementations of a registering hook have registered: name → "package.module:attribute"."""
+    def registered(self, hook: str, reserved: Iterable[str] = ()) -> dict[str, str]:
+        """What the implementations of a registering hook have registered: name → "package.module:attribute".
+
+        :param reserved: names that are built in without being registered.
+        """
         table: dict[str, str] = {}
-        owner: dict[str, str] = {}
+        owner = dict.fromkeys(reserved, CORE.distribution)
         for plugin, call in list(self._calls(hook)):
             mine: dict[str, str] = {}
             try:
                 self._call(plugin, call, {"register": _registrar(mine)})
-                for name in mine.keys() & owner.keys():
+                for name in sorted(mine.keys() & owner.keys()):
                     raise PluginError(
                         plugin.distribution, f"{hook} registers {name!r}, which {owner[name]} has already"
                     )

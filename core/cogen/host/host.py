@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cogen.errors import PluginError, UsageError
+from cogen.errors import CogenError, PluginError, UsageError, failure
 from cogen.extras import missing_extra
 from cogen.host.discovery import discover
 from cogen.host.plugin import Diagnostic, Expert, Plugin
@@ -116,12 +116,14 @@ class Host:
         """Fusion strategy → "package.module:object"; the built-in ones first, in their order."""
         from cogen.host.builtin import STRATEGIES
 
-        found = self._registered("cogen_fusion_strategies")
+        found = self._registered("cogen_fusion_strategies", ("auto",))
         return {name: found.pop(name) for name in STRATEGIES if name in found} | found
 
     def losses(self) -> dict[str, str]:
         """Distillation loss of a plugin → "package.module:object"."""
-        return self._registered("cogen_distillation_losses")
+        from cogen.host.builtin import LOSSES
+
+        return self._registered("cogen_distillation_losses", LOSSES)
 
     def review(self, plan: Any) -> list[tuple[str, Diagnostic]]:
         """What the plugins say about a plan: (distribution, diagnostic), in the order of plugins.
@@ -156,14 +158,19 @@ class Host:
         module, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (CogenError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # SystemExit at import must not end the host either
             if missing := missing_extra(error, attribute):
                 raise missing from error
-            raise PluginError(module.partition(".")[0], f"{target!r} cannot be loaded: {error}") from error
+            package, reason = module.partition(".")[0], failure(error)
+            raise PluginError(
+                package, f"{target!r} cannot be loaded: {reason}", hint=f"report it to the authors of {package}"
+            ) from error
 
-    def _registered(self, hook: str) -> dict[str, str]:
+    def _registered(self, hook: str, reserved: Iterable[str] = ()) -> dict[str, str]:
         hooks = self.hooks
-        registered = hooks.registered(hook)
+        registered = hooks.registered(hook, reserved)
         self._take_failures(hooks)
         return registered
 

@@ -15,6 +15,7 @@ from cogen.fusion.merge.measure import Trial
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.moe.routers import ROUTER
 from cogen.fusion.moe.write import Reuse
+from cogen.fusion.strategies import blamed
 from cogen.fusion.strategy import Built, Known, Measurement, Run
 from cogen.merging.output_folder import check_output_folder
 from cogen.reporter import SILENT, Reporter
@@ -44,9 +45,11 @@ def execute(
     given = _given(replay, reuse, routers)
     with atomic_folder(output, replace=True) as folder:
         run = Run(prepared.plan, prepared.inputs, folder, given, reporter, watch.lap)
-        built = strategy.build(run)
+        with blamed(strategy, "build"):
+            built = strategy.build(run)
         _check_reproduced(replay, folder, built.hint)
-        measured = strategy.measure(run, built)
+        with blamed(strategy, "measure"):
+            measured = strategy.measure(run, built)
         lock = _leave(prepared, folder, built, measured) if strategy.writes_model else None
     settings = built.settings or ChosenSettings(1.0)
     return Outcome(
@@ -101,7 +104,8 @@ def _leave(prepared: Prepared, folder: Path, built: Built, measured: Measurement
     """Lock, card and report."""
     plan, matrix = prepared.plan, measured.matrix
     settings = built.settings or ChosenSettings(1.0)
-    description = prepared.strategy.describe(plan, settings, len(built.trials))
+    with blamed(prepared.strategy, "describe"):
+        description = prepared.strategy.describe(plan, settings, len(built.trials))
     experts = [prepared.host.expert(id) for id in sorted(expert.id for expert in plan.experts)]
     lock = make_lock(
         plan, settings.scale, built.trials, folder, matrix, parameters=settings.parameters, seed=description.seed

@@ -7,7 +7,7 @@ from typing import Any
 
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.selection import chosen_experts
-from cogen.fusion.strategies import pick_strategy
+from cogen.fusion.strategies import blamed, pick_strategy
 from cogen.fusion.strategy import Strategy
 from cogen.host import Host
 from cogen.reporter import SILENT, Reporter
@@ -33,6 +33,7 @@ def prepare(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -> P
     :raises UsageError: no expert, an unknown one, an unknown strategy, or an option that is wrong.
     :raises CompatibilityError: experts that do not go together, or a license that forbids it.
     """
-    strategy = pick_strategy(host, chosen_experts(host, recipe), recipe)
-    plan, inputs = strategy.plan(host, recipe, reporter)
+    strategy = pick_strategy(host, chosen_experts(host, recipe), recipe, reporter)
+    with blamed(strategy, "plan"):
+        plan, inputs = strategy.plan(host, recipe, reporter)
     return Prepared(host, strategy, plan, inputs)

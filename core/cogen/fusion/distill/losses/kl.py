@@ -37,7 +37,7 @@ def bucketed_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Kl(TopKLoss):
-    """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: :func:`make_loss` rejects others."""
+    """:func:`bucketed_kl` at every token. Only for one tokenizer on both sides: ``make_loss`` rejects others."""
 
     k: int = 128
     name: str = "kl"

@@ -70,7 +70,7 @@ def split_shared(
 
 @dataclass(frozen=True)
 class HybridKl(TopKLoss):
-    """H-KL at the start of every chunk; :class:`Gold` has the same parts with another divergence."""
+    """H-KL at the start of every chunk; ``Gold`` has the same parts with another divergence."""
 
     match: torch.Tensor = field(compare=False)
     unmatched: torch.Tensor = field(compare=False)

@@ -22,7 +22,7 @@ class TeacherView:
     """One teacher's side of the corpus.
 
     :param encoded: every text as the teacher reads it.
-    :param statistics: of the texts that it has read, by their places, as :class:`TeacherCache` gives them.
+    :param statistics: of the texts that it has read, by their places, as ``TeacherCache`` gives them.
     :param teaches: does it teach this text? One flag a text.
     """
 
