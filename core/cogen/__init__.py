@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cogen.api.chat import Chat as Chat
     from cogen.api.chat import chat as chat
-    from cogen.api.composite import Composite as Composite
     from cogen.api.evaluation import Evaluation as Evaluation
     from cogen.api.evaluation import evaluate as evaluate
     from cogen.api.experts import list_experts as list_experts
+    from cogen.api.fusion import Composite as Composite
     from cogen.api.fusion import fuse as fuse
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Chat": "cogen.api.chat",
     "CogenError": "cogen.errors",
-    "Composite": "cogen.api.composite",
+    "Composite": "cogen.api.fusion",
     "Diagnostic": "cogen.host",
     "Evaluation": "cogen.api.evaluation",
     "Expert": "cogen.host",

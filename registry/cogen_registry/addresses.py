@@ -12,7 +12,7 @@ Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 
 def networks(proxies: Sequence[str]) -> Networks:
-    """:raises Refused: 400, one of them is no address and no network."""
+    """:raises Refused: 400, one of them is not an address and no network."""
     try:
         return tuple(ipaddress.ip_network(one) for one in proxies)
     except ValueError as error:

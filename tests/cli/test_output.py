@@ -111,7 +111,7 @@ def test_progress_is_silent_for_scripts(mode: Mode) -> None:
 
 
 def test_progress_in_a_log_is_plain_lines() -> None:
-    """Where stderr is no terminal, short work says nothing and no control characters are written."""
+    """Where stderr is not a terminal, short work says nothing and no control characters are written."""
     out, _, stderr = sink()
     with out.progress(None, "working", "tokens") as bar:
         bar.advance(5)

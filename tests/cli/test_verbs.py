@@ -61,7 +61,7 @@ def test_list_shows_the_broken_too(site: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_list_without_plugins_says_what_to_do(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty list is no error."""
+    """An empty list is not an error."""
     assert main(["list"]) == 0
     printed = capsys.readouterr()
     assert printed.out == ""

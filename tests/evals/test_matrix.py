@@ -57,7 +57,7 @@ def test_a_weak_suite_does_not(heldout: Any, texts: Any) -> None:
     thirty = texts(30)
     for dev, test, message in (
         (texts(5, seed=2), thirty[:29], "has 29 documents, at least 30"),
-        (texts(5, seed=2), [*thirty, thirty[3]], "stands twice"),
+        (texts(5, seed=2), [*thirty, thirty[3]], "appears twice"),
         ([*texts(5, seed=2), thirty[0]], thirty, "1 documents stand in both"),
     ):
         with pytest.raises(EvalError, match=message):

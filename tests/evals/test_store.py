@@ -96,7 +96,7 @@ def test_a_damaged_entry_is_measured_again(damage: str, run: Any, heldout: Any, 
 
 
 def test_a_moved_entry_is_not_believed(run: Any, heldout: Any, texts: Any, tmp_path: Path) -> None:
-    """An entry names its own key: a file under another name is no result."""
+    """An entry names its own key: a file under another name is not a result."""
     bound = heldout(texts(2), texts(3))
     run([bound])
     (file,) = (tmp_path / "cache" / "results").iterdir()

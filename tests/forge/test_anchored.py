@@ -171,7 +171,7 @@ class TestPair:
 
     def test_a_block_that_cannot_be_paired(self) -> None:
         """Says which bases can."""
-        with pytest.raises(TrainError, match="LlamaMLP is no gated") as caught:
+        with pytest.raises(TrainError, match="LlamaMLP is not a gated") as caught:
             pair_up(adapted(llama()).unload(), *torch.ones(2, 2, 32))
         assert "OLMo-2" in str(caught.value.hint)
 

@@ -181,7 +181,7 @@ class TestOtherChoices:
         rows = {"e1": read["e1"][ours[token]], "e2": read["e2"][theirs[token]]}
         assert torch.equal(found[EMBEDDING][theirs[token]], merged(plan, inputs, rows, read["base"][ours[token]]))
 
-    @pytest.mark.parametrize(("wish", "size"), [("union", 300), ("base", 300), ("e2", 320)])
+    @pytest.mark.parametrize(("options", "size"), [("union", 300), ("base", 300), ("e2", 320)])
     def test_padding(self, world: Any, host: Any, tmp_path: Path, options: str, size: int) -> None:
         """Rows that stand for no token: the source's number of them."""
         machine = host(world.expert("e1", 1), save_expert(world, "e2", rows=320))

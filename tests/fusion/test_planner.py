@@ -35,7 +35,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class TestPlan:
-    """The same wishes on the same experts give the same plan."""
+    """The same options on the same experts give the same plan."""
 
     def test_what_it_says(self, world: Any, host: Any) -> None:
         """Experts in the order of their weights digests, with the recipe's weights; costs add up."""
@@ -57,7 +57,7 @@ class TestPlan:
         assert all(0 < s.dev_tokens <= 500 < s.test_tokens <= 1500 for s in plan.suites)
         assert plan.license == "Apache-2.0"
 
-    def test_is_independent_of_the_order_of_wishes(self, world: Any, host: Any) -> None:
+    def test_is_independent_of_the_order_of_experts(self, world: Any, host: Any) -> None:
         """Also where two experts name the same lineage in another packaging."""
         import shutil
 
@@ -72,7 +72,7 @@ class TestPlan:
         assert len(plans) == 1
 
     def test_round_trip(self, world: Any, host: Any, tmp_path: Path) -> None:
-        """plan → JSON → plan; and the wishes of a plan give the plan again."""
+        """plan → JSON → plan; and the options of a plan give the plan again."""
         machine = host(world.expert("e1", 1), world.expert("e2", 2))
         for recipe in (
             NONE,
@@ -151,20 +151,48 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, str]] = {
         "one of arcee_fusion, breadcrumbs",
     ),
     "parameter": (_two, {"parameters": {"k": 1.0}}, UsageError, "no parameter 'k'", "its parameters: normalize, scale"),
+    "a text for a number": (
+        _two,
+        {"method": "ties", "parameters": {"density": "abc"}},
+        UsageError,
+        "density of ties must be a number (got 'abc')",
+        "density=0.5",
+    ),
+    "a text in a gradient": (
+        _two,
+        {"method": "ties", "parameters": {"density": (1.0, "a")}},
+        UsageError,
+        "density of ties must be a number (got 'a')",
+        "density=0.5",
+    ),
+    "a switch for a number": (
+        _two,
+        {"method": "ties", "parameters": {"density": True}},
+        UsageError,
+        "density of ties must be a number (got true)",
+        "density=0.5",
+    ),
+    "a text for a switch": (
+        _two,
+        {"method": "ties", "parameters": {"normalize": "no"}},
+        UsageError,
+        "normalize of ties must be true or false (got 'no')",
+        "normalize=true",
+    ),
     "another's parameter": (_two, {"method": "ties", "parameters": {"top": 1.0}}, UsageError, "'top'", "density"),
     "density of nothing": (
         _two,
         {"method": "ties", "parameters": {"density": 0.0}},
         UsageError,
-        "density 0",
-        "above 0",
+        "(got 0)",
+        "density 0.5",
     ),
     "density above all": (
         _two,
         {"method": "ties", "parameters": {"density": 1.5}},
         UsageError,
-        "density 1.5",
-        "at most 1",
+        "(got 1.5)",
+        "density 0.5",
     ),
 }
 
@@ -254,7 +282,7 @@ def test_a_method_that_needs_a_parameter(monkeypatch: pytest.MonkeyPatch, host: 
     monkeypatch.setattr(Host, "resolve", staticmethod(lambda target: needy))
     with pytest.raises(UsageError, match="'k'") as caught:
         resolve_method(host(), "needy", {})
-    assert "--set" in str(caught.value.hint)
+    assert "k=0.5" in str(caught.value.hint)
     assert resolve_method(host(), "needy", {"k": 1.0}).parameters == {"k": inspect.Parameter.empty}
 
 

@@ -128,7 +128,7 @@ def test_a_loss(lab: Any, machine: Any, tmp_path: Path) -> None:
         assert (outcome.plan.strategy, outcome.plan.method) == ("distill", name)
         bits[name, str(parameters)] = outcome.lock.weights_digest
     assert len(set(bits.values())) == 4
-    for wrong, message in (({"k": True}, "is one number"), ({"tau": 1.0}, "has no parameter 'tau'")):
+    for wrong, message in (({"k": True}, "must be a number"), ({"tau": 1.0}, "has no parameter 'tau'")):
         with pytest.raises(UsageError, match=message):
             prepare(machine(), FuseRecipe.model_validate(common | {"method": "reverse_kl", "parameters": wrong}))
 

@@ -175,7 +175,7 @@ class TestTuning:
         assert "--tune" in str(caught.value.hint)
 
     def test_other_errors_are_not_swallowed(self, machine: Any, pretend: Any) -> None:
-        """A full disk is no bad candidate."""
+        """A full disk is not a bad candidate."""
 
         def full(point: dict[str, float]) -> float:
             raise OSError(28, "No space left on device")

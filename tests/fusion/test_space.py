@@ -213,7 +213,7 @@ class TestRecipe:
         assert recipe.parameters == {"normalize": False}
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "reported"),
         [
             ("search = -1", "search: Input should be greater than or equal to 0"),
             ("search = 2.5", "search: Input should be a valid integer"),

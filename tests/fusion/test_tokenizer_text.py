@@ -11,7 +11,7 @@ from cogen.fusion.merge.tokenizer_text import tokenizer_text
 
 
 @pytest.mark.parametrize(
-    ("wish", "added", "dropped", "template", "said"),
+    ("options", "added", "dropped", "template", "output"),
     [
         (None, 0, 0, None, "that of its base"),
         (None, 0, 0, "chat", "that of its base, its chat template that of chat"),

@@ -99,10 +99,13 @@ class TestMerge:
         """One unit per tensor, out of a total; notes as they come."""
 
         class Log(Silent):
-            total: float | None = None
-
             def __init__(self) -> None:
+                self.total: float | None = None
                 self.done, self.notes = 0.0, list[str]()
+
+            def begin(self, label: str, total: float | None, unit: str) -> None:
+                assert (label, unit) == ("merging", "tensors")
+                self.total = total
 
             def advance(self, n: float = 1) -> None:
                 self.done += n
@@ -148,6 +151,22 @@ class TestMerge:
             assert "regmean" not in str(caught.value.hint)
         with pytest.raises(UsageError, match="halfway has no parameter 'strenght'"):
             merge({**recipe, "parameters": {"weight": 1, "strenght": 1}}, "none", find_method=lambda _: plugin)
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ({"density": "abc"}, "density of ties must be a number .got 'abc'."),
+            ({"density": [0.5, "a"]}, "density of ties must be a number .got 'a'."),
+            ({"density": True}, "density of ties must be a number .got true."),
+            ({"normalize": "no"}, "normalize of ties must be true or false .got 'no'."),
+            ({"normalize": 2}, "normalize of ties must be true or false .got 2."),
+        ],
+    )
+    def test_values_of_another_type(self, value: dict[str, Any], message: str) -> None:
+        """A text is never taken for true, nor true for 1."""
+        one = torch.ones(4)
+        with pytest.raises(UsageError, match=message):
+            merge_tensors("ties", [one, one], base=one, **value)
 
     @pytest.mark.parametrize(("name", "needs"), [("regmean", "calibration data"), ("greedy_soup", "evaluation")])
     def test_methods_that_need_more_than_weights(self, models: Kitchen, name: str, needs: str) -> None:
@@ -262,7 +281,7 @@ class TestTensors:
 
 class TestStateDicts:
     def test_tensor_by_tensor(self) -> None:
-        """With the tensor's name; what is no floating-point number is copied."""
+        """With the tensor's name; what is not a floating-point number is copied."""
         base, a, b = ({"w": t, "v": t[0], "n": torch.tensor([i])} for i, t in enumerate(related((4, 5), 2, 6)))
         found = merge_state_dicts("dare_ties", [a, b], base=base, seed=3)
         assert list(found) == ["w", "v", "n"]

@@ -99,10 +99,11 @@ def test_words_of_an_identifier() -> None:
     assert _words("_GGUFWish2") == ["gguf", "wish"]
 
 
-def test_a_class_name_is_defined_once() -> None:
+@pytest.mark.parametrize("folder", ["core", "registry"])
+def test_a_class_name_is_defined_once(folder: str) -> None:
     """Who reads a name in a traceback or a signature has one place to look for it."""
     where: dict[str, list[str]] = defaultdict(list)
-    for path in _files("core"):
+    for path in _files(folder):
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.ClassDef):
                 where[node.name].append(f"{path.relative_to(_ROOT)}:{node.lineno}")

@@ -64,7 +64,7 @@ def test_another_registry(registry: Registry, other: Registry, users: Users) -> 
     assert f"comes from {other.url} now; cogen.toml names {registry.url}" in text
     assert "--accept registry" in text
     assert colleague.trace() == nothing(colleague, written)
-    assert "takes registry or publisher" in colleague.refused("add", "dam", "--accept", "all", code=3)
+    assert "one of registry, publisher" in colleague.refused("add", "dam", "--accept", "all", code=3)
     colleague.ok("add", "dam", "--registry", other.url, "--accept", "registry")
     assert other.url in colleague.project.read_text()
     first.ok("login", other.url, "--read-only")  # this environment's receipt is a pin, too

@@ -85,7 +85,7 @@ def test_what_cannot_be_published(registry: Registry, users: Users) -> None:
     reader = users("reader")
     reader.ok("login", registry.url, "--read-only")
     tree(reader.home / "plugin", "theirs")
-    assert "needs a token" in reader.refused("publish", "plugin", "--yes")
+    assert "no token was sent" in reader.refused("publish", "plugin", "--yes")
 
 
 @pytest.mark.usefixtures("quick")

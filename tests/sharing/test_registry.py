@@ -242,7 +242,7 @@ def test_a_team_signs_as_somebody(
         team = users("keyless")
         team.ok("login", registry.url, "--token", token(registry, "keyless"))
         tree(team.home / "plugin", "fjord", apart=True)
-        assert "two ways to sign" in team.refused("publish", "plugin", "--yes", "--identity", "--key", "k", code=3)
+        assert "exclude each other" in team.refused("publish", "plugin", "--yes", "--identity", "--key", "k", code=3)
         published = team.ok("publish", "plugin", "--yes", "--identity")
         alice = trust.Identity("alice@example.org", ours.issuer)
         assert (published["state"], published["key"]) == ("released", alice.fingerprint)

@@ -45,7 +45,7 @@ CARDS = [
 
 
 @pytest.mark.parametrize(
-    ("wish", "ids"),
+    ("query", "ids"),
     [
         (RegistryQuery("tumour staging"), ["tumours", "oncology"]),
         (RegistryQuery("TUMOURS"), ["tumours", "oncology"]),

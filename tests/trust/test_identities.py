@@ -241,9 +241,9 @@ def test_what_is_no_identity(text: str) -> None:
 @pytest.mark.parametrize(
     ("token", "reason"),
     [
-        ("nonsense", "nobody says who you are"),
-        ("expired", "nobody says who you are"),
-        ("forged", "Sigstore does not sign"),
+        ("nonsense", "no identity is available"),
+        ("expired", "no identity is available"),
+        ("forged", "Sigstore signing failed"),
     ],
 )
 def test_tokens_that_are_worth_nothing(sigstore: Sigstore, token: str, reason: str) -> None:

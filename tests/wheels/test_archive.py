@@ -76,7 +76,7 @@ def test_two_members_that_are_one_file_somewhere_are_refused(tmp_path: Path, nam
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    check_refused(raw(tmp_path, "x.whl", [("a/b", b"good"), ("a/b", b"evil")]), "stands twice")
+    check_refused(raw(tmp_path, "x.whl", [("a/b", b"good"), ("a/b", b"evil")]), "appears twice")
 
 
 @pytest.mark.parametrize(

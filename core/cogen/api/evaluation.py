@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from cogen.api.checks import as_host, as_names, as_text, check_number, check_reporter
 from cogen.api.models import is_route, open_model
 from cogen.api.options import PathLike
+from cogen.api.results import MeasureOptions, ModelResults
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from cogen.fusion.route.measure import Routed
     from cogen.host import Host
     from cogen.spec.suite import Claim
-
-
-@dataclass(frozen=True)
-class ModelResults:
-    """One model's results; of an expert its id, of a route which documents went where."""
-
-    expert: str | None
-    results: tuple[SuiteResult, ...]
-    routed: Routed | None = None
 
 
 @dataclass(frozen=True)
@@ -64,17 +56,6 @@ class Evaluation:
             for row, other, found in zip(rows, self.baseline, self.comparisons, strict=True):
                 row += [other.value, f"{100 * found.gain:+.1f} %", found.verdict]
         return table(f"{self.model}: {self.split} split, {self.level}, {self.settings.dtype}", heads, rows)
-
-
-class Options(TypedDict):
-    """How all models of an evaluation are measured."""
-
-    split: Any
-    level: Any
-    settings: Settings
-    fresh: bool
-    #: Tokenizer and its digest that choose the documents of the level quick; ``None``: the model's own.
-    chooser: tuple[Any, str] | None
 
 
 def evaluate(
@@ -114,7 +95,7 @@ def evaluate(
     chosen = choose_suites(host, as_names("suites", suites), hook_suites)
     typed: Any = dtype
     settings = Settings(dtype=typed, max_length=max_length)
-    options = Options(split=split, level=level, settings=settings, fresh=fresh, chooser=None)
+    options = MeasureOptions(split=split, level=level, settings=settings, fresh=fresh, chooser=None)
     if other is not None and (route := next(filter(is_route, (name, other)), None)):
         from cogen.api.routes import chooser_of
 
@@ -139,7 +120,9 @@ def evaluate(
     )
 
 
-def _measure(host: Host, model: str, suites: list[BoundSuite], options: Options, reporter: Reporter) -> ModelResults:
+def _measure(
+    host: Host, model: str, suites: list[BoundSuite], options: MeasureOptions, reporter: Reporter
+) -> ModelResults:
     if is_route(model):
         from cogen.api.routes import measure_folder
 

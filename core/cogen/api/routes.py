@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.api.results import MeasureOptions, ModelResults
 from cogen.reporter import Reporter, begin
 
 if TYPE_CHECKING:
-    from cogen.api.evaluation import ModelResults, Options
     from cogen.evals import BoundSuite
     from cogen.host import Host
 
 
 def measure_folder(
-    host: Host, folder: Path, suites: list[BoundSuite], options: Options, reporter: Reporter
+    host: Host, folder: Path, suites: list[BoundSuite], options: MeasureOptions, reporter: Reporter
 ) -> ModelResults:
     """The row "route" on these suites.
 
     :raises PlanError: an installed expert is no longer that of the route.
     """
-    from cogen.api.evaluation import ModelResults
     from cogen.evals import count_tokens
     from cogen.fusion.route import check_unmoved, open_members, read_route
     from cogen.fusion.route.measure import measure_routed, route_documents

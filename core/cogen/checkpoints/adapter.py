@@ -76,7 +76,7 @@ def read_adapter(folder: Path) -> LoraAdapter:
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise SourceError(
-            f"{folder.name} is no PEFT adapter: adapter_config.json is missing or damaged",
+            f"{folder.name} is not a PEFT adapter: adapter_config.json is missing or damaged",
             hint="publish the folder that peft's save_pretrained writes",
         ) from error
     odd = [option for option, plain in _PLAIN.items() if config.get(option, plain) not in (plain, None, [], {})]
@@ -92,7 +92,7 @@ def read_adapter(folder: Path) -> LoraAdapter:
         match = _KEY.fullmatch(key)
         if not match:
             raise CompatibilityError(
-                f"the adapter holds a tensor that is no LoRA factor: {key}", hint="publish plain LoRA weights"
+                f"the adapter holds a tensor that is not a LoRA factor: {key}", hint="publish plain LoRA weights"
             )
         factors.setdefault(match[1], {})[match[2]] = info
     pairs = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.cli.output import Column, out
 
 if TYPE_CHECKING:
-    from cogen.api.composite import Composite
+    from cogen.api.fusion import Composite
     from cogen.evals import Comparison, Matrix
     from cogen.fusion.results import Table
     from cogen.fusion.strategy import Description

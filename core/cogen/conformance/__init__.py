@@ -12,19 +12,13 @@ publisher's claims.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from cogen.conformance.result import Check, attempt
-from cogen.errors import UsageError
-from cogen.extras import require
-from cogen.host import Host, Plugin
+from cogen.conformance.result import Check
+from cogen.conformance.run import Level, find, run_checks
 
 if TYPE_CHECKING:
     from cogen.conformance.kit import ExpertConformance
-
-Level = Literal["static", "smoke", "full"]
 
 __all__ = ["Check", "ExpertConformance", "Level", "find", "run_checks"]
 
@@ -36,68 +30,3 @@ def __getattr__(name: str) -> Any:
 
         return ExpertConformance
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def find(host: Host, name: str) -> Plugin:
-    """The plugin with this entry point.
-
-    :raises UsageError: nothing of this name is installed.
-    """
-    for plugin in host.plugins:
-        if plugin.name == name:
-            return plugin
-    names = ", ".join(plugin.name for plugin in host.plugins) or "none"
-    raise UsageError(f"no plugin {name!r} is installed", hint=f"pip install it first; installed: {names}")
-
-
-def run_checks(
-    name: str,
-    level: Level = "static",
-    host: Host | None = None,
-    texts: Path | None = None,
-    allow: Collection[str] = (),
-) -> Iterator[Check]:
-    """Check one installed plugin; the checks of a level come after those of the levels below it.
-
-    :param texts: the training text, where it is at hand: a recipe of ``cogen train``, a folder or a file. It is
-        compared with the held-out text and goes nowhere.
-    :param allow: distributions that it may require beside cogen-core.
-    :raises UsageError: it is not installed, or there are no such texts. :raises MissingExtraError: the level opens
-        weights, and the libraries for it are not installed. Everything else that is wrong is a :class:`Check` that is
-        not ok.
-    """
-    from cogen.conformance import static
-
-    if level != "static":
-        require("fuse", f"cogen check --level {level}")
-    host = host or Host.discover()
-    plugin = find(host, name)
-    if texts is not None and not texts.exists():
-        raise UsageError(f"{texts} is not there", hint="name a recipe, a folder of texts or a text file")
-    failed = False
-    for check in static.checks(plugin, allow):
-        failed |= check.ok is False
-        yield check
-    expert = plugin.expert
-    if expert is None:
-        return
-    if texts is not None and not failed:
-        from cogen.conformance.training_text import compare_training, read_training
-
-        yield from attempt("training text", lambda: compare_training(expert, read_training(texts)))
-    if level == "static":
-        return
-    if failed:
-        yield Check("weights", None, "not opened, because of what is wrong above")
-        return
-    from cogen.conformance import weights
-
-    opened = weights.Opened(host, expert)
-    for check in weights.smoke(opened):
-        failed |= check.ok is False
-        yield check
-    if level == "full":
-        if failed:
-            yield Check("claims", None, "not measured, because of what is wrong above")
-            return
-        yield from weights.full(opened)

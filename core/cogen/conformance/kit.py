@@ -17,8 +17,8 @@ from typing import ClassVar, get_args
 
 import pytest
 
-from cogen.conformance import Level, run_checks
 from cogen.conformance.result import Check
+from cogen.conformance.run import Level, run_checks
 from cogen.errors import CogenError
 
 

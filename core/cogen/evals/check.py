@@ -14,7 +14,7 @@ def check_suite(bound: BoundSuite) -> dict[str, int]:
 
     :returns: number of documents by split.
     :raises EvalError: it cannot be run, its test split has under :data:`MIN_TEST_DOCUMENTS` documents, or a document
-        stands twice in the test split or in both splits.
+        appears twice in the test split or in both splits.
     :raises DigestError, UnsafeError: see :func:`cogen.evals.run.run_suites`.
     """
     task = load_task(bound)
@@ -27,7 +27,7 @@ def check_suite(bound: BoundSuite) -> dict[str, int]:
     if task.num_fewshot >= len(dev):
         raise EvalError(f"{bound.name}: the dev split is too small for its examples", hint="lower num_fewshot")
     if len(set(test)) != len(test):
-        raise EvalError(f"{bound.name}: a document stands twice in the test split", hint="remove the copies")
+        raise EvalError(f"{bound.name}: a document appears twice in the test split", hint="remove the copies")
     if both := set(dev) & set(test):
         raise EvalError(
             f"{bound.name}: {len(both)} documents stand in both the dev and the test split", hint="split by document"

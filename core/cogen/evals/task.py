@@ -70,7 +70,7 @@ def load_task(bound: BoundSuite) -> Task:
     """Read the task file of a suite.
 
     :raises UnsafeError: it asks for code, other files, or data from elsewhere.
-    :raises EvalError: it is no task for the metric that the suite declares.
+    :raises EvalError: it is not a task for the metric that the suite declares.
     """
     return _parse(read_yaml(bound.path(bound.suite.task)), bound)
 

@@ -20,7 +20,7 @@ def trainable(model: Any, training: TrainingRecipe, home: Path = Path()) -> Any:
     """The model with only the weights trainable that the recipe's mode changes.
 
     :param home: what ``training.start`` is relative to.
-    :raises TrainError: that is no adapter of this mode and base.
+    :raises TrainError: that is not an adapter of this mode and base.
     """
     model = adapters.trainable(model, training.mode, training.rank, training.alpha, training.dropout)
     if training.start is not None:

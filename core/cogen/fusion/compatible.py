@@ -11,6 +11,14 @@ from cogen.merging.vocabulary import Vocabulary
 from cogen.merging.vocabulary.tensors import layout
 from cogen.spec.model import BaseRef
 
+#: ``architectures`` of a manifest → model type: what can be refused before anything is fetched.
+DENSE = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Olmo2ForCausalLM": "olmo2",
+}
 #: What works for experts that share nothing.
 _OTHERWISE = "keep them apart (--strategy route), or distill them into one model (--strategy distill)"
 

@@ -75,7 +75,7 @@ class FuseRecipe(Frozen):
 
     ``routing``, ``top_k`` and ``public`` are for the strategy moe: how its routers are made, how many experts work on a
     token, and whether the base's own feed-forward blocks are one of them. There ``method`` and ``scale`` are for what
-    is no feed-forward block, and default to the plain average. ``embedder`` is the sentence-embedding model of
+    is not a feed-forward block, and default to the plain average. ``embedder`` is the sentence-embedding model of
     strategy route and of routing "embedding", a source and its file digest.
 
     ``distill`` is for the strategy of that name; there ``method`` is the loss, and ``parameters`` are the loss's.

@@ -61,7 +61,7 @@ def sample_embedding(expert: Expert, embedder: Embedder) -> torch.Tensor:
     found = read_tensor(tensors[0]).float()
     if not bool(torch.isfinite(found).all()):
         raise CompatibilityError(
-            f"the sample embedding of {expert.id} holds what is no number",
+            f"the sample embedding of {expert.id} holds what is not a number",
             hint=f"leave {expert.id} out, or tell {expert.spec.publisher}",
         )
     return found

@@ -23,7 +23,7 @@ AUTO = "auto"
 def load_strategy(host: Host, name: str, target: str) -> Strategy[Any, Any]:
     """Import what was registered under a name.
 
-    :raises PluginError: it cannot be imported, or is no strategy of this name.
+    :raises PluginError: it cannot be imported, or is not a strategy of this name.
     """
     strategy = host.resolve(target)
     if not isinstance(strategy, Strategy) or strategy.name != name:

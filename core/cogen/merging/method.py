@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cogen.errors import UsageError
 from cogen.merging.block import BLOCK, Block, InMemory, Stack, Unit
+from cogen.merging.parameters import scalars
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +107,7 @@ class Method:
         return self.experts == (2, 2) and experts == 1
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """:raises UsageError: an unknown parameter, or a missing required one."""
+        """:raises UsageError: an unknown parameter, a missing required one, or a value of another type."""
         known = set(self.parameters) - {"grams"}  # measured, never given
         unknown = sorted(set(parameters) - known)
         if unknown:
@@ -117,6 +118,28 @@ class Method:
             raise UsageError(
                 f"method {self.name} needs the parameter {missing[0]!r}", hint=f"for example {missing[0]}=0.5"
             )
+        self.check_types(parameters)
+
+    def check_types(self, parameters: Mapping[str, Any]) -> None:
+        """Compare values with the defaults' types: a text would count as true, and true as 1.
+
+        :param parameters: numbers, switches and texts, also as gradients and conditions; anything else is left to the
+            method.
+        :raises UsageError: no number where the default is one, or neither true nor false where the default is.
+        """
+        for name, setting in parameters.items():
+            default = self.parameters.get(name)
+            if not isinstance(default, int | float):
+                continue
+            switch = isinstance(default, bool)
+            for value in scalars(setting):
+                if (value not in (0, 1)) if switch else isinstance(value, bool | str):
+                    wanted = "true or false" if switch else "a number"
+                    given = str(value).lower() if isinstance(value, bool) else repr(value)
+                    example = str(default).lower() if switch else f"{default:g}"
+                    raise UsageError(
+                        f"{name} of {self.name} must be {wanted} (got {given})", hint=f"for example {name}={example}"
+                    )
 
     def accepted_by(self, function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The subset of ``parameters`` that ``function`` accepts."""

@@ -31,6 +31,15 @@ class Conditional(StrictModel):
 Setting = Scalar | tuple[Scalar, ...] | tuple[Conditional, ...]
 
 
+def scalars(setting: Any) -> list[Scalar]:
+    """Every number, switch and text in a setting; nothing of other objects."""
+    if isinstance(setting, Conditional):
+        return scalars(setting.value)
+    if isinstance(setting, tuple | list):
+        return [value for part in setting for value in scalars(part)]
+    return [setting] if isinstance(setting, bool | int | float | str) else []
+
+
 class Layers:
     """Where in the model a tensor stands, from the names of all tensors; no table of architectures.
 

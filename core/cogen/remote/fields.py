@@ -20,7 +20,7 @@ def line(value: object, most: int = 300) -> str:
 def text(value: Any, most: int = 300) -> str:
     """A name, a version, a digest: printable, not empty, of ``most`` characters at most."""
     if not isinstance(value, str):
-        raise TypeError("it is no text")
+        raise TypeError("it is not text")
     if not value or len(value) > most or not value.isprintable():
         raise ValueError("it is empty, too long, or not printable")
     return value
@@ -29,7 +29,7 @@ def text(value: Any, most: int = 300) -> str:
 def whole(value: Any) -> int:
     """A size or a count."""
     if type(value) is not int:
-        raise TypeError("it is no whole number")
+        raise TypeError("it is not a whole number")
     if not 0 <= value < MOST:
         raise ValueError("it is no size")
     return value
@@ -38,7 +38,7 @@ def whole(value: Any) -> int:
 def card(value: Any) -> dict[str, Any]:
     """The card of an expert: fields that verbs show and compare are of their types; what isn't is left out."""
     if not isinstance(value, Mapping):
-        raise TypeError("it is no card")
+        raise TypeError("it is not a card")
     found = {str(name): inner for name, inner in value.items()}
     found["id"] = text(value.get("id"))
     if (old := found.pop("licence", None)) is not None:  # the spelling of older registries

@@ -32,7 +32,7 @@ class Embedder:
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Shape (texts, dimensions), float32, rows of length one.
 
-        :raises SourceError: the folder is no sentence-transformers model.
+        :raises SourceError: the folder is not a sentence-transformers model.
         """
         found: torch.Tensor = self.model.encode(
             list(texts), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
@@ -55,7 +55,7 @@ class Embedder:
                     )
             except (OSError, ValueError, KeyError) as error:
                 raise SourceError(
-                    f"{self.source} is no sentence-transformers model: {str(error).splitlines()[0]}",
+                    f"{self.source} is not a sentence-transformers model: {str(error).splitlines()[0]}",
                     hint="name a folder with modules.json, or leave --embedder out",
                 ) from error
         return self._model

@@ -2,7 +2,7 @@
 
 In the dense base this is the input of ``mlp``: behind the post-attention norm in Llama, Mistral, Qwen2 and Qwen3, the
 residual stream itself in OLMo-2. That is where the mixtures of transformers have their router. Texts are read one by
-one, so there is no padding; the prefix token in front of each window is no text and is not counted.
+one, so there is no padding; the prefix token in front of each window is not text and is not counted.
 """
 
 from __future__ import annotations

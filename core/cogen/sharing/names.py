@@ -24,6 +24,7 @@ from cogen.files import config_dir
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.remote.fields import line, text, whole
+from cogen.sharing.fingerprints import digits_of
 from cogen.trust import pins
 from cogen.trust.errors import TrustError
 from cogen.trust.metadata.project import MOST_BYTES, MOST_ROOTS, Chain, verify
@@ -260,8 +261,6 @@ def _first_root(client: Client, known: bool) -> bytes:
 
 
 def _compare(wanted: str, folder: Path, url: str) -> None:
-    from cogen.sharing.signatures import digits_of
-
     digits = digits_of(wanted)
     found = _fingerprints(folder)
     if not any(one.removeprefix("sha256:").startswith(digits) for one in found.values()):

@@ -101,7 +101,7 @@ def record(path: Path, project: str, entry: Recorded) -> None:
 
 
 def _word(value: Any) -> str:
-    """:raises TypeError: it is no text. :raises ValueError: it is none of one line."""
+    """:raises TypeError: it is not text. :raises ValueError: it is none of one line."""
     if not isinstance(value, str):
         raise TypeError
     if not value.isprintable() or len(value) > _LONGEST:
@@ -132,7 +132,7 @@ def _load(path: Path) -> TOMLDocument:
 
     try:
         if path.exists() and not path.is_file():
-            raise OSError("it is no file")
+            raise OSError("it is not a file")
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cogen.errors import UsageError
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import RegistryError
 from cogen.remote.fields import text
 from cogen.sharing.binding import Bound
+from cogen.sharing.fingerprints import digits_of
 from cogen.sharing.history import Before, before
 from cogen.sharing.resolve import Release
 from cogen.trust import check_statement, fingerprint
@@ -92,17 +92,6 @@ def check_release(
     if chain is not None:
         _listed(chain, release, statement)
     return Trusted(name, pem, statement, bundle, first, chain)
-
-
-def digits_of(wanted: str) -> str:
-    """The hex digits of a fingerprint, or of its beginning.
-
-    :raises UsageError: it is none, or too short to say anything.
-    """
-    digits = wanted.lower().removeprefix("sha256:")
-    if not 16 <= len(digits) <= 64 or not all(digit in "0123456789abcdef" for digit in digits):
-        raise UsageError(f"{wanted!r} is not a fingerprint", hint="sha256: and at least 16 hex digits")
-    return digits
 
 
 def _chain(bound: Bound, release: Release, wanted: str | None) -> Chain | None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 #: Plugins declare the integer contract that they were written for; it is checked before anything is imported.
 PLUGIN_API = 1
 
-#: Names that a matrix uses for what is no expert.
+#: Names that a matrix uses for what is not an expert.
 RESERVED_IDS = frozenset({"base", "composite", "general", "route", "ensemble", "oracle"})
 
 

@@ -71,7 +71,7 @@ def read_identity(public: str) -> Identity | None:
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TrustError(
-            "this is no identity of Sigstore", hint='it looks like {"identity": "…", "issuer": "…"}'
+            "this is not an identity of Sigstore", hint='it looks like {"identity": "…", "issuer": "…"}'
         ) from error
     return found
 
@@ -106,7 +106,7 @@ class IdentitySigner:
                 raise
             except Exception as error:
                 hint = f"{TOKEN} holds a token for the audience sigstore; without one a browser is opened"
-                raise TrustError(f"nobody says who you are: {_line(error)}", hint=hint) from error
+                raise TrustError(f"no identity is available: {_line(error)}", hint=hint) from error
         return str(self._token)
 
     def prove(self, publisher: str) -> tuple[Identity, str]:
@@ -132,7 +132,7 @@ class IdentitySigner:
                 bundle = signer.sign_artifact(message)
             self._known = _named(bundle.signing_certificate)
         except Exception as error:
-            raise TrustError(f"Sigstore does not sign: {_line(error)}", hint=REACH) from error
+            raise TrustError(f"Sigstore signing failed: {_line(error)}", hint=REACH) from error
         return self._known, str(bundle.to_json())
 
     def identity(self) -> Identity:

@@ -68,7 +68,7 @@ def public_key(path: Path, password: str | None = None) -> str:
 def fingerprint(public_pem: str) -> str:
     """``sha256:`` + hex of the key's DER SubjectPublicKeyInfo, however the PEM was written; or of an identity.
 
-    :raises TrustError: it is no public key on a curve that can be used here, and no identity.
+    :raises TrustError: it is not a public key on a curve that can be used here, and no identity.
     """
     if identity := read_identity(public_pem):
         return identity.fingerprint
@@ -219,7 +219,9 @@ def load_public(public_pem: str) -> EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(public_pem.encode())
     except Exception as error:
-        raise TrustError("this is no public key in PEM", hint="`openssl ec -in key.pem -pubout` writes one") from error
+        raise TrustError(
+            "this is not a public key in PEM", hint="`openssl ec -in key.pem -pubout` writes one"
+        ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise TrustError("this public key is not on the curve P-256", hint="`cogen login --new-key` makes one that is")
     return key

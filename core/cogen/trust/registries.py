@@ -169,7 +169,7 @@ def _config() -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}", hint="fix it, or delete it and log in again") from error
     tables = config.get("registries", {})
     if not isinstance(tables, dict) or not all(isinstance(entry, dict) for entry in tables.values()):
-        raise UsageError(f"{path}: [registries] is no table of registries", hint="delete it and log in again")
+        raise UsageError(f"{path}: [registries] is not a table of registries", hint="delete it and log in again")
     return config
 
 

@@ -158,7 +158,7 @@ def _check_member(info: zipfile.ZipInfo) -> None:
     if kind == stat.S_IFLNK:
         raise WheelError(f"{name!r} is a symbolic link", hint="ship the file that it points to")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR) > name.endswith("/"):
-        raise WheelError(f"{name!r} is no plain file", hint=_BUILD)
+        raise WheelError(f"{name!r} is not a plain file", hint=_BUILD)
     if info.is_dir() and info.file_size:
         raise WheelError(f"{name!r} is a folder that holds bytes", hint=_BUILD)
     # zipfile cuts a name at a NUL, and trusts a second name in an extra field of the kind 0x7075
@@ -171,7 +171,7 @@ def _check_paths(names: list[str]) -> None:
     files = {name for name in names if not name.endswith("/")}
     spelled: dict[str, str] = {}
     if len(set(names)) != len(names):
-        raise WheelError("a member stands twice in the archive", hint=_BUILD)
+        raise WheelError("a member appears twice in the archive", hint=_BUILD)
     for name in names:
         path = name.removesuffix("/")
         _check_path(path)

@@ -6,7 +6,7 @@ from cogen.errors import CogenError
 
 
 class WheelError(CogenError):
-    """A wheel holds what no plugin may hold, or is no wheel.
+    """A wheel holds what no plugin may hold, or is not a wheel.
 
     :param too_large: it is only more than is allowed: a registry answers 413, and not 400.
     """

@@ -99,7 +99,7 @@ def beside(root: Path, project: str, info: str, packages: Collection[str]) -> It
 
 
 def files_of(root: Path, tops: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """(path below ``root``, place) of everything in these folders that is no folder itself, links included."""
+    """(path below ``root``, place) of everything in these folders that is not a folder itself, links included."""
     for top in sorted(tops):
         for path in sorted((root / top).rglob("*")):
             if path.is_symlink() or not path.is_dir():

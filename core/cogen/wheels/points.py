@@ -33,7 +33,7 @@ def read_points(content: bytes) -> dict[str, str]:
             points[match[1]] = match[2]
         else:
             raise WheelError(
-                f"entry_points.txt has a line that is no entry point: {line[:80]!r}",
+                f"entry_points.txt has a line that is not an entry point: {line[:80]!r}",
                 hint="the value is the package that holds expert.toml, without dots or a colon",
             )
     if not points:

@@ -68,9 +68,9 @@ def check_header(header: bytes, size: int) -> None:
 
 def _place(name: str, entry: Any) -> tuple[int, int]:
     """(first byte, byte after the last) of one tensor."""
-    name.encode()  # a lone surrogate is no text
+    name.encode()  # a lone surrogate is not text
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
-        raise ValueError(f"{name} is no tensor")
+        raise ValueError(f"{name} is not a tensor")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"tensor {name} has the unknown dtype {str(dtype)[:40]}")
@@ -94,7 +94,7 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):  # "Duplicate keys are disallowed"
-        raise ValueError("a key stands twice in its header")
+        raise ValueError("a key appears twice in its header")
     return found
 
 

@@ -51,7 +51,7 @@ def check_weight_file(path: str, name: str) -> None:
         _check_safetensors(file, name)
     elif kind == ".model":
         if head and head[:1] != b"\n" and not is_text(file):  # field 1 of SentencePiece's ModelProto; else tiktoken
-            raise WheelError(f"{name} is no vocabulary of SentencePiece", hint=_HINT)
+            raise WheelError(f"{name} is not a vocabulary of SentencePiece", hint=_HINT)
     elif not is_text(file):
         raise WheelError(f"{name} is not UTF-8 text", hint=_HINT)
     elif kind in (".json", ".sig") and file.stat().st_size <= _MAX_JSON:

@@ -14,7 +14,7 @@ MOST = 1000
 
 
 def read(path: Path) -> Lock:
-    """:raises Refused: 422, it is no lock of this CoGen, or its plan is not the one that was locked."""
+    """:raises Refused: 422, it is not a lock of this CoGen, or its plan is not the one that was locked."""
     try:
         lock = read_lock(path)
     except CogenError as error:

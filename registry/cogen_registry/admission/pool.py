@@ -76,7 +76,11 @@ class _Worker:
         )
         self.jobs, self._ready = 0, False
         self._buffer = bytearray()
-        self._send({"memory": memory})
+        try:
+            self._send({"memory": memory})
+        except BaseException:
+            self.end()  # killed before it read a word: its pipes are closed, whoever asks for another worker
+            raise
 
     @property
     def pid(self) -> int:
@@ -150,7 +154,10 @@ class Pool:
         """Begin to start all workers, and don't wait for them."""
         with self._free:
             while self._count < self._size and not self._closed:
-                self._idle.append(_Worker(self._memory))
+                try:
+                    self._idle.append(_Worker(self._memory))
+                except _Died:
+                    break  # the first job starts another one
                 self._count += 1
             self._free.notify_all()
 
@@ -201,14 +208,19 @@ class Pool:
         of = {key: str(Path(value).absolute()) if key in _PATHS else value for key, value in of.items()}
         job = {"kind": kind, "of": of, "seconds": seconds, "file_size": file_size}
         for last in (False, True):
-            worker = self._take()
+            try:
+                worker = self._take()
+            except _Died as died:
+                if last:
+                    raise _beyond(died, kind, seconds) from None
+                continue
             whole = False
             try:
                 answer = worker.do(job, seconds * _PATIENCE)
                 whole = True
                 return _found(answer, kind)
             except _Died as died:
-                # Somebody may have ended it who doesn't know of this upload; twice in a row is no accident.
+                # Somebody may have ended it who doesn't know of this upload; twice in a row is not an accident.
                 if last or died.code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
                     raise _beyond(died, kind, seconds) from None
             except wire.Garbled as error:

@@ -18,7 +18,7 @@ def problem(text: str) -> str | None:
     """One line that says why it can't be read, of metadata as :func:`front` gives it."""
     try:
         if not isinstance(yaml.safe_load(text) or {}, dict):
-            raise ValueError("it is no mapping")
+            raise ValueError("it is not a mapping")
     except RecursionError:
         return "it is nested too deeply"
     except (yaml.YAMLError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:

@@ -125,7 +125,7 @@ def _parts(values: list[Key]) -> Iterator[list[Key]]:
 def checked_pattern(pattern: str) -> str:
     """As it is kept.
 
-    :raises Refused: 400, it is no pattern, or fits everything.
+    :raises Refused: 400, it is not a pattern, or fits everything.
     """
     normal = re.sub(r"\*+", "*", pattern.strip().lower().replace("_", "-").replace(".", "-"))
     if not re.fullmatch(r"[a-z0-9*?-]{1,100}", normal) or not re.search(r"[a-z0-9]", normal) or normal.count("*") > 4:

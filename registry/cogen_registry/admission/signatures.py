@@ -50,7 +50,7 @@ def sign(
     statement: dict[str, Any],
     bundle: dict[str, Any],
 ) -> Release:
-    """Keep a release's signature. The same again is no error; another one only replaces that of a revoked key.
+    """Keep a release's signature. The same again is not an error; another one only replaces that of a revoked key.
 
     :raises Refused: 400, it is about something else or does not hold; 409, there is one already.
     """

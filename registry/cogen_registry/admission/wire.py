@@ -38,7 +38,7 @@ def parse(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Garbled(str(error)) from None
     if not isinstance(value, dict):
-        raise Garbled("it is no object")
+        raise Garbled("it is not an object")
     return value
 
 

@@ -25,7 +25,7 @@ def set_links(
 ) -> list[tuple[str, str]]:
     """Add links, after forgetting all with ``clear``; what the project has then.
 
-    :raises Refused: 400, it is no URL; 404
+    :raises Refused: 400, it is not a URL; 404
     """
     project = project_named(session, name)
     wanted = [(TRACKS, _checked(url)) for url in tracks] + [(ALTERNATE, _checked(url)) for url in alternate]

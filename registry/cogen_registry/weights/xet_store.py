@@ -90,7 +90,7 @@ class XorbStore:
         return self.xorb(publisher, name).exists()
 
     def admit(self, publisher: int, name: str, draft: Path) -> None:
-        """:raises Refused: 400, the draft is no whole xorb."""
+        """:raises Refused: 400, the draft is not a whole xorb."""
         with draft.open("rb") as file:
             if not len(chunk_table(file)):
                 raise hub_error(400, "this xorb is empty", "upload with `hf upload`")

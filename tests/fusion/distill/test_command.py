@@ -102,7 +102,7 @@ def test_what_auto_means(machine: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "text", "hint"),
+    ("recipes", "text", "hint"),
     [
         ({"method": "ulm"}, "unknown distillation loss 'ulm'", "alm"),
         ({"method": "alm", "parameters": {"k": 3}}, "no parameter 'k'", "tau"),

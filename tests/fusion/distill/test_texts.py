@@ -62,7 +62,7 @@ def test_files_of_other_systems(tmp_path: Path) -> None:
         ({"messages": [{"content": "x"}]}, "role is missing"),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "content is not a text"),
         ({"messages": [ASSISTANT, USER]}, "the last message is not the assistant's"),
-        ({"messages": [ASSISTANT]}, "nothing stands before"),
+        ({"messages": [ASSISTANT]}, "no message before"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, line: Any, reason: str) -> None:

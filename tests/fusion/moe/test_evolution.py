@@ -146,7 +146,7 @@ class TestRebuilt:
         output: dict[str, Any] = {"routing": "hidden"} | ({} if method is None else {"method": method})
         whole = assemble(machine, tmp_path / "whole", experts={"e1": 2.0, "e2": 1.0, "e3": 1.0}, **output).folder
         outcome, reported = evolve(machine, whole, tmp_path / "out", remove=["e3"])
-        assert reported == "rebuilt from e1, e2: experts share what is no feed-forward block"
+        assert reported == "rebuilt from e1, e2: experts share what is not a feed-forward block"
         fresh = assemble(machine, tmp_path / "fresh", experts={"e1": 2.0, "e2": 1.0}, **output).folder
         assert bits(outcome.folder) == bits(fresh)
 

@@ -39,7 +39,7 @@ def blocks(family: str, seed: int, **changes: Any) -> dict[str, torch.Tensor]:
 
 
 def shared(folder: Path) -> dict[str, torch.Tensor]:
-    """Every tensor that is no feed-forward block, no router and no norm that is folded."""
+    """Every tensor that is not a feed-forward block, no router and no norm that is folded."""
     found = load_file(folder / "model.safetensors")
     return {n: t for n, t in found.items() if not any(p in n for p in (".mlp.", ".block_sparse", "post_attention"))}
 

@@ -9,7 +9,7 @@ import pytest
 from support.families import LAYERS, Zoo, dense
 from support.mixtures import Words
 
-from cogen.cli.plan import recipe_from_options
+from cogen.cli.options import FuseArguments
 from cogen.errors import UsageError
 from cogen.fusion.moe import routers
 from cogen.fusion.plan import moved, read_plan
@@ -67,18 +67,15 @@ def test_auto(zoo: Any, host: Any, name: str) -> None:
 
 def test_same_size() -> None:
     """Is strategy merge, and nothing else."""
-    nothing = [None] * 15
 
-    def output(strategy: str | None, same_size: bool) -> Any:
-        return recipe_from_options(
-            None, strategy, *nothing[:5], None, None, None, None, None, None, None, True, None, same_size
-        )
+    def strategy(**options: Any) -> str | None:
+        return FuseArguments(**options).keywords().get("strategy")
 
-    assert output(None, True).strategy == "merge"
-    assert output("merge", True).strategy == "merge"
-    assert output(None, False).strategy == "auto"
+    assert strategy(same_size=True) == "merge"
+    assert strategy(strategy="merge", same_size=True) == "merge"
+    assert strategy() is None
     with pytest.raises(UsageError, match="--same-size is strategy merge, not moe") as caught:
-        output("moe", True)
+        strategy(strategy="moe", same_size=True)
     assert caught.value.hint
 
 
@@ -133,7 +130,7 @@ def test_round_trip(zoo: Any, host: Any, tmp_path: Path, number: int) -> None:
     assert moved(read, plan) == []
 
 
-@pytest.mark.parametrize("said", [{}, {"method": "slerp", "parameters": {"t": 0.2}}, {"method": "task_arithmetic"}])
+@pytest.mark.parametrize("output", [{}, {"method": "slerp", "parameters": {"t": 0.2}}, {"method": "task_arithmetic"}])
 def test_round_trip_of_full_experts(zoo: Any, host: Any, output: dict[str, Any]) -> None:
     """With the method for what they share, weights where it takes them."""
     weights = {} if output.get("method") == "slerp" else {"experts": {"e1": 2.0, "e2": 1.0}}

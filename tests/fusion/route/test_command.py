@@ -116,7 +116,7 @@ def test_fuse_measures_all_rows(machine: Any, capsys: pytest.CaptureFixture[str]
             assert cell["value"] == found["matrix"][next(iter(where))][name]["value"]
     assert found["to_own_expert"] == sum(found["routed"][f"{id}/heldout"].get(id, 0) for id in ("e1", "e2"))
     card = (folder / "README.md").read_text()
-    assert "**This folder is no checkpoint.**" in card
+    assert "**This folder is not a checkpoint.**" in card
     assert "pip install cogen-core==" in card
     assert f"{found['matrix']['route']['e1/heldout']['value']:.3f}" in card
     assert "| e1 | The e1 expert | The tests | cogen-plugin-e1 1.0 | Apache-2.0 |" in card

@@ -96,7 +96,7 @@ def test_text_that_may_not_leave_is_routed_by_its_embedding(tmp_path: Path) -> N
         ({"mean": torch.ones(384)}, r"has the shape \(384,\) where .* gives \(256,\)"),
         ({"mean": torch.ones(1, 256)}, r"has the shape \(1, 256\)"),
         ({"a": torch.ones(256), "b": torch.ones(256)}, "holds 2 tensors"),
-        ({"mean": torch.full((256,), float("nan"))}, "holds what is no number"),
+        ({"mean": torch.full((256,), float("nan"))}, "holds what is not a number"),
     ],
 )
 def test_an_embedding_of_another_kind_is_refused(tmp_path: Path, tensors: Any, message: str) -> None:

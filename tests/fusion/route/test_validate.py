@@ -27,7 +27,7 @@ def machine(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("options", "message"),
     [
         ({"method": "task_arithmetic"}, "strategy route fuses nothing, so it has no method"),
         ({"scale": 0.5}, "so it has no scale"),

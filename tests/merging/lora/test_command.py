@@ -91,7 +91,7 @@ def test_what_people_read(home: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "no such folder": (["concat", "{home}/nobody"], 1, "nobody does not exist"),
-    "no adapter": (["concat", "{home}/base"], 1, "base is no PEFT adapter"),
+    "no adapter": (["concat", "{home}/base"], 1, "base is not a PEFT adapter"),
     "an adapter as base": (["merge", "{home}/one", "{home}/one"], 1, "one is an adapter, not a whole model"),
     "another base": (["merge", "{home}/narrow", "{home}/one"], 1, "one does not fit narrow"),
     "another base named": (["concat", "{home}/one", "{home}/two", "--base", "{home}/narrow"], 1, "does not fit narrow"),

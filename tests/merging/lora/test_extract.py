@@ -76,7 +76,7 @@ class TestALoraComesBack:
         assert found.dropped == []
         for module, (a, b) in found.factors.items():
             name = f"{module}.weight"
-            # a merge rounds each weight to float32: that much of the difference is no LoRA's any more
+            # a merge rounds each weight to float32: that much of the difference is not a LoRA's any more
             expected = 0.7 * part.delta(name, torch.float64)
             limit = 3e-7 * (model.read(name).abs().max() + plain.read(name).abs().max())
             torch.testing.assert_close(b.double() @ a.double(), expected, rtol=0, atol=float(limit))

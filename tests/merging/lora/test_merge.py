@@ -132,7 +132,7 @@ def test_a_whole_folder(tmp_path: Path, two: list[LoraAdapter]) -> None:
 
 
 def test_refusals(tmp_path: Path, two: list[LoraAdapter]) -> None:
-    """Another base, a weight that is no number, and a base whose tensors are not plain numbers: nothing is written."""
+    """Another base, a weight that is not a number, a base with tensors that are not plain: nothing is written."""
     base = save_model(tmp_path / "base")
     out = tmp_path / "out"
     out.mkdir()

@@ -66,7 +66,7 @@ def test_the_alias(models: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:
     old = ["fuse", "--from-mergekit", "config.yml", "-o", "two", "--threads", "1", "--shard-size", "1GB", "--seed", "5"]
     assert main([*old, "--json"]) == 0
     printed = capsys.readouterr()
-    assert "deprecated: use `cogen merge CONFIG -o DIR`" in printed.err
+    assert "deprecated: use `cogen merge config.yml -o two`" in printed.err
     assert json.loads(printed.out).keys() == new.keys()
     for file in sorted(path.name for path in (models.folder / "one").iterdir()):
         assert (models.folder / "one" / file).read_bytes() == (models.folder / "two" / file).read_bytes(), file

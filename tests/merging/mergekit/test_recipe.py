@@ -287,7 +287,7 @@ class TestSettings:
         ],
     )
     def test_other_types_are_refused(self, value: Any, kind: Any) -> None:
-        """A word is no number, nor is what is not finite."""
+        """A word is not a number, nor is what is not finite."""
         with pytest.raises(CogenError, match="t is "):
             convert(parse_setting(value), kind, "t")
 

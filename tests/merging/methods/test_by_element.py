@@ -81,7 +81,7 @@ class TestNearswap:
         assert nearswap(None, [a, b], [1.0, 1.0], t=1e-10).tolist() == [1e-10, 1e-11]
 
     def test_never_further_than_t_nor_beyond_the_other(self) -> None:
-        """From the first towards the second; so it is no symmetric method."""
+        """From the first towards the second; so it is not a symmetric method."""
         a, b = normal((50, 40), 2, 6)
         there, back = nearswap(None, [a, b], [1.0, 1.0], t=0.5), nearswap(None, [b, a], [1.0, 1.0], t=0.5)
         assert torch.all((there - a).abs() <= 0.5 + 1e-12)

@@ -176,7 +176,7 @@ class TestNuslerp:
         assert found.tolist() == [[3.0, 4.0], [1.0, 3.0], [0.0, 0.0]]
 
     @pytest.mark.parametrize(
-        ("weights", "parameters", "told"),
+        ("weights", "parameters", "reported"),
         [([1.0, -1.0], {}, "sum to zero"), ([1.0, 1.0], {"row_wise": True}, "row_wise has no effect")],
     )
     def test_what_cannot_be_is_refused(self, weights: list[float], parameters: dict[str, Any], reported: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from support import wheels
 
 from cogen_registry.admission import wire
-from cogen_registry.admission.pool import Pool
+from cogen_registry.admission.pool import Pool, _Died
 from cogen_registry.admission.wheel import check_wheel
 from cogen_registry.errors import Refused
 from cogen_registry.settings import Limits
@@ -119,6 +119,25 @@ def test_killed_while_idle_and_at_work(pool: Pool, tmp_path: Path) -> None:
     assert weight(pool, tmp_path, busy) is None
 
 
+def test_workers_that_end_before_they_read_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One refusal, no pipe left open (that would be a warning, and warnings are errors), and the next job is done."""
+    worker = "cogen_registry.admission.pool._Worker._send"
+    made = Pool(1, LIMITS.memory, LIMITS.seconds)
+    with monkeypatch.context() as broken:
+
+        def died(self: Any, value: dict[str, Any]) -> None:
+            raise _Died(-signal.SIGKILL)
+
+        broken.setattr(worker, died)
+        made.start()
+        assert made.processes() == []
+        refused = weight(made, tmp_path, b"{}")
+    assert refused is not None
+    assert refused.status == 422
+    assert weight(made, tmp_path, b"{}") is None
+    made.close()
+
+
 def test_a_full_disk_is_not_the_uploads_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cogen_registry.admission.pool import _found
 
@@ -130,7 +149,7 @@ def test_a_full_disk_is_not_the_uploads_fault(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         {},
         {"found": 7},

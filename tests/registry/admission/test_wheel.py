@@ -257,7 +257,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
 def test_text_that_may_not_be_passed_on_is_refused(tmp_path: Path) -> None:
     suites = manifest("power")["suites"]
     suites[0]["test"]["license"] = "CC-BY-NC-4.0"
-    reject(build(tmp_path, suites=suites), "power, licences: the text of heldout, test is under CC-BY-NC-4.0")
+    reject(build(tmp_path, suites=suites), "power, licenses: the text of heldout, test is under CC-BY-NC-4.0")
 
 
 def test_an_empty_data_card_is_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def run(*statements: str) -> SQL:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "output"),
     [
         (lambda s: flip(blob(s, WHEEL)), f"{NAMED} is damaged: its SHA-256"),
         (lambda s: blob(s, WHEEL).unlink(), f"{NAMED} is missing"),

@@ -257,7 +257,7 @@ def test_a_service_may_go_on_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (["{root}"], "contain each other"),
         (["{root}/mirror"], "contain each other"),

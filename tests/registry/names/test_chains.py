@@ -180,7 +180,7 @@ class TestRefused:
             answer = team.client.put(PATH, json={"targets": one}, headers=team.headers)
             assert answer.status_code == 422, (one, answer.text)
             if one == root.to_dict():
-                continue  # the root that is there already is no error
+                continue  # the root that is there already is not an error
             answer = team.client.put(PATH, json={"targets": good, "roots": [one]}, headers=team.headers)
             assert answer.status_code in (409, 422), (one, answer.text)
         assert team.client.put(PATH, json={"targets": good}, headers=team.headers).status_code == 200

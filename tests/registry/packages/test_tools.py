@@ -134,7 +134,7 @@ def test_twine_uploads_and_pip_installs(running: Any, secret: str, tmp_path: Pat
 
 
 def test_uv_uploads_and_both_install(running: Any, secret: str, tmp_path: Path) -> None:
-    """Again is no error, with and without a look at the index first; the newest version is installed."""
+    """Again is not an error, with and without a look at the index first; the newest version is installed."""
     for version in ("1.9", "1.10"):
         publish(running, secret, build(tmp_path, "by-uv", version))
     path = tmp_path / "cogen_plugin_by_uv-1.10-py3-none-any.whl"

@@ -158,7 +158,7 @@ def test_pages_that_are_linked(page: int, pages: int, shown: list[int | None]) -
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "output"),
     [(0, "0"), (999, "999"), (1000, "1k"), (135_000_000, "135M"), (999_600_000, "1B"), (1_700_000_000, "1.7B")],
 )
 def test_sizes_of_models_in_words(number: int, output: str) -> None:

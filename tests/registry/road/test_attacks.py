@@ -139,7 +139,7 @@ class TestArchives:
     def test_a_member_that_stands_twice(self, town: Town, tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="Duplicate name"):
             path = wheels.build(tmp_path, "zip", tail=[("cogen_plugin_zip/expert.toml", b"id = 'other'")])
-        refused(town.post("rival", path), 400, "stands twice")
+        refused(town.post("rival", path), 400, "appears twice")
 
     def test_a_bomb(self, town: Town, tmp_path: Path) -> None:
         """Many zeros in few bytes."""

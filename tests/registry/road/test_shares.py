@@ -138,7 +138,7 @@ class TestProxy:
             assert ask(behind, "/healthz", "127.0.0.2").status == 200
 
     def test_nobody_else_is_believed(self, behind: Served) -> None:
-        """Who is no configured proxy can't hide behind names."""
+        """Who is not a configured proxy can't hide behind names."""
         with ExitStack() as stack:
             for number in range(20):
                 head = FORM.replace(b"Host: x", b"Host: x\r\nX-Forwarded-For: 198.51.100.%d" % number)

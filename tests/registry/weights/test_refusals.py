@@ -205,7 +205,7 @@ class TestContent:
         data = struct.pack("<Q", len(header)) + header + bytes(4)
         with registry.unchanged():
             hub.upload(repo, data)
-            output(hub.commit(repo, lfs("model.safetensors", data)), 400, "stands twice")
+            output(hub.commit(repo, lfs("model.safetensors", data)), 400, "appears twice")
 
     def test_good_bytes_stay_where_a_bad_name_is_refused(self, hub: Hub, repo: str) -> None:
         """The weights of a repository are not lost because somebody commits them as text."""

@@ -142,7 +142,7 @@ def course(values: Sequence[float | None], chosen: int) -> Course:
 
     One bad candidate must not flatten all others: the axis ends four times as far above the best as the median is.
 
-    :param chosen: index of the chosen candidate, which is no failed one.
+    :param chosen: index of the chosen candidate, which is not a failed one.
     """
     left, right, top, bottom = 70.0, WIDTH - 40.0, 34.0, 230.0
     known = sorted(value for value in values if value is not None)

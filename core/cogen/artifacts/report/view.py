@@ -65,7 +65,7 @@ class Kept:
 class Labels:
     """What rows, owners and suites are called.
 
-    :param titles: of rows and of owners of suites; ``notes``: what stands below a row's title, if it is no specialist.
+    :param titles: of rows and of owners of suites; ``notes``: what stands below the title of a row of no specialist.
     :param suites: column → title.
     """
 

@@ -90,9 +90,9 @@ def tree(client: Client, repository: str, revision: str) -> dict[str, tuple[int,
 
 
 def _safe(path: Any) -> str:
-    """:raises TypeError: it is no text. :raises UnsafeError: it leads elsewhere, or no disk has such a name."""
+    """:raises TypeError: it is not text. :raises UnsafeError: it leads elsewhere, or no disk has such a name."""
     if not isinstance(path, str):
-        raise TypeError("it is no text")
+        raise TypeError("it is not text")
     pure = PurePosixPath(path)
     good = path.isprintable() and len(path) <= _LONGEST and all(len(part.encode()) <= 255 for part in pure.parts)
     if not good or pure.is_absolute() or ".." in pure.parts or re.search(r"[\\:\0]", path) or str(pure) != path:

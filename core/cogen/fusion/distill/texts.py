@@ -39,7 +39,7 @@ def read_items(path: Path, owner: str = "") -> list[Item]:
     """The texts of a JSON Lines file, in its order; empty lines are passed over.
 
     :param owner: of those that name none themselves.
-    :raises SpecError: unreadable, or a line that is no text, named with its number.
+    :raises SpecError: unreadable, or a line that is not text, named with its number.
     """
     return read_lines(path, lambda entry: _item(entry, owner), _HINT)
 

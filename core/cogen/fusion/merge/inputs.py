@@ -134,6 +134,8 @@ def tokenizer_of(inputs: Inputs, row: str, digest: str) -> tuple[Any, str]:
 def _check_parameters(method: Method, recipe: FuseRecipe, search: SearchSpace, chosen: Sequence[Expert]) -> None:
     """Try the recipe's parameters on single numbers, so that a wrong value is refused before anything is fetched."""
     own = [recipe.options(expert.id).parameters for expert in chosen]
+    for settings in (recipe.parameters, *own):
+        method.check_types(settings)
     middle = {name: (low + high) / 2 for name, (low, high) in search.space.items() if name in method.parameters}
     parameters = for_tensor("", 0.0, {**middle, **recipe.parameters}, own, method.per_expert)
     method.check(parameters, 2 if method.pairs_with_base(len(chosen)) else len(chosen))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cogen.errors import UsageError
 from cogen.fusion.build import build, evaluation_of
-from cogen.fusion.compatible import check_licenses, one_lineage, same_tensors
+from cogen.fusion.compatible import DENSE, check_licenses, one_lineage, same_tensors
 from cogen.fusion.costs import planned_cost, planned_suites
 from cogen.fusion.details import Details, MergeDetails
 from cogen.fusion.merge import choice
@@ -20,7 +20,6 @@ from cogen.fusion.merge.plan import lineage_plan
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.merge.shapes import changed_names, extents
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
-from cogen.fusion.moe.targets import DENSE
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import TOTALS, ExpertOptions, FuseRecipe, Level
 from cogen.fusion.selection import chosen_experts

@@ -103,7 +103,7 @@ def _embedder(recipe: FuseRecipe) -> tuple[str, str]:
 
 
 def averaged(recipe: FuseRecipe, chosen: Sequence[Expert], find: Callable[[str], Method]) -> FuseRecipe:
-    """The recipe for what is no feed-forward block: the plain average, unless it says otherwise.
+    """The recipe for what is not a feed-forward block: the plain average, unless it says otherwise.
 
     :param find: gives a method by its name.
     """

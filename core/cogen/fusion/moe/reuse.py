@@ -24,7 +24,7 @@ def reusable_parts(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | No
         reason = (
             "its routers were trained with all of its experts"
             if old.routing == "trained"
-            else "experts share what is no feed-forward block"
+            else "experts share what is not a feed-forward block"
         )
         return None, f"rebuilt from {ids}: {reason}"
     if (old.architecture, old.width, before.base) != (new.architecture, new.width, now.base):

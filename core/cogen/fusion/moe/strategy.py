@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.fusion.build import build, evaluation_of
-from cogen.fusion.compatible import check_licenses, one_lineage
+from cogen.fusion.compatible import DENSE, check_licenses, one_lineage
 from cogen.fusion.costs import planned_cost, planned_suites
 from cogen.fusion.details import MoeDetails
 from cogen.fusion.merge.inputs import Inputs, check_searchable, open_inputs
@@ -26,7 +26,6 @@ from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
 from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
 from cogen.fusion.moe.reuse import reusable_parts
 from cogen.fusion.moe.routers import ROUTER, read_rows, untrained_rows, write_rows
-from cogen.fusion.moe.targets import DENSE
 from cogen.fusion.moe.train_routers import trained_rows
 from cogen.fusion.moe.validate import FROZEN, check_moe
 from cogen.fusion.moe.write import Reuse, write_mixture

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
+from cogen.fusion.compatible import DENSE
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
@@ -121,14 +122,6 @@ TARGETS = {
     "qwen2": QWEN2_MOE,
     "qwen3": QWEN3_MOE,
     "olmo2": FLEX_OLMO,
-}
-#: ``architectures`` of a manifest → model type: what can be refused before anything is fetched.
-DENSE = {
-    "LlamaForCausalLM": "llama",
-    "MistralForCausalLM": "mistral",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "Olmo2ForCausalLM": "olmo2",
 }
 #: Why not, for families that people will try.
 _REASONS = {

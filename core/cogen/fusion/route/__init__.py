@@ -1,6 +1,6 @@
 """Strategy ``route``: experts stay separate, and every query goes to one of them.
 
-Nothing is fused, so experts of any architecture, tokenizer and base go together. What is written is no checkpoint but
+Nothing is fused, so experts of any architecture, tokenizer and base go together. The output is not a checkpoint but
 a folder with a manifest (:mod:`.manifest`) and a centroid an expert (:mod:`.centroids`); one expert is in memory at a
 time. The same code gives two baselines of every fusion (:mod:`.baselines`): the uniform ensemble and the oracle.
 """

@@ -22,7 +22,7 @@ def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, rou
     """Manifests are other people's words: every one of them is escaped."""
     parts = [
         f"# CoGen route over {len(manifest.experts)} expert{'' if len(manifest.experts) == 1 else 's'}",
-        "**This folder is no checkpoint.** It holds no weights, nothing in it was fused, and transformers or a serving "
+        "**This folder is not a checkpoint.** It holds no weights, nothing was fused, and transformers or a serving "
         "engine cannot load it. It says which installed expert answers which query: CoGen loads that expert, one at a "
         "time.",
         f"## Run it\n\n{_run(manifest)}",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from cogen.errors import UsageError
 from cogen.merging.mergekit.methods import MASK, MergekitMethod, Parameter
 from cogen.merging.mergekit.recipe import MergekitRecipe
-from cogen.merging.mergekit.settings import convert, scalars
-from cogen.merging.parameters import Setting
+from cogen.merging.mergekit.settings import convert
+from cogen.merging.parameters import Setting, scalars
 
 
 def bind(

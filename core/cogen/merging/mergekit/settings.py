@@ -82,13 +82,6 @@ def _map(setting: Setting, function: Callable[[Scalar], Scalar]) -> Setting:
     return tuple(function(part) for part in setting if not isinstance(part, Conditional))
 
 
-def scalars(setting: Setting) -> list[Scalar]:
-    """Every scalar in it."""
-    if not isinstance(setting, tuple):
-        return [setting]
-    return [value for part in setting for value in scalars(part.value if isinstance(part, Conditional) else part)]
-
-
 def value_of(levels: Iterable[Mapping[str, Setting]], key: str, name: str, position: float, kind: Kind) -> Any:
     """The value for one tensor: of the first level that has one; ``None`` where none has.
 

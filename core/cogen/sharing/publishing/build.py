@@ -23,7 +23,7 @@ class BuildError(CogenError):
 def build_wheel(folder: Path, place: Path) -> Path:
     """Build ``folder`` and put the wheel into ``place``.
 
-    :raises UsageError: it is no Python project. :raises BuildError: the build failed; its last line is the reason.
+    :raises UsageError: it is not a Python project. :raises BuildError: the build failed; its last line is the reason.
     """
     if not (folder / "pyproject.toml").is_file():
         raise UsageError(f"{folder} holds no pyproject.toml", hint="name the folder of your plugin (see `cogen new`)")

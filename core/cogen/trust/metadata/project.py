@@ -142,7 +142,7 @@ def bytes_of(document: Metadata[Any]) -> bytes:
 
 
 def read_root(data: bytes, project: str) -> Metadata[Root]:
-    """:raises TrustError: it is no root of this project. Signatures are not looked at."""
+    """:raises TrustError: it is not a root of this project. Signatures are not looked at."""
     document: Metadata[Root] = _read(data, project, Root)
     root = document.signed
     for name in _SIGNING:
@@ -155,7 +155,7 @@ def read_root(data: bytes, project: str) -> Metadata[Root]:
 
 
 def read_targets(data: bytes, project: str) -> Metadata[Targets]:
-    """:raises TrustError: it is no list of this project's releases. Signatures are not looked at."""
+    """:raises TrustError: it is not a list of this project's releases. Signatures are not looked at."""
     document: Metadata[Targets] = _read(data, project, Targets)
     if document.signed.delegations is not None:
         raise TrustError(f"the releases of {project} are delegated to others", hint=_OTHERS)

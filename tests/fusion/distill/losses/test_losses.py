@@ -310,7 +310,7 @@ class TestLists:
         torch.testing.assert_close(value(loss, logits, pair)[0], value(loss, logits, short)[0], rtol=0, atol=0)
 
     @pytest.mark.parametrize("loss", [Uld(V + 20), Graph(V + 20)], ids=lambda loss: loss.name)
-    @pytest.mark.parametrize("said", [V, V - 9])
+    @pytest.mark.parametrize("output", [V, V - 9])
     def test_vocabularies_of_less_than_k_tokens(self, loss: Any, output: int) -> None:
         """On both sides as many ranks as the smaller one has."""
         logits, pair = made_pair(V, seed=16, k=output)

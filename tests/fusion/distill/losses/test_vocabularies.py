@@ -60,7 +60,7 @@ def test_the_families_spellings_do_not_count(sides: dict[str, Encoder]) -> None:
 
 @pytest.mark.parametrize(("student", "teacher"), ORDERED)
 def test_a_projection_shares_every_token_out(sides: dict[str, Encoder], student: str, teacher: str) -> None:
-    """Rows add up to one, or are empty for what is no text; pieces get 0.9, 0.09 … of their sum."""
+    """Rows add up to one, or are empty for what is not text; pieces get 0.9, 0.09 … of their sum."""
     one, two = sides[student], sides[teacher]
     rows, columns, shares = projection(one.token_bytes, two.token_bytes, two.tokens)
     assert rows.shape == columns.shape == shares.shape

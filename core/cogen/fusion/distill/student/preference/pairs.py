@@ -23,7 +23,7 @@ _HINT = 'a line is {"prompt": "…", "chosen": "…", "rejected": "…"}, or "me
 def read_preferences(path: Path) -> tuple[list[Item], list[Item]]:
     """The better and the worse answers of a JSON Lines file, in its order.
 
-    :raises SpecError: unreadable, or a line that is no pair, named with its number.
+    :raises SpecError: unreadable, or a line that is not a pair, named with its number.
     """
 
     def pair_of(entry: dict[str, Any]) -> tuple[Item, Item]:
