@@ -155,6 +155,14 @@ def test_notebooks_show_tables(experts: Path, tmp_path: Path) -> None:
     assert f"{value:.3f}" in composite._repr_html_()
     assert f"{value:.3f}" in composite.matrix._repr_html_()
     assert "&lt;b&gt;" in composite._repr_html_()
+    opened = cogen.Composite.open(composite.folder).matrix
+    assert opened._repr_html_() == composite.matrix._repr_html_()
+    assert opened.get("composite", "power/heldout").value == value
+    assert str(opened) == str(composite.matrix)
+    heading, heads, *lines = str(opened).splitlines()
+    assert (heading, heads.split()[0]) == ("test split, level quick", "model")
+    assert [line.split()[0] for line in lines] == ["base", "power", "composite"]
+    assert f"{value:.3f}" in lines[-1].split()
     assert "not measured" in cogen.fuse(["power"], tmp_path / "b", scale=0.5, level="none")._repr_html_()
     assert "<th>verdict</th>" in cogen.evaluate("power", against="base", suites="power")._repr_html_()
     assert "plan of strategy route" in cogen.plan(strategy="route")._repr_html_()

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cogen.api.checks import as_host, as_path, check_number, check_reporter
+from cogen.api.checks import as_host, as_path, as_text, check_number, check_reporter
+from cogen.api.models import is_route, open_model
 from cogen.api.options import PathLike
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter
@@ -78,12 +79,13 @@ def chat(
     host: Host | None = None,
     reporter: Reporter = SILENT,
 ) -> Chat:
-    """A conversation with a checkpoint's or a route's folder, or with an expert by its id.
+    """A conversation with a model.
 
+    :param model: a model's or a route's folder, an expert's id, ``"base"``, or a source such as ``hf://org/repo``.
     :param system: the system prompt.
     :param max_tokens: the most that one answer may have.
     :param temperature: of sampling; 0 is greedy, and the same every time.
-    :raises UsageError: an expert that is not installed.
+    :raises UsageError: no such folder or expert.
     :raises SpecError, PlanError: a route that cannot be read, or whose experts have changed.
     """
     require("fuse", "cogen.chat")
@@ -97,19 +99,24 @@ def chat(
 
 def _answerer(model: PathLike, host: Host | None, reporter: Reporter) -> Answerer:
     from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer
-    from cogen.checkpoints.model import open_folder, open_weights
+    from cogen.checkpoints.model import open_folder
 
-    folder = as_path("model", model)
-    if (folder / "route.json").is_file():
+    folder, name = as_path("model", model), as_text("model", model)
+    if is_route(name):
         return _route(as_host(host), folder, reporter)
     if folder.is_dir():
         tokenizer, loaded = load_tokenizer(folder), load_model(open_folder(folder), "bfloat16")
+        return lambda question: (loaded, tokenizer, None)
+    host = as_host(host)
+    id, checkpoint = open_model(host, name, reporter)
+    if id is None:
+        tokenizer, loaded = load_tokenizer(checkpoint.folder), load_model(checkpoint, "bfloat16")
     else:
-        host = as_host(host)
-        spec = host.expert(str(model)).spec
-        checkpoint = open_weights(spec.model, reporter=reporter)
-        tokenizer = load_expert_tokenizer(host, spec, checkpoint)
-        loaded = load_expert(host, spec, checkpoint, "bfloat16")
+        spec = host.expert(id).spec
+        tokenizer, loaded = (
+            load_expert_tokenizer(host, spec, checkpoint),
+            load_expert(host, spec, checkpoint, "bfloat16"),
+        )
     return lambda question: (loaded, tokenizer, None)
 
 

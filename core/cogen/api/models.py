@@ -35,7 +35,11 @@ def open_model(host: Host, model: str, reporter: Reporter) -> tuple[str | None, 
         return None, open_weights(_base(host), reporter=reporter)
     if "/" in model or "\\" in model or model.startswith("."):
         raise UsageError(f"{model} is not a model folder", hint="name a folder with config.json, or an expert's id")
-    return model, open_weights(host.expert(model).spec.model, reporter=reporter)
+    try:
+        spec = host.expert(model).spec
+    except UsageError as error:
+        raise UsageError(f"{error.message}, and no model folder has this name", hint=error.hint) from None
+    return model, open_weights(spec.model, reporter=reporter)
 
 
 def _open_source(source: str, reporter: Reporter) -> Checkpoint:

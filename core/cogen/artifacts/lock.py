@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
+from cogen.display import plain, table
 from cogen.errors import SpecError
 from cogen.fusion.plan import Plan, PlannedExpert, plan_digest
 from cogen.spec.base import Digest, Frozen, RelativePath
@@ -86,6 +87,26 @@ class LockedMatrix(Frozen):
             for row, found in matrix.cells.items()
         }
         return cls(part=matrix.split, level=matrix.level, rows=matrix.rows, columns=matrix.columns, cells=cells)
+
+    @property
+    def split(self) -> str:
+        """dev or test; ``part`` is the name in files."""
+        return self.part
+
+    def get(self, row: str, column: str) -> LockedCell | None:
+        """The cell, or ``None`` where nothing was measured."""
+        return self.cells.get(row, {}).get(column)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: one row a model, one column a suite."""
+        return table(*self._table())
+
+    def __str__(self) -> str:
+        return plain(*self._table())
+
+    def _table(self) -> tuple[str, tuple[str, ...], list[list[object]]]:
+        rows = [[row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows]
+        return f"{self.split} split, level {self.level}", ("model", *self.columns), rows
 
 
 class LockedSource(Frozen):

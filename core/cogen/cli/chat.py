@@ -18,7 +18,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="[MODEL]",
-        help="A folder of a model or a route, or an expert's id.",
+        help="A folder of a model or a route, an expert's id, `base`, or a source such as hf://ORG/REPO.",
         autocompletion=starting(expert_ids),
     ),
 ]

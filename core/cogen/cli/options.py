@@ -154,7 +154,7 @@ class FuseArguments:
     ] = None
     routing: Annotated[
         str | None,
-        choice("routing", ROUTINGS, "--routing", panel=_MOE, help="How the routers are initialised or trained."),
+        choice("routing", ROUTINGS, "--routing", panel=_MOE, help="How the routers are initialized or trained."),
     ] = None
     top_k: Annotated[
         int | None,

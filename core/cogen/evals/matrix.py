@@ -67,8 +67,16 @@ class Matrix:
         """For notebooks: one row a model, one column a suite."""
         from cogen.display import table
 
+        return table(*self._table())
+
+    def __str__(self) -> str:
+        from cogen.display import plain
+
+        return plain(*self._table())
+
+    def _table(self) -> tuple[str, tuple[str, ...], list[list[object]]]:
         rows = [[row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows]
-        return table(f"{self.split} split, level {self.level}", ("model", *self.columns), rows)
+        return f"{self.split} split, level {self.level}", ("model", *self.columns), rows
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, every document's figures included; :meth:`from_json` gives an equal matrix."""

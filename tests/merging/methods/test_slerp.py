@@ -43,7 +43,10 @@ class TestSlerp:
         b = 0.7 * (a * math.cos(bend) + other * math.sin(bend))
         expected = reference(t, a.numpy(), b.numpy())
         found = slerp(None, [a, b], [1.0, 1.0], t=t).numpy()
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(np.stack([a, b, found])).max())
+        # Near a straight angle an error of the cosine grows as 1/sin², the result as 1/sin.
+        size_of = np.abs(np.stack([a, b])).max()
+        growth = max(1.0, np.abs(found).max() / size_of)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * size_of * growth**2)
 
     @pytest.mark.parametrize("dtype", STORED, ids=str)
     def test_the_ends_are_the_experts(self, dtype: torch.dtype) -> None:
