@@ -96,6 +96,7 @@ def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
         ({"tune": ["density=0:inf"]}, "space.density.1: Input should be a finite number", "--help"),
         ({"search": -1}, "search: Input should be greater than or equal to 0", "--help"),
         ({"experts": ["power=x"]}, "'power=x' is not ID=WEIGHT", "power=0.5"),
+        ({"experts": ["power=1", "power=2"]}, "power has two weights, 1 and 2", "name it once"),
         ({"experts": ["power=0"]}, "experts.power: Input should be greater than 0", "--help"),
     ],
 )

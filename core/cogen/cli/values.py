@@ -7,8 +7,17 @@ from typing import Any
 
 
 def read_experts(items: list[str] | None) -> dict[str, float] | None:
-    """``ID`` or ``ID=WEIGHT`` each; ``None``: every installed expert."""
-    return dict(map(_weighted, items)) if items else None
+    """``ID`` or ``ID=WEIGHT`` each; ``None``: every installed expert.
+
+    :raises UsageError: a weight that is not a number, or an expert with two weights.
+    """
+    from cogen.errors import UsageError
+
+    weights: dict[str, float] = {}
+    for name, weight in map(_weighted, items or ()):
+        if weights.setdefault(name, weight) != weight:
+            raise UsageError(f"{name} has two weights, {weights[name]:g} and {weight:g}", hint="name it once")
+    return weights or None
 
 
 def _weighted(item: str) -> tuple[str, float]:
