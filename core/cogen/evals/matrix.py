@@ -75,7 +75,9 @@ class Matrix:
         return plain(*self._table())
 
     def _table(self) -> tuple[str, tuple[str, ...], list[list[object]]]:
-        rows = [[row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows]
+        rows: list[list[object]] = [
+            [row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows
+        ]
         return f"{self.split} split, level {self.level}", ("model", *self.columns), rows
 
     def to_json(self) -> dict[str, Any]:
