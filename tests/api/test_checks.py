@@ -159,3 +159,14 @@ def test_a_lock_file_names_its_composite(experts: Path, tmp_path: Path) -> None:
     cogen.fuse(["power", "energy"], tmp_path / "duo", level="none", scale=0.5)
     updated = cogen.update(tmp_path / "duo" / "cogen.lock", tmp_path / "solo", remove="power", level="none")
     assert updated.experts == ("energy",)
+
+
+@pytest.mark.parametrize(
+    ("experts", "message"),
+    [([], "no expert is named"), ({}, "no expert is named"), (["power", "power"], "power is named twice")],
+)
+def test_which_experts_is_no_accident(experts: object, message: str) -> None:
+    """An empty selection fuses nothing, and never everything that is installed."""
+    with pytest.raises(UsageError, match=message) as caught:
+        cogen.plan(experts)  # type: ignore[arg-type]
+    assert caught.value.hint

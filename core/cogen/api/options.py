@@ -47,7 +47,7 @@ class FuseOptions(TypedDict, total=False):
     tokens: int | None
 
 
-#: Ids, or ids with their weights; ``None`` or nothing: all that are installed.
+#: Ids, or ids with their weights; ``None``: all that are installed.
 Experts: TypeAlias = "str | Mapping[str, float | ExpertOptions] | Iterable[str] | None"
 #: A file recipe.toml, a recipe that was read, or its fields.
 RecipeLike: TypeAlias = "PathLike | FuseRecipe | Mapping[str, Any] | None"
@@ -113,7 +113,16 @@ def _override(fields: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _weights(experts: Experts) -> dict[str, Any]:
-    return dict(experts) if isinstance(experts, Mapping) else dict.fromkeys(as_names("experts", experts), 1.0)
+    from cogen.errors import UsageError
+
+    if experts is None:
+        return {}
+    names = list(experts) if isinstance(experts, Mapping) else as_names("experts", experts)
+    if not names:  # a filter that left nothing must not fuse everything
+        raise UsageError("no expert is named", hint="name one, or leave `experts` out for all that are installed")
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UsageError(f"{twice[0]} is named twice", hint="name it once; {'ID': WEIGHT} gives it a weight")
+    return dict(experts) if isinstance(experts, Mapping) else dict.fromkeys(names, 1.0)
 
 
 def shows_options(function: F) -> F:
