@@ -271,7 +271,7 @@ def test_a_sigstore_that_is_not_there(
         token = gone.token(ALICE)
     monkeypatch.setenv(CONFIG, str(file))
     for act in (lambda: IdentitySigner(token).prove("utility"), lambda: sign_folder(folder, IdentitySigner(token))):
-        with pytest.raises(TrustError, match=r"does not (sign|answer)"):
+        with pytest.raises(TrustError, match=r"signing failed|does not answer"):
             act()
     monkeypatch.setenv(CONFIG, str(tmp_path / "none.json"))
     with pytest.raises(TrustError, match=r"none\.json cannot be used"):

@@ -83,9 +83,9 @@ def test_a_member_that_stands_twice_is_refused(tmp_path: Path) -> None:
     ("mode", "message"),
     [
         (0o120777, "symbolic link"),
-        (0o020666, "no plain file"),
-        (0o010644, "no plain file"),
-        (0o040755, "no plain file"),
+        (0o020666, "not a plain file"),
+        (0o010644, "not a plain file"),
+        (0o040755, "not a plain file"),
     ],
 )
 def test_members_that_are_no_plain_files_are_refused(tmp_path: Path, mode: int, message: str) -> None:

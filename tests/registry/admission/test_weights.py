@@ -152,7 +152,7 @@ def test_damaged_safetensors_are_refused(tmp_path: Path, content: bytes) -> None
         ("a.txt", b"a\0b", "is not UTF-8"),
         ("a.md", b"\xff\xfe", "is not UTF-8"),
         ("a.md", b"\xe2\x82", "is not UTF-8"),
-        ("a.model", b"\x00\x01\xff", "no vocabulary"),
+        ("a.model", b"\x00\x01\xff", "not a vocabulary"),
     ],
 )
 def test_bytes_are_of_the_kind_that_the_name_says(tmp_path: Path, name: str, content: bytes, message: str) -> None:

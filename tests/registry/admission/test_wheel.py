@@ -157,16 +157,16 @@ def test_a_pickle_in_disguise_is_refused(tmp_path: Path, name: str) -> None:
     [
         (f"[cogen]\npower = {CODE}\n[console_scripts]\npip = {CODE}:main\n", "of the group console_scripts"),
         (f"[pytest11]\nx = {CODE}\n", "of the group pytest11"),
-        ("[cogen]\n", "no entry point of the group"),
-        ("\n", "no entry point of the group"),
+        ("[cogen]\n", "not an entry point of the group"),
+        ("\n", "not an entry point of the group"),
         ("[cogen]\npower = torch\n", "the package 'torch' is not cogen-plugin-power's own"),
-        ("[cogen]\npower = os.path\n", "no entry point: 'power = os.path'"),
-        (f"[cogen]\npower = {CODE}:main\n", "no entry point"),
-        (f"[cogen]\npower = {CODE}\npower = {CODE}\n", "no entry point"),
+        ("[cogen]\npower = os.path\n", "not an entry point: 'power = os.path'"),
+        (f"[cogen]\npower = {CODE}:main\n", "not an entry point"),
+        (f"[cogen]\npower = {CODE}\npower = {CODE}\n", "not an entry point"),
         (f"[cogen]\npower = {CODE}\nwind = {CODE}\n", "two entry points name the same package"),
         (f"[cogen]\nwind = {CODE}\n", "called 'wind', but expert.toml says id = 'power'"),
         (f"[cogen]\npower = {CODE}\nwind = {CODE}__wind\n", f"{CODE}__wind holds no __init__.py"),
-        (f"[cogen]\n power\n = {CODE}\n", "no entry point"),
+        (f"[cogen]\n power\n = {CODE}\n", "not an entry point"),
     ],
 )
 def test_entry_points_are_experts_only(tmp_path: Path, points: str, message: str) -> None:
