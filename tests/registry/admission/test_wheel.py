@@ -157,8 +157,8 @@ def test_a_pickle_in_disguise_is_refused(tmp_path: Path, name: str) -> None:
     [
         (f"[cogen]\npower = {CODE}\n[console_scripts]\npip = {CODE}:main\n", "of the group console_scripts"),
         (f"[pytest11]\nx = {CODE}\n", "of the group pytest11"),
-        ("[cogen]\n", "not an entry point of the group"),
-        ("\n", "not an entry point of the group"),
+        ("[cogen]\n", "no entry point of the group"),
+        ("\n", "no entry point of the group"),
         ("[cogen]\npower = torch\n", "the package 'torch' is not cogen-plugin-power's own"),
         ("[cogen]\npower = os.path\n", "not an entry point: 'power = os.path'"),
         (f"[cogen]\npower = {CODE}:main\n", "not an entry point"),
