@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 #: Imported once by the server that processes are forked from.
@@ -17,4 +18,5 @@ def run_cogen(*arguments: str) -> None:
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     os.environ["HF_HUB_OFFLINE"] = "1"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     sys.exit(main(list(arguments)))

@@ -172,16 +172,16 @@ class Crowd:
                 return
 
     def _wheel(self, name: str, chosen: random.Random, number: int, headers: dict[str, str]) -> None:
-        module = f"cogen_plugin_{name.replace('-', '_')}_e"
+        module = f"cogen_plugin_{name.replace('-', '_')}_{3 * name[-1]}"
         noise = chosen.randbytes(self.size // 2).hex().encode()
-        path = wheels.build(self.folder, f"{name}-e", f"1.{number}", extra={f"{module}/noise.txt": noise})
+        path = wheels.build(self.folder, f"{name}-{3 * name[-1]}", f"1.{number}", extra={f"{module}/noise.txt": noise})
         data = path.read_bytes()
         path.unlink()
         form = {
             ":action": "file_upload",
             "protocol_version": "1",
             "filetype": "bdist_wheel",
-            "name": f"cogen-plugin-{name}-e",
+            "name": f"cogen-plugin-{name}-{3 * name[-1]}",
             "version": f"1.{number}",
         }
         self.until(chosen, "POST", "/legacy/", (200,), data=form, files={"content": (path.name, data)}, headers=headers)
