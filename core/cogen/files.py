@@ -87,19 +87,20 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
     :raises CogenError: no folder can be made there.
     """
-    import tempfile
+    import secrets
 
     path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".part"))
-        part.chmod(0o755)
-    except OSError as error:
-        raise CogenError(
-            f"{path} cannot be written: {error.strerror}", hint="choose another folder, or change its permissions"
-        ) from error
-    try:
+    part = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
+    try:  # the name is there before the folder is: an interrupt between the two leaves nothing behind
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+            part.mkdir()
+            part.chmod(0o755)
+        except OSError as error:
+            raise CogenError(
+                f"{path} cannot be written: {error.strerror}", hint="choose another folder, or change its permissions"
+            ) from error
         yield part
         if path.exists() and not replace:
             return
@@ -116,7 +117,8 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         if old is not None:
             _remove(old)
     finally:
-        _remove(part)
+        if os.path.lexists(part):
+            _remove(part)
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:
