@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import tomlkit
 from support.sites import site
 from support.tiny import save_model
+from support.training import recipe_document, write_texts
 
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.model import open_folder
@@ -24,35 +24,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "cache"))
 
 
-def paragraph(seed: str, words: int = 16) -> str:
-    """Invented words that no other seed gives."""
-    rng = random.Random(seed)
-    return " ".join("".join(rng.choices("aeioulnrstdmgv", k=5)) for _ in range(words)) + "."
-
-
-def write_texts(folder: Path, count: int, name: str = "t", *, reverse: bool = False) -> Path:
-    """``count`` files of three paragraphs; ``reverse`` writes them in the other order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in sorted(range(count), reverse=reverse):
-        (folder / f"{name}{i:03d}.txt").write_text("\n\n".join(paragraph(f"{name} {i} {j}") for j in range(3)))
-    return folder
-
-
 @pytest.fixture
 def texts() -> Callable[..., Path]:
     return write_texts
-
-
-def source(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "invented",
-        "uri": "file://texts",
-        "members": ["**/*.txt"],
-        "extract": "text",
-        "license": "CC0-1.0",
-        "license_evidence": "written for the tests",
-        "heldout": True,
-    } | changes
 
 
 @pytest.fixture
@@ -71,47 +45,10 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
                 "license": "MIT",
                 "weights_digest": open_folder(base).weights_digest,
             }
-        document: dict[str, Any] = {
-            "id": "tiny",
-            "plugin": "src/cogen_plugin_tiny",
-            "base": make.base,  # type: ignore[attr-defined]
-            "corpus": {
-                "seed": 5,
-                "min_characters": 60,
-                "max_characters": 110,
-                "dev_documents": 5,
-                "test_documents": 30,
-                "sample_bytes": 2000,
-                "sources": [source()],
-            }
-            | (corpus or {}),
-            "training": {
-                "rank": 2,
-                "alpha": 4,
-                "learning_rate": 0.01,
-                "sequence_length": 16,
-                "batch_size": 2,
-                "tokens": 16 * 2 * 6,
-                "threads": 1,
-                "save_every": 2,
-                "seed": 3,
-            }
-            | (training or {}),
-            "card": {
-                "title": "Tiny",
-                "summary": "Invented words",
-                "publisher": "The tests",
-                "domains": ["testing"],
-                "languages": ["en"],
-                "license": "Apache-2.0",
-                "collected": "2026",
-                "synthetic_share": 1.0,
-                "personal_data": "none",
-                "biases": "unknown",
-                "limitations": "for tests only",
-                "not_for": "anything else",
-            },
-        } | changes
+        document = recipe_document(make.base)  # type: ignore[attr-defined]
+        document["corpus"] |= corpus or {}
+        document["training"] |= training or {}
+        document |= changes
         path = home / "recipe.toml"
         path.write_text(tomlkit.dumps(document), encoding="utf-8")
         return path

@@ -15,13 +15,17 @@ def paragraph(seed: str, words: int = 16) -> str:
     return " ".join("".join(rng.choices("aeioulnrstdmgv", k=5)) for _ in range(words)) + "."
 
 
-def training_recipe(home: Path, base: dict[str, Any], id: str = "tiny") -> Path:
-    """``home / recipe.toml`` beside its texts; ``base`` as ``[model.base]`` has it."""
-    (home / "texts").mkdir(parents=True)
-    for i in range(90):
-        text = "\n\n".join(paragraph(f"{i} {j}") for j in range(3))
-        (home / "texts" / f"t{i:03d}.txt").write_text(text)
-    source = {
+def write_texts(folder: Path, count: int, name: str = "t", *, reverse: bool = False) -> Path:
+    """``count`` files of three paragraphs; ``reverse`` writes them in the other order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in sorted(range(count), reverse=reverse):
+        (folder / f"{name}{i:03d}.txt").write_text("\n\n".join(paragraph(f"{name} {i} {j}") for j in range(3)))
+    return folder
+
+
+def source(**changes: Any) -> dict[str, Any]:
+    """A source of a corpus, with fields changed."""
+    return {
         "name": "invented",
         "uri": "file://texts",
         "members": ["**/*.txt"],
@@ -29,8 +33,12 @@ def training_recipe(home: Path, base: dict[str, Any], id: str = "tiny") -> Path:
         "license": "CC0-1.0",
         "license_evidence": "written for the tests",
         "heldout": True,
-    }
-    document = {
+    } | changes
+
+
+def recipe_document(base: dict[str, Any], id: str = "tiny") -> dict[str, Any]:
+    """A recipe; ``base`` as ``[model.base]`` has it."""
+    return {
         "id": id,
         "plugin": f"src/cogen_plugin_{id}",
         "base": base,
@@ -41,7 +49,7 @@ def training_recipe(home: Path, base: dict[str, Any], id: str = "tiny") -> Path:
             "dev_documents": 5,
             "test_documents": 30,
             "sample_bytes": 2000,
-            "sources": [source],
+            "sources": [source()],
         },
         "training": {
             "rank": 2,
@@ -69,6 +77,11 @@ def training_recipe(home: Path, base: dict[str, Any], id: str = "tiny") -> Path:
             "not_for": "anything else",
         },
     }
+
+
+def training_recipe(home: Path, base: dict[str, Any], id: str = "tiny") -> Path:
+    """``home / recipe.toml`` beside its texts."""
+    write_texts(home / "texts", 90)
     path = home / "recipe.toml"
-    path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    path.write_text(tomlkit.dumps(recipe_document(base, id)), encoding="utf-8")
     return path

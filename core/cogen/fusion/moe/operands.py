@@ -1,18 +1,18 @@
-"""Operands of a mixture beside stored tensors: folded norm weights, padding, and small computed tensors."""
+"""Operands of a mixture beside stored tensors: folded norm weights, and padding."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cogen.merging.block import Operand
+from cogen.merging.operands import Derived
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Folded:
+class Folded(Derived):
     """``W · diag(own / common)``: reads states with the common norm weights as if they had the expert's own.
 
     Exact but for one rounding: ``W (own ⊙ x) = (W diag(own / common)) (common ⊙ x)``.
@@ -20,20 +20,7 @@ class Folded:
     :param ratio: ``own / common`` in float64, shape (columns,).
     """
 
-    source: Operand
     ratio: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.source.shape
-
-    @property
-    def dtype(self) -> str:
-        return self.source.dtype
-
-    @property
-    def key(self) -> str:
-        return self.source.key
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`cogen.merging.block.Operand`."""
@@ -44,19 +31,14 @@ class Folded:
 
 
 @dataclass(frozen=True)
-class Padded:
+class Padded(Derived):
     """A matrix with zeros below and to the right: neurons that add nothing."""
 
-    source: Operand
-    shape: tuple[int, ...]
+    padded: tuple[int, ...]
 
     @property
-    def dtype(self) -> str:
-        return self.source.dtype
-
-    @property
-    def key(self) -> str:
-        return self.source.key
+    def shape(self) -> tuple[int, ...]:
+        return self.padded
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`cogen.merging.block.Operand`."""
