@@ -87,7 +87,10 @@ def test_a_module_that_fails(site: Path, machine: Any, code: str, message: str) 
         prepare(machine(), FuseRecipe(strategy="odd"))
     assert "\n" not in caught.value.message
     assert caught.value.hint
-    assert prepare(machine(), SIMPLE).strategy.name == "merge"
+    reporter = Notes()
+    assert prepare(machine(), SIMPLE, reporter=reporter).strategy.name == "merge"
+    (note,) = [note for note in reporter.notes if "odd" in note]
+    assert note == f"strategy odd of a plugin is left out: {caught.value.message}"
 
 
 @pytest.mark.parametrize("body", ["return 1 / 0", "return 'no Fit'", "return None", "raise cogen.CogenError('mine')"])

@@ -35,15 +35,14 @@ def load_strategy(host: Host, name: str, target: str) -> Strategy[Any, Any]:
     return strategy
 
 
-def all_strategies(host: Host) -> dict[str, Strategy[Any, Any]]:
-    """By name, the built-in ones first; imports them.
-
-    One that cannot be loaded is left out: whoever names it learns why.
-    """
+def all_strategies(host: Host, reporter: Reporter = SILENT) -> dict[str, Strategy[Any, Any]]:
+    """By name, the built-in ones first; imports them. One that cannot be loaded is left out, with a note."""
     found = {}
     for name, target in host.strategies().items():
-        with contextlib.suppress(CogenError):
+        try:
             found[name] = load_strategy(host, name, target)
+        except CogenError as error:
+            reporter.note(f"strategy {name} of a plugin is left out: {error.message}")
     return found
 
 
@@ -103,7 +102,7 @@ def pick_strategy(
     """
     if recipe.strategy != AUTO:
         return find_strategy(host, recipe.strategy)
-    every = list(all_strategies(host).values())
+    every = list(all_strategies(host, reporter).values())
     fits = [_fit(strategy, host, chosen, recipe, reporter) for strategy in every]
     best = max(fits)
     if best == Fit.NO:
