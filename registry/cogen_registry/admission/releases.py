@@ -232,6 +232,7 @@ def _expert(spec: ExpertSpec, publisher: str) -> Expert:
 def _kept(service: Service, *files: Staged) -> Iterator[Any]:
     """Gives a function that makes blobs of the files; they are gone again if the transaction around it fails."""
     names: list[str] = []
+    failed = False
 
     def keep() -> None:
         names.extend(file.keep() for file in files)
@@ -239,12 +240,13 @@ def _kept(service: Service, *files: Staged) -> Iterator[Any]:
     try:
         yield keep
     except BaseException:
-        for name in names:
-            service.blobs.release(name)
-            service.discard(name)
+        failed = True
         raise
-    for name in names:
-        service.blobs.release(name)
+    finally:
+        for name in names:  # all of them first: looking whether one is needed may fail where the transaction did
+            service.blobs.release(name)
+        for name in names if failed else ():
+            service.discard(name)
 
 
 def waiting_for(service: Service, pinned: list[Pin]) -> str | None:

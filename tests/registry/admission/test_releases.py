@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 from support.shelf import token
 from support.wheels import build
 
@@ -338,3 +339,23 @@ def test_what_is_read_for_the_pins_of_one_release_ends(tmp_path: Path) -> None:
             assert error.value.final
     finally:
         opened.close()
+
+
+def test_every_blob_is_let_go_of_where_the_database_goes_away(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction fails, and so does looking whether a row names the blobs: none of them stays held."""
+    team = publisher()
+
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("the server closed the connection unexpectedly"))
+
+    service.sessions.guards.append(away)
+    monkeypatch.setattr(service, "discard", away)
+    let_go = []
+    released = service.blobs.release
+    monkeypatch.setattr(service.blobs, "release", lambda name: (let_go.append(name), released(name)))
+    with pytest.raises(OperationalError):
+        upload(team, build(tmp_path))
+    assert sorted(let_go) == sorted(service.blobs.names())
+    assert len(let_go) == 2
