@@ -179,10 +179,10 @@ def test_measurements_have_commands() -> None:
 def _models() -> dict[str, type[BaseModel]]:
     """Heading of docs/fields.md → the model that reads these fields."""
     from cogen.forge.recipe import Card, Corpus, CorpusSource, TrainingRecipe, TrainRecipe
-    from cogen.spec.data import DataCard, DataSource
+    from cogen.spec.data import Audit, DataCard, DataSource, DifferentialPrivacy
     from cogen.spec.expert import ExpertSpec
     from cogen.spec.model import BaseRef, ModelSpec, RouterSpec, TokenizerSpec
-    from cogen.spec.suite import Samples, Suite
+    from cogen.spec.suite import PrivateSuite, Samples, Statistics, Suite
     from cogen_registry.settings import Limits, Settings
 
     return {
@@ -201,8 +201,12 @@ def _models() -> dict[str, type[BaseModel]]:
         "`[samples]`": Samples,
         "`[router]`": RouterSpec,
         "`[[suites]]`": Suite,
+        "`[[private_suites]]`": PrivateSuite,
+        "`[statistics]`": Statistics,
         "`[data]`": DataCard,
         "`[[data.sources]]`": DataSource,
+        "`[data.audit]`": Audit,
+        "`[data.training.privacy]`": DifferentialPrivacy,
         "Settings of a registry": Settings,
         "`[limits]`": Limits,
     }

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.errors import SpecError
-from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line
+from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line, without_none
+from cogen.spec.data import Leaves, PersonalData
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
 
@@ -35,12 +36,32 @@ class CorpusSource(Frozen):
     drop: tuple[str, ...] = ()
     license: License
     license_evidence: Line
-    #: May documents of this source be held out and shipped? Only where its license was read and allows it.
+    #: How far its text may go: see :data:`cogen.spec.data.Leaves`. Nothing, unless the publisher says so.
+    leaves: Leaves = "nothing"
+    #: Of this source; without it what the card says of all. Text with personal data, or unknown, never ships.
+    personal_data: PersonalData | None = None
+    #: Older spelling of ``leaves = "heldout"``.
     heldout: bool = False
     max_bytes: int = Field(default=2_000_000, gt=0)
 
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes written before ``leaves`` keep their digest."""
+        found: dict[str, Any] = without_none(handler(self), "personal_data")
+        unused = {"leaves"} if self.heldout or self.leaves == "nothing" else {"heldout"}
+        return {name: value for name, value in found.items() if name not in unused}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "leaves" not in values and values.get("heldout") is True:
+            return values | {"leaves": "heldout"}
+        return values
+
     @model_validator(mode="after")
     def _pinned(self) -> Self:
+        if self.heldout and self.leaves != "heldout":
+            raise ValueError(f'heldout = true and leaves = "{self.leaves}" contradict each other: leave heldout out')
         for pattern in self.drop:
             try:
                 re.compile(pattern)
@@ -147,7 +168,7 @@ class Card(Frozen):
     derivatives: Literal["allowed", "share-alike", "no"] = "allowed"
     collected: Line
     synthetic_share: Annotated[float, Field(ge=0, le=1)] | Literal["unknown"]
-    personal_data: Literal["none", "removed", "present", "unknown"]
+    personal_data: PersonalData
     biases: str
     limitations: str
     not_for: str

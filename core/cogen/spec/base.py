@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -19,6 +19,11 @@ class Frozen(BaseModel):
     """Immutable, unknown fields refused: a typing error in a manifest is an error, never ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+def without_none(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """For fields that came later: left out where they are not used, so that a digest made before stays the same."""
+    return {name: value for name, value in values.items() if value is not None or name not in names}
 
 
 def _license(value: str) -> str:

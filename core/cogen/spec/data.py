@@ -5,13 +5,18 @@ Field names follow the Croissant RAI vocabulary where it has a term.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from cogen.spec.base import Digest, Frozen, License, Line
+from cogen.spec.base import Digest, Frozen, License, Line, without_none
 
 Unknown = Literal["unknown"]
+#: How far the text of a source may go, each including those before it. nothing: neither text nor a figure measured on
+#: it. figures: numbers (sizes, private suites, statistics for routing). samples: some training text, for routing and
+#: calibration. heldout: held-out text too, as a suite that everybody can measure again.
+Leaves = Literal["nothing", "figures", "samples", "heldout"]
+PersonalData = Literal["none", "removed", "present", "unknown"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -32,6 +37,17 @@ class DataSource(Frozen):
     tokens: int | Unknown
     share: Share | Unknown
     heldout: bool
+    #: Since schema version 2 of the manifest; before, ``heldout`` alone.
+    leaves: Leaves | None = None
+    personal_data: PersonalData | None = None
+    #: Bytes of text that were read, and share of them that became documents; what was dropped and why, one line.
+    read_bytes: int | None = None
+    kept_share: Share | None = None
+    dropped: Line | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_none(handler(self), "leaves", "personal_data", "read_bytes", "kept_share", "dropped")
 
 
 class Split(Frozen):
@@ -57,6 +73,43 @@ class Measured(Frozen):
     after: float
 
 
+class Audit(Frozen):
+    """What the weights give away of the training text, measured by `cogen audit` after training.
+
+    ``canary_exposure``: bits, by rank among all candidates of the same form (Carlini et al. 2019, arXiv:1802.08232);
+    the greatest of the canaries and the most that their number of candidates can show. ``extraction``: share of
+    continuations of training text that greedy decoding reproduces word for word, of the expert and of its base.
+    ``membership_auc``: area under the ROC curve of a membership test by loss against the base's (0.5: none told apart),
+    with its 95 % interval.
+    """
+
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    verdict: Literal["no leak found", "leaks", "not conclusive"]
+    canaries: int
+    canary_exposure: float | Unknown
+    canary_exposure_most: float | Unknown
+    extraction_prefixes: int
+    extraction: Share
+    extraction_base: Share
+    membership_documents: int
+    membership_auc: Share | Unknown
+    membership_low: Share | Unknown
+    membership_high: Share | Unknown
+    #: How often the training read each document, on average.
+    passes: float
+    notes: tuple[Line, ...] = ()
+
+
+class DifferentialPrivacy(Frozen):
+    """Training by DP-SGD: (ε, δ) of one document, with the noise and the clipping norm that gave it."""
+
+    epsilon: float = Field(gt=0)
+    delta: float = Field(gt=0, lt=1)
+    noise_multiplier: float = Field(gt=0)
+    max_grad_norm: float = Field(gt=0)
+    accountant: Line
+
+
 class Training(Frozen):
     """Every hyper-parameter, and what the run took."""
 
@@ -72,6 +125,11 @@ class Training(Frozen):
     seconds: float
     software: dict[str, str]
     measured: tuple[Measured, ...]
+    privacy: DifferentialPrivacy | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_none(handler(self), "privacy")
 
 
 class DataCard(Frozen):
@@ -84,8 +142,13 @@ class DataCard(Frozen):
     split: Split | Unknown
     training: Training | Unknown
     synthetic_share: Share | Unknown
-    personal_data: Literal["none", "removed", "present", "unknown"]
+    personal_data: PersonalData
     decontaminated_against: str
     biases: str
     limitations: str
     not_for: str
+    audit: Audit | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_none(handler(self), "audit")

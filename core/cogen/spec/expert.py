@@ -6,18 +6,22 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cogen.spec.base import ExpertId, Frozen, Language, License, Line
 from cogen.spec.data import DataCard
 from cogen.spec.model import ModelSpec, RouterSpec, TokenizerSpec
-from cogen.spec.suite import Samples, Suite
+from cogen.spec.suite import PrivateSuite, Samples, Statistics, Suite
+
+#: Fields that schema version 2 added.
+_ADDED = ("private_suites", "statistics")
 
 
 class ExpertSpec(Frozen):
     """The manifest of an expert, as it stands in ``expert.toml``."""
 
-    schema_version: Literal[1] = 1
+    #: 2 where the manifest holds what version 1 does not know: `private_suites`, `statistics`, or no suite at all.
+    schema_version: Literal[1, 2] = 1
     plugin_api: int = Field(ge=1)
     id: ExpertId
     title: Line
@@ -35,7 +39,23 @@ class ExpertSpec(Frozen):
     samples: Samples | None = None
     router: RouterSpec | None = None
     data: DataCard
-    suites: Annotated[tuple[Suite, ...], Field(min_length=1)]
+    suites: tuple[Suite, ...] = ()
+    private_suites: tuple[PrivateSuite, ...] = ()
+    statistics: Statistics | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What version 2 added only where it is used: manifests written before keep their digest."""
+        found: dict[str, Any] = handler(self)
+        unused = {name for name in _ADDED if not getattr(self, name)}
+        return {name: value for name, value in found.items() if name not in unused}
+
+    @model_validator(mode="after")
+    def _version(self) -> Self:
+        new = next((name for name in _ADDED if getattr(self, name)), None if self.suites else "leaving `suites` out")
+        if self.schema_version == 1 and new is not None:
+            raise ValueError(f"{new} needs schema_version = 2")
+        return self
 
     @model_validator(mode="after")
     def _has_router(self) -> Self:
@@ -45,7 +65,7 @@ class ExpertSpec(Frozen):
 
     @model_validator(mode="after")
     def _suite_ids(self) -> Self:
-        ids = [suite.id for suite in self.suites]
+        ids = [*(suite.id for suite in self.suites), *(suite.id for suite in self.private_suites)]
         if len(set(ids)) != len(ids):
             raise ValueError("two suites have the same id")
         return self
