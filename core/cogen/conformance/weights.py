@@ -74,8 +74,8 @@ def full(opened: Opened) -> Iterator[Check]:
 
 def _weights(opened: Opened) -> str:
     checkpoint, promised = opened.checkpoint, opened.expert.spec.model.parameters
-    pairs = checkpoint.adapter.pairs.values() if checkpoint.adapter else ()
-    shapes = [info.shape for a, b, _ in pairs for info in (a, b)] or [i.shape for i in checkpoint.tensors.values()]
+    own = checkpoint.adapter.tensors() if checkpoint.adapter else checkpoint.tensors
+    shapes = [info.shape for info in own.values()]
     count = sum(math.prod(shape) for shape in shapes)
     if count != promised:
         raise Failed(f"the weights hold {count:,} parameters, the manifest says {promised:,}", "correct `parameters`")
