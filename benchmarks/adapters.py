@@ -26,10 +26,10 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--json", type=Path)
     given = options.parse_args()
-    sys.path[:0] = [str(TESTS), str(TESTS / "checkpoints")]
-    from test_adapter_kinds import KINDS
+    sys.path[:0] = [str(TESTS)]
+    from checkpoints.test_adapter_kinds import KINDS
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind, (changes, config) in KINDS.items():
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
             ours, peft = errors(Path(folder), {**SIZES, **changes}, config)
@@ -42,16 +42,16 @@ def main() -> int:
 
 def errors(folder: Path, changes: dict[str, Any], config: dict[str, Any]) -> tuple[float, float]:
     """Largest errors of CoGen's and of peft's float32 result, against peft's in float64."""
+    from checkpoints.test_adapter_kinds import randomize
     from peft import LoraConfig, PeftModel, get_peft_model
     from support.tiny import llama, save_model
-    from test_adapter_kinds import randomize
 
     from cogen.checkpoints.adapter import read_adapter
     from cogen.checkpoints.model import open_folder
 
     made = get_peft_model(llama(**changes), LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=12, **config))
     randomize(made)
-    made.save_pretrained(folder / "adapter")
+    made.save_pretrained(str(folder / "adapter"))
     narrow, wide = (
         PeftModel.from_pretrained(llama(dtype=dtype, **changes), folder / "adapter").merge_and_unload().state_dict()
         for dtype in ("float32", "float64")

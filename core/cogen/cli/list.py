@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cogen.cli.output import out
+from cogen.cli.output import Column, out
+
+#: Columns of a terminal that the table fits into.
+WIDTH = 100
 
 
 def command() -> None:
@@ -13,9 +16,10 @@ def command() -> None:
 
     host = Host.discover()
     rows = [_row(plugin) for plugin in host.plugins]
-    shown = ["expert", "title", "domains", "base", "relation", "license", "version", "state"]
-    if rows:
-        out.table([{**row, "base": _base_name(row)} for row in rows], shown)
+    title, base = Column("title", shrinks=True), Column("base", shrinks=True)
+    shown: list[str | Column] = ["expert", title, base, "lineage", "relation", "license", "version", "state"]
+    if rows:  # equal digits of lineage can be merged weight by weight
+        out.table([{**row, "lineage": (row["lineage"] or "")[7:15]} for row in rows], shown, width=WIDTH)
     for row in rows:
         if row["state"] != "ok":
             out.warn(f"{row['expert']} ({row['distribution']} {row['version']}) is {row['state']}: {row['reason']}")
@@ -45,10 +49,3 @@ def _row(plugin: Any) -> dict[str, Any]:
         "reason": plugin.reason,
         "hint": plugin.hint,
     }
-
-
-def _base_name(row: dict[str, Any]) -> str:
-    """The base with the first digits of its lineage: equal digits can be merged weight by weight."""
-    if row["lineage"] is None:
-        return ""
-    return f"{row['base'] or 'none'} ({row['lineage'].removeprefix('sha256:')[:8]})"

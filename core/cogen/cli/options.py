@@ -38,6 +38,7 @@ Experts = Annotated[
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the result of another recipe in the output folder.")]
 LevelOption = Annotated[
     str | None,
     choice(

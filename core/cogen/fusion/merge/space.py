@@ -65,7 +65,8 @@ def _scales(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> tup
         return (1.0,)
     if recipe.scale is None:
         share = _sum(chosen, recipe) if method.adds else 1.0
-        scales = (1.0 / share,) if len(chosen) == 1 else tuple(float(f"{total / share:.3g}") for total in TOTALS)
+        # One expert alone: its weight is what it says.
+        scales = (1.0,) if len(chosen) == 1 else tuple(float(f"{total / share:.3g}") for total in TOTALS)
     else:
         scales = (recipe.scale,) if isinstance(recipe.scale, float) else tuple(sorted(set(recipe.scale)))
     if not scales:

@@ -71,7 +71,7 @@ class MergeStrategy(Strategy[Plan, Inputs]):
             suites,
             self.details(),
             why=_why(chosen, recipe, opened.method),
-            cost=planned_cost(found, written, chosen, suites, opened.search, recipe),
+            cost=planned_cost(found, written, chosen, suites, opened.search, recipe, inputs.base),
             tensors=len(found),
             changed_tensors=len(changed),
         )

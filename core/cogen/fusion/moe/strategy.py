@@ -78,7 +78,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         suites = planned_suites(inputs.suites, recipe, inputs.tokenizer)
         found = extents_of(inputs.base, details)
         changed = changed_names(inputs.base, inputs.experts.values(), opened.vocabulary)
-        cost = planned_cost(found, changed, chosen, suites, opened.search, recipe)
+        cost = planned_cost(found, changed, chosen, suites, opened.search, recipe, inputs.base)
         plan = lineage_plan(
             opened,
             suites,

@@ -80,6 +80,7 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
             scratch_bytes=0,
             memory_bytes=0,
             ensemble_tokens=len(members) * bits if ensemble else 0,
+            parameters=sum(member.parameters for member in members.values()) // len(members),
         ),
         notes=_notes(chosen),
         details=RouteDetails(
