@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
@@ -241,12 +242,10 @@ class Output:
 
 
 def _columns(text: str) -> int:
-    """Columns that a text takes on a terminal: a Chinese character takes two."""
+    """Columns that a text takes on a terminal: a Chinese character takes two, a combining mark none."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
 def _padded(text: str, width: int, justify: str) -> str:
@@ -260,8 +259,6 @@ def _widths(heads: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int
 
 def _fitted(heads: list[Column], cells: list[list[str]], width: int) -> list[list[str]]:
     """Cells cut short, the widest column first, until the table fits or nothing more can be cut."""
-    from rich.cells import set_cell_size
-
     widths, least = _widths(heads, cells), 12
     shrinking = [i for i, head in enumerate(heads) if head.shrinks]
     while sum(widths) + 2 * (len(widths) - 1) > width:
@@ -271,11 +268,17 @@ def _fitted(heads: list[Column], cells: list[list[str]], width: int) -> list[lis
         widths[widest] -= 1
     return [
         [
-            cell if _columns(cell) <= most else set_cell_size(cell, most - 1).rstrip() + "…"
+            cell if _columns(cell) <= most else _cut(cell, most - 1) + "…"
             for cell, most in zip(line, widths, strict=True)
         ]
         for line in cells
     ]
+
+
+def _cut(text: str, width: int) -> str:
+    while _columns(text) > width:
+        text = text[:-1]
+    return text.rstrip()
 
 
 def _cells(rows: Sequence[Any], columns: Sequence[str | Column] | None) -> tuple[list[Column], list[list[str]]]:

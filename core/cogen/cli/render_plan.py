@@ -84,7 +84,7 @@ def _show_cost(plan: PlanBase) -> None:
             f"evaluation: level {plan.level}, {len(plan.suites)} suites, {cost.forward_tokens:,} forward tokens "
             f"({_passes(cost)}) in {plan.eval_dtype}"
         )
-    if cost.parameters and cost.forward_tokens and plan.strategy != "distill":
+    if cost.parameters and cost.forward_tokens:
         from cogen.fusion.speed import seconds
 
         about = duration(seconds(cost.parameters, cost.forward_tokens))

@@ -20,7 +20,7 @@ def check_replaceable(output: Path, prepared: Prepared) -> None:
         return
     if (output / ROUTE).is_file():
         held = read_route(output)
-        same = prepared.plan.strategy == "route" and [e.id for e in held.experts] == _ids(prepared.plan)
+        same = not prepared.strategy.writes_model and [e.id for e in held.experts] == _ids(prepared.plan)
         if not same:
             raise other_recipe(output, f"a route of {enumerated([e.id for e in held.experts])}")
         return
@@ -28,7 +28,7 @@ def check_replaceable(output: Path, prepared: Prepared) -> None:
         raise other_recipe(output, "the result of `cogen merge`")
     try:
         held_plan = read_lock(output / LOCK_NAME).plan
-        same = held_plan.strategy == prepared.plan.strategy and (
+        same = prepared.strategy.writes_model and (
             _recipe(held_plan, prepared) == _recipe(prepared.plan, prepared)
             or held_plan.inputs_digest == prepared.plan.inputs_digest
         )
