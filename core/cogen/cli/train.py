@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
 
-    Of the texts goes into the plugin what `leaves` of each source allows, by default nothing. Interrupted and started again, it resumes. The same recipe on the same machine and thread count gives the same
-    weights.
+    Text goes into the plugin as far as `leaves` of its source allows: by default not at all. Interrupted and started
+    again, it resumes. The same recipe on the same machine and thread count gives the same weights.
     """
     from cogen.api.training import plan_training, train
 
@@ -106,8 +106,9 @@ def _show_plan(plan: TrainingPlan) -> None:
         stays = f"{len(home.dev)} dev and {len(home.test)} test documents that stay at home"
         stays += "" if home.figures else ", with all figures on them"
     out.text(
-        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents that ship, {stays}; {corpus.test_overlap:.1%} of the test "
-        f"documents' 8-grams also occur in the training text; removed: {corpus.removed_duplicates} near-duplicates, "
+        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents that ship, {stays}; "
+        f"{corpus.test_overlap:.1%} of the test documents' 8-grams also occur in the training text; "
+        f"removed: {corpus.removed_duplicates} near-duplicates, "
         f"{corpus.removed_overlapping + corpus.removed_similar} that overlap"
     )
     out.result({"estimate": asdict(plan.estimate), "sources": plan.sources, "overlap": corpus.test_overlap})
