@@ -378,6 +378,32 @@ class TestPrivateSuite:
         assert "for you alone" in capsys.readouterr().out
 
 
+class TestUnfinished:
+    """TODO stops training."""
+
+    def test_all_fields_at_once(self, recipe: Any) -> None:
+        """Before base and texts are fetched."""
+        card = tomllib.loads(recipe().read_text())["card"] | {"license": "TODO", "summary": "TODO: one line"}
+        elsewhere = source(uri="wheel://nowhere==1", digest="sha256:" + "0" * 64, license="TODO", heldout=False)
+        with pytest.raises(TrainError) as caught:
+            prepare(recipe(card=card, corpus={"sources": [elsewhere]}))
+        assert caught.value.message == (
+            "recipe.toml is not finished: license of source 'invented', card.summary, card.license say TODO"
+        )
+        assert "unknown" in str(caught.value.hint)
+
+    def test_a_new_plugin(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """`cogen new` and `cogen train` at once: what is missing, by name."""
+        folder = tmp_path / "law"
+        assert main(["new", "law", "-o", str(folder), "--license", "MIT"]) == 0
+        capsys.readouterr()
+        assert main(["train", str(folder / "recipe.toml"), "--json"]) == 1
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert "license of source 'law-texts'" in error
+        assert "card.publisher" in error
+        assert "card.license" not in error
+
+
 class TestPlaces:
     """Everything inside the package is published."""
 
