@@ -388,7 +388,7 @@ class TestUnfinished:
         with pytest.raises(TrainError) as caught:
             prepare(recipe(card=card, corpus={"sources": [elsewhere]}))
         assert caught.value.message == (
-            "recipe.toml is not finished: license of source 'invented', card.summary, card.license say TODO"
+            "recipe.toml is not finished: license of source 'invented', card.summary, card.license are TODO"
         )
         assert "unknown" in str(caught.value.hint)
 

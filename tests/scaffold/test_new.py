@@ -66,8 +66,8 @@ def test_options_fill_it_in(plugin: Path) -> None:
     project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
     assert (project["license"], project["authors"]) == ("Apache-2.0", [{"name": "Me & co"}])
     assert unfinished(read_recipe(plugin / "recipe.toml")) == [
-        "license of source 'my-law-texts'",
-        "license_evidence of source 'my-law-texts'",
+        "corpus.sources[0].license",
+        "corpus.sources[0].license_evidence",
         "card.summary",
         "card.collected",
     ]
