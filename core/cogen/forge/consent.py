@@ -79,6 +79,12 @@ def _check_places(recipe: TrainRecipe, home: Path) -> None:
             f"plugin = {recipe.plugin!r} contains the recipe, and everything in that folder is published",
             hint="name a folder of its own for the package, such as src/cogen_plugin_NAME",
         )
+    if (home / PRIVATE).resolve().is_relative_to(package):
+        raise TrainError(
+            f"the folder {PRIVATE}/ beside the recipe lies inside the package {recipe.plugin}, and all of that is "
+            "published",
+            hint=f"name another folder for the package, and let {PRIVATE}/ be no link into it",
+        )
     for source in recipe.corpus.sources:
         scheme, _, path = source.uri.partition("://")
         if scheme == "file" and (home / path).resolve().is_relative_to(package) and not source.may("samples"):
