@@ -25,7 +25,7 @@ from cogen.files import cache_dir
 from cogen.forge import package as packaging
 from cogen.forge.build import PreparedTraining, prepare, run_training
 from cogen.forge.package import Packaged, package, publish
-from cogen.reporter import Reporter
+from cogen.reporter import Silent
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import DEFAULT, Embedder
 from cogen.spec.expert import ExpertSpec
@@ -55,7 +55,7 @@ def built(recipe: Any, tmp_path: Path) -> Callable[..., tuple[Path, Packaged]]:
     return make
 
 
-class Notes(Reporter):
+class Notes(Silent):
     """Keeps what is noted."""
 
     def __init__(self) -> None:

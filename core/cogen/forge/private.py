@@ -60,7 +60,7 @@ def private_suite(task: PrivateTask, base: SuiteResult, expert: SuiteResult, har
         title=task.title,
         metric=task.metric,
         documents=task.documents["test"],
-        bytes=task.bytes["test"],
+        bytes=task.sizes["test"],
         text_digest=task.digests["test"],
         date=datetime.date.today().isoformat(),
         harness=harness,
