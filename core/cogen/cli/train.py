@@ -74,9 +74,17 @@ def _show_plan(plan: TrainingPlan) -> None:
     rows = [{"source": name, "tokens": f"{count:,}"} for name, count in plan.sources.items()]
     out.table(rows, title=f"training text of {plan.recipe.id}")
     corpus = plan.corpus
+    left = "an unchecked share" if corpus.test_overlap is None else f"{corpus.test_overlap:.1%}"
     out.text(
-        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents; {corpus.test_overlap:.1%} of the test "
+        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents; {left} of the test "
         f"documents' 8-grams also occur in the training text; removed: {corpus.removed_duplicates} near-duplicates, "
         f"{corpus.removed_overlapping + corpus.removed_similar} that overlap"
     )
-    out.result({"estimate": asdict(plan.estimate), "sources": plan.sources, "overlap": corpus.test_overlap})
+    out.result(
+        {
+            "estimate": asdict(plan.estimate),
+            "sources": plan.sources,
+            "overlap": corpus.test_overlap,
+            "accounts": [account.json() for account in corpus.accounts],
+        }
+    )

@@ -8,19 +8,16 @@ memory. So whole groups (files, chapters) are held out, near-copies are removed 
 from __future__ import annotations
 
 import random
-import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cogen.errors import TrainError
-from cogen.forge.archives import members
-from cogen.forge.extract import chunks, extract
+from cogen.forge.account import DUPLICATE, SourceAccount
+from cogen.forge.documents import Comparison, Document, collect
 from cogen.forge.recipe import Corpus as CorpusRecipe
 from cogen.reporter import SILENT, Reporter
-
-_NGRAM = 8
 
 #: Licenses whose text we may ship as held-out text or samples. Copyleft text is a training source at most.
 PERMISSIVE = frozenset(
@@ -40,20 +37,6 @@ PERMISSIVE = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Document:
-    """One text: ``source`` names its collection, ``group`` what it must not be parted from in the split."""
-
-    text: str
-    source: str
-    group: str
-    license: str
-
-    @property
-    def bytes(self) -> int:
-        return len(self.text.encode())
-
-
 @dataclass
 class CorpusParts:
     """The split corpus; ``train`` is in the order in which it will be read."""
@@ -65,22 +48,11 @@ class CorpusParts:
     removed_duplicates: int = 0
     removed_overlapping: int = 0
     removed_similar: int = 0
-    test_overlap: float = 0.0
+    #: None: not checked, since the runs of words of these texts can't be seen.
+    test_overlap: float | None = 0.0
     by_source: dict[str, int] = field(default_factory=dict)
-
-
-def ngrams(text: str) -> set[int]:
-    """CRC-32 of every word 8-gram, lower case, words only. A shorter text is one gram."""
-    words = re.findall(r"\w+", text.lower())
-    if len(words) <= _NGRAM:
-        return {zlib.crc32(" ".join(words).encode())}
-    return {zlib.crc32(" ".join(words[i : i + _NGRAM]).encode()) for i in range(len(words) - _NGRAM + 1)}
-
-
-def overlap(text: str, known: set[int]) -> float:
-    """Share of the text's word 8-grams that stand in ``known``; 0 … 1."""
-    grams = ngrams(text)
-    return len(grams & known) / len(grams)
+    #: One a source, in the recipe's order: what was read, kept and dropped, and why.
+    accounts: list[SourceAccount] = field(default_factory=list)
 
 
 def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) -> CorpusParts:
@@ -89,7 +61,10 @@ def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) 
     :param home: folder of the recipe, for relative paths.
     :raises TrainError: too little text, or too few documents that may be held out.
     """
-    documents, duplicates = _collect(recipe, home, reporter)
+    documents, accounts = collect(recipe, home, reporter)
+    duplicates = sum(account.dropped[DUPLICATE].count for account in accounts if DUPLICATE in account.dropped)
+    compare = Comparison(recipe.segmentation)
+    ngrams, overlap = compare.ngrams, compare.overlap
     rng = random.Random(recipe.seed)
     held = _hold_out(documents, recipe, rng)
     held_groups = {document.group for document in held}
@@ -107,46 +82,11 @@ def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) 
     if not kept:
         raise TrainError("no training text is left after the split", hint="add sources, or raise overlap_limit")
     parts = CorpusParts(kept, dev, test, _samples(kept, test + dev, recipe), duplicates, overlapping, similar)
-    parts.test_overlap = sum(overlap(document.text, known) for document in test) / len(test)
+    parts.accounts = accounts
+    parts.test_overlap = compare.mean_overlap([document.text for document in test], known)
     for document in kept:
         parts.by_source[document.source] = parts.by_source.get(document.source, 0) + document.bytes
     return parts
-
-
-def _collect(recipe: CorpusRecipe, home: Path, reporter: Reporter) -> tuple[list[Document], int]:
-    """All documents without near-copies, in the order of the sources and their members."""
-    documents: list[Document] = []
-    seen: set[int] = set()
-    duplicates = 0
-    for source in recipe.sources:
-        taken = 0
-        rng = random.Random(f"{recipe.seed} {source.name}")
-        drop = [re.compile(pattern) for pattern in source.drop]
-        found = [
-            Document(chunk, source.name, group, source.license)
-            for name, data in members(source, home, reporter)
-            for group, text in extract(source, name, data)
-            for chunk in chunks(text, recipe.min_characters, recipe.max_characters)
-            if not any(pattern.search(chunk) for pattern in drop)
-        ]
-        # A source larger than its share gives a random part of itself, not its alphabet's first letters.
-        rng.shuffle(found)
-        for document in found:
-            if taken + document.bytes > source.max_bytes:
-                continue
-            grams = ngrams(document.text)
-            if len(grams & seen) > 0.5 * len(grams):
-                duplicates += 1
-                continue
-            seen |= grams
-            taken += document.bytes
-            documents.append(document)
-        if not taken:
-            raise TrainError(
-                f"source {source.name!r} gave no text", hint="check its members, extract and drop patterns"
-            )
-        reporter.note(f"{source.name}: {taken / 1000:,.0f} KB of text")
-    return documents, duplicates
 
 
 def _hold_out(documents: list[Document], recipe: CorpusRecipe, rng: random.Random) -> list[Document]:
@@ -211,6 +151,7 @@ def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) 
     else the expert knows. A training document may share a phrase with a held-out one; samples, which calibrate and
     route, may not.
     """
+    ngrams = Comparison(recipe.segmentation).ngrams
     secret: set[int] = set().union(*(ngrams(document.text) for document in held))
     left = {
         source.name: [d for d in train if d.source == source.name and not ngrams(d.text) & secret][::-1]

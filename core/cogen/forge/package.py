@@ -237,6 +237,7 @@ def _data(
     recipe, corpus, card = prepared.recipe, prepared.corpus, prepared.recipe.card
     tokens = prepared.source_tokens
     total = sum(tokens.values())
+    accounts = {account.name: account.fields() for account in corpus.accounts}
     sources = tuple(
         DataSource(
             name=source.name,
@@ -250,6 +251,7 @@ def _data(
             tokens=tokens.get(source.name, 0),
             share=round(tokens.get(source.name, 0) / total, 4),
             heldout=source.heldout,
+            **(accounts.get(source.name, {}) if source.leaves != "nothing" or source.heldout else {}),
         )
         for source in recipe.corpus.sources
     )
@@ -289,7 +291,7 @@ def _data(
             test_documents=len(corpus.test),
             removed_duplicates=corpus.removed_duplicates,
             removed_overlapping=corpus.removed_overlapping + corpus.removed_similar,
-            test_8gram_overlap=round(corpus.test_overlap, 5),
+            test_8gram_overlap="not checked" if corpus.test_overlap is None else round(corpus.test_overlap, 5),
         ),
         training=Training(
             recipe_digest=recipe.digest,

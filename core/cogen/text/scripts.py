@@ -18,11 +18,12 @@ WORD = 6
 _HAN_KANA = r"\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}\p{scx=Yiii}\p{scx=Tang}\p{scx=Nshu}"
 _SOUTH_EAST = r"\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Lana}\p{scx=Talu}\p{scx=Tale}\p{scx=Tavt}"
 _SOUTH_EAST += r"\p{scx=Java}\p{scx=Bali}"
-#: Letters of a script that does not separate words.
-_UNSPACED = regex.compile(rf"[[{_HAN_KANA}{_SOUTH_EAST}]&&[\w]]", regex.V1)
+#: Characters of the scripts that do not separate words, for a set of the ``regex`` library.
+LETTERS_UNSPACED = _HAN_KANA + _SOUTH_EAST
+_UNSPACED = regex.compile(rf"[[{LETTERS_UNSPACED}]&&[\w]]", regex.V1)
 _SE_ASIAN = regex.compile(rf"[{_SOUTH_EAST}]", regex.V1)
 _UNIT = regex.compile(
-    rf"[[{_HAN_KANA}{_SOUTH_EAST}]&&[\w--\p{{M}}]]\p{{M}}*|[\w--[{_HAN_KANA}{_SOUTH_EAST}]]+", regex.V1
+    rf"[[{LETTERS_UNSPACED}]&&[\w--\p{{M}}]]\p{{M}}*|[\w--[{LETTERS_UNSPACED}]]+", regex.V1
 )
 _LATIN_WORD = re.compile(r"\w+")
 _MARK = regex.compile(r"\p{M}")
