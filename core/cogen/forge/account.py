@@ -14,6 +14,7 @@ MATCHED, TOO_MUCH, DUPLICATE = "matches a drop pattern", "beyond max_bytes", "ne
 #: Reasons outside of the text that was read: counted in files, rows or pages and their bytes.
 NOT_PYTHON, TOO_LARGE = "not Python 3", "larger than 64 MiB"
 NO_FIELD, NO_TEXT_PAGE = "row without text at `field`", "page without text"
+REPEATED = "running header or footer"
 #: Reasons for which text is lost that the recipe meant to train on.
 LOSSES = (TOO_SHORT, NO_BOUNDARY, TOO_LARGE, NO_TEXT_PAGE)
 

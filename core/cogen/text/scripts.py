@@ -22,9 +22,7 @@ _SOUTH_EAST += r"\p{scx=Java}\p{scx=Bali}"
 LETTERS_UNSPACED = _HAN_KANA + _SOUTH_EAST
 _UNSPACED = regex.compile(rf"[[{LETTERS_UNSPACED}]&&[\w]]", regex.V1)
 _SE_ASIAN = regex.compile(rf"[{_SOUTH_EAST}]", regex.V1)
-_UNIT = regex.compile(
-    rf"[[{LETTERS_UNSPACED}]&&[\w--\p{{M}}]]\p{{M}}*|[\w--[{LETTERS_UNSPACED}]]+", regex.V1
-)
+_UNIT = regex.compile(rf"[[{LETTERS_UNSPACED}]&&[\w--\p{{M}}]]\p{{M}}*|[\w--[{LETTERS_UNSPACED}]]+", regex.V1)
 _LATIN_WORD = re.compile(r"\w+")
 _MARK = regex.compile(r"\p{M}")
 #: Vowel points of Arabic and Hebrew, the tatweel, and invisible characters: with or without them it is the same text.
