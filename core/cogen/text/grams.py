@@ -9,10 +9,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
-from cogen.text.scripts import WORD, weights, words
+import regex
+
+from cogen.text.scripts import LETTERS_UNSPACED, WORD, weights, words
 
 #: Words of a run by which near-copies and overlap are counted.
 RUN = 8
+_BETWEEN = regex.compile(rf"(?<=[{LETTERS_UNSPACED}]\p{{M}}*) (?=[{LETTERS_UNSPACED}])", regex.V1)
 
 
 def ngrams(text: str, count: int = RUN) -> set[int]:
@@ -37,7 +40,7 @@ def runs(units: list[str], count: int = RUN) -> Iterator[str]:
     """Every shortest run of units that weighs ``count`` words, joined by single spaces."""
     weight = weights(units)
     if all(one == WORD for one in weight):
-        yield from (" ".join(units[i : i + count]) for i in range(len(units) - count + 1))
+        yield from windows(units, count)
         return
     end = total = 0
     for start, own in enumerate(weight):
@@ -48,6 +51,16 @@ def runs(units: list[str], count: int = RUN) -> Iterator[str]:
             return
         yield " ".join(units[start:end])
         total -= own
+
+
+def windows(units: list[str], count: int) -> Iterator[str]:
+    """Every run of exactly ``count`` units, joined by single spaces: to look for a whole text inside another."""
+    return (" ".join(units[i : i + count]) for i in range(len(units) - count + 1))
+
+
+def readable(run: str) -> str:
+    """A run as one reads it: no spaces where the script puts none."""
+    return _BETWEEN.sub("", run)
 
 
 def union(texts: Iterable[str], count: int = RUN) -> set[int]:
