@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         *("torch", "transformers", "lm_eval", "numpy", "scipy", "peft", "accelerate", "gguf", "optuna", "psutil"),
         *("pypi_simple", "sentence_transformers", "tokenizers", "safetensors"),
     ),
+    "documents": ("pypdfium2", "docx", "pyarrow"),
     "search": ("sentence_transformers", "torch", "transformers"),
 }
 

@@ -12,8 +12,9 @@ import pytest
 from support.training import source
 
 from cogen.errors import SpecError, TrainError
-from cogen.forge.corpus import CorpusParts, build_corpus, json_lines, ngrams, overlap
+from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.recipe import read_recipe
+from cogen.text.grams import ngrams, overlap
 
 
 def split(path: Path) -> CorpusParts:
@@ -216,7 +217,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "statistics": ("[card]", "[statistics]\nfloor = 1\n\n[card]", "statistics.floor"),
     "level": ("heldout = true", 'leaves = "everything"', "corpus.sources.0.leaves"),
     "two levels": ("heldout = true", 'heldout = true\nleaves = "figures"', "contradict each other"),
-    "no extractor": ('extract = "text"', 'extract = "pdf"', "corpus.sources.0.extract"),
+    "no extractor": ('extract = "text"', 'extract = "ppt"', "corpus.sources.0.extract"),
     "id": ('id = "tiny"', 'id = "Tiny!"', "id"),
     "no TOML": ('id = "tiny"', "id = ", "is not TOML"),
 }

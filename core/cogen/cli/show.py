@@ -120,7 +120,9 @@ def _data(spec: ExpertSpec) -> dict[str, Any]:
         counts = (
             f"{split.train_documents:,} train, {split.dev_documents:,} dev, {split.test_documents:,} test documents"
         )
-        facts["split"] = f"{counts}, by {split.by}; 8-gram overlap of the test split {split.test_8gram_overlap:.2%}"
+        left = split.test_8gram_overlap
+        overlap = left if isinstance(left, str) else f"{left:.2%}"
+        facts["split"] = f"{counts}, by {split.by}; 8-gram overlap of the test split {overlap}"
     synthetic = data.synthetic_share
     return facts | {
         "collected": data.collected,

@@ -100,6 +100,7 @@ def _show_plan(plan: TrainingPlan) -> None:
     rows = [{"source": name, "tokens": f"{count:,}"} for name, count in plan.sources.items()]
     out.table(rows, title=f"training text of {plan.recipe.id}")
     corpus = plan.corpus
+    left = "an unchecked share" if corpus.test_overlap is None else f"{corpus.test_overlap:.1%}"
     home = corpus.private
     if home is None:
         stays = "none that stay at home"
@@ -108,8 +109,15 @@ def _show_plan(plan: TrainingPlan) -> None:
         stays += "" if home.figures else ", with all figures on them"
     out.text(
         f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents that ship, {stays}; "
-        f"{corpus.test_overlap:.1%} of the test documents' 8-grams also occur in the training text; "
+        f"{left} of the test documents' 8-grams also occur in the training text; "
         f"removed: {corpus.removed_duplicates} near-duplicates, "
         f"{corpus.removed_overlapping + corpus.removed_similar} that overlap"
     )
-    out.result({"estimate": asdict(plan.estimate), "sources": plan.sources, "overlap": corpus.test_overlap})
+    out.result(
+        {
+            "estimate": asdict(plan.estimate),
+            "sources": plan.sources,
+            "overlap": corpus.test_overlap,
+            "accounts": [account.json() for account in corpus.accounts],
+        }
+    )

@@ -28,6 +28,7 @@ def card_sources(prepared: PreparedTraining) -> tuple[DataSource, ...]:
 def _source(prepared: PreparedTraining, source: CorpusSource, total: int, newer: bool) -> DataSource:
     corpus, counted = prepared.corpus, source.may("figures")
     local = source.uri.startswith("file://")
+    accounts = {account.name: account.fields() for account in corpus.accounts}
     tokens = prepared.source_tokens.get(source.name, 0)
     return DataSource(
         name=source.name,
@@ -44,6 +45,7 @@ def _source(prepared: PreparedTraining, source: CorpusSource, total: int, newer:
         heldout=source.may("heldout"),
         leaves=source.leaves if newer else None,
         personal_data=prepared.recipe.personal_data(source) if newer else None,
+        **(accounts[source.name] if newer and counted else {}),
     )
 
 
@@ -66,6 +68,7 @@ def card_split(prepared: PreparedTraining) -> Split | Literal["unknown"]:
     by = "file or section: all documents of a held-out file or section are kept out of training"
     if len(counted) < len(recipe.corpus.sources):
         by += "; counts are of the sources whose figures may leave"
+    left = mean_overlap(corpus.test or test, training, recipe.corpus.segmentation)
     return Split(
         by=by,
         train_documents=len(training),
@@ -73,5 +76,5 @@ def card_split(prepared: PreparedTraining) -> Split | Literal["unknown"]:
         test_documents=len(corpus.test) + len(test),
         removed_duplicates=sum(corpus.duplicates.get(name, 0) for name in counted),
         removed_overlapping=sum(corpus.overlapping.get(name, 0) for name in counted),
-        test_8gram_overlap=round(mean_overlap(corpus.test or test, training), 5),
+        test_8gram_overlap="not checked" if left is None else round(left, 5),
     )

@@ -11,7 +11,6 @@ memory. So whole groups (files, chapters) are held out, near-copies are removed 
 from __future__ import annotations
 
 import random
-import re
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -19,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cogen.errors import TrainError
-from cogen.forge.archives import members
-from cogen.forge.extract import chunks, extract
+from cogen.forge.account import DUPLICATE, SourceAccount
+from cogen.forge.documents import Comparison, collect
+from cogen.forge.documents import Document as Document
 from cogen.forge.recipe import Corpus as CorpusRecipe
+from cogen.forge.recipe import Segmentation
 from cogen.reporter import SILENT, Reporter
 
-_NGRAM = 8
 #: Test documents of a private suite at least: with fewer, its interval says next to nothing.
 LEAST_PRIVATE = 10
 
@@ -44,20 +44,6 @@ PERMISSIVE = frozenset(
         *("HPND", "ISC", "MIT", "PSF-2.0", "Python-2.0", "Unlicense", "LicenseRef-public-domain"),
     )
 )
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text: ``source`` names its collection, ``group`` what it must not be parted from in the split."""
-
-    text: str
-    source: str
-    group: str
-    license: str
-
-    @property
-    def bytes(self) -> int:
-        return len(self.text.encode())
 
 
 @dataclass(frozen=True)
@@ -83,8 +69,11 @@ class CorpusParts:
     removed_duplicates: int = 0
     removed_overlapping: int = 0
     removed_similar: int = 0
-    test_overlap: float = 0.0
+    #: None: not checked, since the runs of words of these texts can't be seen.
+    test_overlap: float | None = 0.0
     by_source: dict[str, int] = field(default_factory=dict)
+    #: One a source, in the recipe's order: what was read, kept and dropped, and why.
+    accounts: list[SourceAccount] = field(default_factory=list)
     private: HeldAtHome | None = None
     #: Source → removed documents: near-copies, and those that overlap with the other side of the split.
     duplicates: dict[str, int] = field(default_factory=dict)
@@ -96,24 +85,13 @@ class CorpusParts:
         return self.dev + self.test + (self.private.dev + self.private.test if self.private else [])
 
 
-def ngrams(text: str) -> set[int]:
-    """CRC-32 of every word 8-gram, lower case, words only. A shorter text is one gram."""
-    words = re.findall(r"\w+", text.lower())
-    if len(words) <= _NGRAM:
-        return {zlib.crc32(" ".join(words).encode())}
-    return {zlib.crc32(" ".join(words[i : i + _NGRAM]).encode()) for i in range(len(words) - _NGRAM + 1)}
-
-
-def overlap(text: str, known: set[int]) -> float:
-    """Share of the text's word 8-grams that stand in ``known``; 0 … 1."""
-    grams = ngrams(text)
-    return len(grams & known) / len(grams)
-
-
-def mean_overlap(documents: Sequence[Document], training: Iterable[Document]) -> float:
-    """Mean share of a document's word 8-grams that also stand in the training text; 0 where there are none."""
-    known: set[int] = set().union(*(ngrams(document.text) for document in training))
-    return sum(overlap(document.text, known) for document in documents) / len(documents) if documents else 0.0
+def mean_overlap(
+    documents: Sequence[Document], training: Iterable[Document], segmentation: Segmentation = "unicode"
+) -> float | None:
+    """Mean share of a document's word 8-grams that also stand in the training text; None where none can be seen."""
+    compare = Comparison(segmentation)
+    known: set[int] = set().union(*(compare.ngrams(document.text) for document in training))
+    return compare.mean_overlap([document.text for document in documents], known)
 
 
 def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) -> CorpusParts:
@@ -123,14 +101,16 @@ def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) 
     :raises TrainError: too little text, or too few documents that may be held out.
     """
     _check_licenses(recipe)
-    documents, duplicates = _collect(recipe, home, reporter)
+    documents, accounts = collect(recipe, home, reporter)
     at_home = _sources_at_home(recipe)
     parts = _split(documents, recipe, at_home, reporter)
     if parts is None:
         reporter.note(f"fewer than {LEAST_PRIVATE} documents can be held out: nothing is measured on them")
         parts = _split(documents, recipe, [], reporter)
     assert parts is not None  # only a split at home can be too small without an error
-    parts.duplicates, parts.removed_duplicates = duplicates, sum(duplicates.values())
+    parts.accounts = accounts
+    parts.duplicates = {a.name: a.dropped[DUPLICATE].count for a in accounts if DUPLICATE in a.dropped}
+    parts.removed_duplicates = sum(parts.duplicates.values())
     return parts
 
 
@@ -148,6 +128,8 @@ def _split(
     documents: list[Document], recipe: CorpusRecipe, at_home: Collection[str], reporter: Reporter
 ) -> CorpusParts | None:
     """Hold out, and remove what overlaps. ``None``: too little text for a split at home that nobody else asked for."""
+    compare = Comparison(recipe.segmentation)
+    ngrams, overlap = compare.ngrams, compare.overlap
     rng = random.Random(recipe.seed)
     public = [source.name for source in recipe.sources if source.may("heldout")]
     held = _hold_out(documents, public, recipe, rng)
@@ -173,7 +155,7 @@ def _split(
     parts.overlapping, parts.private = dict(overlapping), private
     parts.samples = _samples(kept, parts.held, recipe)
     measured = test or (private.test if private else [])
-    parts.test_overlap = sum(overlap(d.text, known) for d in measured) / len(measured) if measured else 0.0
+    parts.test_overlap = mean_overlap(measured, kept, recipe.segmentation)
     for document in kept:
         parts.by_source[document.source] = parts.by_source.get(document.source, 0) + document.bytes
     return parts
@@ -185,42 +167,6 @@ def _by_source(documents: Iterable[Document]) -> Counter[str]:
 
 def _figures(recipe: CorpusRecipe) -> bool:
     return any(source.may("figures") for source in recipe.sources)
-
-
-def _collect(recipe: CorpusRecipe, home: Path, reporter: Reporter) -> tuple[list[Document], dict[str, int]]:
-    """All documents without near-copies, in the order of the sources and their members; near-copies by source."""
-    documents: list[Document] = []
-    seen: set[int] = set()
-    duplicates: dict[str, int] = {}
-    for source in recipe.sources:
-        taken = 0
-        rng = random.Random(f"{recipe.seed} {source.name}")
-        drop = [re.compile(pattern) for pattern in source.drop]
-        found = [
-            Document(chunk, source.name, group, source.license)
-            for name, data in members(source, home, reporter)
-            for group, text in extract(source, name, data)
-            for chunk in chunks(text, recipe.min_characters, recipe.max_characters)
-            if not any(pattern.search(chunk) for pattern in drop)
-        ]
-        # A source larger than its share gives a random part of itself, not its alphabet's first letters.
-        rng.shuffle(found)
-        for document in found:
-            if taken + document.bytes > source.max_bytes:
-                continue
-            grams = ngrams(document.text)
-            if len(grams & seen) > 0.5 * len(grams):
-                duplicates[source.name] = duplicates.get(source.name, 0) + 1
-                continue
-            seen |= grams
-            taken += document.bytes
-            documents.append(document)
-        if not taken:
-            raise TrainError(
-                f"source {source.name!r} gave no text", hint="check its members, extract and drop patterns"
-            )
-        reporter.note(f"{source.name}: {taken / 1000:,.0f} KB of text")
-    return documents, duplicates
 
 
 def _check_licenses(recipe: CorpusRecipe) -> None:
@@ -320,6 +266,7 @@ def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) 
     else the expert knows. A training document may share a phrase with a held-out one; samples, which calibrate and
     route, may not.
     """
+    ngrams = Comparison(recipe.segmentation).ngrams
     secret: set[int] = set().union(*(ngrams(document.text) for document in held))
     left = {
         source.name: [d for d in train if d.source == source.name and not ngrams(d.text) & secret][::-1]

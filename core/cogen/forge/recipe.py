@@ -15,8 +15,14 @@ from cogen.spec.consent import reaches
 from cogen.spec.data import Leaves, PersonalData
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
+from cogen.text.decode import known_encoding
 
-Extractor = Literal["rst", "markdown", "docstrings", "text", "html", "json", "obo", "icd10", "idd"]
+Prose = Literal["rst", "markdown", "docstrings", "text", "html", "obo", "icd10", "idd", "pdf", "docx"]
+Table = Literal["json", "csv", "chat", "parquet", "datasets"]
+Extractor = Prose | Table
+#: How texts are read, cut and compared. unicode: in any language. latin: as CoGen did at first, for texts in Latin
+#: letters; recipes of experts that were trained then name it, and give the same documents as then.
+Segmentation = Literal["unicode", "latin"]
 
 
 class CorpusSource(Frozen):
@@ -33,6 +39,9 @@ class CorpusSource(Frozen):
     members: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude: tuple[str, ...] = ()
     extract: Extractor
+    #: Of its files; without it what their bytes show (see :mod:`cogen.text.decode`).
+    encoding: Line | None = None
+    #: extract json, csv, parquet, datasets: where the text is, a dotted path; of chats, where the messages are.
     field: str = "text"
     drop: tuple[str, ...] = ()
     license: License
@@ -44,11 +53,14 @@ class CorpusSource(Frozen):
     #: Older spelling of ``leaves = "heldout"``.
     heldout: bool = False
     max_bytes: int = Field(default=2_000_000, gt=0)
+    #: Share of its text that may be lost (too short, nowhere to cut) before the training stops.
+    allow_loss: float = Field(default=0.2, ge=0, le=1)
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Recipes written before ``leaves`` keep their digest."""
-        found: dict[str, Any] = without_none(handler(self), "personal_data")
+        """Recipes written before ``leaves`` keep their digest; ``allow_loss`` changes no document."""
+        found: dict[str, Any] = without_none(handler(self), "personal_data", "encoding")
+        del found["allow_loss"]
         unused = {"leaves"} if self.heldout or self.leaves == "nothing" else {"heldout"}
         return {name: value for name, value in found.items() if name not in unused}
 
@@ -63,6 +75,8 @@ class CorpusSource(Frozen):
     def _pinned(self) -> Self:
         if self.heldout and self.leaves != "heldout":
             raise ValueError(f'heldout = true and leaves = "{self.leaves}" contradict each other: leave heldout out')
+        if self.encoding is not None:
+            known_encoding(self.encoding)
         for pattern in self.drop:
             try:
                 re.compile(pattern)
@@ -86,7 +100,9 @@ class Corpus(Frozen):
     """How the sources become documents, and which documents are held out."""
 
     sources: Annotated[tuple[CorpusSource, ...], Field(min_length=1)]
+    segmentation: Segmentation = "unicode"
     seed: int = 0
+    #: In Latin letters: a Han character counts three of them, one of kana or Hangul two.
     min_characters: int = Field(default=250, ge=1)
     max_characters: int = Field(default=1200, ge=100)
     #: Of a suite that ships. A private suite takes as many, or as many as there are.
@@ -94,13 +110,19 @@ class Corpus(Frozen):
     test_documents: int = Field(default=48, ge=30)
     #: At most so many held-out documents from one group (file or section), so that no one text dominates.
     per_group: int = Field(default=2, ge=1)
-    #: A document is a duplicate, or leaks, when more than this share of its word 8-grams is known already.
+    #: A document leaks when more than this share of its word 8-grams (12 characters of Chinese) is known already.
     overlap_limit: float = Field(default=0.2, gt=0, le=1)
     sample_bytes: int = Field(default=65_536, gt=0, le=65_536)
     #: Optional: a sentence-embedding model; training documents closer than ``cosine`` to a held-out one are removed.
     embedder: Line | None = None
     embedder_digest: Digest | None = None
     cosine: float = Field(default=0.9, gt=0, le=1)
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Equal digests mean equal documents: recipes written before ``segmentation`` were read as ``latin``."""
+        found: dict[str, Any] = handler(self)
+        return {k: v for k, v in found.items() if k != "segmentation" or v != "latin"}
 
 
 class TrainingRecipe(Frozen):
