@@ -60,6 +60,8 @@ def compare_training(expert: Expert, training: Iterable[str]) -> str:
             raise Failed(f"{document.where} stands in the training text", "hold out whole documents, then train again")
         if document.part == "test":
             shares.append(share)
+    if not shares:
+        return f"no held-out text is shipped: not compared with {count:,} training texts"
     mean = sum(shares) / len(shares)
     result = f"{mean:.5f} of the test documents' word 8-grams stand in {count:,} training texts"
     split = expert.spec.data.split
