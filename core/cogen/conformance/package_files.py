@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from cogen.conformance.private_text import declares
 from cogen.conformance.result import Failed
+from cogen.errors import SpecError
 from cogen.host import Expert
 from cogen.host.manifest import MANIFEST, referenced_files
+from cogen.spec.expert import ExpertSpec
 
 #: What a package may hold beside what its manifest names: code and what describes it.
 _CODE = frozenset({".py", ".pyi", ".pyc", ".typed"})
 _ABOUT = re.compile(r"(README|LICEN[CS]E|NOTICE|COPYING|AUTHORS|SOURCES|CHANGELOG)([._-].*)?", re.IGNORECASE)
+#: Files of weights and tokenizers: a folder of weights is pinned as a whole, and holds nothing else.
+_MODEL = re.compile(
+    r".*\.(safetensors|gguf|model|jinja)|.*\.index\.json|[\w.-]*config\.json"
+    r"|(tokenizer|special_tokens_map|added_tokens|vocab|modules|chat_template)\.json|(merges|vocab)\.txt"
+)
 #: A private suite lies in a folder of this name, described by a file of that name.
 _PRIVATE, _DESCRIBED = "private", ("private.yaml", "salt")
 
@@ -26,10 +33,9 @@ def files_of(root: Path) -> Iterator[str]:
             yield name
 
 
-def named_by(expert: Expert, path: str) -> bool:
-    """Does the manifest name this file of the package, or a folder that it lies in?"""
-    named = {PurePosixPath(one) for one in _named(expert)}
-    return not named.isdisjoint((PurePosixPath(path), *PurePosixPath(path).parents))
+def is_model_file(name: str) -> bool:
+    """Is a file of this name of weights or of a tokenizer, as the libraries write them?"""
+    return _MODEL.fullmatch(name) is not None
 
 
 def check_named(expert: Expert) -> str:
@@ -46,7 +52,8 @@ def check_named(expert: Expert) -> str:
                 f"{name} is of a private suite, and lies in the package that is published",
                 f"move {_PRIVATE}/ out of the package: it belongs beside recipe.toml",
             )
-        if path.suffix in _CODE or _ABOUT.fullmatch(path.name) or not named.isdisjoint((path, *path.parents)):
+        within = not named.isdisjoint(path.parents) and is_model_file(path.name)
+        if path in named or within or path.suffix in _CODE or _ABOUT.fullmatch(path.name):
             continue
         count += 1
         if strict:
@@ -55,6 +62,20 @@ def check_named(expert: Expert) -> str:
                 "leave it out of the package, or put it beside the package in a folder of its own",
             )
     return f"{count} beside those that the manifest names" if count else "the manifest names every file"
+
+
+def check_upload(spec: ExpertSpec, names: Iterable[str]) -> None:
+    """Files of a folder of weights that are to be uploaded.
+
+    :raises SpecError: one is not of a model, and the card says how far the text of its sources may go.
+    """
+    for name in names if declares(spec.data) else ():
+        path = PurePosixPath(name)
+        if not is_model_file(path.name) and not _ABOUT.fullmatch(path.name):
+            raise SpecError(
+                f"{spec.id}: {name} would be uploaded with the weights, and is not a file of a model",
+                hint="leave it out of the folder that [model] source names",
+            )
 
 
 def _is_private(path: PurePosixPath) -> bool:
