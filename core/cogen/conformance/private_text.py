@@ -14,13 +14,11 @@ from cogen.conformance.result import Failed
 from cogen.conformance.shipped import is_permissive
 from cogen.conformance.shipped_texts import ShippedText, Use, shipped_texts
 from cogen.host import Expert
+from cogen.spec.consent import oversteps, reaches
 from cogen.spec.data import DataCard, DataSource, Leaves, PersonalData
 from cogen.spec.expert import ExpertSpec
 from cogen.spec.unfinished import unfinished
 
-LEVELS: tuple[Leaves, ...] = ("nothing", "figures", "samples", "heldout")
-#: Personal data of this kind keeps a source's text where it is.
-PERSONAL: frozenset[PersonalData] = frozenset({"present", "unknown"})
 _KEEP = "leave its text out of samples and suites (`cogen train` then writes a private suite)"
 #: What a use is called in messages.
 _USE: dict[Use, str] = {"samples": "samples", "heldout": "suites"}
@@ -37,8 +35,12 @@ class SourceRule:
 
     def allows(self, use: Use) -> bool:
         """May its text be shipped so?"""
-        far_enough = self.leaves is None or LEVELS.index(self.leaves) >= LEVELS.index(use)
-        return far_enough and self.personal_data not in PERSONAL
+        return (self.leaves is None or reaches(self.leaves, use)) and not self.personal
+
+    @property
+    def personal(self) -> bool:
+        """May its text hold personal data? Then it stays where it is."""
+        return oversteps("samples", self.personal_data)
 
 
 def rules_of(card: DataCard) -> tuple[SourceRule, ...]:
@@ -61,7 +63,7 @@ def check_unfinished(expert: Expert) -> str:
     """:raises Failed: a field that is shipped still holds the template's TODO."""
     if fields := unfinished(expert.spec):
         more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-        raise Failed(f"`{fields[0]}` is still TODO{more}", "write what is so into recipe.toml and train again")
+        raise Failed(f"{fields[0]} is still TODO{more}", "write what is so into recipe.toml and train again")
     return "no field is left to fill in"
 
 
@@ -90,7 +92,7 @@ def check_declared(spec: ExpertSpec) -> None:
     if not declares(spec.data):
         return
     for rule in rules_of(spec.data):
-        if rule.leaves in ("samples", "heldout") and rule.personal_data in PERSONAL:
+        if rule.leaves is not None and oversteps(rule.leaves, rule.personal_data):
             raise Failed(
                 f'source {rule.name} says leaves = "{rule.leaves}", and its personal data is {rule.personal_data}',
                 'leaves = "figures" (or "nothing"), or say how the personal data was removed',
@@ -136,7 +138,7 @@ def _check_text(text: ShippedText, rules: tuple[SourceRule, ...], strict: bool) 
         )
     unnamed = "" if named else ", of no source that the card lists"
     for rule in named or rules:
-        if rule.personal_data in PERSONAL:
+        if rule.personal:
             raise Failed(
                 f"{text.where}{unnamed}: the personal data of source {rule.name} is {rule.personal_data}, "
                 "and such text is never shipped",
@@ -163,5 +165,5 @@ def shipped_with_personal_data(spec: ExpertSpec) -> Iterator[str]:
     if spec.samples is not None and spec.samples.path is None:
         ships.remove("samples")
     for rule in rules_of(spec.data) if ships else ():
-        if rule.personal_data in PERSONAL and (rule.leaves is None or rule.leaves in ("samples", "heldout")):
+        if oversteps(rule.leaves or "heldout", rule.personal_data):
             yield f"it ships {' and '.join(ships)}, and the personal data of source {rule.name} is {rule.personal_data}"

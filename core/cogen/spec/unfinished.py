@@ -1,4 +1,4 @@
-"""Which fields of a manifest still hold the template's marker: what is not filled in is never shipped."""
+"""What a publisher still has to decide: fields that say TODO, which is what `cogen new` writes where it cannot know."""
 
 from __future__ import annotations
 
@@ -6,29 +6,44 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from cogen.spec.expert import ExpertSpec
+from pydantic import BaseModel
 
-#: ``TODO`` as a word of its own; in other cases only where the text begins with it, for "todo" is Spanish for "all".
-_MARKER = re.compile(r"(?<![A-Za-z0-9_])TODO(?![A-Za-z0-9_])|^\s*(?i:todo)\s*(?:[:(-]|$)")
-
-
-def is_unfinished(text: str) -> bool:
-    """Does the text hold the marker?"""
-    return _MARKER.search(text) is not None
-
-
-def unfinished(spec: ExpertSpec) -> list[str]:
-    """Fields that hold the marker, as they are written in ``expert.toml``: ``data.sources[0].license_evidence``."""
-    return list(_fields(spec.model_dump(mode="json", exclude_none=True), ""))
+#: Fields of a recipe that never leave the publisher's machine: a pattern may well look for the word TODO.
+_STAYS = frozenset({"plugin", "members", "exclude", "drop", "field"})
+#: What an entry of a list is called.
+_ENTRY = {"sources": "source", "suites": "suite", "private_suites": "private suite"}
+#: In capitals anywhere. In other cases ("todo" is a word of Spanish and Portuguese) only alone or before a colon.
+_PLACEHOLDER = re.compile(r"\bTODO\b|^\s*(?i:todo)\s*(?::|$)")
 
 
-def _fields(value: Any, name: str) -> Iterator[str]:
+def is_placeholder(text: str) -> bool:
+    """Whether a text says TODO: "TODO", "TODO: one line", "LicenseRef-TODO", "todo"."""
+    return _PLACEHOLDER.search(text) is not None
+
+
+def unfinished(model: BaseModel) -> list[str]:
+    """Fields of a manifest or of a training recipe that ship and say TODO, in their order.
+
+    :returns: names such as ``card.summary`` and ``license of source 'letters'``; empty where nothing is left to decide.
+    """
+    return list(_walk(model.model_dump(mode="json"), "", ""))
+
+
+def _walk(value: Any, path: str, entry: str) -> Iterator[str]:
     if isinstance(value, str):
-        if is_unfinished(value):
-            yield name
+        if is_placeholder(value):
+            yield f"{path} of {entry}" if entry else path
     elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _fields(item, f"{name}.{key}" if name else str(key))
+        for key, inner in value.items():
+            if key not in _STAYS:
+                yield from _walk(inner, f"{path}.{key}" if path else str(key), entry)
     elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _fields(item, f"{name}[{index}]")
+        name = path.rpartition(".")[2]
+        for number, inner in enumerate(value, 1):
+            if isinstance(inner, dict) and name in _ENTRY:
+                label = next((inner[key] for key in ("name", "id") if not is_placeholder(inner.get(key, "TODO"))), None)
+                yield from _walk(inner, "", f"{_ENTRY[name]} {number if label is None else repr(label)}")
+            elif not isinstance(inner, str):
+                yield from _walk(inner, f"{path}.{number}", entry)
+        if any(isinstance(inner, str) and is_placeholder(inner) for inner in value):
+            yield f"{path} of {entry}" if entry else path
