@@ -63,6 +63,13 @@ def private_manifest(
     return copy.deepcopy(document | changes)
 
 
+def private_changes(id: str = "ward", **options: Any) -> dict[str, Any]:
+    """What :func:`support.manifests.manifest` has to change to give the same manifest."""
+    made, plain = private_manifest(id, **options), manifest(id)
+    gone: dict[str, Any] = {key: None for key in plain if key not in made}
+    return gone | {key: value for key, value in made.items() if plain.get(key) != value}
+
+
 def private_files(id: str = "ward") -> dict[str, bytes]:
     """The files of such a package beside ``expert.toml``: weights and statistics, and no text."""
     kept = {name: data for name, data in files(id).items() if name.startswith("weights/")}
