@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from support.manifests import files, folder_digest, manifest, module_of
 
 #: A whole PEP 517 backend: zips the package with METADATA, entry points and RECORD; the same tree, the same bytes.
-_BACKEND = """
+BACKEND = """
 import base64, hashlib, json, os, tarfile, tomllib, zipfile
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def tree(
         **{folder / module / name: data for name, data in content.items()},
         folder / module / "__init__.py": b"",
         folder / module / "expert.toml": tomlkit.dumps(document).encode(),
-        folder / "backend.py": _BACKEND.encode(),
+        folder / "backend.py": BACKEND.encode(),
     }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -112,7 +112,7 @@ def tree(
 def built(folder: Path, out: Path) -> Path:
     """The wheel of a tree, by its own backend in this process: quicker than the isolation that a publisher has."""
     names: dict[str, Any] = {}
-    exec(_BACKEND, names)
+    exec(BACKEND, names)
     out.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(folder):
         return out / str(names["build_wheel"](str(out)))
