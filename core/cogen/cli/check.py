@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,9 +48,9 @@ def command(
     every file that would leave, with the text in it.
     """
     allowed = tuple(allow_dependency or ())
-    if (Path(name) / "pyproject.toml").is_file():
-        from cogen.cli.check_folder import check_folder
+    from cogen.cli.check_folder import check_folder, show_check
 
+    if (Path(name) / "pyproject.toml").is_file():
         check_folder(Path(name), level, texts, allowed)
         return
     from cogen.conformance import run_checks
@@ -71,14 +70,6 @@ def command(
         out.error(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
         raise typer.Exit(1)
     out.success(f"{name} passes all {len(checks)} checks of level {level}")
-
-
-def show_check(check: Mapping[str, Any]) -> None:
-    """One line, and a hint where it is needed. ``check``: fields of :class:`cogen.conformance.Check`."""
-    mark = {True: "✓", False: "✗", None: "-"}[check["ok"]]
-    out.text(f"{mark} {check['name']}: {check['message']}")
-    if check["hint"] and not check["ok"]:
-        out.text(f"    hint: {check['hint']}")
 
 
 def _packing(name: str) -> dict[str, Any] | None:

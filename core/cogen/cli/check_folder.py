@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ def check_folder(folder: Path, level: str, texts: Path | None, allow: tuple[str,
 
     :raises UsageError: a deeper level, which needs the plugin installed. :raises BuildError: it cannot be built.
     """
-    from cogen.cli.check import show_check
     from cogen.cli.render_packing import packing_data, packing_lines
     from cogen.sharing.publishing.check import wheel_checks
     from cogen.sharing.publishing.publish import Order, built, packing_list_of
@@ -61,6 +61,14 @@ def check_folder(folder: Path, level: str, texts: Path | None, allow: tuple[str,
         out.error(f"{len(failed)} of {count} checks failed: {', '.join(failed)}")
         raise typer.Exit(1)
     out.success(f"{wheel.project} {wheel.version} passes all {count} checks of level {level}")
+
+
+def show_check(check: Mapping[str, Any]) -> None:
+    """One line, and a hint where it is needed. ``check``: fields of :class:`cogen.conformance.Check`."""
+    mark = {True: "✓", False: "✗", None: "-"}[check["ok"]]
+    out.text(f"{mark} {check['name']}: {check['message']}")
+    if check["hint"] and not check["ok"]:
+        out.text(f"    hint: {check['hint']}")
 
 
 def _source_archive(folder: Path) -> dict[str, Any] | None:

@@ -193,8 +193,8 @@ def _header(content: bytes) -> tuple[PackedText, ...]:
     """What a trainer wrote into the header of its weights: folders and captions of the training data, at times."""
     size = int.from_bytes(content[:8], "little")
     try:
-        said: Any = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-        text = " ".join(f"{name}: {value}" for name, value in said.items() if name not in _USUAL)
+        stated: Any = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+        text = " ".join(f"{name}: {value}" for name, value in stated.items() if name not in _USUAL)
     except (ValueError, AttributeError):
         return ()
     return (_one(text),) if text else ()
