@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.publishing import PackingList as PackingList
+    from cogen.api.publishing import packing_list as packing_list
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
@@ -56,6 +58,7 @@ _WHERE = {
     "Host": "cogen.host",
     "Lock": "cogen.artifacts.lock",
     "Matrix": "cogen.evals.matrix",
+    "PackingList": "cogen.sharing.publishing.packing",
     "Plan": "cogen.fusion.plan",
     "Plugin": "cogen.host",
     "ProgressEvent": "cogen.host",
@@ -68,6 +71,7 @@ _WHERE = {
     "hookimpl": "cogen.host.hookspecs",
     "list_experts": "cogen.api.experts",
     "merge": "cogen.api.merging",
+    "packing_list": "cogen.api.publishing",
     "plan": "cogen.api.fusion",
     "plan_training": "cogen.api.training",
     "train": "cogen.api.training",
@@ -86,6 +90,7 @@ __all__ = [
     "Host",
     "Lock",
     "Matrix",
+    "PackingList",
     "Plan",
     "Plugin",
     "ProgressEvent",
@@ -99,6 +104,7 @@ __all__ = [
     "hookimpl",
     "list_experts",
     "merge",
+    "packing_list",
     "plan",
     "plan_training",
     "train",

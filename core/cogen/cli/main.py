@@ -45,6 +45,8 @@ VERBS = {
     "login": "Log in to a registry and make it the default.",
     "key": "List, rotate or revoke signing keys.",
     "publish": "Check, build, sign and upload an expert.",
+    "yank": "Hide a release of yours from resolvers.",
+    "purge": "Remove a release of yours for good.",
     "search": "Find experts in the registry.",
     "add": "Verify and install an expert from the registry.",
     "remove": "Uninstall an expert.",

@@ -59,6 +59,8 @@ def compare_training(expert: Expert, training: Iterable[str]) -> str:
     :raises Failed: names the document, or both shares.
     """
     held = [(document, words(document.text)) for document in suite_texts(expert)]
+    if not held:
+        return "no held-out text is shipped: there is nothing to compare with the training text"
     short = {" ".join(units): len(units) for document, units in held if not has_run(document.text)}
     known: set[int] = set()
     whole: set[str] = set()

@@ -43,7 +43,11 @@ def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.E
         for suite in spec["suites"]
         if suite.get("claim")
     ]
-    return models.Evaluations(claims=claims, measured=_measured(session, row, spec))
+    private = [
+        models.PrivateFigures.model_validate({**suite, "suite": suite["id"]})
+        for suite in spec.get("private_suites") or ()
+    ]
+    return models.Evaluations(claims=claims, measured=_measured(session, row, spec), private=private)
 
 
 def _measured(session: Session, row: int, spec: dict[str, Any]) -> list[models.Measured]:
@@ -74,7 +78,13 @@ def _suite(spec: dict[str, Any], id: str) -> dict[str, Any]:
     """:raises Refused: 422, the manifest has no such suite."""
     found: dict[str, Any] | None = next((suite for suite in spec["suites"] if suite["id"] == id), None)
     if found is None:
-        known = ", ".join(suite["id"] for suite in spec["suites"])
+        if any(suite["id"] == id for suite in spec.get("private_suites") or ()):
+            raise Refused(
+                422,
+                f"suite {id!r} is private: its text is at its publisher's, and nobody else can measure it",
+                hint="ask the publisher for figures, or measure a suite whose text is shipped",
+            )
+        known = ", ".join(suite["id"] for suite in spec["suites"]) or "no suite whose text is shipped"
         raise Refused(422, f"this expert has no suite {id!r}", hint=f"it has {known}")
     return found
 

@@ -141,11 +141,38 @@ class Measured(BaseModel):
         return self.split
 
 
+class PrivateFigure(BaseModel):
+    """A value with its 95 % interval over documents."""
+
+    value: float
+    low: float
+    high: float
+
+
+class PrivateFigures(BaseModel):
+    """What the publisher measured at home on held-out text that stays there: nobody else can reproduce it."""
+
+    suite: str
+    title: str
+    metric: str
+    split: Literal["dev", "test"]
+    documents: int
+    bytes: int = Field(description="of the text, in UTF-8")
+    text_digest: str = Field(description="over a secret salt and the texts")
+    measured_at: Literal["publisher"]
+    reproducible: Literal[False] = False
+    date: str
+    harness: str
+    base: PrivateFigure | None
+    expert: PrivateFigure
+
+
 class Evaluations(BaseModel):
-    """Claims and measurements, never mixed."""
+    """Claims, measurements, and figures on private suites, never mixed."""
 
     claims: list[Claimed]
     measured: list[Measured]
+    private: list[PrivateFigures] = Field(default_factory=list)
 
 
 class Use(BaseModel):

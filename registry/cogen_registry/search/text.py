@@ -22,6 +22,7 @@ def text_of(spec: ExpertSpec) -> str:
         spec.id.replace("-", " "),
         spec.publisher,
         *(suite.title for suite in spec.suites),
+        *(suite.title for suite in spec.private_suites),
         *(() if card.sources == "unknown" else (source.name for source in card.sources)),
         card.biases,
         card.limitations,
