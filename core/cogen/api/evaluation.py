@@ -101,8 +101,8 @@ def evaluate(
 
         # Models with other tokenizers are measured on the documents that the route's would take.
         options["chooser"] = chooser_of(host, Path(route), reporter)
-    found = _measure(host, name, chosen, options, reporter)
-    base = _measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
+    found = measure(host, name, chosen, options, reporter)
+    base = measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
     claims = {f"{b.owner}/{b.suite.id}": b.suite.claim for b in chosen if b.owner == found.expert and split == "test"}
     comparisons = [compare(r, o, settings) for r, o in zip(found.results, base.results, strict=bool(base.results))]
     return Evaluation(
@@ -120,7 +120,7 @@ def evaluate(
     )
 
 
-def _measure(
+def measure(
     host: Host, model: str, suites: list[BoundSuite], options: MeasureOptions, reporter: Reporter
 ) -> ModelResults:
     if is_route(model):

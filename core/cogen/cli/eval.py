@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 Suites = Annotated[
     list[str] | None,
-    typer.Option("--suite", metavar="NAME", help="An owner, a suite's id, or owner/id. Repeatable. Default: all."),
+    typer.Option(
+        "--suite",
+        metavar="NAME",
+        help="An owner, a suite's id, owner/id, or the private.yaml of a private suite. Repeatable. Default: all.",
+    ),
 ]
 HookSuites = Annotated[
     bool, typer.Option("--hook-suites", help="Include suites defined by plugin hooks (executes plugin code).")
@@ -38,32 +43,70 @@ def command(
         str | None, typer.Option("--against", metavar="MODEL", help="Compare with this model, such as `base`.")
     ] = None,
     level: Annotated[
-        str, choice("level", EVAL_LEVELS, "--level", help="quick: bits per byte on the first 1,500 tokens.")
-    ] = "quick",
+        str | None,
+        choice(
+            "level",
+            EVAL_LEVELS,
+            "--level",
+            help="quick (default): bits per byte on the first 1,500 tokens. A private suite is always measured in full.",
+        ),
+    ] = None,
     split: Annotated[str, choice("split", SPLITS, "--split", help="Evaluation split.")] = "test",
-    dtype: Annotated[str, choice("dtype", DTYPES, "--dtype", help="Type to compute in.")] = "bfloat16",
+    dtype: Annotated[
+        str | None,
+        choice("dtype", DTYPES, "--dtype", help="Type to compute in. Default: bfloat16; float32 for a private suite."),
+    ] = None,
     max_length: Annotated[int, typer.Option("--max-length", metavar="N", min=16, help="Tokens in a window.")] = 1024,
     hook_suites: HookSuites = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, whatever the cache holds.")] = False,
+    figures_only: Annotated[
+        bool,
+        typer.Option("--figures-only", help="Of a private suite: print the figures as JSON and nothing else at all."),
+    ] = False,
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Of a private suite: sign the figures with your publisher's key.")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="Private key to sign with; default: your own.")
+    ] = None,
+    publish: Annotated[
+        bool,
+        typer.Option("--publish", help="Of a private suite: sign the figures and send them to your registry."),
+    ] = False,
+    add: Annotated[
+        Path | None,
+        typer.Option(
+            "--add", metavar="FILE", help="Put figures that a publisher sent back into the composite's report."
+        ),
+    ] = None,
     part: Annotated[str | None, typer.Option("--part", hidden=True)] = None,
 ) -> None:
     """Measure a model on the suites of the installed experts and on general text.
 
-    Values come with their 95 % interval and n, the number of documents; lower is better for bits_per_byte.
+    Values come with their 95 % interval and n, the number of documents; lower is better for bits_per_byte. Of a private
+    suite, figures alone come out: nothing of its text is printed, kept or sent.
     """
     from cogen.api.evaluation import evaluate
+    from cogen.cli import eval_private
 
     if part is not None:
         renamed("--part", "--split")
         split = part
+    asked = eval_private.Asked(level, dtype, split, max_length, against, figures_only, sign, key, publish)
+    if add is not None:
+        eval_private.add_figures(model, add, suite, asked)
+        return
+    if (private := eval_private.private_suite(suite, asked)) is not None:
+        eval_private.measure(model, private, asked)
+        return
     with CommandReporter("measuring") as reporter:
         found = evaluate(
             model,
             suites=suite or (),
             against=against,
-            level=level,
+            level=level or "quick",
             split=split,
-            dtype=dtype,
+            dtype=dtype or "bfloat16",
             max_length=max_length,
             hook_suites=hook_suites,
             fresh=fresh,
