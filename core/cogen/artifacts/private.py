@@ -277,8 +277,8 @@ def check_figures(document: FiguresDocument, digest: str, experts: Sequence[Expe
     expert, suite = matching[0]
     if (figures.suite, figures.metric, figures.split) != (suite.id, suite.metric, suite.split):
         raise DigestError(
-            f"these figures are of {figures.suite}, {figures.metric}, {figures.split}; the manifest of {expert.id} says "
-            f"{suite.id}, {suite.metric}, {suite.split}",
+            f"these figures are of {figures.suite}, {figures.metric}, {figures.split}; the manifest of {expert.id} "
+            f"says {suite.id}, {suite.metric}, {suite.split}",
             hint=f"ask {expert.spec.publisher} to measure again",
         )
     if (figures.documents, figures.bytes) != (suite.documents, suite.bytes):

@@ -110,7 +110,7 @@ def _send(document: FiguresDocument, registry: Registry | None) -> dict[str, Any
 
     if registry is None or not registry.token:
         raise UsageError("there is no registry to send the figures to", hint="`cogen login URL` first")
-    return send_figures(Client(registry), document)
+    return dict(send_figures(Client(registry), document))
 
 
 def _show(figures: Figures, name: str) -> None:

@@ -7,8 +7,9 @@ and never copied into an output.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cogen.errors import CompatibilityError
@@ -77,23 +78,24 @@ def write_texts(model: Any, tokenizer: Any, name: str, reporter: Reporter = SILE
     """
     import torch
 
-    if not hasattr(model, "get_decoder"):
+    if not (hasattr(model, "generate") and hasattr(model, "generation_config")):
         raise CompatibilityError(
             f"{name} ships no text, and its model cannot write any",
             hint=f"leave {name} out, or ask its publisher for samples or statistics",
         )
     prefix = prefix_token_id(tokenizer)
     ends = {token for token in (tokenizer.eos_token_id, prefix) if token is not None}
-    generator = torch.Generator().manual_seed(_SEED)
     texts: list[str] = []
-    for _ in range(TEXTS // BATCH):
-        rows = _sample(model, prefix, generator)
-        reporter.advance(2 * rows.numel())
-        for row in rows.tolist():
-            kept = next((row[:i] for i, token in enumerate(row) if token in ends), row)
-            # A character may span several tokens, of which the last are missing.
-            text = tokenizer.decode(kept, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
-            texts += [text] if text else []
+    with _plain_settings(model, prefix, sorted(ends)), torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        for _ in range(TEXTS // BATCH):
+            rows = _sample(model, prefix, name)
+            reporter.advance(2 * rows.numel())
+            for row in rows.tolist():
+                kept = next((row[:i] for i, token in enumerate(row) if token in ends), row)
+                # A character may span several tokens, of which the last are missing.
+                text = tokenizer.decode(kept, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
+                texts += [text] if text else []
     if not texts:
         raise CompatibilityError(
             f"{name} ships no text, and writes none: it ends every text at once",
@@ -102,23 +104,39 @@ def write_texts(model: Any, tokenizer: Any, name: str, reporter: Reporter = SILE
     return texts
 
 
-def _sample(model: Any, prefix: int, generator: torch.Generator) -> torch.Tensor:
-    """Token ids drawn from the model's own distribution behind the prefix token, shape (BATCH, TOKENS).
-
-    The draws are made here, not by transformers: a model's own generation settings (penalties, top k) do not count.
-    """
+def _sample(model: Any, prefix: int, name: str) -> torch.Tensor:
+    """Token ids drawn from the model's own distribution behind the prefix token, shape (BATCH, up to TOKENS)."""
     import torch
 
     ids = torch.full((BATCH, 1), prefix, device=model.device)
-    past, drawn = None, []
     with torch.no_grad():
-        for _ in range(TOKENS):
-            output = model(input_ids=ids, past_key_values=past, use_cache=True)
-            past = output.past_key_values
-            chances = output.logits[:, -1].float().softmax(-1).cpu()
-            if not bool(torch.isfinite(chances).all()):
-                raise CompatibilityError("the model gives what is not a number", hint="its weights are damaged")
-            token = torch.multinomial(chances, 1, generator=generator)
-            drawn.append(token)
-            ids = token.to(model.device)
-    return torch.cat(drawn, 1)
+        if not bool(torch.isfinite(model(input_ids=ids[:1]).logits).all()):
+            raise CompatibilityError(
+                f"{name} gives what is not a number",
+                hint=f"leave {name} out, or tell its publisher: its weights are bad",
+            )
+        found: torch.Tensor = model.generate(ids, attention_mask=torch.ones_like(ids))[:, 1:]
+    return found.cpu()
+
+
+@contextlib.contextmanager
+def _plain_settings(model: Any, prefix: int, ends: list[int]) -> Iterator[None]:
+    """A model's own settings for generation (penalties, top k) would make its texts others than its distribution."""
+    from transformers import GenerationConfig
+
+    kind: Any = GenerationConfig
+    before = model.generation_config
+    model.generation_config = kind(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=TOKENS,
+        bos_token_id=prefix,
+        eos_token_id=ends,
+        pad_token_id=ends[0],
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = before
