@@ -102,7 +102,7 @@ def _sent(added: AddedFigures, suite: PrivateSuite) -> PublisherRow:
 
 
 def _interval(metric: str, value: float, low: float, high: float) -> str:
-    return f"{value:.4f} [{low:.4f}, {high:.4f}] {metric.replace('_', ' ')}"
+    return f"{value:.4f} ({low:.4f} to {high:.4f}) {metric.replace('_', ' ')}"
 
 
 def private_json(experts: Sequence[Expert]) -> list[dict[str, Any]]:

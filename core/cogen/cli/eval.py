@@ -48,7 +48,7 @@ def command(
             "level",
             EVAL_LEVELS,
             "--level",
-            help="quick (default): bits per byte on the first 1,500 tokens. A private suite is always measured in full.",
+            help="quick (default): bits per byte on the first 1,500 tokens. A private suite is measured in full.",
         ),
     ] = None,
     split: Annotated[str, choice("split", SPLITS, "--split", help="Evaluation split.")] = "test",

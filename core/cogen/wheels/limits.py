@@ -15,8 +15,8 @@ class Limits:
     ``names``: domains of an expert, languages, sources of its data (ten times as many). ``tasks``: of all task files
     of an expert, which are YAML.
     ``texts``: of all held-out parts of an expert, each counted as often as a suite names it. ``pinned``: of all
-    weights in the wheel, each counted as often as an expert pins it. ``statistics``: of the numbers that an expert ships
-    in the place of text.
+    weights in the wheel, each counted as often as an expert pins it. ``statistics``: of the numbers that an expert
+    ships in the place of text.
     """
 
     unpacked: int = 1024 * MB
