@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.manifests import make_expert
-from support.numbers import PRIVATE_SUITE
+from support.textless import PRIVATE_SUITE
 
 from cogen.artifacts import private
 from cogen.artifacts.card import write_card

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.manifests import make_expert
-from support.numbers import WITHOUT_TEXT, statistics
+from support.textless import WITHOUT_TEXT, statistics
 
 from cogen.errors import CogenError, CompatibilityError, DigestError
 from cogen.routing.statistics import read_embedding, read_states, read_token_counts

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.mixtures import Words, assemble, bits
-from support.numbers import PRIVATE_SUITE, WITHOUT_TEXT, counted, statistics
+from support.textless import PRIVATE_SUITE, WITHOUT_TEXT, counted, statistics
 from support.tiny import tokenizer
 
 from cogen.fusion import generated

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.numbers import PRIVATE_SUITE, WITHOUT_TEXT, counted, statistics
 from support.runs import carry_out
+from support.textless import PRIVATE_SUITE, WITHOUT_TEXT, counted, statistics
 from support.tiny import tokenizer
 
 from cogen.evals import calibration_texts

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from support.numbers import PRIVATE_SUITE
 from support.shelf import put, token
+from support.textless import PRIVATE_SUITE
 
 from cogen.evals.figures import Figures, sign_figures
 from cogen.trust import new_key, prove_possession
