@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.private import evaluate_private as evaluate_private
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
@@ -64,6 +65,7 @@ _WHERE = {
     "TrainingPlan": "cogen.api.training",
     "chat": "cogen.api.chat",
     "evaluate": "cogen.api.evaluation",
+    "evaluate_private": "cogen.api.private",
     "fuse": "cogen.api.fusion",
     "hookimpl": "cogen.host.hookspecs",
     "list_experts": "cogen.api.experts",
@@ -95,6 +97,7 @@ __all__ = [
     "__version__",
     "chat",
     "evaluate",
+    "evaluate_private",
     "fuse",
     "hookimpl",
     "list_experts",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS
-from cogen.cli.arguments import choice, expert_ids, renamed, starting
+from cogen.cli.arguments import choice, expert_ids, renamed, starting, with_groups
+from cogen.cli.eval_private import Asked, PrivateOptions, measured_privately
 from cogen.cli.output import Column, out
 from cogen.cli.progress import CommandReporter
 
@@ -28,8 +28,24 @@ HookSuites = Annotated[
     bool, typer.Option("--hook-suites", help="Include suites defined by plugin hooks (executes plugin code).")
 ]
 
+MeasuredLevel = Annotated[
+    str | None,
+    choice(
+        "level",
+        EVAL_LEVELS,
+        "--level",
+        help="quick (default): bits per byte on the first 1,500 tokens. A private suite is measured in full.",
+    ),
+]
+ComputeType = Annotated[
+    str | None,
+    choice("dtype", DTYPES, "--dtype", help="Type to compute in. Default: bfloat16; float32 for a private suite."),
+]
 
+
+@with_groups
 def command(
+    private: PrivateOptions,
     model: Annotated[
         str,
         typer.Argument(
@@ -42,43 +58,12 @@ def command(
     against: Annotated[
         str | None, typer.Option("--against", metavar="MODEL", help="Compare with this model, such as `base`.")
     ] = None,
-    level: Annotated[
-        str | None,
-        choice(
-            "level",
-            EVAL_LEVELS,
-            "--level",
-            help="quick (default): bits per byte on the first 1,500 tokens. A private suite is measured in full.",
-        ),
-    ] = None,
+    level: MeasuredLevel = None,
     split: Annotated[str, choice("split", SPLITS, "--split", help="Evaluation split.")] = "test",
-    dtype: Annotated[
-        str | None,
-        choice("dtype", DTYPES, "--dtype", help="Type to compute in. Default: bfloat16; float32 for a private suite."),
-    ] = None,
+    dtype: ComputeType = None,
     max_length: Annotated[int, typer.Option("--max-length", metavar="N", min=16, help="Tokens in a window.")] = 1024,
     hook_suites: HookSuites = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, whatever the cache holds.")] = False,
-    figures_only: Annotated[
-        bool,
-        typer.Option("--figures-only", help="Of a private suite: print the figures as JSON and nothing else at all."),
-    ] = False,
-    sign: Annotated[
-        bool, typer.Option("--sign", help="Of a private suite: sign the figures with your publisher's key.")
-    ] = False,
-    key: Annotated[
-        Path | None, typer.Option("--key", metavar="FILE", help="Private key to sign with; default: your own.")
-    ] = None,
-    publish: Annotated[
-        bool,
-        typer.Option("--publish", help="Of a private suite: sign the figures and send them to your registry."),
-    ] = False,
-    add: Annotated[
-        Path | None,
-        typer.Option(
-            "--add", metavar="FILE", help="Put figures that a publisher sent back into the composite's report."
-        ),
-    ] = None,
     part: Annotated[str | None, typer.Option("--part", hidden=True)] = None,
 ) -> None:
     """Measure a model on the suites of the installed experts and on general text.
@@ -87,17 +72,12 @@ def command(
     suite, figures alone come out: nothing of its text is printed, kept or sent.
     """
     from cogen.api.evaluation import evaluate
-    from cogen.cli import eval_private
 
     if part is not None:
         renamed("--part", "--split")
         split = part
-    asked = eval_private.Asked(level, dtype, split, max_length, against, figures_only, sign, key, publish)
-    if add is not None:
-        eval_private.add_figures(model, add, suite, asked)
-        return
-    if (private := eval_private.private_suite(suite, asked)) is not None:
-        eval_private.measure(model, private, asked)
+    asked = Asked(model, tuple(suite or ()), level, dtype, split, max_length, against, private)
+    if measured_privately(asked):
         return
     with CommandReporter("measuring") as reporter:
         found = evaluate(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from cogen.cli.output import Column, out
 from cogen.cli.progress import CommandReporter
@@ -17,41 +18,91 @@ if TYPE_CHECKING:
     from cogen.trust.registries import Registry
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The options of the command that matter here; ``None``: not given."""
+PANEL = "Private suites"
 
-    level: str | None
-    dtype: str | None
-    split: str
-    max_length: int
-    against: str | None
-    figures_only: bool
-    sign: bool
-    key: Path | None
-    publish: bool
+
+@dataclass(frozen=True)
+class PrivateOptions:
+    """Options of the command for private suites."""
+
+    figures_only: Annotated[
+        bool,
+        typer.Option(
+            "--figures-only", help="Print the figures as JSON and nothing else at all.", rich_help_panel=PANEL
+        ),
+    ] = False
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign the figures with your publisher's key.", rich_help_panel=PANEL)
+    ] = False
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key", metavar="FILE", help="Private key to sign with; default: your own.", rich_help_panel=PANEL
+        ),
+    ] = None
+    publish: Annotated[
+        bool,
+        typer.Option("--publish", help="Sign the figures and send them to your registry.", rich_help_panel=PANEL),
+    ] = False
+    add: Annotated[
+        Path | None,
+        typer.Option(
+            "--add",
+            metavar="FILE",
+            help="Put figures that a publisher sent back into the composite's report; measures nothing.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
 
     @property
     def signs(self) -> bool:
         return self.sign or self.publish or self.key is not None
 
 
-def private_suite(suites: Sequence[str] | None, asked: Asked) -> str | None:
+@dataclass(frozen=True)
+class Asked:
+    """What the command was asked for; ``None``: not given."""
+
+    model: str
+    suites: tuple[str, ...]
+    level: str | None
+    dtype: str | None
+    split: str
+    max_length: int
+    against: str | None
+    private: PrivateOptions
+
+
+def measured_privately(asked: Asked) -> bool:
+    """Carry out what concerns private suites; ``False``: nothing does, so public ones are meant.
+
+    :raises UsageError: see :func:`private_suite`.
+    """
+    if asked.private.add is not None:
+        add_figures(asked, asked.private.add)
+        return True
+    suite = private_suite(asked)
+    if suite is not None:
+        measure(suite, asked)
+    return suite is not None
+
+
+def private_suite(asked: Asked) -> str | None:
     """The private suite that was asked for, if it was one.
 
     :raises UsageError: beside others, at the level quick, or an option of private suites without one.
     """
     from cogen.api.private import is_private_suite
 
-    private = [name for name in suites or () if is_private_suite(name)]
+    private = [name for name in asked.suites if is_private_suite(name)]
     if not private:
-        if asked.figures_only or asked.signs:
+        if asked.private.figures_only or asked.private.signs:
             raise UsageError(
                 "--figures-only, --sign, --key and --publish are for a private suite",
                 hint="name it: --suite private/private.yaml; figures of public suites can be measured by anybody",
             )
         return None
-    if len(suites or ()) > 1:
+    if len(asked.suites) > 1:
         raise UsageError("a private suite is measured alone", hint="run `cogen eval` once for each suite")
     if asked.level == "quick":
         raise UsageError(
@@ -60,14 +111,14 @@ def private_suite(suites: Sequence[str] | None, asked: Asked) -> str | None:
     return private[0]
 
 
-def measure(model: str, suite: str, asked: Asked) -> None:
+def measure(suite: str, asked: Asked) -> None:
     """Measure, and print figures: nothing of the text, not even in messages."""
     from cogen.api.private import evaluate_private
     from cogen.reporter import SILENT
 
     def run(reporter: Reporter) -> Figures:
         return evaluate_private(
-            model,
+            asked.model,
             suite,
             against=asked.against,
             split=asked.split,
@@ -76,18 +127,18 @@ def measure(model: str, suite: str, asked: Asked) -> None:
             reporter=reporter,
         )
 
-    if asked.figures_only:
+    if asked.private.figures_only:
         figures = run(SILENT)
     else:
         with CommandReporter("measuring") as shown:
             figures = run(shown)
     document, sent = _signed(figures, asked)
-    if sent is not None and not asked.figures_only:
+    if sent is not None and not asked.private.figures_only:
         out.success(f"sent to {sent['registry']}: evaluation {sent['id']} of {sent['expert']} {sent['version']}")
-    if asked.figures_only:
+    if asked.private.figures_only:
         out.mode = "json"
     else:
-        _show(figures, model)
+        _show(figures, asked.model)
     out.result(document.model_dump(mode="json"))
 
 
@@ -95,13 +146,13 @@ def _signed(figures: Figures, asked: Asked) -> tuple[FiguresDocument, dict[str, 
     from cogen.api.private import signed
     from cogen.evals.figures import FiguresDocument
 
-    if not asked.signs:
+    if not asked.private.signs:
         return FiguresDocument(figures=figures), None
     from cogen.trust.registries import chosen, default_key
 
     registry = chosen()
-    document = signed(figures, asked.key or default_key(), registry.publisher if registry else None)
-    return document, _send(document, registry) if asked.publish else None
+    document = signed(figures, asked.private.key or default_key(), registry.publisher if registry else None)
+    return document, _send(document, registry) if asked.private.publish else None
 
 
 def _send(document: FiguresDocument, registry: Registry | None) -> dict[str, Any]:
@@ -131,12 +182,13 @@ def _show(figures: Figures, name: str) -> None:
     out.hint("--json prints what can be sent back: these figures, sizes and digests, and no text")
 
 
-def add_figures(composite: str, file: Path, suites: Sequence[str] | None, asked: Asked) -> None:
+def add_figures(asked: Asked, file: Path) -> None:
     """Check figures that a publisher sent, and put them into the composite's report and card."""
     from cogen.artifacts.private import add_to_composite
     from cogen.host import Host
 
-    if suites or asked.figures_only or asked.signs or asked.against:
+    composite = asked.model
+    if asked.suites or asked.private.figures_only or asked.private.signs or asked.against:
         raise UsageError("--add measures nothing", hint=f"cogen eval {composite} --add {file}")
     added = add_to_composite(Path(composite), file, Host.discover())
     who = f"signed by {added.signer}" if added.key else "not signed: nothing says who measured it"
