@@ -18,8 +18,12 @@ def command() -> None:
     rows = [_row(plugin) for plugin in host.plugins]
     title, base = Column("title", shrinks=True), Column("base", shrinks=True)
     shown: list[str | Column] = ["expert", title, base, "lineage", "relation", "license", "version", "state"]
+    if any(row["private_suites"] for row in rows):
+        shown.insert(-1, Column("measured", shrinks=True))
     if rows:  # equal digits of lineage can be merged weight by weight
-        out.table([{**row, "lineage": (row["lineage"] or "")[7:15]} for row in rows], shown, width=WIDTH)
+        digits = [(row["lineage"] or "")[7:15] for row in rows]
+        shorter = [{**row, "lineage": own, "measured": _measured(row)} for row, own in zip(rows, digits, strict=True)]
+        out.table(shorter, shown, width=WIDTH)
     for row in rows:
         if row["state"] != "ok":
             out.warn(f"{row['expert']} ({row['distribution']} {row['version']}) is {row['state']}: {row['reason']}")
@@ -41,6 +45,8 @@ def _row(plugin: Any) -> dict[str, Any]:
         "base": base.get("name"),
         "lineage": (base or model).get("weights_digest"),
         "relation": model.get("relation"),
+        "suites": len(document.get("suites", [])),
+        "private_suites": len(document.get("private_suites", [])),
         "license": document.get("license"),
         "licence": document.get("license"),  # the former name
         "distribution": plugin.distribution,
@@ -49,3 +55,9 @@ def _row(plugin: Any) -> dict[str, Any]:
         "reason": plugin.reason,
         "hint": plugin.hint,
     }
+
+
+def _measured(row: dict[str, Any]) -> str:
+    """Who can measure it: everybody, or its publisher alone."""
+    own = "at the publisher's" if row["private_suites"] else ""
+    return "here" + (f", {own}" if own else "") if row["suites"] else own or "nowhere"
