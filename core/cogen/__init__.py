@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.private import evaluate_private as evaluate_private
     from cogen.api.publishing import PackingList as PackingList
     from cogen.api.publishing import packing_list as packing_list
-    from cogen.api.private import evaluate_private as evaluate_private
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
