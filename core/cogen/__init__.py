@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cogen.api.audit import AuditedExpert as AuditedExpert
+    from cogen.api.audit import audit as audit
     from cogen.api.chat import Chat as Chat
     from cogen.api.chat import chat as chat
     from cogen.api.evaluation import Evaluation as Evaluation
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _WHERE = {
+    "AuditedExpert": "cogen.api.audit",
     "Chat": "cogen.api.chat",
     "CogenError": "cogen.errors",
     "Composite": "cogen.api.fusion",
@@ -62,6 +65,7 @@ _WHERE = {
     "Reporter": "cogen.reporter",
     "TrainedExpert": "cogen.api.training",
     "TrainingPlan": "cogen.api.training",
+    "audit": "cogen.api.audit",
     "chat": "cogen.api.chat",
     "evaluate": "cogen.api.evaluation",
     "fuse": "cogen.api.fusion",
@@ -75,6 +79,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "AuditedExpert",
     "Chat",
     "CogenError",
     "Composite",
@@ -93,6 +98,7 @@ __all__ = [
     "TrainedExpert",
     "TrainingPlan",
     "__version__",
+    "audit",
     "chat",
     "evaluate",
     "fuse",

@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         *("torch", "transformers", "lm_eval", "numpy", "scipy", "peft", "accelerate", "gguf", "optuna", "psutil"),
         *("pypi_simple", "sentence_transformers", "tokenizers", "safetensors"),
     ),
+    "privacy": ("opacus", "phonenumbers", "stdnum"),
     "search": ("sentence_transformers", "torch", "transformers"),
 }
 

@@ -22,6 +22,7 @@ from cogen.errors import TrainError
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
 from cogen.forge.blocks import encode, pack
+from cogen.forge.canaries import NO_CANARIES, Canaries, read_canaries
 from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
@@ -47,6 +48,8 @@ class PreparedTraining:
     tokenizer: Any
     corpus: CorpusParts
     encoded: list[list[int]]
+    #: Secrets that training reads beside the corpus: see :mod:`cogen.privacy.canaries`. In nothing but the blocks.
+    canaries: Canaries = NO_CANARIES
 
     @property
     def run(self) -> Path:
@@ -65,16 +68,18 @@ class PreparedTraining:
         """Token blocks in reading order, shape (steps · batch · accumulation, sequence_length)."""
         training = self.recipe.training
         count = training.steps * training.batch_size * training.gradient_accumulation
-        return pack(self.encoded, training.sequence_length, count, training.seed)
+        documents = self.canaries.among(self.encoded, training.sequence_length * count)
+        return pack(documents, training.sequence_length, count, training.seed)
 
     def general(self) -> Any:
         """Blocks of general text for the router of mode anchored, shape (steps · accumulation, sequence_length)."""
         return general_blocks(self.tokenizer, self.recipe.training)
 
 
-def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
+def prepare(path: Path, reporter: Reporter = SILENT, *, new_canaries: bool = True) -> PreparedTraining:
     """Read the recipe, fetch base and texts, split and tokenize.
 
+    :param new_canaries: make a salt for canaries where there is none; an audit must not.
     :raises SpecError, SourceError, TrainError: with a hint each.
     """
     recipe = read_recipe(path)
@@ -83,7 +88,8 @@ def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
     base = open_weights(base_ref, reporter=reporter)
     tokenizer = load_tokenizer(base.folder)
     corpus = build_corpus(recipe.corpus, home, reporter)
-    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
+    canaries = read_canaries(recipe, home, tokenizer, make=new_canaries)
+    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer), canaries)
 
 
 def resolve_base(base: str | BaseRef) -> BaseRef:
@@ -140,6 +146,8 @@ def _same_inputs(prepared: PreparedTraining) -> None:
         "base": prepared.base_ref.weights_digest,
         "train": "sha256:" + hashlib.sha256(json_lines(prepared.corpus.train)).hexdigest(),
     }
+    if prepared.canaries:
+        inputs["canaries"] = prepared.canaries.digest
     if (start := prepared.recipe.training.start) is not None:
         inputs["start"] = file_digest(prepared.home / start)
     if note.is_file() and json.loads(note.read_text()) != inputs:

@@ -18,6 +18,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest, run_suites
 from cogen.files import atomic_folder, atomic_write, cache_dir
+from cogen.forge.audit import audit_expert, wants_audit, with_audit
 from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.corpus import Document, json_lines
 from cogen.reporter import SILENT, Reporter
@@ -77,6 +78,8 @@ def publish(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         expert = _expert(prepared, stage / "weights")
         before, after = _measure(prepared, expert, suite, stage, reporter)
         spec = _spec(prepared, stage, expert, suite, before, after, facts)
+        if wants_audit(prepared.recipe):
+            spec = with_audit(spec, audit_expert(prepared, expert, reporter=reporter))
         if not (package / "__init__.py").exists():
             atomic_write(package / "__init__.py", b"")
         for name in ("weights", "suites"):
@@ -272,6 +275,8 @@ def _data(
             "router_general_text": f"CoGen's calibration text, {canonical_digest(calibration_texts())}",
             "router_published_as": "float32",
         }
+    if prepared.canaries:
+        hyper |= {"canaries": prepared.canaries.statement}
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
     return DataCard(
         sources=sources,
@@ -313,6 +318,7 @@ def _data(
                 )
                 for part in ("dev", "test")
             ),
+            privacy=facts.get("privacy"),
         ),
         synthetic_share=card.synthetic_share,
         personal_data=card.personal_data,

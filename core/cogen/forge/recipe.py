@@ -92,6 +92,26 @@ class Corpus(Frozen):
     cosine: float = Field(default=0.9, gt=0, le=1)
 
 
+class PrivacyRecipe(Frozen):
+    """Differential privacy (DP-SGD) with these bounds; the unit is one document, cut at ``sequence_length``."""
+
+    epsilon: float = Field(gt=0)
+    delta: float = Field(gt=0, lt=1)
+
+
+class AuditRecipe(Frozen):
+    """What ``cogen train`` measures at its end: see docs/audit.md. Canaries change what training reads."""
+
+    enabled: bool = True
+    #: Random secrets that training reads, and how often each stands in the corpus.
+    canaries: int = Field(default=10, ge=0, le=1000)
+    repeats: int = Field(default=1, ge=1)
+    #: Passages of training text that the expert is asked to continue.
+    prefixes: int = Field(default=100, ge=0)
+    #: Training documents, and held-out ones, of the membership test, at most.
+    documents: int = Field(default=200, ge=0)
+
+
 class TrainingRecipe(Frozen):
     """Hyper-parameters of the continual pre-training; defaults suit a small base on a CPU."""
 
@@ -123,19 +143,27 @@ class TrainingRecipe(Frozen):
     router_learning_rate: float = Field(default=0.01, gt=0)
     #: Mode anchored: weight of the router's loss beside the language model's.
     router_loss: float = Field(default=1.0, ge=0)
+    #: Modes lora and ffn: train with differential privacy.
+    privacy: PrivacyRecipe | None = None
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Fields that came later only where they are used: recipes written before them keep their digest."""
         found: dict[str, Any] = handler(self)
         unused = set() if self.mode == "anchored" else {"router_learning_rate", "router_loss"}
-        unused |= {"start"} if self.start is None else set()
+        unused |= {name for name in ("start", "privacy") if found[name] is None}
         return {name: value for name, value in found.items() if name not in unused}
 
     @model_validator(mode="after")
     def _goes_on(self) -> Self:
         if self.start is not None and self.mode == "full":
             raise ValueError("`start` is an adapter, and mode 'full' trains none")
+        return self
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        if self.privacy is not None and self.mode not in ("lora", "ffn"):
+            raise ValueError(f"`privacy` needs mode 'lora' or 'ffn': it is not there for mode '{self.mode}'")
         return self
 
     @property
@@ -182,7 +210,22 @@ class TrainRecipe(Frozen):
     base: Line | BaseRef
     corpus: Corpus
     training: TrainingRecipe = TrainingRecipe()
+    #: Without this table no canaries are inserted, and private text is audited without them.
+    audit: AuditRecipe | None = None
     card: Card
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes written before ``audit`` keep their digest."""
+        return without_none(handler(self), "audit")
+
+    @property
+    def private(self) -> bool:
+        """Does some text of it stay at home, or hold personal data, or may it?"""
+        stated = [(source.personal_data or self.card.personal_data) for source in self.corpus.sources]
+        return any(kind in ("present", "unknown") for kind in stated) or any(
+            source.leaves != "heldout" for source in self.corpus.sources
+        )
 
     @property
     def digest(self) -> str:
