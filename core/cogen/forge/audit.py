@@ -9,16 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cogen.privacy.canaries import CANDIDATES, MOST, Exposure, exposure
-from cogen.privacy.extraction import CONTINUATION, PREFIX, Passage, passages, shares_in_place
-from cogen.privacy.losses import mean_losses
-from cogen.privacy.membership import Separation, separation
-from cogen.privacy.verdict import Findings, judge, too_few
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint
 from cogen.forge.blocks import encode, separator_id
 from cogen.forge.build import PreparedTraining
 from cogen.forge.recipe import AuditRecipe, TrainRecipe
+from cogen.privacy.canaries import CANDIDATES, MOST, Exposure, exposure
+from cogen.privacy.extraction import CONTINUATION, PREFIX, Passage, passages, shares_in_place
+from cogen.privacy.losses import mean_losses
+from cogen.privacy.membership import Separation, separation
+from cogen.privacy.verdict import Findings, judge, too_few
 from cogen.reporter import SILENT, Reporter, begin
 from cogen.spec.data import Audit
 from cogen.spec.expert import ExpertSpec
@@ -71,7 +71,7 @@ def audit_expert(
     if scored:
         gains = [before - after for before, after in zip(base.losses, own.losses, strict=True)]
         apart = separation(gains[: len(members)], gains[len(members) :])
-    passes = recipe.seen_tokens / max(1, sum(map(len, prepared.encoded)))
+    passes = _passes(prepared)
     # With all its digits it would tell the size of a corpus of which no figure may leave.
     passes = float(f"{passes:.{1 if _silent(prepared.recipe) else 3}g}")
     found = Findings(shown, own.in_place, base.in_place, apart, len(members), len(others), passes, tuple(missing))
@@ -124,15 +124,25 @@ class _Measuring:
 
 
 def _read(prepared: PreparedTraining) -> list[int]:
-    """Indices of the training documents that the first pass reads whole."""
-    left = prepared.recipe.training.seen_tokens
-    found = []
+    """Indices of the training documents that the first pass reads whole; of Poisson samples all documents."""
+    training = prepared.recipe.training
+    if training.privacy is not None:  # which ones were drawn is nobody's to know
+        return list(range(len(prepared.encoded)))
+    left, found = training.seen_tokens, []
     for index, ids in enumerate(prepared.encoded):
         left -= len(ids)
         if left < 0:
             break
         found.append(index)
     return found
+
+
+def _passes(prepared: PreparedTraining) -> float:
+    """How often a document was read on average."""
+    training = prepared.recipe.training
+    if training.privacy is not None:
+        return training.steps * training.batch_size * training.gradient_accumulation / len(prepared.encoded)
+    return training.seen_tokens / max(1, sum(map(len, prepared.encoded)))
 
 
 def _compared(prepared: PreparedTraining, read: Sequence[int], limit: int) -> tuple[list[list[int]], list[list[int]]]:

@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,13 @@ class PreparedTraining:
         """Token blocks in reading order, shape (steps · batch · accumulation, sequence_length)."""
         training = self.recipe.training
         count = training.steps * training.batch_size * training.gradient_accumulation
-        documents = self.canaries.among(self.encoded, training.sequence_length * count)
-        return pack(documents, training.sequence_length, count, training.seed)
+        return pack(
+            self.read_documents(training.sequence_length * count), training.sequence_length, count, training.seed
+        )
+
+    def read_documents(self, tokens: int) -> list[Sequence[int]]:
+        """Token ids of the documents that training reads, canaries among the first ``tokens`` of them."""
+        return self.canaries.among(self.encoded, tokens)
 
     def general(self) -> Any:
         """Blocks of general text for the router of mode anchored, shape (steps · accumulation, sequence_length)."""
@@ -167,7 +173,15 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> No
     training = prepared.recipe.training
     start = _start(prepared)
     steps = prepared.run / "steps"
-    model = train(_fresh(prepared), prepared.blocks(), training, steps, timed, start, prepared.home)
+    privacy = {}
+    if training.privacy is None:
+        model = train(_fresh(prepared), prepared.blocks(), training, steps, timed, start, prepared.home)
+    else:
+        from cogen.forge.private_training import train_private
+
+        documents = prepared.read_documents(training.seen_tokens)
+        model, spent = train_private(_fresh(prepared), documents, training, steps, timed, prepared.home)
+        privacy = {"privacy": spent.model_dump(mode="json")}
     facts = {
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
         if not torch.cuda.is_available()
@@ -179,7 +193,7 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> No
             for name in ("cogen-core", "torch", "transformers", "peft")
             if _has(name)
         },
-    }
+    } | privacy
     with atomic_folder(result) as part, quiet_trainer():
         if training.mode == "full":
             # Rounded once to the base's dtype: the manifest says so, and a merge is written in it.

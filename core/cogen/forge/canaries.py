@@ -9,9 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from cogen.privacy.canaries import canary_digest, canary_texts, read_salt, secrets_of
 from cogen.forge.blocks import separator_id
 from cogen.forge.recipe import TrainRecipe
+from cogen.privacy.canaries import canary_digest, canary_texts, read_salt, secrets_of
 
 #: Folder beside the recipe for what never leaves.
 PRIVATE = "private"

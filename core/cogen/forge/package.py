@@ -21,6 +21,7 @@ from cogen.files import atomic_folder, atomic_write, cache_dir
 from cogen.forge.audit import audit_expert, wants_audit, with_audit
 from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.corpus import Document, json_lines
+from cogen.forge.private_training import expected_tokens
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
 from cogen.spec.data import DataCard, DataSource, Measured, Split, Training
@@ -259,7 +260,7 @@ def _data(
     hyper = {
         k: v
         for k, v in recipe.training.model_dump(mode="json").items()
-        if k not in ("mode", "tokens", "seed", "threads")
+        if k not in ("mode", "tokens", "seed", "threads", "privacy")
     }
     if recipe.training.mode == "full":
         hyper = {k: v for k, v in hyper.items() if k not in ("rank", "alpha", "dropout")}
@@ -275,6 +276,12 @@ def _data(
             "router_general_text": f"CoGen's calibration text, {canonical_digest(calibration_texts())}",
             "router_published_as": "float32",
         }
+    order = "documents shuffled once with the corpus seed, joined without padding; later passes reshuffled"
+    seen = recipe.training.seen_tokens
+    if recipe.training.privacy is not None:
+        hyper |= {"optimizer": "AdamW (betas 0.9, 0.999; eps 1e-8) by DP-SGD", "precision": "float32"}
+        order = "each step takes every document with the same probability, cut at sequence_length"
+        seen = expected_tokens(prepared.encoded, recipe.training)
     if prepared.canaries:
         hyper |= {"canaries": prepared.canaries.statement}
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
@@ -299,9 +306,9 @@ def _data(
         training=Training(
             recipe_digest=recipe.digest,
             mode=recipe.training.mode,
-            order="documents shuffled once with the corpus seed, joined without padding; later passes reshuffled",
+            order=order,
             seed=recipe.training.seed,
-            tokens=recipe.training.seen_tokens,
+            tokens=seen,
             steps=recipe.training.steps,
             hyperparameters=hyper,
             hardware=facts["hardware"],

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cogen.privacy.losses import losses_after
 from cogen.errors import TrainError
+from cogen.privacy.losses import losses_after
 from cogen.reporter import SILENT, Reporter
 
 #: The form of Carlini et al. with digits of no meaning anywhere.
