@@ -22,7 +22,7 @@ BASE = "smollm2-135m-instruct"
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Path:
-    return create("my-law", tmp_path / "plugin", base=BASE, title="My law", publisher="Me & co")
+    return create("my-law", tmp_path / "plugin", base=BASE, title="My law", publisher="Me & co", license="Apache-2.0")
 
 
 def spec_of(plugin: Path) -> ExpertSpec:
@@ -90,7 +90,7 @@ def test_weights_digest_is_that_of_the_reader(plugin: Path) -> None:
 
 def test_same_name_same_files(tmp_path: Path, plugin: Path) -> None:
     """Two runs write the same bytes."""
-    again = create("my-law", tmp_path / "again", base=BASE, title="My law", publisher="Me & co")
+    again = create("my-law", tmp_path / "again", base=BASE, title="My law", publisher="Me & co", license="Apache-2.0")
     assert file_digest(again) == file_digest(plugin)
 
 

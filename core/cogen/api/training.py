@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cogen.forge.estimate import Estimate
     from cogen.forge.recipe import TrainRecipe
     from cogen.spec.expert import ExpertSpec
+    from cogen.spec.suite import PrivateSuite
     from cogen.training.trainer import StepProgress
 
 
@@ -38,10 +39,15 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainedExpert:
-    """An expert that was trained and packaged: its manifest, and the folder of its plugin."""
+    """An expert that was trained and packaged: its manifest, and the folder of its plugin.
+
+    :param at_home: figures on held-out text of sources that let nothing leave (``leaves = "nothing"``), measured where
+        no other suite exists. They stand in no file of the package.
+    """
 
     expert: ExpertSpec
     folder: Path
+    at_home: PrivateSuite | None = None
 
 
 #: Called with the plan before the first step; what it raises stops the run.
@@ -70,7 +76,7 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     """
     require("fuse", "cogen.train")
     from cogen.forge.build import prepare, run_training
-    from cogen.forge.package import publish
+    from cogen.forge.package import package
 
     check_reporter(reporter)
     check_callable("on_plan", on_plan)
@@ -89,8 +95,8 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
 
     result = run_training(prepared, step_done)
     begin(reporter, "measuring", None, "tokens")
-    spec = publish(prepared, result, reporter)
-    return TrainedExpert(spec, prepared.home / prepared.recipe.plugin)
+    packaged = package(prepared, result, reporter)
+    return TrainedExpert(packaged.expert, prepared.home / prepared.recipe.plugin, packaged.at_home)
 
 
 def duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from cogen.cli.progress import CommandReporter
 
 if TYPE_CHECKING:
     from cogen.api.training import TrainedExpert, TrainingPlan
+    from cogen.spec.suite import PrivateFigure, PrivateSuite
 
 
 def command(
@@ -22,7 +23,7 @@ def command(
 ) -> None:
     """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
 
-    Interrupted and started again, it resumes. The same recipe on the same machine and thread count gives the same
+    Of the texts goes into the plugin what `leaves` of each source allows, by default nothing. Interrupted and started again, it resumes. The same recipe on the same machine and thread count gives the same
     weights.
     """
     from cogen.api.training import plan_training, train
@@ -50,11 +51,35 @@ def _show(trained: TrainedExpert) -> None:
         }
         for m in measured
     ]
-    out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
+    if rows:
+        out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
+    for suite in spec.private_suites:
+        out.table([_figures(suite)], title=f"{spec.id}: bits per byte of the private suite, with 95 % intervals")
+    if trained.at_home:
+        title = f"{spec.id}: bits per byte of held-out text, for you alone: no file that ships has these figures"
+        out.table([_figures(trained.at_home)], title=title)
     out.success(f"wrote {trained.folder}; next: pip install -e . && cogen check {spec.id}")
     out.result(
-        {"expert": spec.id, "weights_digest": spec.model.weights_digest, "measured": [m.model_dump() for m in measured]}
+        {
+            "expert": spec.id,
+            "weights_digest": spec.model.weights_digest,
+            "measured": [m.model_dump() for m in measured],
+            "private_suites": [suite.model_dump(mode="json") for suite in spec.private_suites],
+            "at_home": trained.at_home.model_dump(mode="json") if trained.at_home else None,
+        }
     )
+
+
+def _figures(suite: PrivateSuite) -> dict[str, str | int]:
+    def figure(found: PrivateFigure | None) -> str:
+        return "unknown" if found is None else f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})"
+
+    return {
+        "split": suite.split,
+        "documents": suite.documents,
+        "before": figure(suite.base),
+        "after": figure(suite.expert),
+    }
 
 
 def _show_estimate(plan: TrainingPlan) -> None:
@@ -74,8 +99,14 @@ def _show_plan(plan: TrainingPlan) -> None:
     rows = [{"source": name, "tokens": f"{count:,}"} for name, count in plan.sources.items()]
     out.table(rows, title=f"training text of {plan.recipe.id}")
     corpus = plan.corpus
+    home = corpus.private
+    if home is None:
+        stays = "none that stay at home"
+    else:
+        stays = f"{len(home.dev)} dev and {len(home.test)} test documents that stay at home"
+        stays += "" if home.figures else ", with all figures on them"
     out.text(
-        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents; {corpus.test_overlap:.1%} of the test "
+        f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents that ship, {stays}; {corpus.test_overlap:.1%} of the test "
         f"documents' 8-grams also occur in the training text; removed: {corpus.removed_duplicates} near-duplicates, "
         f"{corpus.removed_overlapping + corpus.removed_similar} that overlap"
     )

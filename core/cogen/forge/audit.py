@@ -79,8 +79,9 @@ def audit_expert(
 
 
 def with_audit(spec: ExpertSpec, audit: Audit) -> ExpertSpec:
-    """The manifest with the audit in its card."""
-    return spec.model_copy(update={"data": spec.data.model_copy(update={"audit": audit})})
+    """The manifest with the audit in its card, which version 1 does not know."""
+    data = spec.data.model_copy(update={"audit": audit})
+    return spec.model_copy(update={"schema_version": 2, "data": data})
 
 
 class _Measured:
@@ -148,7 +149,7 @@ def _passes(prepared: PreparedTraining) -> float:
 def _compared(prepared: PreparedTraining, read: Sequence[int], limit: int) -> tuple[list[list[int]], list[list[int]]]:
     """Training documents and held-out ones of the same sources, in the held-out ones' proportions; token ids."""
     corpus, rng = prepared.corpus, random.Random(f"{prepared.recipe.training.seed} membership")
-    held = [*corpus.dev, *corpus.test]
+    held = corpus.held
     others = encode(rng.sample(held, min(limit, len(held))), prepared.tokenizer) if held else []
     counts = Counter(document.source for document in held)
     members: list[list[int]] = []

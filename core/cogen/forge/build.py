@@ -24,6 +24,7 @@ from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
 from cogen.forge.blocks import encode, pack
 from cogen.forge.canaries import NO_CANARIES, Canaries, read_canaries
+from cogen.forge.consent import check_floor, check_recipe
 from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainRecipe, read_recipe
@@ -90,10 +91,12 @@ def prepare(path: Path, reporter: Reporter = SILENT, *, new_canaries: bool = Tru
     """
     recipe = read_recipe(path)
     home = path.resolve().parent
+    check_recipe(recipe, home)
     base_ref = resolve_base(recipe.base)
     base = open_weights(base_ref, reporter=reporter)
     tokenizer = load_tokenizer(base.folder)
     corpus = build_corpus(recipe.corpus, home, reporter)
+    check_floor(recipe, corpus)
     canaries = read_canaries(recipe, home, tokenizer, make=new_canaries)
     return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer), canaries)
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.errors import SpecError
-from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line, without_none
+from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line, SourceUri, without_none
+from cogen.spec.consent import reaches
 from cogen.spec.data import Leaves, PersonalData
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
@@ -71,6 +72,15 @@ class CorpusSource(Frozen):
             raise ValueError(f"source {self.name!r} needs `digest`: what is downloaded is pinned")
         return self
 
+    def may(self, level: Leaves) -> bool:
+        """Whether its text may go as far as ``level``."""
+        return reaches(self.leaves, level)
+
+    @property
+    def older(self) -> bool:
+        """Written as recipes were before ``leaves``: manifests made from it need nothing of schema version 2."""
+        return self.personal_data is None and self.heldout == self.may("figures")
+
 
 class Corpus(Frozen):
     """How the sources become documents, and which documents are held out."""
@@ -79,6 +89,7 @@ class Corpus(Frozen):
     seed: int = 0
     min_characters: int = Field(default=250, ge=1)
     max_characters: int = Field(default=1200, ge=100)
+    #: Of a suite that ships. A private suite takes as many, or as many as there are.
     dev_documents: int = Field(default=20, ge=1)
     test_documents: int = Field(default=48, ge=30)
     #: At most so many held-out documents from one group (file or section), so that no one text dominates.
@@ -182,6 +193,28 @@ class TrainingRecipe(Frozen):
         return self.steps * self.tokens_a_step
 
 
+class StatisticsRecipe(Frozen):
+    """Which numbers made of training text may ship in its place, for routing: nothing that is not asked for.
+
+    Only sources with ``leaves = "figures"`` or more go into them. See :class:`cogen.spec.suite.Statistics`.
+    """
+
+    token_counts: bool = False
+    states: bool = False
+    embedding: bool = False
+    #: Least number of documents (files, or sections of a file) that a token must occur in to be counted, and that
+    #: each of the numbers must be made of.
+    floor: int = Field(default=10, ge=2)
+    #: Source of the sentence-embedding model of ``embedding``; default: the one that routing uses.
+    embedder: SourceUri | None = None
+    embedder_digest: Digest | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any of them is asked for."""
+        return self.token_counts or self.states or self.embedding
+
+
 class Card(Frozen):
     """The parts of manifest and data card that only the publisher knows. "unknown" may be said."""
 
@@ -212,19 +245,24 @@ class TrainRecipe(Frozen):
     training: TrainingRecipe = TrainingRecipe()
     #: Without this table no canaries are inserted, and private text is audited without them.
     audit: AuditRecipe | None = None
+    statistics: StatisticsRecipe | None = None
     card: Card
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Recipes written before ``audit`` keep their digest."""
-        return without_none(handler(self), "audit")
+        """Recipes written before ``audit`` and ``statistics`` keep their digest."""
+        return without_none(handler(self), "audit", "statistics")
+
+    def personal_data(self, source: CorpusSource) -> PersonalData:
+        """Of a source: what it says itself, or what the card says of all."""
+        return source.personal_data or self.card.personal_data
 
     @property
     def private(self) -> bool:
-        """Does some text of it stay at home, or hold personal data, or may it?"""
-        stated = [(source.personal_data or self.card.personal_data) for source in self.corpus.sources]
-        return any(kind in ("present", "unknown") for kind in stated) or any(
-            source.leaves != "heldout" for source in self.corpus.sources
+        """Whether a source has personal data, or may have, or says that not all of its text may leave."""
+        sources = self.corpus.sources
+        return any(self.personal_data(source) in ("present", "unknown") for source in sources) or any(
+            "leaves" in source.model_fields_set and not source.may("heldout") for source in sources
         )
 
     @property
@@ -245,7 +283,7 @@ def read_recipe(path: Path) -> TrainRecipe:
             f"{path} cannot be read: {error.strerror}", hint="name a recipe.toml; `cogen new` makes one"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not TOML: {error}", hint="mend the line that it names") from error
+        raise SpecError(f"{path} is not TOML: {error}", hint="fix the line that it names") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
