@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.scan import Scanned as Scanned
+    from cogen.api.scan import scan as scan
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
@@ -63,6 +65,7 @@ _WHERE = {
     "Plugin": "cogen.host",
     "ProgressEvent": "cogen.host",
     "Reporter": "cogen.reporter",
+    "Scanned": "cogen.api.scan",
     "TrainedExpert": "cogen.api.training",
     "TrainingPlan": "cogen.api.training",
     "audit": "cogen.api.audit",
@@ -74,6 +77,7 @@ _WHERE = {
     "merge": "cogen.api.merging",
     "plan": "cogen.api.fusion",
     "plan_training": "cogen.api.training",
+    "scan": "cogen.api.scan",
     "train": "cogen.api.training",
     "update": "cogen.api.fusion",
 }
@@ -95,6 +99,7 @@ __all__ = [
     "Plugin",
     "ProgressEvent",
     "Reporter",
+    "Scanned",
     "TrainedExpert",
     "TrainingPlan",
     "__version__",
@@ -107,6 +112,7 @@ __all__ = [
     "merge",
     "plan",
     "plan_training",
+    "scan",
     "train",
     "update",
 ]

@@ -1,4 +1,4 @@
-"""``cogen.audit``: what an expert's weights reveal of its training text; ``cogen.scan``: personal data in texts."""
+"""``cogen.audit``: what an expert's weights reveal of its training text."""
 
 from __future__ import annotations
 
