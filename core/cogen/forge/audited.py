@@ -36,10 +36,10 @@ def audit_recipe(
     spec = _manifest(manifest, recipe)
     training = spec.data.training
     if training == "unknown" or training.recipe_digest != recipe.digest:
-        raise TrainError(
-            f"{recipe.id} was trained by another recipe than {path.name} is now",
-            hint="restore the recipe that it was trained by, or train again",
-        )
+        differs = f"{recipe.id} was trained by another recipe than {path.name} is now"
+        if save:
+            raise TrainError(differs, hint="restore the recipe that it was trained by, or train again")
+        reporter.note(f"{differs}: the figures hold as far as its texts are the same")
     if file_digest(folder / "weights") != spec.model.file_digest:
         raise TrainError(
             f"the weights in {folder / 'weights'} are not those of the manifest", hint="train again, or restore them"
@@ -52,7 +52,7 @@ def audit_recipe(
             f"{len(prepared.corpus.train):,} now",
             hint="the texts have changed since: restore them, or train again",
         )
-    trained = training.hyperparameters.get("canaries") == prepared.canaries.statement
+    trained = training != "unknown" and training.hyperparameters.get("canaries") == prepared.canaries.statement
     audit = audit_expert(prepared, _checkpoint(prepared, folder / "weights"), sizes(recipe), reporter, trained)
     if save:
         spec = with_audit(spec, audit)
