@@ -1,6 +1,6 @@
 """What the privacy audit says of experts that were trained too often, once, and with differential privacy.
 
-    python benchmarks/audit.py passes --passes 20    # a hundred invented letters, read 20 times
+    python benchmarks/audit.py passes --passes 20    # sixty invented letters, read 20 times
     python benchmarks/audit.py passes --passes 1
     python benchmarks/audit.py passes --passes 20 --epsilon 8
     python benchmarks/audit.py cost plugins/cogen-plugin-power/recipe.toml --epsilon 8 --steps 25 --batch 32
@@ -59,14 +59,14 @@ def letter(number: int) -> str:
 
 
 def write_recipe(home: Path, passes: int, epsilon: float | None) -> Path:
-    """A recipe over 150 letters, of which 40 are held out."""
+    """A recipe over 100 letters, of which 40 are held out."""
     import tomlkit
 
     (home / "letters").mkdir(parents=True)
-    for number in range(150):
+    for number in range(100):
         (home / "letters" / f"{number:03d}.txt").write_text(letter(number), encoding="utf-8")
     training: dict[str, Any] = {"mode": "ffn", "learning_rate": 2e-3, "batch_size": 4, "threads": 2, "seed": 1}
-    training |= {"sequence_length": 256, "tokens": 17_000 * passes}
+    training |= {"sequence_length": 256, "tokens": 8_400 * passes}
     if epsilon is not None:
         training |= {"privacy": {"epsilon": epsilon, "delta": 1e-3}, "batch_size": 32, "sequence_length": 192}
     unknown = dict.fromkeys(("biases", "limitations", "not_for"), "unknown")

@@ -29,7 +29,7 @@ def command(
     ] = None,
     documents: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Documents of the membership test on each side; default: 200."),
+        typer.Option(min=0, metavar="N", help="Documents of the membership test on each side; default: 100."),
     ] = None,
 ) -> None:
     """Measure what an expert's weights reveal of its training text: canaries, verbatim extraction, membership.

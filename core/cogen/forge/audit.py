@@ -25,7 +25,7 @@ from cogen.spec.expert import ExpertSpec
 from cogen.training.trainer import set_threads
 
 #: Tokens of a document that the membership test reads.
-_READ = 256
+_READ = 128
 
 
 def wants_audit(recipe: TrainRecipe) -> bool:

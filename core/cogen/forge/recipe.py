@@ -120,7 +120,7 @@ class AuditRecipe(Frozen):
     #: Passages of training text that the expert is asked to continue.
     prefixes: int = Field(default=100, ge=0)
     #: Training documents, and held-out ones, of the membership test, at most.
-    documents: int = Field(default=200, ge=0)
+    documents: int = Field(default=100, ge=0)
 
 
 class TrainingRecipe(Frozen):
