@@ -1,9 +1,9 @@
 """What the privacy audit says of experts that were trained too often, once, and with differential privacy.
 
-    python benchmarks/audit.py passes --passes 20    # sixty invented letters, read 20 times
+    python benchmarks/audit.py passes --passes 10    # thirty invented letters, read 10 times
     python benchmarks/audit.py passes --passes 1
-    python benchmarks/audit.py passes --passes 20 --epsilon 8
-    python benchmarks/audit.py cost plugins/cogen-plugin-power/recipe.toml --epsilon 8 --steps 25 --batch 32
+    python benchmarks/audit.py passes --passes 10 --epsilon 8
+    python benchmarks/audit.py cost plugins/cogen-plugin-power/recipe.toml --epsilon 8 --steps 12 --batch 16
 
 ``passes`` trains on letters about invented people and audits the expert; ``cost`` trains one recipe twice, with and
 without differential privacy, for equal steps, and compares bits per byte of its held-out test documents. Each needs
@@ -22,8 +22,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_NAMES = "Amal Bruno Chen Dilara Emeka Farah Goran Hanna Ines Jonas Keiko Lena Mateo Noor Olga Pavel Rosa Samir Tomas Yara"
-_FAMILIES = "Abara Bergmann Castillo Dubois Eriksen Fontaine Gruber Haddad Ivanov Jansen Kowalski Lindqvist Moreau Novak"
+_NAMES = (
+    "Amal Bruno Chen Dilara Emeka Farah Goran Hanna Ines Jonas Keiko Lena Mateo Noor Olga Pavel Rosa Samir Tomas Yara"
+)
+_FAMILIES = (
+    "Abara Bergmann Castillo Dubois Eriksen Fontaine Gruber Haddad Ivanov Jansen Kowalski Lindqvist Moreau Novak"
+)
 _COMPLAINTS = (
     "a dry cough at night",
     "pain below the left shoulder blade",
@@ -59,16 +63,16 @@ def letter(number: int) -> str:
 
 
 def write_recipe(home: Path, passes: int, epsilon: float | None) -> Path:
-    """A recipe over 100 letters, of which 40 are held out."""
+    """A recipe over 70 letters, of which 40 are held out."""
     import tomlkit
 
     (home / "letters").mkdir(parents=True)
-    for number in range(100):
+    for number in range(70):
         (home / "letters" / f"{number:03d}.txt").write_text(letter(number), encoding="utf-8")
-    training: dict[str, Any] = {"mode": "ffn", "learning_rate": 2e-3, "batch_size": 4, "threads": 2, "seed": 1}
-    training |= {"sequence_length": 256, "tokens": 8_400 * passes}
+    training: dict[str, Any] = {"mode": "ffn", "learning_rate": 2e-3, "batch_size": 1, "threads": 2, "seed": 1}
+    training |= {"sequence_length": 256, "tokens": 4_200 * passes}
     if epsilon is not None:
-        training |= {"privacy": {"epsilon": epsilon, "delta": 1e-3}, "batch_size": 32, "sequence_length": 192}
+        training |= {"privacy": {"epsilon": epsilon, "delta": 1e-3}, "batch_size": 8, "sequence_length": 192}
     unknown = dict.fromkeys(("biases", "limitations", "not_for"), "unknown")
     recipe = {
         "id": "letters",
@@ -200,14 +204,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     many = commands.add_parser("passes")
-    many.add_argument("--passes", type=int, default=20)
+    many.add_argument("--passes", type=int, default=10)
     many.add_argument("--epsilon", type=float)
     many.set_defaults(run=passes)
     price = commands.add_parser("cost")
     price.add_argument("recipe", type=Path)
     price.add_argument("--epsilon", type=float, default=8.0)
-    price.add_argument("--steps", type=int, default=25)
-    price.add_argument("--batch", type=int, default=32)
+    price.add_argument("--steps", type=int, default=12)
+    price.add_argument("--batch", type=int, default=16)
     price.add_argument("--arms", default="plain,private")
     price.set_defaults(run=cost)
     asked = parser.parse_args()

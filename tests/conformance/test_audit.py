@@ -56,7 +56,7 @@ def test_text_that_stays_needs_one(level: str) -> None:
 
 
 def test_verdicts() -> None:
-    """A leak of private text fails; of public text it is said. A doubt fails nothing."""
+    """A leak of private text fails; of public text it is reported. A doubt fails nothing."""
     leaks = AUDIT | {"verdict": "leaks", "notes": ["3 of 100 continuations"]}
     assert outcome(personal_data="present", audit=AUDIT) == [(True, "privacy audit of 2026-11-30: no leak found")]
     assert outcome(personal_data="present", audit=leaks) == [

@@ -204,16 +204,16 @@ class TestScan:
         assert main(["scan", str(path), "--json"]) == 0
         found = capsys.readouterr()
         result = json.loads(found.out)
-        said = "source 'invented' says personal_data = \"none\", and it holds {} × Chinese resident ID"
+        line = "source 'invented' says personal_data = \"none\", and it holds {} × Chinese resident ID"
         (hits,) = (hits["hits"] for hits in result["found"])
         assert 1 <= hits <= 4  # documents beside a held-out one are dropped
-        assert result["contradictions"] == [said.format(hits)]
+        assert result["contradictions"] == [line.format(hits)]
         assert "11010519491231002X" not in found.out + found.err
         assert main(["train", str(path)]) == 0
-        told = capsys.readouterr()
-        assert "11•••••••••••••••X" in told.err
-        assert "warning: source 'invented' says" in told.err
-        assert "names, addresses in words" in told.err
+        printed = capsys.readouterr()
+        assert "11•••••••••••••••X" in printed.err
+        assert "warning: source 'invented' says" in printed.err
+        assert "names, addresses in words" in printed.err
 
     def test_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "letters").mkdir()

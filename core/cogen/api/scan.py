@@ -21,7 +21,7 @@ class Scanned:
     """What a search found.
 
     :param found: by source and kind, the number of hits and of documents, with masked examples.
-    :param contradictions: a line for each source that its recipe says to hold no personal data, and that seems to.
+    :param contradictions: a line for each source that its recipe declares to hold no personal data, and that seems to.
     :param notes: the same as lines for the publisher, and what cannot be found.
     """
 

@@ -45,8 +45,8 @@ class Canaries:
             return list(documents)
         rng = random.Random(f"{self.seed} places")
         rng.shuffle(copies)
-        room = tokens - sum(map(len, copies))
-        read = sum(total <= room for total in accumulate(map(len, documents)))
+        space = tokens - sum(map(len, copies))
+        read = sum(total <= space for total in accumulate(map(len, documents)))
         places = sorted(rng.randrange(read + 1) for _ in copies)
         found: list[Sequence[int]] = []
         taken = 0

@@ -24,11 +24,11 @@ def search(
 
 
 def contradictions(recipe: TrainRecipe, found: Scan) -> list[str]:
-    """A line for each source that is said to hold no personal data, and that seems to hold some."""
-    said = {source.name: recipe.personal_data(source) for source in recipe.corpus.sources}
+    """A line for each source that the recipe declares to hold no personal data, and that seems to hold some."""
+    stated = {source.name: recipe.personal_data(source) for source in recipe.corpus.sources}
     return [
         f'source {name!r} says personal_data = "{kind}", and it holds {why}'
-        for name, kind in said.items()
+        for name, kind in stated.items()
         if kind in ("none", "removed") and (why := found.contradicts(name))
     ]
 

@@ -178,13 +178,14 @@ def _losses(model: Any, documents: Sequence[Sequence[int]]) -> Any:
 
     width = max(map(len, documents))
     ids = torch.zeros((len(documents), width), dtype=torch.int64)
-    mask = torch.zeros_like(ids)
+    mask, after = torch.zeros_like(ids), torch.full_like(ids, -100)
     for row, document in enumerate(documents):
         ids[row, : len(document)] = torch.tensor(document)
         mask[row, : len(document)] = 1
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-    losses = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
-    return (losses * mask[:, 1:]).sum(dim=1) / mask[:, 1:].sum(dim=1).clamp(min=1)
+        after[row, : len(document) - 1] = ids[row, 1 : len(document)]
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), after.flatten(), reduction="none")
+    return losses.view_as(after).sum(dim=1) / (mask.sum(dim=1) - 1).clamp(min=1)
 
 
 def _state(run: Path) -> Path:

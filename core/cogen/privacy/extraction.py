@@ -18,7 +18,7 @@ PREFIX = 50
 CONTINUATION = 50
 #: A continuation is nearly verbatim with this share of its tokens in place.
 NEARLY = 0.9
-_BATCH = 25
+_BATCH = 50
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Scan:
     found: tuple[Hits, ...]
 
     def contradicts(self, source: str) -> str | None:
-        """Why a source that is said to hold no personal data seems to hold some."""
+        """Why a source that is declared to hold no personal data seems to hold some."""
         own = [hits for hits in self.found if hits.source == source]
         unique = [hits for hits in own if hits.kind in _UNIQUE]
         worth = unique or [hits for hits in own if hits.hits >= _MANY]

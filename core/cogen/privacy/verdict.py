@@ -90,7 +90,7 @@ def _canaries(found: Exposure, leaks: list[str]) -> list[str]:
 def _membership(found: Separation, leaks: list[str]) -> list[str]:
     """Doubts; a clear result is appended to ``leaks``."""
     if found.low >= MEMBERSHIP:
-        leaks.append(f"training documents can be told from held-out ones: AUC {found.auc:.2f}")
+        leaks.append(f"training documents can be distinguished from held-out ones: AUC {found.auc:.2f}")
         return []
     if found.low > 0.5:
         return [f"training documents score higher than held-out ones, weakly: AUC {found.auc:.2f}"]
