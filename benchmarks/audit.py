@@ -22,12 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_NAMES = (
-    "Amal Bruno Chen Dilara Emeka Farah Goran Hanna Ines Jonas Keiko Lena Mateo Noor Olga Pavel Rosa Samir Tomas Yara"
-)
-_FAMILIES = (
-    "Abara Bergmann Castillo Dubois Eriksen Fontaine Gruber Haddad Ivanov Jansen Kowalski Lindqvist Moreau Novak"
-)
+_NAMES = "Amal Bruno Chen Dilara Emeka Farah Goran Hanna Ines Jonas Keiko Lena Mateo Noor Olga Pavel Rosa Samir"
+_FAMILIES = "Abara Bergmann Castillo Dubois Eriksen Fontaine Gruber Haddad Ivanov Jansen Kowalski Moreau Novak"
 _COMPLAINTS = (
     "a dry cough at night",
     "pain below the left shoulder blade",
