@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cogen.api.audit import AuditedExpert as AuditedExpert
+    from cogen.api.audit import audit as audit
     from cogen.api.chat import Chat as Chat
     from cogen.api.chat import chat as chat
     from cogen.api.evaluation import Evaluation as Evaluation
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from cogen.api.private import evaluate_private as evaluate_private
     from cogen.api.publishing import PackingList as PackingList
     from cogen.api.publishing import packing_list as packing_list
+    from cogen.api.scan import Scanned as Scanned
+    from cogen.api.scan import scan as scan
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _WHERE = {
+    "AuditedExpert": "cogen.api.audit",
     "Chat": "cogen.api.chat",
     "CogenError": "cogen.errors",
     "Composite": "cogen.api.fusion",
@@ -64,8 +69,10 @@ _WHERE = {
     "Plugin": "cogen.host",
     "ProgressEvent": "cogen.host",
     "Reporter": "cogen.reporter",
+    "Scanned": "cogen.api.scan",
     "TrainedExpert": "cogen.api.training",
     "TrainingPlan": "cogen.api.training",
+    "audit": "cogen.api.audit",
     "chat": "cogen.api.chat",
     "evaluate": "cogen.api.evaluation",
     "evaluate_private": "cogen.api.private",
@@ -76,11 +83,13 @@ _WHERE = {
     "packing_list": "cogen.api.publishing",
     "plan": "cogen.api.fusion",
     "plan_training": "cogen.api.training",
+    "scan": "cogen.api.scan",
     "train": "cogen.api.training",
     "update": "cogen.api.fusion",
 }
 
 __all__ = [
+    "AuditedExpert",
     "Chat",
     "CogenError",
     "Composite",
@@ -97,9 +106,11 @@ __all__ = [
     "Plugin",
     "ProgressEvent",
     "Reporter",
+    "Scanned",
     "TrainedExpert",
     "TrainingPlan",
     "__version__",
+    "audit",
     "chat",
     "evaluate",
     "evaluate_private",
@@ -110,6 +121,7 @@ __all__ = [
     "packing_list",
     "plan",
     "plan_training",
+    "scan",
     "train",
     "update",
 ]

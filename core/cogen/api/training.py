@@ -61,9 +61,12 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
     """
     require("fuse", "cogen.plan_training")
     from cogen.forge.build import prepare
+    from cogen.forge.personal_data import report
 
     check_reporter(reporter)
-    return _plan(prepare(as_path("recipe", recipe), reporter))
+    prepared = prepare(as_path("recipe", recipe), reporter)
+    report(prepared.recipe, prepared.corpus, reporter)
+    return _plan(prepared)
 
 
 def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
@@ -77,11 +80,13 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     require("fuse", "cogen.train")
     from cogen.forge.build import prepare, run_training
     from cogen.forge.package import package
+    from cogen.forge.personal_data import report
     from cogen.scaffold.project import fill_in
 
     check_reporter(reporter)
     check_callable("on_plan", on_plan)
     prepared = prepare(as_path("recipe", recipe), reporter)
+    report(prepared.recipe, prepared.corpus, reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
         on_plan(_plan(prepared))
     begin(reporter, "training", prepared.recipe.training.steps, "steps")

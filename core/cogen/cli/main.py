@@ -41,6 +41,8 @@ VERBS = {
     "adapter": "Concatenate, merge or extract LoRA adapters.",
     "new": "Create an expert plugin to start from.",
     "train": "Train an expert from a recipe.",
+    "audit": "Measure what an expert reveals of its training text.",
+    "scan": "Search texts for personal data.",
     "check": "Test an expert plugin against the contract.",
     "login": "Log in to a registry and make it the default.",
     "key": "List, rotate or revoke signing keys.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cogen.cli.audit import show_audit
 from cogen.cli.output import out
 from cogen.cli.progress import CommandReporter
 
@@ -59,6 +60,8 @@ def _show(trained: TrainedExpert, private: Path) -> None:
     if trained.at_home:
         title = f"{spec.id}: bits per byte of held-out text, for you alone: no file that ships has these figures"
         out.table([_figures(trained.at_home)], title=title)
+    if spec.data.audit is not None:
+        show_audit(spec.id, spec.data.audit)
     out.success(f"wrote {trained.folder}; next: pip install -e . && cogen check {spec.id}")
     out.result(
         {
@@ -66,6 +69,7 @@ def _show(trained: TrainedExpert, private: Path) -> None:
             "weights_digest": spec.model.weights_digest,
             "measured": [m.model_dump() for m in measured],
             "private_suites": [suite.model_dump(mode="json") for suite in spec.private_suites],
+            "audit": spec.data.audit.model_dump(mode="json") if spec.data.audit else None,
             "at_home": trained.at_home.model_dump(mode="json") if trained.at_home else None,
         }
     )

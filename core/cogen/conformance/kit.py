@@ -140,6 +140,10 @@ class ExpertConformance:
         """The model can be measured on each suite."""
         self._hold("run ", "smoke")
 
+    def test_audit(self) -> None:
+        """An expert of private text has a privacy audit in its card, and it found no leak."""
+        self._holds("audit", "full")
+
     def test_claims(self) -> None:
         """What the publisher claims is what is measured."""
         self._hold("claim ", "full")

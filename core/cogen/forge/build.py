@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cogen.errors import TrainError
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
 from cogen.forge.blocks import encode, pack
+from cogen.forge.canaries import NO_CANARIES, Canaries, read_canaries
 from cogen.forge.consent import check_floor, check_recipe
 from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
@@ -49,6 +51,8 @@ class PreparedTraining:
     tokenizer: Any
     corpus: CorpusParts
     encoded: list[list[int]]
+    #: Secrets that training reads beside the corpus: see :mod:`cogen.privacy.canaries`. In nothing but the blocks.
+    canaries: Canaries = NO_CANARIES
 
     @property
     def run(self) -> Path:
@@ -67,16 +71,23 @@ class PreparedTraining:
         """Token blocks in reading order, shape (steps · batch · accumulation, sequence_length)."""
         training = self.recipe.training
         count = training.steps * training.batch_size * training.gradient_accumulation
-        return pack(self.encoded, training.sequence_length, count, training.seed)
+        return pack(
+            self.read_documents(training.sequence_length * count), training.sequence_length, count, training.seed
+        )
+
+    def read_documents(self, tokens: int) -> list[Sequence[int]]:
+        """Token ids of the documents that training reads, canaries among the first ``tokens`` of them."""
+        return self.canaries.among(self.encoded, tokens)
 
     def general(self) -> Any:
         """Blocks of general text for the router of mode anchored, shape (steps · accumulation, sequence_length)."""
         return general_blocks(self.tokenizer, self.recipe.training)
 
 
-def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
+def prepare(path: Path, reporter: Reporter = SILENT, *, new_canaries: bool = True) -> PreparedTraining:
     """Read the recipe, fetch base and texts, split and tokenize.
 
+    :param new_canaries: make a salt for canaries where there is none; an audit must not.
     :raises SpecError, SourceError, TrainError: with a hint each.
     """
     recipe = read_recipe(path)
@@ -88,7 +99,8 @@ def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
     corpus = build_corpus(recipe.corpus, home, reporter)
     check_floor(recipe, corpus)
     note_size(corpus, recipe.corpus.test_documents, reporter)
-    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
+    canaries = read_canaries(recipe, home, tokenizer, make=new_canaries)
+    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer), canaries)
 
 
 def resolve_base(base: str | BaseRef) -> BaseRef:
@@ -145,6 +157,8 @@ def _same_inputs(prepared: PreparedTraining) -> None:
         "base": prepared.base_ref.weights_digest,
         "train": "sha256:" + hashlib.sha256(json_lines(prepared.corpus.train)).hexdigest(),
     }
+    if prepared.canaries:
+        inputs["canaries"] = prepared.canaries.digest
     if (start := prepared.recipe.training.start) is not None:
         inputs["start"] = file_digest(prepared.home / start)
     if note.is_file() and json.loads(note.read_text()) != inputs:
@@ -164,7 +178,15 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> No
     training = prepared.recipe.training
     start = _start(prepared)
     steps = prepared.run / "steps"
-    model = train(_fresh(prepared), prepared.blocks(), training, steps, timed, start, prepared.home)
+    privacy = {}
+    if training.privacy is None:
+        model = train(_fresh(prepared), prepared.blocks(), training, steps, timed, start, prepared.home)
+    else:
+        from cogen.forge.private_training import train_private
+
+        documents = prepared.read_documents(training.seen_tokens)
+        model, spent = train_private(_fresh(prepared), documents, training, steps, timed, prepared.home)
+        privacy = {"privacy": spent.model_dump(mode="json")}
     facts = {
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
         if not torch.cuda.is_available()
@@ -176,7 +198,7 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> No
             for name in ("cogen-core", "torch", "transformers", "peft")
             if _has(name)
         },
-    }
+    } | privacy
     with atomic_folder(result) as part, quiet_trainer():
         if training.mode == "full":
             # Rounded once to the base's dtype: the manifest says so, and a merge is written in it.

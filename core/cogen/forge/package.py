@@ -21,10 +21,12 @@ from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest
 from cogen.evals.private import PrivateTask
 from cogen.evals.settings import Split
 from cogen.files import atomic_folder, atomic_write, cache_dir
+from cogen.forge.audit import audit_expert, wants_audit, with_audit
 from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.card import card_sources, card_split
 from cogen.forge.corpus import Document, json_lines
 from cogen.forge.private import keep_private, private_suite, stage_private
+from cogen.forge.private_training import expected_tokens
 from cogen.forge.statistics import FOLDER, write_statistics
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
@@ -112,6 +114,8 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         expert = _expert(prepared, stage / "weights")
         figures = _measure(prepared, expert, suite, staged, stage, reporter)
         spec = _spec(prepared, stage, expert, suite, statistics, figures, facts)
+        if wants_audit(prepared.recipe):
+            spec = with_audit(spec, audit_expert(prepared, expert, reporter=reporter))
         atomic_write(stage / "expert.toml", to_toml(spec).encode())
         if staged is not None and spec.private_suites:
             keep_private(prepared, staged)
@@ -321,7 +325,7 @@ def _data(
     hyper = {
         k: v
         for k, v in recipe.training.model_dump(mode="json").items()
-        if k not in ("mode", "tokens", "seed", "threads")
+        if k not in ("mode", "tokens", "seed", "threads", "privacy")
     }
     if recipe.training.mode == "full":
         hyper = {k: v for k, v in hyper.items() if k not in ("rank", "alpha", "dropout")}
@@ -337,6 +341,14 @@ def _data(
             "router_general_text": f"CoGen's calibration text, {canonical_digest(calibration_texts())}",
             "router_published_as": "float32",
         }
+    order = "documents shuffled once with the corpus seed, joined without padding; later passes reshuffled"
+    seen = recipe.training.seen_tokens
+    if recipe.training.privacy is not None:
+        hyper |= {"optimizer": "AdamW (betas 0.9, 0.999; eps 1e-8) by DP-SGD", "precision": "float32"}
+        order = "each step takes every document with the same probability, cut at sequence_length"
+        seen = expected_tokens(prepared.encoded, recipe.training)
+    if prepared.canaries:
+        hyper |= {"canaries": prepared.canaries.statement}
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
     return DataCard(
         sources=card_sources(prepared),
@@ -351,9 +363,9 @@ def _data(
         training=Training(
             recipe_digest=recipe.digest,
             mode=recipe.training.mode,
-            order="documents shuffled once with the corpus seed, joined without padding; later passes reshuffled",
+            order=order,
             seed=recipe.training.seed,
-            tokens=recipe.training.seen_tokens,
+            tokens=seen,
             steps=recipe.training.steps,
             hyperparameters=hyper,
             hardware=facts["hardware"],
@@ -371,6 +383,7 @@ def _data(
                 for part in ("dev", "test")
                 if part in after
             ),
+            privacy=facts.get("privacy"),
         ),
         synthetic_share=card.synthetic_share,
         personal_data=card.personal_data,

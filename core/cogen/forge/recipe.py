@@ -125,6 +125,26 @@ class Corpus(Frozen):
         return {k: v for k, v in found.items() if k != "segmentation" or v != "latin"}
 
 
+class PrivacyRecipe(Frozen):
+    """Differential privacy (DP-SGD) with these bounds; the unit is one document, cut at ``sequence_length``."""
+
+    epsilon: float = Field(gt=0)
+    delta: float = Field(gt=0, lt=1)
+
+
+class AuditRecipe(Frozen):
+    """What ``cogen train`` measures at its end: see docs/audit.md. Canaries change what training reads."""
+
+    enabled: bool = True
+    #: Random secrets that training reads, and how often each stands in the corpus.
+    canaries: int = Field(default=10, ge=0, le=1000)
+    repeats: int = Field(default=1, ge=1)
+    #: Passages of training text that the expert is asked to continue.
+    prefixes: int = Field(default=100, ge=0)
+    #: Training documents, and held-out ones, of the membership test, at most.
+    documents: int = Field(default=100, ge=0)
+
+
 class TrainingRecipe(Frozen):
     """Hyper-parameters of the continual pre-training; defaults suit a small base on a CPU."""
 
@@ -156,19 +176,27 @@ class TrainingRecipe(Frozen):
     router_learning_rate: float = Field(default=0.01, gt=0)
     #: Mode anchored: weight of the router's loss beside the language model's.
     router_loss: float = Field(default=1.0, ge=0)
+    #: Modes lora and ffn: train with differential privacy.
+    privacy: PrivacyRecipe | None = None
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Fields that came later only where they are used: recipes written before them keep their digest."""
         found: dict[str, Any] = handler(self)
         unused = set() if self.mode == "anchored" else {"router_learning_rate", "router_loss"}
-        unused |= {"start"} if self.start is None else set()
+        unused |= {name for name in ("start", "privacy") if found[name] is None}
         return {name: value for name, value in found.items() if name not in unused}
 
     @model_validator(mode="after")
     def _goes_on(self) -> Self:
         if self.start is not None and self.mode == "full":
             raise ValueError("`start` is an adapter, and mode 'full' trains none")
+        return self
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        if self.privacy is not None and self.mode not in ("lora", "ffn"):
+            raise ValueError(f"`privacy` needs mode 'lora' or 'ffn': it is not there for mode '{self.mode}'")
         return self
 
     @property
@@ -237,17 +265,27 @@ class TrainRecipe(Frozen):
     base: Line | BaseRef
     corpus: Corpus
     training: TrainingRecipe = TrainingRecipe()
+    #: Without this table no canaries are inserted, and private text is audited without them.
+    audit: AuditRecipe | None = None
     statistics: StatisticsRecipe | None = None
     card: Card
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Recipes written before ``statistics`` keep their digest."""
-        return without_none(handler(self), "statistics")
+        """Recipes written before ``audit`` and ``statistics`` keep their digest."""
+        return without_none(handler(self), "audit", "statistics")
 
     def personal_data(self, source: CorpusSource) -> PersonalData:
         """Of a source: what it says itself, or what the card says of all."""
         return source.personal_data or self.card.personal_data
+
+    @property
+    def private(self) -> bool:
+        """Whether a source has personal data, or may have, or says that not all of its text may leave."""
+        sources = self.corpus.sources
+        return any(self.personal_data(source) in ("present", "unknown") for source in sources) or any(
+            "leaves" in source.model_fields_set and not source.may("heldout") for source in sources
+        )
 
     @property
     def digest(self) -> str:
