@@ -28,7 +28,6 @@ class Limits:
     headers: int = 1_000
     header_bytes: int = 256 * 1024
     experts: int = 64
-    experts: int = 64
     suites: int = 64
     names: int = 100
     tasks: int = 256 * 1024
