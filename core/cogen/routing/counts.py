@@ -35,4 +35,5 @@ class Counts:
         found = self._vectorizer.transform(texts).toarray()
         roots = np.sqrt(found)
         lengths = np.sqrt(found.sum(axis=1, keepdims=True))
-        return np.divide(roots, lengths, out=np.zeros_like(roots), where=lengths > 0).astype(np.float32)
+        unit: np.ndarray = np.divide(roots, lengths, out=np.zeros_like(roots), where=lengths > 0)
+        return unit.astype(np.float32)
