@@ -46,10 +46,10 @@ def embedder_notes(recipe: FuseRecipe, embedder: Embedder, experts: Sequence[Exp
     if not recipe.embedder and embedder.source != DEFAULT:
         reasons = "; ".join(unread(Embedder(), experts).values())
         messages.append(f"texts are compared by {embedder.source}, not by the default embedder: {reasons}")
-    messages += [
-        f"routing by meaning will be poor for {id}: {reason}; {_HINT}"
-        for id, reason in unread(embedder, experts).items()
-    ]
+    for id, reason in unread(embedder, experts).items():
+        messages.append(f"routing by meaning will be poor for {id}: {reason}; {_HINT}")
+    if error := _unreachable(embedder):
+        messages.append(f"not checked: whether {embedder.source} reads the experts' samples ({error})")
     return tuple(Note(severity="warning", source="cogen", message=message) for message in messages)
 
 

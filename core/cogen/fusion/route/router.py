@@ -66,8 +66,8 @@ class Router:
         if not isinstance(self._embedder, Embedder) or not (reading := self._embedder.reading(texts)).poor:
             return None
         return (
-            f"warning: {self._embedder.source} cannot read {reading.unread_share:.0%} of the letters of this text, so do "
-            "not rely on the choice of the expert; build the route with --embedder multilingual or --embedder counts"
+            f"warning: {self._embedder.source} cannot read {reading.unread_share:.0%} of the letters of this text, so "
+            "do not rely on the choice of the expert; build the route with --embedder multilingual or --embedder counts"
         )
 
     def _choice(self, vector: torch.Tensor) -> RoutingDecision:
