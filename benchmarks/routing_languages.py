@@ -68,11 +68,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--embedder", action="append", help="minilm, multilingual, counts or a source; repeatable")
     parser.add_argument("-n", type=int, default=60, help="samples and queries of each Chinese domain")
+    parser.add_argument("--language", choices=["zh", "en"], action="append", help="default: both")
     parser.add_argument("--json", type=Path, help="write the figures there")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     results = []
-    for language, sets, beginning in (("en", english(), 60), ("zh", domains(asked.n), 24)):
+    for language in asked.language or ["zh", "en"]:
+        sets, beginning = (domains(asked.n), 24) if language == "zh" else (english(), 60)
         texts = [text for samples, queries in sets.values() for text in (*samples, *queries)]
         for name in asked.embedder or ["minilm", "multilingual", "counts"]:
             embedder, began = Embedder(name), time.perf_counter()
