@@ -194,7 +194,13 @@ class FuseArguments:
     ] = None
     embedder: Annotated[
         str | None,
-        typer.Option("--embedder", metavar="SOURCE", rich_help_panel=_ROUTE, help="Sentence-embedding model."),
+        typer.Option(
+            "--embedder",
+            metavar="SOURCE",
+            rich_help_panel=_ROUTE,
+            help="Sentence-embedding model: minilm (English), multilingual, counts (of characters; no model), or a "
+            "source URI; default: the first that reads the experts' languages.",
+        ),
     ] = None
     pivot: Annotated[str | None, typer.Option("--pivot", hidden=True)] = None
 

@@ -110,7 +110,7 @@ def data_notes(experts: Sequence[Expert], needs: Needs) -> list[str]:
 
 def extra_tokens(experts: Sequence[Expert], needs: Needs) -> int:
     """Tokens of the texts that have to be written, and of those that are made from counts."""
-    from cogen.routing.counts import TOKENS
+    from cogen.routing.token_counts import TOKENS
 
     cost = {"generated": generation_tokens(), "counts": 2 * TOKENS}
     return sum(cost.get(origin, 0) for expert in experts for origin in _origins(expert, needs))
@@ -141,8 +141,8 @@ def mean_state_of(
 
     :param anchor: of the base. :raises CompatibilityError: what the expert ships is of another shape.
     """
-    from cogen.routing.counts import state_from_counts
     from cogen.routing.statistics import read_states, read_token_counts
+    from cogen.routing.token_counts import state_from_counts
 
     origin = origin_of(expert, "states")
     if origin == "states":
@@ -160,8 +160,8 @@ def embedding_of(
 
     :raises CompatibilityError: what the expert ships is of another shape.
     """
-    from cogen.routing.counts import embedding_from_counts
     from cogen.routing.statistics import read_embedding, read_token_counts
+    from cogen.routing.token_counts import embedding_from_counts
 
     origin = origin_of(expert, "embedding", embedder.source)
     if origin == "embedding":

@@ -23,7 +23,7 @@ def _short_general_text(monkeypatch: pytest.MonkeyPatch) -> None:
         "fusion.moe.routers",
         "fusion.moe.mixture",
         "fusion.moe.train_routers",
-        "routing.counts",
+        "routing.token_counts",
     ):
         monkeypatch.setattr(f"cogen.{module}.calibration_texts", lambda: list(GENERAL))
 

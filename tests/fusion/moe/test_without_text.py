@@ -26,7 +26,7 @@ from cogen.routing.states import mean_states, moments
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routers, "Embedder", Words)
     monkeypatch.setattr("cogen.fusion.moe.train_routers.STEPS", 2)
-    monkeypatch.setattr("cogen.routing.counts.TOKENS", 512)
+    monkeypatch.setattr("cogen.routing.token_counts.TOKENS", 512)
     for name, value in (("TEXTS", 4), ("TOKENS", 12), ("BATCH", 2)):
         monkeypatch.setattr(generated, name, value)
 

@@ -17,6 +17,7 @@ from cogen.fusion.route import Router
 from cogen.fusion.route.centroids import make_centroids
 from cogen.fusion.samples import sample_texts
 from cogen.routing.embedder import Embedder
+from cogen.routing.reading import Reading
 
 
 class Plane:
@@ -113,3 +114,16 @@ def shipped(folder: Path, tensors: dict[str, torch.Tensor]) -> Any:
     save_file(tensors, path)
     samples = {"embedding": path.name, "digest": file_digest(path), "license": "CC0-1.0"}
     return make_expert(folder, "quiet", samples=samples)
+
+
+def test_a_query_in_a_language_of_no_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the embedder's tokenizer; a router of another embedder says nothing."""
+    monkeypatch.setattr(Embedder, "reading", lambda self, texts: Reading(4, 3, 4, 3 * ("\u75c5" in texts[0])))
+    centroids = {"general": torch.zeros(2), "law": torch.ones(2)}
+    found = Router(Embedder(), centroids, fallback=False)
+    warning = found.unread(["\u75c5"])
+    assert warning is not None
+    assert "cannot read 75% of the letters" in warning
+    assert "--embedder multilingual" in warning
+    assert found.unread(["illness"]) is None
+    assert router(law=(1.0, 0.0)).unread(["\u75c5"]) is None

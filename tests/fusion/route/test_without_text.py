@@ -23,7 +23,7 @@ from cogen.routing.embedder import DEFAULT, Embedder
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cogen.routing.counts.TOKENS", 512)
+    monkeypatch.setattr("cogen.routing.token_counts.TOKENS", 512)
     for name, value in (("TEXTS", 4), ("TOKENS", 12), ("BATCH", 2)):
         monkeypatch.setattr(generated, name, value)
 

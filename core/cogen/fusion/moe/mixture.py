@@ -63,7 +63,7 @@ def plan_mixture(
         parameters=total,
         active=total - (len(slots) - top_k) * layers * len(PARTS) * hidden * width,
         exact=not merged and routing != "trained",
-        embedder=_embedder(recipe) if routing == "embedding" else None,
+        embedder=_embedder(recipe, chosen) if routing == "embedding" else None,
     )
 
 
@@ -96,10 +96,10 @@ def _same_but_widths(base: Checkpoint, id: str, expert: Checkpoint) -> None:
         )
 
 
-def _embedder(recipe: FuseRecipe) -> tuple[str, str]:
-    from cogen.routing.embedder import Embedder
+def _embedder(recipe: FuseRecipe, chosen: Sequence[Expert]) -> tuple[str, str]:
+    from cogen.fusion.embedders import choose_embedder
 
-    found = Embedder(recipe.embedder, recipe.embedder_digest) if recipe.embedder else Embedder()
+    found = choose_embedder(recipe, chosen)
     return found.source, found.digest or ""
 
 

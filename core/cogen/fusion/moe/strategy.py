@@ -12,6 +12,7 @@ from cogen.fusion.build import build, evaluation_of
 from cogen.fusion.compatible import DENSE, check_licenses, one_lineage
 from cogen.fusion.costs import planned_cost, planned_suites
 from cogen.fusion.details import MoeDetails
+from cogen.fusion.embedders import embedder_notes
 from cogen.fusion.merge.inputs import Inputs, check_searchable, open_inputs
 from cogen.fusion.merge.lookup import find_method
 from cogen.fusion.merge.measure import measure_matrix
@@ -36,6 +37,7 @@ from cogen.fusion.selection import chosen_experts
 from cogen.fusion.strategy import Built, Description, Fit, Known, Measurement, Run, Strategy, requested
 from cogen.host import Expert, Host
 from cogen.reporter import Reporter
+from cogen.routing.embedder import Embedder
 
 if TYPE_CHECKING:
     from cogen.fusion.build import Rows
@@ -89,6 +91,9 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             changed_tensors=details.merged,
             remarks=[*left, *routing_notes(details, chosen)],
         )
+        if details.embedder:
+            notes = embedder_notes(recipe, Embedder(*details.embedder, reporter=reporter), chosen)
+            plan = plan.model_copy(update={"notes": (*plan.notes, *notes)})
         return plan, inputs
 
     def build(self, run: Run[Plan, Inputs]) -> Built:

@@ -10,6 +10,7 @@ from cogen.evals import BoundSuite, general_suites, suites_of
 from cogen.evals.matrix import BASE
 from cogen.fusion.costs import planned_suites
 from cogen.fusion.details import EmbedderPin, RouteDetails
+from cogen.fusion.embedders import choose_embedder, embedder_notes
 from cogen.fusion.plan import Cost, Note, PlanBase
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
@@ -58,8 +59,8 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
     """
     chosen = choose(host, recipe)
     fallback = shared_base(chosen)
-    own = {"source": recipe.embedder} if recipe.embedder else {}
-    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, reporter=reporter, **own), reporter)
+    embedder = choose_embedder(recipe, chosen, reporter)
+    reference = EmbedderRef.of(embedder, reporter)
     members = open_members(host, chosen, fallback, reporter)
     suites = [bound for expert in chosen for bound in suites_of(expert)] + general_suites()
     inputs = RouteInputs(chosen, reference.open(reporter), members, suites)
@@ -85,7 +86,12 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
             parameters=sum(member.parameters for member in members.values()) // len(members),
             routing_tokens=extra_tokens(chosen, needs),
         ),
-        notes=(*_notes(chosen), *unmeasured(chosen), *warnings(data_notes(chosen, needs))),
+        notes=(
+            *_notes(chosen),
+            *embedder_notes(recipe, embedder, chosen),
+            *unmeasured(chosen),
+            *warnings(data_notes(chosen, needs)),
+        ),
         details=RouteDetails(
             embedder=EmbedderPin(source=reference.source, digest=reference.digest),
             fallback=fallback,

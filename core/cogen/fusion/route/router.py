@@ -59,6 +59,17 @@ class Router:
         found = self._embedder.encode(texts).double()
         return [self._choice(vector) for vector in found]
 
+    def unread(self, texts: Sequence[str]) -> str | None:
+        """A warning, where the embedding model does not know the language of these texts: their scores are noise."""
+        from cogen.routing.embedder import Embedder
+
+        if not isinstance(self._embedder, Embedder) or not (reading := self._embedder.reading(texts)).poor:
+            return None
+        return (
+            f"warning: {self._embedder.source} cannot read {reading.unread_share:.0%} of the letters of this text, so "
+            "do not rely on the choice of the expert; build the route with --embedder multilingual or --embedder counts"
+        )
+
     def _choice(self, vector: torch.Tensor) -> RoutingDecision:
         scores = {
             id: float(((own - self._general) * (vector - (own + self._general) / 2)).sum())
