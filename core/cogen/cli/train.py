@@ -11,7 +11,10 @@ from cogen.cli.output import out
 from cogen.cli.progress import CommandReporter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cogen.api.training import TrainedExpert, TrainingPlan
+    from cogen.forge.account import SourceAccount
     from cogen.spec.suite import PrivateFigure, PrivateSuite
 
 
@@ -23,8 +26,8 @@ def command(
 ) -> None:
     """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
 
-    Of the texts goes into the plugin what `leaves` of each source allows, by default nothing. Interrupted and started again, it resumes. The same recipe on the same machine and thread count gives the same
-    weights.
+    Text goes into the plugin as far as `leaves` of its source allows: by default not at all. Interrupted and started
+    again, it resumes. The same recipe on the same machine and thread count gives the same weights.
     """
     from cogen.api.training import plan_training, train
 
@@ -35,10 +38,10 @@ def command(
             _show_plan(found)
             return
         trained = train(recipe, on_plan=_show_estimate, reporter=reporter)
-    _show(trained)
+    _show(trained, recipe.parent / "private")
 
 
-def _show(trained: TrainedExpert) -> None:
+def _show(trained: TrainedExpert, private: Path) -> None:
     spec = trained.expert
     measured = spec.data.training.measured if spec.data.training != "unknown" else ()
     rows = [
@@ -51,10 +54,12 @@ def _show(trained: TrainedExpert) -> None:
         }
         for m in measured
     ]
+    _show_accounts(trained.accounts)
     if rows:
         out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
     for suite in spec.private_suites:
         out.table([_figures(suite)], title=f"{spec.id}: bits per byte of the private suite, with 95 % intervals")
+        out.status(f"its text stays in {private}: keep that folder, and give it to nobody")
     if trained.at_home:
         title = f"{spec.id}: bits per byte of held-out text, for you alone: no file that ships has these figures"
         out.table([_figures(trained.at_home)], title=title)
@@ -66,8 +71,26 @@ def _show(trained: TrainedExpert) -> None:
             "measured": [m.model_dump() for m in measured],
             "private_suites": [suite.model_dump(mode="json") for suite in spec.private_suites],
             "at_home": trained.at_home.model_dump(mode="json") if trained.at_home else None,
+            "accounts": [account.json() for account in trained.accounts],
         }
     )
+
+
+def _show_accounts(accounts: Sequence[SourceAccount]) -> None:
+    """What became of each source's text: none of it is lost in silence."""
+    rows = [
+        {
+            "source": account.name,
+            "files": f"{account.files:,}",
+            "read": f"{account.read_bytes:,}",
+            "kept": f"{account.kept_share:.1%}",
+            "documents": f"{account.kept_documents:,}",
+            "dropped": account.reasons(),
+            "encoding": account.detected(),
+        }
+        for account in accounts
+    ]
+    out.table(rows, title="bytes of text that were read from each source, and what became of them")
 
 
 def _figures(suite: PrivateSuite) -> dict[str, str | int]:
@@ -99,6 +122,7 @@ def _show_plan(plan: TrainingPlan) -> None:
     rows = [{"source": name, "tokens": f"{count:,}"} for name, count in plan.sources.items()]
     out.table(rows, title=f"training text of {plan.recipe.id}")
     corpus = plan.corpus
+    _show_accounts(corpus.accounts)
     left = "an unchecked share" if corpus.test_overlap is None else f"{corpus.test_overlap:.1%}"
     home = corpus.private
     if home is None:
@@ -108,8 +132,8 @@ def _show_plan(plan: TrainingPlan) -> None:
         stays += "" if home.figures else ", with all figures on them"
     out.text(
         f"held out: {len(corpus.dev)} dev and {len(corpus.test)} test documents that ship, {stays}; "
-        f"{left} of the test "
-        f"documents' 8-grams also occur in the training text; removed: {corpus.removed_duplicates} near-duplicates, "
+        f"{left} of the test documents' 8-grams also occur in the training text; "
+        f"removed: {corpus.removed_duplicates} near-duplicates, "
         f"{corpus.removed_overlapping + corpus.removed_similar} that overlap"
     )
     out.result(
