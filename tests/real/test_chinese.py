@@ -133,7 +133,7 @@ def test_chinese_experts_get_an_embedder_that_reads_them(laws: list[Any]) -> Non
 def test_chinese_texts_find_their_expert(laws: list[Any], embedder: str, least: int, example: ModuleType) -> None:
     """Forty articles each of two laws that neither expert has."""
     model = Embedder(embedder)
-    router = Router(model, make_centroids(laws, model), fallback=False)
+    router = Router(model, make_centroids(laws, model, {}), fallback=False)
     path = example.database()
     for law, owner in (("疫苗管理法", "health"), ("能源法", "energy")):
         found = [choice.expert for choice in router.choose(example.articles(path, law)[5:45])]
@@ -142,6 +142,6 @@ def test_chinese_texts_find_their_expert(laws: list[Any], embedder: str, least: 
 
 def test_a_question_in_another_language_finds_the_chinese_expert(laws: list[Any]) -> None:
     model = Embedder("multilingual")
-    router = Router(model, make_centroids(laws, model), fallback=False)
+    router = Router(model, make_centroids(laws, model, {}), fallback=False)
     questions = ["Who may sell prescription medicines?", "Who is responsible for the power grid?"]
     assert [choice.expert for choice in router.choose(questions)] == ["health", "energy"]

@@ -13,6 +13,7 @@ from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
+    from cogen.forge.account import SourceAccount
     from cogen.forge.build import PreparedTraining
     from cogen.forge.corpus import CorpusParts
     from cogen.forge.estimate import Estimate
@@ -43,11 +44,13 @@ class TrainedExpert:
 
     :param at_home: figures on held-out text of sources that let nothing leave (``leaves = "nothing"``), measured where
         no other suite exists. They stand in no file of the package.
+    :param accounts: of each source, what was read, kept and dropped, and why.
     """
 
     expert: ExpertSpec
     folder: Path
     at_home: PrivateSuite | None = None
+    accounts: tuple[SourceAccount, ...] = ()
 
 
 #: Called with the plan before the first step; what it raises stops the run.
@@ -104,7 +107,8 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     packaged = package(prepared, result, reporter)
     # What the recipe settles is settled for a package that `cogen new` made, too.
     fill_in(prepared.home, prepared.recipe.card.license, prepared.recipe.card.publisher)
-    return TrainedExpert(packaged.expert, prepared.home / prepared.recipe.plugin, packaged.at_home)
+    accounts = tuple(prepared.corpus.accounts)
+    return TrainedExpert(packaged.expert, prepared.home / prepared.recipe.plugin, packaged.at_home, accounts)
 
 
 def duration(seconds: float) -> str:

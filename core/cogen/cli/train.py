@@ -12,7 +12,10 @@ from cogen.cli.output import out
 from cogen.cli.progress import CommandReporter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cogen.api.training import TrainedExpert, TrainingPlan
+    from cogen.forge.account import SourceAccount
     from cogen.spec.suite import PrivateFigure, PrivateSuite
 
 
@@ -52,6 +55,7 @@ def _show(trained: TrainedExpert, private: Path) -> None:
         }
         for m in measured
     ]
+    _show_accounts(trained.accounts)
     if rows:
         out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
     for suite in spec.private_suites:
@@ -71,8 +75,26 @@ def _show(trained: TrainedExpert, private: Path) -> None:
             "private_suites": [suite.model_dump(mode="json") for suite in spec.private_suites],
             "audit": spec.data.audit.model_dump(mode="json") if spec.data.audit else None,
             "at_home": trained.at_home.model_dump(mode="json") if trained.at_home else None,
+            "accounts": [account.json() for account in trained.accounts],
         }
     )
+
+
+def _show_accounts(accounts: Sequence[SourceAccount]) -> None:
+    """What became of each source's text: none of it is lost in silence."""
+    rows = [
+        {
+            "source": account.name,
+            "files": f"{account.files:,}",
+            "read": f"{account.read_bytes:,}",
+            "kept": f"{account.kept_share:.1%}",
+            "documents": f"{account.kept_documents:,}",
+            "dropped": account.reasons(),
+            "encoding": account.detected(),
+        }
+        for account in accounts
+    ]
+    out.table(rows, title="bytes of text that were read from each source, and what became of them")
 
 
 def _figures(suite: PrivateSuite) -> dict[str, str | int]:
@@ -104,6 +126,7 @@ def _show_plan(plan: TrainingPlan) -> None:
     rows = [{"source": name, "tokens": f"{count:,}"} for name, count in plan.sources.items()]
     out.table(rows, title=f"training text of {plan.recipe.id}")
     corpus = plan.corpus
+    _show_accounts(corpus.accounts)
     left = "an unchecked share" if corpus.test_overlap is None else f"{corpus.test_overlap:.1%}"
     home = corpus.private
     if home is None:
