@@ -184,7 +184,7 @@ class TrainingRecipe(Frozen):
         """Fields that came later only where they are used: recipes written before them keep their digest."""
         found: dict[str, Any] = handler(self)
         unused = set() if self.mode == "anchored" else {"router_learning_rate", "router_loss"}
-        unused |= {name for name in ("start", "privacy") if found[name] is None}
+        unused |= {name for name in ("start", "privacy") if getattr(self, name) is None}
         return {name: value for name, value in found.items() if name not in unused}
 
     @model_validator(mode="after")
