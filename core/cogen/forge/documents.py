@@ -34,7 +34,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TextComparison:
     """How texts are compared: by runs of words (:mod:`cogen.text.grams`), or as ``latin`` recipes did."""
 
     segmentation: Segmentation
@@ -79,7 +79,7 @@ def collect(recipe: Corpus, home: Path, reporter: Reporter) -> tuple[list[Docume
 def _of_source(
     source: CorpusSource, recipe: Corpus, home: Path, seen: set[int], account: SourceAccount, reporter: Reporter
 ) -> list[Document]:
-    compare = Comparison(recipe.segmentation)
+    compare = TextComparison(recipe.segmentation)
     found = list(_chunks(source, recipe, home, account, reporter))
     # A source larger than its share gives a random part of itself, not its alphabet's first letters.
     random.Random(f"{recipe.seed} {source.name}").shuffle(found)
