@@ -64,6 +64,11 @@ def collect(recipe: Corpus, home: Path, reporter: Reporter) -> tuple[list[Docume
 
     :raises TrainError: a source gives no text, or loses more of it than it allows.
     """
+    if "segmentation" not in recipe.model_fields_set:
+        reporter.note(
+            'segmentation is not set: "unicode", which gives other documents than CoGen did before there was the field '
+            '("latin")'
+        )
     documents: list[Document] = []
     accounts: list[SourceAccount] = []
     seen: set[int] = set()
