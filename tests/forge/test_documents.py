@@ -10,7 +10,7 @@ import pytest
 from cogen.errors import SpecError, TrainError
 from cogen.forge.account import DUPLICATE, MATCHED, TOO_LARGE, TOO_MUCH, Dropped, SourceAccount, check_loss
 from cogen.forge.corpus import build_corpus, mean_overlap
-from cogen.forge.documents import Comparison, Document, collect, joined
+from cogen.forge.documents import Document, TextComparison, collect, joined
 from cogen.forge.recipe import Corpus, read_recipe
 from cogen.reporter import SILENT
 from cogen.text.cut import NO_BOUNDARY, TOO_SHORT
@@ -71,7 +71,7 @@ def test_near_copies_are_found_in_every_script(tmp_path: Path, language: str) ->
         for place in letters[80::166] or letters[-1:]:
             text[place] = "龘" if language in ("Chinese", "Japanese") else "ฬ" if language == "Thai" else "q"
         copies.append("".join(text))
-    compare = Comparison("unicode")
+    compare = TextComparison("unicode")
     assert [compare.overlap(c, compare.ngrams(d.text)) > 0.5 for c, d in zip(copies, documents, strict=True)] == (
         [True] * len(documents)
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cogen.errors import TrainError
-from cogen.forge.account import NOT_PYTHON, SourceAccount
+from cogen.forge.account import NO_PROSE, NOT_PYTHON, Dropped, SourceAccount
 from cogen.forge.extract import extract
 from cogen.forge.recipe import CorpusSource
 
@@ -148,7 +148,7 @@ def test_python_that_is_none() -> None:
     assert pieces("docstrings", f'x = "\\d"\ndef f():\n    """{LONG}"""\n') != []
     account = SourceAccount("s")
     assert list(extract(source("docstrings"), "f", b"def f(:", account)) == []
-    assert account.dropped[NOT_PYTHON].bytes == 7
+    assert account.dropped == {NOT_PYTHON: Dropped(1, 0), NO_PROSE: Dropped(1, 7)}
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,14 @@ def test_bytes_that_are_no_text(data: bytes, place: str) -> None:
     with pytest.raises(TrainError, match=f"^f of source 's', {place}: ") as caught:
         list(extract(source("text"), "f", data))
     assert caught.value.hint
+
+
+def test_files_that_give_nothing_are_counted() -> None:
+    """A page without paragraphs is named in the account; an empty file is nothing that could be lost."""
+    account = SourceAccount("s")
+    assert list(extract(source("html"), "f", b"<div>Text</div>", account)) == []
+    assert list(extract(source("html"), "f", b" ", account)) == []
+    assert account.dropped == {NO_PROSE: Dropped(1, 15)}
 
 
 def one(data: bytes, account: SourceAccount, **changes: Any) -> str:

@@ -18,7 +18,7 @@ from cogen.host import Host
 
 _PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Distributions whose module has another name.
-_MODULES = {"pyjwt": "jwt"}
+_MODULES = {"pyjwt": "jwt", "python-docx": "docx"}
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -93,10 +93,10 @@ def _against_card(expert: Expert, shares: list[float], count: int) -> str:
     result = f"{mean:.5f} of the test documents' word 8-grams stand in {count:,} training texts"
     if split == "unknown":
         return f"{result}; the card says nothing"
-    said = split.test_8gram_overlap
-    if isinstance(said, str):
-        return f"{result}, the card says {said}"
-    result += f", the card says {said:.5f}"
-    if mean > said + _ROUNDING:
+    claimed = split.test_8gram_overlap
+    if isinstance(claimed, str):
+        return f"{result}, the card says {claimed}"
+    result += f", the card says {claimed:.5f}"
+    if mean > claimed + _ROUNDING:
         raise Failed(result, "remove what overlaps, or correct the card")
     return result

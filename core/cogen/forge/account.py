@@ -12,7 +12,7 @@ from cogen.text.cut import NO_BOUNDARY, TOO_SHORT
 #: Reasons that the recipe asked for: no loss.
 MATCHED, TOO_MUCH, DUPLICATE = "matches a drop pattern", "beyond max_bytes", "near-copy of a document"
 #: Reasons outside of the text that was read: counted in files, rows or pages and their bytes.
-NOT_PYTHON, TOO_LARGE = "not Python 3", "larger than 64 MiB"
+NOT_PYTHON, NO_PROSE, TOO_LARGE = "not Python 3", "file without prose", "larger than 64 MiB"
 NO_FIELD, NO_TEXT_PAGE = "row without text at `field`", "page without text"
 REPEATED = "running header or footer"
 #: Reasons for which text is lost that the recipe meant to train on.

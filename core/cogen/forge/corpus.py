@@ -19,8 +19,8 @@ from pathlib import Path
 
 from cogen.errors import TrainError
 from cogen.forge.account import DUPLICATE, SourceAccount
-from cogen.forge.documents import Comparison, collect
 from cogen.forge.documents import Document as Document
+from cogen.forge.documents import TextComparison, collect
 from cogen.forge.recipe import Corpus as CorpusRecipe
 from cogen.forge.recipe import Segmentation
 from cogen.reporter import SILENT, Reporter
@@ -89,7 +89,7 @@ def mean_overlap(
     documents: Sequence[Document], training: Iterable[Document], segmentation: Segmentation = "unicode"
 ) -> float | None:
     """Mean share of a document's word 8-grams that also stand in the training text; None where none can be seen."""
-    compare = Comparison(segmentation)
+    compare = TextComparison(segmentation)
     known: set[int] = set().union(*(compare.ngrams(document.text) for document in training))
     return compare.mean_overlap([document.text for document in documents], known)
 
@@ -128,7 +128,7 @@ def _split(
     documents: list[Document], recipe: CorpusRecipe, at_home: Collection[str], reporter: Reporter
 ) -> CorpusParts | None:
     """Hold out, and remove what overlaps. ``None``: too little text for a split at home that nobody else asked for."""
-    compare = Comparison(recipe.segmentation)
+    compare = TextComparison(recipe.segmentation)
     ngrams, overlap = compare.ngrams, compare.overlap
     rng = random.Random(recipe.seed)
     public = [source.name for source in recipe.sources if source.may("heldout")]
@@ -266,7 +266,7 @@ def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) 
     else the expert knows. A training document may share a phrase with a held-out one; samples, which calibrate and
     route, may not.
     """
-    ngrams = Comparison(recipe.segmentation).ngrams
+    ngrams = TextComparison(recipe.segmentation).ngrams
     secret: set[int] = set().union(*(ngrams(document.text) for document in held))
     left = {
         source.name: [d for d in train if d.source == source.name and not ngrams(d.text) & secret][::-1]

@@ -34,7 +34,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TextComparison:
     """How texts are compared: by runs of words (:mod:`cogen.text.grams`), or as ``latin`` recipes did."""
 
     segmentation: Segmentation
@@ -64,6 +64,11 @@ def collect(recipe: Corpus, home: Path, reporter: Reporter) -> tuple[list[Docume
 
     :raises TrainError: a source gives no text, or loses more of it than it allows.
     """
+    if "segmentation" not in recipe.model_fields_set:
+        reporter.note(
+            'segmentation is not set: "unicode", which gives other documents than CoGen did before there was the field '
+            '("latin")'
+        )
     documents: list[Document] = []
     accounts: list[SourceAccount] = []
     seen: set[int] = set()
@@ -79,7 +84,7 @@ def collect(recipe: Corpus, home: Path, reporter: Reporter) -> tuple[list[Docume
 def _of_source(
     source: CorpusSource, recipe: Corpus, home: Path, seen: set[int], account: SourceAccount, reporter: Reporter
 ) -> list[Document]:
-    compare = Comparison(recipe.segmentation)
+    compare = TextComparison(recipe.segmentation)
     found = list(_chunks(source, recipe, home, account, reporter))
     # A source larger than its share gives a random part of itself, not its alphabet's first letters.
     random.Random(f"{recipe.seed} {source.name}").shuffle(found)

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from xml.etree import ElementTree
 
 from cogen.errors import TrainError
-from cogen.forge.account import SourceAccount
+from cogen.forge.account import NO_PROSE, SourceAccount
 from cogen.forge.extractors import markup, rows, vocabularies
-from cogen.forge.extractors.member import Member, Pieces
+from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource, Segmentation
 from cogen.text import latin
 from cogen.text.decode import Undecodable, decode
 from cogen.text.tidy import tidy
 
-_EXTRACTORS: dict[str, Callable[[Member], Pieces]] = {
+_EXTRACTORS: dict[str, Callable[[SourceFile], Pieces]] = {
     "text": lambda member: iter([(member.name, member.text)]),
     "rst": markup.rst,
     "markdown": markup.markdown,
@@ -57,10 +57,14 @@ def extract(
     clean = latin.tidy if segmentation == "latin" else tidy
     try:
         text = "" if is_binary(source, name) else _text(source, name, data, account)
-        member = Member(source, name, data, text, segmentation == "latin", account)
+        member = SourceFile(source, name, data, text, segmentation == "latin", account)
+        empty = True
         for group, piece in _extractor(source)(member):
             if tidied := clean(piece):
+                empty = False
                 yield f"{source.name}:{group}", tidied
+        if empty and data.strip():
+            account.drop(NO_PROSE, len(data))
     except (ValueError, ElementTree.ParseError) as error:
         raise TrainError(
             f"{name} of source {source.name!r} is not what extract = {source.extract!r} reads: {error}",
@@ -73,10 +77,10 @@ def is_binary(source: CorpusSource, name: str) -> bool:
     return source.extract in (*_BINARY, "parquet") or rows.is_table_file(source, name)
 
 
-def _extractor(source: CorpusSource) -> Callable[[Member], Pieces]:
+def _extractor(source: CorpusSource) -> Callable[[SourceFile], Pieces]:
     if source.extract not in _BINARY:
         return _EXTRACTORS[source.extract]
-    found: Callable[[Member], Pieces] = importlib.import_module(_BINARY[source.extract]).texts
+    found: Callable[[SourceFile], Pieces] = importlib.import_module(_BINARY[source.extract]).texts
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cogen.errors import TrainError
 from cogen.extras import require
-from cogen.forge.extractors.member import Member, Pieces
+from cogen.forge.extractors.member import Pieces, SourceFile
 
 #: Bytes that a file may have unpacked. XML of text packs to about a tenth; more than this is an attack.
 _UNPACKED_LIMIT = 256 << 20
@@ -18,7 +18,7 @@ _OLD_FORMAT = bytes.fromhex("d0cf11e0a1b11ae1")
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 
 
-def texts(member: Member) -> Pieces:
+def texts(member: SourceFile) -> Pieces:
     """Paragraphs in reading order, those of tables, text boxes and content controls as well, and the notes after them.
 
     Text that was deleted with tracked changes is not read; inserted text is.
@@ -44,7 +44,7 @@ def texts(member: Member) -> Pieces:
     yield member.name, "\n\n".join(paragraphs)
 
 
-def _check_archive(member: Member) -> None:
+def _check_archive(member: SourceFile) -> None:
     if member.data.startswith(_OLD_FORMAT):
         raise _refused(member, "is encrypted, or in the older format .doc", "save it as .docx without a password")
     try:
@@ -60,7 +60,7 @@ def _check_archive(member: Member) -> None:
         )
 
 
-def _refused(member: Member, what: str, hint: str) -> TrainError:
+def _refused(member: SourceFile, what: str, hint: str) -> TrainError:
     return TrainError(f"{member.name} of source {member.source.name!r} {what}", hint=hint)
 
 

@@ -9,7 +9,7 @@ import warnings
 from html.parser import HTMLParser
 
 from cogen.forge.account import NOT_PYTHON
-from cogen.forge.extractors.member import Member, Pieces
+from cogen.forge.extractors.member import Pieces, SourceFile
 
 _ROLE = re.compile(r":[\w:+.-]+:`([^`<]*?)\s*(?:<[^>]*>)?`")
 _RST_LINK = re.compile(r"`([^`<]+?)\s*<[^>]+>`_{1,2}|`([^`]+)`_{0,2}")
@@ -65,11 +65,11 @@ def plain_rst(text: str, latin: bool = False) -> str:
     )
 
 
-def rst(member: Member) -> Pieces:
+def rst(member: SourceFile) -> Pieces:
     yield member.name, plain_rst(member.text, member.latin)
 
 
-def markdown(member: Member) -> Pieces:
+def markdown(member: SourceFile) -> Pieces:
     text = re.sub(r"\A---\n.*?\n---\n", "", member.text, flags=re.S)
     text = re.sub(r"^(```|~~~|:::).*?^\1\s*$", "\n", text, flags=re.S | re.M)
     text = re.sub(r"<!--.*?-->|!\[[^\]]*\]\([^)]*\)|<[^>\n]+>", "", text, flags=re.S)
@@ -80,13 +80,13 @@ def markdown(member: Member) -> Pieces:
     yield member.name, re.sub(r"[*_`]{1,3}([^*_`\n]+)[*_`]{1,3}", r"\1", plain)
 
 
-def docstrings(member: Member) -> Pieces:
+def docstrings(member: SourceFile) -> Pieces:
     """Docstrings of at least 200 characters: modules, classes, functions."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of other people's escapes
             tree = ast.parse(member.text)
     except (SyntaxError, ValueError):
-        member.account.drop(NOT_PYTHON, len(member.text.encode()))
+        member.account.drop(NOT_PYTHON, 0)  # its bytes are counted with the files that give no prose
         return
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -126,7 +126,7 @@ class _Paragraphs(HTMLParser):
             self.parts.append(data)
 
 
-def html(member: Member) -> Pieces:
+def html(member: SourceFile) -> Pieces:
     parser = _Paragraphs()
     parser.feed(member.text)
     yield member.name, "".join(parser.parts)

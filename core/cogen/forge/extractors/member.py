@@ -13,7 +13,7 @@ Pieces = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Member:
+class SourceFile:
     """One file of a source.
 
     :param text: its content, for extractors that read text; empty for those that read ``data``.

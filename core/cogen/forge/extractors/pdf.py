@@ -11,7 +11,7 @@ import regex
 from cogen.errors import TrainError
 from cogen.extras import require
 from cogen.forge.account import NO_TEXT_PAGE, REPEATED
-from cogen.forge.extractors.member import Member, Pieces
+from cogen.forge.extractors.member import Pieces, SourceFile
 
 #: pdfium's error for a file that asks for a password (FPDF_ERR_PASSWORD, fpdfview.h).
 _PASSWORD = 4
@@ -21,7 +21,7 @@ _SENTENCE_ENDS = regex.compile(r"[\p{SB=STerm}\p{SB=ATerm}:：][\p{SB=Close}]*\s
 _NUMBERS = re.compile(r"\d+")
 
 
-def texts(member: Member) -> Pieces:
+def texts(member: SourceFile) -> Pieces:
     """The text of the whole file: lines joined to paragraphs, without running headers, footers and page numbers.
 
     :raises TrainError: encrypted, damaged, or without any text (scanned).
@@ -40,7 +40,7 @@ def texts(member: Member) -> Pieces:
     yield member.name, _joined(_without_repeated(pages, member))
 
 
-def _pages(member: Member) -> list[list[str]]:
+def _pages(member: SourceFile) -> list[list[str]]:
     """The lines of each page that are not empty."""
     require("documents", 'extract = "pdf"')
     import pypdfium2
@@ -61,7 +61,7 @@ def _pages(member: Member) -> list[list[str]]:
     return found
 
 
-def _without_repeated(pages: list[list[str]], member: Member) -> list[list[str]]:
+def _without_repeated(pages: list[list[str]], member: SourceFile) -> list[list[str]]:
     """Without first and last lines that stand on most pages, but for their numbers."""
     edges = Counter(shape for page in pages for shape in {_NUMBERS.sub("#", line) for line in (*page[:1], *page[-1:])})
     repeated = {shape for shape, count in edges.items() if count >= 3 and 2 * count > len(pages)}

@@ -12,7 +12,7 @@ from typing import Any
 from cogen.errors import TrainError
 from cogen.extras import require
 from cogen.forge.account import NO_FIELD
-from cogen.forge.extractors.member import Member, Pieces
+from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource
 
 #: Files of a dataset that are tables in Arrow's formats: `save_to_disk` writes .arrow, the Hub has .parquet.
@@ -26,12 +26,12 @@ def is_table_file(source: CorpusSource, name: str) -> bool:
     return source.extract in ("datasets", "chat") and name.endswith(_TABLES)
 
 
-def json_texts(member: Member) -> Pieces:
+def json_texts(member: SourceFile) -> Pieces:
     """Strings at ``field``, a dotted path in which ``*`` is every element; JSON or JSON Lines."""
     return _texts(member, json_values(member.text))
 
 
-def csv_texts(member: Member) -> Pieces:
+def csv_texts(member: SourceFile) -> Pieces:
     """Column ``field`` of a file whose first row names the columns."""
     rows = list(csv_rows(member.text))
     if rows:
@@ -39,17 +39,17 @@ def csv_texts(member: Member) -> Pieces:
     return _texts(member, rows)
 
 
-def table_texts(member: Member) -> Pieces:
+def table_texts(member: SourceFile) -> Pieces:
     """Column ``field`` of a Parquet file; a dotted path goes into structures and lists."""
     return _texts(member, table_rows(member))
 
 
-def dataset_texts(member: Member) -> Pieces:
+def dataset_texts(member: SourceFile) -> Pieces:
     """Column ``field`` of a file of a dataset's folder, as `save_to_disk` writes it or the Hub stores it."""
     return _texts(member, dataset_rows(member))
 
 
-def chats(member: Member) -> Pieces:
+def chats(member: SourceFile) -> Pieces:
     """Conversations and instructions of JSON, JSON Lines, CSV, Parquet or Arrow files, each as one text."""
     for number, row in enumerate(dataset_rows(member), 1):
         text = conversation_text(row, member.source.field)
@@ -59,7 +59,7 @@ def chats(member: Member) -> Pieces:
             yield f"{member.name}#{number}-{hash_of(text)}", text
 
 
-def dataset_rows(member: Member) -> Iterator[Any]:
+def dataset_rows(member: SourceFile) -> Iterator[Any]:
     """The rows of one file, by its suffix; none of the notes beside the data."""
     name = member.name.rpartition("/")[2].lower()
     if name in _NOTES:
@@ -103,7 +103,7 @@ def csv_rows(text: str) -> Iterator[dict[str, str]]:
     return iter(found)
 
 
-def table_rows(member: Member) -> Iterator[dict[str, Any]]:
+def table_rows(member: SourceFile) -> Iterator[dict[str, Any]]:
     """A dictionary a row of a Parquet or Arrow file; only the column that ``field`` begins with, unless it is a chat.
 
     :raises ValueError: neither of the two.
@@ -128,7 +128,7 @@ def table_rows(member: Member) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _check_column(member: Member, columns: list[str]) -> None:
+def _check_column(member: SourceFile, columns: list[str]) -> None:
     column = member.source.field.partition(".")[0]
     if column not in columns:
         raise TrainError(
@@ -137,7 +137,7 @@ def _check_column(member: Member, columns: list[str]) -> None:
         )
 
 
-def _texts(member: Member, rows: Any) -> Pieces:
+def _texts(member: SourceFile, rows: Any) -> Pieces:
     values: list[Any] = list(rows)
     for part in member.source.field.split("."):
         step: list[Any] = []
@@ -172,7 +172,7 @@ _INSTRUCTION = (
 
 
 def conversation_text(row: Any, field: str) -> str | None:
-    """What was said in a conversation, one paragraph a turn; None where the row is none.
+    """The text of a conversation, one paragraph a turn; None where the row is none.
 
     :param row: messages under ``field`` or their usual names (a list of turns with their content), or the fields of an
         instruction and its answer.
@@ -189,11 +189,11 @@ def conversation_text(row: Any, field: str) -> str | None:
 
 
 def _turns(turns: list[Any]) -> str | None:
-    said = []
+    parts = []
     for turn in turns:
         content = next((turn[k] for k in _CONTENT if k in turn), None) if isinstance(turn, dict) else turn
         if isinstance(content, list):  # parts of a message: text, images
             content = "\n\n".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
         if isinstance(content, str) and content.strip():
-            said.append(content)
-    return "\n\n".join(said) if said else None
+            parts.append(content)
+    return "\n\n".join(parts) if parts else None

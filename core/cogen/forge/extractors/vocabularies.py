@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from cogen.forge.extractors.member import Member, Pieces
+from cogen.forge.extractors.member import Pieces, SourceFile
 
 
-def obo(member: Member) -> Pieces:
+def obo(member: SourceFile) -> Pieces:
     """Terms of an OBO ontology as a definition each; children of one parent are one group."""
     for stanza in re.split(r"\n\[", member.text):
         if not stanza.startswith("Term]") or "is_obsolete: true" in stanza:
@@ -34,7 +34,7 @@ def obo(member: Member) -> Pieces:
         )
 
 
-def icd10(member: Member) -> Pieces:
+def icd10(member: SourceFile) -> Pieces:
     """ICD-10-CM tabular list: one text a three-character category; categories of one section are one group."""
     labels = {
         "includes": "Includes",
@@ -61,7 +61,7 @@ def icd10(member: Member) -> Pieces:
                 yield f"{member.name}#{section.get('id')}", " ".join(describe(category))
 
 
-def idd(member: Member) -> Pieces:
+def idd(member: SourceFile) -> Pieces:
     """EnergyPlus data dictionary: memo and field notes of one object are one text; a \\group is one group."""
     group, title, notes, field = "", "", list[str](), ""
 
