@@ -19,7 +19,8 @@ from support.hospital import chinese, english, project, public
 from support.recording import found_in, needles, recording, views
 from support.served import Served
 
-PATIENTS = 70
+#: Documents of each language of patients, and of the public collection.
+PATIENTS, PUBLIC = 70, 120
 #: Strategies that take experts without samples, and their options.
 STRATEGIES: dict[str, tuple[str, ...]] = {"merge": ("--method", "task_arithmetic", "--scale", "0.5")}
 PRIVATE = {"license": "LicenseRef-Hospital", "license_evidence": "our own records", "personal_data": "present"}
@@ -29,7 +30,7 @@ OPEN = {"license": "CC0-1.0", "license_evidence": "written for the tests", "pers
 def test_no_run_of_a_patients_text_leaves(served: Served, machines: Any) -> None:
     """A hospital whose figures may leave, one that lets nothing leave, and a public expert, in one composite."""
     texts = {"zh": [chinese(n) for n in range(PATIENTS)], "en": [english(n) for n in range(PATIENTS)]}
-    private, open_texts = [text for some in texts.values() for text in some], [public(n) for n in range(PATIENTS)]
+    private, open_texts = [text for some in texts.values() for text in some], [public(n) for n in range(PUBLIC)]
     patients, everybody = needles(private), needles(open_texts)
     base = _public_base(served, machines("bare"))
     sources: dict[str, Any] = {
