@@ -25,6 +25,7 @@ from cogen.files import cache_dir
 from cogen.forge import package as packaging
 from cogen.forge.build import PreparedTraining, prepare, run_training
 from cogen.forge.package import Packaged, package, publish
+from cogen.reporter import Silent
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import DEFAULT, Embedder
 from cogen.spec.expert import ExpertSpec
@@ -52,6 +53,16 @@ def built(recipe: Any, tmp_path: Path) -> Callable[..., tuple[Path, Packaged]]:
         return prepared.home, package(prepared, results[0])
 
     return make
+
+
+class Notes(Silent):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def prepared_for(recipe: Any, *sources: dict[str, Any], **changes: Any) -> PreparedTraining:
@@ -178,7 +189,8 @@ class TestCard:
             "nothing",
             False,
         )
-        assert {private.documents, private.bytes, private.tokens, private.share, private.uri} == {"unknown"}
+        counts = private.documents, private.bytes, private.tokens, private.share
+        assert {*counts, private.uri, private.revision, private.archive_digest} == {"unknown"}
         assert (private.personal_data, public.personal_data) == ("present", "none")
         assert public.share == "unknown"  # tokens and share of one tell the size of the other
         split = packaged.expert.data.split
@@ -332,8 +344,12 @@ class TestPrivateSuite:
         home = recipe().parent
         write_texts(home / "few", files, "few")
         few = letters(uri="file://few", leaves="figures")
-        held = prepare(recipe(corpus={"sources": [few], "per_group": per_group})).corpus.private
+        notes = Notes()
+        held = prepare(recipe(corpus={"sources": [few], "per_group": per_group}), notes).corpus.private
         assert held is not None
+        assert [line for line in notes.lines if "intervals are wide" in line] == (
+            [] if test == 30 else [f"private suite: {test} test documents instead of 30, so its intervals are wide"]
+        )
         assert (len(held.test), len(held.dev), held.figures) == (test, dev, True)
 
     def test_too_small(self, recipe: Any) -> None:
@@ -388,7 +404,7 @@ class TestUnfinished:
         with pytest.raises(TrainError) as caught:
             prepare(recipe(card=card, corpus={"sources": [elsewhere]}))
         assert caught.value.message == (
-            "recipe.toml is not finished: license of source 'invented', card.summary, card.license say TODO"
+            "recipe.toml is not finished: license of source 'invented', card.summary, card.license are TODO"
         )
         assert "unknown" in str(caught.value.hint)
 
@@ -414,6 +430,25 @@ class TestPlaces:
         with pytest.raises(TrainError, match="'letters' lies inside the package") as caught:
             prepare(recipe(corpus={"sources": [inside]}))
         assert "beside the recipe" in str(caught.value.hint)
+
+    @pytest.mark.parametrize("plugin", ["private", "src/cogen_plugin_tiny"])
+    def test_a_private_folder_inside_the_package(self, recipe: Any, plugin: str) -> None:
+        """By its name, or by a link."""
+        home = recipe().parent
+        if plugin != "private":
+            (home / plugin).mkdir(parents=True)
+            (home / "private").symlink_to(home / plugin, target_is_directory=True)
+        with pytest.raises(TrainError, match="private/ beside the recipe lies inside the package") as caught:
+            prepare(recipe(plugin=plugin))
+        assert "another folder" in str(caught.value.hint)
+
+    def test_paths_of_the_machine_stay(self, built: Any, tmp_path: Path) -> None:
+        """A folder elsewhere is called by the source's name in the card."""
+        write_texts(tmp_path / "oncology" / "letters", 60, "letter")
+        for uri in (f"file://{tmp_path}/oncology/letters", "file://../oncology/letters"):
+            home, packaged = built(letters(leaves="figures", uri=uri))
+            assert packaged.expert.data.sources[0].uri == "file://letters"
+            assert "oncology" not in (home / "src" / "cogen_plugin_tiny" / "expert.toml").read_text()
 
     def test_a_package_around_the_recipe(self, recipe: Any) -> None:
         """Its private folder would be published."""

@@ -17,9 +17,9 @@ from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest
 from cogen.conformance.overlap import grams, normal
 from cogen.errors import UsageError
-from cogen.forge.project import fill_in
 from cogen.forge.recipe import read_recipe
 from cogen.scaffold import create
+from cogen.scaffold.project import fill_in
 from cogen.spec.expert import ExpertSpec
 from cogen.spec.unfinished import unfinished
 
@@ -66,8 +66,8 @@ def test_options_fill_it_in(plugin: Path) -> None:
     project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
     assert (project["license"], project["authors"]) == ("Apache-2.0", [{"name": "Me & co"}])
     assert unfinished(read_recipe(plugin / "recipe.toml")) == [
-        "license of source 'my-law-texts'",
-        "license_evidence of source 'my-law-texts'",
+        "corpus.sources[0].license",
+        "corpus.sources[0].license_evidence",
         "card.summary",
         "card.collected",
     ]
@@ -83,15 +83,12 @@ def test_options_fill_it_in(plugin: Path) -> None:
 def test_train_settles_the_package_too(tmp_path: Path) -> None:
     """License and author of pyproject.toml come from the recipe's card; what the publisher wrote stays."""
     folder = create("my-law", tmp_path / "open", base=BASE, title="My law")
-    card = read_recipe(folder / "recipe.toml").card.model_copy(
-        update={"license": "Apache-2.0", "publisher": 'The "Law" office'}
-    )
-    fill_in(folder, card)
+    fill_in(folder, "Apache-2.0", 'The "Law" office')
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert (project["license"], project["authors"]) == ("Apache-2.0", [{"name": 'The "Law" office'}])
     assert "Apache License" in (folder / "LICENSE").read_text()
     before = file_digest(folder)
-    fill_in(folder, card.model_copy(update={"license": "MIT", "publisher": "Others"}))
+    fill_in(folder, "MIT", "Others")
     assert file_digest(folder) == before
 
 

@@ -12,7 +12,7 @@ from cogen.forge.recipe import TrainRecipe
 from cogen.spec.consent import oversteps, reaches
 from cogen.spec.data import Leaves, PersonalData
 from cogen.spec.expert import ExpertSpec
-from cogen.spec.unfinished import is_placeholder, unfinished
+from cogen.spec.unfinished import is_unfinished, unfinished
 
 LEVELS: list[Leaves] = ["nothing", "figures", "samples", "heldout"]
 
@@ -21,13 +21,13 @@ LEVELS: list[Leaves] = ["nothing", "figures", "samples", "heldout"]
     "text", ["TODO", "todo", "TODO: one line", "todo: one line", "a TODO inside", "LicenseRef-TODO"]
 )
 def test_placeholders(text: str) -> None:
-    assert is_placeholder(text)
+    assert is_unfinished(text)
 
 
 @pytest.mark.parametrize("text", ["", "unknown", "MASTODON", "TODOS", "Sobre todo, textos en español", "todo el texto"])
 def test_words(text: str) -> None:
     """The word as a part of others, and in languages where it is one."""
-    assert not is_placeholder(text)
+    assert not is_unfinished(text)
 
 
 def test_of_a_recipe() -> None:
@@ -39,10 +39,10 @@ def test_of_a_recipe() -> None:
     other = document["corpus"]["sources"][0] | {"name": "TODO", "license": "MIT"}
     document["corpus"]["sources"].append(other)
     assert unfinished(TrainRecipe.model_validate(document)) == [
-        "license of source 'invented'",
-        "name of source 2",
+        "corpus.sources[0].license",
+        "corpus.sources[1].name",
         "card.summary",
-        "card.domains",
+        "card.domains[0]",
         "card.license",
     ]
 
@@ -59,8 +59,8 @@ def test_of_a_manifest() -> None:
         "contact",
         "license",
         "data.limitations",
-        f"title of suite {document['suites'][0]['id']!r}",
-        f"test.license of suite {document['suites'][0]['id']!r}",
+        "suites[0].title",
+        "suites[0].test.license",
     ]
 
 

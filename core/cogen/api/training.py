@@ -77,6 +77,7 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     require("fuse", "cogen.train")
     from cogen.forge.build import prepare, run_training
     from cogen.forge.package import package
+    from cogen.scaffold.project import fill_in
 
     check_reporter(reporter)
     check_callable("on_plan", on_plan)
@@ -96,6 +97,8 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     result = run_training(prepared, step_done)
     begin(reporter, "measuring", None, "tokens")
     packaged = package(prepared, result, reporter)
+    # What the recipe settles is settled for a package that `cogen new` made, too.
+    fill_in(prepared.home, prepared.recipe.card.license, prepared.recipe.card.publisher)
     return TrainedExpert(packaged.expert, prepared.home / prepared.recipe.plugin, packaged.at_home)
 
 

@@ -35,10 +35,10 @@ def command(
             _show_plan(found)
             return
         trained = train(recipe, on_plan=_show_estimate, reporter=reporter)
-    _show(trained)
+    _show(trained, recipe.parent / "private")
 
 
-def _show(trained: TrainedExpert) -> None:
+def _show(trained: TrainedExpert, private: Path) -> None:
     spec = trained.expert
     measured = spec.data.training.measured if spec.data.training != "unknown" else ()
     rows = [
@@ -55,6 +55,7 @@ def _show(trained: TrainedExpert) -> None:
         out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
     for suite in spec.private_suites:
         out.table([_figures(suite)], title=f"{spec.id}: bits per byte of the private suite, with 95 % intervals")
+        out.status(f"its text stays in {private}: keep that folder, and give it to nobody")
     if trained.at_home:
         title = f"{spec.id}: bits per byte of held-out text, for you alone: no file that ships has these figures"
         out.table([_figures(trained.at_home)], title=title)

@@ -25,6 +25,7 @@ from cogen.forge.blocks import encode, pack
 from cogen.forge.consent import check_floor, check_recipe
 from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
+from cogen.forge.private import note_size
 from cogen.forge.recipe import TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
@@ -86,6 +87,7 @@ def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
     tokenizer = load_tokenizer(base.folder)
     corpus = build_corpus(recipe.corpus, home, reporter)
     check_floor(recipe, corpus)
+    note_size(corpus, recipe.corpus.test_documents, reporter)
     return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from cogen.forge.consent import may_be_counted
@@ -30,10 +31,10 @@ def _source(prepared: PreparedTraining, source: CorpusSource, total: int, newer:
     tokens = prepared.source_tokens.get(source.name, 0)
     return DataSource(
         name=source.name,
-        uri="unknown" if local and not counted else source.uri,
+        uri=_uri(source) if counted or not local else "unknown",
         license=source.license,
         license_evidence=source.license_evidence,
-        revision=source.uri.rpartition("==")[2] or "unknown",
+        revision="unknown" if local else source.uri.rpartition("==")[2],
         # A digest of private text without a salt would let anybody test a guess at it.
         archive_digest="unknown" if source.digest is None or (local and not source.may("samples")) else source.digest,
         documents=sum(d.source == source.name for d in corpus.train) if counted else "unknown",
@@ -44,6 +45,13 @@ def _source(prepared: PreparedTraining, source: CorpusSource, total: int, newer:
         leaves=source.leaves if newer else None,
         personal_data=prepared.recipe.personal_data(source) if newer else None,
     )
+
+
+def _uri(source: CorpusSource) -> str:
+    """Where it came from; a folder outside the recipe's is called by the source's name, for its path tells nothing."""
+    path = PurePath(source.uri.removeprefix("file://"))
+    outside = path.is_absolute() or ".." in path.parts
+    return f"file://{source.name}" if outside and source.uri.startswith("file://") else source.uri
 
 
 def card_split(prepared: PreparedTraining) -> Split | Literal["unknown"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cogen.errors import TrainError
@@ -20,15 +21,27 @@ def check_recipe(recipe: TrainRecipe, home: Path) -> None:
     :raises TrainError: a field says TODO, text with personal data is meant to leave, or private text would lie inside
         the package.
     """
-    if left := unfinished(recipe):
-        raise TrainError(
-            f"recipe.toml is not finished: {', '.join(left)} {'says' if len(left) == 1 else 'say'} TODO",
-            hint='write what is so in place of each TODO, or "unknown" where the field allows it',
-        )
+    _check_finished(recipe)
     for source in recipe.corpus.sources:
         _check_personal_data(recipe, source)
     _check_statistics(recipe)
     _check_places(recipe, home)
+
+
+def _check_finished(recipe: TrainRecipe) -> None:
+    """All fields at once: who has to ask somebody asks once."""
+    left = [_of_source(recipe, name) for name in unfinished(recipe)]
+    if left:
+        raise TrainError(
+            f"recipe.toml is not finished: {', '.join(left)} {'is' if len(left) == 1 else 'are'} TODO",
+            hint='write what is so in place of each TODO, or "unknown" where the field allows it',
+        )
+
+
+def _of_source(recipe: TrainRecipe, field: str) -> str:
+    """``corpus.sources[0].license`` as "license of source 'letters'"."""
+    match = re.fullmatch(r"corpus\.sources\[(\d+)\]\.(\w+)", field)
+    return f"{match[2]} of source {recipe.corpus.sources[int(match[1])].name!r}" if match else field
 
 
 def _check_personal_data(recipe: TrainRecipe, source: CorpusSource) -> None:
@@ -65,6 +78,12 @@ def _check_places(recipe: TrainRecipe, home: Path) -> None:
         raise TrainError(
             f"plugin = {recipe.plugin!r} contains the recipe, and everything in that folder is published",
             hint="name a folder of its own for the package, such as src/cogen_plugin_NAME",
+        )
+    if (home / PRIVATE).resolve().is_relative_to(package):
+        raise TrainError(
+            f"the folder {PRIVATE}/ beside the recipe lies inside the package {recipe.plugin}, and all of that is "
+            "published",
+            hint=f"name another folder for the package, and let {PRIVATE}/ be no link into it",
         )
     for source in recipe.corpus.sources:
         scheme, _, path = source.uri.partition("://")

@@ -25,7 +25,6 @@ from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.card import card_sources, card_split
 from cogen.forge.corpus import Document, json_lines
 from cogen.forge.private import keep_private, private_suite, stage_private
-from cogen.forge.project import fill_in
 from cogen.forge.statistics import FOLDER, write_statistics
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
@@ -117,7 +116,6 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         if staged is not None and spec.private_suites:
             keep_private(prepared, staged)
         _replace(target, stage)
-    fill_in(prepared.home, prepared.recipe.card)
     return Packaged(spec, figures.private if not spec.private_suites else None)
 
 

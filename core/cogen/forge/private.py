@@ -15,8 +15,20 @@ from cogen.spec.suite import PrivateFigure, PrivateSuite
 if TYPE_CHECKING:
     from cogen.evals import SuiteResult
     from cogen.forge.build import PreparedTraining
+    from cogen.forge.corpus import CorpusParts
+    from cogen.reporter import Reporter
 
 _SALT = "salt"
+
+
+def note_size(corpus: CorpusParts, wanted: int, reporter: Reporter) -> None:
+    """Say before training that a private suite is small.
+
+    :param wanted: test documents that the recipe asks for.
+    """
+    held = corpus.private
+    if held is not None and held.figures and len(held.test) < wanted:
+        reporter.note(f"private suite: {len(held.test)} test documents instead of {wanted}, so its intervals are wide")
 
 
 def stage_private(prepared: PreparedTraining, scratch: Path) -> PrivateTask | None:
@@ -48,7 +60,7 @@ def private_suite(task: PrivateTask, base: SuiteResult, expert: SuiteResult, har
         title=task.title,
         metric=task.metric,
         documents=task.documents["test"],
-        bytes=task.bytes["test"],
+        bytes=task.sizes["test"],
         text_digest=task.digests["test"],
         date=datetime.date.today().isoformat(),
         harness=harness,

@@ -19,16 +19,13 @@ from cogen.checkpoints.digests import file_digest
 from cogen.errors import UsageError
 from cogen.files import atomic_folder
 from cogen.scaffold.adapter import SHAPES, write_adapter
+from cogen.scaffold.project import LICENSE_PLACEHOLDER, TODO, license_text
 from cogen.spec.expert import ExpertSpec
 
 _HERE = Path(__file__).parent
 #: Parts of the starter texts, in the order of the file.
 _TEST, _DEV = 30, 10
 _STARTER = "written for CoGen's scaffold, dedicated to the public domain"
-#: What a field says that its publisher has to decide; see :mod:`cogen.spec.unfinished`.
-TODO = "TODO"
-#: The same in pyproject.toml, where build tools take nothing but an SPDX expression.
-LICENSE_PLACEHOLDER = "LicenseRef-TODO"
 
 
 def create(id: str, folder: Path, *, base: str, title: str, publisher: str = TODO, license: str = TODO) -> Path:
@@ -60,11 +57,6 @@ def create(id: str, folder: Path, *, base: str, title: str, publisher: str = TOD
             _write(part / "texts" / f"starter-{number:02}.txt", text + "\n")
         _package(part / "src" / module, values, texts)
     return folder
-
-
-def license_text(license: str) -> str | None:
-    """The text of a license for the file LICENSE, where CoGen has it: of Apache-2.0."""
-    return (_HERE / "template" / "LICENSE.in").read_text(encoding="utf-8") if license == "Apache-2.0" else None
 
 
 def _license(license: str) -> str:

@@ -8,42 +8,33 @@ from typing import Any
 
 from pydantic import BaseModel
 
+#: ``TODO`` as a word of its own; in other cases only where the text begins with it, for "todo" is Spanish for "all".
+_MARKER = re.compile(r"(?<![A-Za-z0-9_])TODO(?![A-Za-z0-9_])|^\s*(?i:todo)\s*(?:[:(-]|$)")
 #: Fields of a recipe that never leave the publisher's machine: a pattern may well look for the word TODO.
 _STAYS = frozenset({"plugin", "members", "exclude", "drop", "field"})
-#: What an entry of a list is called.
-_ENTRY = {"sources": "source", "suites": "suite", "private_suites": "private suite"}
-#: In capitals anywhere. In other cases ("todo" is a word of Spanish and Portuguese) only alone or before a colon.
-_PLACEHOLDER = re.compile(r"\bTODO\b|^\s*(?i:todo)\s*(?::|$)")
 
 
-def is_placeholder(text: str) -> bool:
-    """Whether a text says TODO: "TODO", "TODO: one line", "LicenseRef-TODO", "todo"."""
-    return _PLACEHOLDER.search(text) is not None
+def is_unfinished(text: str) -> bool:
+    """Does the text hold the marker?"""
+    return _MARKER.search(text) is not None
 
 
 def unfinished(model: BaseModel) -> list[str]:
-    """Fields of a manifest or of a training recipe that ship and say TODO, in their order.
+    """Fields of a manifest or of a training recipe that ship and hold the marker, in their order.
 
-    :returns: names such as ``card.summary`` and ``license of source 'letters'``; empty where nothing is left to decide.
+    :returns: names as they are written in the file: ``card.summary``, ``data.sources[0].license_evidence``.
     """
-    return list(_walk(model.model_dump(mode="json"), "", ""))
+    return list(_fields(model.model_dump(mode="json", exclude_none=True), ""))
 
 
-def _walk(value: Any, path: str, entry: str) -> Iterator[str]:
+def _fields(value: Any, name: str) -> Iterator[str]:
     if isinstance(value, str):
-        if is_placeholder(value):
-            yield f"{path} of {entry}" if entry else path
+        if is_unfinished(value):
+            yield name
     elif isinstance(value, dict):
-        for key, inner in value.items():
+        for key, item in value.items():
             if key not in _STAYS:
-                yield from _walk(inner, f"{path}.{key}" if path else str(key), entry)
+                yield from _fields(item, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list):
-        name = path.rpartition(".")[2]
-        for number, inner in enumerate(value, 1):
-            if isinstance(inner, dict) and name in _ENTRY:
-                label = next((inner[key] for key in ("name", "id") if not is_placeholder(inner.get(key, "TODO"))), None)
-                yield from _walk(inner, "", f"{_ENTRY[name]} {number if label is None else repr(label)}")
-            elif not isinstance(inner, str):
-                yield from _walk(inner, f"{path}.{number}", entry)
-        if any(isinstance(inner, str) and is_placeholder(inner) for inner in value):
-            yield f"{path} of {entry}" if entry else path
+        for index, item in enumerate(value):
+            yield from _fields(item, f"{name}[{index}]")
