@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.private import evaluate_private as evaluate_private
     from cogen.api.publishing import PackingList as PackingList
     from cogen.api.publishing import packing_list as packing_list
     from cogen.api.training import TrainedExpert as TrainedExpert
@@ -67,6 +68,7 @@ _WHERE = {
     "TrainingPlan": "cogen.api.training",
     "chat": "cogen.api.chat",
     "evaluate": "cogen.api.evaluation",
+    "evaluate_private": "cogen.api.private",
     "fuse": "cogen.api.fusion",
     "hookimpl": "cogen.host.hookspecs",
     "list_experts": "cogen.api.experts",
@@ -100,6 +102,7 @@ __all__ = [
     "__version__",
     "chat",
     "evaluate",
+    "evaluate_private",
     "fuse",
     "hookimpl",
     "list_experts",

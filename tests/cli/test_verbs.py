@@ -32,6 +32,8 @@ def test_list_shows_the_broken_too(site: Path, capsys: pytest.CaptureFixture[str
         "base": "A base",
         "lineage": ZERO,
         "relation": "ffn",
+        "suites": 1,
+        "private_suites": 0,
         "license": "Apache-2.0",
         "licence": "Apache-2.0",  # the former name
         "distribution": "cogen-plugin-power",

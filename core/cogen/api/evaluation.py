@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.api.checks import as_host, as_names, as_text, check_number, check_reporter
 from cogen.api.models import is_route, open_model
 from cogen.api.options import PathLike
+from cogen.api.private import is_private_suite
 from cogen.api.results import MeasureOptions, ModelResults
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
 from cogen.extras import require
@@ -92,7 +93,12 @@ def evaluate(
     check_reporter(reporter)
     name, other = as_text("model", model), None if against is None else as_text("against", against)
     host = as_host(host)
-    chosen = choose_suites(host, as_names("suites", suites), hook_suites)
+    names = as_names("suites", suites)
+    if private := next(filter(is_private_suite, names), None):
+        from cogen.errors import UsageError
+
+        raise UsageError(f"{private} is a private suite", hint="cogen.evaluate_private(model, suite) measures one")
+    chosen = choose_suites(host, names, hook_suites)
     typed: Any = dtype
     settings = Settings(dtype=typed, max_length=max_length)
     options = MeasureOptions(split=split, level=level, settings=settings, fresh=fresh, chooser=None)
@@ -101,8 +107,8 @@ def evaluate(
 
         # Models with other tokenizers are measured on the documents that the route's would take.
         options["chooser"] = chooser_of(host, Path(route), reporter)
-    found = _measure(host, name, chosen, options, reporter)
-    base = _measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
+    found = measure(host, name, chosen, options, reporter)
+    base = measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
     claims = {f"{b.owner}/{b.suite.id}": b.suite.claim for b in chosen if b.owner == found.expert and split == "test"}
     comparisons = [compare(r, o, settings) for r, o in zip(found.results, base.results, strict=bool(base.results))]
     return Evaluation(
@@ -120,7 +126,7 @@ def evaluate(
     )
 
 
-def _measure(
+def measure(
     host: Host, model: str, suites: list[BoundSuite], options: MeasureOptions, reporter: Reporter
 ) -> ModelResults:
     if is_route(model):

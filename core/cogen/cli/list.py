@@ -14,8 +14,10 @@ def command() -> None:
     host = Host.discover()
     rows = [_row(plugin) for plugin in host.plugins]
     shown = ["expert", "title", "domains", "base", "relation", "license", "version", "state"]
+    if any(row["private_suites"] for row in rows):
+        shown.insert(-1, "measured")
     if rows:
-        out.table([{**row, "base": _base_name(row)} for row in rows], shown)
+        out.table([{**row, "base": _base_name(row), "measured": _measured(row)} for row in rows], shown)
     for row in rows:
         if row["state"] != "ok":
             out.warn(f"{row['expert']} ({row['distribution']} {row['version']}) is {row['state']}: {row['reason']}")
@@ -37,6 +39,8 @@ def _row(plugin: Any) -> dict[str, Any]:
         "base": base.get("name"),
         "lineage": (base or model).get("weights_digest"),
         "relation": model.get("relation"),
+        "suites": len(document.get("suites", [])),
+        "private_suites": len(document.get("private_suites", [])),
         "license": document.get("license"),
         "licence": document.get("license"),  # the former name
         "distribution": plugin.distribution,
@@ -45,6 +49,12 @@ def _row(plugin: Any) -> dict[str, Any]:
         "reason": plugin.reason,
         "hint": plugin.hint,
     }
+
+
+def _measured(row: dict[str, Any]) -> str:
+    """Who can measure it: everybody, or its publisher alone."""
+    own = "at the publisher's" if row["private_suites"] else ""
+    return "here" + (f", {own}" if own else "") if row["suites"] else own or "nowhere"
 
 
 def _base_name(row: dict[str, Any]) -> str:

@@ -75,18 +75,18 @@ def test_an_experts_score_does_not_depend_on_the_others() -> None:
 def test_a_centroid_is_the_mean_embedding(tmp_path: Path) -> None:
     """Of the samples, and of the fixed general text; in any order of the experts."""
     one, two = make_expert(tmp_path, "one"), make_expert(tmp_path, "two")
-    found = make_centroids([two, one], Embedder())
+    found = make_centroids([two, one], Embedder(), {})
     assert list(found) == ["general", "one", "two"]
     torch.testing.assert_close(found["one"], Embedder().encode(sample_texts(one)).mean(0))
     torch.testing.assert_close(found["general"], Embedder().encode(calibration_texts()).mean(0))
-    again = make_centroids([one, two], Embedder())
+    again = make_centroids([one, two], Embedder(), {})
     assert all(torch.equal(found[id], again[id]) for id in found)
 
 
 def test_text_that_may_not_leave_is_routed_by_its_embedding(tmp_path: Path) -> None:
     """The shipped vector is the centroid."""
     vector = torch.linspace(-1, 1, 256)
-    found = make_centroids([shipped(tmp_path, {"mean": vector})], Embedder())
+    found = make_centroids([shipped(tmp_path, {"mean": vector})], Embedder(), {})
     assert torch.equal(found["quiet"], vector)
 
 
@@ -102,7 +102,7 @@ def test_text_that_may_not_leave_is_routed_by_its_embedding(tmp_path: Path) -> N
 def test_an_embedding_of_another_kind_is_refused(tmp_path: Path, tensors: Any, message: str) -> None:
     """It would be compared with numbers that mean something else."""
     with pytest.raises(CompatibilityError, match=message) as caught:
-        make_centroids([shipped(tmp_path, tensors)], Embedder())
+        make_centroids([shipped(tmp_path, tensors)], Embedder(), {})
     assert caught.value.hint
 
 

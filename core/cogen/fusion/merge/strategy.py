@@ -22,6 +22,7 @@ from cogen.fusion.merge.shapes import changed_names, extents
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import TOTALS, ExpertOptions, FuseRecipe, Level
+from cogen.fusion.routing_data import data_notes
 from cogen.fusion.selection import chosen_experts
 from cogen.fusion.strategy import Built, Description, Fit, Known, Measurement, Run, Strategy, requested
 from cogen.host import Expert, Host
@@ -74,6 +75,7 @@ class MergeStrategy(Strategy[Plan, Inputs]):
             cost=planned_cost(found, written, chosen, suites, opened.search, recipe),
             tensors=len(found),
             changed_tensors=len(changed),
+            remarks=data_notes(chosen, [("text", "")]) if opened.method.calibrated else (),
         )
         return plan, inputs
 

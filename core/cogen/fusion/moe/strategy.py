@@ -23,11 +23,11 @@ from cogen.fusion.merge.strategy import OPTIONS as MERGE_OPTIONS
 from cogen.fusion.merge.strategy import lineage_of, lineage_options, rescaled
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
-from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
+from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, routing_notes, why
 from cogen.fusion.moe.reuse import reusable_parts
 from cogen.fusion.moe.routers import ROUTER, read_rows, untrained_rows, write_rows
 from cogen.fusion.moe.train_routers import trained_rows
-from cogen.fusion.moe.validate import FROZEN, check_moe
+from cogen.fusion.moe.validate import FROZEN, check_moe, with_rows
 from cogen.fusion.moe.write import Reuse, write_mixture
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import ExpertOptions, FuseRecipe, Level
@@ -66,7 +66,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         return Fit.NATURAL if anchored and one and dense and not requested(recipe) & MERGE_OPTIONS else Fit.NO
 
     def plan(self, host: Host, recipe: FuseRecipe, reporter: Reporter) -> tuple[Plan, Inputs]:
-        chosen = chosen_experts(host, recipe)
+        chosen, left = with_rows(chosen_experts(host, recipe), recipe)
         base = one_lineage(chosen)
         check_licenses(chosen)
         check_moe(chosen, recipe)
@@ -87,6 +87,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             cost=mixture_cost(cost, details, chosen, suites, inputs.tokenizer),
             tensors=len(found),
             changed_tensors=details.merged,
+            remarks=[*left, *routing_notes(details, chosen)],
         )
         return plan, inputs
 

@@ -17,7 +17,8 @@ from cogen.fusion.route.baselines import can_ensemble
 from cogen.fusion.route.manifest import EmbedderRef
 from cogen.fusion.route.members import Member, open_members
 from cogen.fusion.route.validate import choose, shared_base
-from cogen.fusion.selection import planned_expert
+from cogen.fusion.routing_data import Needs, data_notes, extra_tokens
+from cogen.fusion.selection import planned_expert, unmeasured, warnings
 from cogen.host import Expert, Host
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
@@ -64,6 +65,7 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
     inputs = RouteInputs(chosen, reference.open(reporter), members, suites)
     planned = planned_suites(suites, recipe, inputs.chooser[0])
     ensemble = recipe.level != "none" and can_ensemble(members)
+    needs: Needs = [("embedding", reference.source)]
     bits = sum(suite.test_tokens for suite in planned if suite.metric == "bits_per_byte")
     plan = RoutePlan(
         cogen=importlib.metadata.version("cogen-core"),
@@ -80,8 +82,9 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
             scratch_bytes=0,
             memory_bytes=0,
             ensemble_tokens=len(members) * bits if ensemble else 0,
+            routing_tokens=extra_tokens(chosen, needs),
         ),
-        notes=_notes(chosen),
+        notes=(*_notes(chosen), *unmeasured(chosen), *warnings(data_notes(chosen, needs))),
         details=RouteDetails(
             embedder=EmbedderPin(source=reference.source, digest=reference.digest),
             fallback=fallback,

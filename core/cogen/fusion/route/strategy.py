@@ -46,7 +46,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         """Write route.json and the centroids; a router on them is the state."""
         plan, details = run.plan, run.plan.details
         run.reporter.describe("embedding samples")
-        centroids = make_centroids(run.inputs.experts, run.inputs.embedder)
+        centroids = make_centroids(run.inputs.experts, run.inputs.embedder, run.inputs.members, run.reporter)
         manifest = RouteManifest(
             cogen=plan.cogen,
             embedder=EmbedderRef(source=details.embedder.source, digest=details.embedder.digest),
