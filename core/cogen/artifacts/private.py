@@ -106,9 +106,9 @@ def _interval(metric: str, value: float, low: float, high: float) -> str:
 
 
 def private_json(experts: Sequence[Expert]) -> list[dict[str, Any]]:
-    """The manifests' figures for ``--json``."""
+    """The manifests' figures for ``--json``: `expert` is the id; `suite` has figures of base and expert."""
     return [
-        {"expert": expert.id, **suite.model_dump(mode="json")}
+        {"expert": expert.id, "suite": suite.model_dump(mode="json")}
         for expert in with_private(experts)
         for suite in expert.spec.private_suites
     ]

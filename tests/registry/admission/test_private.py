@@ -36,12 +36,15 @@ def test_an_expert_without_text_is_published_found_and_shown(desk: Desk) -> None
     found = desk.get("/api/v1/experts/ward").json()
     assert found["spec"]["suites"] == []
     assert (found["evaluations"]["claims"], found["evaluations"]["measured"]) == ([], [])
-    (figures,) = found["evaluations"]["private"]
-    assert (figures["suite"], figures["measured_at"], figures["reproducible"]) == ("ward-notes", "publisher", False)
-    assert figures["expert"] == {"value": 1.1, "low": 1.0, "high": 1.2}
+    figures = {one["name"]: one for one in found["evaluations"]["private"]}
+    assert {(one["suite"], one["measured_at"], one["source"]) for one in figures.values()} == {
+        ("ward-notes", "publisher", "manifest")
+    }
+    values = {name: (one["value"], one["low"], one["high"]) for name, one in figures.items()}
+    assert values == {"base": (1.9, 1.8, 2.0), "expert": (1.1, 1.0, 1.2)}
     assert [one["id"] for one in desk.get("/api/v1/experts?q=notes+of+the+ward").json()["items"]] == ["ward"]
     page = " ".join(desk.page("/experts/ward").text.split())
-    assert "Measured at the publisher’s, not reproducible by others" in page
+    assert "Measured at the publisher's, not reproducible by others" in page
     assert "It ships no suite" in page
     assert "figures alone, no text" in page
     assert "counts of tokens, of 200 documents; tokens that occur in fewer than 10 documents are left out" in page

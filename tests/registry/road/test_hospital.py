@@ -14,14 +14,18 @@ from typing import Any
 
 import pytest
 from support import tiny
+from support.embedders import save_embedder
 from support.experts import base_of
 from support.hospital import chinese, english, project, public
 from support.recording import found_in, needles, recording, views
 from support.served import Served
 
-PATIENTS = 70
+#: Documents of each language of patients, and of the public collection.
+PATIENTS, PUBLIC = 70, 120
 #: Strategies that take experts without samples, and their options.
-STRATEGIES: dict[str, tuple[str, ...]] = {"merge": ("--method", "task_arithmetic", "--scale", "0.5")}
+STRATEGIES: dict[str, tuple[str, ...]] = {
+    "merge": ("--method", "task_arithmetic", "--scale", "0.5"),
+}
 PRIVATE = {"license": "LicenseRef-Hospital", "license_evidence": "our own records", "personal_data": "present"}
 OPEN = {"license": "CC0-1.0", "license_evidence": "written for the tests", "personal_data": "none"}
 
@@ -29,7 +33,7 @@ OPEN = {"license": "CC0-1.0", "license_evidence": "written for the tests", "pers
 def test_no_run_of_a_patients_text_leaves(served: Served, machines: Any) -> None:
     """A hospital whose figures may leave, one that lets nothing leave, and a public expert, in one composite."""
     texts = {"zh": [chinese(n) for n in range(PATIENTS)], "en": [english(n) for n in range(PATIENTS)]}
-    private, open_texts = [text for some in texts.values() for text in some], [public(n) for n in range(PATIENTS)]
+    private, open_texts = [text for some in texts.values() for text in some], [public(n) for n in range(PUBLIC)]
     patients, everybody = needles(private), needles(open_texts)
     base = _public_base(served, machines("bare"))
     sources: dict[str, Any] = {
@@ -53,15 +57,17 @@ def test_no_run_of_a_patients_text_leaves(served: Served, machines: Any) -> None
             found = user.cogen("search", f"the {id} of the tests")["experts"]
             assert id in {one["id"] for one in found}
             user.cogen("add", id)
+        save_embedder(user.home / "embedder")
         for strategy, options in STRATEGIES.items():
-            user.cogen("fuse", *sources, "--strategy", strategy, *options, "--level", "none", "-o", strategy)
+            own = [one.replace("file://", f"file://{user.home}/") for one in options]
+            user.cogen("fuse", *sources, "--strategy", strategy, *own, "--level", "none", "-o", strategy)
             assert found_in(_files(user.home / strategy), patients) == set()
         assert found_in(proxy.sent, patients) == set()
     stored = [path.read_bytes() for path in served.root.rglob("*") if path.is_file()]
     assert found_in(stored, patients) == set()
     assert len(found_in(stored, everybody)) > 300
-    (figures,) = served.get("/api/v1/experts/ward").json()["evaluations"]["private"]
-    assert figures["measured_at"] == "publisher"
+    figures = served.get("/api/v1/experts/ward").json()["evaluations"]["private"]
+    assert {(one["name"], one["measured_at"]) for one in figures} == {("base", "publisher"), ("expert", "publisher")}
     assert served.get("/api/v1/experts/clinic").json()["evaluations"]["private"] == []
 
 

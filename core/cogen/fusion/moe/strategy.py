@@ -105,7 +105,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         return Built(made.settings, made.trials, Built().hint if given.routers else hint)
 
     def measure(self, run: Run[Plan, Inputs], built: Built) -> Measurement:
-        if run.plan.level == "none":
+        if run.plan.level == "none" or not run.plan.suites:
             run.lap("measure")
             return Measurement()
         evaluation = evaluation_of(run.plan, run.inputs)

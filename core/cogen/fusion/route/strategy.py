@@ -62,7 +62,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         """The matrix, and as details a :class:`RouteResult`; the folder gets both, and its card."""
         manifest, router = built.state
         matrix, routed = None, None
-        if run.plan.level != "none":
+        if run.plan.level != "none" and run.plan.suites:
             matrix, routed = measure_route(run.plan, run.inputs, router, run.reporter)
             (run.folder / MATRIX).write_text(json.dumps(matrix.to_json()) + "\n", encoding="utf-8")
         write_card(run.folder, manifest, matrix, routed)
