@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from support.tiny import tokenizer
 
-from cogen.privacy.canaries import MOST, Exposure
-from cogen.privacy.membership import Separation
+from cogen.privacy.canaries import MOST, Exposure, exposure
+from cogen.privacy.extraction import passages, shares_in_place
+from cogen.privacy.losses import mean_losses
+from cogen.privacy.membership import Separation, separation
 from cogen.privacy.verdict import Findings, judge, too_few
 
 QUIET = Findings(
@@ -58,3 +62,25 @@ def test_a_leak_outweighs_a_doubt_and_comes_first() -> None:
 def test_too_few() -> None:
     assert too_few(30, 30) is None
     assert too_few(29, 300).startswith("membership: not checked, 29 training and 300 held-out documents")
+
+
+def test_an_over_trained_model_is_caught(learned: Any) -> None:
+    """A tiny model that knows its texts by heart, measured and judged; before it read them, there is no leak."""
+    asked = passages(learned.documents, 12, 1)
+    base = shares_in_place(learned.base, asked)
+    losses = {
+        name: [mean_losses(model, texts) for texts in (learned.documents, learned.unread)]
+        for name, model in (("base", learned.base), ("model", learned.model))
+    }
+    gains = [
+        [before - after for before, after in zip(one, two, strict=True)]
+        for one, two in zip(losses["base"], losses["model"], strict=True)
+    ]
+    shown = exposure(learned.model, tokenizer(), 0, learned.secrets, 3)
+    own = shares_in_place(learned.model, asked)
+    verdict, notes = judge(Findings(shown, own, base, separation(*gains), 12, 12, 110.0))
+    assert verdict == "leaks"
+    assert [note.split(" ")[0] for note in notes[:3]] == ["the", "12", "training"]
+    assert any("110.0 times" in note for note in notes)
+    quiet = exposure(learned.base, tokenizer(), 0, learned.secrets, 3)
+    assert judge(Findings(quiet, base, base, None, 12, 12, 0.0))[0] == "not conclusive"
