@@ -47,9 +47,9 @@ class Embedder:
         self._reporter = reporter
         self._model: Any = None
         self._tokenizer: Any = None
-        #: What kept the tokenizer away, and the hint: it is not fetched again. No exception is kept: its traceback would
-        #: hold on to whatever its callers have in memory.
-        self._missing: tuple[str, str] | None = None
+        #: What kept the tokenizer away, and the hint: it is not fetched again. The exception itself is not kept, for its
+        #: traceback would hold on to whatever its callers have in memory.
+        self._missing: tuple[str, str | None] | None = None
 
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Shape (texts, dimensions), float32, rows of length one.
@@ -102,7 +102,7 @@ class Embedder:
                         self.folder(), trust_remote_code=False, local_files_only=True
                     )
             except SourceError as error:
-                self._missing = str(error), str(error.hint)
+                self._missing = str(error), error.hint
                 raise
         return self._tokenizer
 
