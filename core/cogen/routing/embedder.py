@@ -47,7 +47,7 @@ class Embedder:
         self._reporter = reporter
         self._model: Any = None
         self._tokenizer: Any = None
-        #: What kept the tokenizer away, and the hint: it is not fetched again. The exception itself is not kept, for its
+        #: What kept the tokenizer away, and the hint: it is not fetched again. The exception itself is not kept: its
         #: traceback would hold on to whatever its callers have in memory.
         self._missing: tuple[str, str | None] | None = None
 
