@@ -28,14 +28,15 @@ PLUGINS = Path(__file__).parents[1] / "plugins"
 Sets = dict[str, tuple[list[str], list[str]]]
 
 
-def english() -> Sets:
-    """Expert → (samples, held-out texts)."""
+def english(count: int) -> Sets:
+    """Expert → (samples, held-out texts), the first ``count`` of each."""
     found = {}
     for package in sorted(PLUGINS.glob("*/src/*/")):
         if (package / "expert.toml").is_file():
             files = (package / "samples.jsonl", package / "suites" / "test.jsonl")
             samples, queries = (
-                [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()] for file in files
+                [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()[:count]]
+                for file in files
             )
             found[package.name.removeprefix("cogen_plugin_")] = (samples, queries)
     return found
@@ -67,14 +68,14 @@ def measure(embedder: Embedder, sets: Sets, beginning: int) -> list[dict[str, ob
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--embedder", action="append", help="minilm, multilingual, counts or a source; repeatable")
-    parser.add_argument("-n", type=int, default=60, help="samples and queries of each Chinese domain")
+    parser.add_argument("-n", type=int, default=60, help="samples and queries of each domain, at most")
     parser.add_argument("--language", choices=["zh", "en"], action="append", help="default: both")
     parser.add_argument("--json", type=Path, help="write the figures there")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     results = []
     for language in asked.language or ["zh", "en"]:
-        sets, beginning = (domains(asked.n), 24) if language == "zh" else (english(), 60)
+        sets, beginning = (domains(asked.n), 24) if language == "zh" else (english(asked.n), 60)
         texts = [text for samples, queries in sets.values() for text in (*samples, *queries)]
         for name in asked.embedder or ["minilm", "multilingual", "counts"]:
             embedder, began = Embedder(name), time.perf_counter()

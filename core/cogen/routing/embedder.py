@@ -47,8 +47,9 @@ class Embedder:
         self._reporter = reporter
         self._model: Any = None
         self._tokenizer: Any = None
-        #: What kept the tokenizer away: it is not fetched again.
-        self._missing: SourceError | None = None
+        #: What kept the tokenizer away, and the hint: it is not fetched again. The exception itself is not kept: its
+        #: traceback would hold on to whatever its callers have in memory.
+        self._missing: tuple[str, str | None] | None = None
 
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Shape (texts, dimensions), float32, rows of length one.
@@ -94,14 +95,14 @@ class Embedder:
             from cogen.checkpoints.gguf import quiet_transformers
 
             if self._missing is not None:
-                raise self._missing
+                raise SourceError(self._missing[0], hint=self._missing[1])
             try:
                 with self._refused(), quiet_transformers():
                     self._tokenizer = AutoTokenizer.from_pretrained(
                         self.folder(), trust_remote_code=False, local_files_only=True
                     )
             except SourceError as error:
-                self._missing = error
+                self._missing = str(error), error.hint
                 raise
         return self._tokenizer
 

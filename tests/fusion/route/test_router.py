@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from support.manifests import make_expert
 
 from cogen.checkpoints.digests import file_digest
-from cogen.errors import CompatibilityError
+from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts
 from cogen.fusion.route import Router
 from cogen.fusion.route.centroids import make_centroids
@@ -127,3 +127,12 @@ def test_a_query_in_a_language_of_no_use_is_named(monkeypatch: pytest.MonkeyPatc
     assert "--embedder multilingual" in warning
     assert found.unread(["illness"]) is None
     assert router(law=(1.0, 0.0)).unread(["\u75c5"]) is None
+
+
+def test_what_cannot_be_looked_at_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reading(self: Embedder, texts: Any) -> Reading:
+        raise SourceError("not in the cache", hint="")
+
+    monkeypatch.setattr(Embedder, "reading", reading)
+    found = Router(Embedder(), {"general": torch.zeros(2), "law": torch.ones(2)}, fallback=False)
+    assert found.unread(["\u75c5"]) is None
