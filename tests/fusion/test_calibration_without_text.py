@@ -44,9 +44,9 @@ def test_nothing_here_can_be_measured(world: Any, host: Any, tmp_path: Path) -> 
     assert (built.plan.suites, built.matrix, built.plan.scales) == ((), None, (0.7,))
     assert "so the scale is not searched for: it is 0.7" in " ".join(note.message for note in built.plan.notes)
     assert "Not measured" in (tmp_path / "out" / "README.md").read_text()
-    for wish in ({"scale": (0.5, 1.0)}, {"search": 3}, {"method": "greedy_soup"}):
+    for options in ({"scale": (0.5, 1.0)}, {"search": 3}, {"method": "greedy_soup"}):
         with pytest.raises(CogenError, match="no expert has a bits-per-byte suite to search on"):
-            make_plan(machine, FuseRecipe(strategy="merge", **wish))
+            make_plan(machine, FuseRecipe(strategy="merge", **options))
 
 
 def test_one_that_cannot_be_measured_leaves_the_others_their_search(world: Any, host: Any) -> None:

@@ -16,7 +16,7 @@ from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
 from cogen.routing import counts
 from cogen.routing.embedder import DEFAULT, DEFAULT_DIGEST, EMBEDDERS, MULTILINGUAL, Embedder
-from cogen.routing.reading import Reading
+from cogen.routing.reading import Coverage
 
 CHINESE = ["医师应当具备执业资格。", "国家对传染病防治实行预防为主的方针。"]
 YI = ["ꀀꀁꀂ", "ꀃꀄ"]  # neither model reads it
@@ -27,11 +27,11 @@ def _readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """MiniLM reads ASCII, the multilingual model all up to U+9FFF, counts everything; no model is fetched."""
     reads = {DEFAULT: 0x7F, MULTILINGUAL: 0x9FFF}
 
-    def reading(self: Embedder, texts: Any) -> Reading:
+    def reading(self: Embedder, texts: Any) -> Coverage:
         letters = "".join(texts)
         bound = reads.get(self.source, 0x110000)
         unread = sum(ord(c) > bound for c in letters)
-        return Reading(len(letters), unread, len(letters), unread)
+        return Coverage(len(letters), unread, len(letters), unread)
 
     monkeypatch.setattr(Embedder, "reading", reading)
     monkeypatch.setattr(Embedder, "folder", lambda self: Path())
@@ -102,15 +102,15 @@ def test_without_a_network_characters_are_compared(tmp_path: Path, monkeypatch: 
         raise SourceError("not in the cache", hint="unset HF_HUB_OFFLINE")
 
     monkeypatch.setattr(Embedder, "folder", folder)
-    told: list[str] = []
+    notes: list[str] = []
 
     class Reporter:
         def note(self, text: str) -> None:
-            told.append(text)
+            notes.append(text)
 
     experts = [expert(tmp_path, "law", CHINESE, ("zh",))]
     assert choose_embedder(recipe(), experts, Reporter()).source == counts.SOURCE
-    assert told == [
+    assert notes == [
         "the multilingual embedder is not here (not in the cache): texts are compared by counts of characters"
     ]
 
@@ -146,7 +146,7 @@ def test_a_shipped_embedding_binds_to_the_default(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_fetched_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reading(self: Embedder, texts: Any) -> Reading:
+    def reading(self: Embedder, texts: Any) -> Coverage:
         raise SourceError("no network", hint="")
 
     monkeypatch.setattr(Embedder, "reading", reading)

@@ -11,7 +11,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from cogen.routing.reading import Reading, reading_of
+from cogen.routing.reading import Coverage, reading_of
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def tokenizer() -> Any:
     ],
 )
 def test_counts(tokenizer: Any, text: str, pieces: int, unknown: int, letters: int, unread: int) -> None:
-    assert reading_of(tokenizer, [text]) == Reading(pieces, unknown, letters, unread)
+    assert reading_of(tokenizer, [text]) == Coverage(pieces, unknown, letters, unread)
 
 
 def test_texts_add_up(tokenizer: Any) -> None:
@@ -51,9 +51,9 @@ def test_texts_add_up(tokenizer: Any) -> None:
 
 
 def test_above_a_fifth_it_is_poor() -> None:
-    assert not Reading(10, 2, 10, 2).poor
-    assert Reading(10, 3, 10, 3).poor
-    assert not Reading().poor
+    assert not Coverage(10, 2, 10, 2).poor
+    assert Coverage(10, 3, 10, 3).poor
+    assert not Coverage().poor
 
 
 def test_many_texts_are_sampled(tokenizer: Any) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cogen.api.checks import as_host, as_names, as_text, check_number, check_reporter
 from cogen.api.models import is_route, open_model
 from cogen.api.options import PathLike
-from cogen.api.private import is_private_suite
 from cogen.api.results import MeasureOptions, ModelResults
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
+from cogen.evals.private import is_private_suite
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 

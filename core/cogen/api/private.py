@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from cogen.trust import Signer
 
 
-def is_private_suite(name: str) -> bool:
-    """Does ``name`` mean a file that describes a private suite, or its folder?"""
-    return name.endswith((".yaml", ".yml")) or (("/" in name or "\\" in name) and Path(name).is_dir())
-
-
 def evaluate_private(
     model: PathLike,
     suite: PathLike,

@@ -92,7 +92,7 @@ def private_suite(asked: Asked) -> str | None:
 
     :raises UsageError: beside others, at the level quick, or an option of private suites without one.
     """
-    from cogen.api.private import is_private_suite
+    from cogen.evals.private import is_private_suite
 
     private = [name for name in asked.suites if is_private_suite(name)]
     if not private:

@@ -120,6 +120,11 @@ class _PrivateSuite(BoundSuite):
         return super().path(relative)
 
 
+def is_private_suite(name: str) -> bool:
+    """Does ``name`` mean a file that describes a private suite, or its folder?"""
+    return name.endswith((".yaml", ".yml")) or (("/" in name or "\\" in name) and Path(name).is_dir())
+
+
 def read_private(path: Path) -> PrivateTask:
     """The private suite that ``private.yaml`` describes: ``path`` is that file or its folder.
 

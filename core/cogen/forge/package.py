@@ -78,7 +78,7 @@ class Packaged:
 
 
 @dataclass(frozen=True)
-class Figures:
+class MeasuredExpert:
     """What base and expert measure: by split on the suite that ships, and on the test split of the private one."""
 
     before: dict[str, SuiteResult]
@@ -178,7 +178,7 @@ def _measure(
     staged: PrivateTask | None,
     package: Path,
     reporter: Reporter,
-) -> Figures:
+) -> MeasuredExpert:
     found: list[dict[str, SuiteResult]] = []
     private: list[SuiteResult] = []
     for checkpoint in (prepared.base, expert):
@@ -190,7 +190,7 @@ def _measure(
         if staged is not None:
             private.append(_run(prepared, checkpoint, load, staged.bound(), "test", reporter, use_cache=False))
     before, after = found
-    return Figures(before, after, private_suite(staged, private[0], private[1], _harness()) if staged else None)
+    return MeasuredExpert(before, after, private_suite(staged, private[0], private[1], _harness()) if staged else None)
 
 
 def _run(
@@ -227,7 +227,7 @@ def _spec(
     expert: Checkpoint,
     suite: Suite | None,
     statistics: Statistics | None,
-    figures: Figures,
+    figures: MeasuredExpert,
     facts: dict[str, Any],
 ) -> ExpertSpec:
     recipe, card = prepared.recipe, prepared.recipe.card
@@ -318,7 +318,7 @@ def _kind(tokenizer: Any) -> Any:
 def _data(
     prepared: PreparedTraining,
     expert: Checkpoint,
-    figures: Figures,
+    figures: MeasuredExpert,
     facts: dict[str, Any],
 ) -> DataCard:
     recipe, card, before, after = prepared.recipe, prepared.recipe.card, figures.before, figures.after

@@ -12,7 +12,7 @@ from cogen.checkpoints.sources import fetch
 from cogen.errors import SourceError
 from cogen.reporter import SILENT, Reporter
 from cogen.routing import counts
-from cogen.routing.reading import Reading, reading_of
+from cogen.routing.reading import Coverage, reading_of
 
 if TYPE_CHECKING:
     import torch
@@ -65,13 +65,13 @@ class Embedder:
         )
         return found.float().cpu()
 
-    def reading(self, texts: Sequence[str]) -> Reading:
+    def reading(self, texts: Sequence[str]) -> Coverage:
         """How much of the texts its tokenizer reads. Counts of characters read everything.
 
         :raises SourceError: the folder is not a sentence-transformers model.
         """
         if self.source == counts.SOURCE:
-            return Reading()
+            return Coverage()
         return reading_of(self.tokenizer, texts)
 
     def folder(self) -> Path:

@@ -45,7 +45,7 @@ _LAYER = {
 }
 
 
-class _Reader:
+class _Values:
     """Values one behind the other."""
 
     def __init__(self, data: bytes) -> None:
@@ -87,7 +87,7 @@ def converted(path: Path, digest: str, reporter: Reporter = SILENT) -> Path:
 def _convert(data: bytes, folder: Path) -> None:
     from cogen.checkpoints.safetensors_writer import SafetensorsWriter
 
-    reader = _Reader(data)
+    reader = _Values(data)
     if reader.bytes(4) != MAGIC:
         raise ValueError("it does not begin with E5S1")
     version, hidden, layers, heads, wide, vocabulary, positions, types = reader.values("I7i")
@@ -121,7 +121,7 @@ def _convert(data: bytes, folder: Path) -> None:
     _write_modules(folder, hidden, positions)
 
 
-def _pieces(reader: _Reader) -> list[tuple[str, float]]:
+def _pieces(reader: _Values) -> list[tuple[str, float]]:
     """Pieces and their log-probabilities, in the order of their ids; the normalization table behind them is passed."""
     count, *special = reader.values("5i")
     if special != [0, 2, 1, 3]:  # bos, eos, pad, unk
@@ -135,7 +135,7 @@ def _pieces(reader: _Reader) -> list[tuple[str, float]]:
     return [(blob[a:b].decode(), score) for a, b, score in zip(offsets, offsets[1:], scores, strict=False)]
 
 
-def _directory(reader: _Reader) -> dict[str, tuple[int, int, int, int]]:
+def _directory(reader: _Values) -> dict[str, tuple[int, int, int, int]]:
     """Name → (kind, elements, offset, bytes); kind 0 is float32, 1 is Q4_0."""
     found = {}
     for _ in range(reader.values("i")[0]):

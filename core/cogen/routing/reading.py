@@ -17,7 +17,7 @@ _WORD = 3
 
 
 @dataclass(frozen=True)
-class Reading:
+class Coverage:
     """``pieces`` in all, ``unknown`` of them; ``letters`` in all, ``unread`` of them.
 
     A letter is unread within an unknown piece, or within a word of at least three letters that has no piece of more
@@ -29,8 +29,8 @@ class Reading:
     letters: int = 0
     unread: int = 0
 
-    def __add__(self, other: Reading) -> Reading:
-        return Reading(
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage(
             self.pieces + other.pieces,
             self.unknown + other.unknown,
             self.letters + other.letters,
@@ -50,12 +50,12 @@ class Reading:
         return self.unread_share > UNREAD
 
 
-def reading_of(tokenizer: Any, texts: Iterable[str]) -> Reading:
+def reading_of(tokenizer: Any, texts: Iterable[str]) -> Coverage:
     """How well a tokenizer reads texts, by a spread sample of them.
 
     :param tokenizer: a ``transformers`` fast tokenizer.
     """
-    total = Reading()
+    total = Coverage()
     for text in _some(list(texts)):
         text = text[:_CHARACTERS]
         # Tokenizers of embedding models may pad and cut by default.
@@ -70,7 +70,7 @@ def _some(texts: Sequence[str]) -> Sequence[str]:
     return texts[:: max(1, -(-len(texts) // _TEXTS))]
 
 
-def _count(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], unknown: int | None) -> Reading:
+def _count(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], unknown: int | None) -> Coverage:
     words = _words(text)
     lost: set[int] = set()
     bare: dict[int, set[int]] = {number: set() for number in words if number is not None}
@@ -86,7 +86,7 @@ def _count(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], un
     for number, letters_of in bare.items():
         if number not in joined and words.count(number) >= _WORD:
             lost.update(i for i in letters_of if not _is_han(text[i]))
-    return Reading(len(ids), sum(id == unknown for id in ids), sum(w is not None for w in words), len(lost))
+    return Coverage(len(ids), sum(id == unknown for id in ids), sum(w is not None for w in words), len(lost))
 
 
 def _words(text: str) -> list[int | None]:

@@ -15,7 +15,7 @@ from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Composite, Evaluation, Expert, Ingredient, Project, Publisher, Release
 from cogen_registry.errors import Refused, not_found
-from cogen_registry.experts import figures, models, tombstones
+from cogen_registry.experts import models, shown_figures, tombstones
 from cogen_registry.service import Service
 
 #: A mean that was computed in another order, or written with fewer digits than a float has, still agrees.
@@ -47,7 +47,7 @@ def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.E
         for suite in spec["suites"]
         if suite.get("claim")
     ]
-    private = figures.figures_of_expert(session, row, spec)
+    private = shown_figures.figures_of_expert(session, row, spec)
     return models.Evaluations(claims=claims, measured=_measured(session, row, spec), private=private)
 
 

@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from cogen.errors import CogenError
 from cogen.evals.figures import FiguresDocument
-from cogen_registry.audit import removals
 from cogen_registry.auth import Principal
-from cogen_registry.database.tables import Evaluation, Expert, Key, Project, Publisher, Release
+from cogen_registry.database.tables import Evaluation, Expert, Key, Project, Release
 from cogen_registry.errors import Refused
 from cogen_registry.experts import models
+from cogen_registry.experts.evaluations import keep
+from cogen_registry.experts.shown_figures import sent
 from cogen_registry.service import Service
 
 _HINT = "send what `cogen eval MODEL --suite private.yaml --json --sign` prints"
@@ -41,8 +42,6 @@ def add(service: Service, principal: Principal, value: dict[str, Any]) -> tuple[
     :returns: (what was kept, is it new?)
     :raises Refused: 403, the signature is by no key of the publisher; 422, the figures fit no suite of theirs; 429.
     """
-    from cogen_registry.experts.evaluations import keep
-
     document = read(value)
     with service.sessions.read() as session:
         _check_signature(session, principal, document)
@@ -69,7 +68,7 @@ def add(service: Service, principal: Principal, value: dict[str, Any]) -> tuple[
         },
     )
     with service.sessions.read() as session:
-        return next(one for one in _sent(session, Evaluation.id == id)), fresh
+        return next(one for one in sent(session, Evaluation.id == id)), fresh
 
 
 def _check_signature(session: Session, principal: Principal, document: FiguresDocument) -> None:
@@ -122,73 +121,3 @@ def _expert(session: Session, principal: Principal, document: FiguresDocument) -
         f"no released expert of {principal.name} has a private suite {figures.suite!r} of this text",
         hint="publish the expert first; its manifest names the digest of the suite's text",
     )
-
-
-def figures_of_expert(session: Session, row: int, spec: dict[str, Any]) -> list[models.PublisherFigure]:
-    """What the manifest says of base and expert, then what was sent, the newest first."""
-    found = []
-    for suite in spec.get("private_suites", ()):
-        shared = {name: suite[name] for name in ("metric", "documents", "bytes", "text_digest", "date", "harness")}
-        for name in ("base", "expert"):
-            if figure := suite.get(name):
-                split = suite.get("split", "test")
-                found.append(
-                    models.PublisherFigure(
-                        suite=suite["id"],
-                        title=suite["title"],
-                        split=split,
-                        name=name,
-                        source="manifest",
-                        expert=spec["id"],
-                        **shared,
-                        **figure,
-                    )
-                )
-    return found + _sent(session, Evaluation.expert_id == row)
-
-
-def figures_of_model(session: Session, digest: str) -> list[models.PublisherFigure]:
-    """What publishers sent of the model with these weights, the newest first."""
-    return _sent(session, Evaluation.model == digest)
-
-
-def _sent(session: Session, which: Any) -> list[models.PublisherFigure]:
-    rows = session.execute(
-        select(Evaluation, Publisher.name.label("by"), Expert.spec, Release.version)
-        .join(Publisher, Evaluation.publisher_id == Publisher.id)
-        .join(Expert, Evaluation.expert_id == Expert.id)
-        .join(Release, Expert.release_id == Release.id)
-        .where(which, Evaluation.model.is_not(None), removals.shown("evaluation", Evaluation.id))
-        .order_by(Evaluation.id.desc())
-    )
-    found = []
-    for one in rows:
-        row = one.Evaluation
-        suite = next((s for s in one.spec.get("private_suites", ()) if s["id"] == row.suite), None)
-        if suite is None or row.low is None or row.high is None:
-            continue
-        found.append(
-            models.PublisherFigure(
-                id=row.id,
-                expert=one.spec["id"],
-                version=one.version,
-                suite=row.suite,
-                title=suite["title"],
-                metric=row.metric,
-                split=row.split,
-                name="model",
-                model=row.model,
-                value=row.value,
-                low=row.low,
-                high=row.high,
-                documents=row.documents,
-                bytes=suite["bytes"],
-                text_digest=suite["text_digest"],
-                date=row.created.date().isoformat(),
-                harness=row.harness,
-                by=one.by,
-                source="signed",
-                evidence=row.evidence,
-            )
-        )
-    return found

@@ -17,7 +17,7 @@ from cogen.fusion.route import Router
 from cogen.fusion.route.centroids import make_centroids
 from cogen.fusion.samples import sample_texts
 from cogen.routing.embedder import Embedder
-from cogen.routing.reading import Reading
+from cogen.routing.reading import Coverage
 
 
 class Plane:
@@ -118,7 +118,7 @@ def shipped(folder: Path, tensors: dict[str, torch.Tensor]) -> Any:
 
 def test_a_query_in_a_language_of_no_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the embedder's tokenizer; a router of another embedder says nothing."""
-    monkeypatch.setattr(Embedder, "reading", lambda self, texts: Reading(4, 3, 4, 3 * ("\u75c5" in texts[0])))
+    monkeypatch.setattr(Embedder, "reading", lambda self, texts: Coverage(4, 3, 4, 3 * ("\u75c5" in texts[0])))
     centroids = {"general": torch.zeros(2), "law": torch.ones(2)}
     found = Router(Embedder(), centroids, fallback=False)
     warning = found.unread(["\u75c5"])
@@ -130,7 +130,7 @@ def test_a_query_in_a_language_of_no_use_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_cannot_be_looked_at_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reading(self: Embedder, texts: Any) -> Reading:
+    def reading(self: Embedder, texts: Any) -> Coverage:
         raise SourceError("not in the cache", hint="")
 
     monkeypatch.setattr(Embedder, "reading", reading)

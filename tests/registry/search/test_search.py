@@ -16,7 +16,7 @@ from sqlalchemy import select, text, update
 from support.manifests import manifest
 from support.shelf import open_service, put
 
-from cogen.routing.reading import Reading
+from cogen.routing.reading import Coverage
 from cogen.sharing.pairs import without_pairs
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.database.tables import Expert
@@ -316,9 +316,9 @@ class Unread:
 
         return torch.ones(len(texts), 4) / 2
 
-    def reading(self, texts: list[str]) -> Reading:
+    def reading(self, texts: list[str]) -> Coverage:
         letters = [c for text in texts for c in text if c.isalpha()]
-        return Reading(len(letters), 0, len(letters), sum(not c.isascii() for c in letters))
+        return Coverage(len(letters), 0, len(letters), sum(not c.isascii() for c in letters))
 
 
 def test_a_query_that_the_model_cannot_read_is_searched_by_words(
