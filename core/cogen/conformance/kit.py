@@ -74,6 +74,10 @@ class ExpertConformance:
         """No file can hold code that runs when it is read."""
         self._holds("no pickles")
 
+    def test_weight_facts(self) -> None:
+        """What the manifest says of weights in the package is what the weights are: relation, parameters, digest."""
+        self._holds("weight facts")
+
     def test_licenses(self) -> None:
         """Shipped texts may be passed on by anybody."""
         self._holds("licenses")

@@ -10,6 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from cogen.conformance.card import check_card
+from cogen.conformance.facts import check_facts
 from cogen.conformance.overlap import compare_texts
 from cogen.conformance.result import Check, Failed, attempt
 from cogen.conformance.shipped import check_digests, check_licenses_shipped, check_router, check_samples, no_pickles
@@ -33,6 +34,7 @@ def expert_checks(expert: Expert) -> Iterator[Check]:
     """What the files of an expert say, wherever they lie; nothing is imported."""
     yield from attempt("digests", partial(check_digests, expert))
     yield from attempt("no pickles", partial(no_pickles, expert))
+    yield from attempt("weight facts", partial(check_facts, expert))
     yield from attempt("licenses", partial(check_licenses_shipped, expert))
     yield from attempt("data card", partial(check_card, expert))
     yield from attempt("samples", partial(check_samples, expert))
