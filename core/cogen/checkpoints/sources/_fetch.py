@@ -57,7 +57,12 @@ class Request:
 
     @property
     def offline(self) -> bool:
-        return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+        return offline()
+
+
+def offline() -> bool:
+    """Whether the user asked for no network, by the variable that the Hub's own client reads."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 
 def split_uri(uri: str) -> tuple[str, str]:
