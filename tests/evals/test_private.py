@@ -45,7 +45,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert (task.id, task.title, task.metric) == ("notes", "Clinical notes", "bits_per_byte")
     assert task.texts("test") == [f"{SECRET} test {i} é" for i in range(5)]
     assert task.documents == {"dev": 3, "test": 5}
-    assert task.bytes["test"] == sum(len(text.encode()) for text in task.texts("test"))
+    assert task.sizes["test"] == sum(len(text.encode()) for text in task.texts("test"))
     salt = bytes.fromhex((tmp_path / "private" / "salt").read_text().strip())
     assert task.digests["dev"] == text_digest(salt, task.texts("dev"))
     assert read_private(tmp_path / "private") == task  # the folder stands for its file

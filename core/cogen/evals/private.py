@@ -84,9 +84,9 @@ class PrivateTask:
     folder: Path
     #: File of each split, relative to ``folder``.
     files: dict[Split, str]
-    #: Documents, bytes of text and salted digest of each split.
+    #: Documents, bytes of text (UTF-8) and salted digest of each split.
     documents: dict[Split, int]
-    bytes: dict[Split, int]
+    sizes: dict[Split, int]
     digests: dict[Split, str]
     task: str | None = None
     salt: bytes = field(default=b"", repr=False)
