@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.facts import WeightFacts, config_facts, digest_of, facts_of, json_object
 from cogen.checkpoints.gguf import converted
@@ -24,6 +25,7 @@ _KINDS: dict[str, Literal["bpe", "unigram", "wordpiece"]] = {
 }
 #: Characters of a README that are read for its metadata.
 _README = 1 << 16
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 #: What a GGUF file is dequantized into, unless a manifest says otherwise.
 GGUF_DTYPE: Dtype = "bfloat16"
 
@@ -47,6 +49,9 @@ def base_of(found: Located, *, reporter: Reporter = SILENT) -> BaseRef:
 
     :raises SourceError, CompatibilityError: it cannot be opened, or is an adapter.
     """
+    for known, _ in BASES.values():
+        if known.source == found.source:
+            return known
     folder = whole_folder(found, reporter)
     facts = facts_of(folder)
     reporter.note(f"computing the digests of {found.name} ({facts.bytes:,} bytes)")
@@ -139,7 +144,7 @@ def languages_of(folder: Path) -> tuple[str, ...]:
     """BCP 47 tags that a folder's README.md names."""
     named = metadata(folder).get("language")
     tags = [named] if isinstance(named, str) else named if isinstance(named, list) else []
-    return tuple(tag for tag in tags if isinstance(tag, str) and re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", tag))
+    return tuple(tag for tag in tags if isinstance(tag, str) and _LANGUAGE.fullmatch(tag))
 
 
 def line(text: str, most: int = 300) -> str:

@@ -42,6 +42,7 @@ VERBS = {
     "new": "Create an expert plugin to start from.",
     "train": "Train an expert from a recipe.",
     "check": "Test an expert plugin against the contract.",
+    "digest": "Compute the digests of weights.",
     "login": "Log in to a registry and make it the default.",
     "key": "List, rotate or revoke signing keys.",
     "publish": "Check, build, sign and upload an expert.",

@@ -32,11 +32,8 @@ def create(id: str, folder: Path, *, base: str, title: str, publisher: str) -> P
     :raises UsageError: the id is not one, the base is not known, or the folder is there and not empty.
     """
     _check(id, folder, base)
-    for what, text in (("title", title), ("publisher", publisher)):
-        if not text.strip() or len(text) > 200 or any(character in text for character in '"\\$\r\n'):
-            raise UsageError(
-                f"{text!r} cannot be the {what}", hint="one line of up to 200 characters without quotes, \\ and $"
-            )
+    check_line("title", title)
+    check_line("publisher", publisher)
     module = f"cogen_plugin_{id.replace('-', '_')}"
     values = {"id": id, "module": module, "task": module, "base": base, "title": title, "publisher": publisher}
     with atomic_folder(folder, replace=folder.exists()) as part:
@@ -51,6 +48,15 @@ def create(id: str, folder: Path, *, base: str, title: str, publisher: str) -> P
 
 
 def _check(id: str, folder: Path, base: str) -> None:
+    check_id(id)
+    if base not in BASES or base not in SHAPES:
+        known = ", ".join(sorted(BASES.keys() & SHAPES))
+        raise UsageError(f"no base {base!r} to start from", hint=f"known: {known}; of weights that you have: --from")
+    check_folder(folder)
+
+
+def check_id(id: str) -> None:
+    """:raises UsageError: it cannot be the id of an expert."""
     from pydantic import TypeAdapter, ValidationError
 
     from cogen.spec.base import ExpertId
@@ -61,10 +67,20 @@ def _check(id: str, folder: Path, base: str) -> None:
         raise UsageError(
             f"{id!r} cannot be the id of an expert", hint="2 to 40 of a-z, 0-9 and -, beginning with a letter"
         ) from None
-    if base not in BASES or base not in SHAPES:
-        raise UsageError(f"no base {base!r} to start from", hint=f"known: {', '.join(sorted(BASES.keys() & SHAPES))}")
+
+
+def check_folder(folder: Path) -> None:
+    """:raises UsageError: something is there already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already", hint="name another folder with -o, or remove it")
+
+
+def check_line(what: str, text: str) -> None:
+    """:raises UsageError: it cannot stand in a template."""
+    if not text.strip() or len(text) > 200 or any(character in text for character in '"\\$\r\n'):
+        raise UsageError(
+            f"{text!r} cannot be the {what}", hint="one line of up to 200 characters without quotes, \\ and $"
+        )
 
 
 def _package(root: Path, values: dict[str, str], texts: Sequence[str]) -> None:

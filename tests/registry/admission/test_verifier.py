@@ -86,7 +86,7 @@ def test_weights_that_are_here_already_release_at_once(
     commit(service, team)
     pinned = base("hf://team/base", folder_digest(TAKEN), revision=OID)
     assert state(service, upload(team, build(tmp_path, **pinned))) == ("released", None, [True])
-    one = base(f"hf://team/base@{OID}/model.safetensors", "sha256:" + hashlib.sha256(WEIGHTS).hexdigest())
+    one = base(f"hf://team/base@{OID}/model.safetensors", "sha256:" + hashlib.sha256(FILES["model.safetensors"]).hexdigest())
     assert upload(team, build(tmp_path, version="2.0", **one)).state == "released"
 
 
