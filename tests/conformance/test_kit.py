@@ -177,4 +177,4 @@ def test_by_pytest(site: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout
-    assert "10 passed, 8 skipped" in run.stdout
+    assert "11 passed, 8 skipped" in run.stdout

@@ -20,7 +20,9 @@ def adapter_tensors(seed: int = 0, module: str = MODULE) -> dict[str, Any]:
     """A LoRA of one matrix, float32."""
     factors = {"A": (RANK, IN), "B": (OUT, RANK)}
     return {
-        f"base_model.model.{module}.lora_{letter}.weight": np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
+        f"base_model.model.{module}.lora_{letter}.weight": np.arange(shape[0] * shape[1], dtype=np.float32).reshape(
+            shape
+        )
         + np.float32(seed)
         for letter, shape in factors.items()
     }
