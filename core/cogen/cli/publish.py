@@ -61,9 +61,10 @@ def command(
     After an interruption, run it again. Weights are uploaded first; those that [model] names with file://FOLDER are
     then pinned in expert.toml.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from cogen.sharing.publishing.publish import Order, carry_out, prepare
+    from cogen.sharing.publishing.weights import set_apart, without_large
     from cogen.sharing.registry import required
     from cogen.trust.registries import chosen
 
@@ -74,11 +75,14 @@ def command(
     order = Order(folder.resolve(), known, to == "hub", weights, _signer(identity, key), wait, allowed)
     where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
-        wheel, outcome = prepare(order, Path(place), out.status)
         if dry_run:
+            with without_large(order.folder, out.status) as tree:
+                wheel, outcome = prepare(replace(order, folder=tree), Path(place), out.status)
             out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was uploaded")
             out.result({**asdict(outcome), "to": where})
             return
+        set_apart(order.folder, out.status)
+        wheel, outcome = prepare(order, Path(place), out.status)
         question = f"publish {wheel.project} {wheel.version} to {where}? A released version cannot be changed."
         if not out.confirm(question, yes=yes):
             raise typer.Exit(1)
