@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.plugins import digest as digest
+    from cogen.api.plugins import fix as fix
+    from cogen.api.plugins import new_from as new_from
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
@@ -63,11 +66,14 @@ _WHERE = {
     "TrainedExpert": "cogen.api.training",
     "TrainingPlan": "cogen.api.training",
     "chat": "cogen.api.chat",
+    "digest": "cogen.api.plugins",
     "evaluate": "cogen.api.evaluation",
+    "fix": "cogen.api.plugins",
     "fuse": "cogen.api.fusion",
     "hookimpl": "cogen.host.hookspecs",
     "list_experts": "cogen.api.experts",
     "merge": "cogen.api.merging",
+    "new_from": "cogen.api.plugins",
     "plan": "cogen.api.fusion",
     "plan_training": "cogen.api.training",
     "train": "cogen.api.training",
@@ -94,11 +100,14 @@ __all__ = [
     "TrainingPlan",
     "__version__",
     "chat",
+    "digest",
     "evaluate",
+    "fix",
     "fuse",
     "hookimpl",
     "list_experts",
     "merge",
+    "new_from",
     "plan",
     "plan_training",
     "train",

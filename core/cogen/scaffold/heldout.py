@@ -65,7 +65,7 @@ def write_suite(heldout: HeldOut, id: str, title: str, project: Path, package: P
         "documents": "unknown",
         "bytes": "unknown",
         "tokens": "unknown",
-        "share": 0.0,
+        "share": "unknown",
         "heldout": heldout.leaves == "heldout",
         "leaves": heldout.leaves,
         "personal_data": heldout.personal_data,
