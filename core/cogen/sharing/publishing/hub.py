@@ -20,7 +20,7 @@ from cogen.checkpoints.sources.hf import _PATTERNS
 from cogen.errors import SpecError, UsageError
 from cogen.files import alive
 from cogen.remote.errors import RegistryError
-from cogen.sharing.publishing.parts import send, split
+from cogen.sharing.publishing import parts
 from cogen.sharing.weights import MANIFEST, make_manifest
 from cogen.spec.expert import ExpertSpec
 from cogen.trust import Signer, sign_folder
@@ -93,7 +93,7 @@ def upload(
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", place.repository):
         raise UsageError(f"{place.repository!r} is not NAMESPACE/NAME", hint="for example acme/power")
     with _staged(weights) as stage:
-        split(stage)
+        parts.split(stage, parts.PART)
         manifest = make_manifest(place.repository, publisher, project, version)
         (stage / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         digest = file_digest(stage)
@@ -106,7 +106,7 @@ def upload(
             api.create_repo(place.repository, exist_ok=True)
             message = f"Weights of {project} {version}"
             if place.endpoint is not None:
-                oid = send(api, place.repository, stage, message, note)
+                oid = parts.send(api, place.repository, stage, message, note)
             else:
                 commit = api.upload_folder(
                     repo_id=place.repository, folder_path=stage, delete_patterns=["*"], commit_message=message

@@ -7,6 +7,7 @@ Hub's own client over git-lfs, whose server says which it has; to the Hub by ``u
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ PART = 512 << 20
 _INDEX = "model.safetensors.index.json"
 
 
-def split(stage: Path, most: int = PART) -> int:
+def split(stage: Path, most: int) -> int:
     """Exchange the weights in a staged folder for shards of at most ``most`` bytes, where a file is larger.
 
     Tensors keep their bytes, so the weights digest stays what it is. Adapters are one file by definition, and stay.
@@ -107,6 +108,8 @@ def _one_by_one() -> Iterator[None]:
     before = constants.HF_HUB_DISABLE_XET
     constants.HF_HUB_DISABLE_XET = True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # httpx's, of how that client hands it a file
+            yield
     finally:
         constants.HF_HUB_DISABLE_XET = before
