@@ -115,8 +115,8 @@ def test_an_adapter_of_attention_is_no_ffn(tmp_path: Path, relation: str, found:
     ],
 )
 def test_what_a_manifest_says_of_a_model(tmp_path: Path, changes: Any, field: str | None) -> None:
-    told = spec(base(), **({"format": "safetensors", "relation": "full"} | changes))
-    wrong = list(compare(told, written(tmp_path / "m", base())))
+    described = spec(base(), **({"format": "safetensors", "relation": "full"} | changes))
+    wrong = list(compare(described, written(tmp_path / "m", base())))
     assert [one.field for one in wrong] == ([field] if field else [])
 
 

@@ -144,14 +144,14 @@ def test_moving_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         set_apart(folder, print)
     assert (folder / "cogen_plugin_heavy" / "weights" / "adapter_model.safetensors").is_file()
     assert len(too_large(folder)) == 1
-    said: list[str] = []
+    notes: list[str] = []
     (folder / "weights" / "cogen_plugin_heavy").rmdir()
-    with without_large(folder, said.append) as copy:
+    with without_large(folder, notes.append) as copy:
         assert too_large(copy) == []
         assert (copy / "weights" / "cogen_plugin_heavy" / "adapter_model.safetensors").is_file()
     assert len(too_large(folder)) == 1
-    set_apart(folder, said.append)
-    assert ["publishing will move them" in said[0], "moved to" in said[1]] == [True, True]
+    set_apart(folder, notes.append)
+    assert ["publishing will move them" in notes[0], "moved to" in notes[1]] == [True, True]
 
 
 @pytest.mark.usefixtures("quick")

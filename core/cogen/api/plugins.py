@@ -40,12 +40,12 @@ def new_from(
     """
     require("fuse", "cogen.new_from")
     from cogen.scaffold.existing import create_from
-    from cogen.scaffold.heldout import HeldOut
+    from cogen.scaffold.heldout import HeldOutText
 
     check_reporter(reporter)
     heldout = None
     if suite is not None:
-        heldout = HeldOut(as_path("suite", suite), leaves, text_license, personal_data)
+        heldout = HeldOutText(as_path("suite", suite), leaves, text_license, personal_data)
     target = as_path("folder", folder) if folder is not None else Path(f"cogen-plugin-{id}")
     return create_from(
         id,

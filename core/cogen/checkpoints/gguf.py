@@ -38,10 +38,10 @@ def converted(path: Path, digest: str, dtype: str, reporter: Reporter | Talk = S
     with locked(home):
         if not home.exists():
             cost = conversion_cost(path, dtype)
-            told = reporter_of(reporter)
-            told.note(f"converting {path.name} to safetensors ({dtype}), once: {cost}")
-            begin(told, f"converting {path.name}", cost.seconds, "s")
-            with atomic_folder(home) as part, _ticking(told, cost.seconds):
+            reporter = reporter_of(reporter)
+            reporter.note(f"converting {path.name} to safetensors ({dtype}), once: {cost}")
+            begin(reporter, f"converting {path.name}", cost.seconds, "s")
+            with atomic_folder(home) as part, _ticking(reporter, cost.seconds):
                 _convert(path, dtype, part)
                 atomic_write(part / "gguf.json", json.dumps({"file_digest": digest, "gguf": reader}).encode())
     return home

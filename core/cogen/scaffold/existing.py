@@ -21,8 +21,8 @@ from cogen.errors import CogenError, CompatibilityError, UsageError
 from cogen.files import atomic_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.scaffold.descent import check_adapter_fits, check_descends
-from cogen.scaffold.heldout import HeldOut, write_suite
-from cogen.scaffold.manifest import Described, manifest, manifest_text, project_text, readme_text
+from cogen.scaffold.heldout import HeldOutText, write_suite
+from cogen.scaffold.manifest import ModelDescription, manifest, manifest_text, project_text, readme_text
 from cogen.spec.expert import ExpertSpec
 from cogen.spec.unfinished import unfinished
 from cogen.wheels.sizes import WEIGHTS_IN_WHEEL
@@ -73,7 +73,7 @@ def create_from(
     base: str | None = None,
     title: str | None = None,
     publisher: str | None = None,
-    heldout: HeldOut | None = None,
+    heldout: HeldOutText | None = None,
     reporter: Reporter = SILENT,
 ) -> NewExpert:
     """Write a plugin ``id`` around the weights that ``source`` names into ``folder``, whole or not at all.
@@ -194,7 +194,7 @@ def _place(weights: _Weights, package: Path) -> tuple[Literal["package", "apart"
     return "package", f"package://{package.name}/weights", file_digest(target)
 
 
-def _describe(weights: _Weights, source: str, digest: str, tensors_digest: str) -> Described:
+def _describe(weights: _Weights, source: str, digest: str, tensors_digest: str) -> ModelDescription:
     found, facts, base = weights.found, weights.facts, weights.base
     architecture, context = shape_facts(weights.whole)
     own = facts.format == "safetensors"
@@ -208,7 +208,7 @@ def _describe(weights: _Weights, source: str, digest: str, tensors_digest: str) 
         raise UsageError(
             f"{found.name} holds no tokenizer", hint="copy the tokenizer's files into it, or name its --base"
         )
-    return Described(
+    return ModelDescription(
         name=found.name,
         source=source,
         revision=revision,

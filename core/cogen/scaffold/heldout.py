@@ -19,7 +19,7 @@ _MOST = 500
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutText:
     """Held-out text: JSON Lines with a field ``text``, a document a line.
 
     ``leaves``: "heldout" ships the text, so that everybody can measure on it; "figures" keeps it in ``private/``.
@@ -41,7 +41,7 @@ class WrittenSuite:
     personal_data: str
 
 
-def write_suite(heldout: HeldOut, id: str, title: str, project: Path, package: Path) -> WrittenSuite:
+def write_suite(heldout: HeldOutText, id: str, title: str, project: Path, package: Path) -> WrittenSuite:
     """Split the texts and write them into the package, or into ``private/`` beside it.
 
     :raises UsageError: too few texts, or text that may not ship.
@@ -99,7 +99,7 @@ def write_suite(heldout: HeldOut, id: str, title: str, project: Path, package: P
     return WrittenSuite(suite, source, heldout.personal_data)
 
 
-def _check_ships(heldout: HeldOut) -> None:
+def _check_ships(heldout: HeldOutText) -> None:
     if heldout.license is None:
         raise UsageError(
             "text that ships needs a license", hint="--text-license CC-BY-4.0, or keep it at home: --leaves figures"

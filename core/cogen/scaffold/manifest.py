@@ -29,7 +29,7 @@ _ASKED = {
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelDescription:
     """Everything in ``[model]`` and ``[tokenizer]``, computed."""
 
     name: str
@@ -50,7 +50,7 @@ def manifest(
     id: str,
     title: str,
     publisher: str | None,
-    described: Described,
+    described: ModelDescription,
     suite: WrittenSuite | None,
     readmes: Sequence[Path],
 ) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def manifest(
     return document if document["suites"] else {key: value for key, value in document.items() if key != "suites"}
 
 
-def _model(title: str, described: Described) -> dict[str, Any]:
+def _model(title: str, described: ModelDescription) -> dict[str, Any]:
     facts, base = described.facts, described.base
     what = {"ffn": "LoRA on the feed-forward layers", "adapter": "LoRA", "full": "full fine-tune"}
     of = f": {what[described.relation]} of {base.name}" if base is not None else ""

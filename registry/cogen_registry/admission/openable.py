@@ -13,13 +13,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from packaging.utils import canonicalize_name, canonicalize_version
 from sqlalchemy import select
 
 from cogen.spec.expert import canonical_digest
-from cogen.spec.model import BaseRef, ModelSpec
+from cogen.spec.model import ModelSpec
 from cogen_registry.admission.find_pins import PinNotFound, opened
 from cogen_registry.admission.pins import Pin
 from cogen_registry.admission.pool import pool_of
@@ -73,15 +72,6 @@ def compare(service: Service, pin: Pin, folder: Path) -> None:
         raise PinNotFound(f"{pin.source} is not what the manifest says: {problem}", final=True)
 
 
-def problem_of(path: str, kind: str, claim: str) -> dict[str, Any]:
-    """The worker's part: the first difference, or ``None``."""
-    from cogen.checkpoints.facts import first_mismatch
-
-    ref = (ModelSpec if kind == "model" else BaseRef).model_validate_json(claim)
-    wrong = first_mismatch(ref, Path(path))
-    return {"problem": None if wrong is None else wrong.message[:1000]}
-
-
 def known(session: Session, pin: Pin) -> bool:
     """Whether the same bytes were compared with the same words before."""
     return session.get(Verified, _key(pin)) is not None
@@ -97,8 +87,8 @@ def remember(session: Session, pin: Pin) -> None:
 def _key(pin: Pin) -> tuple[str, str]:
     """Of the bytes and of all that is said of them, wherever they lie."""
     assert pin.claim is not None
-    said = pin.claim.model_dump(mode="json", exclude={"name", "source", "revision", "license", "upstream"})
-    return f"as described: {pin.digest}", canonical_digest(said)
+    claim = pin.claim.model_dump(mode="json", exclude={"name", "source", "revision", "license", "upstream"})
+    return f"as described: {pin.digest}", canonical_digest(claim)
 
 
 @contextmanager

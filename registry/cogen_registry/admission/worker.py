@@ -49,7 +49,7 @@ def lock(path: str) -> dict[str, Any]:
 
 def openable(path: str, kind: str, claim: str) -> dict[str, Any]:
     """What a manifest says of weights and is not so; or null."""
-    from cogen_registry.admission.openable import problem_of
+    from cogen_registry.admission.described import problem_of
 
     return problem_of(path, kind, claim)
 
@@ -128,7 +128,7 @@ def main() -> None:
         "locks",
         "readmes",
         "contents",
-        "openable",
+        "described",
     ):  # before memory is limited, and not in a job's time
         importlib.import_module(f"cogen_registry.admission.{name}")
     import cogen.conformance.static

@@ -112,9 +112,9 @@ def test_weights_that_are_not_as_described_are_refused(
     """The bytes are the ones that were pinned, and what the manifest says of them is not so: nobody could open them."""
     team = publisher()
     commit(service, team)
-    told = base("hf://team/base", folder_digest(TAKEN), revision=OID, **{field: value})
+    described = base("hf://team/base", folder_digest(TAKEN), revision=OID, **{field: value})
     with pytest.raises(Refused, match=message) as refused:
-        upload(team, build(tmp_path, **told))
+        upload(team, build(tmp_path, **described))
     assert refused.value.status == 400
     assert (
         upload(team, build(tmp_path, **base("hf://team/base", folder_digest(TAKEN), revision=OID))).state == "released"
