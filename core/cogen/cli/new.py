@@ -10,6 +10,7 @@ import typer
 from cogen.choices import PERSONAL_DATA, SUITE_LEAVES
 from cogen.cli.arguments import choice
 from cogen.cli.output import out
+from cogen.cli.progress import CommandReporter
 from cogen.errors import UsageError
 
 #: What `cogen train` starts from unless a recipe says otherwise.
@@ -84,7 +85,9 @@ def command(
     if suite is not None:
         raise UsageError("--suite is for weights that you have", hint="name them with --from, or use `cogen train`")
     base = base or DEFAULT_BASE
-    create(name, folder, base=base, title=title or name.replace("-", " ").capitalize(), publisher=publisher)
+    title = title or name.replace("-", " ").capitalize()
+    with CommandReporter("reading") as reporter:
+        create(name, folder, base=base, title=title, publisher=publisher, reporter=reporter)
     steps = [
         f"pip install -e {folder}",
         f"cogen check {name}",

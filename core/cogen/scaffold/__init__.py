@@ -13,11 +13,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest
 from cogen.errors import UsageError
 from cogen.files import atomic_folder
-from cogen.scaffold.adapter import SHAPES, write_adapter
+from cogen.reporter import SILENT, Reporter
+from cogen.scaffold.adapter import StartingBase, starting_base, write_adapter
 from cogen.spec.expert import ExpertSpec
 
 _HERE = Path(__file__).parent
@@ -26,14 +26,18 @@ _TEST, _DEV = 30, 10
 _STARTER = "written for CoGen's scaffold, dedicated to the public domain"
 
 
-def create(id: str, folder: Path, *, base: str, title: str, publisher: str) -> Path:
+def create(id: str, folder: Path, *, base: str, title: str, publisher: str, reporter: Reporter = SILENT) -> Path:
     """Write the plugin ``id`` into ``folder``, whole or not at all, and return the folder.
 
-    :raises UsageError: the id is not one, the base is not known, or the folder is there and not empty.
+    :param base: see :func:`cogen.scaffold.adapter.starting_base`.
+    :raises UsageError: the id is not one, the base is not there, or the folder is there and not empty.
     """
-    _check(id, folder, base)
+    check_id(id)
+    check_folder(folder)
     check_line("title", title)
     check_line("publisher", publisher)
+    start = starting_base(base, reporter)
+    base = start.name
     module = f"cogen_plugin_{id.replace('-', '_')}"
     values = {"id": id, "module": module, "task": module, "base": base, "title": title, "publisher": publisher}
     with atomic_folder(folder, replace=folder.exists()) as part:
@@ -43,16 +47,8 @@ def create(id: str, folder: Path, *, base: str, title: str, publisher: str) -> P
         texts = (_HERE / "starter.txt").read_text(encoding="utf-8").splitlines()
         for number, text in enumerate(texts[_TEST + _DEV :], 1):
             _write(part / "texts" / f"starter-{number:02}.txt", text + "\n")
-        _package(part / "src" / module, values, texts)
+        _package(part / "src" / module, values, texts, start)
     return folder
-
-
-def _check(id: str, folder: Path, base: str) -> None:
-    check_id(id)
-    if base not in BASES or base not in SHAPES:
-        known = ", ".join(sorted(BASES.keys() & SHAPES))
-        raise UsageError(f"no base {base!r} to start from", hint=f"known: {known}; of weights that you have: --from")
-    check_folder(folder)
 
 
 def check_id(id: str) -> None:
@@ -83,14 +79,14 @@ def check_line(what: str, text: str) -> None:
         )
 
 
-def _package(root: Path, values: dict[str, str], texts: Sequence[str]) -> None:
+def _package(root: Path, values: dict[str, str], texts: Sequence[str], start: StartingBase) -> None:
     _write(root / "__init__.py", "")
     _fill("heldout.yaml", root / "suites" / "heldout.yaml", values)
     _texts(root / "suites" / "test.jsonl", texts[:_TEST])
     _texts(root / "suites" / "dev.jsonl", texts[_TEST : _TEST + _DEV])
     _texts(root / "samples.jsonl", texts[_TEST + _DEV :])
-    parameters, weights_digest = write_adapter(root / "weights", values["base"])
-    document = _manifest(root, values, texts, parameters, weights_digest)
+    parameters, weights_digest = write_adapter(root / "weights", start.modules)
+    document = _manifest(root, values, texts, parameters, weights_digest, start)
     ExpertSpec.model_validate(document)
     import tomlkit
 
@@ -98,9 +94,10 @@ def _package(root: Path, values: dict[str, str], texts: Sequence[str]) -> None:
     _write(root / "expert.toml", header + tomlkit.dumps(document))
 
 
-def _manifest(root: Path, values: dict[str, str], texts: Sequence[str], parameters: int, digest: str) -> dict[str, Any]:
-    base, tokenizer = BASES[values["base"]]
-    shape = SHAPES[values["base"]]
+def _manifest(
+    root: Path, values: dict[str, str], texts: Sequence[str], parameters: int, digest: str, start: StartingBase
+) -> dict[str, Any]:
+    base, tokenizer = start.ref, start.tokenizer
     sample_bytes = sum(len(text.encode()) for text in texts[_TEST + _DEV :])
 
     def data(path: str, documents: int) -> dict[str, Any]:
@@ -124,9 +121,9 @@ def _manifest(root: Path, values: dict[str, str], texts: Sequence[str], paramete
             "dtype": "float32",
             "file_digest": file_digest(root / "weights"),
             "weights_digest": digest,
-            "architecture": shape.architecture,
+            "architecture": start.architecture,
             "parameters": parameters,
-            "context_length": shape.context,
+            "context_length": start.context,
             "relation": "ffn",
             "base": base.model_dump(mode="json", exclude_none=True),
         },
