@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.plugins import digest as digest
+    from cogen.api.plugins import fix as fix
+    from cogen.api.plugins import new_from as new_from
     from cogen.api.private import evaluate_private as evaluate_private
     from cogen.api.publishing import PackingList as PackingList
     from cogen.api.publishing import packing_list as packing_list
@@ -74,13 +77,16 @@ _WHERE = {
     "TrainingPlan": "cogen.api.training",
     "audit": "cogen.api.audit",
     "chat": "cogen.api.chat",
+    "digest": "cogen.api.plugins",
     "evaluate": "cogen.api.evaluation",
     "evaluate_private": "cogen.api.private",
+    "fix": "cogen.api.plugins",
     "fuse": "cogen.api.fusion",
     "hookimpl": "cogen.host.hookspecs",
     "list_experts": "cogen.api.experts",
     "merge": "cogen.api.merging",
     "packing_list": "cogen.api.publishing",
+    "new_from": "cogen.api.plugins",
     "plan": "cogen.api.fusion",
     "plan_training": "cogen.api.training",
     "scan": "cogen.api.scan",
@@ -112,12 +118,15 @@ __all__ = [
     "__version__",
     "audit",
     "chat",
+    "digest",
     "evaluate",
     "evaluate_private",
+    "fix",
     "fuse",
     "hookimpl",
     "list_experts",
     "merge",
+    "new_from",
     "packing_list",
     "plan",
     "plan_training",

@@ -19,6 +19,9 @@ DTYPES = ("float32", "bfloat16")
 #: Of `cogen publish`.
 TARGETS = ("registry", "pypi", "hub")
 CHECK_LEVELS = ("static", "smoke", "full")
+#: Of `cogen new --from`: how far the text of a suite may go, and whether there is personal data in it.
+SUITE_LEAVES = ("figures", "heldout")
+PERSONAL_DATA = ("none", "removed", "present", "unknown")
 
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:

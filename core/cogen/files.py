@@ -135,7 +135,7 @@ def _sweep(path: Path) -> None:
     ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.[^.]+\.(part|old)")
     for left in sorted(path.parent.iterdir()):
         match = ours.fullmatch(left.name)
-        if match and not _alive(int(match[1])):
+        if match and not alive(int(match[1])):
             if match[2] == "old" and not path.exists():
                 left.rename(path)
             else:
@@ -149,7 +149,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

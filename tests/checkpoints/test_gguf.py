@@ -13,7 +13,8 @@ from support.tiny import llama, logits, tokenizer
 
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
-from cogen.checkpoints.gguf import converted
+from cogen.checkpoints.facts import facts_of
+from cogen.checkpoints.gguf import conversion_cost, converted
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder, open_weights
 from cogen.errors import SourceError
@@ -112,6 +113,35 @@ def test_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("importlib.metadata.version", lambda name: f"another {name}")
     assert converted(tmp_path / "other.gguf", digest, "bfloat16", output.append) != first
     assert len(output) == 3
+
+
+def test_what_a_conversion_takes_comes_first(tmp_path: Path) -> None:
+    """Time, memory and disk from the header alone; then progress that ends exactly at the estimate."""
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, llama(), "F16")
+    elements = sum(info.numel for info in facts_of(converted(path, file_digest(path), "float32")).tensors.values())
+    cost = conversion_cost(path, "bfloat16")
+    assert (cost.disk, cost.memory) == (2 * elements, 6 * elements)
+    assert conversion_cost(path, "float32").memory == 8 * elements
+    seen: list[tuple[str, float]] = []
+
+    class Watching:
+        def begin(self, label: str, total: float | None, unit: str) -> None:
+            seen.append((label, total))
+
+        def describe(self, label: str) -> None: ...
+
+        def advance(self, n: float = 1) -> None:
+            seen.append(("done", n))
+
+        def note(self, text: str) -> None:
+            seen.append((text, 0))
+
+    converted(path, file_digest(path), "bfloat16", Watching())
+    assert seen[0][0] == f"converting tiny.gguf to safetensors (bfloat16), once: {cost}"
+    assert "GB of memory" in str(cost)
+    assert seen[1] == ("converting tiny.gguf", cost.seconds)
+    assert sum(n for what, n in seen if what == "done") == pytest.approx(cost.seconds)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "no GGUF", "empty", "another architecture"])

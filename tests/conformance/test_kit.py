@@ -179,4 +179,4 @@ def test_by_pytest(site: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout
-    assert "13 passed, 10 skipped" in run.stdout
+    assert "14 passed, 10 skipped" in run.stdout

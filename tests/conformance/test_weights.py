@@ -77,7 +77,7 @@ def test_what_the_manifest_says_of_the_weights(whole: Make) -> None:
     whole(model={"parameters": 5})
     names = [check.name for check in run_checks("power", "full")]
     assert names[-2:] == ["weights", "claims"]
-    assert "the manifest says 5" in outcome()["weights"]
+    assert "the manifest says parameters = 5" in outcome()["weights"]
 
 
 def test_what_the_manifest_says_of_the_tokenizer(whole: Make) -> None:

@@ -178,3 +178,29 @@ def test_folder_that_is_not_empty_is_left_alone(plugin: Path) -> None:
     with pytest.raises(UsageError, match="is there already"):
         create("my-law", plugin, base=BASE, title="My law", publisher="Me")
     assert file_digest(plugin) == before
+
+
+def test_any_base_is_one_to_start_from(tmp_path: Path) -> None:
+    """A folder, or a repository: its feed-forward matrices are found by their names, and training starts from it."""
+    from support.tiny import save_model
+
+    from cogen.conformance import check_tree
+    from cogen.conformance.tree import read_tree
+    from cogen.forge.build import resolve_base
+    from cogen.forge.recipe import read_recipe
+
+    base = save_model(tmp_path / "base", dtype="bfloat16")
+    folder = create("tide", tmp_path / "plugin", base=str(base), title="Tide", publisher="Me")
+    spec = read_tree(folder).expert().spec
+    assert spec.model.base is not None
+    assert (spec.model.base.source, spec.model.parameters) == (f"file://{base}", 6 * (32 + 64))
+    found = {check.name: check.ok for check in check_tree(read_tree(folder), "smoke")}
+    assert (found["weight facts"], found["weights"], found["tokenizer"]) == (True, True, True)
+    recipe = read_recipe(folder / "recipe.toml")
+    assert resolve_base(recipe.base, folder) == spec.model.base
+
+
+def test_a_base_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing-here is not here"):
+        create("tide", tmp_path / "plugin", base="nothing-here", title="Tide", publisher="Me")
+    assert not (tmp_path / "plugin").exists()

@@ -11,8 +11,12 @@ import pytest
 from support.hub import Registry
 from support.trees import built, tree
 from support.users import Users, publisher, token
+from support.weights import adapter
 
 from cogen import trust
+
+#: The configuration of the tests' adapter with another alpha: valid, and not what was signed.
+OTHER = adapter()["adapter_config.json"].decode().replace('"lora_alpha": 2', '"lora_alpha": 4')
 
 
 @pytest.mark.usefixtures("quick")
@@ -205,10 +209,10 @@ def test_a_signature_that_does_not_cover_the_weights(registry: Registry, users: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         commit = api.upload_file(
-            path_or_fileobj=b'{"peft_type": "other"}', path_in_repo="adapter_config.json", repo_id="stale/stale"
+            path_or_fileobj=OTHER.encode(), path_in_repo="adapter_config.json", repo_id="stale/stale"
         )
     snapshot = folder / "weights"
-    (snapshot / "adapter_config.json").write_text('{"peft_type": "other"}')
+    (snapshot / "adapter_config.json").write_text(OTHER)
     manifest = folder / "cogen_plugin_stale" / "expert.toml"
     (snapshot / "cogen-manifest.json").write_text(
         json.dumps(

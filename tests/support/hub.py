@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class Registry:
     root: Path
     service: Service
     seen: list[str] = field(default_factory=list)
+    #: Bytes of bodies that arrived, by method and first part of the path.
+    received: Counter[str] = field(default_factory=Counter)
 
     def hub(self, publisher: str = "team", scopes: list[str] | None = None) -> Hub:
         return Hub(self.url, shelf.token(self.service, publisher, scopes), publisher)
@@ -172,11 +175,21 @@ def running(root: Path, **settings: Any) -> Iterator[Registry]:
 
     app = create_app(Settings.model_validate({"root": shelf.fresh_root(root), "embedder": "none"} | settings))
     seen: list[str] = []
+    received: Counter[str] = Counter()
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            seen.append(f"{scope['method']} {scope['path']}")
-        await app(scope, receive, send)
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        seen.append(f"{scope['method']} {scope['path']}")
+        place = f"{scope['method']} /{scope['path'].split('/')[1]}"
+
+        async def counted() -> Any:
+            message = await receive()
+            received[place] += len(message.get("body", b""))
+            return message
+
+        await app(scope, counted, send)
 
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(watched, log_level="warning", access_log=False))
@@ -185,7 +198,7 @@ def running(root: Path, **settings: Any) -> Iterator[Registry]:
     while not server.started:
         time.sleep(0.01)
     try:
-        yield Registry(f"http://127.0.0.1:{listening.getsockname()[1]}", root, app.state.service, seen)
+        yield Registry(f"http://127.0.0.1:{listening.getsockname()[1]}", root, app.state.service, seen, received)
     finally:
         server.should_exit = True
         thread.join()

@@ -19,6 +19,7 @@ import tomlkit
 
 from cogen.host import Expert
 from cogen.spec.expert import ExpertSpec
+from support import weights
 
 ZERO = "sha256:" + "0" * 64
 TASK = """\
@@ -56,8 +57,7 @@ def files(id: str) -> dict[str, bytes]:
         "suites/dev.jsonl": jsonl("dev", 10),
         "suites/test.jsonl": jsonl("test", 30),
         "samples.jsonl": jsonl("train", 5),
-        "weights/adapter_config.json": b"{}",
-        "weights/adapter_model.safetensors": b"",
+        **{f"weights/{name}": data for name, data in weights.adapter().items()},
     }
 
 
@@ -69,7 +69,7 @@ def manifest(id: str = "power", **changes: Any) -> dict[str, Any]:
     """A valid manifest of an adapter expert; ``changes`` replace top-level fields (``None`` removes one)."""
     content = files(id)
     module = module_of(id)
-    weights = {
+    base = {
         "name": "A base",
         "license": "Apache-2.0",
         "source": "hf://org/base",
@@ -92,15 +92,16 @@ def manifest(id: str = "power", **changes: Any) -> dict[str, Any]:
             "name": f"{id} adapter",
             "source": f"package://{module}/weights",
             "format": "peft",
+            "dtype": "float32",
             "file_digest": folder_digest(
                 {k.partition("/")[2]: v for k, v in content.items() if k.startswith("weights/")}
             ),
-            "weights_digest": ZERO,
+            "weights_digest": weights.tensors_digest(weights.adapter()),
             "architecture": "LlamaForCausalLM",
-            "parameters": 1,
+            "parameters": weights.count(weights.adapter()),
             "context_length": 2048,
             "relation": "ffn",
-            "base": weights,
+            "base": base,
         },
         "tokenizer": {
             "source": "hf://org/base",

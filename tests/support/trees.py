@@ -6,11 +6,11 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomlkit
-from safetensors.numpy import save
 
+from support import weights
 from support.manifests import files, folder_digest, manifest, module_of
+from support.wheels import base_in
 
 #: A whole PEP 517 backend: zips the package with METADATA, entry points and RECORD; the same tree, the same bytes.
 BACKEND = """
@@ -50,12 +50,6 @@ def build_sdist(out, config_settings=None):
 """
 
 
-def weights(seed: int = 0) -> dict[str, bytes]:
-    """A small adapter: one tensor."""
-    tensor = np.arange(6, dtype=np.float32).reshape(2, 3) + seed
-    return {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": save({"a": tensor})}
-
-
 def tree(
     folder: Path,
     id: str = "power",
@@ -75,18 +69,19 @@ def tree(
     """
     module, content = module_of(id), {k: v for k, v in files(id).items() if not k.startswith("weights/")}
     document = manifest(id, **changes)
-    kept = weights(seed)
+    kept = weights.adapter(seed)
     # The base lies in the wheel too, so that a registry has nothing to look for elsewhere.
-    base = {"source": f"package://{module}/base", "file_digest": folder_digest(weights(100))}
-    document["model"]["base"] = {k: v for k, v in document["model"]["base"].items() if k != "revision"} | base
+    base = {k: v for k, v in document["model"]["base"].items() if k != "revision"}
+    document["model"]["base"] = base | base_in(f"package://{module}/base")
     place = folder / "weights" if apart else folder / module / "weights"
-    document["model"]["file_digest"] = folder_digest(kept)
+    digests = {"file_digest": folder_digest(kept), "weights_digest": weights.tensors_digest(kept)}
+    document["model"] |= digests
     if apart:
         document["model"]["source"] = "file://weights"
     folder.mkdir(parents=True, exist_ok=True)
     for path, data in {
         **{place / name: data for name, data in kept.items()},
-        **{folder / module / "base" / name: data for name, data in weights(100).items()},
+        **{folder / module / "base" / name: data for name, data in weights.base().items()},
         **{folder / module / name: data for name, data in content.items()},
         folder / module / "__init__.py": b"",
         folder / module / "expert.toml": tomlkit.dumps(document).encode(),

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
 import tomlkit
-from safetensors.numpy import save
 
+from support import weights
 from support.manifests import files, folder_digest, manifest, module_of
 
-WEIGHTS = save({"a": numpy.arange(6, dtype=numpy.float32)})
+WEIGHTS = weights.adapter()["adapter_model.safetensors"]
 Member = tuple[str | zipfile.ZipInfo, bytes]
 
 
@@ -29,17 +28,21 @@ def package_files(id: str, version: str = "1.0", **changes: Any) -> dict[str, by
 
     The base's weights lie in the wheel, too, unless ``model`` is among the changes: nothing is left to verify.
     """
-    content = files(id) | {"weights/adapter_model.safetensors": WEIGHTS}
+    content = files(id) | {f"base/{name}": data for name, data in weights.base().items()}
     model = manifest(id)["model"]
-    inside = {name.partition("/")[2]: data for name, data in content.items() if name.startswith("weights/")}
-    model["file_digest"] = folder_digest(inside)
-    source = f"package://{module_of(id)}/weights"
-    model["base"] |= {"source": source, "revision": None, "file_digest": model["file_digest"]}
+    model["base"] |= base_in(f"package://{module_of(id)}/base")
     model["base"].pop("revision")
     if base := changes.pop("base", None):
         model["base"] |= base
     document = manifest(id, **({"model": model} | changes))
     return {"__init__.py": b"", "expert.toml": tomlkit.dumps(document).encode()} | content
+
+
+def base_in(source: str, seed: int = 0) -> dict[str, Any]:
+    """What a manifest says of a base that lies at ``source``."""
+    content = weights.base(seed)
+    digests = {"file_digest": folder_digest(content), "weights_digest": weights.tensors_digest(content)}
+    return {"source": source, "dtype": "float32", **digests}
 
 
 def build(

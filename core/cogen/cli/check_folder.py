@@ -7,60 +7,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from cogen.cli.output import out
-from cogen.errors import CogenError, UsageError
+from cogen.errors import CogenError
 
 #: Files of a source archive that a warning names.
 _SHOWN = 3
 
 
-def check_folder(folder: Path, level: str, texts: Path | None, allow: tuple[str, ...]) -> None:
-    """Build the wheel, check each of its experts, and show what would leave; exit code 1 if a check fails.
+def check_wheel_of(folder: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+    """Build the wheel of a source tree, check each of its experts, and show what would leave.
 
-    :raises UsageError: a deeper level, which needs the plugin installed. :raises BuildError: it cannot be built.
+    :returns: what ``--json`` adds, and the names of the checks that failed. :raises BuildError: it cannot be built.
     """
     from cogen.cli.render_packing import packing_data, packing_lines
     from cogen.sharing.publishing.check import wheel_checks
     from cogen.sharing.publishing.publish import Order, built, packing_list_of
+    from cogen.sharing.publishing.weights import without_large
 
-    if level != "static" or texts is not None:
-        asked = f"--level {level}" if texts is None else "--texts"
-        raise UsageError(
-            f"{asked} needs an installed plugin", hint=f"`pip install -e {folder}`, then `cogen check EXPERT {asked} …`"
-        )
-    order = Order(folder.resolve(), None, allow=allow)
-    with tempfile.TemporaryDirectory(prefix="cogen-check-") as place:
+    with tempfile.TemporaryDirectory(prefix="cogen-check-") as place, without_large(folder, out.status) as slim:
+        order = Order(slim, None, allow=allow)
         out.status(f"building {folder}")
         wheel = built(order, Path(place))
         checks = wheel_checks(wheel)
         packing = packing_list_of(order, wheel)
+    failed = []
     for expert, found in checks.items():
-        out.text(expert)
         for check in found:
-            show_check(check)
+            if check["ok"] is False:  # the others were shown of the folder
+                show_check(check)
+                failed.append(f"{expert}: {check['name']}")
     for line in packing_lines(packing):
         out.text(line)
     archive = _source_archive(folder)
-    failed = [
-        f"{expert}: {check['name']}" for expert, found in checks.items() for check in found if check["ok"] is False
-    ]
-    count = sum(map(len, checks.values()))
-    out.result(
-        {
-            "folder": str(folder),
-            "level": level,
-            "passed": not failed,
-            "experts": checks,
-            "packing": packing_data(packing),
-            "source_archive": archive,
-        }
-    )
-    if failed:
-        out.error(f"{len(failed)} of {count} checks failed: {', '.join(failed)}")
-        raise typer.Exit(1)
-    out.success(f"{wheel.project} {wheel.version} passes all {count} checks of level {level}")
+    data = {"folder": str(folder), "experts": checks, "packing": packing_data(packing), "source_archive": archive}
+    return data, failed
 
 
 def show_check(check: Mapping[str, Any]) -> None:

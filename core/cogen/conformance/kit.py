@@ -86,6 +86,10 @@ class ExpertConformance:
         """The package holds no text and no numbers that the manifest does not name."""
         self._holds("named files")
 
+    def test_weight_facts(self) -> None:
+        """What the manifest says of weights in the package is what the weights are: relation, parameters, digest."""
+        self._holds("weight facts")
+
     def test_licenses(self) -> None:
         """Shipped texts may be passed on by anybody."""
         self._holds("licenses")

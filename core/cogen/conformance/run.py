@@ -8,9 +8,10 @@ from typing import Literal
 
 from cogen.conformance import static
 from cogen.conformance.result import Check, attempt
+from cogen.conformance.tree import Tree, importable
 from cogen.errors import UsageError
 from cogen.extras import require
-from cogen.host import Host, Plugin
+from cogen.host import Expert, Host, Plugin
 
 Level = Literal["static", "smoke", "full"]
 
@@ -49,11 +50,38 @@ def run_checks(
     plugin = find(host, name)
     if texts is not None and not texts.exists():
         raise UsageError(f"{texts} is not there", hint="name a recipe, a folder of texts or a text file")
+    checks = static.checks(plugin, allow)
+    yield from _checks(host, checks, plugin.expert, level, texts)
+
+
+def check_tree(
+    tree: Tree, level: Level = "static", host: Host | None = None, texts: Path | None = None
+) -> Iterator[Check]:
+    """As :func:`run_checks`, of a source tree that is not installed: what only an installed distribution shows (its
+    metadata, what importing it does) is checked by `cogen publish` on the wheel.
+
+    :raises UsageError, MissingExtraError: as :func:`run_checks`.
+    """
+    if level != "static":
+        require("fuse", f"cogen check --level {level}")
+    if texts is not None and not texts.exists():
+        raise UsageError(f"{texts} is not there", hint="name a recipe, a folder of texts or a text file")
+    outcome = list(attempt("manifest", lambda: f"valid, id {tree.expert().id}"))
+    yield from outcome
+    if not outcome[0].ok:
+        return
+    expert = tree.expert()
+    with importable(tree):
+        yield from _checks(host or Host.discover(), static.expert_checks(expert), expert, level, texts)
+
+
+def _checks(
+    host: Host, checks: Iterator[Check], expert: Expert | None, level: Level, texts: Path | None
+) -> Iterator[Check]:
     failed = False
-    for check in static.checks(plugin, allow):
+    for check in checks:
         failed |= check.ok is False
         yield check
-    expert = plugin.expert
     if expert is None:
         return
     if texts is not None and not failed:

@@ -10,6 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from cogen.conformance.card import check_card
+from cogen.conformance.facts import check_facts
 from cogen.conformance.overlap import compare_texts
 from cogen.conformance.package_files import check_named
 from cogen.conformance.private_text import check_private, check_unfinished
@@ -39,6 +40,7 @@ def expert_checks(expert: Expert) -> Iterator[Check]:
     yield from attempt("unfinished", partial(check_unfinished, expert))
     yield from attempt("private text", partial(check_private, expert))
     yield from attempt("named files", partial(check_named, expert))
+    yield from attempt("weight facts", partial(check_facts, expert))
     yield from attempt("licenses", partial(check_licenses_shipped, expert))
     yield from attempt("data card", partial(check_card, expert))
     yield from attempt("samples", partial(check_samples, expert))

@@ -78,13 +78,18 @@ def full(opened: Opened) -> Iterator[Check]:
 
 
 def _weights(opened: Opened) -> str:
-    checkpoint, promised = opened.checkpoint, opened.expert.spec.model.parameters
-    own = checkpoint.adapter.tensors() if checkpoint.adapter else checkpoint.tensors
-    shapes = [info.shape for info in own.values()]
-    count = sum(math.prod(shape) for shape in shapes)
-    if count != promised:
-        raise Failed(f"the weights hold {count:,} parameters, the manifest says {promised:,}", "correct `parameters`")
-    return f"digests and shapes are as promised: {len(shapes)} tensors, {count:,} parameters"
+    from cogen.checkpoints.facts import compare, compare_config, config_facts, facts_of
+
+    checkpoint, model = opened.checkpoint, opened.expert.spec.model
+    folder = checkpoint.adapter.folder if checkpoint.adapter else checkpoint.folder
+    # What a GGUF file dequantizes to is a folder of safetensors: the rest of the manifest is of it.
+    described = model.model_copy(update={"format": "safetensors"}) if model.format == "gguf" else model
+    # Digests, shapes and the base were compared when they were opened.
+    found = [*compare(described, folder, digest=False), *compare_config(model, *config_facts(checkpoint.config))]
+    if found:
+        raise Failed(found[0].message, found[0].hint.replace("NAME", opened.expert.id))
+    facts = facts_of(folder)
+    return f"digests and shapes are as described: {len(facts.tensors)} tensors, {facts.parameters:,} parameters"
 
 
 def _tokenizer(opened: Opened) -> str:

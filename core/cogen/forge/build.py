@@ -93,7 +93,7 @@ def prepare(path: Path, reporter: Reporter = SILENT, *, new_canaries: bool = Tru
     recipe = read_recipe(path)
     home = path.resolve().parent
     check_recipe(recipe, home)
-    base_ref = resolve_base(recipe.base)
+    base_ref = resolve_base(recipe.base, home, reporter)
     base = open_weights(base_ref, reporter=reporter)
     tokenizer = load_tokenizer(base.folder)
     corpus = build_corpus(recipe.corpus, home, reporter)
@@ -103,14 +103,27 @@ def prepare(path: Path, reporter: Reporter = SILENT, *, new_canaries: bool = Tru
     return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer), canaries)
 
 
-def resolve_base(base: str | BaseRef) -> BaseRef:
-    """A base by its short name, or as the recipe spells it out."""
+def resolve_base(base: str | BaseRef, home: Path | None = None, reporter: Reporter = SILENT) -> BaseRef:
+    """A base by its short name, as the recipe spells it out, or by what it names: ``hf://org/repo@revision``, a
+    folder relative to ``home``, ``pypi://…``.
+
+    :raises TrainError: it names nothing.
+    """
     if isinstance(base, BaseRef):
         return base
-    if base not in BASES:
-        raise TrainError(f"unknown base {base!r}", hint=f"known are {', '.join(BASES)}; or write a [base] table")
-    found: BaseRef = BASES[base][0]
-    return found
+    if base in BASES:
+        found: BaseRef = BASES[base][0]
+        return found
+    path = Path(base) if home is None else home / base
+    if "://" not in base and not path.exists():
+        raise TrainError(
+            f"unknown base {base!r}",
+            hint=f"known are {', '.join(BASES)}; or name hf://org/repo@revision, a folder, or write a [base] table",
+        )
+    from cogen.checkpoints.describe import base_of
+    from cogen.checkpoints.locate import locate
+
+    return base_of(locate(base if "://" in base else str(path), reporter=reporter), reporter=reporter)
 
 
 def plan(prepared: PreparedTraining) -> Estimate:

@@ -14,11 +14,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest
 from cogen.errors import UsageError
 from cogen.files import atomic_folder
-from cogen.scaffold.adapter import SHAPES, write_adapter
+from cogen.reporter import SILENT, Reporter
+from cogen.scaffold.adapter import StartingBase, starting_base, write_adapter
 from cogen.scaffold.project import LICENSE_PLACEHOLDER, TODO, license_text
 from cogen.spec.expert import ExpertSpec
 
@@ -28,20 +28,30 @@ _TEST, _DEV = 30, 10
 _STARTER = "written for CoGen's scaffold, dedicated to the public domain"
 
 
-def create(id: str, folder: Path, *, base: str, title: str, publisher: str = TODO, license: str = TODO) -> Path:
+def create(
+    id: str,
+    folder: Path,
+    *,
+    base: str,
+    title: str,
+    publisher: str = TODO,
+    license: str = TODO,
+    reporter: Reporter = SILENT,
+) -> Path:
     """Write the plugin ``id`` into ``folder``, whole or not at all, and return the folder.
 
+    :param base: see :func:`cogen.scaffold.adapter.starting_base`.
     :param license: SPDX expression of the model, for manifest, recipe and pyproject.toml.
-    :raises UsageError: the id is not one, the base is not known, the license is none, or the folder is there and not
+    :raises UsageError: the id is not one, the base is not there, the license is none, or the folder is there and not
         empty.
     """
-    _check(id, folder, base)
-    license = _license(license)
-    for what, text in (("title", title), ("publisher", publisher)):
-        if not text.strip() or len(text) > 200 or any(character in text for character in '"\\$\r\n'):
-            raise UsageError(
-                f"{text!r} cannot be the {what}", hint="one line of up to 200 characters without quotes, \\ and $"
-            )
+    check_id(id)
+    check_folder(folder)
+    license = check_license(license)
+    check_line("title", title)
+    check_line("publisher", publisher)
+    start = starting_base(base, reporter)
+    base = start.name
     module = f"cogen_plugin_{id.replace('-', '_')}"
     values = {"id": id, "module": module, "task": module, "base": base, "title": title, "publisher": publisher}
     values |= {"license": license, "project_license": LICENSE_PLACEHOLDER if license == TODO else license}
@@ -55,11 +65,12 @@ def create(id: str, folder: Path, *, base: str, title: str, publisher: str = TOD
         texts = (_HERE / "starter.txt").read_text(encoding="utf-8").splitlines()
         for number, text in enumerate(texts[_TEST + _DEV :], 1):
             _write(part / "texts" / f"starter-{number:02}.txt", text + "\n")
-        _package(part / "src" / module, values, texts)
+        _package(part / "src" / module, values, texts, start)
     return folder
 
 
-def _license(license: str) -> str:
+def check_license(license: str) -> str:
+    """:raises UsageError: it is no SPDX expression."""
     from pydantic import TypeAdapter, ValidationError
 
     from cogen.spec.base import License
@@ -73,7 +84,8 @@ def _license(license: str) -> str:
         ) from None
 
 
-def _check(id: str, folder: Path, base: str) -> None:
+def check_id(id: str) -> None:
+    """:raises UsageError: it cannot be the id of an expert."""
     from pydantic import TypeAdapter, ValidationError
 
     from cogen.spec.base import ExpertId
@@ -84,20 +96,30 @@ def _check(id: str, folder: Path, base: str) -> None:
         raise UsageError(
             f"{id!r} cannot be the id of an expert", hint="2 to 40 of a-z, 0-9 and -, beginning with a letter"
         ) from None
-    if base not in BASES or base not in SHAPES:
-        raise UsageError(f"no base {base!r} to start from", hint=f"known: {', '.join(sorted(BASES.keys() & SHAPES))}")
+
+
+def check_folder(folder: Path) -> None:
+    """:raises UsageError: something is there already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already", hint="name another folder with -o, or remove it")
 
 
-def _package(root: Path, values: dict[str, str], texts: Sequence[str]) -> None:
+def check_line(what: str, text: str) -> None:
+    """:raises UsageError: it cannot stand in a template."""
+    if not text.strip() or len(text) > 200 or any(character in text for character in '"\\$\r\n'):
+        raise UsageError(
+            f"{text!r} cannot be the {what}", hint="one line of up to 200 characters without quotes, \\ and $"
+        )
+
+
+def _package(root: Path, values: dict[str, str], texts: Sequence[str], start: StartingBase) -> None:
     _write(root / "__init__.py", "")
     _fill("heldout.yaml", root / "suites" / "heldout.yaml", values)
     _texts(root / "suites" / "test.jsonl", texts[:_TEST])
     _texts(root / "suites" / "dev.jsonl", texts[_TEST : _TEST + _DEV])
     _texts(root / "samples.jsonl", texts[_TEST + _DEV :])
-    parameters, weights_digest = write_adapter(root / "weights", values["base"])
-    document = _manifest(root, values, texts, parameters, weights_digest)
+    parameters, weights_digest = write_adapter(root / "weights", start.modules)
+    document = _manifest(root, values, texts, parameters, weights_digest, start)
     ExpertSpec.model_validate(document)
     import tomlkit
 
@@ -105,9 +127,10 @@ def _package(root: Path, values: dict[str, str], texts: Sequence[str]) -> None:
     _write(root / "expert.toml", header + tomlkit.dumps(document))
 
 
-def _manifest(root: Path, values: dict[str, str], texts: Sequence[str], parameters: int, digest: str) -> dict[str, Any]:
-    base, tokenizer = BASES[values["base"]]
-    shape = SHAPES[values["base"]]
+def _manifest(
+    root: Path, values: dict[str, str], texts: Sequence[str], parameters: int, digest: str, start: StartingBase
+) -> dict[str, Any]:
+    base, tokenizer = start.ref, start.tokenizer
     sample_bytes = sum(len(text.encode()) for text in texts[_TEST + _DEV :])
 
     def data(path: str, documents: int) -> dict[str, Any]:
@@ -131,9 +154,9 @@ def _manifest(root: Path, values: dict[str, str], texts: Sequence[str], paramete
             "dtype": "float32",
             "file_digest": file_digest(root / "weights"),
             "weights_digest": digest,
-            "architecture": shape.architecture,
+            "architecture": start.architecture,
             "parameters": parameters,
-            "context_length": shape.context,
+            "context_length": start.context,
             "relation": "ffn",
             "base": base.model_dump(mode="json", exclude_none=True),
         },

@@ -97,7 +97,7 @@ def _in_wheels(service: Service, session: Session, pin: Pin, budget: ReadBudget)
         if blob is None:
             return None
         try:
-            with _opened(service, blob, budget) as file, zipfile.ZipFile(file) as archive:
+            with opened(service, blob, budget) as file, zipfile.ZipFile(file) as archive:
                 if path.endswith("/"):
                     return _folder(archive, path, budget)
                 for block in _blocks(archive.open(path)):
@@ -109,7 +109,7 @@ def _in_wheels(service: Service, session: Session, pin: Pin, budget: ReadBudget)
 
 
 @contextmanager
-def _opened(service: Service, blob: str, budget: ReadBudget) -> Iterator[IO[bytes]]:
+def opened(service: Service, blob: str, budget: ReadBudget | None = None) -> Iterator[IO[bytes]]:
     """A blob as a file: its own, where blobs are files; else a copy."""
     place = getattr(service.blobs, "place", None)
     if place is not None:
@@ -118,7 +118,8 @@ def _opened(service: Service, blob: str, budget: ReadBudget) -> Iterator[IO[byte
         return
     with tempfile.TemporaryFile() as copy:
         for block in service.blobs.read(blob):
-            budget.take(len(block))
+            if budget is not None:
+                budget.take(len(block))
             copy.write(block)
         yield copy
 

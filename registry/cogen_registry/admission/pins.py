@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cogen.spec.model import WeightsRef
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Pin:
     source: str
     revision: str | None
     digest: str
+    #: What the manifest says of them; ``None``: nothing that could be compared.
+    claim: WeightsRef | None = None
 
     @property
     def key(self) -> str:
@@ -51,7 +54,8 @@ def pins(spec: ExpertSpec) -> Iterator[Pin]:
     """All weights of an expert that are not in its wheel; those of its base are pinned weights too."""
     for part in (spec.model, spec.model.base, spec.router):
         if part is not None and not part.source.startswith("package://"):
-            yield Pin(part.source, getattr(part, "revision", None), part.file_digest)
+            claim = part if isinstance(part, WeightsRef) else None
+            yield Pin(part.source, getattr(part, "revision", None), part.file_digest, claim)
 
 
 def in_wheel(spec: ExpertSpec) -> Iterator[tuple[str, str, str]]:

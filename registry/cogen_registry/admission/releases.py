@@ -18,6 +18,7 @@ from cogen.spec.expert import ExpertSpec
 from cogen_registry.admission import attestations, current
 from cogen_registry.admission.find_pins import PinNotFound, find_pin, read_budget
 from cogen_registry.admission.names import claim_expert, claim_project, project_name
+from cogen_registry.admission.openable import AT_ONCE, WAITING, check_openable
 from cogen_registry.admission.pins import Pin, pins
 from cogen_registry.admission.pool import pool_of
 from cogen_registry.admission.quota import check_projects, check_total, limits_of
@@ -75,7 +76,9 @@ def admit(service: Service, principal: Principal, staged: Staged, form: Mapping[
     wheel = pool_of(service.settings.limits).wheel(staged.path(), form["filename"], limits, place)
     service.sessions.tally.flush(service.sessions, tokens_too=False)  # what was just installed counts for new names
     attested = attestations.checked(service, principal, form, staged.sha256, wheel.filename)
-    reason = waiting_for(service, [pin for spec in wheel.experts for pin in pins(spec)])
+    pinned = [pin for spec in wheel.experts for pin in pins(spec)]
+    check_described(service, pinned)
+    reason = waiting_for(service, pinned)
     with service.blobs.stage() as metadata, _kept(service, staged, metadata) as keep:
         metadata.write(wheel.metadata)
         try:
@@ -256,10 +259,34 @@ def waiting_for(service: Service, pinned: list[Pin]) -> str | None:
         for pin in dict.fromkeys(pinned):
             try:
                 find_pin(service, session, pin, budget)
+                check_openable(service, session, pin, AT_ONCE)
             except PinNotFound as missing:
+                if WAITING in missing.reason:
+                    return missing.reason
                 later = service.settings.verify_elsewhere and not missing.final
                 return missing.reason + (" and not verified elsewhere yet" if later else "")
     return None
+
+
+def check_described(service: Service, pinned: list[Pin]) -> None:
+    """Weights that lie here, and that can be read at once, are what the manifest says.
+
+    :raises Refused: 400, they are something else: nobody could open them, and a version never changes.
+    """
+    with service.sessions.read() as session:
+        budget = read_budget(service)
+        for pin in dict.fromkeys(pinned):
+            try:
+                find_pin(service, session, pin, budget)
+            except PinNotFound:
+                continue  # it may still come
+            try:
+                check_openable(service, session, pin, AT_ONCE)
+            except PinNotFound as wrong:
+                if wrong.final:
+                    raise Refused(
+                        400, wrong.reason, hint="`cogen check NAME --fix` computes what the manifest has to say"
+                    ) from None
 
 
 def recheck(service: Service, release: int) -> bool:
@@ -297,7 +324,18 @@ def recheck_waiting(service: Service, repository_key: str) -> None:
             row.id for row in rows if any(pin.hub and pin.hub[0].lower() == repository_key for pin in pins_of(row))
         ]
     for release in waiting:
-        recheck(service, release)
+        if not recheck(service, release):
+            _wake(service, release)
+
+
+def _wake(service: Service, release: int) -> None:
+    """Weights that are here by now and too large to read at once are for the verifier."""
+    with service.sessions.write() as session:
+        row = session.get(Release, release)
+        if row is None or row.state != "quarantined" or WAITING not in (row.reason or ""):
+            return
+        service.change(session, "quarantine", row.project.name)
+    service.changed()
 
 
 def pins_of(release: Release) -> list[Pin]:

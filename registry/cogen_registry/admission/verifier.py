@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from cogen_registry.admission.code import fill
 from cogen_registry.admission.find_pins import PinNotFound, find_pin
+from cogen_registry.admission.openable import check_openable, compare, known, remember
 from cogen_registry.admission.pins import Pin
 from cogen_registry.admission.releases import pins_of, settle
 from cogen_registry.database.tables import Release, Verified
@@ -92,6 +93,10 @@ class Verifier:
         try:
             with self._service.sessions.read() as session:
                 find_pin(self._service, session, pin)
+                if pin.claim is None or known(session, pin):
+                    return None
+                check_openable(self._service, session, pin)
+            self._remember(pin)
         except PinNotFound as missing:
             if missing.final or not self._service.settings.verify_elsewhere:
                 return missing.reason
@@ -100,23 +105,34 @@ class Verifier:
         if self._closed:
             return "the service is being stopped"
         if pin not in failed:
-            problem = elsewhere(pin)
+            problem = elsewhere(pin, self._service)
             if problem is None and not self._closed:
                 with self._service.sessions.write() as session:
                     if session.get(Verified, (pin.key, pin.digest)) is None:
                         session.add(Verified(source=pin.key, digest=pin.digest))
+                    remember(session, pin)
                 return None
             failed[pin] = problem or "the service is being stopped"
         return failed[pin]
 
+    def _remember(self, pin: Pin) -> None:
+        """What was read of weights here is not read again."""
+        with self._service.sessions.write() as session:
+            remember(session, pin)
 
-def elsewhere(pin: Pin) -> str | None:
-    """Fetch weights from the package index or the Hub and compare their digest; why not, or ``None``."""
+
+def elsewhere(pin: Pin, service: Service | None = None) -> str | None:
+    """Fetch weights from the package index or the Hub, compare their digest, and with a service also what the manifest
+    says of them; why not, or ``None``."""
     from cogen.checkpoints.sources import fetch
     from cogen.errors import CogenError
 
     try:
-        fetch(pin.source, revision=pin.revision, digest=pin.digest)
+        path = fetch(pin.source, revision=pin.revision, digest=pin.digest)
+        if service is not None and pin.claim is not None and pin.claim.format != "gguf":
+            compare(service, pin, path)
+    except PinNotFound as wrong:
+        return wrong.reason
     except CogenError as error:
         return f"{pin.source} could not be verified: {error.message}"
     except Exception as error:  # noqa: BLE001 - libraries of sources fail in their own ways

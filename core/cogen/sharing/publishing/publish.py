@@ -23,6 +23,7 @@ from cogen.sharing.publishing.build import build_wheel
 from cogen.sharing.publishing.chain import check_bound, vouch
 from cogen.sharing.publishing.check import check_wheel
 from cogen.sharing.publishing.private_marker import take_away
+from cogen.sharing.publishing.weights import check_base, check_described
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust import (
     IdentitySigner,
@@ -84,6 +85,9 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, PublishResult]:
         raise UsageError(f"{wheel.path.name} declares no expert", hint="publish a plugin of hooks alone with twine")
     outcome = PublishResult(wheel.project, wheel.version, [spec.id for spec in wheel.experts])
     outcome.checks = check_wheel(wheel)
+    for spec in wheel.experts:
+        check_described(spec, order.folder)
+        check_base(spec, order.folder, say)
     outcome.sha256 = sha256_of(wheel.path)
     say(f"{wheel.path.name} passes {outcome.checks} checks")
     if wheel.code:
@@ -167,6 +171,7 @@ def _with_weights(order: Order, wheel: Wheel, outcome: PublishResult, publisher:
             version=wheel.version,
             key=key,
             password=password(),
+            note=say,
         )
         path = hub.pin(order.folder, spec, pinned)
         say(f"{path} names hf://{name} at {pinned.revision[:8]} now; keep that change")
