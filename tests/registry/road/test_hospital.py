@@ -22,7 +22,8 @@ from support.served import Served
 
 #: Documents of each language of patients, and of the public collection.
 PATIENTS, PUBLIC = 70, 120
-#: Strategies that take experts without samples, and their options.
+#: Strategies that take experts without samples, and their options; of others: "moe": (), and
+#: "route": ("--embedder", "file://embedder/model").
 STRATEGIES: dict[str, tuple[str, ...]] = {
     "merge": ("--method", "task_arithmetic", "--scale", "0.5"),
 }
