@@ -25,6 +25,8 @@ PATIENTS, PUBLIC = 70, 120
 #: Strategies that take experts without samples, and their options.
 STRATEGIES: dict[str, tuple[str, ...]] = {
     "merge": ("--method", "task_arithmetic", "--scale", "0.5"),
+    "moe": (),
+    "route": ("--embedder", "file://embedder/model"),
 }
 PRIVATE = {"license": "LicenseRef-Hospital", "license_evidence": "our own records", "personal_data": "present"}
 OPEN = {"license": "CC0-1.0", "license_evidence": "written for the tests", "personal_data": "none"}
