@@ -131,12 +131,12 @@ def test_of_a_base_only_what_its_table_says(tmp_path: Path) -> None:
 
 def test_weights_that_nobody_can_open(tmp_path: Path) -> None:
     """Of an adapter of another kind, the difference is that."""
-    folder = save_adapter(tmp_path / "a", use_dora=True, dtype="float32")
+    folder = save_adapter(tmp_path / "a", init_lora_weights="pissa", dtype="float32")
     (wrong,) = compare(spec(adapter()), folder)
     assert wrong.field == "source"
     assert wrong.found is None
     assert "nobody can open them: " in wrong.message
-    assert "use_dora" in wrong.message
+    assert "init_lora_weights" in wrong.message
     with pytest.raises(SourceError, match="is not a folder of weights"):
         facts_of(tmp_path / "none")
     (tmp_path / "p").mkdir()

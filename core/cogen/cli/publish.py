@@ -28,16 +28,22 @@ Target = Annotated[
     ),
 ]
 
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
+]
+Repository = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMESPACE/NAME", help="Repository for weights that are not in the package; default: TEAM/EXPERT."
+    ),
+]
+
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The plugin's source tree.")] = Path(),
     to: Target = "registry",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMESPACE/NAME", help="Repository for weights that are not in the package; default: TEAM/EXPERT."
-        ),
-    ] = None,
+    weights: Repository = None,
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private key (PEM); default: your own, created if missing.")
     ] = None,
@@ -49,10 +55,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build, check, list what would leave; upload nothing.")
     ] = False,
-    allow_dependency: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
-    ] = None,
+    allow_dependency: Allowed = None,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until it is visible.")] = 60.0,
     registry: Annotated[
         str | None, typer.Option(metavar="URL", help="Registry to use instead of the one that you logged in to.")
