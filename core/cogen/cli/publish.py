@@ -78,8 +78,8 @@ def command(
     known = None
     if to == "registry":  # a dry run sends nothing, so it needs nowhere to send it
         known = chosen(registry) if dry_run else required(registry)
-    allowed = tuple(allow_dependency or ())
-    order = Order(folder.resolve(), known, to == "hub", weights, _signer(identity, key), wait, allowed)
+    signer, allowed = _signer(identity, key), tuple(allow_dependency or ())
+    order = Order(folder.resolve(), known, to == "hub", weights, signer, wait, allowed)
     where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         if dry_run:
