@@ -75,9 +75,8 @@ def command(
     from cogen.sharing.registry import required
     from cogen.trust.registries import chosen
 
-    known = None
-    if to == "registry":  # a dry run sends nothing, so it needs nowhere to send it
-        known = chosen(registry) if dry_run else required(registry)
+    # a dry run sends nothing, so it needs nowhere to send it
+    known = (chosen if dry_run else required)(registry) if to == "registry" else None
     signer, allowed = _signer(identity, key), tuple(allow_dependency or ())
     order = Order(folder.resolve(), known, to == "hub", weights, signer, wait, allowed)
     where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
