@@ -12,7 +12,7 @@ from support.desk import Desk
 from support.manifests import manifest
 from support.private import lines, pinned, private_changes, private_files, with_sources
 from support.served import serving
-from support.wheels import WEIGHTS, package_files
+from support.wheels import package_files
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 def content(id: str, **changes: Any) -> dict[str, bytes]:
     """The package of an expert without any text."""
     made = package_files(id, **(private_changes(id) | changes))
-    kept = private_files(id) | {"weights/adapter_model.safetensors": WEIGHTS}
-    return {name: made[name] for name in ("__init__.py", "expert.toml")} | kept
+    base = {name: data for name, data in made.items() if name.startswith("base/")}
+    return {name: made[name] for name in ("__init__.py", "expert.toml")} | base | private_files(id)
 
 
 def test_an_expert_without_text_is_published_found_and_shown(desk: Desk) -> None:
