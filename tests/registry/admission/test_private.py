@@ -12,7 +12,7 @@ from support.desk import Desk
 from support.manifests import manifest
 from support.private import lines, pinned, private_changes, private_files, with_sources
 from support.served import serving
-from support.wheels import package_files
+from support.wheels import WEIGHTS, package_files
 
 
 @pytest.fixture(scope="module")
