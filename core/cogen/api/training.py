@@ -69,14 +69,21 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
     """
     require("fuse", "cogen.train")
-    from cogen.forge.build import prepare, run_training
+    from cogen.forge.build import prepare, rehearsed, run_training
     from cogen.forge.package import publish
+    from cogen.forge.rehearsal import planned_tokens
 
     check_reporter(reporter)
     check_callable("on_plan", on_plan)
     prepared = prepare(as_path("recipe", recipe), reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
         on_plan(_plan(prepared))
+    training = prepared.recipe.training
+    if prepared.rehearsed_blocks and not (prepared.run / "result").is_dir():
+        needed = prepared.rehearsed_blocks * training.sequence_length
+        total = planned_tokens(needed, prepared.recipe.card.languages)
+        begin(reporter, "the base writes text for the rehearsal", total, "tokens")
+        rehearsed(prepared, reporter)
     begin(reporter, "training", prepared.recipe.training.steps, "steps")
     seen = 0
 

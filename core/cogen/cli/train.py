@@ -64,7 +64,9 @@ def _show_estimate(plan: TrainingPlan) -> None:
     out.status(
         f"{cost.tokens:,} tokens in {cost.steps:,} steps ({cost.epochs:g} epochs of {cost.corpus_tokens:,} tokens), "
         f"{cost.trained_parameters / 1e6:.1f} M trained parameters, about {cost.memory_bytes / 1e9:.1f} GB and "
-        f"{duration(cost.seconds)} with {cost.threads} threads"
+        f"{duration(cost.seconds)} with {cost.threads} threads: "
+        + ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.parts.items())
+        + f" (base and texts took {duration(cost.prepared)})"
     )
 
 

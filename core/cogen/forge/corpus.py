@@ -10,14 +10,16 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cogen.errors import TrainError
 from cogen.forge.archives import members
+from cogen.forge.chats import Chat, plain_text, read_chats
 from cogen.forge.extract import chunks, extract
 from cogen.forge.recipe import Corpus as CorpusRecipe
+from cogen.forge.recipe import CorpusSource
 from cogen.reporter import SILENT, Reporter
 
 _NGRAM = 8
@@ -48,6 +50,8 @@ class Document:
     source: str
     group: str
     license: str
+    #: Of a source of conversations: ``text`` is then its plain text.
+    chat: Chat = ()
 
     @property
     def bytes(self) -> int:
@@ -123,11 +127,9 @@ def _collect(recipe: CorpusRecipe, home: Path, reporter: Reporter) -> tuple[list
         rng = random.Random(f"{recipe.seed} {source.name}")
         drop = [re.compile(pattern) for pattern in source.drop]
         found = [
-            Document(chunk, source.name, group, source.license)
-            for name, data in members(source, home, reporter)
-            for group, text in extract(source, name, data)
-            for chunk in chunks(text, recipe.min_characters, recipe.max_characters)
-            if not any(pattern.search(chunk) for pattern in drop)
+            document
+            for document in _documents(source, recipe, home, reporter)
+            if not any(pattern.search(document.text) for pattern in drop)
         ]
         # A source larger than its share gives a random part of itself, not its alphabet's first letters.
         rng.shuffle(found)
@@ -147,6 +149,18 @@ def _collect(recipe: CorpusRecipe, home: Path, reporter: Reporter) -> tuple[list
             )
         reporter.note(f"{source.name}: {taken / 1000:,.0f} KB of text")
     return documents, duplicates
+
+
+def _documents(source: CorpusSource, recipe: CorpusRecipe, home: Path, reporter: Reporter) -> Iterator[Document]:
+    """Of one source. A conversation is one document and a group of its own, and is never cut."""
+    for name, data in members(source, home, reporter):
+        if source.extract == "chat":
+            for line, chat in read_chats(name, data.decode("utf-8", errors="replace")):
+                yield Document(plain_text(chat), source.name, f"{source.name}:{line}", source.license, chat)
+            continue
+        for group, text in extract(source, name, data):
+            for chunk in chunks(text, recipe.min_characters, recipe.max_characters):
+                yield Document(chunk, source.name, group, source.license)
 
 
 def _hold_out(documents: list[Document], recipe: CorpusRecipe, rng: random.Random) -> list[Document]:

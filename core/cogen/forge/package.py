@@ -57,6 +57,13 @@ _WHAT = {
 }
 
 
+_ORDER = {
+    "documents": "documents shuffled once with the corpus seed, joined without padding; later passes reshuffled",
+    "chat": "conversations shuffled once with the corpus seed, whole ones put together into blocks; later passes "
+    "reshuffled",
+}
+
+
 def publish(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> ExpertSpec:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
@@ -264,6 +271,7 @@ def _data(
     if expert.adapter is not None:
         adapter = json.loads((expert.adapter.folder / "adapter_config.json").read_text())
         hyper |= {"target_modules": adapter["target_modules"], "published_as": "factors rounded to bfloat16"}
+    hyper |= facts.get("rehearsal", {})
     if recipe.training.start is not None:
         hyper |= {"start": f"an adapter, {file_digest(prepared.home / recipe.training.start)}"}
     if recipe.training.mode == "anchored":
@@ -277,7 +285,10 @@ def _data(
         sources=sources,
         languages=card.languages,
         collected=card.collected,
-        preprocessing=(
+        preprocessing="conversations in the base's chat template, only the assistant's turns learned, near-copies (more "
+        "than half of the 8-grams known) removed"
+        if recipe.training.data == "chat"
+        else (
             "prose extracted from files (code, tables and directives dropped), cut into documents of "
             f"{recipe.corpus.min_characters} to {recipe.corpus.max_characters} characters; "
             "near-copies (more than half of the 8-grams known) removed"
@@ -294,7 +305,7 @@ def _data(
         training=Training(
             recipe_digest=recipe.digest,
             mode=recipe.training.mode,
-            order="documents shuffled once with the corpus seed, joined without padding; later passes reshuffled",
+            order=_ORDER[recipe.training.data],
             seed=recipe.training.seed,
             tokens=recipe.training.seen_tokens,
             steps=recipe.training.steps,

@@ -15,7 +15,7 @@ from cogen.spec.data import Leaves, PersonalData
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
 
-Extractor = Literal["rst", "markdown", "docstrings", "text", "html", "json", "obo", "icd10", "idd"]
+Extractor = Literal["rst", "markdown", "docstrings", "text", "html", "json", "obo", "icd10", "idd", "chat"]
 
 
 class CorpusSource(Frozen):
@@ -93,8 +93,18 @@ class Corpus(Frozen):
 
 
 class TrainingRecipe(Frozen):
-    """Hyper-parameters of the continual pre-training; defaults suit a small base on a CPU."""
+    """Hyper-parameters of the training; defaults suit a small base on a CPU."""
 
+    #: documents: continual pre-training, every token of the texts is learned. chat: supervised fine-tuning on
+    #: conversations (sources with ``extract = "chat"``) in the base's chat template; only the assistant's turns are
+    #: learned, each with the token that ends it.
+    data: Literal["documents", "chat"] = "documents"
+    #: Put the base's end-of-text token behind every document, so that the expert learns to stop. Conversations always
+    #: learn theirs.
+    document_ends: bool = False
+    #: Share of the training tokens that the base itself wrote, as answers to general questions: what keeps the expert
+    #: able to do what the base could (self-synthesized rehearsal, arXiv:2403.01244). 0: none.
+    rehearsal: float = Field(default=0.0, ge=0, le=0.9)
     #: full: all weights. lora: LoRA on all linear layers. ffn: LoRA on the feed-forward layers. anchored: the same,
     #: trained in a mixture beside the frozen base, with a router row a layer (see ``cogen.forge.anchored``).
     mode: Literal["full", "lora", "ffn", "anchored"] = "ffn"
@@ -130,12 +140,21 @@ class TrainingRecipe(Frozen):
         found: dict[str, Any] = handler(self)
         unused = set() if self.mode == "anchored" else {"router_learning_rate", "router_loss"}
         unused |= {"start"} if self.start is None else set()
+        unused |= {"data"} if self.data == "documents" else set()
+        unused |= {"document_ends"} if not self.document_ends else set()
+        unused |= {"rehearsal"} if not self.rehearsal else set()
         return {name: value for name, value in found.items() if name not in unused}
 
     @model_validator(mode="after")
     def _goes_on(self) -> Self:
         if self.start is not None and self.mode == "full":
             raise ValueError("`start` is an adapter, and mode 'full' trains none")
+        return self
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.data == "chat" and self.document_ends:
+            raise ValueError("`document_ends` is for data = 'documents': the turns of a chat always learn their end")
         return self
 
     @property
@@ -188,6 +207,16 @@ class TrainRecipe(Frozen):
     def digest(self) -> str:
         """Digest of the recipe's meaning: independent of the order of keys and of comments."""
         return canonical_digest(self.model_dump(mode="json"))
+
+    @model_validator(mode="after")
+    def _same_kind_of_data(self) -> Self:
+        for source in self.corpus.sources:
+            if (source.extract == "chat") != (self.training.data == "chat"):
+                raise ValueError(
+                    f"source {source.name!r} has extract = {source.extract!r}, but training.data is "
+                    f"{self.training.data!r}: conversations (extract = 'chat') are learned with data = 'chat' alone"
+                )
+        return self
 
 
 def read_recipe(path: Path) -> TrainRecipe:

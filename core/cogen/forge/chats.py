@@ -1,0 +1,268 @@
+"""Conversations and instructions out of JSON Lines, and their tokens in a base's chat template.
+
+Only what the assistant says is learned, each turn with the special token that ends it. The mask is exact: a turn is
+rendered up to where the answer begins, as when the model is asked, and what the full rendering adds is the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cogen.errors import TrainError
+
+#: ShareGPT's names of the roles, and those of other collections.
+_ROLES = {
+    "human": "user",
+    "user": "user",
+    "prompter": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "system": "system",
+}
+_HINT = (
+    "a line is {messages: [{role, content}, …]}, {prompt, response}, {instruction, input, output} or "
+    "{conversations: [{from, value}, …]}"
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """``role``: system, user or assistant."""
+
+    role: str
+    content: str
+
+
+#: In order: at most one system turn at the beginning, then user and assistant in turn; the last is the assistant's.
+Chat = tuple[Turn, ...]
+
+
+def read_chats(name: str, text: str) -> Iterator[tuple[str, Chat]]:
+    """(name and line, conversation) of every line of a JSON Lines file, or entry of a JSON list.
+
+    :raises TrainError: a line that is none of the known forms, by its number.
+    """
+    for number, entry in _entries(name, text):
+        where = f"{name} line {number}"
+        if not isinstance(entry, dict):
+            raise TrainError(f"{where} is not a JSON object", hint=_HINT)
+        yield f"{name}#{number}", _chat(entry, where)
+
+
+def plain_text(chat: Chat) -> str:
+    """The turns' contents without roles or markup, an empty line between them: what is compared and measured."""
+    return "\n\n".join(turn.content for turn in chat)
+
+
+def to_json(chat: Chat) -> list[dict[str, str]]:
+    """As chat templates take it."""
+    return [{"role": turn.role, "content": turn.content} for turn in chat]
+
+
+def _entries(name: str, text: str) -> Iterator[tuple[int, Any]]:
+    try:
+        if text.lstrip().startswith("["):
+            yield from enumerate(json.loads(text), 1)
+            return
+        # Not splitlines(): a JSON string may hold U+2028 as it is.
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield number, json.loads(line)
+    except ValueError as error:
+        raise TrainError(f"{name} is not JSON Lines: {error}", hint=_HINT) from error
+
+
+def _chat(entry: Mapping[str, Any], where: str) -> Chat:
+    if "messages" in entry:
+        turns = [_turn(item, "role", "content", where) for item in _list(entry["messages"], where)]
+    elif "conversations" in entry:
+        turns = [_turn(item, "from", "value", where) for item in _list(entry["conversations"], where)]
+        if isinstance(entry.get("system"), str) and entry["system"].strip():
+            turns.insert(0, Turn("system", entry["system"].strip()))
+    elif "instruction" in entry:
+        more = entry.get("input") or ""
+        question = [_text(entry, "instruction", where), *([_text(entry, "input", where)] if more else [])]
+        turns = [Turn("user", "\n\n".join(question)), Turn("assistant", _text(entry, "output", where))]
+    elif "prompt" in entry:
+        answer = "response" if "response" in entry else "completion"
+        turns = [Turn("user", _text(entry, "prompt", where)), Turn("assistant", _text(entry, answer, where))]
+    else:
+        raise TrainError(f"{where} has none of messages, conversations, instruction and prompt", hint=_HINT)
+    return _checked(turns, where)
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise TrainError(f"{where}: its turns are not a list of objects", hint=_HINT)
+    return value
+
+
+def _turn(item: Mapping[str, Any], role: str, content: str, where: str) -> Turn:
+    said_by = item.get(role)
+    if said_by not in _ROLES:
+        raise TrainError(
+            f"{where} has a turn of {said_by!r}", hint="turns are of system, user and assistant; tools are not learned"
+        )
+    return Turn(_ROLES[said_by], _text(item, content, where))
+
+
+def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise TrainError(f"{where} has no text under {key!r}", hint=_HINT)
+    return value.strip()
+
+
+def _checked(turns: list[Turn], where: str) -> Chat:
+    roles = [turn.role for turn in turns]
+    asked = roles[1:] if roles[:1] == ["system"] else roles
+    if asked and asked[-1] == "user":  # a question without an answer teaches nothing; the exchanges before it do
+        turns, asked = turns[:-1], asked[:-1]
+    if not asked or asked != ["user", "assistant"] * (len(asked) // 2):
+        raise TrainError(
+            f"{where}: user and assistant do not take turns ({', '.join(roles) or 'no turn'})",
+            hint="a conversation begins with the user (after a system turn, if any) and holds at least one answer",
+        )
+    return tuple(turns)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of one text, and which of them are learned as targets: ``labels`` has -100 where none is."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+@dataclass
+class Cuts:
+    """What did not fit into ``sequence_length`` tokens, by the names of the conversations."""
+
+    #: Later exchanges left out; every question that was kept has its whole answer.
+    shortened: list[str] = field(default_factory=list)
+    #: The end of the only answer left out: the question is whole, and the end of the turn is not learned.
+    cut_answers: list[str] = field(default_factory=list)
+    #: Left out as a whole: the question alone takes more than three quarters of the length.
+    dropped: list[str] = field(default_factory=list)
+
+    def words(self, length: int) -> list[str]:
+        """One line for each kind, with the number and the first name."""
+        kinds = (
+            (self.shortened, f"cut to the exchanges that fit into {length} tokens"),
+            (self.cut_answers, f"with an answer cut at {length} tokens"),
+            (self.dropped, f"dropped: the question leaves no room for an answer in {length} tokens"),
+        )
+        return [f"{len(names)} conversations {what} (first: {names[0]})" for names, what in kinds if names]
+
+
+class ChatEncoder:
+    """Conversations → :class:`Tokens` in a tokenizer's chat template.
+
+    :raises TrainError: the tokenizer has no chat template, or one that rejects a conversation.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not tokenizer.chat_template:
+            raise TrainError(
+                "the base has no chat template, so conversations cannot be rendered",
+                hint="use an instruction-tuned base, or data = 'documents' without rehearsal",
+            )
+        self.tokenizer = tokenizer
+        self.special = set(tokenizer.all_special_ids) | {
+            id for id, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+
+    def encode(self, chat: Chat) -> list[Tokens]:
+        """One sequence, or one an answer where the template renders earlier turns differently later on."""
+        pieces = self._pieces(chat)
+        if pieces is not None:
+            return [self._tokens(pieces)]
+        found = []
+        for end in (i for i, turn in enumerate(chat, 1) if turn.role == "assistant"):
+            asked = self._render(chat[: end - 1], True)
+            whole = self._render(chat[:end], False)
+            if not whole.startswith(asked):
+                raise TrainError(
+                    "the base's chat template renders a question differently once it is answered",
+                    hint="such a template cannot be learned from; use another base",
+                )
+            found.append(self._tokens([(asked, False), (whole[len(asked) :], True)]))
+        return found
+
+    def fit(self, chat: Chat, name: str, length: int, cuts: Cuts) -> list[Tokens]:
+        """:meth:`encode` within ``length`` tokens; what is left out is written into ``cuts``."""
+        kept = chat
+        while True:
+            found = self.encode(kept)
+            if all(len(tokens.ids) <= length for tokens in found):
+                if kept is not chat:
+                    cuts.shortened.append(name)
+                return found
+            if sum(turn.role == "assistant" for turn in kept) == 1:
+                return self._cut(found[0], name, length, cuts)
+            kept = kept[:-2]
+
+    def _cut(self, tokens: Tokens, name: str, length: int, cuts: Cuts) -> list[Tokens]:
+        begins = next(place for place, label in enumerate(tokens.labels) if label != -100)
+        if begins > 0.75 * length:
+            cuts.dropped.append(name)
+            return []
+        cuts.cut_answers.append(name)
+        return [Tokens(tokens.ids[:length], tokens.labels[:length])]
+
+    def _pieces(self, chat: Chat) -> list[tuple[str, bool]] | None:
+        """(text, is an answer) that together are the rendered conversation; ``None`` where prefixes do not agree."""
+        whole = self._render(chat, False)
+        pieces: list[tuple[str, bool]] = []
+        place = 0
+        for index, turn in enumerate(chat):
+            if turn.role != "assistant":
+                continue
+            asked, answered = self._render(chat[:index], True), self._render(chat[: index + 1], False)
+            if not (whole.startswith(answered) and answered.startswith(asked) and len(asked) >= place):
+                return None
+            pieces += [(asked[place:], False), (answered[len(asked) :], True)]
+            place = len(answered)
+        return [*pieces, (whole[place:], False)] if whole[place:] else pieces
+
+    def _render(self, turns: Sequence[Turn], ask: bool) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                [{"role": turn.role, "content": turn.content} for turn in turns],
+                tokenize=False,
+                add_generation_prompt=ask,
+            )
+        except TemplateError as error:
+            raise TrainError(
+                f"the base's chat template rejects {', '.join(turn.role for turn in turns)}: {error}",
+                hint="some models support no system message",
+            ) from error
+        return text
+
+    def _tokens(self, pieces: Sequence[tuple[str, bool]]) -> Tokens:
+        """Every piece is tokenized on its own: a question exactly as when the model is asked."""
+        ids: list[int] = []
+        labels: list[int] = []
+        for text, learned in pieces:
+            # The template writes the special tokens itself.
+            own: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            if not learned:
+                ids += own
+                labels += [-100] * len(own)
+                continue
+            last = max((place for place, id in enumerate(own) if id in self.special), default=None)
+            if last is None:  # the template ends a turn with plain text: the end of text is learned behind it
+                end = self.tokenizer.eos_token_id
+                own = [*own, *([] if end is None else [int(end)])]
+                last = len(own) - 1
+            ids += own
+            labels += [*own[: last + 1], *[-100] * (len(own) - last - 1)]
+        return Tokens(ids, labels)
