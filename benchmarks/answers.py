@@ -56,7 +56,9 @@ def trained(changes: dict[str, Any], tokens: int, folder: Path) -> tuple[Path, f
 
     def report(step: Any) -> None:
         if step.step % 10 == 0:
-            print(f"  step {step.step} of {step.steps}: loss {step.loss:.3f}, {step.seconds_left:.0f} s left", flush=True)
+            print(
+                f"  step {step.step} of {step.steps}: loss {step.loss:.3f}, {step.seconds_left:.0f} s left", flush=True
+            )
 
     result = run_training(prepared, report)
     return result, json.loads((result / "run.json").read_text())["seconds"]

@@ -101,12 +101,12 @@ def pack_whole(encoded: Sequence[Tokens], length: int, count: int, seed: int, fi
     if not encoded:
         raise TrainError("no conversation is left to learn from", hint="raise sequence_length, or add sources")
     done: list[list[Tokens]] = []
+    opened: list[tuple[int, list[Tokens]]] = []
     epoch = 0
-    while len(done) < count:
+    while len(done) + len(opened) <= count:  # one more than is needed: those before it are as full as they get
         order = list(range(len(encoded)))
         if epoch:
             random.Random(f"{seed} {epoch}").shuffle(order)
-        opened: list[tuple[int, list[Tokens]]] = []
         for index in order:
             tokens = encoded[index]
             size = len(tokens.ids)
@@ -118,8 +118,8 @@ def pack_whole(encoded: Sequence[Tokens], length: int, count: int, seed: int, fi
             else:
                 taken, inside = opened[place]
                 opened[place] = (taken + size, [*inside, tokens])
-        done += [inside for _, inside in opened]
         epoch += 1
+    done += [inside for _, inside in opened]
     ids = torch.full((count, length), filler, dtype=torch.int64)
     labels = torch.full((count, length), IGNORED, dtype=torch.int64)
     positions = torch.zeros((count, length), dtype=torch.int64)
