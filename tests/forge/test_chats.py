@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ from support.tiny import chat_tokenizer, llama, tokenizer
 
 from cogen.errors import TrainError
 from cogen.forge.blocks import Blocks, interleave, pack, pack_tokens, pack_whole, with_ends
-from cogen.forge.chats import Chat, ChatEncoder, Cuts, Tokens, Turn, plain_text, read_chats
+from cogen.forge.chats import Chat, ChatEncoder, Cuts, LabeledTokens, Turn, plain_text, read_chats
 
 CHAT = (Turn("user", "the grid"), Turn("assistant", "voltage"), Turn("user", "node"), Turn("assistant", "current at"))
 #: A template that shows what the model thought in the last turn alone, as those of reasoning models do.
@@ -210,14 +211,14 @@ class TestPacking:
     @given(found=SEQUENCES, count=st.integers(1, 6), seed=st.integers(0, 3))
     def test_whole_ones(self, found: list[list[int]], count: int, seed: int) -> None:
         """Nothing is cut, positions begin anew with each, what is empty is not learned, and it is repeatable."""
-        encoded = [Tokens(ids, ids) for ids in found]
+        encoded = [LabeledTokens(ids, ids) for ids in found]
         blocks = pack_whole(encoded, 12, count, seed, 99)
         assert blocks.labels is not None
         assert blocks.positions is not None
         assert blocks.ids.shape == blocks.labels.shape == blocks.positions.shape == (count, 12)
         for ids, labels, positions in zip(blocks.ids, blocks.labels, blocks.positions, strict=True):
             starts = [i for i, p in enumerate(positions.tolist()) if p == 0] + [12]
-            for start, stop in zip(starts, starts[1:], strict=False):
+            for start, stop in itertools.pairwise(starts):
                 part = ids[start:stop].tolist()
                 assert part in found or set(part) == {99}
                 assert labels[start:stop].tolist() == (part if part in found else [-100] * len(part))
@@ -246,7 +247,7 @@ class TestPacking:
     def test_interleaved(self) -> None:
         """Spread evenly, each in its order; documents learn every token at plain positions."""
         own = Blocks(torch.arange(24).reshape(6, 4))
-        other = pack_whole([Tokens([100, 101], [-100, 101])], 4, 2, 0, 99)
+        other = pack_whole([LabeledTokens([100, 101], [-100, 101])], 4, 2, 0, 99)
         found = interleave(own, other)
         assert found.rehearsed is not None
         assert found.rehearsed.tolist() == [False, False, False, True, False, False, False, True]
@@ -266,7 +267,7 @@ class TestDocumentEnds:
         tok = chat_tokenizer()
         tok.eos_token = tok.convert_ids_to_tokens(5)
         found = with_ends([[0, 7, 8], [0, 9]], tok)
-        assert found == [Tokens([0, 7, 8, 5], [-100, 7, 8, 5]), Tokens([0, 9, 5], [-100, 9, 5])]
+        assert found == [LabeledTokens([0, 7, 8, 5], [-100, 7, 8, 5]), LabeledTokens([0, 9, 5], [-100, 9, 5])]
         blocks = pack_tokens(found, 7, 2, 0)
         assert blocks.labels is not None
         assert torch.equal(blocks.ids, pack([one.ids for one in found], 7, 2, 0))
@@ -274,4 +275,4 @@ class TestDocumentEnds:
 
     def test_the_separator_is_the_end(self) -> None:
         """Nothing is added: the next document's separator is this one's end, and was learned before."""
-        assert with_ends([[0, 7]], tokenizer()) == [Tokens([0, 7], [0, 7])]
+        assert with_ends([[0, 7]], tokenizer()) == [LabeledTokens([0, 7], [0, 7])]

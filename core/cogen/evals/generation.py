@@ -129,7 +129,7 @@ def _continue(
         extra = {"position_ids": positions} if places else {}
         extra |= {cached: cache} if cache is not None else {}
         out = model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1, **extra)
-        cache = out.past_key_values
+        cache = getattr(out, cached)
         chosen = _choose(out.logits[:, -1], draws[rows, step].to(device), sampling)
         for row, id in zip(rows, chosen.tolist(), strict=True):
             if not ended[row]:

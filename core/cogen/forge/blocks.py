@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import TrainError
-from cogen.forge.chats import Tokens
+from cogen.forge.chats import LabeledTokens
 from cogen.forge.corpus import Document
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def encode(documents: Sequence[Document], tokenizer: Any) -> list[list[int]]:
     return [[lead, *ids] for ids in encoded]
 
 
-def with_ends(encoded: Sequence[Sequence[int]], tokenizer: Any) -> list[Tokens]:
+def with_ends(encoded: Sequence[Sequence[int]], tokenizer: Any) -> list[LabeledTokens]:
     """Documents as :func:`encode` gives them, with the tokenizer's end of text behind each, learned.
 
     The separator in front is not learned: nothing leads to it. Where it is the end of text itself, the one that leads
@@ -80,17 +80,17 @@ def with_ends(encoded: Sequence[Sequence[int]], tokenizer: Any) -> list[Tokens]:
             hint="use another base, or document_ends = false",
         )
     if end == separator_id(tokenizer):
-        return [Tokens(list(ids), list(ids)) for ids in encoded]
-    return [Tokens([*ids, int(end)], [IGNORED, *ids[1:], int(end)]) for ids in encoded]
+        return [LabeledTokens(list(ids), list(ids)) for ids in encoded]
+    return [LabeledTokens([*ids, int(end)], [IGNORED, *ids[1:], int(end)]) for ids in encoded]
 
 
-def pack_tokens(encoded: Sequence[Tokens], length: int, count: int, seed: int) -> Blocks:
+def pack_tokens(encoded: Sequence[LabeledTokens], length: int, count: int, seed: int) -> Blocks:
     """:func:`pack` of ids and labels alike."""
     ids = pack([tokens.ids for tokens in encoded], length, count, seed)
     return Blocks(ids, pack([tokens.labels for tokens in encoded], length, count, seed))
 
 
-def pack_whole(encoded: Sequence[Tokens], length: int, count: int, seed: int, filler: int) -> Blocks:
+def pack_whole(encoded: Sequence[LabeledTokens], length: int, count: int, seed: int, filler: int) -> Blocks:
     """``count`` blocks of whole sequences, none of which is longer than ``length``.
 
     A sequence goes into the first of the open blocks that has room; what stays empty is filled with ``filler`` and not
@@ -100,8 +100,8 @@ def pack_whole(encoded: Sequence[Tokens], length: int, count: int, seed: int, fi
 
     if not encoded:
         raise TrainError("no conversation is left to learn from", hint="raise sequence_length, or add sources")
-    done: list[list[Tokens]] = []
-    opened: list[tuple[int, list[Tokens]]] = []
+    done: list[list[LabeledTokens]] = []
+    opened: list[tuple[int, list[LabeledTokens]]] = []
     epoch = 0
     while len(done) + len(opened) <= count:  # one more than is needed: those before it are as full as they get
         order = list(range(len(encoded)))

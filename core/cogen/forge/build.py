@@ -24,7 +24,7 @@ from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
 from cogen.forge import rehearsal
 from cogen.forge.blocks import Blocks, encode, interleave, pack, pack_tokens, pack_whole, separator_id, with_ends
-from cogen.forge.chats import Chat, ChatEncoder, Cuts, Tokens, Turn, to_json
+from cogen.forge.chats import Chat, ChatEncoder, Cuts, LabeledTokens, Turn, to_json
 from cogen.forge.corpus import CorpusParts, Document, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
@@ -52,7 +52,7 @@ class PreparedTraining:
     #: Token ids of every training document, each led by the separator; of a conversation, as the template renders it.
     encoded: list[list[int]]
     #: Of data = "chat": what is learned of the conversations, and what did not fit.
-    chats: tuple[Tokens, ...] = ()
+    chats: tuple[LabeledTokens, ...] = ()
     cuts: Cuts = field(default_factory=Cuts)
     #: What fetching, converting, extracting and splitting took.
     seconds: float = 0.0
@@ -130,7 +130,7 @@ def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
 
 def _encoded(
     documents: Sequence[Document], tokenizer: Any, training: TrainingRecipe, reporter: Reporter
-) -> tuple[list[list[int]], tuple[Tokens, ...], Cuts]:
+) -> tuple[list[list[int]], tuple[LabeledTokens, ...], Cuts]:
     """(ids of every document, what is learned of the conversations, what did not fit)."""
     cuts = Cuts()
     if training.data != "chat":

@@ -104,12 +104,12 @@ def _list(value: Any, where: str) -> list[Any]:
 
 
 def _turn(item: Mapping[str, Any], role: str, content: str, where: str) -> Turn:
-    said_by = item.get(role)
-    if said_by not in _ROLES:
+    speaker = item.get(role)
+    if speaker not in _ROLES:
         raise TrainError(
-            f"{where} has a turn of {said_by!r}", hint="turns are of system, user and assistant; tools are not learned"
+            f"{where} has a turn of {speaker!r}", hint="turns are of system, user and assistant; tools are not learned"
         )
-    return Turn(_ROLES[said_by], _text(item, content, where))
+    return Turn(_ROLES[speaker], _text(item, content, where))
 
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
@@ -133,7 +133,7 @@ def _checked(turns: list[Turn], where: str) -> Chat:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class LabeledTokens:
     """Token ids of one text, and which of them are learned as targets: ``labels`` has -100 where none is."""
 
     ids: list[int]
@@ -162,7 +162,7 @@ class Cuts:
 
 
 class ChatEncoder:
-    """Conversations → :class:`Tokens` in a tokenizer's chat template.
+    """Conversations → :class:`LabeledTokens` in a tokenizer's chat template.
 
     :raises TrainError: the tokenizer has no chat template, or one that rejects a conversation.
     """
@@ -178,7 +178,7 @@ class ChatEncoder:
             id for id, token in tokenizer.added_tokens_decoder.items() if token.special
         }
 
-    def encode(self, chat: Chat) -> list[Tokens]:
+    def encode(self, chat: Chat) -> list[LabeledTokens]:
         """One sequence, or one an answer where the template renders earlier turns differently later on."""
         pieces = self._pieces(chat)
         if pieces is not None:
@@ -195,7 +195,7 @@ class ChatEncoder:
             found.append(self._tokens([(asked, False), (whole[len(asked) :], True)]))
         return found
 
-    def fit(self, chat: Chat, name: str, length: int, cuts: Cuts) -> list[Tokens]:
+    def fit(self, chat: Chat, name: str, length: int, cuts: Cuts) -> list[LabeledTokens]:
         """:meth:`encode` within ``length`` tokens; what is left out is written into ``cuts``."""
         kept = chat
         while True:
@@ -208,13 +208,13 @@ class ChatEncoder:
                 return self._cut(found[0], name, length, cuts)
             kept = kept[:-2]
 
-    def _cut(self, tokens: Tokens, name: str, length: int, cuts: Cuts) -> list[Tokens]:
+    def _cut(self, tokens: LabeledTokens, name: str, length: int, cuts: Cuts) -> list[LabeledTokens]:
         begins = next(place for place, label in enumerate(tokens.labels) if label != -100)
         if begins > 0.75 * length:
             cuts.dropped.append(name)
             return []
         cuts.cut_answers.append(name)
-        return [Tokens(tokens.ids[:length], tokens.labels[:length])]
+        return [LabeledTokens(tokens.ids[:length], tokens.labels[:length])]
 
     def _pieces(self, chat: Chat) -> list[tuple[str, bool]] | None:
         """(text, is an answer) that together are the rendered conversation; ``None`` where prefixes do not agree."""
@@ -247,7 +247,7 @@ class ChatEncoder:
             ) from error
         return text
 
-    def _tokens(self, pieces: Sequence[tuple[str, bool]]) -> Tokens:
+    def _tokens(self, pieces: Sequence[tuple[str, bool]]) -> LabeledTokens:
         """Every piece is tokenized on its own: a question exactly as when the model is asked."""
         ids: list[int] = []
         labels: list[int] = []
@@ -265,4 +265,4 @@ class ChatEncoder:
                 last = len(own) - 1
             ids += own
             labels += [*own[: last + 1], *[-100] * (len(own) - last - 1)]
-        return Tokens(ids, labels)
+        return LabeledTokens(ids, labels)

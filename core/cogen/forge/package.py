@@ -20,6 +20,7 @@ from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir
 from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.corpus import Document, json_lines
+from cogen.forge.recipe import TrainRecipe
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
 from cogen.spec.data import DataCard, DataSource, Measured, Split, Training
@@ -285,14 +286,7 @@ def _data(
         sources=sources,
         languages=card.languages,
         collected=card.collected,
-        preprocessing="conversations in the base's chat template, only the assistant's turns learned, near-copies (more "
-        "than half of the 8-grams known) removed"
-        if recipe.training.data == "chat"
-        else (
-            "prose extracted from files (code, tables and directives dropped), cut into documents of "
-            f"{recipe.corpus.min_characters} to {recipe.corpus.max_characters} characters; "
-            "near-copies (more than half of the 8-grams known) removed"
-        ),
+        preprocessing=_preprocessing(recipe),
         split=Split(
             by="file or section: all documents of a held-out file or section are kept out of training",
             train_documents=len(corpus.train),
@@ -331,6 +325,16 @@ def _data(
         biases=card.biases,
         limitations=card.limitations,
         not_for=card.not_for,
+    )
+
+
+def _preprocessing(recipe: TrainRecipe) -> str:
+    copies = "near-copies (more than half of the 8-grams known) removed"
+    if recipe.training.data == "chat":
+        return f"conversations in the base's chat template, only the assistant's turns learned; {copies}"
+    return (
+        "prose extracted from files (code, tables and directives dropped), cut into documents of "
+        f"{recipe.corpus.min_characters} to {recipe.corpus.max_characters} characters; {copies}"
     )
 
 

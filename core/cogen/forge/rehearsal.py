@@ -20,7 +20,7 @@ from cogen.errors import TrainError
 from cogen.evals.answers import judge
 from cogen.evals.generation import Sampling, end_tokens, generate, render_question
 from cogen.files import atomic_write, cache_dir
-from cogen.forge.chats import Chat, ChatEncoder, Tokens, Turn
+from cogen.forge.chats import Chat, ChatEncoder, LabeledTokens, Turn
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
@@ -133,7 +133,7 @@ def _round(
     return [(Turn("user", entry["prompt"]), Turn("assistant", entry["response"])) for entry in entries]
 
 
-def encode(chats: Sequence[Chat], tokenizer: Any, length: int) -> list[Tokens]:
+def encode(chats: Sequence[Chat], tokenizer: Any, length: int) -> list[LabeledTokens]:
     """Those that fit into ``length`` tokens."""
     encoder = ChatEncoder(tokenizer)
     found = [tokens for chat in chats for tokens in encoder.encode(chat)]
