@@ -95,6 +95,9 @@ class Corpus(Frozen):
 class TrainingRecipe(Frozen):
     """Hyper-parameters of the training; defaults suit a small base on a CPU."""
 
+    #: full: all weights. lora: LoRA on all linear layers. ffn: LoRA on the feed-forward layers. anchored: the same,
+    #: trained in a mixture beside the frozen base, with a router row a layer (see ``cogen.forge.anchored``).
+    mode: Literal["full", "lora", "ffn", "anchored"] = "ffn"
     #: documents: continual pre-training, every token of the texts is learned. chat: supervised fine-tuning on
     #: conversations (sources with ``extract = "chat"``) in the base's chat template; only the assistant's turns are
     #: learned, each with the token that ends it.
@@ -105,9 +108,6 @@ class TrainingRecipe(Frozen):
     #: Share of the training tokens that the base itself wrote, as answers to general questions: what keeps the expert
     #: able to do what the base could (self-synthesized rehearsal, arXiv:2403.01244). 0: none.
     rehearsal: float = Field(default=0.0, ge=0, le=0.9)
-    #: full: all weights. lora: LoRA on all linear layers. ffn: LoRA on the feed-forward layers. anchored: the same,
-    #: trained in a mixture beside the frozen base, with a router row a layer (see ``cogen.forge.anchored``).
-    mode: Literal["full", "lora", "ffn", "anchored"] = "ffn"
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
