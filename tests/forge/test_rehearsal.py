@@ -213,14 +213,35 @@ class TestRun:
         """And their sum; nothing is written."""
         path = recipe(chat=True, training=SMALL | {"rehearsal": 0.25, "mode": "anchored"})
         found = plan(prepare(path))
-        assert list(found.parts) == ["router", "rehearsal", "training", "measuring"]
+        assert list(found.parts) == ["router", "rehearsal", "training", "measuring", "asking"]
         assert found.seconds == pytest.approx(sum(found.parts.values()))
         assert all(seconds > 0 for seconds in found.parts.values())
         assert found.prepared > 0
         assert not (cache_dir() / "rehearsal").exists()
         assert main(["train", str(path), "--plan"]) == 0
         assert "rehearsal" in capsys.readouterr().err
-        assert list(plan(prepare(recipe(training=SMALL))).parts) == ["training", "measuring"]
+
+
+def test_trained_and_asked(recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """`cogen train` says whether the expert still answers; a base without a template is not asked."""
+    path = recipe(chat=True, training=SMALL)
+    assert list(plan(prepare(path)).parts) == ["training", "measuring", "asking"]
+    assert main(["train", str(path), "--json"]) == 0
+    chat = json.loads(capsys.readouterr().out)["chat"]
+    assert {chat[when]["n"] for when in ("before", "after")} == {20}
+    assert chat["before"]["key"] != chat["after"]["key"]
+    assert main(["train", str(path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "plain questions, base:" in shown
+    assert "plain questions, tiny:" in shown
+
+
+def test_trained_on_a_base_that_does_not_chat(recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not asked anything, and the time for it is not counted."""
+    path = recipe(training=SMALL)
+    assert list(plan(prepare(path)).parts) == ["training", "measuring"]
+    assert main(["train", str(path), "--json"]) == 0
+    assert "chat" not in json.loads(capsys.readouterr().out)
 
 
 def test_the_router_is_not_told_that_rehearsed_text_is_of_the_domain() -> None:

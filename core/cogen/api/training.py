@@ -13,6 +13,7 @@ from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
+    from cogen.evals import SuiteResult
     from cogen.forge.build import PreparedTraining
     from cogen.forge.corpus import CorpusParts
     from cogen.forge.estimate import Estimate
@@ -38,10 +39,14 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainedExpert:
-    """An expert that was trained and packaged: its manifest, and the folder of its plugin."""
+    """An expert that was trained and packaged: its manifest, and the folder of its plugin.
+
+    :param chat: base and expert on the first questions of the chat suite; ``None`` if the base has no chat template.
+    """
 
     expert: ExpertSpec
     folder: Path
+    chat: tuple[SuiteResult, SuiteResult] | None = None
 
 
 #: Called with the plan before the first step; what it raises stops the run.
@@ -69,6 +74,7 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
     """
     require("fuse", "cogen.train")
+    from cogen.forge.asking import ask
     from cogen.forge.build import prepare, rehearsed, run_training
     from cogen.forge.package import publish
     from cogen.forge.rehearsal import planned_tokens
@@ -97,7 +103,8 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     result = run_training(prepared, step_done)
     begin(reporter, "measuring", None, "tokens")
     spec = publish(prepared, result, reporter)
-    return TrainedExpert(spec, prepared.home / prepared.recipe.plugin)
+    begin(reporter, "asking base and expert plain questions", None, "tokens")
+    return TrainedExpert(spec, prepared.home / prepared.recipe.plugin, ask(prepared, result, reporter))
 
 
 def duration(seconds: float) -> str:

@@ -51,9 +51,26 @@ def _show(trained: TrainedExpert) -> None:
         for m in measured
     ]
     out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
+    asked = {}
+    if trained.chat is not None:
+        from cogen.evals.chat import in_words
+
+        asked = {"chat": {"before": trained.chat[0].to_json(), "after": trained.chat[1].to_json()}}
+        before, after = trained.chat
+        out.text(f"plain questions, base: {in_words(before)}\nplain questions, {spec.id}: {in_words(after)}")
+        if after.details["ended"] < before.details["ended"]:
+            out.status(
+                "the expert ends fewer answers than its base; to prevent it, set document_ends = true and "
+                "rehearsal = 0.25 in [training]"
+            )
     out.success(f"wrote {trained.folder}; next: pip install -e . && cogen check {spec.id}")
     out.result(
-        {"expert": spec.id, "weights_digest": spec.model.weights_digest, "measured": [m.model_dump() for m in measured]}
+        {
+            "expert": spec.id,
+            "weights_digest": spec.model.weights_digest,
+            "measured": [m.model_dump() for m in measured],
+            **asked,
+        }
     )
 
 

@@ -6,6 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cogen.evals.chat import LIMIT, QUICK, can_chat
+from cogen.evals.generation import Sampling, generate
+from cogen.forge import rehearsal
+
 if TYPE_CHECKING:
     import torch
 
@@ -23,9 +27,9 @@ _IMPORT = 6.0
 class Estimate:
     """Tokens to see, optimiser steps, trained parameters, peak memory in bytes, seconds of everything that is left.
 
-    ``parts`` are those seconds by what is done: rehearsal (the base writes text), router (mode anchored: general text
-    is read), training, measuring (base and expert on the held-out text). ``prepared`` are the seconds that fetching
-    and converting the base and reading the texts took: they are over.
+    ``parts`` are those seconds by what is done: router (mode anchored: general text is read), rehearsal (the base
+    writes text), training, measuring (base and expert on the held-out text), asking (both on the chat suite).
+    ``prepared`` are the seconds that fetching and converting the base and reading the texts took: they are over.
     """
 
     corpus_tokens: int
@@ -55,13 +59,17 @@ def estimate(model: Any, prepared: PreparedTraining, general: torch.Tensor | Non
     # What the pass itself took is in the process's peak; AdamW adds two float32 moments and the gradient.
     memory = _peak(psutil.Process()) + 12 * trained
     parts = {"training": step * training.steps * training.gradient_accumulation}
+    asks = can_chat(prepared.tokenizer)
+    written = _writing(model, prepared) if asks or prepared.rehearsed_blocks else 0.0
     if prepared.rehearsed_blocks:
-        parts = {"rehearsal": _rehearsal(model, prepared), **parts}
+        parts = {"rehearsal": written * _rehearsal_tokens(prepared), **parts}
     read = _reading(model, prepared)
     if general is not None:
         # The base reads the general text once and about as much of the corpus.
         parts = {"router": 2 * read * general.numel(), **parts}
     parts["measuring"] = _IMPORT + 2 * _HARNESS * read * _heldout_tokens(prepared)
+    if asks:
+        parts["asking"] = 2 * written * QUICK * LIMIT
     corpus_tokens = sum(map(len, prepared.encoded))
     return Estimate(
         corpus_tokens=corpus_tokens,
@@ -99,20 +107,21 @@ def _training_step(model: Any, prepared: PreparedTraining, general: torch.Tensor
     return seconds[1]
 
 
-def _rehearsal(model: Any, prepared: PreparedTraining) -> float:
-    """Seconds that the base's own text takes, from a few steps of one batch; 0 if it was written before."""
-    from cogen.evals.generation import Sampling, generate
-    from cogen.forge import rehearsal
-
-    if (prepared.run / "rehearsal.jsonl").is_file():
-        return 0.0
+def _writing(model: Any, prepared: PreparedTraining) -> float:
+    """Seconds of one generated token, from a few steps of one batch."""
     prompts = [prepared.encoded[0][:40] for _ in range(_ROWS)]
     model.eval()
     began = time.perf_counter()
     generate(model, prompts, Sampling(_STEPS, temperature=1.0, batch=_ROWS), frozenset())
-    a_token = (time.perf_counter() - began) / (_ROWS * _STEPS)
+    return (time.perf_counter() - began) / (_ROWS * _STEPS)
+
+
+def _rehearsal_tokens(prepared: PreparedTraining) -> int:
+    """Tokens that the base will write for the rehearsal at most; 0 if it has before."""
+    if (prepared.run / "rehearsal.jsonl").is_file():
+        return 0
     needed = prepared.rehearsed_blocks * prepared.recipe.training.sequence_length
-    return a_token * rehearsal.planned_tokens(needed, prepared.recipe.card.languages)
+    return rehearsal.planned_tokens(needed, prepared.recipe.card.languages)
 
 
 def _reading(model: Any, prepared: PreparedTraining) -> float:
