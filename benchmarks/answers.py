@@ -116,7 +116,7 @@ def main() -> None:
             return
         prepared = prepare(folder / "recipe.toml")
         base, tokenizer = prepared.base, load_tokenizer(prepared.base.folder)
-        suites = [*suites_of(Host().expert("power")), *general_suites()]
+        suites = [*suites_of(Host.discover().expert("power")), *general_suites()]
         adapters = {"power as shipped": weights_of("power"), **results}
         rows = [measured("base", base, tokenizer, suites, arguments.dtype)]
         for name, adapter in adapters.items():
