@@ -85,7 +85,7 @@ def composite(base: Path, adapters: list[Path], weight: float, folder: Path) -> 
 def measured(name: str, checkpoint: Checkpoint, tokenizer: Any, suites: list[Any], dtype: str) -> dict[str, Any]:
     """A row of the table."""
     load: Callable[[], Any] = functools.cache(functools.partial(load_model, checkpoint, dtype))
-    own = {"model_digest": model_digest(checkpoint), "tokenizer_digest": tokenizer_digest(tokenizer)}
+    own: dict[str, Any] = {"model_digest": model_digest(checkpoint), "tokenizer_digest": tokenizer_digest(tokenizer)}
     texts = run_suites(load, tokenizer, suites, split="test", level="full", dtype=dtype, **own)
     chat = run_chat(load, tokenizer, level="full", dtype=dtype, **own)
     assert chat is not None, "the base has a chat template"

@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cogen.api.audit import AuditedExpert as AuditedExpert
+    from cogen.api.audit import audit as audit
     from cogen.api.chat import Chat as Chat
     from cogen.api.chat import chat as chat
     from cogen.api.evaluation import Evaluation as Evaluation
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from cogen.api.fusion import plan as plan
     from cogen.api.fusion import update as update
     from cogen.api.merging import merge as merge
+    from cogen.api.private import evaluate_private as evaluate_private
+    from cogen.api.publishing import PackingList as PackingList
+    from cogen.api.publishing import packing_list as packing_list
+    from cogen.api.scan import Scanned as Scanned
+    from cogen.api.scan import scan as scan
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _WHERE = {
+    "AuditedExpert": "cogen.api.audit",
     "Chat": "cogen.api.chat",
     "CogenError": "cogen.errors",
     "Composite": "cogen.api.fusion",
@@ -56,25 +64,32 @@ _WHERE = {
     "Host": "cogen.host",
     "Lock": "cogen.artifacts.lock",
     "Matrix": "cogen.evals.matrix",
+    "PackingList": "cogen.sharing.publishing.packing",
     "Plan": "cogen.fusion.plan",
     "Plugin": "cogen.host",
     "ProgressEvent": "cogen.host",
     "Reporter": "cogen.reporter",
+    "Scanned": "cogen.api.scan",
     "TrainedExpert": "cogen.api.training",
     "TrainingPlan": "cogen.api.training",
+    "audit": "cogen.api.audit",
     "chat": "cogen.api.chat",
     "evaluate": "cogen.api.evaluation",
+    "evaluate_private": "cogen.api.private",
     "fuse": "cogen.api.fusion",
     "hookimpl": "cogen.host.hookspecs",
     "list_experts": "cogen.api.experts",
     "merge": "cogen.api.merging",
+    "packing_list": "cogen.api.publishing",
     "plan": "cogen.api.fusion",
     "plan_training": "cogen.api.training",
+    "scan": "cogen.api.scan",
     "train": "cogen.api.training",
     "update": "cogen.api.fusion",
 }
 
 __all__ = [
+    "AuditedExpert",
     "Chat",
     "CogenError",
     "Composite",
@@ -86,21 +101,27 @@ __all__ = [
     "Host",
     "Lock",
     "Matrix",
+    "PackingList",
     "Plan",
     "Plugin",
     "ProgressEvent",
     "Reporter",
+    "Scanned",
     "TrainedExpert",
     "TrainingPlan",
     "__version__",
+    "audit",
     "chat",
     "evaluate",
+    "evaluate_private",
     "fuse",
     "hookimpl",
     "list_experts",
     "merge",
+    "packing_list",
     "plan",
     "plan_training",
+    "scan",
     "train",
     "update",
 ]

@@ -72,7 +72,10 @@ def serve(
     title: Annotated[str | None, typer.Option(help='Title of the pages; default: "CoGen registry".')] = None,
     embedder: Annotated[
         str | None,
-        typer.Option(help='Embedding model for semantic search: a source URI or a folder; "none" disables it.'),
+        typer.Option(
+            help="Embedding model for semantic search: minilm (English; default), multilingual, a source URI or a "
+            'folder; "none" disables it.'
+        ),
     ] = None,
     settings: Annotated[Path | None, typer.Option(help="TOML file with settings; options take precedence.")] = None,
 ) -> None:

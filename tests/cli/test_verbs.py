@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.manifests import ZERO, install
+from support.manifests import ZERO, install, manifest
 
 from cogen.cli.main import main
 from cogen.spec.schema import generate
@@ -32,6 +32,8 @@ def test_list_shows_the_broken_too(site: Path, capsys: pytest.CaptureFixture[str
         "base": "A base",
         "lineage": ZERO,
         "relation": "ffn",
+        "suites": 1,
+        "private_suites": 0,
         "license": "Apache-2.0",
         "licence": "Apache-2.0",  # the former name
         "distribution": "cogen-plugin-power",
@@ -48,10 +50,9 @@ def test_list_shows_the_broken_too(site: Path, capsys: pytest.CaptureFixture[str
         "The",
         "power",
         "expert",
-        "testing",
         "A",
         "base",
-        "(00000000)",
+        "00000000",
         "ffn",
         "Apache-2.0",
         "1.0",
@@ -121,6 +122,22 @@ def test_doctor_finds_bad_code_without_being_harmed(site: Path, capsys: pytest.C
     assert "Traceback" in printed.out
     assert main(["doctor", "cogen-plugin-fine"]) == 0
     assert run(capsys, "doctor", "nobody", code=3)["hint"] == "`cogen doctor` lists all of them"
+
+
+def test_doctor_warns_of_text_with_personal_data(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was published before the rule stays usable; whoever has it is told."""
+    install(site, "clear", data=manifest("clear")["data"] | {"personal_data": "present"})
+    install(site, "fine")
+    report = run(capsys, "doctor")
+    assert report["healthy"] is True
+    assert {plugin["expert"]: plugin["warnings"] for plugin in report["plugins"]} == {
+        "clear": ["it ships samples and suites, and the personal data of source Invented words is present"],
+        "fine": [],
+    }
+    assert main(["doctor"]) == 0
+    assert "warning: clear: it ships samples and suites" in capsys.readouterr().err
+    report = run(capsys, "check", "clear", code=1)
+    assert [check["name"] for check in report["checks"] if check["ok"] is False] == ["private text"]
 
 
 def test_check_passes_and_fails(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

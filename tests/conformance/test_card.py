@@ -77,8 +77,8 @@ def test_a_card_that_adds_up(tmp_path: Path, data: dict[str, Any]) -> None:
         (card(A | {"share": 0.75}, B | {"share": 0.25}), "source a has 250 of 1,000 tokens, a share of 0.2500"),
         (card(A, B | {"documents": 0}), "source b has 0 documents, 4000 bytes, 750 tokens"),
         (card(A, B, split=split(79)), "the sources have 80 documents, `split` says 79"),
-        (card({}, training=training("test", 31)), "measured 31 documents of the test part, the suites have 30"),
-        (card({}, training=training("dev", 11)), "measured 11 documents of the dev part, the suites have 10"),
+        (card({}, training=training("test", 31)), "measured 31 documents of the test split, the suites have 30"),
+        (card({}, training=training("dev", 11)), "measured 11 documents of the dev split, the suites have 10"),
         (card({}, limitations=" "), "the data card's `limitations` is empty"),
     ],
 )

@@ -119,6 +119,27 @@ def test_samples_share_no_thirteen_words(site: Path, words: int, found: bool) ->
     assert ("overlap" in failed()) is found
 
 
+@pytest.mark.parametrize(("characters", "found"), [(19, False), (20, True)])
+def test_samples_share_no_twenty_characters_of_chinese(site: Path, characters: int, found: bool) -> None:
+    """They weigh 13 words; the message shows them as they are written."""
+    text = "患者因发热三天入院伴有咳嗽咳痰体温三十八度血压正常"
+    lines = [json.dumps({"text": one}) for one in (f"{text}。", *documents("powerdev", 10)[1:])]
+    content = ("\n".join(lines) + "\n").encode()
+    suite = manifest("power")["suites"][0]
+    sample = json.dumps({"text": f"另一份病历：{text[:10]}，{text[10:characters]}。"}).encode() + b"\n"
+    root = install(
+        site,
+        "power",
+        suites=[suite | {"dev": suite["dev"] | {"digest": digest(content)}}],
+        samples={"path": "samples.jsonl", "digest": digest(sample), "license": "CC0-1.0"},
+    )
+    (root / "suites" / "dev.jsonl").write_bytes(content)
+    (root / "samples.jsonl").write_bytes(sample)
+    assert ("overlap" in failed()) is found
+    if found:
+        assert text[:20] in failed()["overlap"]
+
+
 def test_samples_are_small(site: Path) -> None:
     """At most 64 KB."""
     samples(site, "x" * 65_536)

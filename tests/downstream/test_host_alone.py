@@ -62,7 +62,7 @@ def test_it_is_small(host: HostAlone) -> None:
 def test_from_a_new_plugin_to_a_verified_one(host: HostAlone) -> None:
     """new, list, show, check, verify, doctor, search, publish --dry-run, remove: without a library of the extra."""
     assert "Build one model" in host.run("cogen", "--help")
-    host.run("cogen", "new", "my-law", "-o", "my-law")
+    host.run("cogen", "new", "my-law", "-o", "my-law", "--license", "Apache-2.0", "--publisher", "Me")
     host.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "./my-law")
     (row,) = json.loads(host.run("cogen", "list", "--json"))["experts"]
     assert (row["expert"], row["state"]) == ("my-law", "ok")

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 def test_scaffold_installs_and_passes_check(tmp_path: Path) -> None:
     """From nothing to an expert that the host lists and that passes the checks with its weights."""
     environment = Environment(tmp_path / "env")
-    made = environment.cogen("new", "my-law", cwd=tmp_path)
+    made = environment.cogen("new", "my-law", "--license", "Apache-2.0", "--publisher", "Me", cwd=tmp_path)
     assert made["folder"] == "cogen-plugin-my-law"
     environment.run("pip", "install", "--quiet", "--no-deps", "./cogen-plugin-my-law", cwd=tmp_path)
     experts = {row["expert"]: row for row in environment.cogen("list", cwd=tmp_path)["experts"]}

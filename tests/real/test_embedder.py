@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cogen.forge.corpus import Document, _remove_similar, ngrams, overlap
+from cogen.forge.corpus import Document, _remove_similar
 from cogen.forge.recipe import Corpus, CorpusSource
 from cogen.reporter import SILENT
+from cogen.text.grams import ngrams, overlap
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 

@@ -42,7 +42,7 @@ def test_questions_find_their_expert(real_cache: Path, tmp_path: Path) -> None:
     """Words that stand in no sample; what is about neither goes to the base."""
     embedder = Embedder()
     experts = [expert(tmp_path, "grid", _GRID), expert(tmp_path, "clinic", _CLINIC)]
-    router = Router(embedder, make_centroids(experts, embedder), fallback=True)
+    router = Router(embedder, make_centroids(experts, embedder, {}), fallback=True)
     questions = [
         "Why do overhead lines sag when they carry a lot of electricity?",
         "Which drug lowers cholesterol?",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -14,15 +17,18 @@ from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest
 from cogen.conformance.overlap import grams, normal
 from cogen.errors import UsageError
+from cogen.forge.recipe import read_recipe
 from cogen.scaffold import create
+from cogen.scaffold.project import fill_in
 from cogen.spec.expert import ExpertSpec
+from cogen.spec.unfinished import unfinished
 
 BASE = "smollm2-135m-instruct"
 
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Path:
-    return create("my-law", tmp_path / "plugin", base=BASE, title="My law", publisher="Me & co")
+    return create("my-law", tmp_path / "plugin", base=BASE, title="My law", publisher="Me & co", license="Apache-2.0")
 
 
 def spec_of(plugin: Path) -> ExpertSpec:
@@ -41,10 +47,71 @@ def test_files_are_all_there(plugin: Path) -> None:
     compile((plugin / "tests/test_expert.py").read_text(), "test_expert.py", "exec")
 
 
+def test_nothing_is_declared_for_the_publisher(tmp_path: Path) -> None:
+    """Without options, license and publisher are open, in every file; no text of the publisher's may leave."""
+    folder = create("my-law", tmp_path / "open", base=BASE, title="My law")
+    assert unfinished(spec_of(folder)) == ["publisher", "license"]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["authors"]) == ("LicenseRef-TODO", [{"name": "TODO"}])
+    assert not (folder / "LICENSE").exists()
+    recipe = read_recipe(folder / "recipe.toml")
+    assert (recipe.card.license, recipe.card.publisher, recipe.card.personal_data) == ("TODO", "TODO", "unknown")
+    (source,) = recipe.corpus.sources
+    assert (source.license, source.leaves, recipe.statistics) == ("TODO", "nothing", None)
+
+
+def test_options_fill_it_in(plugin: Path) -> None:
+    """The manifest is finished; what the recipe leaves open is about the texts."""
+    assert unfinished(spec_of(plugin)) == []
+    project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["authors"]) == ("Apache-2.0", [{"name": "Me & co"}])
+    assert unfinished(read_recipe(plugin / "recipe.toml")) == [
+        "corpus.sources[0].license",
+        "corpus.sources[0].license_evidence",
+        "card.summary",
+        "card.collected",
+    ]
+    other = create("law", plugin.parent / "law", base=BASE, title="Law", license="cc-by-4.0")
+    assert tomllib.loads((other / "pyproject.toml").read_text())["project"]["license"] == "CC-BY-4.0"
+    assert not (other / "LICENSE").exists()
+    with pytest.raises(UsageError, match="not an SPDX license expression") as caught:
+        create("x-law", plugin.parent / "x", base=BASE, title="Law", license="free")
+    assert "Apache-2.0" in str(caught.value.hint)
+    assert not (plugin.parent / "x").exists()
+
+
+def test_train_settles_the_package_too(tmp_path: Path) -> None:
+    """License and author of pyproject.toml come from the recipe's card; what the publisher wrote stays."""
+    folder = create("my-law", tmp_path / "open", base=BASE, title="My law")
+    fill_in(folder, "Apache-2.0", 'The "Law" office')
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["authors"]) == ("Apache-2.0", [{"name": 'The "Law" office'}])
+    assert "Apache License" in (folder / "LICENSE").read_text()
+    before = file_digest(folder)
+    fill_in(folder, "MIT", "Others")
+    assert file_digest(folder) == before
+
+
+def test_an_sdist_holds_no_texts(plugin: Path) -> None:
+    """What is built by hand holds the package alone, and no index takes it."""
+    (plugin / "private").mkdir()
+    (plugin / "private" / "test.jsonl").write_text("{}\n")
+    (plugin / "notes.txt").write_text("mine\n")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist"], cwd=plugin, check=True, timeout=120)
+    (archive,) = (plugin / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as found:
+        names = {name.partition("/")[2] for name in found.getnames()}
+        metadata = found.extractfile(f"{archive.name.removesuffix('.tar.gz')}/PKG-INFO")
+        assert metadata is not None
+        assert b"Classifier: Private :: Do Not Upload" in metadata.read()
+    assert {name.split("/")[0] for name in names} == {
+        *("src", "tests", "README.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"),
+    }
+    assert {"/texts/", "/private/"} <= set((plugin / ".gitignore").read_text().splitlines())
+
+
 def test_recipe_is_one_that_train_reads(plugin: Path) -> None:
     """`cogen train recipe.toml` gets past reading it."""
-    from cogen.forge.recipe import read_recipe
-
     recipe = read_recipe(plugin / "recipe.toml")
     assert (recipe.id, recipe.plugin, recipe.base) == ("my-law", "src/cogen_plugin_my_law", BASE)
 
@@ -90,7 +157,7 @@ def test_weights_digest_is_that_of_the_reader(plugin: Path) -> None:
 
 def test_same_name_same_files(tmp_path: Path, plugin: Path) -> None:
     """Two runs write the same bytes."""
-    again = create("my-law", tmp_path / "again", base=BASE, title="My law", publisher="Me & co")
+    again = create("my-law", tmp_path / "again", base=BASE, title="My law", publisher="Me & co", license="Apache-2.0")
     assert file_digest(again) == file_digest(plugin)
 
 

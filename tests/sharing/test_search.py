@@ -68,6 +68,14 @@ def test_filters_and_words(query: RegistryQuery, ids: list[str]) -> None:
     assert total == len(ids)
 
 
+def test_chinese_words_begin_and_end_anywhere() -> None:
+    """Nothing separates them; a query that is longer than a word still finds what shares pairs of characters."""
+    cards = [*CARDS, card("health-law", title="中华人民共和国传染病防治法", summary="疫苗", languages=["zh"])]
+    for query in ("传染病", "疫苗", "药品、疫苗", "传染病怎么防"):
+        assert [one["id"] for one in choose(cards, RegistryQuery(query))[1]] == ["health-law"]
+    assert choose(cards, RegistryQuery("足球"))[1] == []
+
+
 def test_a_limit_hides_and_counts() -> None:
     total, found = choose(CARDS, RegistryQuery(limit=1))
     assert (total, len(found)) == (3, 1)

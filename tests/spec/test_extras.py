@@ -18,7 +18,7 @@ from cogen.host import Host
 
 _PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Distributions whose module has another name.
-_MODULES = {"pyjwt": "jwt"}
+_MODULES = {"pyjwt": "jwt", "python-docx": "docx", "python-stdnum": "stdnum", "scikit-learn": "sklearn"}
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -59,8 +59,9 @@ def test_the_bound_of_torch() -> None:
 def test_a_verb_says_what_it_needs(verb: str) -> None:
     with pytest.raises(MissingExtraError) as caught:
         check_needs(verb)
-    assert caught.value.message == f"cogen {verb} needs torch and transformers"
-    assert caught.value.hint == 'pip install "cogen-core[fuse]"'
+    extra = NEEDS[verb]
+    assert caught.value.message == f"cogen {verb} needs {' and '.join(EXTRAS[extra][:2])}"
+    assert caught.value.hint == f'pip install "cogen-core[{extra}]"'
     assert explain(caught.value).exit_code == 1  # type: ignore[union-attr]
 
 

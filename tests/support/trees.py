@@ -13,8 +13,8 @@ from safetensors.numpy import save
 from support.manifests import files, folder_digest, manifest, module_of
 
 #: A whole PEP 517 backend: zips the package with METADATA, entry points and RECORD; the same tree, the same bytes.
-_BACKEND = """
-import base64, hashlib, json, os, tomllib, zipfile
+BACKEND = """
+import base64, hashlib, json, os, tarfile, tomllib, zipfile
 from pathlib import Path
 
 def build_wheel(out, config_settings=None, metadata_directory=None):
@@ -23,6 +23,7 @@ def build_wheel(out, config_settings=None, metadata_directory=None):
     info = stem + ".dist-info"
     points = "".join(f"{k} = {v}\\n" for k, v in project["entry-points"]["cogen"].items())
     requires = "".join(f"Requires-Dist: {one}\\n" for one in project["dependencies"])
+    requires += "".join(f"Classifier: {one}\\n" for one in project.get("classifiers", []))
     members = {path.as_posix(): path.read_bytes() for path in sorted(Path(stem.rpartition("-")[0]).rglob("*"))
                if path.is_file() and "__pycache__" not in path.parts}
     members[f"{info}/METADATA"] = (
@@ -39,6 +40,13 @@ def build_wheel(out, config_settings=None, metadata_directory=None):
         for path, data in {**members, f"{info}/RECORD": record.encode()}.items():
             archive.writestr(zipfile.ZipInfo(path), data)
     return name
+
+def build_sdist(out, config_settings=None):
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    stem = project["name"].replace("-", "_") + "-" + project["version"]
+    with tarfile.open(os.path.join(out, f"{stem}.tar.gz"), "w:gz") as archive:
+        archive.add(".", stem)
+    return f"{stem}.tar.gz"
 """
 
 
@@ -49,12 +57,20 @@ def weights(seed: int = 0) -> dict[str, bytes]:
 
 
 def tree(
-    folder: Path, id: str = "power", version: str = "1.0", *, apart: bool = False, seed: int = 0, **changes: Any
+    folder: Path,
+    id: str = "power",
+    version: str = "1.0",
+    *,
+    apart: bool = False,
+    seed: int = 0,
+    classifiers: tuple[str, ...] = (),
+    **changes: Any,
 ) -> Path:
     """Write a plugin's source tree to ``folder``.
 
     :param apart: the weights lie in ``folder/weights`` and not in the package.
     :param seed: other seeds, other weights.
+    :param classifiers: of its project.
     :param changes: of its manifest.
     """
     module, content = module_of(id), {k: v for k, v in files(id).items() if not k.startswith("weights/")}
@@ -74,7 +90,7 @@ def tree(
         **{folder / module / name: data for name, data in content.items()},
         folder / module / "__init__.py": b"",
         folder / module / "expert.toml": tomlkit.dumps(document).encode(),
-        folder / "backend.py": _BACKEND.encode(),
+        folder / "backend.py": BACKEND.encode(),
     }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -85,6 +101,7 @@ def tree(
             "version": version,
             "description": str(document["summary"]),
             "dependencies": ["cogen-core"],
+            "classifiers": list(classifiers),
             "entry-points": {"cogen": {id: module}},
         },
     }
@@ -95,7 +112,7 @@ def tree(
 def built(folder: Path, out: Path) -> Path:
     """The wheel of a tree, by its own backend in this process: quicker than the isolation that a publisher has."""
     names: dict[str, Any] = {}
-    exec(_BACKEND, names)
+    exec(BACKEND, names)
     out.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(folder):
         return out / str(names["build_wheel"](str(out)))

@@ -139,6 +139,8 @@ def _route(host: Host, folder: Path, reporter: Reporter) -> Answerer:
 
     def answer(question: str) -> tuple[Any, Any, RoutingDecision | None]:
         (decision,) = router.choose([question])
+        if warning := router.unread([question]):
+            reporter.note(warning)
         reporter.note(why(decision))
         return *models.get(decision.expert), decision
 

@@ -14,6 +14,7 @@ from cogen.api.options import PathLike
 from cogen.api.results import MeasureOptions, ModelResults
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
 from cogen.errors import UsageError
+from cogen.evals.private import is_private_suite
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
@@ -99,6 +100,8 @@ def evaluate(
     name, other = as_text("model", model), None if against is None else as_text("against", against)
     host = as_host(host)
     names = as_names("suites", suites)
+    if private := next(filter(is_private_suite, names), None):
+        raise UsageError(f"{private} is a private suite", hint="cogen.evaluate_private(model, suite) measures one")
     asks = split == "test" and (not names or bool({"general", *_CHAT} & set(names)))
     texts = [name for name in names if name not in _CHAT]
     chosen = choose_suites(host, texts, hook_suites) if texts or not names else []
@@ -110,8 +113,8 @@ def evaluate(
 
         # Models with other tokenizers are measured on the documents that the route's would take.
         options["chooser"] = chooser_of(host, Path(route), reporter)
-    found = _measure(host, name, chosen, options, reporter)
-    base = _measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
+    found = measure(host, name, chosen, options, reporter)
+    base = measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
     if other is not None:  # only one of the two may have a chat template, and a route is not asked
         shared = {r.column for r in found.results} & {r.column for r in base.results}
         found, base = (replace(m, results=tuple(r for r in m.results if r.column in shared)) for m in (found, base))
@@ -134,7 +137,7 @@ def evaluate(
     )
 
 
-def _measure(
+def measure(
     host: Host, model: str, suites: list[BoundSuite], options: MeasureOptions, reporter: Reporter
 ) -> ModelResults:
     if is_route(model):

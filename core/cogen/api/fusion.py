@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
@@ -182,6 +183,7 @@ def fuse(
     recipe: RecipeLike = None,
     plan: PlanBase | PathLike | None = None,
     lock: Lock | PathLike | None = None,
+    replace: bool = False,
     on_plan: OnPlan = None,
     host: Host | None = None,
     reporter: Reporter = SILENT,
@@ -190,13 +192,15 @@ def fuse(
     """Build one model out of the installed experts, measure it, and write it into ``output`` with its lock and report.
 
     :param experts: ids, or a mapping of ids to weights; left out: every installed expert.
-    :param output: the folder to write; an earlier composite in it is replaced, anything else is left alone.
+    :param output: the folder to write; an earlier composite of the same recipe in it is replaced, anything else is left
+        alone.
     :param recipe: a file ``recipe.toml``, or its fields; ``options`` override it.
     :param plan: instead: a plan, or the file that it was saved in; it is built as it was reviewed.
     :param lock: instead: a lock, its file or its composite's folder; the same bits are built again, without a search.
         Of the options, only ``level`` may go with it.
+    :param replace: replace the composite of another recipe too.
     :param on_plan: called with the plan before anything is built; what it raises stops the run.
-    :raises UsageError: an option that is wrong, or an ``output`` that holds something else.
+    :raises UsageError: an option that is wrong, or an ``output`` that holds something else or is being written.
     :raises CompatibilityError: the experts cannot be fused in this way.
     :raises PlanError: what is installed is not what ``plan`` or ``lock`` names, or the bits differ.
     """
@@ -216,7 +220,7 @@ def fuse(
         prepared, how = _replayed(lock, options.get("level"), host, reporter)
     else:
         prepared = _prepare(host, recipe_from_options(experts, recipe, options), reporter)
-    return _build(prepared, folder, on_plan, reporter, **how)
+    return _build(prepared, folder, on_plan, reporter, replacing=replace, **how)
 
 
 def update(
@@ -226,6 +230,7 @@ def update(
     add: Iterable[str] = (),
     remove: Iterable[str] = (),
     level: str | None = None,
+    replace: bool = False,
     on_plan: OnPlan = None,
     host: Host | None = None,
     reporter: Reporter = SILENT,
@@ -237,6 +242,7 @@ def update(
 
     :param composite: what :func:`fuse` returned, or its folder.
     :param output: the folder to write.
+    :param replace: replace what another recipe gave, ``composite`` itself for example.
     :raises UsageError: nothing to change, an expert that is there already or is not, or no expert left.
     :raises PlanError: the composite's files are no longer those of its lock.
     """
@@ -258,7 +264,8 @@ def update(
     prepared = _prepare(host, recipe, reporter)
     reuse, reused = reusable_parts(lock, prepared.plan, before, host=host)
     reporter.note(reused)
-    return replace(_build(prepared, folder, on_plan, reporter, reuse=reuse), reused=reused)
+    found = _build(prepared, folder, on_plan, reporter, replacing=replace, reuse=reuse)
+    return dataclasses.replace(found, reused=reused)
 
 
 def _check_alone(plan: object, lock: object, chosen: object, options: FuseOptions) -> None:
@@ -319,13 +326,20 @@ def _level(level: str | None) -> Any:
     return None if level is None else check_choice("level", level, LEVELS)
 
 
-def _build(prepared: Prepared, folder: Path, on_plan: OnPlan, reporter: Reporter, **how: Any) -> Composite:
+def _build(
+    prepared: Prepared, folder: Path, on_plan: OnPlan, reporter: Reporter, replacing: bool, **how: Any
+) -> Composite:
     """Carry out what was prepared; ``how`` as for :func:`~cogen.runs.execute.execute`."""
     from cogen.api.progress import PluginProgress
+    from cogen.merging.output_folder import one_writer
     from cogen.runs.execute import execute
+    from cogen.runs.replacing import check_replaceable
 
-    if on_plan is not None:
-        on_plan(prepared.plan)
-    progress = PluginProgress(reporter, prepared.host, "fuse")
-    progress.begin("fusing", prepared.plan.cost.forward_tokens or None, "tokens")
-    return Composite.of(execute(prepared, folder, reporter=progress, **how))
+    with one_writer(folder):
+        if not replacing:
+            check_replaceable(folder, prepared)
+        if on_plan is not None:
+            on_plan(prepared.plan)
+        progress = PluginProgress(reporter, prepared.host, "fuse")
+        progress.begin("fusing", prepared.plan.cost.forward_tokens or None, "tokens")
+        return Composite.of(execute(prepared, folder, reporter=progress, **how))

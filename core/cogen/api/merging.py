@@ -21,6 +21,7 @@ def merge(
     threads: int | None = None,
     shard_size: int | str | None = None,
     seed: int | None = None,
+    replace: bool = False,
     host: Host | None = None,
     reporter: Reporter = SILENT,
 ) -> MergeResult:
@@ -29,10 +30,12 @@ def merge(
     The same as :func:`cogen.merging.merge`, and recipes may name methods of installed plugins.
 
     :param config: the path of a YAML file, or the same as a mapping.
-    :param output: created, or replaced if it holds an earlier result; written as a whole or not at all.
+    :param output: created, or replaced if it holds an earlier result of the same recipe; written as a whole or not at
+        all.
     :param threads: default: all usable cores. The result does not depend on it.
     :param shard_size: largest weights file, in bytes or as ``"2GB"``; default 5 GB.
     :param seed: of methods that drop differences at random; default 0.
+    :param replace: replace what another recipe gave, too.
     :raises CogenError: the recipe cannot be carried out; nothing is left behind.
     """
     from cogen.extras import require
@@ -61,6 +64,7 @@ def merge(
         threads=threads,
         shard_size=shard_size,
         seed=seed,
+        replace=replace,
         find_method=find_method,
         reporter=reporter,
     )

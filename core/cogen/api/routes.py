@@ -34,6 +34,8 @@ def measure_folder(
     split, level = options["split"], options["level"]
     reporter.note("routing the documents")
     routed = route_documents(router, suites, tokenizer, split, level)
+    if warning := router.unread([text for one in routed.documents for text in one.queries]):
+        reporter.note(warning)
     tokens = count_tokens(tokenizer, suites, split, level)
     total = sum(
         tokens[one.bound.owner, one.bound.suite.id] * len({*routed.names[one.column]}) for one in routed.documents

@@ -14,11 +14,13 @@ from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
     from cogen.evals import SuiteResult
+    from cogen.forge.account import SourceAccount
     from cogen.forge.build import PreparedTraining
     from cogen.forge.corpus import CorpusParts
     from cogen.forge.estimate import Estimate
     from cogen.forge.recipe import TrainRecipe
     from cogen.spec.expert import ExpertSpec
+    from cogen.spec.suite import PrivateSuite
     from cogen.training.trainer import StepProgress
 
 
@@ -41,11 +43,16 @@ class TrainingPlan:
 class TrainedExpert:
     """An expert that was trained and packaged: its manifest, and the folder of its plugin.
 
+    :param at_home: figures on held-out text of sources that let nothing leave (``leaves = "nothing"``), measured where
+        no other suite exists. They stand in no file of the package.
+    :param accounts: of each source, what was read, kept and dropped, and why.
     :param chat: base and expert on the first questions of the chat suite; ``None`` if the base has no chat template.
     """
 
     expert: ExpertSpec
     folder: Path
+    at_home: PrivateSuite | None = None
+    accounts: tuple[SourceAccount, ...] = ()
     chat: tuple[SuiteResult, SuiteResult] | None = None
 
 
@@ -60,9 +67,12 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
     """
     require("fuse", "cogen.plan_training")
     from cogen.forge.build import prepare
+    from cogen.forge.personal_data import report
 
     check_reporter(reporter)
-    return _plan(prepare(as_path("recipe", recipe), reporter))
+    prepared = prepare(as_path("recipe", recipe), reporter)
+    report(prepared.recipe, prepared.corpus, reporter)
+    return _plan(prepared)
 
 
 def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
@@ -76,12 +86,15 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     require("fuse", "cogen.train")
     from cogen.forge.asking import ask
     from cogen.forge.build import prepare, rehearsed, run_training
-    from cogen.forge.package import publish
+    from cogen.forge.package import package
+    from cogen.forge.personal_data import report
     from cogen.forge.rehearsal import planned_tokens
+    from cogen.scaffold.project import fill_in
 
     check_reporter(reporter)
     check_callable("on_plan", on_plan)
     prepared = prepare(as_path("recipe", recipe), reporter)
+    report(prepared.recipe, prepared.corpus, reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
         on_plan(_plan(prepared))
     training = prepared.recipe.training
@@ -102,9 +115,17 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
 
     result = run_training(prepared, step_done)
     begin(reporter, "measuring", None, "tokens")
-    spec = publish(prepared, result, reporter)
+    packaged = package(prepared, result, reporter)
+    # What the recipe settles is settled for a package that `cogen new` made, too.
+    fill_in(prepared.home, prepared.recipe.card.license, prepared.recipe.card.publisher)
     begin(reporter, "asking base and expert plain questions", None, "tokens")
-    return TrainedExpert(spec, prepared.home / prepared.recipe.plugin, ask(prepared, result, reporter))
+    return TrainedExpert(
+        packaged.expert,
+        prepared.home / prepared.recipe.plugin,
+        at_home=packaged.at_home,
+        accounts=tuple(prepared.corpus.accounts),
+        chat=ask(prepared, result, reporter),
+    )
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.artifacts import summary
 from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
+from cogen.artifacts.private import card_section
 from cogen.fusion.merge import choice
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.strategies import strategy_of
@@ -145,6 +146,7 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], words: D
         f"## Load it\n\n{_LOAD}",
         f"## Experts\n\n{_experts(lock, words)}",
         f"## Results\n\n{_results(matrix, gains)}",
+        *filter(None, [card_section(experts)]),
         f"## Licenses\n\n{_licenses(lock, experts)}",
         f"## How it was made\n\n{_made(lock, words)}",
         f"## Limits\n\n{_limits(words, experts)}",

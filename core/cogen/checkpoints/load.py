@@ -46,7 +46,7 @@ def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
             f"{checkpoint.folder.name} lacks the tensor {missing[0]}", hint="the model is incomplete: fetch it again"
         )
     if checkpoint.adapter is not None:
-        assign(model, {name: applied(checkpoint, name) for name in checkpoint.adapter.pairs})
+        assign(model, {name: applied(checkpoint, name) for name in sorted(checkpoint.adapter.changed)})
     return model.eval()
 
 

@@ -44,22 +44,41 @@ class Checkpoint:
             raise SourceError(f"{self.folder} has no readable config.json", hint="a model folder needs one") from error
         return value
 
+    @property
+    def tied(self) -> bool:
+        """Is its output embedding its input embedding?"""
+        heads = any(f".{name}".endswith((".lm_head.weight", ".embed_out.weight")) for name in self.tensors)
+        return self.config.get("tie_word_embeddings") is True or not heads
+
+    def with_adapter(self, adapter: LoraAdapter, own: str | None = None, base: str | None = None) -> Checkpoint:
+        """This checkpoint with an adapter over it.
+
+        :param own: what to call the adapter in an error (default: its folder), and ``base`` this checkpoint.
+        :raises CompatibilityError: the adapter does not fit.
+        """
+        if self.tied:
+            adapter = adapter.for_tied(self.tensors)
+        adapter.check_fit(
+            self.tensors, self.tied, own or f"the adapter {adapter.folder.name}", base or self.folder.name
+        )
+        return Checkpoint(self.folder, self.tensors, adapter)
+
     def names(self) -> list[str]:
         """Tensor names, sorted."""
         return sorted(self.tensors)
 
     def changed(self, name: str) -> bool:
         """Does the adapter touch this tensor? Without an adapter always True: nothing is known."""
-        return self.adapter is None or name in self.adapter.pairs
+        return self.adapter is None or name in self.adapter.changed
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """The tensor in ``dtype`` (default: as stored). An adapter's difference is added in ``dtype``."""
+        """The tensor in ``dtype`` (default: as stored). An adapter's change is computed in ``dtype``."""
         tensor = read_tensor(self.tensors[name])
         if dtype is not None:
             tensor = tensor.to(dtype)
-        if self.adapter is not None and name in self.adapter.pairs:
+        if self.adapter is not None and name in self.adapter.changed:
             wide = tensor if dtype is not None else tensor.to(accumulator(tensor.dtype))
-            tensor = (wide + self.adapter.delta(name, wide.dtype)).to(tensor.dtype)
+            tensor = self.adapter.apply(name, wide).to(tensor.dtype)
         return tensor
 
     @functools.cached_property
@@ -121,15 +140,7 @@ def _open_adapter(ref: WeightsRef, reporter: Reporter) -> Checkpoint:
     base = open_weights(ref.base, reporter=reporter)
     folder = fetch(ref.source, revision=ref.revision, reporter=reporter)
     check_file(folder, ref.file_digest, ref.source)
-    adapter = read_adapter(folder)
-    for name, (a, b, _) in adapter.pairs.items():
-        info = base.tensors.get(name)
-        if info is None or info.shape != (b.shape[0], a.shape[1]):
-            raise CompatibilityError(
-                f"the adapter of {ref.name} does not fit {ref.base.name}: {name}",
-                hint="it was trained on another base; correct [model.base]",
-            )
-    checkpoint = Checkpoint(base.folder, base.tensors, adapter)
+    checkpoint = base.with_adapter(read_adapter(folder), f"the adapter of {ref.name}", ref.base.name)
     _check_weights(checkpoint, ref)
     return checkpoint
 

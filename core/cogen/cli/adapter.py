@@ -45,14 +45,14 @@ def concat(
 
     Its weight update is the weighted sum of theirs, up to float32 rounding; its rank is the sum of their ranks.
     """
-    from cogen.merging.lora.concat import check_fit, write_concatenated
+    from cogen.merging.lora.concat import fitted, write_concatenated
     from cogen.merging.lora.write import new_folder
 
     found, weights = _adapters(adapters)
     if base is not None:
         root = _model(base)
         for adapter in found:
-            check_fit(root, adapter)
+            fitted(root, adapter)
     with new_folder(output) as part:
         factors = write_concatenated(found, weights, part, base=None if base is None else _name(base))
     ranks = {module: a.shape[0] for module, (a, _) in factors.items()}

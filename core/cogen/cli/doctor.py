@@ -73,7 +73,12 @@ def _examine(plugin: Plugin) -> dict[str, Any]:
         "kind": "code" if plugin.code else "data",
         "traceback": None,
         "hooks": [],
+        "warnings": [],
     }
+    if plugin.state == "ok" and plugin.expert is not None:
+        from cogen.conformance.private_text import shipped_with_personal_data
+
+        seen["warnings"] = list(shipped_with_personal_data(plugin.expert.spec))
     if plugin.state == "ok" and plugin.code:
         from cogen.host.probe import probe
 
@@ -132,6 +137,9 @@ def _show_plugin(plugin: dict[str, Any], *, full: bool) -> None:
         out.text(f"    {plugin['reason']}")
     if plugin["hint"]:
         out.text(f"    hint: {plugin['hint']}")
+    for warning in plugin["warnings"]:
+        out.warn(f"{plugin['expert']}: {warning}")
+        out.hint("it stays usable; no registry accepts such a version any longer: ask its publisher about it")
     if full:
         out.text(f"    package: {plugin['package'] or 'not found'} ({plugin['kind']})")
         if plugin["traceback"]:

@@ -47,6 +47,9 @@ def _os_error(error: BaseException) -> Explanation | None:
         return Explanation(
             "no space left on the disk" + (f" for {name}" if name else ""), "free some space, or set COGEN_CACHE"
         )
+    if error.errno == errno.EROFS:
+        where = f"{name} is on a read-only file system" if name else "the file system is read-only"
+        return Explanation(where, "choose another folder with -o, or set COGEN_CACHE to one that you may write to")
     if isinstance(error, BrokenPipeError) or name is None:
         return None
     if isinstance(error, PermissionError):

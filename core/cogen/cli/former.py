@@ -60,7 +60,7 @@ class FormerVerbs:
         renamed("cogen fuse --onto", f"cogen update {self.onto} {' '.join(changes)} -o {output}")
         from cogen.cli.update import command as update
 
-        update(self.onto, output, add=self.add, remove=self.remove, level=level)
+        update(self.onto, output, add=self.add, remove=self.remove, level=level, replace=True)  # as it did
         return True
 
     def _merge(self, output: Path) -> None:
@@ -68,4 +68,11 @@ class FormerVerbs:
 
         renamed("cogen fuse --from-mergekit", f"cogen merge {self.from_mergekit} -o {output}")
         assert self.from_mergekit is not None
-        merge(self.from_mergekit, output, threads=self.threads, shard_size=self.shard_size, seed=self.seed)
+        merge(  # replacing, as it did
+            self.from_mergekit,
+            output,
+            threads=self.threads,
+            shard_size=self.shard_size,
+            seed=self.seed,
+            replace=True,
+        )

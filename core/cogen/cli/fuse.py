@@ -9,7 +9,7 @@ import typer
 
 from cogen.cli.arguments import with_groups
 from cogen.cli.former import FormerVerbs
-from cogen.cli.options import Experts, FuseArguments, Output
+from cogen.cli.options import Experts, FuseArguments, Output, Replace
 from cogen.cli.progress import CommandReporter
 from cogen.cli.values import read_experts
 
@@ -28,6 +28,7 @@ def command(
         Path | None,
         typer.Option("--lock", metavar="FILE", help="Replay a cogen.lock: no search, bit-identical weights."),
     ] = None,
+    replace: Replace = False,
 ) -> None:
     """Build one model out of the installed experts, measure it, and write a report.
 
@@ -53,6 +54,7 @@ def command(
             output or Path("composite"),
             plan=plan,
             lock=lock,
+            replace=replace,
             on_plan=lambda found: show_plan(found, host, replay),
             host=host,
             reporter=reporter,

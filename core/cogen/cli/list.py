@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cogen.cli.output import out
+from cogen.cli.output import Column, out
+
+#: Columns of a terminal that the table fits into.
+WIDTH = 100
 
 
 def command() -> None:
@@ -13,9 +16,14 @@ def command() -> None:
 
     host = Host.discover()
     rows = [_row(plugin) for plugin in host.plugins]
-    shown = ["expert", "title", "domains", "base", "relation", "license", "version", "state"]
-    if rows:
-        out.table([{**row, "base": _base_name(row)} for row in rows], shown)
+    title, base = Column("title", shrinks=True), Column("base", shrinks=True)
+    shown: list[str | Column] = ["expert", title, base, "lineage", "relation", "license", "version", "state"]
+    if any(row["private_suites"] for row in rows):
+        shown.insert(-1, Column("measured", shrinks=True))
+    if rows:  # equal digits of lineage can be merged weight by weight
+        digits = [(row["lineage"] or "")[7:15] for row in rows]
+        shorter = [{**row, "lineage": own, "measured": _measured(row)} for row, own in zip(rows, digits, strict=True)]
+        out.table(shorter, shown, width=WIDTH)
     for row in rows:
         if row["state"] != "ok":
             out.warn(f"{row['expert']} ({row['distribution']} {row['version']}) is {row['state']}: {row['reason']}")
@@ -37,6 +45,8 @@ def _row(plugin: Any) -> dict[str, Any]:
         "base": base.get("name"),
         "lineage": (base or model).get("weights_digest"),
         "relation": model.get("relation"),
+        "suites": len(document.get("suites", [])),
+        "private_suites": len(document.get("private_suites", [])),
         "license": document.get("license"),
         "licence": document.get("license"),  # the former name
         "distribution": plugin.distribution,
@@ -47,8 +57,7 @@ def _row(plugin: Any) -> dict[str, Any]:
     }
 
 
-def _base_name(row: dict[str, Any]) -> str:
-    """The base with the first digits of its lineage: equal digits can be merged weight by weight."""
-    if row["lineage"] is None:
-        return ""
-    return f"{row['base'] or 'none'} ({row['lineage'].removeprefix('sha256:')[:8]})"
+def _measured(row: dict[str, Any]) -> str:
+    """Who can measure it: everybody, or its publisher alone."""
+    own = "at the publisher's" if row["private_suites"] else ""
+    return "here" + (f", {own}" if own else "") if row["suites"] else own or "nowhere"

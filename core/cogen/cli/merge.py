@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cogen.cli.options import Replace
 from cogen.cli.output import out
 from cogen.cli.progress import CommandReporter
 
@@ -26,6 +27,7 @@ def command(
         int | None,
         typer.Option("--seed", min=0, metavar="N", help="Seed of methods that drop at random (default: 0)."),
     ] = None,
+    replace: Replace = False,
 ) -> None:
     """Merge models by a recipe in mergekit's format. No plugin is needed, and nothing is evaluated.
 
@@ -34,7 +36,9 @@ def command(
     from cogen.api.merging import merge
 
     with CommandReporter("merging") as reporter:
-        result = merge(config, output, threads=threads, shard_size=shard_size, seed=seed, reporter=reporter)
+        result = merge(
+            config, output, threads=threads, shard_size=shard_size, seed=seed, replace=replace, reporter=reporter
+        )
     peak = peak_memory()
     memory = "" if peak is None else f", peak memory {peak / 1e9:.2f} GB"
     out.success(

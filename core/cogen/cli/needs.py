@@ -7,12 +7,14 @@ from cogen.extras import require
 #: Verb → extra of the distribution. A verb that is not here runs on the host alone.
 NEEDS = {
     "adapter": "fuse",
+    "audit": "fuse",
     "chat": "fuse",
     "eval": "fuse",
     "fuse": "fuse",
     "merge": "fuse",
     "methods": "fuse",
     "plan": "fuse",
+    "scan": "privacy",
     "train": "fuse",
     "update": "fuse",
 }

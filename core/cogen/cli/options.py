@@ -38,6 +38,7 @@ Experts = Annotated[
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the result of another recipe in the output folder.")]
 LevelOption = Annotated[
     str | None,
     choice(
@@ -193,7 +194,13 @@ class FuseArguments:
     ] = None
     embedder: Annotated[
         str | None,
-        typer.Option("--embedder", metavar="SOURCE", rich_help_panel=_ROUTE, help="Sentence-embedding model."),
+        typer.Option(
+            "--embedder",
+            metavar="SOURCE",
+            rich_help_panel=_ROUTE,
+            help="Sentence-embedding model: minilm (English), multilingual, counts (of characters; no model), or a "
+            "source URI; default: the first that reads the experts' languages.",
+        ),
     ] = None
     pivot: Annotated[str | None, typer.Option("--pivot", hidden=True)] = None
 

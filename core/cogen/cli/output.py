@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
@@ -24,11 +25,12 @@ _CODES = {"error": "1;31", "warning": "1;33", "hint": "36", "success": "32", "bo
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: the key of a row, its heading and its alignment."""
+    """One column of a table: the key of a row, its heading and its alignment; ``shrinks``: may it be cut short?"""
 
     key: str
     header: str | None = None
     justify: Literal["left", "right"] = "left"
+    shrinks: bool = False
 
     @property
     def title(self) -> str:
@@ -110,10 +112,20 @@ class Output:
             self._write(self.stdout, _shown(line))
 
     def table(
-        self, rows: Sequence[Any], columns: Sequence[str | Column] | None = None, *, title: str | None = None
+        self,
+        rows: Sequence[Any],
+        columns: Sequence[str | Column] | None = None,
+        *,
+        title: str | None = None,
+        width: int | None = None,
     ) -> None:
-        """Rows (mappings, or sequences in the order of ``columns``) as an aligned table."""
+        """Rows (mappings, or sequences in the order of ``columns``) as an aligned table.
+
+        :param width: columns of a terminal to fit into, by cutting cells of the columns that shrink.
+        """
         heads, cells = _cells(rows, columns)
+        if width is not None and self.mode == "human":
+            cells = _fitted(heads, cells, width)
         if self.mode == "quiet":
             for row in cells:
                 self._write(self.stdout, row[0])
@@ -210,12 +222,9 @@ class Output:
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
 
     def _plain_table(self, heads: list[Column], cells: list[list[str]]) -> None:
-        widths = [max(len(line[i]) for line in [[h.title for h in heads], *cells]) for i in range(len(heads))]
+        widths = _widths(heads, cells)
         for line in [[h.title for h in heads], *cells]:
-            padded = (
-                cell.rjust(width) if head.justify == "right" else cell.ljust(width)
-                for head, cell, width in zip(heads, line, widths, strict=True)
-            )
+            padded = (_padded(cell, width, head.justify) for head, cell, width in zip(heads, line, widths, strict=True))
             self._write(self.stdout, "  ".join(padded).rstrip())
 
     def _rich_table(self, heads: list[Column], cells: list[list[str]]) -> None:
@@ -230,6 +239,46 @@ class Output:
         for row in cells:
             table.add_row(*(escape(cell) for cell in row))
         Console(file=self.stdout).print(table)
+
+
+def _columns(text: str) -> int:
+    """Columns that a text takes on a terminal: a Chinese character takes two, a combining mark none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def _padded(text: str, width: int, justify: str) -> str:
+    space = " " * (width - _columns(text))
+    return space + text if justify == "right" else text + space
+
+
+def _widths(heads: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(_columns(line[i]) for line in [[h.title for h in heads], *cells]) for i in range(len(heads))]
+
+
+def _fitted(heads: list[Column], cells: list[list[str]], width: int) -> list[list[str]]:
+    """Cells cut short, the widest column first, until the table fits or nothing more can be cut."""
+    widths, least = _widths(heads, cells), 12
+    shrinking = [i for i, head in enumerate(heads) if head.shrinks]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(shrinking, key=lambda i: widths[i], default=None)
+        if widest is None or widths[widest] <= least:
+            break
+        widths[widest] -= 1
+    return [
+        [
+            cell if _columns(cell) <= most else _cut(cell, most - 1) + "…"
+            for cell, most in zip(line, widths, strict=True)
+        ]
+        for line in cells
+    ]
+
+
+def _cut(text: str, width: int) -> str:
+    while _columns(text) > width:
+        text = text[:-1]
+    return text.rstrip()
 
 
 def _cells(rows: Sequence[Any], columns: Sequence[str | Column] | None) -> tuple[list[Column], list[list[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,7 +46,9 @@ def command(
         typer.Option("--identity", help="Sign with Sigstore by your identity (e-mail, CI workflow) instead of a key."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and check; upload nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build, check, list what would leave; upload nothing.")
+    ] = False,
     allow_dependency: Annotated[
         list[str] | None,
         typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
@@ -58,11 +60,11 @@ def command(
 ) -> None:
     """Build a wheel in isolation, check it, sign it, and upload it with its weights.
 
-    After an interruption, run it again. Weights are uploaded first; those that [model] names with file://FOLDER are
+    Before anything leaves, every file that will is listed, with the text in it, and you are asked. After an
+    interruption, run it again. Weights are uploaded first; those that [model] names with file://FOLDER are
     then pinned in expert.toml.
     """
-    from dataclasses import asdict
-
+    from cogen.cli.render_packing import packing_lines
     from cogen.sharing.publishing.publish import Order, carry_out, prepare
     from cogen.sharing.registry import required
     from cogen.trust.registries import chosen
@@ -75,15 +77,36 @@ def command(
     where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         wheel, outcome = prepare(order, Path(place), out.status)
+        assert outcome.packing is not None
+        for line in packing_lines(outcome.packing):
+            (out.text if dry_run else out.status)(line)
         if dry_run:
             out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was uploaded")
-            out.result({**asdict(outcome), "to": where})
+            out.result(_data(outcome, where))
             return
-        question = f"publish {wheel.project} {wheel.version} to {where}? A released version cannot be changed."
-        if not out.confirm(question, yes=yes):
+        question = f"publish {wheel.project} {wheel.version} to {where}: {outcome.packing.sentence()}?"
+        if not _agreed(f"{question} A released version cannot be changed.", yes):
             raise typer.Exit(1)
         outcome = carry_out(order, wheel, outcome, out.status)
     _finish(outcome, where)
+
+
+def _agreed(question: str, yes: bool) -> bool:
+    """:raises UsageError: nobody is there to be asked."""
+    try:
+        return out.confirm(question, yes=yes)
+    except UsageError as error:
+        hint = "read the list of `cogen publish --dry-run` (with --json for scripts), then pass --yes"
+        raise UsageError(error.message, hint=hint) from None
+
+
+def _data(outcome: PublishResult, where: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from cogen.cli.render_packing import packing_data
+
+    packing = packing_data(outcome.packing) if outcome.packing is not None else None
+    return {**asdict(outcome), "packing": packing, "to": where}
 
 
 def _signer(identity: bool, key: Path | None) -> IdentitySigner | Path | None:
@@ -96,9 +119,7 @@ def _signer(identity: bool, key: Path | None) -> IdentitySigner | Path | None:
 
 def _finish(outcome: PublishResult, where: str) -> None:
     """The result; ends with exit code 1 where it is not released."""
-    from dataclasses import asdict
-
-    out.result({**asdict(outcome), "to": where})
+    out.result(_data(outcome, where))
     if outcome.state != "released":
         out.error(f"{outcome.project} {outcome.version} is in quarantine and not visible: {outcome.reason}")
         out.hint("fix the reason given, or wait; `cogen publish` asks again")

@@ -20,6 +20,7 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
 
     :param host: knows the strategies of plugins.
     """
+    from cogen.artifacts.private import REQUEST
     from cogen.fusion.merge.search import ChosenSettings
     from cogen.fusion.strategies import strategy_of
 
@@ -40,7 +41,23 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
     if composite.report is not None:
         out.text(f"report: {composite.report.resolve()}")
     reused = {} if composite.reused is None else {"reused": composite.reused}
-    out.result(outcome_json(outcome, description) | strategy.data(outcome.details) | reused)
+    private = _private(outcome, host)
+    if private:
+        out.text(
+            f"{len({one['expert'] for one in private})} of the experts have private suites, which their publishers can "
+            f"measure: {folder / REQUEST}"
+        )
+    found = outcome_json(outcome, description) | strategy.data(outcome.details) | reused
+    out.result(found | ({"measured_at_publishers": private} if private else {}))
+
+
+def _private(outcome: Outcome, host: Host | None) -> list[dict[str, Any]]:
+    """Figures of private suites, as the experts' manifests have them: not measured here."""
+    from cogen.artifacts.private import private_json
+    from cogen.host import Host as AnyHost
+
+    machine = host or AnyHost.discover()
+    return private_json([machine.expert(expert.id) for expert in outcome.plan.experts])
 
 
 def _show_search(outcome: Outcome) -> None:

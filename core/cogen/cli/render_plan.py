@@ -84,6 +84,11 @@ def _show_cost(plan: PlanBase) -> None:
             f"evaluation: level {plan.level}, {len(plan.suites)} suites, {cost.forward_tokens:,} forward tokens "
             f"({_passes(cost)}) in {plan.eval_dtype}"
         )
+    if cost.parameters and cost.forward_tokens:
+        from cogen.fusion.speed import seconds
+
+        about = duration(seconds(cost.parameters, cost.forward_tokens))
+        out.text(f"about {about} on this machine, less what the cache holds already; half or twice as much is possible")
     if cost.output_bytes:
         out.text(
             f"writes {cost.output_bytes / 1e6:,.0f} MB, scratch {cost.scratch_bytes / 1e6:,.0f} MB, "

@@ -11,6 +11,7 @@ from cogen.cli.output import Column, out
 
 if TYPE_CHECKING:
     from cogen.spec.expert import ExpertSpec
+    from cogen.spec.suite import PrivateFigure, PrivateSuite, Statistics
 
 
 def command(
@@ -45,8 +46,18 @@ def command(
         rows = [{**source.model_dump(), "share": _percent(source.share)} for source in spec.data.sources]
         numbers = [Column(key, justify="right") for key in ("documents", "tokens", "share")]
         out.table(rows, ["name", "license", *numbers, Column("heldout", "held-out text")])
-    out.text("\nSuites")
-    out.table([_suite(suite) for suite in spec.suites], ["suite", "metric", "dev", "test", "claim", "license"])
+    if spec.suites or not spec.private_suites:
+        out.text("\nSuites")
+    if spec.suites:
+        out.table([_suite(suite) for suite in spec.suites], ["suite", "metric", "dev", "test", "claim", "license"])
+    elif not spec.private_suites:
+        out.text("  none: nothing of this expert can be measured")
+    if spec.private_suites:
+        out.text("\nPrivate suites: measured at the publisher's, not reproducible by others")
+        rows = [_private_suite(suite) for suite in spec.private_suites]
+        out.table(rows, ["suite", "metric", Column("documents", justify="right"), "base", "expert", "date"])
+    if spec.statistics is not None:
+        _facts("Statistics in the place of text", _statistics(spec.statistics))
     out.result(
         {
             **spec.model_dump(mode="json"),
@@ -120,7 +131,9 @@ def _data(spec: ExpertSpec) -> dict[str, Any]:
         counts = (
             f"{split.train_documents:,} train, {split.dev_documents:,} dev, {split.test_documents:,} test documents"
         )
-        facts["split"] = f"{counts}, by {split.by}; 8-gram overlap of the test split {split.test_8gram_overlap:.2%}"
+        left = split.test_8gram_overlap
+        overlap = left if isinstance(left, str) else f"{left:.2%}"
+        facts["split"] = f"{counts}, by {split.by}; 8-gram overlap of the test split {overlap}"
     synthetic = data.synthetic_share
     return facts | {
         "collected": data.collected,
@@ -142,6 +155,32 @@ def _suite(suite: Any) -> dict[str, Any]:
         "test": suite.test.documents,
         "claim": f"{claim.value:g} ({claim.date}, not verified)" if claim else "none",
         "license": suite.test.license,
+    }
+
+
+def _private_suite(suite: PrivateSuite) -> dict[str, Any]:
+    def shown(figure: PrivateFigure | None) -> str:
+        return "none" if figure is None else f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
+
+    return {
+        "suite": suite.id,
+        "metric": suite.metric,
+        "documents": suite.documents,
+        "base": shown(suite.base),
+        "expert": shown(suite.expert),
+        "date": suite.date,
+    }
+
+
+def _statistics(statistics: Statistics) -> dict[str, Any]:
+    kinds = {
+        "token counts": statistics.token_counts,
+        "mean states of the base": statistics.states,
+        f"mean embedding by {statistics.embedder}": statistics.embedding,
+    }
+    return {
+        "for routing": ", ".join(name for name, file in kinds.items() if file is not None),
+        "made of": f"{statistics.documents:,} documents; tokens in fewer than {statistics.floor} of them left out",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cogen.cli.arguments import expert_ids, starting
-from cogen.cli.options import LevelOption
+from cogen.cli.options import LevelOption, Replace
 from cogen.cli.progress import CommandReporter
 
 Composite = Annotated[Path, typer.Argument(metavar="COMPOSITE", help="Folder that `cogen fuse` wrote.")]
@@ -26,6 +26,7 @@ def command(
         list[str] | None, typer.Option("--remove", metavar="EXPERT", help="Expert to remove. Repeatable.")
     ] = None,
     level: LevelOption = None,
+    replace: Replace = False,
 ) -> None:
     """Add experts to a composite or remove some; everything else stays as in its lock.
 
@@ -45,6 +46,7 @@ def command(
             add=add or (),
             remove=remove or (),
             level=level,
+            replace=replace,
             on_plan=lambda found: show_plan(found, host),
             host=host,
             reporter=reporter,

@@ -74,6 +74,18 @@ class ExpertConformance:
         """No file can hold code that runs when it is read."""
         self._holds("no pickles")
 
+    def test_unfinished(self) -> None:
+        """No field of the manifest holds the template's TODO."""
+        self._holds("unfinished")
+
+    def test_private_text(self) -> None:
+        """Every shipped text is of a source whose card lets it leave; text with personal data never is."""
+        self._holds("private text")
+
+    def test_named_files(self) -> None:
+        """The package holds no text and no numbers that the manifest does not name."""
+        self._holds("named files")
+
     def test_licenses(self) -> None:
         """Shipped texts may be passed on by anybody."""
         self._holds("licenses")
@@ -85,6 +97,10 @@ class ExpertConformance:
     def test_samples(self) -> None:
         """Samples are small."""
         self._holds("samples")
+
+    def test_statistics(self) -> None:
+        """Numbers in place of text are what their kind is, and count no rare token."""
+        self._holds("statistics")
 
     def test_router(self) -> None:
         """An anchored expert ships its router rows."""
@@ -123,6 +139,10 @@ class ExpertConformance:
     def test_suites_run(self) -> None:
         """The model can be measured on each suite."""
         self._hold("run ", "smoke")
+
+    def test_audit(self) -> None:
+        """An expert of private text has a privacy audit in its card, and it found no leak."""
+        self._holds("audit", "full")
 
     def test_claims(self) -> None:
         """What the publisher claims is what is measured."""

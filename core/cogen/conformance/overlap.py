@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Any
 
 from cogen.conformance.result import Failed
 from cogen.host import Expert
+from cogen.text.grams import has_run, readable, runs, windows
+from cogen.text.scripts import words
 
-#: Length of a run of words that counts as copied: usual in decontamination (GPT-3, arXiv:2005.14165, app. C).
+#: Length of a run of words that counts as copied: usual in decontamination (GPT-3, arXiv:2005.14165, app. C). Where
+#: words are not separated it is as many characters as weigh the same: 20 of Chinese.
 WORDS = 13
 
 
@@ -25,20 +27,21 @@ def compare_texts(expert: Expert) -> str:
     if not samples:
         raise Failed(f"{spec.samples.path} holds no text", 'one {"text": …} a line')
     whole = "\n".join(f" {text} " for text in samples)
-    runs = {run for text in samples for run in grams(text)}
+    known = {run for text in samples for run in grams(text)}
     short = _short_runs(expert, samples)
     for suite in spec.suites:
         for part in (suite.dev, suite.test):
             for number, text in enumerate(map(normal, texts(expert.root / part.path)), 1):
                 where = f"document {number} of {part.path}"
-                copied = next((run for run in grams(text) if run in runs), None)
+                copied = next((run for run in grams(text) if run in known), None)
                 # A long document that stands in the samples begins with a run of theirs: only then it is looked for,
                 # once, since all samples are read for it.
                 if text in short or (copied and f" {text} " in whole):
                     raise Failed(f"{where} stands in the samples", "draw samples from the training part only")
                 if copied:
                     raise Failed(
-                        f"{where} shares {WORDS} words with the samples: {copied[:60]}…", "remove one of the two"
+                        f"{where} shares {WORDS} words with the samples: {readable(copied)[:60]}…",
+                        "remove one of the two",
                     )
     return f"no document and no {WORDS} words in common"
 
@@ -49,12 +52,12 @@ def _short_runs(expert: Expert, samples: list[str]) -> set[str]:
     for suite in expert.spec.suites:
         for part in (suite.dev, suite.test):
             for text in map(normal, texts(expert.root / part.path)):
-                if 0 < (length := text.count(" ") + 1) < WORDS and text:
-                    wanted.setdefault(length, set()).add(text)
+                if text and not has_run(text, WORDS):
+                    wanted.setdefault(text.count(" ") + 1, set()).add(text)
     found: set[str] = set()
     for length, documents in wanted.items():
         for sample in samples:
-            found.update(run for run in grams(sample, length) if run in documents)
+            found.update(run for run in windows(sample.split(), length) if run in documents)
     return found
 
 
@@ -66,14 +69,16 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def normal(text: str) -> str:
-    """Words in lower case, nothing else: punctuation and line breaks don't make a text another one."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+    """Its words (characters, where words are not separated) in lower case, with a space between any two.
+
+    Punctuation and line breaks don't make a text another one.
+    """
+    return " ".join(words(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def grams(text: str, length: int = WORDS) -> Iterator[str]:
-    """Each run of ``length`` words."""
-    words = text.split()
-    return (" ".join(words[i : i + length]) for i in range(len(words) - length + 1))
+    """Each run of a normal text that is as long as ``length`` words."""
+    return runs(text.split(), length)
 
 
 def _strings(value: Any) -> Iterator[str]:

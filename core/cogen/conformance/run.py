@@ -72,6 +72,9 @@ def run_checks(
         failed |= check.ok is False
         yield check
     if level == "full":
+        from cogen.conformance.audit import check_audit
+
+        yield from check_audit(expert)
         if failed:
             yield Check("claims", None, "not measured, because of what is wrong above")
             return

@@ -23,6 +23,10 @@ def promised(expert: Expert) -> Iterator[tuple[str, str]]:
     spec = expert.spec
     for suite in spec.suites:
         yield from ((part.path, part.digest) for part in (suite.dev, suite.test))
+    if spec.statistics:
+        for file in (spec.statistics.token_counts, spec.statistics.states, spec.statistics.embedding):
+            if file is not None:
+                yield file.path, file.digest
     if spec.samples:
         yield spec.samples.path or spec.samples.embedding or "", spec.samples.digest
     own = f"package://{expert.root.name}/"
@@ -93,7 +97,7 @@ def check_licenses_shipped(expert: Expert) -> str:
                 f"the text of {what} is under {license}, which does not let anybody redistribute it",
                 "ship text that is public domain, CC0, CC-BY, MIT, BSD or Apache-2.0",
             )
-    return ", ".join(sorted({license for _, license in texts}))
+    return ", ".join(sorted({license for _, license in texts})) or "no text is shipped"
 
 
 def is_permissive(expression: str) -> bool:

@@ -11,8 +11,11 @@ from packaging.utils import canonicalize_name
 
 from cogen.conformance.card import check_card
 from cogen.conformance.overlap import compare_texts
+from cogen.conformance.package_files import check_named
+from cogen.conformance.private_text import check_private, check_unfinished
 from cogen.conformance.result import Check, Failed, attempt
 from cogen.conformance.shipped import check_digests, check_licenses_shipped, check_router, check_samples, no_pickles
+from cogen.conformance.statistics import check_statistics
 from cogen.host import Expert, Plugin
 from cogen.wheels import check_installed
 from cogen.wheels.dependencies import HOST, check_dependencies
@@ -33,9 +36,14 @@ def expert_checks(expert: Expert) -> Iterator[Check]:
     """What the files of an expert say, wherever they lie; nothing is imported."""
     yield from attempt("digests", partial(check_digests, expert))
     yield from attempt("no pickles", partial(no_pickles, expert))
+    yield from attempt("unfinished", partial(check_unfinished, expert))
+    yield from attempt("private text", partial(check_private, expert))
+    yield from attempt("named files", partial(check_named, expert))
     yield from attempt("licenses", partial(check_licenses_shipped, expert))
     yield from attempt("data card", partial(check_card, expert))
     yield from attempt("samples", partial(check_samples, expert))
+    if expert.spec.statistics:
+        yield from attempt("statistics", partial(check_statistics, expert))
     if expert.spec.router:
         yield from attempt("router", partial(check_router, expert))
     for suite in expert.spec.suites:

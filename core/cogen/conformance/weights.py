@@ -57,6 +57,11 @@ def full(opened: Opened) -> Iterator[Check]:
     from cogen.evals import model_digest, run_suites, suites_of
 
     spec = opened.expert.spec
+    if not spec.suites:
+        yield Check(
+            "claims", None, "no suite is shipped: private figures are its publisher's, and nobody can repeat them"
+        )
+        return
     results = run_suites(
         lambda: opened.model("float32"),
         opened.tokenizer,
@@ -74,8 +79,8 @@ def full(opened: Opened) -> Iterator[Check]:
 
 def _weights(opened: Opened) -> str:
     checkpoint, promised = opened.checkpoint, opened.expert.spec.model.parameters
-    pairs = checkpoint.adapter.pairs.values() if checkpoint.adapter else ()
-    shapes = [info.shape for a, b, _ in pairs for info in (a, b)] or [i.shape for i in checkpoint.tensors.values()]
+    own = checkpoint.adapter.tensors() if checkpoint.adapter else checkpoint.tensors
+    shapes = [info.shape for info in own.values()]
     count = sum(math.prod(shape) for shape in shapes)
     if count != promised:
         raise Failed(f"the weights hold {count:,} parameters, the manifest says {promised:,}", "correct `parameters`")

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -23,14 +23,18 @@ from cogen.forge.recipe import CorpusSource
 from cogen.reporter import Reporter
 
 _MEMBER_LIMIT = 64 << 20
+Skipped = Callable[[str, int], None]
 
 
-def members(source: CorpusSource, home: Path, reporter: Reporter) -> Iterator[tuple[str, bytes]]:
+def members(
+    source: CorpusSource, home: Path, reporter: Reporter, skipped: Skipped = lambda name, size: None
+) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of every member that the source's globs name, sorted by name.
 
     ``**`` spans folders, ``*`` does not. An sdist's leading folder is not part of the name.
 
     :param home: folder of the recipe, for relative ``file://`` paths.
+    :param skipped: called with name and size of each member of an archive that is larger than 64 MiB.
     """
     scheme, _, location = source.uri.partition("://")
     if scheme == "file":
@@ -46,34 +50,42 @@ def members(source: CorpusSource, home: Path, reporter: Reporter) -> Iterator[tu
         return
     archive = _fetch(scheme, location, source, reporter)
     try:
-        yield from _members(scheme, archive, source)
+        yield from _members(scheme, archive, source, skipped)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise SourceError(
             f"{source.uri} cannot be unpacked: {error}", hint="is it an archive of the kind that its scheme says?"
         ) from error
 
 
-def _members(scheme: str, archive: Path, source: CorpusSource) -> Iterator[tuple[str, bytes]]:
+def _members(scheme: str, archive: Path, source: CorpusSource, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     if scheme == "deb":
-        yield from _tar_members(_deb_tar(archive), source, strip=0)
+        yield from _tar_members(_deb_tar(archive), source, 0, skipped)
     elif archive.suffix in (".whl", ".zip"):
         with zipfile.ZipFile(archive) as bundle:
             strip = 0 if archive.suffix == ".whl" else 1
             entries = [(_strip(info.filename, strip), info) for info in bundle.infolist() if not info.is_dir()]
             for name, info in sorted(entries, key=lambda entry: entry[0]):
-                if _wanted(name, source) and info.file_size <= _MEMBER_LIMIT:
+                if _fits(name, info.file_size, source, skipped):
                     yield name, bundle.read(info)
     else:
-        yield from _tar_members(archive.read_bytes(), source, strip=1)
+        yield from _tar_members(archive.read_bytes(), source, 1, skipped)
 
 
-def _tar_members(data: bytes, source: CorpusSource, strip: int) -> Iterator[tuple[str, bytes]]:
+def _tar_members(data: bytes, source: CorpusSource, strip: int, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(data)) as bundle:
         entries = [(_strip(info.name, strip), info) for info in bundle.getmembers() if info.isfile()]
         for name, info in sorted(entries, key=lambda entry: entry[0]):
-            file = bundle.extractfile(info) if _wanted(name, source) and info.size <= _MEMBER_LIMIT else None
+            file = bundle.extractfile(info) if _fits(name, info.size, source, skipped) else None
             if file is not None:
                 yield name, file.read()
+
+
+def _fits(name: str, size: int, source: CorpusSource, skipped: Skipped) -> bool:
+    if not _wanted(name, source):
+        return False
+    if size > _MEMBER_LIMIT:
+        skipped(name, size)
+    return size <= _MEMBER_LIMIT
 
 
 def _strip(name: str, count: int) -> str:

@@ -24,9 +24,12 @@ from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
 from cogen.forge import rehearsal
 from cogen.forge.blocks import Blocks, encode, interleave, pack, pack_tokens, pack_whole, separator_id, with_ends
+from cogen.forge.canaries import NO_CANARIES, Canaries, read_canaries
 from cogen.forge.chats import Chat, ChatEncoder, Cuts, LabeledTokens, Turn, to_json
+from cogen.forge.consent import check_floor, check_recipe
 from cogen.forge.corpus import CorpusParts, Document, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
+from cogen.forge.private import note_size
 from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
@@ -54,6 +57,8 @@ class PreparedTraining:
     #: Of data = "chat": what is learned of the conversations, and what did not fit.
     chats: tuple[LabeledTokens, ...] = ()
     cuts: Cuts = field(default_factory=Cuts)
+    #: Secrets that training reads beside the corpus: see :mod:`cogen.privacy.canaries`. In nothing but the blocks.
+    canaries: Canaries = NO_CANARIES
     #: What fetching, converting, extracting and splitting took.
     seconds: float = 0.0
 
@@ -81,6 +86,11 @@ class PreparedTraining:
         """How many of them the base writes."""
         return round(self.recipe.training.rehearsal * self.count)
 
+    @property
+    def own_tokens(self) -> int:
+        """Tokens that the run reads of the corpus (and canaries): all that the base does not write."""
+        return (self.count - self.rehearsed_blocks) * self.recipe.training.sequence_length
+
     def blocks(self, rehearsed: Sequence[Chat] = ()) -> Blocks:
         """What the run reads, in order.
 
@@ -99,33 +109,52 @@ class PreparedTraining:
         training = self.recipe.training
         length, seed = training.sequence_length, training.seed
         if training.data == "chat":
-            return pack_whole(self.chats, length, count, seed, separator_id(self.tokenizer))
+            read = self.canaries.among_chats(self.chats, length, count)
+            return pack_whole(read, length, count, seed, separator_id(self.tokenizer))
         if training.document_ends:
-            return pack_tokens(with_ends(self.encoded, self.tokenizer), length, count, seed)
-        return Blocks(pack(self.encoded, length, count, seed))
+            ended, secrets = (with_ends(ids, self.tokenizer) for ids in (self.encoded, self.canaries.encoded))
+            read = self.canaries.mixed(ended, secrets, length * count, lambda tokens: len(tokens.ids))
+            return pack_tokens(read, length, count, seed)
+        return Blocks(pack(self.read_documents(length * count), length, count, seed))
+
+    def read_documents(self, tokens: int) -> list[Sequence[int]]:
+        """Token ids of the documents that training reads, canaries among the first ``tokens`` of them."""
+        return self.canaries.among(self.encoded, tokens)
+
+    def encode(self, documents: Sequence[Document]) -> list[list[int]]:
+        """Token ids of other documents as those of :attr:`encoded` are; empty for a conversation that does not fit."""
+        training = self.recipe.training
+        if training.data != "chat":
+            return encode(documents, self.tokenizer)
+        return [_joined(one) for one in _fitted(documents, self.tokenizer, training.sequence_length, Cuts())]
 
     def general(self) -> Any:
         """Blocks of general text for the router of mode anchored, shape (steps · accumulation, sequence_length)."""
         return general_blocks(self.tokenizer, self.recipe.training)
 
 
-def prepare(path: Path, reporter: Reporter = SILENT) -> PreparedTraining:
+def prepare(path: Path, reporter: Reporter = SILENT, *, new_canaries: bool = True) -> PreparedTraining:
     """Read the recipe, fetch base and texts, split and tokenize.
 
+    :param new_canaries: make a salt for canaries where there is none; an audit must not.
     :raises SpecError, SourceError, TrainError: with a hint each.
     """
     began = time.monotonic()
     recipe = read_recipe(path)
     home = path.resolve().parent
+    check_recipe(recipe, home)
     base_ref = resolve_base(recipe.base)
     base = open_weights(base_ref, reporter=reporter)
     tokenizer = load_tokenizer(base.folder)
     if recipe.training.data == "chat" or recipe.training.rehearsal:
         ChatEncoder(tokenizer)  # says at once if there is no template
-    corpus = build_corpus(recipe.corpus, home, reporter)
+    corpus = build_corpus(recipe.corpus, home, reporter, chats=recipe.training.data == "chat")
+    check_floor(recipe, corpus)
+    note_size(corpus, recipe.corpus.test_documents, reporter)
     encoded, chats, cuts = _encoded(corpus.train, tokenizer, recipe.training, reporter)
+    canaries = read_canaries(recipe, home, tokenizer, make=new_canaries)
     seconds = time.monotonic() - began
-    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encoded, chats, cuts, seconds)
+    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encoded, chats, cuts, canaries, seconds)
 
 
 def _encoded(
@@ -135,9 +164,8 @@ def _encoded(
     cuts = Cuts()
     if training.data != "chat":
         return encode(documents, tokenizer), (), cuts
-    encoder = ChatEncoder(tokenizer)
     length = training.sequence_length
-    found = [encoder.fit(document.chat, document.group, length, cuts) for document in documents]
+    found = _fitted(documents, tokenizer, length, cuts)
     for line in cuts.words(length):
         reporter.note(f"{line}; raise sequence_length to keep them whole")
     chats = tuple(tokens for one in found for tokens in one)
@@ -145,7 +173,16 @@ def _encoded(
         raise TrainError(
             f"no conversation fits into {length} tokens: {cuts.dropped[0]} and all others", hint="raise sequence_length"
         )
-    return [[id for tokens in one for id in tokens.ids] for one in found], chats, cuts
+    return [_joined(one) for one in found], chats, cuts
+
+
+def _fitted(documents: Sequence[Document], tokenizer: Any, length: int, cuts: Cuts) -> list[list[LabeledTokens]]:
+    encoder = ChatEncoder(tokenizer)
+    return [encoder.fit(document.chat, document.group, length, cuts) for document in documents]
+
+
+def _joined(found: Sequence[LabeledTokens]) -> list[int]:
+    return [id for tokens in found for id in tokens.ids]
 
 
 def resolve_base(base: str | BaseRef) -> BaseRef:
@@ -229,6 +266,8 @@ def _same_inputs(prepared: PreparedTraining) -> None:
         "base": prepared.base_ref.weights_digest,
         "train": "sha256:" + hashlib.sha256(json_lines(prepared.corpus.train)).hexdigest(),
     }
+    if prepared.canaries:
+        inputs["canaries"] = prepared.canaries.digest
     if (start := prepared.recipe.training.start) is not None:
         inputs["start"] = file_digest(prepared.home / start)
     if note.is_file() and json.loads(note.read_text()) != inputs:
@@ -249,7 +288,15 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, repor
     own = rehearsed(prepared, reporter)
     start = _start(prepared)
     steps = prepared.run / "steps"
-    model = train(_fresh(prepared), prepared.blocks(own), training, steps, timed, start, prepared.home)
+    privacy = {}
+    if training.privacy is None:
+        model = train(_fresh(prepared), prepared.blocks(own), training, steps, timed, start, prepared.home)
+    else:
+        from cogen.forge.private_training import train_private
+
+        documents = prepared.read_documents(training.seen_tokens)
+        model, spent = train_private(_fresh(prepared), documents, training, steps, timed, prepared.home)
+        privacy = {"privacy": spent.model_dump(mode="json")}
     facts = {
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
         if not torch.cuda.is_available()
@@ -261,7 +308,7 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, repor
             for name in ("cogen-core", "torch", "transformers", "peft")
             if _has(name)
         },
-    }
+    } | privacy
     if own:
         facts["rehearsal"] = {
             "rehearsal_conversations": len(own),

@@ -25,6 +25,11 @@ _ROLES = {
     "model": "assistant",
     "system": "system",
 }
+#: Where the messages of a conversation are, and their text: OpenAI's names, ShareGPT's and others.
+_MESSAGES, _CONTENT = ("messages", "conversations", "conversation"), ("content", "value", "text")
+#: What leads the question of an instruction's row, and its answer: Alpaca's names, Dolly's and the usual ones.
+_QUESTIONS = ("instruction", "question", "prompt", "query", "input")
+_ANSWERS = ("output", "response", "answer", "completion", "chosen")
 _HINT = (
     "a line is {messages: [{role, content}, …]}, {prompt, response}, {instruction, input, output} or "
     "{conversations: [{from, value}, …]}"
@@ -43,16 +48,58 @@ class Turn:
 Chat = tuple[Turn, ...]
 
 
-def read_chats(name: str, text: str) -> Iterator[tuple[str, Chat]]:
+def read_chats(name: str, text: str, field: str = "text") -> Iterator[tuple[str, Chat]]:
     """(name and line, conversation) of every line of a JSON Lines file, or entry of a JSON list.
 
+    :param field: where the messages are, if not under one of their usual names.
     :raises TrainError: a line that is none of the known forms, by its number.
     """
-    for number, entry in _entries(name, text):
-        where = f"{name} line {number}"
-        if not isinstance(entry, dict):
+    try:
+        rows = json_rows(text)
+    except ValueError as error:
+        raise TrainError(f"{name} is not JSON Lines: {error}", hint=_HINT) from error
+    for number, row in rows:
+        yield f"{name}#{number}", read_chat(row, field, f"{name} line {number}")
+
+
+def json_rows(text: str) -> list[tuple[int, Any]]:
+    """(number, row) of a JSON list, or (line, row) of JSON Lines.
+
+    :raises ValueError: neither.
+    """
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        # Not splitlines(): a JSON string may hold U+2028 as it is.
+        lines = enumerate(text.split("\n"), 1)
+        return [(number, json.loads(line)) for number, line in lines if line.strip()]
+    first = 1 + text[: len(text) - len(text.lstrip())].count("\n")
+    return list(enumerate(whole, 1)) if isinstance(whole, list) else [(first, whole)]
+
+
+def read_chat(row: Any, field: str, where: str) -> Chat:
+    """The conversation of one row, whose every turn and answer must be there to be learned.
+
+    :param where: for errors: file and line.
+    :raises TrainError: no known form, an unknown role, a turn without text, turns in another order.
+    """
+    turns = _turns(row, field)
+    if turns is None:
+        if not isinstance(row, dict):
             raise TrainError(f"{where} is not a JSON object", hint=_HINT)
-        yield f"{name}#{number}", _chat(entry, where)
+        if any(name in row for name in _MESSAGES):
+            raise TrainError(f"{where}: its turns are not a list of objects", hint=_HINT)
+        raise TrainError(f"{where} has none of messages, conversations, instruction and prompt", hint=_HINT)
+    return _checked([turn.checked(where) for turn in turns], where)
+
+
+def row_text(row: Any, field: str) -> str | None:
+    """The text of a row, one paragraph a turn, whoever speaks; None where the row is no conversation.
+
+    :param field: where the messages are, if not under one of their usual names.
+    """
+    parts = [turn.content for turn in _turns(row, field) or () if turn.content]
+    return "\n\n".join(parts) if parts else None
 
 
 def plain_text(chat: Chat) -> str:
@@ -65,58 +112,79 @@ def to_json(chat: Chat) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.content} for turn in chat]
 
 
-def _entries(name: str, text: str) -> Iterator[tuple[int, Any]]:
-    try:
-        if text.lstrip().startswith("["):
-            yield from enumerate(json.loads(text), 1)
-            return
-        # Not splitlines(): a JSON string may hold U+2028 as it is.
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield number, json.loads(line)
-    except ValueError as error:
-        raise TrainError(f"{name} is not JSON Lines: {error}", hint=_HINT) from error
+@dataclass(frozen=True)
+class _RawTurn:
+    """A turn as a row has it: any role; ``content`` is empty where ``key`` has no text."""
+
+    role: Any
+    content: str
+    key: str
+    #: Type of a part of the content that is no text, such as an image.
+    other: str = ""
+
+    def checked(self, where: str) -> Turn:
+        if not isinstance(self.role, str) or self.role not in _ROLES:
+            raise TrainError(
+                f"{where} has a turn of {self.role!r}",
+                hint="turns are of system, user and assistant; tools are not learned",
+            )
+        if self.other:
+            raise TrainError(f"{where} has a part of type {self.other!r}", hint="only text is learned: leave it out")
+        if not self.content:
+            raise TrainError(f"{where} has no text under {self.key!r}", hint=_HINT)
+        return Turn(_ROLES[self.role], self.content)
 
 
-def _chat(entry: Mapping[str, Any], where: str) -> Chat:
-    if "messages" in entry:
-        turns = [_turn(item, "role", "content", where) for item in _list(entry["messages"], where)]
-    elif "conversations" in entry:
-        turns = [_turn(item, "from", "value", where) for item in _list(entry["conversations"], where)]
-        if isinstance(entry.get("system"), str) and entry["system"].strip():
-            turns.insert(0, Turn("system", entry["system"].strip()))
-    elif "instruction" in entry:
-        more = entry.get("input") or ""
-        question = [_text(entry, "instruction", where), *([_text(entry, "input", where)] if more else [])]
-        turns = [Turn("user", "\n\n".join(question)), Turn("assistant", _text(entry, "output", where))]
-    elif "prompt" in entry:
-        answer = "response" if "response" in entry else "completion"
-        turns = [Turn("user", _text(entry, "prompt", where)), Turn("assistant", _text(entry, answer, where))]
-    else:
-        raise TrainError(f"{where} has none of messages, conversations, instruction and prompt", hint=_HINT)
-    return _checked(turns, where)
+def _turns(row: Any, field: str) -> list[_RawTurn] | None:
+    """The turns of a row: a list of them, one under ``field`` or a usual name, or an instruction and its answer."""
+    found = row if isinstance(row, list) else _listed(row, field) if isinstance(row, dict) else None
+    if found is not None:
+        turns = [_turn(item) for item in found]
+        lead = row.get("system") if isinstance(row, dict) else None
+        return [_RawTurn("system", lead.strip(), "system"), *turns] if isinstance(lead, str) and lead.strip() else turns
+    return _exchange(row) if isinstance(row, dict) else None
 
 
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise TrainError(f"{where}: its turns are not a list of objects", hint=_HINT)
-    return value
+def _listed(row: Mapping[str, Any], field: str) -> list[Any] | None:
+    return next((row[name] for name in (field, *_MESSAGES) if isinstance(row.get(name), list)), None)
 
 
-def _turn(item: Mapping[str, Any], role: str, content: str, where: str) -> Turn:
-    speaker = item.get(role)
-    if speaker not in _ROLES:
-        raise TrainError(
-            f"{where} has a turn of {speaker!r}", hint="turns are of system, user and assistant; tools are not learned"
-        )
-    return Turn(_ROLES[speaker], _text(item, content, where))
+def _turn(item: Any) -> _RawTurn:
+    if not isinstance(item, dict):
+        return _RawTurn(None, item.strip() if isinstance(item, str) else "", "content")
+    role = item.get("role", item.get("from"))
+    key = next((key for key in _CONTENT if key in item), _CONTENT[0])
+    content, other = item.get(key), ""
+    if isinstance(content, list):  # parts of a message: text, images
+        parts = [part if isinstance(part, dict) else {} for part in content]
+        content = "\n\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+        other = next((str(part.get("type")) for part in parts if not isinstance(part.get("text"), str)), "")
+    return _RawTurn(role, content.strip() if isinstance(content, str) else "", key, other)
 
 
-def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise TrainError(f"{where} has no text under {key!r}", hint=_HINT)
-    return value.strip()
+def _exchange(row: Mapping[str, Any]) -> list[_RawTurn] | None:
+    """A question and its answer in fields of their own; ``None`` where there is neither."""
+    lead = next((name for name in _QUESTIONS if name in row), None)
+    answer = next((name for name in _ANSWERS if name in row), None)
+    if lead is None and answer is None:
+        return None
+    turns = []
+    if _field(row, "system"):
+        turns.append(_RawTurn("system", _field(row, "system"), "system"))
+    if lead is not None:
+        # A context stands before a question, and behind an instruction.
+        order = ("instruction", "context", "input", "question", "prompt", "query")
+        parts = [_field(row, name) for name in order if name in (lead, "context", "input")]
+        content = "\n\n".join(part for part in parts if part) if _field(row, lead) else ""
+        turns.append(_RawTurn("user", content, lead))
+    if answer is None:
+        answer = "output" if lead == "instruction" else "completion"
+    return [*turns, _RawTurn("assistant", _field(row, answer), answer)]
+
+
+def _field(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _checked(turns: list[Turn], where: str) -> Chat:

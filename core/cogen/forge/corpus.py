@@ -1,5 +1,8 @@
 """From sources to documents: extract, deduplicate, hold out whole groups, remove what leaks.
 
+How far the text of a source may go (``leaves``) decides what becomes of its held-out text: a suite that ships, or one
+that stays at home.
+
 Random splits leak: neighbouring docstrings repeat each other, and a held-out gain then measures
 memory. So whole groups (files, chapters) are held out, near-copies are removed by their word
 8-grams, and the overlap that is left is measured and published in the data card.
@@ -8,21 +11,22 @@ memory. So whole groups (files, chapters) are held out, near-copies are removed 
 from __future__ import annotations
 
 import random
-import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cogen.errors import TrainError
-from cogen.forge.archives import members
-from cogen.forge.chats import Chat, plain_text, read_chats
-from cogen.forge.extract import chunks, extract
+from cogen.forge.account import DUPLICATE, SourceAccount
+from cogen.forge.documents import Document as Document
+from cogen.forge.documents import TextComparison, collect
 from cogen.forge.recipe import Corpus as CorpusRecipe
-from cogen.forge.recipe import CorpusSource
+from cogen.forge.recipe import Segmentation
 from cogen.reporter import SILENT, Reporter
 
-_NGRAM = 8
+#: Test documents of a private suite at least: with fewer, its interval says next to nothing.
+LEAST_PRIVATE = 10
 
 #: Licenses whose text we may ship as held-out text or samples. Copyleft text is a training source at most.
 PERMISSIVE = frozenset(
@@ -43,24 +47,20 @@ PERMISSIVE = frozenset(
 
 
 @dataclass(frozen=True)
-class Document:
-    """One text: ``source`` names its collection, ``group`` what it must not be parted from in the split."""
+class HeldAtHome:
+    """Held-out text that stays with its publisher.
 
-    text: str
-    source: str
-    group: str
-    license: str
-    #: Of a source of conversations: ``text`` is then its plain text.
-    chat: Chat = ()
+    ``figures``: its sources let figures leave, so it makes a private suite. Otherwise it is for the publisher alone.
+    """
 
-    @property
-    def bytes(self) -> int:
-        return len(self.text.encode())
+    dev: list[Document]
+    test: list[Document]
+    figures: bool
 
 
 @dataclass
 class CorpusParts:
-    """The split corpus; ``train`` is in the order in which it will be read."""
+    """The split corpus; ``train`` is in the order in which it will be read, ``dev`` and ``test`` ship."""
 
     train: list[Document]
     dev: list[Document]
@@ -69,109 +69,123 @@ class CorpusParts:
     removed_duplicates: int = 0
     removed_overlapping: int = 0
     removed_similar: int = 0
-    test_overlap: float = 0.0
+    #: None: not checked, since the runs of words of these texts can't be seen.
+    test_overlap: float | None = 0.0
     by_source: dict[str, int] = field(default_factory=dict)
+    #: One a source, in the recipe's order: what was read, kept and dropped, and why.
+    accounts: list[SourceAccount] = field(default_factory=list)
+    private: HeldAtHome | None = None
+    #: Source → removed documents: near-copies, and those that overlap with the other side of the split.
+    duplicates: dict[str, int] = field(default_factory=dict)
+    overlapping: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def held(self) -> list[Document]:
+        """All that no training step reads."""
+        return self.dev + self.test + (self.private.dev + self.private.test if self.private else [])
 
 
-def ngrams(text: str) -> set[int]:
-    """CRC-32 of every word 8-gram, lower case, words only. A shorter text is one gram."""
-    words = re.findall(r"\w+", text.lower())
-    if len(words) <= _NGRAM:
-        return {zlib.crc32(" ".join(words).encode())}
-    return {zlib.crc32(" ".join(words[i : i + _NGRAM]).encode()) for i in range(len(words) - _NGRAM + 1)}
+def mean_overlap(
+    documents: Sequence[Document], training: Iterable[Document], segmentation: Segmentation = "unicode"
+) -> float | None:
+    """Mean share of a document's word 8-grams that also stand in the training text; None where none can be seen."""
+    compare = TextComparison(segmentation)
+    known: set[int] = set().union(*(compare.ngrams(document.text) for document in training))
+    return compare.mean_overlap([document.text for document in documents], known)
 
 
-def overlap(text: str, known: set[int]) -> float:
-    """Share of the text's word 8-grams that stand in ``known``; 0 … 1."""
-    grams = ngrams(text)
-    return len(grams & known) / len(grams)
-
-
-def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) -> CorpusParts:
+def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT, *, chats: bool = False) -> CorpusParts:
     """Fetch, extract, deduplicate and split. The same recipe gives the same documents in the same order.
 
     :param home: folder of the recipe, for relative paths.
+    :param chats: for ``data = "chat"``: each conversation is one document and keeps its turns.
     :raises TrainError: too little text, or too few documents that may be held out.
     """
-    documents, duplicates = _collect(recipe, home, reporter)
+    _check_licenses(recipe)
+    documents, accounts = collect(recipe, home, reporter, chats=chats)
+    at_home = _sources_at_home(recipe)
+    parts = _split(documents, recipe, at_home, reporter)
+    if parts is None:
+        reporter.note(f"fewer than {LEAST_PRIVATE} documents can be held out: nothing is measured on them")
+        parts = _split(documents, recipe, [], reporter)
+    assert parts is not None  # only a split at home can be too small without an error
+    parts.accounts = accounts
+    parts.duplicates = {a.name: a.dropped[DUPLICATE].count for a in accounts if DUPLICATE in a.dropped}
+    parts.removed_duplicates = sum(parts.duplicates.values())
+    return parts
+
+
+def _sources_at_home(recipe: CorpusRecipe) -> list[str]:
+    """Sources whose held-out text stays with its publisher.
+
+    Those that let figures leave, but no held-out text. Where no source has a suite at all, every source: training is
+    then measured for the publisher's own eyes.
+    """
+    figures = [source.name for source in recipe.sources if source.may("figures") and not source.may("heldout")]
+    return figures if _figures(recipe) else [source.name for source in recipe.sources]
+
+
+def _split(
+    documents: list[Document], recipe: CorpusRecipe, at_home: Collection[str], reporter: Reporter
+) -> CorpusParts | None:
+    """Hold out, and remove what overlaps. ``None``: too little text for a split at home that nobody else asked for."""
+    compare = TextComparison(recipe.segmentation)
+    ngrams, overlap = compare.ngrams, compare.overlap
     rng = random.Random(recipe.seed)
-    held = _hold_out(documents, recipe, rng)
+    public = [source.name for source in recipe.sources if source.may("heldout")]
+    held = _hold_out(documents, public, recipe, rng)
+    # Its own random numbers: what a private source holds changes nothing about which documents ship.
+    held += _hold_out(documents, at_home, recipe, random.Random(f"{recipe.seed} private"))
     held_groups = {document.group for document in held}
     train = [document for document in documents if document.group not in held_groups]
     # Documents of held-out groups that were not chosen are dropped: too close to the held-out ones to train on.
     held_grams: set[int] = set().union(*(ngrams(document.text) for document in held))
     kept = [document for document in train if overlap(document.text, held_grams) <= recipe.overlap_limit]
-    overlapping = len(train) - len(kept)
     kept, similar = _remove_similar(kept, held, recipe, reporter)
     known: set[int] = set().union(*(ngrams(document.text) for document in kept)) if kept else set()
     clean = [document for document in held if overlap(document.text, known) <= recipe.overlap_limit]
-    overlapping += len(held) - len(clean)
-    test, dev = _part(clean, recipe)
+    overlapping = _by_source(train) - _by_source(kept) + (_by_source(held) - _by_source(clean))
+    test, dev = _part([document for document in clean if document.source in public], recipe) if public else ([], [])
+    private = _part_at_home([document for document in clean if document.source in at_home], recipe)
+    if private is None and at_home and not (public or _figures(recipe)):
+        return None
     rng.shuffle(kept)
     if not kept:
         raise TrainError("no training text is left after the split", hint="add sources, or raise overlap_limit")
-    parts = CorpusParts(kept, dev, test, _samples(kept, test + dev, recipe), duplicates, overlapping, similar)
-    parts.test_overlap = sum(overlap(document.text, known) for document in test) / len(test)
+    parts = CorpusParts(kept, dev, test, [], removed_overlapping=overlapping.total() - similar, removed_similar=similar)
+    parts.overlapping, parts.private = dict(overlapping), private
+    parts.samples = _samples(kept, parts.held, recipe)
+    measured = test or (private.test if private else [])
+    parts.test_overlap = mean_overlap(measured, kept, recipe.segmentation)
     for document in kept:
         parts.by_source[document.source] = parts.by_source.get(document.source, 0) + document.bytes
     return parts
 
 
-def _collect(recipe: CorpusRecipe, home: Path, reporter: Reporter) -> tuple[list[Document], int]:
-    """All documents without near-copies, in the order of the sources and their members."""
-    documents: list[Document] = []
-    seen: set[int] = set()
-    duplicates = 0
+def _by_source(documents: Iterable[Document]) -> Counter[str]:
+    return Counter(document.source for document in documents)
+
+
+def _figures(recipe: CorpusRecipe) -> bool:
+    return any(source.may("figures") for source in recipe.sources)
+
+
+def _check_licenses(recipe: CorpusRecipe) -> None:
+    """:raises TrainError: text is meant to ship whose license does not let anybody redistribute it."""
     for source in recipe.sources:
-        taken = 0
-        rng = random.Random(f"{recipe.seed} {source.name}")
-        drop = [re.compile(pattern) for pattern in source.drop]
-        found = [
-            document
-            for document in _documents(source, recipe, home, reporter)
-            if not any(pattern.search(document.text) for pattern in drop)
-        ]
-        # A source larger than its share gives a random part of itself, not its alphabet's first letters.
-        rng.shuffle(found)
-        for document in found:
-            if taken + document.bytes > source.max_bytes:
-                continue
-            grams = ngrams(document.text)
-            if len(grams & seen) > 0.5 * len(grams):
-                duplicates += 1
-                continue
-            seen |= grams
-            taken += document.bytes
-            documents.append(document)
-        if not taken:
+        if source.may("samples") and source.license not in PERMISSIVE:
+            what = "held out" if source.may("heldout") else "shipped as samples"
             raise TrainError(
-                f"source {source.name!r} gave no text", hint="check its members, extract and drop patterns"
+                f"source {source.name!r} may not be {what}: its license does not allow us to ship its text",
+                hint=f'leaves = "figures" keeps it at home; "{source.leaves}" needs one of '
+                f"{', '.join(sorted(PERMISSIVE))}",
             )
-        reporter.note(f"{source.name}: {taken / 1000:,.0f} KB of text")
-    return documents, duplicates
 
 
-def _documents(source: CorpusSource, recipe: CorpusRecipe, home: Path, reporter: Reporter) -> Iterator[Document]:
-    """Of one source. A conversation is one document and a group of its own, and is never cut."""
-    for name, data in members(source, home, reporter):
-        if source.extract == "chat":
-            for line, chat in read_chats(name, data.decode("utf-8", errors="replace")):
-                yield Document(plain_text(chat), source.name, f"{source.name}:{line}", source.license, chat)
-            continue
-        for group, text in extract(source, name, data):
-            for chunk in chunks(text, recipe.min_characters, recipe.max_characters):
-                yield Document(chunk, source.name, group, source.license)
-
-
-def _hold_out(documents: list[Document], recipe: CorpusRecipe, rng: random.Random) -> list[Document]:
+def _hold_out(
+    documents: list[Document], allowed: Collection[str], recipe: CorpusRecipe, rng: random.Random
+) -> list[Document]:
     """Candidates: at most ``per_group`` of a group, twice as many as needed since some will overlap."""
-    allowed = {source.name for source in recipe.sources if source.heldout}
-    refused = [s.name for s in recipe.sources if s.heldout and s.license not in PERMISSIVE]
-    if refused:
-        raise TrainError(
-            f"source {refused[0]!r} may not be held out: its license does not allow us to ship its text",
-            hint=f"heldout = true needs one of {', '.join(sorted(PERMISSIVE))}",
-        )
     groups: dict[str, list[Document]] = {}
     for document in documents:
         if document.source in allowed:
@@ -196,25 +210,53 @@ def _hold_out(documents: list[Document], recipe: CorpusRecipe, rng: random.Rando
 
 
 def _part(held: list[Document], recipe: CorpusRecipe) -> tuple[list[Document], list[Document]]:
+    """The test and the dev split of a suite that ships: as many documents as the recipe asks for."""
+    test, dev = _assign(held, recipe.test_documents, recipe.dev_documents)
+    if len(test) < recipe.test_documents or len(dev) < recipe.dev_documents:
+        raise TrainError(
+            f"only {len(test)} test and {len(dev)} dev documents could be held out where {recipe.test_documents} and "
+            f"{recipe.dev_documents} are wanted",
+            hint='give more sources leaves = "heldout", raise per_group or overlap_limit, or ask for fewer',
+        )
+    return test, dev
+
+
+def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | None:
+    """Both splits of a private suite, in the recipe's proportion and no larger than it asks for.
+
+    :returns: ``None`` where nothing is held out at home, or too little of sources that let no figure leave.
+    :raises TrainError: figures may leave, and there are fewer than :data:`LEAST_PRIVATE` test documents.
+    """
+    wanted = recipe.test_documents + recipe.dev_documents
+    total = min(len(held), wanted)
+    tests = min(max(round(total * recipe.test_documents / wanted), LEAST_PRIVATE), total - 1)
+    test, dev = _assign(held, tests, total - tests)
+    if len(test) >= LEAST_PRIVATE and dev:
+        figures = {source.name for source in recipe.sources if source.may("figures")}
+        return HeldAtHome(dev, test, all(document.source in figures for document in held))
+    private = [source.name for source in recipe.sources if source.may("figures") and not source.may("heldout")]
+    if private:
+        raise TrainError(
+            f"only {len(test)} test and {len(dev)} dev documents of {', '.join(private)} could be held out for a "
+            f"private suite, which needs {LEAST_PRIVATE} and 1",
+            hint="add texts (at most 40 % of the files are held out), raise per_group or overlap_limit, or measure "
+            'nothing: leaves = "nothing"',
+        )
+    return None
+
+
+def _assign(held: list[Document], tests: int, devs: int) -> tuple[list[Document], list[Document]]:
     """Test first, then dev, by whole groups."""
     test: list[Document] = []
     dev: list[Document] = []
     test_groups: set[str] = set()
     for document in held:
-        if document.group in test_groups or (
-            len(test) < recipe.test_documents and not any(d.group == document.group for d in dev)
-        ):
-            if len(test) < recipe.test_documents:
+        if document.group in test_groups or (len(test) < tests and not any(d.group == document.group for d in dev)):
+            if len(test) < tests:
                 test.append(document)
                 test_groups.add(document.group)
-        elif len(dev) < recipe.dev_documents:
+        elif len(dev) < devs:
             dev.append(document)
-    if len(test) < recipe.test_documents or len(dev) < recipe.dev_documents:
-        raise TrainError(
-            f"only {len(test)} test and {len(dev)} dev documents could be held out where {recipe.test_documents} and "
-            f"{recipe.dev_documents} are wanted",
-            hint="mark more sources heldout = true, raise per_group or overlap_limit, or ask for fewer",
-        )
     return test, dev
 
 
@@ -225,11 +267,12 @@ def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) 
     else the expert knows. A training document may share a phrase with a held-out one; samples, which calibrate and
     route, may not.
     """
+    ngrams = TextComparison(recipe.segmentation).ngrams
     secret: set[int] = set().union(*(ngrams(document.text) for document in held))
     left = {
         source.name: [d for d in train if d.source == source.name and not ngrams(d.text) & secret][::-1]
         for source in recipe.sources
-        if source.heldout
+        if source.may("samples")
     }
     taken: list[Document] = []
     given = dict.fromkeys(left, 0)
@@ -262,7 +305,7 @@ def _remove_similar(
     train: list[Document], held: list[Document], recipe: CorpusRecipe, reporter: Reporter
 ) -> tuple[list[Document], int]:
     """Paraphrases share no 8-grams: drop training documents whose sentence embedding is too close to a held-out one."""
-    if recipe.embedder is None:
+    if recipe.embedder is None or not held:
         return train, 0
     from sentence_transformers import SentenceTransformer
 

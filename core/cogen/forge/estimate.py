@@ -109,7 +109,7 @@ def _training_step(model: Any, prepared: PreparedTraining, general: torch.Tensor
 
 def _writing(model: Any, prepared: PreparedTraining) -> float:
     """Seconds of one generated token, from a few steps of one batch."""
-    prompts = [prepared.encoded[0][:40] for _ in range(_ROWS)]
+    prompts = [next(filter(None, prepared.encoded))[:40] for _ in range(_ROWS)]
     model.eval()
     began = time.perf_counter()
     generate(model, prompts, Sampling(_STEPS, temperature=1.0, batch=_ROWS), frozenset())
@@ -140,7 +140,9 @@ def _reading(model: Any, prepared: PreparedTraining) -> float:
 
 
 def _heldout_tokens(prepared: PreparedTraining) -> int:
-    texts = [document.text for document in (*prepared.corpus.dev, *prepared.corpus.test)]
+    corpus = prepared.corpus
+    private = corpus.private.test if corpus.private else []
+    texts = [document.text for document in (*corpus.dev, *corpus.test, *private)]
     ids = prepared.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return sum(map(len, ids))
 

@@ -1,4 +1,4 @@
-"""From trained weights to a plugin: weights, held-out suites, samples, and the manifest with its data card."""
+"""From trained weights to a plugin: weights, suites, samples, statistics, and the manifest with its data card."""
 
 from __future__ import annotations
 
@@ -8,25 +8,33 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest, run_suites
+from cogen.evals.private import PrivateTask
+from cogen.evals.settings import Split
 from cogen.files import atomic_folder, atomic_write, cache_dir
+from cogen.forge.audit import audit_expert, wants_audit, with_audit
 from cogen.forge.build import ROUTER, PreparedTraining
+from cogen.forge.card import card_sources, card_split
 from cogen.forge.corpus import Document, json_lines
+from cogen.forge.private import keep_private, private_suite, stage_private
+from cogen.forge.private_training import expected_tokens
 from cogen.forge.recipe import TrainRecipe
+from cogen.forge.statistics import FOLDER, write_statistics
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
-from cogen.spec.data import DataCard, DataSource, Measured, Split, Training
+from cogen.spec.data import DataCard, Measured, Training
 from cogen.spec.expert import ExpertSpec, canonical_digest
 from cogen.spec.model import ModelSpec, RouterSpec, TokenizerSpec
-from cogen.spec.suite import Claim, DataFile, Samples, Suite
+from cogen.spec.suite import Claim, DataFile, PrivateSuite, Samples, Statistics, Suite
 
 #: The dtype that claims are measured in: what `cogen fuse --level full` uses too.
 MEASURED_IN = "float32"
@@ -63,40 +71,77 @@ _ORDER = {
     "chat": "conversations shuffled once with the corpus seed, whole ones put together into blocks; later passes "
     "reshuffled",
 }
+#: What `cogen train` writes into a package; the rest of it is the publisher's and stays.
+_OUTPUTS = frozenset({"expert.toml", "weights", "suites", "samples.jsonl", ROUTER, FOLDER})
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """The manifest, and figures on held-out text of sources that let nothing leave: they stand in no file."""
+
+    expert: ExpertSpec
+    at_home: PrivateSuite | None
+
+
+@dataclass(frozen=True)
+class MeasuredExpert:
+    """What base and expert measure: by split on the suite that ships, and on the test split of the private one."""
+
+    before: dict[str, SuiteResult]
+    after: dict[str, SuiteResult]
+    private: PrivateSuite | None
 
 
 def publish(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> ExpertSpec:
+    """:func:`package`, for whom the manifest is enough."""
+    return package(prepared, result, reporter).expert
+
+
+def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> Packaged:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
-    Everything is made and measured in a scratch folder and moved at the end, ``expert.toml`` last: a run that is
-    killed while it measures leaves the old plugin as it was.
+    Everything is made and measured in a scratch folder; then the package is replaced as a whole. A run that is killed
+    leaves the old plugin or the new one, never new weights under an old manifest.
 
     :param result: the folder that :func:`cogen.forge.build.run_training` returned.
     """
-    package = prepared.home / prepared.recipe.plugin
+    target = prepared.home / prepared.recipe.plugin
     facts = json.loads((result / "run.json").read_text())
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".publish.") as scratch:
-        stage = Path(scratch) / package.name
+        stage = Path(scratch) / "package" / target.name
         shutil.copytree(result, stage / "weights", ignore=shutil.ignore_patterns("run.json", ROUTER))
         if (result / ROUTER).is_file():
             shutil.copyfile(result / ROUTER, stage / ROUTER)
-        suite = _write_suite(prepared, stage)
-        atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
+        suite = _write_suite(prepared, stage) if prepared.corpus.test else None
+        if prepared.corpus.samples:
+            atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
+        statistics = write_statistics(prepared, stage, reporter)
+        staged = stage_private(prepared, Path(scratch))
         expert = _expert(prepared, stage / "weights")
-        before, after = _measure(prepared, expert, suite, stage, reporter)
-        spec = _spec(prepared, stage, expert, suite, before, after, facts)
-        if not (package / "__init__.py").exists():
-            atomic_write(package / "__init__.py", b"")
-        for name in ("weights", "suites"):
-            with atomic_folder(package / name, replace=True) as part:
-                shutil.copytree(stage / name, part, dirs_exist_ok=True)
-        atomic_write(package / "samples.jsonl", (stage / "samples.jsonl").read_bytes())
-        if spec.router:
-            atomic_write(package / ROUTER, (stage / ROUTER).read_bytes())
-    atomic_write(package / "expert.toml", to_toml(spec).encode())
-    if spec.router is None:  # the expert may have been trained in mode anchored before
-        (package / ROUTER).unlink(missing_ok=True)
-    return spec
+        figures = _measure(prepared, expert, suite, staged, stage, reporter)
+        spec = _spec(prepared, stage, expert, suite, statistics, figures, facts)
+        if wants_audit(prepared.recipe):
+            spec = with_audit(spec, audit_expert(prepared, expert, reporter=reporter))
+        atomic_write(stage / "expert.toml", to_toml(spec).encode())
+        if staged is not None and spec.private_suites:
+            keep_private(prepared, staged)
+        _replace(target, stage)
+    return Packaged(spec, figures.private if not spec.private_suites else None)
+
+
+def _replace(target: Path, stage: Path) -> None:
+    """Swap the package for one with the new outputs and all other files of the old."""
+    target = target.resolve()
+
+    def outputs(folder: str, names: list[str]) -> set[str]:
+        return {n for n in names if n == "__pycache__" or (n in _OUTPUTS and Path(folder) == target)}
+
+    with atomic_folder(target, replace=True) as part:
+        if target.is_dir():
+            shutil.copytree(target, part, ignore=outputs, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(stage, part, dirs_exist_ok=True)
+        if not (part / "__init__.py").exists():
+            atomic_write(part / "__init__.py", b"")
 
 
 def _write_suite(prepared: PreparedTraining, package: Path) -> Suite:
@@ -133,51 +178,76 @@ def _expert(prepared: PreparedTraining, weights: Path) -> Checkpoint:
 
 
 def _measure(
-    prepared: PreparedTraining, expert: Checkpoint, suite: Suite, package: Path, reporter: Reporter
-) -> tuple[dict[str, SuiteResult], dict[str, SuiteResult]]:
-    bound = BoundSuite(prepared.recipe.id, suite, package)
-    digest = tokenizer_digest(prepared.tokenizer)
-    found = []
+    prepared: PreparedTraining,
+    expert: Checkpoint,
+    suite: Suite | None,
+    staged: PrivateTask | None,
+    package: Path,
+    reporter: Reporter,
+) -> MeasuredExpert:
+    found: list[dict[str, SuiteResult]] = []
+    private: list[SuiteResult] = []
     for checkpoint in (prepared.base, expert):
-        parts = {}
-        for part in ("dev", "test"):
-            (parts[part],) = run_suites(
-                functools.partial(load_model, checkpoint, MEASURED_IN),
-                prepared.tokenizer,
-                [bound],
-                model_digest=model_digest(checkpoint),
-                tokenizer_digest=digest,
-                split=part,
-                level="full",
-                dtype=MEASURED_IN,
-                reporter=reporter,
-            )
-        found.append(parts)
-    return found[0], found[1]
+        # Loaded once for all splits, and not at all if every figure is known.
+        load = functools.cache(functools.partial(load_model, checkpoint, MEASURED_IN))
+        bound = BoundSuite(prepared.recipe.id, suite, package) if suite else None
+        splits: tuple[Split, ...] = ("dev", "test") if bound else ()
+        found.append({split: _run(prepared, checkpoint, load, bound, split, reporter) for split in splits if bound})
+        if staged is not None:
+            private.append(_run(prepared, checkpoint, load, staged.bound(), "test", reporter, use_cache=False))
+    before, after = found
+    return MeasuredExpert(before, after, private_suite(staged, private[0], private[1], _harness()) if staged else None)
+
+
+def _run(
+    prepared: PreparedTraining,
+    checkpoint: Checkpoint,
+    load: Callable[[], Any],
+    bound: BoundSuite,
+    split: Split,
+    reporter: Reporter,
+    use_cache: bool = True,
+) -> SuiteResult:
+    (result,) = run_suites(
+        load,
+        prepared.tokenizer,
+        [bound],
+        model_digest=model_digest(checkpoint),
+        tokenizer_digest=tokenizer_digest(prepared.tokenizer),
+        split=split,
+        level="full",
+        dtype=MEASURED_IN,
+        reporter=reporter,
+        use_cache=use_cache,
+    )
+    return result
+
+
+def _harness() -> str:
+    return f"lm-eval {importlib.metadata.version('lm-eval')}, {MEASURED_IN}"
 
 
 def _spec(
     prepared: PreparedTraining,
     package: Path,
     expert: Checkpoint,
-    suite: Suite,
-    before: dict[str, SuiteResult],
-    after: dict[str, SuiteResult],
+    suite: Suite | None,
+    statistics: Statistics | None,
+    figures: MeasuredExpert,
     facts: dict[str, Any],
 ) -> ExpertSpec:
     recipe, card = prepared.recipe, prepared.recipe.card
     weights = package / "weights"
     config = prepared.base.config
-    claim = Claim(
-        value=round(after["test"].value, 5),
-        documents=after["test"].n,
-        date=datetime.date.today().isoformat(),
-        harness=f"lm-eval {importlib.metadata.version('lm-eval')}, {MEASURED_IN}",
-    )
+    suites = (suite.model_copy(update={"claim": _claim(figures.after["test"])}),) if suite else ()
+    held = prepared.corpus.private
+    private = (figures.private,) if figures.private and held and held.figures else ()
+    data = _data(prepared, expert, figures, facts)
     samples = prepared.corpus.samples
     own = expert.adapter.pairs if expert.adapter else None
     count = sum(a.numel + b.numel for a, b, _ in own.values()) if own else sum(i.numel for i in expert.tensors.values())
     return ExpertSpec(
+        schema_version=_schema_version(data, bool(suites) and not private and statistics is None),
         plugin_api=PLUGIN_API,
         id=recipe.id,
         title=card.title,
@@ -211,9 +281,25 @@ def _spec(
         ),
         samples=_samples(package, samples),
         router=_router(package),
-        data=_data(prepared, expert, before, after, facts),
-        suites=(suite.model_copy(update={"claim": claim}),),
+        data=data,
+        suites=suites,
+        private_suites=private,
+        statistics=statistics,
     )
+
+
+def _claim(result: SuiteResult) -> Claim:
+    return Claim(
+        value=round(result.value, 5), documents=result.n, date=datetime.date.today().isoformat(), harness=_harness()
+    )
+
+
+def _schema_version(data: DataCard, old: bool) -> Literal[1, 2]:
+    """1 where nothing of the manifest is newer, so that hosts from before can read it."""
+    sources = data.sources if data.sources != "unknown" else ()
+    newer = any(source.leaves or source.personal_data or source.kept_share is not None for source in sources)
+    newer |= data.audit is not None or (data.training != "unknown" and data.training.privacy is not None)
+    return 1 if old and not newer else 2
 
 
 def _samples(package: Path, documents: Sequence[Document]) -> Samples | None:
@@ -238,33 +324,14 @@ def _kind(tokenizer: Any) -> Any:
 def _data(
     prepared: PreparedTraining,
     expert: Checkpoint,
-    before: dict[str, SuiteResult],
-    after: dict[str, SuiteResult],
+    figures: MeasuredExpert,
     facts: dict[str, Any],
 ) -> DataCard:
-    recipe, corpus, card = prepared.recipe, prepared.corpus, prepared.recipe.card
-    tokens = prepared.source_tokens
-    total = sum(tokens.values())
-    sources = tuple(
-        DataSource(
-            name=source.name,
-            uri=source.uri,
-            license=source.license,
-            license_evidence=source.license_evidence,
-            revision=source.uri.rpartition("==")[2] or "unknown",
-            archive_digest=source.digest or "unknown",
-            documents=sum(d.source == source.name for d in corpus.train),
-            bytes=corpus.by_source.get(source.name, 0),
-            tokens=tokens.get(source.name, 0),
-            share=round(tokens.get(source.name, 0) / total, 4),
-            heldout=source.heldout,
-        )
-        for source in recipe.corpus.sources
-    )
+    recipe, card, before, after = prepared.recipe, prepared.recipe.card, figures.before, figures.after
     hyper = {
         k: v
         for k, v in recipe.training.model_dump(mode="json").items()
-        if k not in ("mode", "tokens", "seed", "threads")
+        if k not in ("mode", "tokens", "seed", "threads", "privacy")
     }
     if recipe.training.mode == "full":
         hyper = {k: v for k, v in hyper.items() if k not in ("rank", "alpha", "dropout")}
@@ -281,27 +348,27 @@ def _data(
             "router_general_text": f"CoGen's calibration text, {canonical_digest(calibration_texts())}",
             "router_published_as": "float32",
         }
+    order = _ORDER[recipe.training.data]
+    seen = recipe.training.seen_tokens
+    if recipe.training.privacy is not None:
+        hyper |= {"optimizer": "AdamW (betas 0.9, 0.999; eps 1e-8) by DP-SGD", "precision": "float32"}
+        order = "each step takes every document with the same probability, cut at sequence_length"
+        seen = expected_tokens(prepared.encoded, recipe.training)
+    if prepared.canaries:
+        hyper |= {"canaries": prepared.canaries.statement}
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
     return DataCard(
-        sources=sources,
+        sources=card_sources(prepared),
         languages=card.languages,
         collected=card.collected,
         preprocessing=_preprocessing(recipe),
-        split=Split(
-            by="file or section: all documents of a held-out file or section are kept out of training",
-            train_documents=len(corpus.train),
-            dev_documents=len(corpus.dev),
-            test_documents=len(corpus.test),
-            removed_duplicates=corpus.removed_duplicates,
-            removed_overlapping=corpus.removed_overlapping + corpus.removed_similar,
-            test_8gram_overlap=round(corpus.test_overlap, 5),
-        ),
+        split=card_split(prepared),
         training=Training(
             recipe_digest=recipe.digest,
             mode=recipe.training.mode,
-            order=_ORDER[recipe.training.data],
+            order=order,
             seed=recipe.training.seed,
-            tokens=recipe.training.seen_tokens,
+            tokens=seen,
             steps=recipe.training.steps,
             hyperparameters=hyper,
             hardware=facts["hardware"],
@@ -317,7 +384,9 @@ def _data(
                     after=round(after[part].value, 5),
                 )
                 for part in ("dev", "test")
+                if part in after
             ),
+            privacy=facts.get("privacy"),
         ),
         synthetic_share=card.synthetic_share,
         personal_data=card.personal_data,

@@ -10,12 +10,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.errors import SpecError
-from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line, without_none
+from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line, SourceUri, without_none
+from cogen.spec.consent import reaches
 from cogen.spec.data import Leaves, PersonalData
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
+from cogen.text.decode import known_encoding
 
-Extractor = Literal["rst", "markdown", "docstrings", "text", "html", "json", "obo", "icd10", "idd", "chat"]
+Prose = Literal["rst", "markdown", "docstrings", "text", "html", "obo", "icd10", "idd", "pdf", "docx"]
+Table = Literal["json", "csv", "chat", "parquet", "datasets"]
+Extractor = Prose | Table
+#: How texts are read, cut and compared. unicode: in any language. latin: as CoGen did at first, for texts in Latin
+#: letters; recipes of experts that were trained then name it, and give the same documents as then.
+Segmentation = Literal["unicode", "latin"]
 
 
 class CorpusSource(Frozen):
@@ -32,6 +39,9 @@ class CorpusSource(Frozen):
     members: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude: tuple[str, ...] = ()
     extract: Extractor
+    #: Of its files; without it what their bytes show (see :mod:`cogen.text.decode`).
+    encoding: Line | None = None
+    #: extract json, csv, parquet, datasets: where the text is, a dotted path; of chats, where the messages are.
     field: str = "text"
     drop: tuple[str, ...] = ()
     license: License
@@ -43,11 +53,14 @@ class CorpusSource(Frozen):
     #: Older spelling of ``leaves = "heldout"``.
     heldout: bool = False
     max_bytes: int = Field(default=2_000_000, gt=0)
+    #: Share of its text that may be lost (too short, nowhere to cut) before the training stops.
+    allow_loss: float = Field(default=0.2, ge=0, le=1)
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Recipes written before ``leaves`` keep their digest."""
-        found: dict[str, Any] = without_none(handler(self), "personal_data")
+        """Recipes written before ``leaves`` keep their digest; ``allow_loss`` changes no document."""
+        found: dict[str, Any] = without_none(handler(self), "personal_data", "encoding")
+        del found["allow_loss"]
         unused = {"leaves"} if self.heldout or self.leaves == "nothing" else {"heldout"}
         return {name: value for name, value in found.items() if name not in unused}
 
@@ -62,6 +75,8 @@ class CorpusSource(Frozen):
     def _pinned(self) -> Self:
         if self.heldout and self.leaves != "heldout":
             raise ValueError(f'heldout = true and leaves = "{self.leaves}" contradict each other: leave heldout out')
+        if self.encoding is not None:
+            known_encoding(self.encoding)
         for pattern in self.drop:
             try:
                 re.compile(pattern)
@@ -71,25 +86,63 @@ class CorpusSource(Frozen):
             raise ValueError(f"source {self.name!r} needs `digest`: what is downloaded is pinned")
         return self
 
+    def may(self, level: Leaves) -> bool:
+        """Whether its text may go as far as ``level``."""
+        return reaches(self.leaves, level)
+
+    @property
+    def older(self) -> bool:
+        """Written as recipes were before ``leaves``: manifests made from it need nothing of schema version 2."""
+        return self.personal_data is None and self.heldout == self.may("figures")
+
 
 class Corpus(Frozen):
     """How the sources become documents, and which documents are held out."""
 
     sources: Annotated[tuple[CorpusSource, ...], Field(min_length=1)]
+    segmentation: Segmentation = "unicode"
     seed: int = 0
+    #: In Latin letters: a Han character counts three of them, one of kana or Hangul two.
     min_characters: int = Field(default=250, ge=1)
     max_characters: int = Field(default=1200, ge=100)
+    #: Of a suite that ships. A private suite takes as many, or as many as there are.
     dev_documents: int = Field(default=20, ge=1)
     test_documents: int = Field(default=48, ge=30)
     #: At most so many held-out documents from one group (file or section), so that no one text dominates.
     per_group: int = Field(default=2, ge=1)
-    #: A document is a duplicate, or leaks, when more than this share of its word 8-grams is known already.
+    #: A document leaks when more than this share of its word 8-grams (12 characters of Chinese) is known already.
     overlap_limit: float = Field(default=0.2, gt=0, le=1)
     sample_bytes: int = Field(default=65_536, gt=0, le=65_536)
     #: Optional: a sentence-embedding model; training documents closer than ``cosine`` to a held-out one are removed.
     embedder: Line | None = None
     embedder_digest: Digest | None = None
     cosine: float = Field(default=0.9, gt=0, le=1)
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Equal digests mean equal documents: recipes written before ``segmentation`` were read as ``latin``."""
+        found: dict[str, Any] = handler(self)
+        return {k: v for k, v in found.items() if k != "segmentation" or v != "latin"}
+
+
+class PrivacyRecipe(Frozen):
+    """Differential privacy (DP-SGD) with these bounds; the unit is one document, cut at ``sequence_length``."""
+
+    epsilon: float = Field(gt=0)
+    delta: float = Field(gt=0, lt=1)
+
+
+class AuditRecipe(Frozen):
+    """What ``cogen train`` measures at its end: see docs/audit.md. Canaries change what training reads."""
+
+    enabled: bool = True
+    #: Random secrets that training reads, and how often each stands in the corpus.
+    canaries: int = Field(default=10, ge=0, le=1000)
+    repeats: int = Field(default=1, ge=1)
+    #: Passages of training text that the expert is asked to continue.
+    prefixes: int = Field(default=100, ge=0)
+    #: Training documents, and held-out ones, of the membership test, at most.
+    documents: int = Field(default=100, ge=0)
 
 
 class TrainingRecipe(Frozen):
@@ -133,16 +186,17 @@ class TrainingRecipe(Frozen):
     router_learning_rate: float = Field(default=0.01, gt=0)
     #: Mode anchored: weight of the router's loss beside the language model's.
     router_loss: float = Field(default=1.0, ge=0)
+    #: Modes lora and ffn: train with differential privacy.
+    privacy: PrivacyRecipe | None = None
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Fields that came later only where they are used: recipes written before them keep their digest."""
         found: dict[str, Any] = handler(self)
         unused = set() if self.mode == "anchored" else {"router_learning_rate", "router_loss"}
-        unused |= {"start"} if self.start is None else set()
+        unused |= {name for name in ("start", "privacy") if getattr(self, name) is None}
         unused |= {"data"} if self.data == "documents" else set()
-        unused |= {"document_ends"} if not self.document_ends else set()
-        unused |= {"rehearsal"} if not self.rehearsal else set()
+        unused |= {name for name in ("document_ends", "rehearsal") if not getattr(self, name)}
         return {name: value for name, value in found.items() if name not in unused}
 
     @model_validator(mode="after")
@@ -155,6 +209,22 @@ class TrainingRecipe(Frozen):
     def _ends(self) -> Self:
         if self.data == "chat" and self.document_ends:
             raise ValueError("`document_ends` is for data = 'documents': the turns of a chat always learn their end")
+        return self
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        if self.privacy is None:
+            return self
+        if self.mode not in ("lora", "ffn"):
+            raise ValueError(f"`privacy` needs mode 'lora' or 'ffn': it is not there for mode '{self.mode}'")
+        # The unit of privacy is one document, read alone and cut at sequence_length.
+        other = {
+            "data = 'chat'": self.data == "chat",
+            "document_ends": self.document_ends,
+            "rehearsal": self.rehearsal > 0,
+        }
+        if clash := next((name for name, used in other.items() if used), None):
+            raise ValueError(f"`privacy` cannot be combined with {clash}: leave one of the two out")
         return self
 
     @property
@@ -171,6 +241,28 @@ class TrainingRecipe(Frozen):
     def seen_tokens(self) -> int:
         """Tokens that the whole run reads: whole steps."""
         return self.steps * self.tokens_a_step
+
+
+class StatisticsRecipe(Frozen):
+    """Which numbers made of training text may ship in its place, for routing: nothing that is not asked for.
+
+    Only sources with ``leaves = "figures"`` or more go into them. See :class:`cogen.spec.suite.Statistics`.
+    """
+
+    token_counts: bool = False
+    states: bool = False
+    embedding: bool = False
+    #: Least number of documents (files, or sections of a file) that a token must occur in to be counted, and that
+    #: each of the numbers must be made of.
+    floor: int = Field(default=10, ge=2)
+    #: Source of the sentence-embedding model of ``embedding``; default: the one that routing uses.
+    embedder: SourceUri | None = None
+    embedder_digest: Digest | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any of them is asked for."""
+        return self.token_counts or self.states or self.embedding
 
 
 class Card(Frozen):
@@ -201,7 +293,27 @@ class TrainRecipe(Frozen):
     base: Line | BaseRef
     corpus: Corpus
     training: TrainingRecipe = TrainingRecipe()
+    #: Without this table no canaries are inserted, and private text is audited without them.
+    audit: AuditRecipe | None = None
+    statistics: StatisticsRecipe | None = None
     card: Card
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes written before ``audit`` and ``statistics`` keep their digest."""
+        return without_none(handler(self), "audit", "statistics")
+
+    def personal_data(self, source: CorpusSource) -> PersonalData:
+        """Of a source: what it says itself, or what the card says of all."""
+        return source.personal_data or self.card.personal_data
+
+    @property
+    def private(self) -> bool:
+        """Whether a source has personal data, or may have, or says that not all of its text may leave."""
+        sources = self.corpus.sources
+        return any(self.personal_data(source) in ("present", "unknown") for source in sources) or any(
+            "leaves" in source.model_fields_set and not source.may("heldout") for source in sources
+        )
 
     @property
     def digest(self) -> str:
@@ -211,10 +323,10 @@ class TrainRecipe(Frozen):
     @model_validator(mode="after")
     def _same_kind_of_data(self) -> Self:
         for source in self.corpus.sources:
-            if (source.extract == "chat") != (self.training.data == "chat"):
+            if self.training.data == "chat" and source.extract != "chat":
                 raise ValueError(
-                    f"source {source.name!r} has extract = {source.extract!r}, but training.data is "
-                    f"{self.training.data!r}: conversations (extract = 'chat') are learned with data = 'chat' alone"
+                    f"source {source.name!r} has extract = {source.extract!r}: conversations (extract = 'chat') are "
+                    "learned with data = 'chat', and nothing else; give it another recipe or data = 'documents'"
                 )
         return self
 
@@ -231,7 +343,7 @@ def read_recipe(path: Path) -> TrainRecipe:
             f"{path} cannot be read: {error.strerror}", hint="name a recipe.toml; `cogen new` makes one"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not TOML: {error}", hint="mend the line that it names") from error
+        raise SpecError(f"{path} is not TOML: {error}", hint="fix the line that it names") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

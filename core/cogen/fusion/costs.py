@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.digests import file_digest
+from cogen.checkpoints.model import Checkpoint
 from cogen.evals import BoundSuite, count_tokens
 from cogen.fusion.merge.shapes import nbytes
 from cogen.fusion.merge.space import SearchSpace
@@ -48,6 +49,7 @@ def planned_cost(
     suites: tuple[PlannedSuite, ...],
     search: SearchSpace,
     recipe: FuseRecipe,
+    base: Checkpoint,
 ) -> Cost:
     """
     :param found: type and shape of the composite's tensors; ``scratch``: those that a candidate is written with.
@@ -64,4 +66,5 @@ def planned_cost(
         memory_bytes=(parameters * wide if recipe.level != "none" else 0)
         + usable_cores() * 4 * (len(chosen) + 4) * 4 * BLOCK
         + (1 << 30),
+        parameters=sum(info.numel for info in base.tensors.values()),
     )

@@ -87,6 +87,8 @@ class Cost(Frozen):
     insight_tokens: int = 0
     teaching_tokens: int = 0
     ensemble_tokens: int = 0
+    #: Of the model that a token goes through in most of these passes: the base. 0: not known.
+    parameters: int = 0
 
     @property
     def forward_tokens(self) -> int:

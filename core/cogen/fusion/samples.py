@@ -1,4 +1,7 @@
-"""The texts that experts ship for routing and calibration, or their embedding where texts may not leave."""
+"""What experts ship for routing and calibration: texts, or their embedding where texts may not leave.
+
+What takes their place where an expert ships none is in :mod:`cogen.fusion.routing_data`.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ def sample_texts(expert: Expert) -> list[str]:
     samples = expert.spec.samples
     if samples is None or samples.path is None:
         raise CompatibilityError(
-            f"{expert.id} ships no sample text, which this method measures layer inputs on",
-            hint="choose a method that needs no data, e.g. task_arithmetic",
+            f"{expert.id} ships no sample text",
+            hint=f"leave {expert.id} out, or ask {expert.spec.publisher} for samples",
         )
     path = expert.root / samples.path
     check_file(path, samples.digest, f"the samples of {expert.id}")

@@ -53,11 +53,30 @@ def planned_expert(expert: Expert, recipe: FuseRecipe) -> PlannedExpert:
 
 
 def notes_on(chosen: Sequence[Expert]) -> tuple[Note, ...]:
-    """Warnings about licenses and personal data."""
+    """Warnings about licenses, personal data, and what cannot be measured here."""
     notes = []
     if len({expert.spec.license for expert in chosen}) > 1:
         notes.append("the experts have different licenses: read them before you publish")
     for expert in chosen:
         if expert.spec.data.personal_data in ("present", "unknown"):
             notes.append(f"{expert.id}: personal data in training: {expert.spec.data.personal_data}")
-    return tuple(Note(severity="warning", source="cogen", message=message) for message in notes)
+    return (*warnings(notes), *unmeasured(chosen))
+
+
+def unmeasured(chosen: Sequence[Expert]) -> tuple[Note, ...]:
+    """What cannot be measured here: experts whose held-out text stays with their publishers."""
+    notes = []
+    for expert in chosen:
+        private = len(expert.spec.private_suites)
+        if expert.spec.suites or not (private or expert.spec.schema_version > 1):
+            continue
+        notes.append(
+            f"{expert.id} has no suite that can be run here: its field is not measured, and plays no part in a search"
+            + ("; its publisher can measure the result on a private suite (please-measure.md)" if private else "")
+        )
+    return warnings(notes)
+
+
+def warnings(messages: Sequence[str]) -> tuple[Note, ...]:
+    """As notes of a plan, from CoGen."""
+    return tuple(Note(severity="warning", source="cogen", message=message) for message in messages)

@@ -108,6 +108,10 @@ def referenced_files(document: Mapping[str, Any], module: str) -> Iterator[str]:
         yield from (suite["task"], suite["dev"]["path"], suite["test"]["path"])
     samples = document.get("samples") or {}
     yield from filter(None, (samples.get("path"), samples.get("embedding")))
+    statistics = document.get("statistics") or {}
+    for kind in ("token_counts", "states", "embedding"):
+        if (file := statistics.get(kind)) is not None:
+            yield file["path"]
     for part in (document["model"], document["tokenizer"], document.get("router") or {}):
         own = f"package://{module}/"
         if (source := part.get("source", "")).startswith(own):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor of a checkpoint; with an adapter, base plus difference, computed when it is read."""
+    """A tensor of a checkpoint; with an adapter, what it makes of its base, computed when it is read."""
 
     files: OpenFiles
     checkpoint: Checkpoint
@@ -48,10 +48,15 @@ class Stored:
         adapter = self.checkpoint.adapter
         if adapter is None or self.plain:
             return found
-        columns = self.shape[1]
-        first = start // columns
-        difference: torch.Tensor = adapter.delta(self.name, dtype, first, -(-stop // columns)).reshape(-1)
-        return found + difference[start - first * columns : stop - first * columns]
+        columns = math.prod(self.shape[1:])
+        first, last = start // columns, -(-stop // columns)
+        if adapter.is_sum(self.name):
+            difference: torch.Tensor = adapter.delta(self.name, dtype, first, last).reshape(-1)
+            return found + difference[start - first * columns : stop - first * columns]
+        info = self.checkpoint.tensors[self.name]
+        rows = self.files.read(info, first * columns, last * columns).to(dtype).reshape(-1, *self.shape[1:])
+        changed: torch.Tensor = adapter.apply(self.name, rows, first, last).reshape(-1)
+        return changed[start - first * columns : stop - first * columns].clone()
 
 
 @dataclass(frozen=True)
@@ -153,11 +158,7 @@ def fingerprint(checkpoint: Checkpoint, files: OpenFiles) -> str:
 
 def _factors(checkpoint: Checkpoint) -> dict[str, TensorInfo]:
     assert checkpoint.adapter is not None
-    pairs = checkpoint.adapter.pairs
-    found: dict[str, TensorInfo] = {}
-    for name, (a, b, *_) in pairs.items():
-        found |= {f"{name} A": a, f"{name} B": b}
-    return found
+    return checkpoint.adapter.tensors()
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

@@ -1,10 +1,14 @@
-"""Which folders a merge or fusion may replace."""
+"""Which folders a merge or fusion may replace, and that one run at a time writes a folder."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from cogen.errors import UsageError
+from cogen.files import cache_dir
 
 #: A folder that holds one of these was written by CoGen.
 MARKS = ("cogen.lock", "merge.json", "route.json")
@@ -21,3 +25,28 @@ def check_output_folder(output: Path) -> None:
         raise UsageError(
             f"{output} exists and was not written by CoGen", hint="give another folder with -o, or move it away"
         )
+
+
+def other_recipe(output: Path, what: str) -> UsageError:
+    """The refusal to replace what another recipe gave; ``what`` describes it."""
+    return UsageError(f"{output} holds {what}", hint="give another folder with -o, or replace it with --replace")
+
+
+@contextlib.contextmanager
+def one_writer(output: Path) -> Iterator[None]:
+    """No other process of this user and machine writes ``output`` in the meantime.
+
+    :raises UsageError: one does.
+    """
+    import filelock
+
+    name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32]
+    place = cache_dir() / "writing" / f"{name}.lock"
+    place.parent.mkdir(exist_ok=True)
+    try:
+        with filelock.FileLock(place, timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise UsageError(
+            f"another run is writing {output}", hint="wait until it is done, or give another folder with -o"
+        ) from error

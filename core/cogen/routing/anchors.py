@@ -10,7 +10,7 @@ from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
 from cogen.reporter import SILENT, Reporter
-from cogen.routing.states import WINDOW, Moments, mean_states, moments
+from cogen.routing.states import WINDOW, Moments, mean_states, mean_window_states, moments
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
@@ -51,6 +51,19 @@ class Anchor:
             ["mean", list(texts)], lambda: {"mean": mean_states(self.model, self._tokenizer, texts, self._reporter)}
         )
         return found["mean"]
+
+    def mean_of(self, token_windows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Mean state on these windows of token ids, each led by the prefix token: shape (layers, hidden), float64."""
+
+        def compute() -> dict[str, torch.Tensor]:
+            return {"mean": mean_window_states(self.model, token_windows, self._reporter)}
+
+        return self._kept(["windows", [list(ids) for ids in token_windows]], compute)["mean"]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The base's."""
+        return self._tokenizer
 
     @property
     def model(self) -> Any:

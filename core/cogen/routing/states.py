@@ -7,7 +7,7 @@ one, so there is no padding; the prefix token in front of each window is not tex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,13 @@ def states(
     model: Any, tokenizer: Any, texts: Sequence[str], reporter: Reporter = SILENT
 ) -> Iterator[list[torch.Tensor]]:
     """For every window, the router's input of each layer, shape (tokens, hidden), float32."""
+    yield from window_states(model, windows(tokenizer, texts), reporter)
+
+
+def window_states(
+    model: Any, token_windows: Iterable[Sequence[int]], reporter: Reporter = SILENT
+) -> Iterator[list[torch.Tensor]]:
+    """As :func:`states`, of token ids; each window is led by the prefix token, whose state is left out."""
     import torch
 
     seen: list[torch.Tensor] = []
@@ -67,10 +74,10 @@ def states(
     ]
     decoder = model.get_decoder()
     try:
-        for ids in windows(tokenizer, texts):
+        for ids in token_windows:
             seen.clear()
             with torch.no_grad():
-                decoder(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+                decoder(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
             reporter.advance(len(ids))
             yield list(seen)
     finally:
@@ -80,11 +87,16 @@ def states(
 
 def mean_states(model: Any, tokenizer: Any, texts: Sequence[str], reporter: Reporter = SILENT) -> torch.Tensor:
     """Mean over all tokens, shape (layers, hidden), float64."""
+    return mean_window_states(model, windows(tokenizer, texts), reporter)
+
+
+def mean_window_states(model: Any, token_windows: Iterable[Sequence[int]], reporter: Reporter = SILENT) -> torch.Tensor:
+    """As :func:`mean_states`, of token ids."""
     import torch
 
     total: torch.Tensor | None = None
     count = 0
-    for layers in states(model, tokenizer, texts, reporter):
+    for layers in window_states(model, token_windows, reporter):
         part = torch.stack([layer.double().sum(0) for layer in layers])
         total = part if total is None else total + part
         count += len(layers[0])

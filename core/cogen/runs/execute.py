@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import Lock, make_lock, verify, write_lock
+from cogen.artifacts.private import write_private_parts
 from cogen.artifacts.report.report import write_report
 from cogen.checkpoints.digests import file_digest
 from cogen.errors import PlanError
@@ -15,8 +17,10 @@ from cogen.fusion.merge.measure import Trial
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.moe.routers import ROUTER
 from cogen.fusion.moe.write import Reuse
+from cogen.fusion.route.manifest import ROUTE
 from cogen.fusion.strategies import blamed
 from cogen.fusion.strategy import Built, Known, Measurement, Run
+from cogen.host import Expert
 from cogen.merging.output_folder import check_output_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.runs.outcome import LOCK, REPORT, Outcome
@@ -50,7 +54,10 @@ def execute(
         _check_reproduced(replay, folder, built.hint)
         with blamed(strategy, "measure"):
             measured = strategy.measure(run, built)
-        lock = _leave(prepared, folder, built, measured) if strategy.writes_model else None
+        experts = [prepared.host.expert(id) for id in sorted(expert.id for expert in prepared.plan.experts)]
+        lock = _leave(prepared, folder, built, measured, experts) if strategy.writes_model else None
+        if lock is not None or (folder / ROUTE).is_file():
+            write_private_parts(folder, experts, lock)
     settings = built.settings or ChosenSettings(1.0)
     return Outcome(
         folder=output,
@@ -100,13 +107,12 @@ def _check_reproduced(replay: Lock | None, folder: Path, hint: str) -> None:
         raise PlanError(f"replay is not reproducible: {wrong[0]} differs from the lock", hint=hint)
 
 
-def _leave(prepared: Prepared, folder: Path, built: Built, measured: Measurement) -> Lock:
+def _leave(prepared: Prepared, folder: Path, built: Built, measured: Measurement, experts: Sequence[Expert]) -> Lock:
     """Lock, card and report."""
     plan, matrix = prepared.plan, measured.matrix
     settings = built.settings or ChosenSettings(1.0)
     with blamed(prepared.strategy, "describe"):
         description = prepared.strategy.describe(plan, settings, len(built.trials))
-    experts = [prepared.host.expert(id) for id in sorted(expert.id for expert in plan.experts)]
     lock = make_lock(
         plan, settings.scale, built.trials, folder, matrix, parameters=settings.parameters, seed=description.seed
     )

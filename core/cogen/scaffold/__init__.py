@@ -1,7 +1,8 @@
-"""A whole expert plugin to start from, which passes `cogen check` as it is.
+"""A whole expert plugin to start from.
 
 It ships a real LoRA adapter whose second factors are zero: an expert that equals its base until it is trained, and says
-so. Its texts are 48 paragraphs about everyday things (CC0), written for this purpose.
+so. Its texts are 48 paragraphs about everyday things (CC0), written for this purpose. What only its publisher can
+decide, every license above all, says TODO; with license and publisher given, it passes `cogen check` as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cogen.checkpoints.digests import file_digest
 from cogen.errors import UsageError
 from cogen.files import atomic_folder
 from cogen.scaffold.adapter import SHAPES, write_adapter
+from cogen.scaffold.project import LICENSE_PLACEHOLDER, TODO, license_text
 from cogen.spec.expert import ExpertSpec
 
 _HERE = Path(__file__).parent
@@ -26,12 +28,15 @@ _TEST, _DEV = 30, 10
 _STARTER = "written for CoGen's scaffold, dedicated to the public domain"
 
 
-def create(id: str, folder: Path, *, base: str, title: str, publisher: str) -> Path:
+def create(id: str, folder: Path, *, base: str, title: str, publisher: str = TODO, license: str = TODO) -> Path:
     """Write the plugin ``id`` into ``folder``, whole or not at all, and return the folder.
 
-    :raises UsageError: the id is not one, the base is not known, or the folder is there and not empty.
+    :param license: SPDX expression of the model, for manifest, recipe and pyproject.toml.
+    :raises UsageError: the id is not one, the base is not known, the license is none, or the folder is there and not
+        empty.
     """
     _check(id, folder, base)
+    license = _license(license)
     for what, text in (("title", title), ("publisher", publisher)):
         if not text.strip() or len(text) > 200 or any(character in text for character in '"\\$\r\n'):
             raise UsageError(
@@ -39,15 +44,33 @@ def create(id: str, folder: Path, *, base: str, title: str, publisher: str) -> P
             )
     module = f"cogen_plugin_{id.replace('-', '_')}"
     values = {"id": id, "module": module, "task": module, "base": base, "title": title, "publisher": publisher}
+    values |= {"license": license, "project_license": LICENSE_PLACEHOLDER if license == TODO else license}
     with atomic_folder(folder, replace=folder.exists()) as part:
-        for name in ("pyproject.toml", "README.md", "LICENSE", "recipe.toml"):
+        for name in ("pyproject.toml", "README.md", "recipe.toml"):
             _fill(name, part / name, values)
+        _fill("gitignore", part / ".gitignore", values)
+        if (terms := license_text(license)) is not None:
+            _write(part / "LICENSE", terms)
         _fill("test_expert.py", part / "tests" / "test_expert.py", values)
         texts = (_HERE / "starter.txt").read_text(encoding="utf-8").splitlines()
         for number, text in enumerate(texts[_TEST + _DEV :], 1):
             _write(part / "texts" / f"starter-{number:02}.txt", text + "\n")
         _package(part / "src" / module, values, texts)
     return folder
+
+
+def _license(license: str) -> str:
+    from pydantic import TypeAdapter, ValidationError
+
+    from cogen.spec.base import License
+
+    try:
+        return str(TypeAdapter(License).validate_python(license))
+    except ValidationError:
+        raise UsageError(
+            f"{license!r} is not an SPDX license expression",
+            hint="for example Apache-2.0, CC-BY-4.0 or LicenseRef-Ours",
+        ) from None
 
 
 def _check(id: str, folder: Path, base: str) -> None:
@@ -99,7 +122,7 @@ def _manifest(root: Path, values: dict[str, str], texts: Sequence[str], paramete
         "publisher": values["publisher"],
         "domains": [values["id"]],
         "languages": ["en"],
-        "license": "Apache-2.0",
+        "license": values["license"],
         "derivatives": "allowed",
         "model": {
             "name": f"{values['title']} adapter",

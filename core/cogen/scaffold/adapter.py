@@ -30,7 +30,10 @@ class Shape:
 
 
 #: The bases of :data:`cogen.checkpoints.bases.BASES` that `cogen new` can start from.
-SHAPES = {"smollm2-135m-instruct": Shape(layers=30, hidden=576, feed_forward=1536, context=8192)}
+SHAPES = {
+    "smollm2-135m-instruct": Shape(layers=30, hidden=576, feed_forward=1536, context=8192),
+    "qwen2.5-coder-0.5b-instruct": Shape(24, 896, 4864, 32768, architecture="Qwen2ForCausalLM"),
+}
 
 
 def write_adapter(folder: Path, base: str) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from cogen.remote import fields
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
+from cogen.sharing import pairs
 from cogen.sharing.index import read_index
 from cogen.sharing.sizes import size_range
 
@@ -90,7 +91,7 @@ def choose(cards: list[dict[str, Any]], query: RegistryQuery) -> tuple[int, list
     """(how many fit, the best of them): filters as the registry has them, then by the words that a card holds."""
     sizes = size_range(query.size) if query.size else None
     fitting = [card for card in cards if _fits(card, query, sizes)]
-    words = re.findall(r"\w+", query.q.lower())
+    words = list(dict.fromkeys(pairs.words(query.q)))
     if words:
         scored = [(_score(card, words), card) for card in fitting]
         fitting = [card for score, card in sorted(scored, key=lambda one: -one[0]) if score]
@@ -120,6 +121,8 @@ def _score(card: dict[str, Any], words: list[str]) -> float:
 
 
 def _has(text: str, word: str) -> float:
+    if pairs.is_run(word):
+        return float(word in text)
     if re.search(rf"\b{re.escape(word)}\b", text):
         return 1.0
     return 0.5 if len(word) > 3 and re.search(rf"\b{re.escape(word[:-1])}", text) else 0.0

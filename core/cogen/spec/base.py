@@ -11,6 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 #: Plugins declare the integer contract that they were written for; it is checked before anything is imported.
 PLUGIN_API = 1
 
+#: A license that nobody chose yet is read, so that all that is missing can be named at once; see cogen.spec.unfinished.
+_UNDECIDED = re.compile(r"TODO(?::|$)")
+
 #: Names that a matrix uses for what is not an expert.
 RESERVED_IDS = frozenset({"base", "composite", "general", "route", "ensemble", "oracle"})
 
@@ -27,7 +30,7 @@ def without_none(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _license(value: str) -> str:
-    if value == "unknown":
+    if value == "unknown" or _UNDECIDED.match(value):
         return value
     try:
         return canonicalize_license_expression(value)
@@ -56,7 +59,7 @@ def _relative(value: str) -> str:
 
 #: ``^[a-z][a-z0-9-]{1,39}$``; the same as the name of the entry point. The rows of a matrix have names of their own.
 ExpertId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,39}$"), AfterValidator(_unreserved)]
-#: SPDX license expression (PEP 639 spelling), or the word "unknown".
+#: SPDX license expression (PEP 639 spelling), or the word "unknown"; or TODO, which stops training and publishing.
 License = Annotated[str, AfterValidator(_license)]
 #: ``scheme://rest``; which schemes exist is decided by the host's source plugins.
 SourceUri = Annotated[str, AfterValidator(_source)]

@@ -10,18 +10,15 @@ so that an old wheel can't stand for a new one, and the weights by digest, so th
 from __future__ import annotations
 
 import datetime
-import json
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cogen.trust.documents import check_document, sign_document
 from cogen.trust.errors import TrustError
 from cogen.trust.keys import Signer
-from cogen.trust.signing import check_folder, sign_folder
 
 if TYPE_CHECKING:
     from cogen.spec.expert import ExpertSpec
@@ -121,8 +118,7 @@ def sign_statement(statement: dict[str, Any], signer: Signer, password: str | No
     :raises TrustError: the statement has another form, or the key can't be used.
     """
     read_statement(statement)
-    with _folder(statement) as folder:
-        return sign_folder(folder, signer, password)
+    return sign_document(statement, _NAME, signer, password)
 
 
 def check_statement(statement: dict[str, Any], bundle: dict[str, Any], public_pem: str) -> None:
@@ -131,18 +127,4 @@ def check_statement(statement: dict[str, Any], bundle: dict[str, Any], public_pe
     :raises TrustError: it isn't, or one of the three can't be read.
     """
     read_statement(statement)
-    with _folder(statement) as folder:
-        try:
-            check_folder(folder, bundle, public_pem)
-        except TrustError as error:
-            if _NAME in error.message:  # the digest of our own file says nothing to anybody
-                raise TrustError("the statement is not the one that was signed", hint=error.hint) from error
-            raise
-
-
-@contextmanager
-def _folder(statement: dict[str, Any]) -> Iterator[Path]:
-    text = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    with tempfile.TemporaryDirectory(prefix="cogen-statement-") as place:
-        (Path(place) / _NAME).write_text(text, encoding="utf-8")
-        yield Path(place)
+    check_document(statement, _NAME, bundle, public_pem, "the statement")

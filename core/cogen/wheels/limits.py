@@ -15,7 +15,8 @@ class Limits:
     ``names``: domains of an expert, languages, sources of its data (ten times as many). ``tasks``: of all task files
     of an expert, which are YAML.
     ``texts``: of all held-out parts of an expert, each counted as often as a suite names it. ``pinned``: of all
-    weights in the wheel, each counted as often as an expert pins it.
+    weights in the wheel, each counted as often as an expert pins it. ``statistics``: of the numbers that an expert
+    ships in the place of text.
     """
 
     unpacked: int = 1024 * MB
@@ -32,6 +33,7 @@ class Limits:
     tasks: int = 256 * 1024
     texts: int = 64 * MB
     pinned: int = 4096 * MB
+    statistics: int = 64 * MB
     #: Bytes that come out for each one that went in, of archives that unpack to more than ``small``.
     ratio: int = 200
     small: int = 16 * MB

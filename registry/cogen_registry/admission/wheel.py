@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from packaging.version import Version
 
 from cogen.wheels import Limits as Sizes
 from cogen.wheels import names, unpacked
-from cogen_registry.errors import translated
+from cogen_registry.errors import Refused, translated
 from cogen_registry.settings import Limits
 
 if TYPE_CHECKING:
@@ -44,6 +45,21 @@ def check_filename(filename: str) -> tuple[str, Version]:
         return names.check_filename(filename)
 
 
+def check_marker(metadata: bytes) -> None:
+    """As PyPI does: what is marked as private was never meant to be sent.
+
+    :raises Refused: 400
+    """
+    found = email.message_from_bytes(metadata).get_all("Classifier") or []
+    for classifier in found:
+        if str(classifier).strip().lower().startswith("private ::"):
+            raise Refused(
+                400,
+                f"the wheel is marked {str(classifier).strip()[:100]!r}",
+                hint="`cogen publish` shows every file that leaves, asks, and takes the mark away",
+            )
+
+
 def check_wheel(path: Path, filename: str, limits: Limits, scratch: Path | None = None) -> Wheel:
     """Everything that can be said of a wheel by reading it.
 
@@ -58,8 +74,9 @@ def check_wheel(path: Path, filename: str, limits: Limits, scratch: Path | None 
         translated(),
         unpacked(path, filename, sizes, allow=limits.allow_dependencies, scratch=scratch) as (wheel, place),
     ):
-        experts = check_experts(place, wheel)
         raw = (place / wheel.info / "METADATA").read_bytes()
+        check_marker(raw)
+        experts = check_experts(place, wheel)
     return Wheel(
         wheel.project,
         Version(wheel.version),

@@ -22,7 +22,7 @@ from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
 from cogen_registry.database.tables import Composite, Expert, Ingredient, Publisher, Release
 from cogen_registry.errors import Refused, not_found
-from cogen_registry.experts import models, tombstones
+from cogen_registry.experts import models, shown_figures, tombstones
 from cogen_registry.experts.standing import standings
 from cogen_registry.service import Service
 
@@ -168,6 +168,7 @@ def one(service: Service, publisher: str, name: str, version: int | None = None)
             lock=row.Composite.lock,
             card=row.Composite.card,
             versions=[other.Composite.version for other in found],
+            private=shown_figures.figures_of_model(session, row.Composite.lock["weights_digest"]),
         )
 
 

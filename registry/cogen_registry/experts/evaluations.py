@@ -13,9 +13,9 @@ from cogen.spec.expert import canonical_digest
 from cogen_registry.admission.quota import check_total
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
-from cogen_registry.database.tables import Evaluation, Expert, Project, Publisher, Release
+from cogen_registry.database.tables import Composite, Evaluation, Expert, Ingredient, Project, Publisher, Release
 from cogen_registry.errors import Refused, not_found
-from cogen_registry.experts import models, tombstones
+from cogen_registry.experts import models, shown_figures, tombstones
 from cogen_registry.service import Service
 
 #: A mean that was computed in another order, or written with fewer digits than a float has, still agrees.
@@ -31,7 +31,11 @@ _MEASURED = (
     .join(Publisher, Evaluation.publisher_id == Publisher.id)
     .join(Expert, Evaluation.expert_id == Expert.id)
     .join(Release, Expert.release_id == Release.id)
-    .where(Evaluation.expert_id == bindparam("row"), removals.shown("evaluation", Evaluation.id))
+    .where(
+        Evaluation.expert_id == bindparam("row"),
+        Evaluation.model.is_(None),  # others are of private suites
+        removals.shown("evaluation", Evaluation.id),
+    )
     .order_by(Evaluation.id.desc())
 )
 
@@ -43,7 +47,8 @@ def evaluations_of(session: Session, row: int, spec: dict[str, Any]) -> models.E
         for suite in spec["suites"]
         if suite.get("claim")
     ]
-    return models.Evaluations(claims=claims, measured=_measured(session, row, spec))
+    private = shown_figures.figures_of_expert(session, row, spec)
+    return models.Evaluations(claims=claims, measured=_measured(session, row, spec), private=private)
 
 
 def _measured(session: Session, row: int, spec: dict[str, Any]) -> list[models.Measured]:
@@ -74,7 +79,13 @@ def _suite(spec: dict[str, Any], id: str) -> dict[str, Any]:
     """:raises Refused: 422, the manifest has no such suite."""
     found: dict[str, Any] | None = next((suite for suite in spec["suites"] if suite["id"] == id), None)
     if found is None:
-        known = ", ".join(suite["id"] for suite in spec["suites"])
+        if any(suite["id"] == id for suite in spec.get("private_suites") or ()):
+            raise Refused(
+                422,
+                f"suite {id!r} is private: its text is at its publisher's, and nobody else can measure it",
+                hint="ask the publisher for figures, or measure a suite whose text is shipped",
+            )
+        known = ", ".join(suite["id"] for suite in spec["suites"]) or "no suite whose text is shipped"
         raise Refused(422, f"this expert has no suite {id!r}", hint=f"it has {known}")
     return found
 
@@ -125,11 +136,22 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     measured = new.model_dump(exclude={"evidence", "split"}) | {"part": new.split}  # as schema 1 calls it
     document = what | measured | new.evidence.model_dump()
     data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    id, fresh = keep(service, principal, row, data, new.model_dump(exclude={"evidence"}))
+    with service.sessions.read() as session:
+        return next(one for one in _measured(session, row, spec) if one.id == id), fresh
+
+
+def keep(service: Service, principal: Principal, row: int, data: bytes, values: dict[str, Any]) -> tuple[int, bool]:
+    """Keep what was checked. (id, is it new?)
+
+    :param data: the evidence; ``values``: columns of the row.
+    :raises Refused: 429
+    """
     with service.blobs.stage() as staged:
         staged.write(data)
         evidence = staged.keep()
     try:
-        id, fresh = _insert(service, principal, row, new, evidence, len(data))
+        id, fresh = _insert(service, principal, row, values, evidence, len(data))
     except BaseException:
         service.blobs.release(evidence)
         service.discard(evidence)
@@ -137,12 +159,11 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     service.blobs.release(evidence)
     if fresh:
         service.changed()
-    with service.sessions.read() as session:
-        return next(one for one in _measured(session, row, spec) if one.id == id), fresh
+    return id, fresh
 
 
 def _insert(
-    service: Service, principal: Principal, row: int, new: models.NewEvaluation, evidence: str, size: int
+    service: Service, principal: Principal, row: int, values: dict[str, Any], evidence: str, size: int
 ) -> tuple[int, bool]:
     """(id, is it new?)"""
     mine = (Evaluation.expert_id == row, Evaluation.publisher_id == principal.id)
@@ -166,22 +187,37 @@ def _insert(
             publisher_id=principal.id,
             evidence=evidence,
             size=size,
-            **new.model_dump(exclude={"evidence"}),
+            **values,
         )
         session.add(made)
         session.flush()
         service.change(session, "expert", of.expert)
+        if digest := values.get("model"):
+            _changed_composites(service, session, of.expert, digest)
         log.record(
             session,
             log.actor_of(principal),
             "evaluation.add",
             f"{of.expert} {of.release.version}",
             id=made.id,
-            suite=new.suite,
-            value=new.value,
+            suite=values["suite"],
+            value=values["value"],
             evidence=evidence,
         )
         return made.id, True
+
+
+def _changed_composites(service: Service, session: Session, expert: str, digest: str) -> None:
+    """Pages of composites with these weights, which this expert is part of, show the figures."""
+    found = session.execute(
+        select(Composite.name, Publisher.name.label("publisher"), Composite.lock)
+        .join(Publisher, Composite.publisher_id == Publisher.id)
+        .join(Ingredient, Ingredient.composite_id == Composite.id)
+        .where(Ingredient.expert == expert)
+    )
+    for one in found:
+        if one.lock.get("weights_digest") == digest:
+            service.change(session, "composite", f"{one.publisher}/{one.name}")
 
 
 def _number(session: Session) -> int | None:

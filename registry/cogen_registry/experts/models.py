@@ -141,11 +141,42 @@ class Measured(BaseModel):
         return self.split
 
 
+class PublisherFigure(BaseModel):
+    """A figure of a private suite: measured at the publisher's, not reproducible by others.
+
+    ``source``: "manifest" (of the base or the expert, by ``name``), or "signed" figures of the model with the weights
+    ``model``, such as a composite.
+    """
+
+    id: int | None = None
+    expert: str
+    version: str | None = None
+    suite: str
+    title: str
+    metric: str
+    split: Literal["dev", "test"]
+    name: str
+    model: str | None = None
+    value: float
+    low: float
+    high: float
+    documents: int
+    bytes: int
+    text_digest: str
+    date: str
+    harness: str
+    by: str | None = Field(None, description="the publisher whose key signed")
+    source: Literal["manifest", "signed"]
+    measured_at: Literal["publisher"] = "publisher"
+    evidence: str | None = Field(None, description="hex SHA-256 of /api/v1/evaluations/{id}/evidence")
+
+
 class Evaluations(BaseModel):
-    """Claims and measurements, never mixed."""
+    """Claims and measurements, never mixed; ``private``: what nobody but the publisher can measure."""
 
     claims: list[Claimed]
     measured: list[Measured]
+    private: list[PublisherFigure] = Field(default_factory=list)
 
 
 class Use(BaseModel):
@@ -304,6 +335,9 @@ class CompositeDetail(CompositeCard):
     lock: dict[str, Any]
     card: str
     versions: list[int]
+    private: list[PublisherFigure] = Field(
+        default_factory=list, description="figures of private suites that experts' publishers measured of this model"
+    )
 
 
 class NewComposite(Taken):

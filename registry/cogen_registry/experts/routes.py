@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -16,7 +16,7 @@ from cogen_registry.auth import Principal, required
 from cogen_registry.blobs.sending import Sending
 from cogen_registry.database.tables import Publisher
 from cogen_registry.errors import Refused
-from cogen_registry.experts import composites, evaluations, find, keys, models
+from cogen_registry.experts import composites, evaluations, figures, find, keys, models
 from cogen_registry.experts.shards import Index
 from cogen_registry.search.index import Query as SearchQuery
 from cogen_registry.search.index import search_of
@@ -120,6 +120,12 @@ def _evaluations(routes: APIRouter, service: Service) -> None:
         with service.sessions.read() as session:
             row = find.expert_row(session, id, version).row
         kept, fresh = evaluations.add(service, principal, row, new)
+        return _status(response, fresh, kept)
+
+    @routes.post("/private-figures", status_code=201)
+    def add_private(new: dict[str, Any], response: Response, principal: Principal = may) -> models.PublisherFigure:
+        """Signed figures of a private suite of your own, of any model: ``cogen eval --publish``. 200: known already."""
+        kept, fresh = figures.add(service, principal, new)
         return _status(response, fresh, kept)
 
     @routes.delete("/evaluations/{id}", status_code=204)

@@ -1,4 +1,4 @@
-"""Routes: trusted publishing, as `uv publish`, twine and other tools ask for it on PyPI."""
+"""Routes: trusted publishing, as `uv publish`, twine and other tools ask for it on PyPI; purging what is one's own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from packaging.utils import canonicalize_name
+from pydantic import BaseModel, ConfigDict, Field
 
-from cogen_registry.auth import address_of
+from cogen_registry.auth import address_of, required
 from cogen_registry.errors import Refused
 from cogen_registry.metadata.setup import fingerprint
+from cogen_registry.operators import own_purge
 from cogen_registry.operators.issuers import Issuers
+from cogen_registry.operators.takedown import LONGEST
 from cogen_registry.operators.trusted import burn, exchange
 from cogen_registry.service import Service
 
@@ -29,6 +32,22 @@ class Audience(BaseModel):
     audience: str
 
 
+class Purge(BaseModel):
+    """``reason``: public, one line. ``confirm``: the name of what goes, ``PROJECT==VERSION`` or ``NAMESPACE/NAME``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(max_length=LONGEST)
+    confirm: str = Field(max_length=400)
+
+
+class Purged(BaseModel):
+    """``hidden``: rows that are gone, what others measured of a release not counted."""
+
+    purged: str
+    hidden: int
+
+
 class Given(BaseModel):
     """A token for uploads, good for a few minutes. ``expires``: seconds since 1970."""
 
@@ -38,7 +57,7 @@ class Given(BaseModel):
 
 
 def router(service: Service) -> APIRouter:
-    routes, issuers = APIRouter(tags=["packages"]), Issuers()
+    routes, issuers, owner = APIRouter(tags=["packages"]), Issuers(), required(service.sessions)
 
     @routes.get("/_/oidc/audience")
     def audience() -> Audience:
@@ -63,6 +82,21 @@ def router(service: Service) -> APIRouter:
         with service.sessions.write() as session:
             burn(session, identity.token, address_of(request))
         return {"message": "accepted"}
+
+    @routes.post("/api/v1/releases/{project}/{version}/purge")
+    def purge(request: Request, project: str, version: str, why: Purge) -> Purged:
+        """Remove a release of your own for good: its bytes, its manifests, what was measured of it.
+
+        Its name and version stay taken, and who asks is told the reason. A legal hold wins.
+        """
+        hidden = own_purge.purge_release(service, owner(request), project, version, why.reason, why.confirm)
+        return Purged(purged=f"{canonicalize_name(project)}=={version}", hidden=hidden)
+
+    @routes.post("/api/v1/repositories/{namespace}/{name}/purge")
+    def purge_weights(request: Request, namespace: str, name: str, why: Purge) -> Purged:
+        """Remove a repository of weights of your own for good, with all of its commits."""
+        hidden = own_purge.purge_repository(service, owner(request), namespace, name, why.reason, why.confirm)
+        return Purged(purged=f"{namespace}/{name}", hidden=hidden)
 
     return routes
 

@@ -84,7 +84,11 @@ def take_down(
             409, f"{subject} was taken down already: {known.reason}", hint="`cogen-registry takedowns` lists them all"
         )
     made = known or Takedown(
-        kind=subject.kind, subject=rows[0].subject, version=subject.version, reason=reason, by=who.operator or ""
+        kind=subject.kind,
+        subject=rows[0].subject,
+        version=subject.version,
+        reason=reason,
+        by=who.operator or who.publisher or "",
     )
     made.legal = made.legal or legal or hold
     session.add(made)

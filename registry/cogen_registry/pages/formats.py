@@ -66,6 +66,21 @@ def plural(number: int, one: str, more: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
+#: What a source's `leaves` lets leave.
+LEAVES = {
+    "nothing": "nothing",
+    "figures": "figures alone, no text",
+    "samples": "figures and some training text",
+    "heldout": "figures, training text and held-out text",
+}
+_STATISTICS = {"token_counts": "counts of tokens", "states": "mean hidden states", "embedding": "a mean embedding"}
+
+
+def statistics(found: dict[str, object]) -> list[str]:
+    """Which kinds of numbers a manifest's ``statistics`` has."""
+    return [words for kind, words in _STATISTICS.items() if found.get(kind)]
+
+
 FILTERS = {
     "count": count,
     "size": size,
@@ -76,5 +91,6 @@ FILTERS = {
     "figure": figure,
     "short": short,
     "plural": plural,
+    "statistics": statistics,
 }
 TESTS = {"hyperlink": hyperlink}

@@ -74,7 +74,7 @@ def environment() -> Environment:
     )
     made.filters |= formats.FILTERS
     made.tests |= formats.TESTS
-    made.globals |= {"asset": named, "units": formats.UNITS, "shares": formats.SHARES}
+    made.globals |= {"asset": named, "units": formats.UNITS, "shares": formats.SHARES, "leaves": formats.LEAVES}
     made.globals["policy"] = "; ".join(f"{key} {value}" for key, value in POLICY.items())
     return made
 

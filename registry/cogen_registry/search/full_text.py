@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from cogen.sharing import pairs
 
 #: A longer query is a text; its meaning is searched, its later words are not.
 MOST_WORDS = 16
@@ -40,8 +41,11 @@ _POSTGRESQL = (
 
 
 def words_of(query: str) -> list[str]:
-    """The words of a query, at most :data:`MOST_WORDS`, each once; stop words only if there are no others."""
-    words = list(dict.fromkeys(re.findall(r"\w+", query.casefold())))
+    """The words of a query, at most :data:`MOST_WORDS`, each once; stop words only if there are no others.
+
+    Scripts without spaces are searched in pairs of characters, see :mod:`cogen.sharing.pairs`.
+    """
+    words = list(dict.fromkeys(pairs.words(query)))
     return ([word for word in words if word not in _STOP] or words)[:MOST_WORDS]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cogen_registry.search import full_text
 from cogen_registry.search.catalogue import FACETS, Catalogue
-from cogen_registry.search.embedder import Embedder
+from cogen_registry.search.embedder import FLOOR, Embedder
 
 if TYPE_CHECKING:
     from cogen_registry.news import Heard
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 K = 60
 #: Places of each list that count; a search finds at most twice as many.
 DEPTH = 200
-#: Least cosine of an expert that shares no word with the query. With MiniLM and the five reference experts, "tumour
-#: staging" is 0.16 from the clinical one; of "football results", "cooking", "tax" and "contract law" none is over 0.15.
-FLOOR = 0.15
+_UNREAD = "the registry's embedding model does not know the language of this query: it was searched by words alone"
 #: Below this share of rows it is quicker to take them out than to multiply them all.
 _FEW = 0.2
 #: So many ids are sent to the database with a query.
@@ -149,7 +147,8 @@ class Search:
             return SearchResult(len(rows), catalogue.ids.values[page].tolist())
         mask = mask_of(catalogue, query)
         lists = [self._by_words(catalogue, query, mask)]
-        if self.embedder.ready and catalogue.vectors is not None:
+        meaning = self.embedder.ready and self.embedder.reads(query.q)
+        if meaning and catalogue.vectors is not None:
             lists.append(self._by_meaning(catalogue, query.q, mask))
         scores = fused(lists)
         ranked = sorted(scores, key=lambda row: (-scores[row], catalogue.names[row], row))
@@ -158,7 +157,8 @@ class Search:
             ranked.sort(key=lambda row: int(place[row]))
         best = ranked[query.offset : query.offset + query.limit]
         ids = catalogue.ids.values[best].tolist()
-        return SearchResult(len(ranked), ids, [scores[row] for row in best], self.embedder.ready, self._note(catalogue))
+        note = _UNREAD if self.embedder.ready and not meaning else self._note(catalogue)
+        return SearchResult(len(ranked), ids, [scores[row] for row in best], meaning, note)
 
     def _note(self, catalogue: Catalogue) -> str | None:
         alive = catalogue.alive.values
@@ -201,7 +201,7 @@ class Search:
         assert catalogue.vectors is not None
         vectors = catalogue.vectors.values[: len(mask)]
         usable = mask[: len(vectors)] & catalogue.embedded.values[: len(vectors)]
-        return nearest(vectors, self.embedder.query(q), usable, ids=catalogue.ids.values)
+        return nearest(vectors, self.embedder.query(q), usable, ids=catalogue.ids.values, floor=self.embedder.floor)
 
     def facets(self) -> dict[str, list[tuple[str, int]]]:
         """Of every filter: values and how many current experts have them, the most frequent first."""
@@ -241,9 +241,14 @@ def mask_of(catalogue: Catalogue, query: Query) -> np.ndarray:
 
 
 def nearest(
-    vectors: np.ndarray, query: np.ndarray, usable: np.ndarray, depth: int = DEPTH, ids: np.ndarray | None = None
+    vectors: np.ndarray,
+    query: np.ndarray,
+    usable: np.ndarray,
+    depth: int = DEPTH,
+    ids: np.ndarray | None = None,
+    floor: float = FLOOR,
 ) -> list[int]:
-    """Rows of ``usable`` whose cosine is at least :data:`FLOOR`, the nearest first; exact. Equal ones by id, or by row.
+    """Rows of ``usable`` whose cosine is at least ``floor``, the nearest first; exact. Equal ones by id, or by row.
 
     :param vectors: shape (rows, dimensions), unit length. :param query: shape (dimensions,), unit length.
     """
@@ -257,7 +262,7 @@ def nearest(
         best = np.flatnonzero(scores >= least)  # more than ``depth`` where some are equal
         rows, scores = rows[best], scores[best]
     order = np.lexsort((rows if ids is None else ids[rows], -scores))[:depth]
-    found: list[int] = rows[order[scores[order] >= FLOOR]].tolist()
+    found: list[int] = rows[order[scores[order] >= floor]].tolist()
     return found
 
 

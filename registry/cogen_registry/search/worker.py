@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select, text, update
 
+from cogen.sharing.pairs import without_pairs
 from cogen_registry.database.tables import Base, Expert
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _BUSY, _SHARE = 0.5, 0.05
 #: Seconds of rest at the most.
 _REST = 10.0
 _STATE = "embedder"
+#: Experts whose language is looked at.
+_NEWEST = 200
 
 
 class Worker:
@@ -36,6 +39,7 @@ class Worker:
     def __init__(self, search: Search) -> None:
         self.search = search
         self._wake, self._stop = threading.Event(), threading.Event()
+        self._warned = False
         self._thread = threading.Thread(target=self._run, name="search", daemon=True)
 
     def start(self) -> None:
@@ -70,6 +74,9 @@ class Worker:
         pace = Pace()
         while leader.leads and search.adopted and not self._stop.is_set() and embed_some(search):
             self._stop.wait(pace.pause())
+        if not self._warned and (warning := unread_experts(search)):
+            self._warned = True
+            logging.getLogger("cogen_registry").warning("%s", warning)
 
 
 class Pace:
@@ -88,6 +95,25 @@ class Pace:
         self._before = now
         busy = whole - own > _BUSY * wall
         return min(_REST, own * (1 / _SHARE - 1)) if busy else 0.0
+
+
+def unread_experts(search: Search) -> str | None:
+    """A warning, if some of the newest experts are written in a language that the embedding model does not know."""
+    from cogen.routing.reading import UNREAD
+
+    with search.service.sessions.read() as session:
+        rows = session.execute(
+            select(Expert.expert, Expert.text).where(Expert.current).order_by(Expert.id.desc()).limit(_NEWEST)
+        ).all()
+    texts = {one.expert: without_pairs(one.text or "") for one in rows}
+    poor = sorted(name for name, text in texts.items() if text and search.embedder.unread([text]) > UNREAD)
+    if not poor:
+        return None
+    named = ", ".join(poor[:3]) + (f" and {len(poor) - 3} more" if len(poor) > 3 else "")
+    return (
+        f"the embedding model {search.embedder.source} does not know the language of {named}: they are found by words "
+        "alone; start the service with --embedder multilingual"
+    )
 
 
 def known_model(search: Search) -> str | None:
@@ -134,7 +160,7 @@ def embed_some(search: Search) -> int:
     fresh = [one for one in found if one.vector is None]
     kept = {one.id: one.vector for one in found}
     if fresh:
-        vectors = search.embedder.texts([one.text or one.title for one in fresh]).astype("<f4")
+        vectors = search.embedder.texts([without_pairs(one.text) or one.title for one in fresh]).astype("<f4")
         kept |= {one.id: vector.tobytes() for one, vector in zip(fresh, vectors, strict=True)}
         table = Base.metadata.tables[Expert.__tablename__]
         statement = update(table).where(table.c.id == bindparam("row")).values(vector=bindparam("made"))

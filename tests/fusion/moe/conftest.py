@@ -18,7 +18,13 @@ GENERAL = [
 
 @pytest.fixture(autouse=True)
 def _short_general_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("routing.anchors", "fusion.moe.routers", "fusion.moe.mixture", "fusion.moe.train_routers"):
+    for module in (
+        "routing.anchors",
+        "fusion.moe.routers",
+        "fusion.moe.mixture",
+        "fusion.moe.train_routers",
+        "routing.token_counts",
+    ):
         monkeypatch.setattr(f"cogen.{module}.calibration_texts", lambda: list(GENERAL))
 
 

@@ -17,6 +17,7 @@ from support.tiny import logits, save_adapter
 from cogen.artifacts.lock import read_lock
 from cogen.checkpoints.adapter import LoraAdapter
 from cogen.errors import PlanError, UsageError
+from cogen.fusion import routing_data
 from cogen.fusion.moe import routers
 from cogen.fusion.recipe import TOTALS, FuseRecipe
 from cogen.merging.operands import Stored
@@ -80,7 +81,7 @@ def test_only_the_new_expert_is_read(build: Any, tmp_path: Path, monkeypatch: py
     """Neither the factors nor the samples of an expert that stays, nor the base's own blocks; routing hidden."""
     before = build("e1", "e2", routing="hidden")
     seen: set[str] = set()
-    delta, read, texts = LoraAdapter.delta, Stored.read, routers.sample_texts
+    delta, read, texts = LoraAdapter.delta, Stored.read, routing_data.sample_texts
 
     def watch_delta(self: Any, *arguments: Any) -> Any:
         seen.add(self.folder.name)
@@ -92,7 +93,7 @@ def test_only_the_new_expert_is_read(build: Any, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(LoraAdapter, "delta", watch_delta)
     monkeypatch.setattr(Stored, "read", watch_read)
-    monkeypatch.setattr(routers, "sample_texts", lambda expert: seen.add(expert.id) or texts(expert))
+    monkeypatch.setattr(routing_data, "sample_texts", lambda expert: seen.add(expert.id) or texts(expert))
     evolve(build.machine, before, tmp_path / "more", add=["e3"])
     assert seen == {"weights-e3", "e3"}
     seen.clear()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from support.families import Zoo, dense
 
 from cogen.errors import CogenError, CompatibilityError, UsageError
@@ -46,17 +43,6 @@ def no_derivatives(world: Zoo) -> list[Any]:
     return [world.ffn("e1"), world.ffn("e2", 2, derivatives="no")]
 
 
-def no_samples(world: Zoo) -> list[Any]:
-    return [world.ffn("e1"), world.ffn("e2", 2, samples=None)]
-
-
-def embedding_only(world: Zoo) -> list[Any]:
-    file = world.world.folder / "embedding.safetensors"
-    save_file({"mean": torch.zeros(4)}, file)
-    samples = {"embedding": file.name, "digest": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()}
-    return [world.ffn("e1"), world.ffn("e2", 2, samples=samples | {"license": "CC0-1.0"})]
-
-
 def one_anchored(world: Zoo) -> list[Any]:
     return [world.anchored("e1"), world.ffn("e2", 2)]
 
@@ -75,16 +61,13 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[CogenError], str, tuple[str, 
     "top_k": (two, {"top_k": 4}, UsageError, "top_k 4 is more than the 3 experts", ("--top-k 3",)),
     "top_k without the base": (two, {"top_k": 3, "public": False}, UsageError, "more than the 2", ("--top-k 2",)),
     "trained at one": (two, {"routing": "trained", "top_k": 1}, UsageError, "no gradient", ("--routing hidden",)),
-    "no row": (one_anchored, {"routing": "anchored"}, CompatibilityError, "e2 ships no router row", ("anchored",)),
-    "no samples": (no_samples, {}, CompatibilityError, "e2 ships no samples", ("leave e2 out",)),
-    "no samples to embed": (
-        no_samples,
-        {"routing": "embedding"},
+    "no row": (
+        one_anchored,
+        {"routing": "anchored", "experts": {"e1": 1.0, "e2": 1.0}},
         CompatibilityError,
-        "e2 ships no samples",
-        ("leave e2 out",),
+        "e2 ships no router row",
+        ("anchored",),
     ),
-    "an embedding only": (embedding_only, {}, CompatibilityError, "only the embedding", ("--routing embedding",)),
     "search": (two, {"search": 5}, UsageError, "tunes no merge parameters", ("--search",)),
     "tune": (two, {"space": {"weight.e1": (0.0, 1.0)}}, UsageError, "tunes no merge parameters", ("--tune",)),
     "scales": (two, {"scale": (0.2, 0.4)}, UsageError, "tunes no merge parameters", ("scales",)),

@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from support.manifests import make_expert
 
 from cogen.checkpoints.digests import file_digest
-from cogen.errors import CompatibilityError
+from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts
 from cogen.fusion.route import Router
 from cogen.fusion.route.centroids import make_centroids
 from cogen.fusion.samples import sample_texts
 from cogen.routing.embedder import Embedder
+from cogen.routing.reading import Coverage
 
 
 class Plane:
@@ -75,18 +76,18 @@ def test_an_experts_score_does_not_depend_on_the_others() -> None:
 def test_a_centroid_is_the_mean_embedding(tmp_path: Path) -> None:
     """Of the samples, and of the fixed general text; in any order of the experts."""
     one, two = make_expert(tmp_path, "one"), make_expert(tmp_path, "two")
-    found = make_centroids([two, one], Embedder())
+    found = make_centroids([two, one], Embedder(), {})
     assert list(found) == ["general", "one", "two"]
     torch.testing.assert_close(found["one"], Embedder().encode(sample_texts(one)).mean(0))
     torch.testing.assert_close(found["general"], Embedder().encode(calibration_texts()).mean(0))
-    again = make_centroids([one, two], Embedder())
+    again = make_centroids([one, two], Embedder(), {})
     assert all(torch.equal(found[id], again[id]) for id in found)
 
 
 def test_text_that_may_not_leave_is_routed_by_its_embedding(tmp_path: Path) -> None:
     """The shipped vector is the centroid."""
     vector = torch.linspace(-1, 1, 256)
-    found = make_centroids([shipped(tmp_path, {"mean": vector})], Embedder())
+    found = make_centroids([shipped(tmp_path, {"mean": vector})], Embedder(), {})
     assert torch.equal(found["quiet"], vector)
 
 
@@ -102,7 +103,7 @@ def test_text_that_may_not_leave_is_routed_by_its_embedding(tmp_path: Path) -> N
 def test_an_embedding_of_another_kind_is_refused(tmp_path: Path, tensors: Any, message: str) -> None:
     """It would be compared with numbers that mean something else."""
     with pytest.raises(CompatibilityError, match=message) as caught:
-        make_centroids([shipped(tmp_path, tensors)], Embedder())
+        make_centroids([shipped(tmp_path, tensors)], Embedder(), {})
     assert caught.value.hint
 
 
@@ -113,3 +114,25 @@ def shipped(folder: Path, tensors: dict[str, torch.Tensor]) -> Any:
     save_file(tensors, path)
     samples = {"embedding": path.name, "digest": file_digest(path), "license": "CC0-1.0"}
     return make_expert(folder, "quiet", samples=samples)
+
+
+def test_a_query_in_a_language_of_no_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the embedder's tokenizer; a router of another embedder says nothing."""
+    monkeypatch.setattr(Embedder, "reading", lambda self, texts: Coverage(4, 3, 4, 3 * ("\u75c5" in texts[0])))
+    centroids = {"general": torch.zeros(2), "law": torch.ones(2)}
+    found = Router(Embedder(), centroids, fallback=False)
+    warning = found.unread(["\u75c5"])
+    assert warning is not None
+    assert "cannot read 75% of the letters" in warning
+    assert "--embedder multilingual" in warning
+    assert found.unread(["illness"]) is None
+    assert router(law=(1.0, 0.0)).unread(["\u75c5"]) is None
+
+
+def test_what_cannot_be_looked_at_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reading(self: Embedder, texts: Any) -> Coverage:
+        raise SourceError("not in the cache", hint="")
+
+    monkeypatch.setattr(Embedder, "reading", reading)
+    found = Router(Embedder(), {"general": torch.zeros(2), "law": torch.ones(2)}, fallback=False)
+    assert found.unread(["\u75c5"]) is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cogen.errors import CogenError, CompatibilityError, UsageError
+from cogen.errors import CogenError, UsageError
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.route.plan import plan_route
 from cogen.fusion.route.validate import choose, shared_base
@@ -51,11 +51,9 @@ def test_a_wish_that_would_be_ignored_is_refused(machine: Host, options: dict[st
     assert caught.value.hint
 
 
-def test_an_expert_without_samples_is_refused(machine: Host) -> None:
-    """Nothing would say which queries are for it."""
-    with pytest.raises(CompatibilityError, match="mute ships no samples") as caught:
-        plan_route(machine, FuseRecipe(strategy="route"))
-    assert "leave mute out" in str(caught.value.hint)
+def test_an_expert_without_samples_takes_part(machine: Host) -> None:
+    """It is placed by text that it writes itself: the plan says so."""
+    assert [expert.id for expert in choose(machine, FuseRecipe(strategy="route"))] == ["e1", "e2", "mute"]
 
 
 def test_an_unknown_expert_is_refused() -> None:

@@ -17,7 +17,7 @@ from cogen.checkpoints.adapter import LoraAdapter, read_adapter
 from cogen.checkpoints.model import open_folder
 from cogen.checkpoints.safetensors_file import read_tensor
 from cogen.errors import CompatibilityError, UsageError
-from cogen.merging.lora.concat import base_name, check_fit, concatenate, write_concatenated
+from cogen.merging.lora.concat import base_name, concatenate, fitted, write_concatenated
 from cogen.merging.lora.write import write_adapter
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -192,8 +192,8 @@ class TestRefusals:
     def test_a_base_that_does_not_fit(self, tmp_path: Path, adapter: Any) -> None:
         """A module that it lacks, or another shape."""
         part = adapter("one", {FFN[0]: (4, 4)})
-        check_fit(open_folder(save_model(tmp_path / "base")), part)
+        fitted(open_folder(save_model(tmp_path / "base")), part)
         with pytest.raises(CompatibilityError, match=r"gate_proj\.weight is 64 × 32, the base has 48 × 32"):
-            check_fit(open_folder(save_model(tmp_path / "narrow", intermediate_size=48)), part)
-        with pytest.raises(CompatibilityError, match=r"lm_head\.weight is 300 × 32, the base lacks it"):
-            check_fit(open_folder(tmp_path / "base"), adapter("head", {"lm_head": (4, 4)}))
+            fitted(open_folder(save_model(tmp_path / "narrow", intermediate_size=48)), part)
+        with pytest.raises(CompatibilityError, match=r"lm_head\.weight, which base uses as input and output embedding"):
+            fitted(open_folder(tmp_path / "base"), adapter("head", {"lm_head": (4, 4)}))

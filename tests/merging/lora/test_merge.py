@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.tiny import FFN, llama, logits, save_adapter, save_model
 
 from cogen.checkpoints.adapter import LoraAdapter, read_adapter
+from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.load import applied, load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.cli.output import Progress
@@ -155,7 +156,7 @@ def test_a_difference_is_the_same_at_any_cut(tmp_path: Path) -> None:
     base = open_folder(save_model(tmp_path / "base"))
     adapter = read_adapter(save_adapter(tmp_path / "adapter"))
     info = base.tensors[min(adapter.pairs)]
-    operand = AdapterDifference(adapter, info, "k")
+    operand = AdapterDifference(adapter, info, "k", OpenFiles())
     whole = adapter.delta(info.name, torch.float32).reshape(-1)
     for start, stop in ((0, info.numel), (5, 71), (64, 128), (33, 34)):
         assert torch.equal(operand.read(start, stop, torch.float32), whole[start:stop])

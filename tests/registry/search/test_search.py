@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import select, text, update
 from support.manifests import manifest
 from support.shelf import open_service, put
 
+from cogen.routing.reading import Coverage
+from cogen.sharing.pairs import without_pairs
 from cogen.spec.expert import ExpertSpec
 from cogen_registry.database.tables import Expert
 from cogen_registry.search import worker
+from cogen_registry.search.embedder import FLOOR
 from cogen_registry.search.full_text import words_of
 from cogen_registry.search.index import Query, Search, search_of
 from cogen_registry.search.text import text_of
@@ -69,6 +75,10 @@ def test_operators_are_words(three: Service, q: str) -> None:
     """Nothing that a user writes is an operator or an error."""
     names(three, q)
     assert names(three, "tumour") == ["clinic"]
+
+
+def test_pairs_of_a_query_count_once() -> None:
+    assert words_of("传染病传染病") == ["传染", "染病", "病传"]
 
 
 def test_stop_words_count_only_alone() -> None:
@@ -262,3 +272,84 @@ def test_embedding_rests_while_others_work(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(worker, "time", SimpleNamespace(**own))
     pace = worker.Pace()
     assert [pace.pause() for _ in range(4)] == pytest.approx([0.2 * 19, 0.0, 0.1 * 19, 10.0])
+
+
+CHINESE = {"title": "中华人民共和国传染病防治法", "summary": "医师、药品与疫苗的法律条文", "languages": ["zh"]}
+
+
+@pytest.mark.parametrize("q", ["传染病", "防治法", "疫苗", "药", "传染病 疫苗", "传染病防治法是什么"])
+def test_chinese_is_found_within_what_is_not_separated(three: Service, q: str) -> None:
+    put(three, "health-law", **CHINESE)
+    assert names(three, q)[0] == "health-law"
+
+
+def test_chinese_that_nobody_has_finds_nothing(three: Service) -> None:
+    put(three, "health-law", **CHINESE)
+    assert names(three, "足球比赛") == []
+    assert names(three, "grid")[0] == "grids"
+
+
+def test_experts_of_former_versions_get_their_pairs(three: Service) -> None:
+    """What migration 0008 does to a text of before; twice is once."""
+    put(three, "health-law", **CHINESE)
+    with three.sessions.write() as session:
+        row = session.scalars(select(Expert).where(Expert.expert == "health-law")).one()
+        new = row.text
+        row.text = without_pairs(new)
+    assert names(three, "染病") == []
+    migration = importlib.import_module("cogen_registry.database.migrations.versions.0008_pairs")
+    for _ in range(2):
+        with three.sessions.write() as session, Operations.context(MigrationContext.configure(session.connection())):
+            migration.upgrade()
+        with three.sessions.read() as session:
+            assert session.scalars(select(Expert.text).where(Expert.expert == "health-law")).one() == new
+        assert names(three, "染病") == ["health-law"]
+
+
+class Unread:
+    """An embedding model that knows Latin letters alone; every text has the same vector."""
+
+    source = "file:///latin"
+
+    def encode(self, texts: list[str]) -> Any:
+        import torch
+
+        return torch.ones(len(texts), 4) / 2
+
+    def reading(self, texts: list[str]) -> Coverage:
+        letters = [c for text in texts for c in text if c.isalpha()]
+        return Coverage(len(letters), 0, len(letters), sum(not c.isascii() for c in letters))
+
+
+def test_a_query_that_the_model_cannot_read_is_searched_by_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vector is noise: the answer says that it was left out; and whose language it is that nobody embeds right."""
+    monkeypatch.setattr("cogen_registry.search.embedder._open", lambda source: ("sha256:latin", Unread()))
+    service = open_service(tmp_path / "root", embedder="file:///latin")
+    put(service, "health-law", **CHINESE)
+    put(service, "grids", title="Power grids")
+    search = search_of(service)
+    assert search.embedder.load()
+    adopt(search)
+    while embed_some(search):
+        pass
+    assert search.embedder.floor == FLOOR
+    found = search.find(Query(q="疫苗"))
+    assert (found.meaning, found.total) == (False, 1)
+    assert "does not know the language" in str(found.note)
+    assert search.find(Query(q="grid")).meaning
+    warning = worker.unread_experts(search)
+    assert warning is not None
+    assert "health-law" in warning
+    assert "grids" not in warning
+    assert "--embedder multilingual" in warning
+    service.close()
+
+
+def test_counts_are_no_model_for_search(tmp_path: Path) -> None:
+    service = open_service(tmp_path / "root", embedder="counts")
+    search = search_of(service)
+    assert not search.embedder.load()
+    assert "full text compares characters already" in str(search.embedder.note)
+    service.close()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.artifacts import summary
 from cogen.artifacts.card import describe
 from cogen.artifacts.origin import data_licenses
+from cogen.artifacts.private import html_section
 from cogen.artifacts.report import charts, mixture_view, search_view, view
 from cogen.fusion.merge import choice
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
@@ -96,6 +97,7 @@ def render(
             planned=sorted(plan.experts, key=lambda expert: expert.id),
             cards=cards,
             licenses=data_licenses(experts),
+            publishers=html_section(experts),
             weight_files=sorted(lock.files.items()),
             mixture=mixture_view.mixture(words.facts, names.titles, insight),
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import time
 from collections.abc import Sequence
 
 from cogen.fusion.details import DistillDetails, PlannedStage
@@ -11,35 +9,11 @@ from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.sources import OpenModel, parameters_of
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.plan import Cost, PlannedSuite
+from cogen.fusion.speed import FORWARD, seconds
 
-#: A dense layer multiplies and adds once a parameter in a forward pass.
-_FORWARD = 2
-#: … and twice more in a backward pass that reaches weights; with frozen weights it only passes gradients on.
+#: Operations a parameter and token: forward, and twice as many in a backward pass that reaches weights; with frozen
+#: weights it only passes gradients on.
 _TRAIN = {"full": 6, "lora": 4}
-#: What a model reaches of the speed of its largest products alone: norms, attention and optimiser take the rest.
-_EFFICIENCY = 0.35
-
-
-@functools.cache
-def flops() -> float:
-    """Operations a second of a bfloat16 matrix product on this machine, measured in a moment."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.ones(512, 1024, dtype=torch.bfloat16, device=device)
-    b = torch.ones(1024, 1024, dtype=torch.bfloat16, device=device)
-    found = []
-    for _ in range(5):
-        began = time.perf_counter()
-        for _ in range(4):
-            (a @ b).sum().item()
-        found.append(4 * 2 * 512 * 1024 * 1024 / (time.perf_counter() - began))
-    return max(found)
-
-
-def seconds(parameters: int, tokens: int, each: int) -> float:
-    """An estimate: good to a factor of two."""
-    return round(each * parameters * tokens / (flops() * _EFFICIENCY), 1)
 
 
 def bytes_a_token(needs: TeacherStatistics) -> int:
@@ -71,7 +45,7 @@ def stages(
                     what=model.name,
                     tokens=tokens,
                     bytes=cost.output_bytes,
-                    seconds=seconds(model.parameters, tokens, _FORWARD),
+                    seconds=seconds(model.parameters, tokens, FORWARD),
                 )
             )
     for model in plan.teachers:
@@ -80,7 +54,7 @@ def stages(
                 stage="score",
                 what=model.name,
                 tokens=read,
-                seconds=seconds(model.parameters, read, _FORWARD),
+                seconds=seconds(model.parameters, read, FORWARD),
                 bytes=read * bytes_a_token(needs),
             )
         )
@@ -96,7 +70,7 @@ def stages(
         for model in (plan.pivot, *plan.teachers):
             # Every expert by itself; beside it the student before, its control and the composite, or what teaches.
             rows = len(model.experts) + (3 if model is plan.pivot else bool(model.composed))
-            time_ = seconds(model.parameters, rows * test, _FORWARD)
+            time_ = seconds(model.parameters, rows * test, FORWARD)
             found.append(PlannedStage(stage="measure", what=model.name, tokens=rows * test, seconds=time_))
     return found
 

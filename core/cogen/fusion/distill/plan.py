@@ -31,7 +31,7 @@ from cogen.fusion.plan import Note, Plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
-from cogen.fusion.selection import chosen_experts, planned_expert
+from cogen.fusion.selection import chosen_experts, planned_expert, unmeasured
 from cogen.fusion.strategies import find_strategy
 from cogen.host import Expert, Host
 from cogen.reporter import SILENT, Reporter
@@ -102,7 +102,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
         tensors=len(student.inputs.base.tensors),
         changed_tensors=len(student.inputs.base.tensors),
         cost=cost_of(steps, student, teachers, settings),
-        notes=notes,
+        notes=(*notes, *unmeasured(chosen)),
         details=distillation.model_copy(update={"stages": tuple(steps)}),
     )
     opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}
@@ -154,13 +154,18 @@ def training_texts(chosen: Sequence[Expert], recipe: FuseRecipe, method: str) ->
     items, notes = [], []
     for expert in sorted(chosen, key=lambda expert: expert.id):
         if expert.spec.samples is None or expert.spec.samples.path is None:
-            message = f"{expert.id} ships no sample texts, so its field is missing from the training data"
+            message = (
+                f"{expert.id} ships no sample texts, so its field is missing from the training data; "
+                "--texts FILE gives others"
+            )
             notes.append(Note(severity="warning", source="cogen", message=message))
             continue
         items += [Item(answer=text, owner=expert.id) for text in sample_texts(expert)]
     if not items:
+        ids = ", ".join(sorted(expert.id for expert in chosen))
         raise CompatibilityError(
-            "no expert ships sample texts, so there is no training data", hint='give files: texts = ["texts.jsonl"]'
+            f"no expert ships sample texts ({ids}), so there is no training data",
+            hint='give files: texts = ["texts.jsonl"]',
         )
     return [*items, *(Item(answer=text) for text in calibration_texts())], tuple(notes)
 

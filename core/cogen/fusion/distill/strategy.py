@@ -84,7 +84,7 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
 
     def measure(self, run: Run[Plan, DistillInputs], built: Built) -> Measurement:
         matrix, level = None, run.plan.level
-        if level != "none":
+        if level != "none" and run.plan.suites:
             student, control = built.state
             matrix = _matrix(run.plan, level, run.inputs, student, control, run.folder, run.reporter)
         run.lap("measure")

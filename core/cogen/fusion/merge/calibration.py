@@ -12,8 +12,7 @@ from cogen.checkpoints.safetensors_file import TensorInfo, read_header
 from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, cache_dir
-from cogen.fusion.merge.inputs import Inputs, tokenizer_of
-from cogen.fusion.samples import sample_texts
+from cogen.fusion.merge.inputs import Inputs, calibration_of, tokenizer_of
 from cogen.merging.method import Method
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
@@ -28,7 +27,7 @@ WINDOW = 512
 def calibrate(
     inputs: Inputs, method: Method, tokenizer_digest: str, reporter: Reporter = SILENT
 ) -> dict[str, dict[str, TensorInfo]] | None:
-    """What the method has to know of the experts' layers; cached by an expert's weights and samples.
+    """What the method has to know of the experts' layers; cached by an expert's weights and texts.
 
     :param tokenizer_digest: of the base's tokenizer.
     :returns: expert's id → tensor name → where the Gram matrix of its inputs lies; None: the method needs none.
@@ -40,7 +39,7 @@ def calibrate(
     loaders = own_loaders(host)
     for id, checkpoint in inputs.experts.items():
         expert = host.expert(id)
-        texts = sample_texts(expert)
+        texts = calibration_of(inputs, id, tokenizer_digest, reporter)
         tokenizer, digest = tokenizer_of(inputs, id, tokenizer_digest)
         key = canonical_digest(["grams", model_digest(checkpoint, loaders), digest, texts, WINDOW])
         folder = cache_dir() / "grams" / key.removeprefix("sha256:")[:32]

@@ -12,11 +12,12 @@ from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.errors import UsageError
 from cogen.evals import GENERAL, BoundSuite, general_suites, suites_of
 from cogen.fusion.compatible import one_tokenizer
+from cogen.fusion.generated import Writer
 from cogen.fusion.merge.lookup import find_method
 from cogen.fusion.merge.space import SearchSpace, search_space
 from cogen.fusion.merge.tokenizer import CompositeTokenizer, check_tokenizer, plan_tokenizer
 from cogen.fusion.recipe import FuseRecipe
-from cogen.fusion.samples import sample_texts
+from cogen.fusion.routing_data import texts_of, writer_of
 from cogen.host import Expert, Host
 from cogen.merging.method import Method
 from cogen.merging.parameters import for_tensor
@@ -142,9 +143,20 @@ def _check_parameters(method: Method, recipe: FuseRecipe, search: SearchSpace, c
     weights = {str(recipe.options(expert.id).weight) for expert in chosen}
     if not method.weighted and (len(weights) > 1 or any(name.startswith("weight.") for name in search.space)):
         raise UsageError(f"method {method.name} takes no weights", hint="leave them out, or choose another method")
-    if method.calibrated:
-        for expert in chosen:
-            sample_texts(expert)
+
+
+def calibration_of(inputs: Inputs, id: str, digest: str, reporter: Reporter = SILENT) -> list[str]:
+    """Texts of an expert's field: its samples, or what it writes itself.
+
+    :param digest: of the base's tokenizer.
+    """
+    expert = inputs.host.expert(id)
+
+    def writer() -> Writer:
+        tokenizer, own = tokenizer_of(inputs, id, digest)
+        return writer_of(inputs.host, expert, inputs.experts[id], tokenizer, own)
+
+    return texts_of(expert, writer, reporter)
 
 
 Grams = Mapping[str, Mapping[str, Any]]

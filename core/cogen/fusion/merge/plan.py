@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 
 from cogen.fusion.compatible import license_of
 from cogen.fusion.details import Details
@@ -10,7 +11,7 @@ from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
 from cogen.fusion.review import reviewed
-from cogen.fusion.selection import notes_on, planned_expert
+from cogen.fusion.selection import notes_on, planned_expert, warnings
 
 
 def lineage_plan(
@@ -22,8 +23,11 @@ def lineage_plan(
     cost: Cost,
     tensors: int,
     changed_tensors: int,
+    remarks: Sequence[str] = (),
 ) -> Plan:
     """The plan, reviewed by plugins.
+
+    :param remarks: notes of the strategy, beside those on any expert.
 
     :raises CompatibilityError: a plugin vetoes it.
     """
@@ -50,7 +54,7 @@ def lineage_plan(
         tensors=tensors,
         changed_tensors=changed_tensors,
         cost=cost,
-        notes=notes_on(opened.chosen),
+        notes=(*notes_on(opened.chosen), *warnings(remarks)),
         tokenizer=recipe.tokenizer,
         transplant=recipe.transplant,
         chat_template=recipe.chat_template,

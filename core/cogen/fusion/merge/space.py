@@ -65,12 +65,19 @@ def _scales(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> tup
         return (1.0,)
     if recipe.scale is None:
         share = _sum(chosen, recipe) if method.adds else 1.0
-        scales = (1.0 / share,) if len(chosen) == 1 else tuple(float(f"{total / share:.3g}") for total in TOTALS)
+        totals = TOTALS if measurable(chosen) else (TOTALS[len(TOTALS) // 2],)  # nothing to compare candidates on
+        # One expert alone: its weight is what it says.
+        scales = (1.0,) if len(chosen) == 1 else tuple(float(f"{total / share:.3g}") for total in totals)
     else:
         scales = (recipe.scale,) if isinstance(recipe.scale, float) else tuple(sorted(set(recipe.scale)))
     if not scales:
         raise UsageError("the list of scales is empty", hint="leave it out, or name at least one")
     return scales
+
+
+def measurable(chosen: Sequence[Expert]) -> bool:
+    """Has any of these experts a suite that candidates can be measured on here? Private ones are not such."""
+    return any(suite.metric == "bits_per_byte" for expert in chosen for suite in expert.spec.suites)
 
 
 def _selection(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> int:

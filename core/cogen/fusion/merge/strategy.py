@@ -19,9 +19,11 @@ from cogen.fusion.merge.outputs import MergeJob, write_composite
 from cogen.fusion.merge.plan import lineage_plan
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.merge.shapes import changed_names, extents
+from cogen.fusion.merge.space import measurable
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import TOTALS, ExpertOptions, FuseRecipe, Level
+from cogen.fusion.routing_data import data_notes
 from cogen.fusion.selection import chosen_experts
 from cogen.fusion.strategy import Built, Description, Fit, Known, Measurement, Run, Strategy, requested
 from cogen.host import Expert, Host
@@ -71,9 +73,13 @@ class MergeStrategy(Strategy[Plan, Inputs]):
             suites,
             self.details(),
             why=_why(chosen, recipe, opened.method),
-            cost=planned_cost(found, written, chosen, suites, opened.search, recipe),
+            cost=planned_cost(found, written, chosen, suites, opened.search, recipe, inputs.base),
             tensors=len(found),
             changed_tensors=len(changed),
+            remarks=[
+                *(data_notes(chosen, [("text", "")]) if opened.method.calibrated else ()),
+                *_unsearched(chosen, recipe, opened.search.scales),
+            ],
         )
         return plan, inputs
 
@@ -84,7 +90,7 @@ class MergeStrategy(Strategy[Plan, Inputs]):
 
     def measure(self, run: Run[Plan, Inputs], built: Built) -> Measurement:
         matrix = None
-        if run.plan.level != "none":
+        if run.plan.level != "none" and run.plan.suites:
             matrix = measure_matrix(evaluation_of(run.plan, run.inputs), run.folder, run.reporter)
         run.lap("measure")
         return Measurement(matrix)
@@ -188,6 +194,13 @@ def lineage_of(plan: Plan) -> str:
         f"Lineage: {plan.base.name} → {count(plan.experts, 'expert')} → this model. All start from the same weights, "
         f"{plan.base.weights_digest}"
     )
+
+
+def _unsearched(chosen: Sequence[Expert], recipe: FuseRecipe, scales: Sequence[float]) -> list[str]:
+    """Why the scale is not searched for, where it would be."""
+    if recipe.scale is not None or len(chosen) == 1 or len(scales) != 1 or recipe.search or measurable(chosen):
+        return []
+    return [f"no expert has a suite that can be run here, so the scale is not searched for: it is {scales[0]:g}"]
 
 
 def _why(chosen: Sequence[Expert], recipe: FuseRecipe, method: Method) -> str:

@@ -16,6 +16,7 @@ from cogen.fusion.moe.train_routers import training_tokens
 from cogen.fusion.moe.validate import TOP_K, pick_routing
 from cogen.fusion.plan import Cost, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.routing_data import Needs, data_notes, extra_tokens, origin_of
 from cogen.fusion.samples import sample_texts
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def plan_mixture(
         parameters=total,
         active=total - (len(slots) - top_k) * layers * len(PARTS) * hidden * width,
         exact=not merged and routing != "trained",
-        embedder=_embedder(recipe) if routing == "embedding" else None,
+        embedder=_embedder(recipe, chosen) if routing == "embedding" else None,
     )
 
 
@@ -95,10 +96,10 @@ def _same_but_widths(base: Checkpoint, id: str, expert: Checkpoint) -> None:
         )
 
 
-def _embedder(recipe: FuseRecipe) -> tuple[str, str]:
-    from cogen.routing.embedder import Embedder
+def _embedder(recipe: FuseRecipe, chosen: Sequence[Expert]) -> tuple[str, str]:
+    from cogen.fusion.embedders import choose_embedder
 
-    found = Embedder(recipe.embedder, recipe.embedder_digest) if recipe.embedder else Embedder()
+    found = choose_embedder(recipe, chosen)
     return found.source, found.digest or ""
 
 
@@ -127,12 +128,13 @@ def mixture_cost(
     cost: Cost, mixture: MoeDetails, chosen: Sequence[Expert], suites: Sequence[PlannedSuite], tokenizer: Any
 ) -> Cost:
     """With the tokens that make the routers, and those that show what each expert contributes."""
-    samples = 0
+    samples = extra_tokens(chosen, needs_of(mixture))
     if mixture.routing in ("hidden", "trained"):
-        texts = [*calibration_texts(), *(text for expert in chosen for text in sample_texts(expert))]
-        samples = sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+        own = [expert for expert in chosen if origin_of(expert, "states") == "samples"]
+        texts = [*calibration_texts(), *(text for expert in own for text in sample_texts(expert))]
+        samples += sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     elif mixture.routing == "embedding":
-        samples = sum(len(ids) for ids in tokenizer(calibration_texts(), add_special_tokens=False)["input_ids"])
+        samples += sum(len(ids) for ids in tokenizer(calibration_texts(), add_special_tokens=False)["input_ids"])
     quick = sum(min(suite.test_tokens, QUICK_TOKENS["test"]) for suite in suites if suite.metric == "bits_per_byte")
     trained = training_tokens(len(chosen)) if mixture.tuned else 0
     return cost.model_copy(
@@ -143,6 +145,20 @@ def mixture_cost(
             "scratch_bytes": cost.output_bytes if mixture.tuned else 0,
         }
     )
+
+
+def needs_of(mixture: MoeDetails) -> Needs:
+    """What its routers have to know of an expert's text, each with the embedding model that it is for."""
+    if mixture.routing == "anchored":
+        return []
+    if mixture.routing == "embedding":
+        return [("embedding", (mixture.embedder or ("", ""))[0])]
+    return [("states", ""), ("text", "")] if mixture.tuned else [("states", "")]
+
+
+def routing_notes(mixture: MoeDetails, chosen: Sequence[Expert]) -> list[str]:
+    """What takes the place of samples where an expert ships none."""
+    return data_notes(chosen, needs_of(mixture))
 
 
 def why(mixture: MoeDetails, chosen: Sequence[Expert]) -> str:

@@ -6,7 +6,7 @@ the rows of others. The base's own row is zero: what it is compared with is gene
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,8 @@ from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.checkpoints.sources import fetch
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts, model_digest
-from cogen.fusion.samples import sample_embedding, sample_texts
+from cogen.fusion.merge.inputs import tokenizer_of
+from cogen.fusion.routing_data import embedding_of, mean_state_of, writer_of
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import Embedder
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from cogen.fusion.details import MoeDetails
+    from cogen.fusion.generated import Writer
     from cogen.fusion.merge.inputs import Inputs
     from cogen.host import Expert
 
@@ -61,9 +63,16 @@ def untrained_rows(
     elif wanted:
         anchor = anchor_of(inputs, tokenizer_digest, reporter)
         if mixture.routing == "embedding":
-            means = embedded_means(anchor, experts, Embedder(*(mixture.embedder or ())))
+            embedder = Embedder(*(mixture.embedder or ()))
+            own = [
+                embedding_of(expert, embedder, _writer(inputs, expert, tokenizer_digest), reporter)
+                for expert in experts
+            ]
+            means = embedded_means(anchor, own, embedder)
         else:
-            means = [anchor.mean(sample_texts(expert)) for expert in experts]
+            means = [
+                mean_state_of(expert, anchor, _writer(inputs, expert, tokenizer_digest), reporter) for expert in experts
+            ]
         general = anchor.general
         anchor.release()
         rows = [discriminant_rows(general, mean) for mean in means]
@@ -101,8 +110,18 @@ def shipped_rows(expert: Expert, layers: int, hidden: int) -> torch.Tensor:
     return read_tensor(tensors["rows"]).float()
 
 
-def embedded_means(anchor: Anchor, experts: Sequence[Expert], embedder: Embedder) -> list[torch.Tensor]:
-    """Mean states that experts' samples would have, told from sentence embeddings: shape (layers, hidden) each.
+def _writer(inputs: Inputs, expert: Expert, tokenizer_digest: str) -> Callable[[], Writer]:
+    def opened() -> Writer:
+        tokenizer, own = tokenizer_of(inputs, expert.id, tokenizer_digest)
+        return writer_of(inputs.host, expert, inputs.experts[expert.id], tokenizer, own)
+
+    return opened
+
+
+def embedded_means(anchor: Anchor, own: Sequence[torch.Tensor], embedder: Embedder) -> list[torch.Tensor]:
+    """Mean states that experts' texts would have, estimated from sentence embeddings: shape (layers, hidden) each.
+
+    :param own: mean embedding of each expert's texts.
 
     A ridge regression from embedding to mean state is fitted on the documents of the general text alone, in the dual
     form: it has far fewer documents than states have dimensions.
@@ -118,9 +137,8 @@ def embedded_means(anchor: Anchor, experts: Sequence[Expert], embedder: Embedder
     dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype), y)
     general = anchor.general.mean
     found = []
-    for expert in experts:
-        own = sample_embedding(expert, embedder).double()
-        shift = ((own - centre) @ x.T @ dual).reshape(mean.shape)
+    for embedding in own:
+        shift = ((embedding.double() - centre) @ x.T @ dual).reshape(mean.shape)
         found.append(general + shift)
     return found
 

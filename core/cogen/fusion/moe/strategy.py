@@ -12,6 +12,7 @@ from cogen.fusion.build import build, evaluation_of
 from cogen.fusion.compatible import DENSE, check_licenses, one_lineage
 from cogen.fusion.costs import planned_cost, planned_suites
 from cogen.fusion.details import MoeDetails
+from cogen.fusion.embedders import embedder_notes
 from cogen.fusion.merge.inputs import Inputs, check_searchable, open_inputs
 from cogen.fusion.merge.lookup import find_method
 from cogen.fusion.merge.measure import measure_matrix
@@ -23,11 +24,11 @@ from cogen.fusion.merge.strategy import OPTIONS as MERGE_OPTIONS
 from cogen.fusion.merge.strategy import lineage_of, lineage_options, rescaled
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
-from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, why
+from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, routing_notes, why
 from cogen.fusion.moe.reuse import reusable_parts
 from cogen.fusion.moe.routers import ROUTER, read_rows, untrained_rows, write_rows
 from cogen.fusion.moe.train_routers import trained_rows
-from cogen.fusion.moe.validate import FROZEN, check_moe
+from cogen.fusion.moe.validate import FROZEN, check_moe, with_rows
 from cogen.fusion.moe.write import Reuse, write_mixture
 from cogen.fusion.plan import Plan
 from cogen.fusion.recipe import ExpertOptions, FuseRecipe, Level
@@ -36,6 +37,7 @@ from cogen.fusion.selection import chosen_experts
 from cogen.fusion.strategy import Built, Description, Fit, Known, Measurement, Run, Strategy, requested
 from cogen.host import Expert, Host
 from cogen.reporter import Reporter
+from cogen.routing.embedder import Embedder
 
 if TYPE_CHECKING:
     from cogen.fusion.build import Rows
@@ -66,7 +68,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         return Fit.NATURAL if anchored and one and dense and not requested(recipe) & MERGE_OPTIONS else Fit.NO
 
     def plan(self, host: Host, recipe: FuseRecipe, reporter: Reporter) -> tuple[Plan, Inputs]:
-        chosen = chosen_experts(host, recipe)
+        chosen, left = with_rows(chosen_experts(host, recipe), recipe)
         base = one_lineage(chosen)
         check_licenses(chosen)
         check_moe(chosen, recipe)
@@ -78,7 +80,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         suites = planned_suites(inputs.suites, recipe, inputs.tokenizer)
         found = extents_of(inputs.base, details)
         changed = changed_names(inputs.base, inputs.experts.values(), opened.vocabulary)
-        cost = planned_cost(found, changed, chosen, suites, opened.search, recipe)
+        cost = planned_cost(found, changed, chosen, suites, opened.search, recipe, inputs.base)
         plan = lineage_plan(
             opened,
             suites,
@@ -87,7 +89,11 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             cost=mixture_cost(cost, details, chosen, suites, inputs.tokenizer),
             tensors=len(found),
             changed_tensors=details.merged,
+            remarks=[*left, *routing_notes(details, chosen)],
         )
+        if details.embedder:
+            notes = embedder_notes(recipe, Embedder(*details.embedder, reporter=reporter), chosen)
+            plan = plan.model_copy(update={"notes": (*plan.notes, *notes)})
         return plan, inputs
 
     def build(self, run: Run[Plan, Inputs]) -> Built:
@@ -99,7 +105,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         return Built(made.settings, made.trials, Built().hint if given.routers else hint)
 
     def measure(self, run: Run[Plan, Inputs], built: Built) -> Measurement:
-        if run.plan.level == "none":
+        if run.plan.level == "none" or not run.plan.suites:
             run.lap("measure")
             return Measurement()
         evaluation = evaluation_of(run.plan, run.inputs)

@@ -24,8 +24,8 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
+from cogen.fusion.merge.inputs import calibration_of
 from cogen.fusion.moe.write import write_mixture
-from cogen.fusion.samples import sample_texts
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.rows import step_sizes
 from cogen.routing.states import windows
@@ -75,7 +75,8 @@ def trained_rows(
     from cogen.fusion.moe.routers import ROUTER, anchor_of, read_rows, write_rows
 
     slots = mixture.slots
-    texts = [calibration_texts(), *(sample_texts(inputs.host.expert(id)) for id in slots if id != "base")]
+    own = [calibration_of(inputs, id, tokenizer_digest, reporter) for id in slots if id != "base"]
+    texts = [calibration_texts(), *own]
     settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED]
     key = canonical_digest([key, texts, settings]).removeprefix("sha256:")[:32]
     folder = cache_dir() / "routers" / key

@@ -1,4 +1,4 @@
-"""What a wish for a mixture comes to, and why one can't be granted: from manifests, before anything is fetched."""
+"""What the options of a mixture come to, and why it is impossible: from manifests, before anything is fetched."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ def pick_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> Routing:
     if recipe.routing is not None:
         return recipe.routing
     return "anchored" if all(expert.spec.router is not None for expert in chosen) else "trained"
+
+
+def with_rows(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[list[Expert], list[str]]:
+    """(those of every installed expert that can be routed as the recipe says, why others are left out).
+
+    Of experts that the recipe names, none is left out: :func:`check_moe` refuses the one that cannot be routed.
+    """
+    if recipe.experts or recipe.routing != "anchored":
+        return list(chosen), []
+    kept = [expert for expert in chosen if expert.spec.router is not None]
+    if not kept:
+        return list(chosen), []
+    left = [expert.id for expert in chosen if expert.spec.router is None]
+    return kept, [f"{id} is left out: it ships no router row, which routing anchored needs" for id in left]
 
 
 def check_moe(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
@@ -57,19 +71,10 @@ def check_moe(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
 def _check_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
     routing = pick_routing(chosen, recipe)
     for expert in chosen:
-        samples = expert.spec.samples
         if routing == "anchored" and expert.spec.router is None:
             raise CompatibilityError(
                 f"{expert.id} ships no router row, so it cannot be routed as anchored",
                 hint='choose --routing trained or hidden, or train it again with mode = "anchored"',
-            )
-        if routing != "anchored" and samples is None:
-            raise CompatibilityError(
-                f"{expert.id} ships no samples to make a router of", hint=f"leave {expert.id} out, or ask its publisher"
-            )
-        if routing in ("hidden", "trained") and samples is not None and samples.path is None:
-            raise CompatibilityError(
-                f"{expert.id} ships only the embedding of its samples", hint="choose --routing embedding"
             )
     if routing == "trained" and recipe.top_k == 1 and len(chosen) + recipe.public > 1:
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.errors import SpecError
 from cogen.evals import GENERAL, calibration_texts
-from cogen.fusion.samples import sample_embedding
+from cogen.fusion.route.members import Member
+from cogen.fusion.routing_data import embedding_of
+from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
 
 if TYPE_CHECKING:
@@ -23,14 +26,17 @@ if TYPE_CHECKING:
 CENTROIDS = "centroids.safetensors"
 
 
-def make_centroids(experts: Sequence[Expert], embedder: Embedder) -> dict[str, torch.Tensor]:
+def make_centroids(
+    experts: Sequence[Expert], embedder: Embedder, members: Mapping[str, Member], reporter: Reporter = SILENT
+) -> dict[str, torch.Tensor]:
     """The centroid of general text under "general", and one an expert under its id; shape (dimensions,), float32.
 
-    :raises CompatibilityError: an expert ships neither samples nor their embedding, or one of another size.
+    :param members: of the route, for experts that ship no samples.
+    :raises CompatibilityError: what an expert ships is of another size.
     """
     found = {GENERAL: embedder.encode(calibration_texts()).double().mean(0).float()}
     for expert in sorted(experts, key=lambda expert: expert.id):
-        found[expert.id] = sample_embedding(expert, embedder)
+        found[expert.id] = embedding_of(expert, embedder, partial(members.__getitem__, expert.id), reporter)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer, own_loaders
-from cogen.checkpoints.model import open_weights
+from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.errors import DigestError
 from cogen.evals import model_digest
 from cogen.evals.matrix import BASE
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Member:
     """A model by its row's name; ``load(dtype)`` gives it in eval mode, and keeps no hold of it.
 
-    ``digest`` is :func:`~cogen.evals.model_digest`, the key of what was measured of it.
+    ``parameters`` are those that a token goes through; ``digest`` is :func:`~cogen.evals.model_digest`, the key of what
+    was measured of it.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Member:
     tokenizer: Any
     tokenizer_digest: str
     load: Callable[[str], Any]
+    parameters: int = 0
 
 
 def open_base(ref: BaseRef, reporter: Reporter = SILENT) -> Member:
@@ -44,6 +46,7 @@ def open_base(ref: BaseRef, reporter: Reporter = SILENT) -> Member:
         tokenizer,
         tokenizer_digest(tokenizer),
         lambda dtype: load_model(checkpoint, dtype),
+        _size(checkpoint),
     )
 
 
@@ -65,7 +68,13 @@ def open_expert(host: Host, expert: Expert, reporter: Reporter = SILENT) -> Memb
         tokenizer,
         digest,
         lambda dtype: load_expert(host, spec, checkpoint, dtype),
+        _size(checkpoint),
     )
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    """Parameters that a token goes through."""
+    return sum(info.numel for info in checkpoint.tensors.values())
 
 
 def open_members(

@@ -10,6 +10,7 @@ from cogen.evals import BoundSuite, general_suites, suites_of
 from cogen.evals.matrix import BASE
 from cogen.fusion.costs import planned_suites
 from cogen.fusion.details import EmbedderPin, RouteDetails
+from cogen.fusion.embedders import choose_embedder, embedder_notes
 from cogen.fusion.plan import Cost, Note, PlanBase
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
@@ -17,7 +18,8 @@ from cogen.fusion.route.baselines import can_ensemble
 from cogen.fusion.route.manifest import EmbedderRef
 from cogen.fusion.route.members import Member, open_members
 from cogen.fusion.route.validate import choose, shared_base
-from cogen.fusion.selection import planned_expert
+from cogen.fusion.routing_data import Needs, data_notes, extra_tokens
+from cogen.fusion.selection import planned_expert, unmeasured, warnings
 from cogen.host import Expert, Host
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
@@ -57,13 +59,14 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
     """
     chosen = choose(host, recipe)
     fallback = shared_base(chosen)
-    own = {"source": recipe.embedder} if recipe.embedder else {}
-    reference = EmbedderRef.of(Embedder(digest=recipe.embedder_digest, reporter=reporter, **own), reporter)
+    embedder = choose_embedder(recipe, chosen, reporter)
+    reference = EmbedderRef.of(embedder, reporter)
     members = open_members(host, chosen, fallback, reporter)
     suites = [bound for expert in chosen for bound in suites_of(expert)] + general_suites()
     inputs = RouteInputs(chosen, reference.open(reporter), members, suites)
     planned = planned_suites(suites, recipe, inputs.chooser[0])
     ensemble = recipe.level != "none" and can_ensemble(members)
+    needs: Needs = [("embedding", reference.source)]
     bits = sum(suite.test_tokens for suite in planned if suite.metric == "bits_per_byte")
     plan = RoutePlan(
         cogen=importlib.metadata.version("cogen-core"),
@@ -80,8 +83,15 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
             scratch_bytes=0,
             memory_bytes=0,
             ensemble_tokens=len(members) * bits if ensemble else 0,
+            parameters=sum(member.parameters for member in members.values()) // len(members),
+            routing_tokens=extra_tokens(chosen, needs),
         ),
-        notes=_notes(chosen),
+        notes=(
+            *_notes(chosen),
+            *embedder_notes(recipe, embedder, chosen),
+            *unmeasured(chosen),
+            *warnings(data_notes(chosen, needs)),
+        ),
         details=RouteDetails(
             embedder=EmbedderPin(source=reference.source, digest=reference.digest),
             fallback=fallback,

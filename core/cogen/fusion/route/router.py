@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.errors import SourceError
 from cogen.evals import GENERAL
 from cogen.evals.matrix import BASE
 from cogen.reporter import SILENT, Reporter
@@ -58,6 +59,23 @@ class Router:
             return []
         found = self._embedder.encode(texts).double()
         return [self._choice(vector) for vector in found]
+
+    def unread(self, texts: Sequence[str]) -> str | None:
+        """A warning, where the embedding model does not know the language of these texts: their scores are noise."""
+        from cogen.routing.embedder import Embedder
+
+        if not isinstance(self._embedder, Embedder):
+            return None
+        try:
+            reading = self._embedder.reading(texts)
+        except SourceError:  # its tokenizer is not here: who embeds the texts will say so
+            return None
+        if not reading.poor:
+            return None
+        return (
+            f"warning: {self._embedder.source} cannot read {reading.unread_share:.0%} of the letters of this text, so "
+            "do not rely on the choice of the expert; build the route with --embedder multilingual or --embedder counts"
+        )
 
     def _choice(self, vector: torch.Tensor) -> RoutingDecision:
         scores = {

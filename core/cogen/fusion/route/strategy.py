@@ -46,7 +46,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         """Write route.json and the centroids; a router on them is the state."""
         plan, details = run.plan, run.plan.details
         run.reporter.describe("embedding samples")
-        centroids = make_centroids(run.inputs.experts, run.inputs.embedder)
+        centroids = make_centroids(run.inputs.experts, run.inputs.embedder, run.inputs.members, run.reporter)
         manifest = RouteManifest(
             cogen=plan.cogen,
             embedder=EmbedderRef(source=details.embedder.source, digest=details.embedder.digest),
@@ -62,7 +62,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         """The matrix, and as details a :class:`RouteResult`; the folder gets both, and its card."""
         manifest, router = built.state
         matrix, routed = None, None
-        if run.plan.level != "none":
+        if run.plan.level != "none" and run.plan.suites:
             matrix, routed = measure_route(run.plan, run.inputs, router, run.reporter)
             (run.folder / MATRIX).write_text(json.dumps(matrix.to_json()) + "\n", encoding="utf-8")
         write_card(run.folder, manifest, matrix, routed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cogen.errors import CompatibilityError, UsageError
+from cogen.errors import UsageError
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert, Host
 from cogen.spec.model import BaseRef
@@ -29,18 +29,11 @@ def choose(host: Host, recipe: FuseRecipe) -> list[Expert]:
     """The experts of the recipe, sorted by id; every usable one where it names none.
 
     :raises UsageError: an unknown expert, or an option that a route does not have.
-    :raises CompatibilityError: an expert ships no samples.
     """
     _check_options(recipe)
     found = [host.expert(id) for id in recipe.experts] if recipe.experts else list(host.experts(computed=True))
     if not found:
         raise UsageError("no expert can be used", hint="pip install cogen-plugin-…; `cogen doctor` says what is wrong")
-    for expert in found:
-        if expert.spec.samples is None:
-            raise CompatibilityError(
-                f"{expert.id} ships no samples, so nothing says which queries are for it",
-                hint=f"leave {expert.id} out, or ask {expert.spec.publisher} for samples or their mean embedding",
-            )
     return sorted(found, key=lambda expert: expert.id)
 
 

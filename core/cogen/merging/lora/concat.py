@@ -57,6 +57,13 @@ def concatenate(
     import torch
 
     check_weights(adapters, weights)
+    for adapter in adapters:
+        if not adapter.plain:
+            raise CompatibilityError(
+                f"the adapter {adapter.folder.name} holds more than LoRA factors of linear layers (DoRA, biases, "
+                "embeddings or whole modules), which one LoRA adapter cannot hold",
+                hint="merge it into its base: `cogen adapter merge BASE ADAPTER… -o FOLDER`",
+            )
     parts: dict[str, list[Part]] = {}
     for adapter, weight in zip(adapters, weights, strict=True):
         for name, (info_a, info_b, scale) in sorted(adapter.pairs.items()):
@@ -108,17 +115,14 @@ def check_weights(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> 
             raise UsageError(f"the weight of {adapter.folder.name} is {weight}", hint="give a finite number")
 
 
-def check_fit(base: Checkpoint, adapter: LoraAdapter) -> None:
-    """:raises CompatibilityError: the adapter changes a tensor that the base lacks or has in another shape."""
-    for name, (a, b, _) in sorted(adapter.pairs.items()):
-        info = base.tensors.get(name)
-        if info is None or info.shape != (b.shape[0], a.shape[1]):
-            found = "lacks it" if info is None else "has " + " × ".join(map(str, info.shape))
-            raise CompatibilityError(
-                f"the adapter {adapter.folder.name} does not fit {base.folder.name}: {name} is "
-                f"{b.shape[0]} × {a.shape[1]}, the base {found}",
-                hint="it was trained on another base",
-            )
+def fitted(base: Checkpoint, adapter: LoraAdapter) -> LoraAdapter:
+    """The adapter as it applies to the base.
+
+    :raises CompatibilityError: it changes a tensor that the base lacks or has in another shape.
+    """
+    found = base.with_adapter(adapter).adapter
+    assert found is not None
+    return found
 
 
 def base_name(adapters: Sequence[LoraAdapter], given: str | None = None) -> str | None:

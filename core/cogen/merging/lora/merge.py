@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.adapter import LoraAdapter
+from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import Checkpoint
 from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes
 from cogen.errors import CompatibilityError
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.kernels.combine import Coefficients, by_coefficients
-from cogen.merging.lora.concat import check_fit, check_weights
+from cogen.merging.lora.concat import check_weights, fitted
 from cogen.merging.operands import Stored
 from cogen.merging.writer import copy_model_files, write_outputs
 from cogen.reporter import Reporter
@@ -30,11 +31,14 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 @dataclass(frozen=True)
 class AdapterDifference:
-    """An adapter's ``scale·B·A`` for one tensor as an operand. ``dtype`` is the base's: it decides the accumulator."""
+    """What an adapter changes in one tensor of its base, as an operand. ``dtype`` is the base's: it decides the
+    accumulator.
+    """
 
     adapter: LoraAdapter
     info: TensorInfo
     key: str
+    files: OpenFiles
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,10 +52,14 @@ class AdapterDifference:
 
     def read(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`cogen.merging.block.Operand`."""
-        columns = self.shape[1]
-        first = start // columns
-        rows: torch.Tensor = self.adapter.delta(self.info.name, dtype, first, -(-stop // columns)).reshape(-1)
-        return rows[start - first * columns : stop - first * columns]
+        columns = math.prod(self.shape[1:])
+        first, last = start // columns, -(-stop // columns)
+        if self.adapter.is_sum(self.info.name):
+            rows: torch.Tensor = self.adapter.delta(self.info.name, dtype, first, last)
+        else:
+            base = self.files.read(self.info, first * columns, last * columns).to(dtype).reshape(-1, *self.shape[1:])
+            rows = self.adapter.apply(self.info.name, base, first, last) - base
+        return rows.reshape(-1)[start - first * columns : stop - first * columns]
 
 
 def coefficients(weights: Sequence[float]) -> Coefficients:
@@ -59,7 +67,13 @@ def coefficients(weights: Sequence[float]) -> Coefficients:
     return 1.0, weights
 
 
+def only_expert(weights: Sequence[float]) -> Coefficients:
+    """``0·base + 1·expert``: the expert, to the bit."""
+    return 0.0, weights
+
+
 add_adapters = by_coefficients("add adapters", coefficients)
+take_adapted = by_coefficients("take the adapted tensor", only_expert)
 
 
 def write_merged(
@@ -80,9 +94,9 @@ def write_merged(
     :raises CompatibilityError: an adapter does not fit the base, or the base's tensor is quantized.
     """
     check_weights(adapters, weights)
+    adapters = [fitted(base, adapter) for adapter in adapters]
     for adapter in adapters:
-        check_fit(base, adapter)
-        for name in adapter.pairs:
+        for name in sorted(adapter.changed):
             if base.tensors[name].dtype not in _FLOATS:
                 raise CompatibilityError(
                     f"{name} of {base.folder.name} is {base.tensors[name].dtype}: an adapter cannot be added to it",
@@ -97,25 +111,39 @@ def write_merged(
     with Engine(threads, reporter) as engine:
         outputs = []
         for name, info in sorted(base.tensors.items()):
-            touching = [part for part in parts if name in part[1].pairs and part[2] != 0.0]
+            touching = [part for part in parts if name in part[1].changed and part[2] != 0.0]
             work: Copy | Merge = Copy(info)
             if touching:
                 changed.append(name)
-                operands = tuple(AdapterDifference(adapter, info, key) for key, adapter, _ in touching)
-                work = Merge(
-                    add_adapters, Stored(engine.files, base, name, "base"), operands, tuple(w for *_, w in touching)
-                )
+                work = _sum(engine, base, name, touching)
             outputs.append(OutputTensor(name, info.dtype, info.shape, work))
         write_outputs(outputs, engine, folder)
     copy_model_files(base.folder, folder)
     return changed
 
 
+def _sum(engine: Engine, base: Checkpoint, name: str, touching: Sequence[tuple[str, LoraAdapter, float]]) -> Merge:
+    stored = Stored(engine.files, base, name, "base")
+    ((key, adapter, weight), *more) = touching
+    if not more and weight == 1.0 and not adapter.is_sum(name):  # base plus difference would round twice
+        adapted = Checkpoint(base.folder, base.tensors, adapter)
+        return Merge(take_adapted, stored, (Stored(engine.files, adapted, name, key),), (1.0,))
+    operands = tuple(AdapterDifference(a, base.tensors[name], k, engine.files) for k, a, _ in touching)
+    return Merge(add_adapters, stored, operands, tuple(w for *_, w in touching))
+
+
 def _key(adapter: LoraAdapter) -> str:
-    """A digest of the adapter's factors and scales, independent of its folder."""
+    """A digest of the adapter's tensors and scales, independent of its folder."""
     digest = hashlib.sha256()
     for name, (a, b, scale) in sorted(adapter.pairs.items()):
         digest.update(json.dumps([name, a.dtype, b.dtype, a.shape, scale]).encode())
         digest.update(read_bytes(a))
         digest.update(read_bytes(b))
+    others = {f"{name} {letter}" for name in adapter.pairs for letter in "AB"}
+    for name, info in sorted(adapter.tensors().items()):
+        if name not in others:
+            scale = adapter.added[name.removesuffix(" added")][1] if name.endswith(" added") else 1.0
+            rows = adapter.rows[name.removesuffix(" rows")][0] if name.endswith(" rows") else ()
+            digest.update(json.dumps([name, info.dtype, info.shape, scale, rows]).encode())
+            digest.update(read_bytes(info))
     return digest.hexdigest()

@@ -11,7 +11,6 @@ from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.sources import fetch
 from cogen.errors import CompatibilityError, SourceError, UnsafeError
-from cogen.merging.lora.concat import check_fit
 from cogen.merging.mergekit.reference import ModelLocation, Reference
 from cogen.reporter import SILENT, Reporter
 
@@ -79,9 +78,7 @@ def _open(folder: Path, lora: Path | None) -> Checkpoint:
     checkpoint = open_folder(folder)
     if lora is None:
         return checkpoint
-    adapter = read_adapter(lora)
-    check_fit(checkpoint, adapter)
-    return Checkpoint(checkpoint.folder, checkpoint.tensors, adapter)
+    return checkpoint.with_adapter(read_adapter(lora))
 
 
 def locate(place: ModelLocation, reporter: Reporter = SILENT, file: str = "config.json") -> tuple[Path, str | None]:

@@ -22,11 +22,11 @@ from cogen.merging.mergekit.methods import FindMethod
 from cogen.merging.mergekit.models import Model
 from cogen.merging.mergekit.operands import make_outputs
 from cogen.merging.mergekit.plan import make_merge_plan
-from cogen.merging.mergekit.provenance import Record, write_record
+from cogen.merging.mergekit.provenance import MERGE, Record, write_record
 from cogen.merging.mergekit.recipe import parse_recipe
 from cogen.merging.mergekit.side_files import write_side_files
 from cogen.merging.operands import fingerprint
-from cogen.merging.output_folder import check_output_folder
+from cogen.merging.output_folder import MARKS, check_output_folder, one_writer, other_recipe
 from cogen.merging.writer import parse_size, write_outputs
 from cogen.reporter import SILENT, Reporter, begin
 
@@ -63,6 +63,7 @@ def merge(
     threads: int | None = None,
     shard_size: int | str | None = None,
     seed: int | None = None,
+    replace: bool = False,
     find_method: FindMethod | None = None,
     reporter: Reporter = SILENT,
 ) -> MergeResult:
@@ -70,10 +71,12 @@ def merge(
 
     :param config: the path of a YAML file, YAML text (recognized by a line break or a leading ``{``), or the same as
         a mapping. Folders of models are relative to the working directory.
-    :param output: created, or replaced if it holds an earlier result; written as a whole or not at all.
+    :param output: created, or replaced if it holds an earlier result of the same recipe; written as a whole or not at
+        all.
     :param threads: default: all usable cores. The result does not depend on it.
     :param shard_size: largest weights file, in bytes or as ``"2GB"``; default 5 GB.
     :param seed: of methods that drop differences at random; default 0.
+    :param replace: replace what another recipe gave, too.
     :param find_method: looks up methods that are neither mergekit's nor CoGen's.
     :param reporter: gets a note for everything that is worth knowing, and advances by one per tensor.
     :raises UsageError: an unknown, misplaced or unsupported option, or an output folder that holds something else.
@@ -89,6 +92,7 @@ def merge(
         threads=threads,
         shard_bytes=limit,
         seed=seed or 0,
+        replace=replace,
         find_method=find_method,
         reporter=reporter,
     )
@@ -123,6 +127,7 @@ def merge_recipe(
     threads: int | None = None,
     shard_bytes: int | None = None,
     seed: int = 0,
+    replace: bool = False,
     find_method: FindMethod | None = None,
     reporter: Reporter = SILENT,
 ) -> MergeResult:
@@ -130,7 +135,9 @@ def merge_recipe(
     start = time.monotonic()
     checked, text = parse_recipe(recipe)
     check_output_folder(output)
-    with Engine(threads, reporter) as engine:
+    if not replace:
+        _check_same_recipe(output, text)
+    with one_writer(output), Engine(threads, reporter) as engine:
         plan = make_merge_plan(checked, engine.files, seed=seed, find=find_method, reporter=reporter)
         _check_not_an_input(output, plan.models)
         for note in plan.notes:
@@ -152,6 +159,19 @@ def merge_recipe(
     copied = sum(isinstance(output.work, Copy) for output in outputs)
     size = sum(output.nbytes for output in outputs)
     return MergeResult(output, len(outputs), copied, size, round(time.monotonic() - start, 2), notes)
+
+
+def _check_same_recipe(output: Path, recipe: str) -> None:
+    """:raises UsageError: ``output`` holds what another recipe gave."""
+    if (output / MERGE).is_file():
+        try:
+            held = json.loads((output / MERGE).read_text(encoding="utf-8")).get("recipe")
+        except (OSError, ValueError, AttributeError):
+            held = None
+        if held != recipe:
+            raise other_recipe(output, "the merge of another recipe")
+    elif any((output / mark).is_file() for mark in MARKS):
+        raise other_recipe(output, "a composite of `cogen fuse`")
 
 
 def _check_not_an_input(output: Path, models: tuple[Model, ...]) -> None:

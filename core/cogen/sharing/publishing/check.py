@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from cogen.errors import SpecError
 from cogen.wheels import Wheel, requirements
@@ -25,16 +26,31 @@ def check_wheel(wheel: Wheel) -> int:
     :raises SpecError: a check failed; the message says which.
     """
     count = 0
+    for expert, checks in wheel_checks(wheel).items():
+        failed = [check for check in checks if check["ok"] is False]
+        if failed:
+            first = failed[0]
+            raise SpecError(
+                f"{expert} fails {len(failed)} of {len(checks)} checks: {first['name']}: {first['message']}",
+                hint=first["hint"] or f"`cogen check {expert}` shows all of them",
+            )
+        count += len(checks)
+    return count
+
+
+def wheel_checks(wheel: Wheel) -> dict[str, list[dict[str, Any]]]:
+    """Expert → its static checks, with the fields of :class:`cogen.conformance.Check`.
+
+    :raises SpecError: a check could not be run.
+    """
     allow = [one.name for one in others(requirements(wheel))]  # what was not allowed was refused when it was read
     with tempfile.TemporaryDirectory(prefix="cogen-check-") as place:
         with zipfile.ZipFile(wheel.path) as archive:  # its names were checked when it was read
             archive.extractall(place)
-        for spec in wheel.experts:
-            count += _check(spec.id, place, allow)
-    return count
+        return {spec.id: _checks(spec.id, place, allow) for spec in wheel.experts}
 
 
-def _check(expert: str, place: str, allow: Collection[str]) -> int:
+def _checks(expert: str, place: str, allow: Collection[str]) -> list[dict[str, Any]]:
     environment = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
     environment["PYTHONPATH"] = os.pathsep.join([place, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -46,15 +62,8 @@ def _check(expert: str, place: str, allow: Collection[str]) -> int:
         cwd=Path(place),
     )
     try:
-        checks = json.loads(done.stdout)["checks"]
+        found: list[dict[str, Any]] = json.loads(done.stdout)["checks"]
     except (ValueError, KeyError) as error:
         line = " ".join(done.stderr.split())[-300:] or f"exit {done.returncode}"
         raise SpecError(f"{expert} could not be checked: {line}", hint=f"run `cogen check {expert}`") from error
-    failed = [check for check in checks if check["ok"] is False]
-    if failed:
-        first = failed[0]
-        raise SpecError(
-            f"{expert} fails {len(failed)} of {len(checks)} checks: {first['name']}: {first['message']}",
-            hint=first["hint"] or f"`cogen check {expert}` shows all of them",
-        )
-    return len(checks)
+    return found

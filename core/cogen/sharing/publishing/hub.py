@@ -122,6 +122,17 @@ def upload(
     return PinnedUpload(place.repository, commit.oid, digest)
 
 
+def staged_files(weights: Path) -> Iterator[tuple[str, Path]]:
+    """(name in the repository, file) of what is uploaded of a folder of weights."""
+    for path in sorted(weights.rglob("*")):
+        name = path.relative_to(weights).as_posix()
+        hidden = any(part.startswith((".", "__pycache__")) for part in name.split("/"))
+        if not path.is_file() or hidden or name in (MANIFEST, SIGNATURE):
+            continue
+        if any(fnmatch(name, pattern) for pattern in _PATTERNS):
+            yield name, path
+
+
 @contextmanager
 def _staged(weights: Path) -> Iterator[Path]:
     """A folder of exactly the files that a user of hf:// gets: links where the file system can, copies elsewhere."""
@@ -131,13 +142,7 @@ def _staged(weights: Path) -> Iterator[Path]:
         place = tempfile.mkdtemp(prefix="cogen-publish-")
     stage = Path(place)
     try:
-        for path in sorted(weights.rglob("*")):
-            name = path.relative_to(weights).as_posix()
-            hidden = any(part.startswith((".", "__pycache__")) for part in name.split("/"))
-            if not path.is_file() or hidden or name in (MANIFEST, SIGNATURE):
-                continue
-            if not any(fnmatch(name, pattern) for pattern in _PATTERNS):
-                continue
+        for name, path in staged_files(weights):
             target = stage / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cogen.errors import UsageError
+from cogen.conformance.package_files import check_upload
+from cogen.errors import SpecError, UsageError
 from cogen.files import sha256_of
 from cogen.remote.client import Client
 from cogen.remote.errors import RegistryError
 from cogen.sharing.login import password, register, whoami
-from cogen.sharing.publishing import hub, upload
+from cogen.sharing.publishing import hub, packing, upload
 from cogen.sharing.publishing.build import build_wheel
 from cogen.sharing.publishing.chain import check_bound, vouch
 from cogen.sharing.publishing.check import check_wheel
+from cogen.sharing.publishing.private_marker import take_away
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust import (
     IdentitySigner,
@@ -52,6 +54,7 @@ class PublishResult:
     weights: dict[str, str] = field(default_factory=dict)
     state: str = "checked"
     reason: str | None = None
+    packing: packing.PackingList | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, PublishResult]:
     :raises BuildError: it can't be built. :raises SpecError: the wheel doesn't keep the contract.
     """
     say(f"building {order.folder}")
-    wheel = read_wheel(build_wheel(order.folder, place), allow=order.allow)
+    wheel = built(order, place)
     if not wheel.experts:
         raise UsageError(f"{wheel.path.name} declares no expert", hint="publish a plugin of hooks alone with twine")
     outcome = PublishResult(wheel.project, wheel.version, [spec.id for spec in wheel.experts])
@@ -91,7 +94,32 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, PublishResult]:
             f"--weights {order.repository}: {len(local)} experts have weights that are to be uploaded, not one",
             hint='weights lie in the package, or [model] source = "file://FOLDER" names those to upload',
         )
+    outcome.packing = packing_list_of(order, wheel)
     return wheel, outcome
+
+
+def packing_list_of(order: Order, wheel: Wheel) -> packing.PackingList:
+    """Every file that :func:`carry_out` would send, of the wheel and of weights apart.
+
+    :raises SpecError: such a folder of weights holds a file that is not of a model.
+    """
+    repositories = []
+    for spec in wheel.experts:
+        local = hub.local_weights(spec, order.folder)
+        if local is not None:
+            files = list(hub.staged_files(local))
+            check_upload(spec, [name for name, _ in files])
+            repositories.append((f"repository {order.repository or spec.id}", files))
+    if order.weights_only:
+        return packing.of_repositories(wheel, repositories)
+    return packing.of_wheel(wheel, repositories)
+
+
+def built(order: Order, place: Path) -> Wheel:
+    """The wheel as it is published: only here does a project lose the mark that keeps it off every index."""
+    path = build_wheel(order.folder, place)
+    take_away(path)
+    return read_wheel(path, allow=order.allow)
 
 
 def carry_out(order: Order, wheel: Wheel, outcome: PublishResult, say: Say) -> PublishResult:
@@ -146,9 +174,23 @@ def _with_weights(order: Order, wheel: Wheel, outcome: PublishResult, publisher:
         changed = True
     if not changed:
         return wheel
-    again = read_wheel(build_wheel(order.folder, wheel.path.parent), allow=order.allow)
+    again = built(order, wheel.path.parent)
+    _check_same(wheel, again)
     outcome.checks, outcome.sha256 = check_wheel(again), sha256_of(again.path)
     return again
+
+
+def _check_same(shown: Wheel, built: Wheel) -> None:
+    """Nothing but the manifest, which names the uploaded weights now, may differ from what was listed.
+
+    :raises SpecError: another file does.
+    """
+    names = sorted(name for name, _ in shown.files.items() ^ built.files.items() if not name.endswith("/expert.toml"))
+    if names:
+        raise SpecError(
+            f"the wheel that was built again differs in {names[0]} from the one whose packing list was shown",
+            hint="a build that gives the same bytes twice is needed: let no step of it write times or random values",
+        )
 
 
 def _to_registry(

@@ -28,6 +28,8 @@ class Evaluation(Base):
     documents: Mapped[int]
     harness: Mapped[str] = mapped_column(String(300))
     evidence: Mapped[str] = mapped_column(String(64), index=True)
+    #: Of figures of a private suite the digest of the model that was measured; None: a measurement of a public suite.
+    model: Mapped[str | None] = mapped_column(String(80), index=True)
     #: Bytes of the evidence.
     size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created: Mapped[datetime.datetime] = mapped_column(default=now)

@@ -1,0 +1,169 @@
+"""Private text stays private: what a package holds is what the card of its sources allows to leave.
+
+One rule for `cogen check`, `cogen publish` and the admission of a registry. A source says how far its text may go
+(``leaves``); where it may hold personal data, nothing but figures leaves. Cards from before schema version 2 say only
+whether there is personal data: where there is none, they pass as they did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cogen.conformance.result import Failed
+from cogen.conformance.shipped import is_permissive
+from cogen.conformance.shipped_texts import ShippedText, Use, shipped_texts
+from cogen.host import Expert
+from cogen.spec.consent import oversteps, reaches
+from cogen.spec.data import DataCard, DataSource, Leaves, PersonalData
+from cogen.spec.expert import ExpertSpec
+from cogen.spec.unfinished import unfinished
+
+_KEEP = "leave its text out of samples and suites (`cogen train` then writes a private suite)"
+#: What a use is called in messages.
+_USE: dict[Use, str] = {"samples": "samples", "heldout": "suites"}
+
+
+@dataclass(frozen=True)
+class SourceRule:
+    """What the card says of one source. ``leaves``: ``None`` in a card that was written before there was the field."""
+
+    name: str
+    leaves: Leaves | None
+    personal_data: PersonalData
+    license: str
+
+    def allows(self, use: Use) -> bool:
+        """May its text be shipped so?"""
+        return (self.leaves is None or reaches(self.leaves, use)) and not self.personal
+
+    @property
+    def personal(self) -> bool:
+        """May its text hold personal data? Then it stays where it is."""
+        return oversteps("samples", self.personal_data)
+
+
+def rules_of(card: DataCard) -> tuple[SourceRule, ...]:
+    """One for each source; where some say how far their text may go, those that do not say it keep it."""
+    if card.sources == "unknown":
+        return (SourceRule("unknown", None, card.personal_data, "unknown"),)
+    default: Leaves | None = "nothing" if declares(card) else None
+    return tuple(
+        SourceRule(one.name, one.leaves or default, one.personal_data or card.personal_data, one.license)
+        for one in card.sources
+    )
+
+
+def declares(card: DataCard) -> bool:
+    """Does the card say of any source how far its text may go?"""
+    return card.sources != "unknown" and any(source.leaves is not None for source in card.sources)
+
+
+def check_unfinished(expert: Expert) -> str:
+    """:raises Failed: a field that is shipped still holds the template's TODO."""
+    if fields := unfinished(expert.spec):
+        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+        raise Failed(f"{fields[0]} is still TODO{more}", "write what is so into recipe.toml and train again")
+    return "no field is left to fill in"
+
+
+def check_private(expert: Expert) -> str:
+    """Every shipped text is of a source that lets it leave, and so is every figure.
+
+    :raises Failed: names the source or the document.
+    """
+    check_declared(expert.spec)
+    rules = rules_of(expert.spec.data)
+    strict = declares(expert.spec.data)
+    counts: dict[str, int] = {}
+    for text in shipped_texts(expert):
+        source = _check_text(text, rules, strict)
+        counts[source] = counts.get(source, 0) + 1
+    if not counts:
+        return "no text is shipped"
+    return "shipped: " + ", ".join(f"{count} documents of {name}" for name, count in sorted(counts.items()))
+
+
+def check_declared(spec: ExpertSpec) -> None:
+    """What the manifest alone says, whatever the files hold.
+
+    :raises Failed: a source with personal data lets its text leave; figures of text that lets none leave.
+    """
+    if not declares(spec.data):
+        return
+    for rule in rules_of(spec.data):
+        if rule.leaves is not None and oversteps(rule.leaves, rule.personal_data):
+            raise Failed(
+                f'source {rule.name} says leaves = "{rule.leaves}", and its personal data is {rule.personal_data}',
+                'leaves = "figures" (or "nothing"), or say how the personal data was removed',
+            )
+    for source in spec.data.sources if spec.data.sources != "unknown" else ():
+        if source.leaves == "nothing" and (counted := _counted(source)):
+            raise Failed(
+                f'source {source.name} says leaves = "nothing", and the card gives its {counted}',
+                'write "unknown", or leaves = "figures"',
+            )
+    if all(rule.leaves == "nothing" for rule in rules_of(spec.data)) and (made := _figures(spec)):
+        raise Failed(f'every source says leaves = "nothing", and the manifest holds {made}', 'leaves = "figures"')
+
+
+def _counted(source: DataSource) -> str | None:
+    for name in ("documents", "bytes", "tokens"):
+        if getattr(source, name) != "unknown":
+            return name
+    return "read_bytes" if source.read_bytes is not None else None
+
+
+def _figures(spec: ExpertSpec) -> str | None:
+    """What of a manifest is made of text without being text."""
+    if spec.private_suites:
+        return "a private suite"
+    if spec.statistics is not None:
+        return "statistics"
+    if spec.samples is not None and spec.samples.embedding is not None:
+        return "an embedding of samples"
+    return None
+
+
+def _check_text(text: ShippedText, rules: tuple[SourceRule, ...], strict: bool) -> str:
+    """The name of the text's source.
+
+    A text that does not say where it is from may be of any source: all of them have to allow it.
+    """
+    named = [rule for rule in rules if rule.name == text.source]
+    if text.source is not None and not named and strict:
+        raise Failed(
+            f"{text.where} is of source {text.source[:80]!r}, which the data card does not list",
+            f"`source` of a line is the name of a source: {', '.join(rule.name for rule in rules)}",
+        )
+    unnamed = "" if named else ", of no source that the card lists"
+    for rule in named or rules:
+        if rule.personal:
+            raise Failed(
+                f"{text.where}{unnamed}: the personal data of source {rule.name} is {rule.personal_data}, "
+                "and such text is never shipped",
+                _KEEP,
+            )
+        if not rule.allows(text.use):
+            raise Failed(
+                f'{text.where}{unnamed}: source {rule.name} says leaves = "{rule.leaves}", '
+                f"and text in {_USE[text.use]} needs {text.use!r}".replace("'", '"'),
+                _KEEP if named else 'name the source in the field "source" of each line',
+            )
+        if strict and not is_permissive(rule.license):
+            raise Failed(
+                f"{text.where}{unnamed}: source {rule.name} is under {rule.license}, "
+                "which does not let anybody redistribute it",
+                _KEEP,
+            )
+    return named[0].name if named else "a source that is not named"
+
+
+def shipped_with_personal_data(spec: ExpertSpec) -> Iterator[str]:
+    """What an installed expert would be refused for today, by its manifest alone: one line each, for warnings."""
+    ships = [name for name, there in (("samples", spec.samples is not None), ("suites", bool(spec.suites))) if there]
+    if spec.samples is not None and spec.samples.path is None:
+        ships.remove("samples")
+    for rule in rules_of(spec.data) if ships else ():
+        if oversteps(rule.leaves or "heldout", rule.personal_data):
+            yield f"it ships {' and '.join(ships)}, and the personal data of source {rule.name} is {rule.personal_data}"

@@ -1,0 +1,278 @@
+"""A private suite at its publisher's: held-out text that stays in one folder, of which figures alone go out.
+
+The folder holds ``private.yaml`` (:func:`read_private` gives its keys), two JSON Lines files and the salt of the
+digests. Nothing in here, no error and no ``repr``, shows text or salt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from cogen.errors import DigestError, EvalError
+from cogen.evals.bound import BoundSuite
+from cogen.evals.documents import DATA_LIMIT
+from cogen.evals.safe_yaml import read_yaml
+from cogen.evals.settings import Split
+from cogen.files import atomic_write
+from cogen.spec.base import Digest, Frozen, Line, RelativePath
+from cogen.spec.suite import DataFile, Metric, Suite, SuiteId
+
+#: Owner of a private suite among the columns of a matrix, and the name of the file that describes it.
+PRIVATE, PRIVATE_FILE = "private", "private.yaml"
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_SALT_BYTES = 32
+#: The task of a suite in bits per byte that names no task file: the one of the general suite.
+_DEFAULT_TASK = "heldout.yaml"
+_HINT = "write it again with `cogen train`, or see docs/evaluation.md for its keys"
+
+
+def text_digest(salt: bytes, texts: Iterable[str]) -> str:
+    """``sha256:…`` over the salt, then for each text its length in bytes (8 bytes, big-endian) and its UTF-8.
+
+    Without the salt nobody can test whether a text that they guess is among them.
+
+    :param salt: 32 secret bytes.
+    """
+    if len(salt) != _SALT_BYTES:
+        raise EvalError(f"the salt has {len(salt)} bytes, {_SALT_BYTES} are needed", hint=_HINT)
+    digest = hashlib.sha256(salt)
+    for text in texts:
+        data = text.encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return "sha256:" + digest.hexdigest()
+
+
+class _Files(Frozen):
+    dev: RelativePath
+    test: RelativePath
+
+
+class _Digests(Frozen):
+    dev: Digest
+    test: Digest
+
+
+class _Described(Frozen):
+    """Keys of ``private.yaml``; paths start at its folder."""
+
+    id: SuiteId
+    title: Line
+    metric: Metric = "bits_per_byte"
+    data: _Files
+    salt: RelativePath = "salt"
+    #: Task file of lm-eval's; for ``acc`` and ``exact_match``, and for text that is not in the field ``text``.
+    task: RelativePath | None = None
+    #: Text digests of both splits as they were written, so that a changed file is noticed.
+    digests: _Digests | None = Field(default=None)
+
+
+@dataclass(frozen=True)
+class PrivateTask:
+    """A private suite as it lies in ``folder``. The documents are read when they are asked for."""
+
+    id: str
+    title: str
+    metric: Metric
+    folder: Path
+    #: File of each split, relative to ``folder``.
+    files: dict[Split, str]
+    #: Documents, bytes of text (UTF-8) and salted digest of each split.
+    documents: dict[Split, int]
+    sizes: dict[Split, int]
+    digests: dict[Split, str]
+    task: str | None = None
+    salt: bytes = field(default=b"", repr=False)
+
+    def texts(self, split: Split) -> list[str]:
+        """The documents of one split in the order of the file; see :func:`read_private` for what a text is.
+
+        :raises EvalError: the file is gone or no longer JSON Lines.
+        """
+        return _texts(_read(self.folder / self.files[split]), self.files[split])
+
+    def bound(self) -> BoundSuite:
+        """As :func:`cogen.evals.run_suites` takes it, owned by ``private``. Use no cache of results with it: those
+        hold figures of each document and digests without salt."""
+        data = {split: self._data(split) for split in ("dev", "test")}
+        suite = Suite(id=self.id, title=self.title, task=self.task or _DEFAULT_TASK, metric=self.metric, **data)
+        return _PrivateSuite(PRIVATE, suite, self.folder, general_task=self.task is None)
+
+    def _data(self, split: Split) -> DataFile:
+        digest = "sha256:" + hashlib.sha256(_read(self.folder / self.files[split])).hexdigest()
+        return DataFile(path=self.files[split], digest=digest, documents=self.documents[split], license="unknown")
+
+
+@dataclass(frozen=True)
+class _PrivateSuite(BoundSuite):
+    general_task: bool = False
+
+    def path(self, relative: str) -> Path:
+        if self.general_task and relative == _DEFAULT_TASK:
+            return Path(__file__).parent / "general" / _DEFAULT_TASK
+        return super().path(relative)
+
+
+def is_private_suite(name: str) -> bool:
+    """Does ``name`` mean a file that describes a private suite, or its folder?"""
+    return name.endswith((".yaml", ".yml")) or (("/" in name or "\\" in name) and Path(name).is_dir())
+
+
+def read_private(path: Path) -> PrivateTask:
+    """The private suite that ``private.yaml`` describes: ``path`` is that file or its folder.
+
+    Keys: ``id``, ``title``, ``metric`` (bits_per_byte unless given), ``data: {dev: dev.jsonl, test: test.jsonl}``,
+    ``salt`` (a file with 64 hexadecimal digits), ``task`` (a task file of lm-eval, for other metrics or fields) and
+    ``digests``. A document is a JSON object; its text is the field ``text``, or the object itself where it has more.
+
+    :raises EvalError: something of it is missing or wrong.
+    :raises DigestError: a split is not the text that the file was written for.
+    :raises UnsafeError: it asks for code, or is too large.
+    """
+    path = path / PRIVATE_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise EvalError(f"{path} is missing", hint="give the private.yaml of a private suite; `cogen train` writes it")
+    try:
+        found = _Described.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "keys"
+        raise EvalError(f"{path.name}: `{where}`: {first['msg']}", hint=_HINT) from error
+    if found.metric != "bits_per_byte" and found.task is None:
+        raise EvalError(
+            f"{path.name}: metric {found.metric} needs `task`", hint="name a task file of lm-eval beside it: task.yaml"
+        )
+    files: dict[Split, str] = {"dev": found.data.dev, "test": found.data.test}
+    salt = _read_salt(path.parent / found.salt)
+    texts = {split: _texts(_read(path.parent / file), file) for split, file in files.items()}
+    digests = {split: text_digest(salt, split_texts) for split, split_texts in texts.items()}
+    for split, digest in digests.items():
+        if found.digests is not None and getattr(found.digests, split) != digest:
+            raise DigestError(
+                f"{files[split]} or the salt is not what {path.name} was written for",
+                hint="figures before and after cannot be compared; if that is meant, remove `digests` from the file",
+            )
+    sizes = {split: sum(len(text.encode()) for text in split_texts) for split, split_texts in texts.items()}
+    counts = {split: len(split_texts) for split, split_texts in texts.items()}
+    return PrivateTask(
+        found.id, found.title, found.metric, path.parent, files, counts, sizes, digests, found.task, salt
+    )
+
+
+def write_private(
+    folder: Path, id: str, title: str, dev_texts: Sequence[str], test_texts: Sequence[str]
+) -> PrivateTask:
+    """Write a suite in bits per byte of two lists of texts, for the eyes of its owner alone (modes 0700 and 0600).
+
+    A salt that is there stays, so that the same texts have the same digest; other files are left alone.
+
+    :raises EvalError: the texts make no suite, or the folder cannot be written.
+    """
+    import yaml
+
+    texts: dict[Split, Sequence[str]] = {"dev": dev_texts, "test": test_texts}
+    lines = {split: _lines(split, found) for split, found in texts.items()}
+    if set(dev_texts) & set(test_texts):
+        raise EvalError("a private document stands in both the dev and the test split", hint="remove the copies")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+        folder.chmod(_FOLDER_MODE)
+        salt = _kept_salt(folder / "salt")
+        described = _Described(
+            id=id,
+            title=title,
+            data=_Files(dev="dev.jsonl", test="test.jsonl"),
+            digests=_Digests(dev=text_digest(salt, dev_texts), test=text_digest(salt, test_texts)),
+        )
+        for split, data in lines.items():
+            atomic_write(folder / f"{split}.jsonl", data, _FILE_MODE)
+        # last: it names the digests of both, so that a run that was stopped halfway is noticed
+        written = yaml.safe_dump(described.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True)
+        atomic_write(folder / PRIVATE_FILE, written.encode(), _FILE_MODE)
+    except OSError as error:
+        raise EvalError(
+            f"{error.filename or folder} cannot be written: {error.strerror}",
+            hint="private text stays in this folder: make it writable",
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise EvalError(
+            f"private suite: `{first['loc'][0]}`: {first['msg']}", hint="choose another id or title"
+        ) from error
+    return read_private(folder / PRIVATE_FILE)
+
+
+def _lines(split: Split, texts: Sequence[str]) -> bytes:
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise EvalError(f"the private {split} split has no text, or an empty one", hint="give it at least one document")
+    data = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
+    if len(data) > DATA_LIMIT:
+        raise EvalError(
+            f"the private {split} split is larger than {DATA_LIMIT >> 20} MiB", hint="hold out fewer documents"
+        )
+    return data
+
+
+def _kept_salt(path: Path) -> bytes:
+    import secrets
+
+    if not path.exists():
+        atomic_write(path, (secrets.token_hex(_SALT_BYTES) + "\n").encode(), _FILE_MODE)
+    return _read_salt(path)
+
+
+def _read_salt(path: Path) -> bytes:
+    try:
+        found = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvalError(
+            f"the salt {path.name} cannot be read", hint=f"{_SALT_BYTES} random bytes in hexadecimal, kept secret"
+        ) from error
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * _SALT_BYTES}}}", found):
+        raise EvalError(
+            f"the salt {path.name} is not {2 * _SALT_BYTES} hexadecimal digits",
+            hint="`python -c 'import secrets; print(secrets.token_hex(32))'` makes one; keep it as secret as the text",
+        )
+    return bytes.fromhex(found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(DATA_LIMIT + 1)
+    except OSError as error:
+        raise EvalError(f"{path.name} cannot be read: {error.strerror}", hint=_HINT) from error
+    if len(data) > DATA_LIMIT:
+        raise EvalError(f"{path.name} is larger than {DATA_LIMIT >> 20} MiB", hint="hold out fewer documents")
+    return data
+
+
+def _texts(data: bytes, name: str) -> list[str]:
+    """One text a line. An error names the line and never shows it."""
+    texts = []
+    for number, line in enumerate(data.splitlines(), 1):
+        if line.strip():
+            texts.append(_text(line, f"{name} line {number}"))
+    if not texts:
+        raise EvalError(f"{name} holds no document", hint='JSON Lines such as {"text": "…"}')
+    return texts
+
+
+def _text(line: bytes, where: str) -> str:
+    try:
+        document: Any = json.loads(line)
+        whole = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        whole.encode()  # half a surrogate pair has no bytes to count
+    except (ValueError, RecursionError):
+        raise EvalError(f"{where} is not JSON", hint='one JSON object a line, such as {"text": "…"}') from None
+    if not isinstance(document, dict):
+        raise EvalError(f"{where} is not a JSON object", hint='for example {"text": "…"}')
+    text = document.get("text")
+    return text if isinstance(text, str) and len(document) == 1 else whole

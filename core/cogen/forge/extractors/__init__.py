@@ -1,0 +1,1 @@
+"""One module a family of formats; :mod:`cogen.forge.extract` chooses among them."""

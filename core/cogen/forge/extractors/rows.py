@@ -1,0 +1,175 @@
+"""Text of files that are rows: JSON, JSON Lines, CSV, Parquet, and the files of a `datasets` folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from cogen.errors import TrainError
+from cogen.extras import require
+from cogen.forge.account import NO_FIELD
+from cogen.forge.chats import Chat, json_rows, read_chat, read_chats, row_text
+from cogen.forge.extractors.member import Pieces, SourceFile
+from cogen.forge.recipe import CorpusSource
+
+#: Files of a dataset that are tables in Arrow's formats: `save_to_disk` writes .arrow, the Hub has .parquet.
+_TABLES = (".parquet", ".arrow")
+#: What `save_to_disk` and the Hub write beside the data.
+_NOTES = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
+
+
+def is_table_file(source: CorpusSource, name: str) -> bool:
+    """Does the extractor read this file's bytes, not its text?"""
+    return source.extract in ("datasets", "chat") and name.endswith(_TABLES)
+
+
+def json_texts(member: SourceFile) -> Pieces:
+    """Strings at ``field``, a dotted path in which ``*`` is every element; JSON or JSON Lines."""
+    return _texts(member, json_values(member.text))
+
+
+def csv_texts(member: SourceFile) -> Pieces:
+    """Column ``field`` of a file whose first row names the columns."""
+    rows = list(csv_rows(member.text))
+    if rows:
+        _check_column(member, list(rows[0]))
+    return _texts(member, rows)
+
+
+def table_texts(member: SourceFile) -> Pieces:
+    """Column ``field`` of a Parquet file; a dotted path goes into structures and lists."""
+    return _texts(member, table_rows(member))
+
+
+def dataset_texts(member: SourceFile) -> Pieces:
+    """Column ``field`` of a file of a dataset's folder, as `save_to_disk` writes it or the Hub stores it."""
+    return _texts(member, dataset_rows(member))
+
+
+def chats(member: SourceFile) -> Pieces:
+    """Conversations and instructions of JSON, JSON Lines, CSV, Parquet or Arrow files, each as one text."""
+    for number, row in enumerate(dataset_rows(member), 1):
+        text = row_text(row, member.source.field)
+        if text is None:
+            member.account.drop(NO_FIELD, 0)
+        elif text:
+            yield f"{member.name}#{number}-{hash_of(text)}", text
+
+
+def conversations(member: SourceFile) -> Iterator[tuple[str, Chat]]:
+    """(name and row, conversation) of the same files, for training that learns conversations as such.
+
+    :raises TrainError: a row that is no conversation with an answer, by its number.
+    """
+    name = member.name.rpartition("/")[2].lower()
+    if name in _NOTES or name.endswith((*_TABLES, ".csv", ".tsv")):
+        for number, row in enumerate(dataset_rows(member), 1):
+            yield f"{member.name}#{number}", read_chat(row, member.source.field, f"{member.name} row {number}")
+    else:
+        yield from read_chats(member.name, member.text, member.source.field)
+
+
+def dataset_rows(member: SourceFile) -> Iterator[Any]:
+    """The rows of one file, by its suffix; none of the notes beside the data."""
+    name = member.name.rpartition("/")[2].lower()
+    if name in _NOTES:
+        return iter(())
+    if name.endswith(_TABLES):
+        return table_rows(member)
+    if name.endswith((".csv", ".tsv")):
+        return csv_rows(member.text)
+    if name.endswith((".json", ".jsonl", ".ndjson")):
+        return (row for _, row in json_rows(member.text))
+    raise ValueError("a dataset's file ends in .parquet, .arrow, .csv, .tsv, .json, .jsonl or .ndjson")
+
+
+def json_values(text: str) -> list[Any]:
+    """One value of a JSON file, or one a line.
+
+    :raises ValueError: neither.
+    """
+    try:
+        return [json.loads(text)]
+    except ValueError:
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def csv_rows(text: str) -> Iterator[dict[str, str]]:
+    """A dictionary a row, keyed by the first row. The separator is the one that the first row has most of.
+
+    :raises ValueError: a row that cannot be read.
+    """
+    head = text.partition("\n")[0]
+    separator = max(",;\t|", key=head.count)
+    before = csv.field_size_limit(max(len(text), 1 << 17))  # the default cuts no text of a patient's whole stay
+    try:
+        # Materialised: the limit is the process's, and is put back before anybody else reads.
+        found = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="", restval=""))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    finally:
+        csv.field_size_limit(before)
+    return iter(found)
+
+
+def table_rows(member: SourceFile) -> Iterator[dict[str, Any]]:
+    """A dictionary a row of a Parquet or Arrow file; only the column that ``field`` begins with, unless it is a chat.
+
+    :raises ValueError: neither of the two.
+    """
+    require("documents", f'extract = "{member.source.extract}"')
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    try:
+        if member.name.lower().endswith(".arrow"):
+            buffer = pyarrow.py_buffer(member.data)
+            stream = not member.data.startswith(b"ARROW1")
+            table = (ipc.open_stream(buffer) if stream else ipc.open_file(buffer)).read_all()
+        else:
+            table = parquet.ParquetFile(pyarrow.BufferReader(member.data)).read()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+    if member.source.extract != "chat":
+        _check_column(member, table.column_names)
+        table = table.select([member.source.field.partition(".")[0]])
+    for batch in table.to_batches(max_chunksize=1000):
+        yield from batch.to_pylist()
+
+
+def _check_column(member: SourceFile, columns: list[str]) -> None:
+    column = member.source.field.partition(".")[0]
+    if column not in columns:
+        raise TrainError(
+            f"{member.name} of source {member.source.name!r} has no column {column!r}",
+            hint=f"field is one of {', '.join(columns)}",
+        )
+
+
+def _texts(member: SourceFile, rows: Any) -> Pieces:
+    values: list[Any] = list(rows)
+    for part in member.source.field.split("."):
+        step: list[Any] = []
+        for value in values:
+            if part == "*":
+                step.extend(value.values() if isinstance(value, dict) else value if isinstance(value, list) else [])
+            elif isinstance(value, dict) and part in value:
+                step.append(value[part])
+            else:
+                member.account.drop(NO_FIELD, 0)
+        values = step
+    for value in values:
+        if isinstance(value, str):
+            # Entries of one file are independent texts: each is its own group.
+            yield f"{member.name}#{hash_of(value)}", value
+        elif value is not None:
+            member.account.drop(NO_FIELD, 0)
+
+
+def hash_of(text: str) -> str:
+    """Short stable name of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

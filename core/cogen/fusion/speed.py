@@ -1,0 +1,36 @@
+"""How long tokens through a model take on this machine: estimates, good to a factor of two."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+#: Operations a parameter and token: a dense layer multiplies and adds once in a forward pass.
+FORWARD = 2
+#: What a model reaches of the speed of its largest products alone: norms, attention and optimiser take the rest.
+_EFFICIENCY = 0.35
+
+
+@functools.cache
+def flops() -> float:
+    """Operations a second of a bfloat16 matrix product on this machine, measured in a moment."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.ones(512, 1024, dtype=torch.bfloat16, device=device)
+    b = torch.ones(1024, 1024, dtype=torch.bfloat16, device=device)
+    found = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(4):
+            (a @ b).sum().item()
+        found.append(4 * 2 * 512 * 1024 * 1024 / (time.perf_counter() - began))
+    return max(found)
+
+
+def seconds(parameters: int, tokens: int, each: int = FORWARD) -> float:
+    """An estimate: good to a factor of two.
+
+    :param each: operations a parameter and token.
+    """
+    return round(each * parameters * tokens / (flops() * _EFFICIENCY), 1)

@@ -1,0 +1,40 @@
+"""What a publisher still has to decide: fields that say TODO, which is what `cogen new` writes where it cannot know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+#: ``TODO`` as a word of its own; in other cases only where the text begins with it, for "todo" is Spanish for "all".
+_MARKER = re.compile(r"(?<![A-Za-z0-9_])TODO(?![A-Za-z0-9_])|^\s*(?i:todo)\s*(?:[:(-]|$)")
+#: Fields of a recipe that never leave the publisher's machine: a pattern may well look for the word TODO.
+_STAYS = frozenset({"plugin", "members", "exclude", "drop", "field"})
+
+
+def is_unfinished(text: str) -> bool:
+    """Does the text hold the marker?"""
+    return _MARKER.search(text) is not None
+
+
+def unfinished(model: BaseModel) -> list[str]:
+    """Fields of a manifest or of a training recipe that ship and hold the marker, in their order.
+
+    :returns: names as they are written in the file: ``card.summary``, ``data.sources[0].license_evidence``.
+    """
+    return list(_fields(model.model_dump(mode="json", exclude_none=True), ""))
+
+
+def _fields(value: Any, name: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if is_unfinished(value):
+            yield name
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key not in _STAYS:
+                yield from _fields(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _fields(item, f"{name}[{index}]")

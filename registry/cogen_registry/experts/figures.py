@@ -1,0 +1,123 @@
+"""Figures of private suites: measured by their publisher, signed, kept apart from what others can measure again.
+
+The text stays with the publisher, so no evidence of single documents can be asked for. What can be checked is checked:
+the signature, by a key of the publisher's; the suite, by the salted digest of its text; sizes and metric.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cogen.errors import CogenError
+from cogen.evals.figures import FiguresDocument
+from cogen_registry.auth import Principal
+from cogen_registry.database.tables import Evaluation, Expert, Key, Project, Release
+from cogen_registry.errors import Refused
+from cogen_registry.experts import models
+from cogen_registry.experts.evaluations import keep
+from cogen_registry.experts.shown_figures import sent
+from cogen_registry.service import Service
+
+_HINT = "send what `cogen eval MODEL --suite private.yaml --json --sign` prints"
+
+
+def read(value: dict[str, Any]) -> FiguresDocument:
+    """:raises Refused: 422, these are no figures."""
+    try:
+        return FiguresDocument.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise Refused(422, f"these are no figures of a private suite: {place}: {first['msg']}", hint=_HINT) from error
+
+
+def add(service: Service, principal: Principal, value: dict[str, Any]) -> tuple[models.PublisherFigure, bool]:
+    """Keep signed figures of one of the publisher's own private suites; the same again is the same.
+
+    :returns: (what was kept, is it new?)
+    :raises Refused: 403, the signature is by no key of the publisher; 422, the figures fit no suite of theirs; 429.
+    """
+    document = read(value)
+    with service.sessions.read() as session:
+        _check_signature(session, principal, document)
+        row = _expert(session, principal, document)
+    figures = document.figures
+    data = json.dumps(
+        document.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+    id, fresh = keep(
+        service,
+        principal,
+        row,
+        data,
+        {
+            "suite": figures.suite,
+            "metric": figures.metric,
+            "split": figures.split,
+            "value": figures.model.value,
+            "low": figures.model.low,
+            "high": figures.model.high,
+            "documents": figures.documents,
+            "harness": figures.harness,
+            "model": figures.model.digest,
+        },
+    )
+    with service.sessions.read() as session:
+        return next(one for one in sent(session, Evaluation.id == id)), fresh
+
+
+def _check_signature(session: Session, principal: Principal, document: FiguresDocument) -> None:
+    if document.signature is None:
+        raise Refused(422, "these figures are not signed", hint=_HINT)
+    try:
+        key = document.check()
+    except CogenError as error:
+        raise Refused(422, error.message, hint=error.hint or _HINT) from error
+    known = session.scalar(
+        select(Key.id).where(Key.publisher_id == principal.id, Key.fingerprint == key, Key.revoked.is_(None))
+    )
+    if known is None:
+        raise Refused(
+            403,
+            f"these figures are signed with {key}, which is no valid key of {principal.name}",
+            hint="sign with the key that `cogen key list` shows as yours",
+        )
+
+
+def _expert(session: Session, principal: Principal, document: FiguresDocument) -> int:
+    """The newest released expert of the publisher with this private suite.
+
+    :raises Refused: 422
+    """
+    figures = document.figures
+    rows = session.execute(
+        select(Expert.id, Expert.spec)
+        .join(Release, Expert.release_id == Release.id)
+        .join(Project, Release.project_id == Project.id)
+        .where(Project.publisher_id == principal.id, Release.state == "released")
+        .order_by(Expert.id.desc())
+    )
+    for row in rows:
+        for suite in row.spec.get("private_suites", ()):
+            if suite["text_digest"] != figures.text_digest:
+                continue
+            for name in ("metric", "split", "documents", "bytes"):
+                if suite.get(name, "test") != getattr(figures, name):
+                    raise Refused(
+                        422,
+                        f"`{name}` of the figures is {getattr(figures, name)}, the manifest of {row.spec['id']} says "
+                        f"{suite.get(name)}",
+                        hint="measure again with `cogen eval`",
+                    )
+            if suite["id"] == figures.suite:
+                return int(row.id)
+    raise Refused(
+        422,
+        f"no released expert of {principal.name} has a private suite {figures.suite!r} of this text",
+        hint="publish the expert first; its manifest names the digest of the suite's text",
+    )

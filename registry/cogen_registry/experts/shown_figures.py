@@ -1,0 +1,82 @@
+"""Figures of private suites as a reader gets them: those of the manifest, and those that publishers signed and sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cogen_registry.audit import removals
+from cogen_registry.database.tables import Evaluation, Expert, Publisher, Release
+from cogen_registry.experts import models
+
+
+def figures_of_expert(session: Session, row: int, spec: dict[str, Any]) -> list[models.PublisherFigure]:
+    """What the manifest says of base and expert, then what was sent, the newest first."""
+    found = []
+    for suite in spec.get("private_suites", ()):
+        shared = {name: suite[name] for name in ("metric", "documents", "bytes", "text_digest", "date", "harness")}
+        for name in ("base", "expert"):
+            if figure := suite.get(name):
+                split = suite.get("split", "test")
+                found.append(
+                    models.PublisherFigure(
+                        suite=suite["id"],
+                        title=suite["title"],
+                        split=split,
+                        name=name,
+                        source="manifest",
+                        expert=spec["id"],
+                        **shared,
+                        **figure,
+                    )
+                )
+    return found + sent(session, Evaluation.expert_id == row)
+
+
+def figures_of_model(session: Session, digest: str) -> list[models.PublisherFigure]:
+    """What publishers sent of the model with these weights, the newest first."""
+    return sent(session, Evaluation.model == digest)
+
+
+def sent(session: Session, which: Any) -> list[models.PublisherFigure]:
+    rows = session.execute(
+        select(Evaluation, Publisher.name.label("by"), Expert.spec, Release.version)
+        .join(Publisher, Evaluation.publisher_id == Publisher.id)
+        .join(Expert, Evaluation.expert_id == Expert.id)
+        .join(Release, Expert.release_id == Release.id)
+        .where(which, Evaluation.model.is_not(None), removals.shown("evaluation", Evaluation.id))
+        .order_by(Evaluation.id.desc())
+    )
+    found = []
+    for one in rows:
+        row = one.Evaluation
+        suite = next((s for s in one.spec.get("private_suites", ()) if s["id"] == row.suite), None)
+        if suite is None or row.low is None or row.high is None:
+            continue
+        found.append(
+            models.PublisherFigure(
+                id=row.id,
+                expert=one.spec["id"],
+                version=one.version,
+                suite=row.suite,
+                title=suite["title"],
+                metric=row.metric,
+                split=row.split,
+                name="model",
+                model=row.model,
+                value=row.value,
+                low=row.low,
+                high=row.high,
+                documents=row.documents,
+                bytes=suite["bytes"],
+                text_digest=suite["text_digest"],
+                date=row.created.date().isoformat(),
+                harness=row.harness,
+                by=one.by,
+                source="signed",
+                evidence=row.evidence,
+            )
+        )
+    return found

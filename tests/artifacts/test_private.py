@@ -1,0 +1,203 @@
+"""Composites of experts whose held-out text stays with their publishers: request, section, figures that come back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.manifests import make_expert
+from support.textless import PRIVATE_SUITE
+
+from cogen.artifacts import private
+from cogen.artifacts.card import write_card
+from cogen.artifacts.lock import make_lock, verify, write_lock
+from cogen.artifacts.private import ADDED, REQUEST, TITLE, add_to_composite, publisher_rows, write_private_parts
+from cogen.artifacts.report.report import render
+from cogen.artifacts.summary import domains
+from cogen.cli.main import main
+from cogen.errors import CogenError, DigestError, UsageError
+from cogen.evals.figures import Figures, FiguresDocument, sign_figures
+from cogen.trust import TrustError, new_key
+
+HOSTILE = "<script>alert(1)</script> | [x](javascript:y)"
+
+
+@pytest.fixture
+def secretive(tmp_path: Path, experts: Any) -> list[Any]:
+    """The five experts, of which power has a private suite beside its public one."""
+    own = make_expert(tmp_path / "own", "power", schema_version=2, private_suites=[PRIVATE_SUITE])
+    return [own if expert.id == "power" else expert for expert in experts]
+
+
+@pytest.fixture
+def machine(secretive: list[Any]) -> Any:
+    return SimpleNamespace(expert=lambda id: next(expert for expert in secretive if expert.id == id))
+
+
+@pytest.fixture
+def composite(plan: Any, folder: Path, matrix: Any, secretive: list[Any], trials: Any) -> Path:
+    """As `cogen fuse` leaves it."""
+    lock = make_lock(plan, 0.6, trials, folder, matrix)
+    write_lock(lock, folder / "cogen.lock")
+    write_card(folder, lock, matrix, secretive)
+    (folder / "report.html").write_text(render(lock, plan, matrix, trials, secretive), encoding="utf-8")
+    write_private_parts(folder, secretive, lock)
+    return folder
+
+
+def figures(composite: Path, **changes: Any) -> Figures:
+    digest = json.loads((composite / "cogen.lock").read_text())["weights_digest"]
+    model = {"name": "composite", "digest": digest, "value": 1.2345, "low": 1.2, "high": 1.3}
+    document = {
+        **{
+            name: PRIVATE_SUITE[name]
+            for name in ("title", "metric", "documents", "bytes", "text_digest", "date", "harness")
+        },
+        "suite": "notes",
+        "model": model,
+        "settings": {"dtype": "float32"},
+    }
+    return Figures.model_validate(document | changes)
+
+
+def sent(folder: Path, document: FiguresDocument) -> Path:
+    file = folder.parent / "figures.json"
+    file.write_text(document.model_dump_json())
+    return file
+
+
+def test_the_request_says_what_is_asked(composite: Path) -> None:
+    """The command, the composite's digest, whose suite, what is sent and what is not."""
+    text = (composite / REQUEST).read_text()
+    digest = json.loads((composite / "cogen.lock").read_text())["weights_digest"]
+    for wanted in (digest, "The power expert", "notes", PRIVATE_SUITE["text_digest"], "Not sent: any text"):
+        assert wanted in text
+    assert "cogen eval COMPOSITE --suite private/private.yaml --figures-only --sign > figures.json" in text
+    assert "energy" not in text
+
+
+def test_figures_of_publishers_stand_apart(composite: Path, matrix: Any) -> None:
+    """In a section of their own, in report and card; no cell of the matrix, no average and no result is of them."""
+    report, card = (composite / "report.html").read_text(), (composite / "README.md").read_text()
+    for text in (report, card):
+        assert "not reproducible by others" in text
+        assert "1.2000 (1.1000 to 1.3000) bits per byte" in text
+        assert "1.5000 (1.4000 to 1.6000) bits per byte" in text
+    assert card.index(TITLE) > card.index("## Results")
+    assert "power/notes" not in matrix.columns
+    assert "notes" not in {domain.column for domain in domains(matrix)}
+    lock = json.loads((composite / "cogen.lock").read_text())
+    assert PRIVATE_SUITE["text_digest"] not in json.dumps(lock)
+
+
+def test_without_private_suites_nothing_is_written(
+    plan: Any, folder: Path, matrix: Any, experts: Any, trials: Any
+) -> None:
+    """Neither a request nor a section."""
+    lock = make_lock(plan, 0.6, trials, folder, matrix)
+    write_private_parts(folder, experts, lock)
+    assert not (folder / REQUEST).exists()
+    assert TITLE not in render(lock, plan, matrix, trials, experts)
+    write_card(folder, lock, matrix, experts)
+    assert TITLE not in (folder / "README.md").read_text()
+
+
+def test_words_of_publishers_are_escaped(tmp_path: Path) -> None:
+    """In the request, in HTML and in Markdown."""
+    expert = make_expert(tmp_path, "power", schema_version=2, private_suites=[PRIVATE_SUITE | {"title": HOSTILE}])
+    path = private.write_request(tmp_path, "sha256:0", [expert])
+    for text in (path.read_text(), private.html_section([expert]), private.card_section([expert])):
+        assert "<script>" not in text
+    assert r"\[x\](javascript" in private.card_section([expert])
+
+
+def test_figures_come_back(composite: Path, machine: Any, tmp_path: Path) -> None:
+    """Into report and card, once; sent again they replace what was there, and the lock still holds."""
+    before = {name: (composite / name).read_text() for name in ("report.html", "README.md")}
+    added = add_to_composite(composite, sent(composite, FiguresDocument(figures=figures(composite))), machine)
+    assert (added.expert, added.key, added.checked) == ("power", None, False)
+    for name in before:
+        text = (composite / name).read_text()
+        assert text.count("1.2345 (1.2000 to 1.3000) bits per byte") == 1
+        assert "sent back, not signed" in text
+    key = tmp_path / "key.pem"
+    pem = new_key(key)
+    again = sign_figures(figures(composite, date="2026-03-04"), key, pem)
+    assert add_to_composite(composite, sent(composite, again), machine).key is not None
+    assert (composite / "report.html").read_text().count("1.2345") == 1
+    assert "sent back, signed by the key" in (composite / "README.md").read_text()
+    assert len((composite / ADDED).read_text().splitlines()) == 1
+    from cogen.artifacts.lock import read_lock
+
+    assert verify(read_lock(composite), composite) == []
+
+
+def test_a_report_of_before_takes_them_too(composite: Path, machine: Any) -> None:
+    """Written by a CoGen that had no section: before its end."""
+    text = (composite / "report.html").read_text()
+    (composite / "report.html").write_text(private._SECTION.sub("", text))
+    add_to_composite(composite, sent(composite, FiguresDocument(figures=figures(composite))), machine)
+    found = (composite / "report.html").read_text()
+    assert found.count("1.2345") == 1
+    assert found.index("1.2345") < found.index("</main>")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_digest": "sha256:" + "1" * 64}, r"is that of no private suite here \(power/notes\)"),
+        ({"suite": "other"}, "these figures are of other"),
+        ({"metric": "acc"}, "these figures are of notes, acc"),
+        ({"documents": 41}, "of 41 documents"),
+        (
+            {"model": {"name": "m", "digest": "sha256:" + "2" * 64, "value": 1.2, "low": 1.1, "high": 1.3}},
+            "these figures are of another model",
+        ),
+    ],
+)
+def test_figures_of_something_else_are_refused(
+    composite: Path, machine: Any, changes: dict[str, Any], message: str
+) -> None:
+    """Another text, suite, size or model; nothing is written."""
+    with pytest.raises(DigestError, match=message) as caught:
+        add_to_composite(composite, sent(composite, FiguresDocument(figures=figures(composite, **changes))), machine)
+    assert caught.value.hint
+    assert not (composite / ADDED).exists()
+
+
+def test_signatures_are_checked(composite: Path, machine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not hold; one by another key than the expert's own release has; the right one."""
+    pem = new_key(tmp_path / "key.pem")
+    document = sign_figures(figures(composite), tmp_path / "key.pem", pem)
+    forged = document.model_copy(update={"figures": figures(composite, date="2026-03-04")})
+    with pytest.raises(TrustError, match="is not the one that was signed"):
+        add_to_composite(composite, sent(composite, forged), machine)
+    receipt = SimpleNamespace(version="1.0", key="sha256:" + "3" * 64, publisher="team")
+    monkeypatch.setattr("cogen.trust.receipts.receipt_of", lambda _: receipt)
+    with pytest.raises(TrustError, match="these figures are signed with"):
+        add_to_composite(composite, sent(composite, document), machine)
+    receipt.key = document.check()
+    added = add_to_composite(composite, sent(composite, document), machine)
+    assert added.checked
+    assert publisher_rows([machine.expert("power")], [added])[-1].source == "sent back, signed by the publisher's key"
+
+
+def test_the_command(
+    composite: Path, machine: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`cogen eval COMPOSITE --add FILE`."""
+    monkeypatch.setattr("cogen.host.Host.discover", lambda: machine)
+    file = sent(composite, FiguresDocument(figures=figures(composite)))
+    assert main(["eval", str(composite), "--add", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["expert"], found["figures"]["model"]["value"]) == ("power", 1.2345)
+    assert main(["eval", str(composite), "--add", str(file), "--suite", "power"]) == 3
+    assert "--add measures nothing" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="is not a composite"):
+        add_to_composite(composite.parent, file, machine)
+    (composite / ADDED).write_text("{")
+    with pytest.raises(CogenError, match="line 1, holds no figures"):
+        add_to_composite(composite, file, machine)

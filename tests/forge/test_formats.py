@@ -1,0 +1,249 @@
+"""Files that teams have: PDF, Word, Parquet, CSV, chats, `datasets` folders, each made here by a library."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cogen.errors import MissingExtraError, TrainError
+from cogen.forge.account import NO_FIELD, NO_TEXT_PAGE, REPEATED, SourceAccount
+from cogen.forge.extract import extract
+from cogen.forge.recipe import CorpusSource
+
+docx = pytest.importorskip("docx")
+pyarrow = pytest.importorskip("pyarrow")
+pdfium = pytest.importorskip("pypdfium2")
+
+#: An empty page behind a password (pdfium writes none): made with pypdf 7.1, in base 85.
+ENCRYPTED = (
+    "B~V00Eio=L3MJy>&(jJqATS_rVrmLJJPI#Ra&KgHV`Xw6JTft5F)%PPW;QZD3O+sxWo~3|VrmL9ATS_rVrmLJJPI#Vd2nSQFHm7;WpfHILvM9%"
+    "bRaPbFH31;b0AwFG$1e_QXpLlK0XR%Ze(v_Y6>$TFd%PYY6?6&3NKW7aAhDbLt%7bY;R`@FHm7;Wpf}hATS_O3O+sxWo~3|VrmLBATS_rVrmLJ"
+    "JPI#Vd2nSQFHm7;WeP7+Wpi(Ja${w4AUr$@K0XRBO=V<hVM1?sAX^|XE-)Z4E-)Z5Ffbr7Ffbrp3NKJ$a%FCGATl5@AW{lGJ_==SWN%_>3N;`w"
+    "Aa7!73OqatFIFHj3NKP1GYT(EWo~D5Xdp2%I0`RNAT%;LG&wdmGC48|FGgu>bY*fNFH>}3Ze(F{WC|}&AUrT-H8L_eGBsf{Wi(|tH#B22V`gDv"
+    "Vr6DEF)?8`Ght&iWn(g8WH>f8WMgDAWHdH1H#RXeIWae3VrFDFWi&ntFI6BsFk>+_VP-I4Fg7!0W-%}{HeqHpI59XkH)A<6H#0XiGB{#pG-Wkq"
+    "G-Wq6IAJs~HZ(9WG-Wk5W@ct#FflMVJ_<fQ3T19&Z(?c+cyeWC3NRox3NSD*FfcGMFfcG6HZ?UfH6Ugn3NSD*FfcGMFflbCFfcGMFd%Lq3NSD*"
+    "FfcGMFf}<KFfcGMFd%Lq3NSD*FfcGMF)=tGFfcGMFd%Lq3NSD*FfcGMF*Y|KFfcGMFd%Lq3NSD*FfcGMGBz<FFfcGMFd%Lq3UqQ|X>4V33Oqat"
+    "FH>oHWgs>RFH&!BbRaVzFd$M2FG+4@Zy+%sFd$M2FG)loTOd3!VK+2nHe)h3Fk><@GBh$}FflS?VrFAAGcsW^WH&WFAUrW)H#B56V=^}|V=^)_"
+    "G%{r{F*0LfW@9rmGGQ`gH#I&WT?#KnZewzJaC9IwATS_O3O+sxb97;Hba--QW(qVnHVP#rMNdWw"
+)
+TEXT = "患者因发热三天入院，伴有咳嗽、咳痰。体温38.5度，血压正常。"
+
+
+def read(kind: str, data: bytes, name: str = "f", account: SourceAccount | None = None, **changes: Any) -> list[str]:
+    fields = {"name": "s", "uri": "file://x", "members": ["**"], "license": "CC0-1.0", "license_evidence": "none"}
+    source = CorpusSource.model_validate(fields | {"extract": kind} | changes)
+    return [text for _, text in extract(source, name, data, account)]
+
+
+def pdf(*pages: list[str], size: float = 12) -> bytes:
+    """A PDF with these lines on its pages, in Helvetica, written by pdfium."""
+    from pypdfium2 import raw
+
+    document = pdfium.PdfDocument.new()
+    font = raw.FPDFText_LoadStandardFont(document, b"Helvetica")
+    for lines in pages:
+        page = document.new_page(595, 842)
+        for number, line in enumerate(lines):
+            text = raw.FPDFPageObj_CreateTextObj(document, font, size)
+            encoded = (line + "\x00").encode("utf-16-le")
+            buffer = (ctypes.c_ushort * (len(encoded) // 2)).from_buffer_copy(encoded)
+            raw.FPDFText_SetText(text, buffer)
+            raw.FPDFPageObj_Transform(text, 1, 0, 0, 1, 60, 780 - 16 * number)
+            raw.FPDFPage_InsertObject(page, text)
+        page.gen_content()
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+def word(*paragraphs: str) -> bytes:
+    document = docx.Document()
+    for paragraph in paragraphs:
+        document.add_paragraph(paragraph)
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+class TestPdf:
+    """Text of all pages, in one group."""
+
+    def test_lines_become_paragraphs(self) -> None:
+        """A short line that ends a sentence ends one; a hyphen of a line end is taken out."""
+        lines = [
+            "The patient was admitted with fever and was exam-",
+            "ined again on the next day. He left.",
+            "The end.",
+        ]
+        lines += ["A second paragraph of the same length as the first", "one, which ends here."]
+        (text,) = read("pdf", pdf(lines))
+        assert text.replace("\n\n", " ") == (
+            "The patient was admitted with fever and was examined again on the next day. He left. The end. A second "
+            "paragraph of the same length as the first one, which ends here."
+        )
+        assert text.count("\n\n") >= 1
+
+    def test_running_headers_and_page_numbers(self) -> None:
+        """What stands on most pages, but for its numbers, is no prose; the account says how often."""
+        account = SourceAccount("s")
+        pages = [["Ward 7, report", f"Patient {n} was well on that day.", f"Page {n} of 4"] for n in (1, 2, 3, 4)]
+        (text,) = read("pdf", pdf(*pages), account=account)
+        assert "Ward" not in text
+        assert "Page" not in text
+        assert [f"Patient {n} was well on that day." in text for n in (1, 2, 3, 4)] == [True] * 4
+        assert account.dropped[REPEATED].count == 8
+        assert account.pages == 4
+
+    def test_pages_without_text_are_counted(self) -> None:
+        """Of a file that is scanned in part; one that is scanned as a whole is refused."""
+        account = SourceAccount("s")
+        assert read("pdf", pdf(["One."], [], []), account=account) == ["One."]
+        assert account.dropped[NO_TEXT_PAGE].count == 2
+        assert account.lost_share == 2 / 3
+        with pytest.raises(TrainError, match="f of source 's' has no text in 2 pages: it was scanned") as caught:
+            read("pdf", pdf([], []))
+        assert caught.value.hint
+
+    def test_encrypted_and_damaged(self) -> None:
+        """By name, each with its hint."""
+        with pytest.raises(TrainError, match="f of source 's' is encrypted") as caught:
+            read("pdf", base64.b85decode(ENCRYPTED))
+        assert caught.value.hint == "save it without a password"
+        for data in (b"hello", b"", pdf(["One."])[:200]):
+            with pytest.raises(TrainError, match="is damaged, or no PDF file"):
+                read("pdf", data)
+
+
+class TestWord:
+    """Text of .docx files."""
+
+    def test_paragraphs_tables_and_text_of_changes(self) -> None:
+        """In reading order; inserted text is read, deleted text is not."""
+        from docx.oxml import parse_xml
+
+        document = docx.Document()
+        document.add_heading("Bericht", 1)
+        document.add_paragraph(TEXT)
+        document.add_table(1, 2).cell(0, 1).text = "In a cell."
+        space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+        document.add_paragraph("Before ")._p.append(parse_xml(f"<w:ins {space}><w:r><w:t>new</w:t></w:r></w:ins>"))
+        document.paragraphs[-1]._p.append(parse_xml(f"<w:del {space}><w:r><w:delText>old</w:delText></w:r></w:del>"))
+        document.add_paragraph("a\tb")
+        out = io.BytesIO()
+        document.save(out)
+        assert read("docx", out.getvalue()) == [f"Bericht\n\n{TEXT}\n\nIn a cell.\n\nBefore new\n\na b"]
+
+    def test_encrypted_damaged_and_huge(self) -> None:
+        """By name, each with its hint; a bomb is not unpacked."""
+        bomb = io.BytesIO()
+        with (
+            zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("x", "w", force_zip64=True) as file,
+        ):
+            for _ in range(300):
+                file.write(bytes(1 << 20))
+        for data, message in (
+            (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(100), "is encrypted, or in the older format"),
+            (b"hello", "is damaged, or no Word file"),
+            (word("x")[:500], "is damaged, or no Word file"),
+            (bomb.getvalue(), "unpacks to 315 MB, where 268 are allowed"),
+        ):
+            with pytest.raises(TrainError, match=f"f of source 's' {message}") as caught:
+                read("docx", data)
+            assert caught.value.hint
+
+
+class TestTables:
+    """Rows: a text each, a group of its own."""
+
+    def test_csv(self) -> None:
+        """Any usual separator, any encoding; empty cells give nothing, a wrong column is answered with the columns."""
+        data = f'id,note\n1,"{TEXT}, with a ""quote"" and\na line"\n2,\n'
+        assert read("csv", data.encode("gb18030"), field="note") == [f'{TEXT}, with a "quote" and a line']
+        assert read("csv", "id;note\n1;one, two\n".encode("utf-16"), field="note") == ["one, two"]
+        assert read("csv", b"note\n" + b"x" * 200_000, field="note") == ["x" * 200_000]
+        with pytest.raises(TrainError, match="has no column 'text'") as caught:
+            read("csv", data.encode())
+        assert caught.value.hint == "field is one of id, note"
+
+    def test_parquet(self) -> None:
+        """A column, or what is inside a structure or list."""
+        from pyarrow import parquet
+
+        table = pyarrow.table({"id": [1, 2, 3], "note": [TEXT, None, "two"], "deep": [[{"t": "a"}], [], [{"t": "b"}]]})
+        out = io.BytesIO()
+        parquet.write_table(table, out)
+        assert read("parquet", out.getvalue(), field="note") == [TEXT, "two"]
+        assert read("parquet", out.getvalue(), field="deep.*.t") == ["a", "b"]
+        with pytest.raises(TrainError, match="has no column 'text'") as caught:
+            read("parquet", out.getvalue())
+        assert caught.value.hint == "field is one of id, note, deep"
+        with pytest.raises(TrainError, match="is not what extract = 'parquet' reads"):
+            read("parquet", b"hello")
+
+    def test_datasets_folder(self, tmp_path: Path) -> None:
+        """As `save_to_disk` writes it: .arrow files are read, the notes beside them are not."""
+        datasets = pytest.importorskip("datasets")
+        datasets.Dataset.from_dict({"text": [TEXT, "two"]}).save_to_disk(tmp_path / "d")
+        found = {file.name: read("datasets", file.read_bytes(), file.name) for file in (tmp_path / "d").rglob("*.*")}
+        assert found == {
+            "data-00000-of-00001.arrow": [TEXT, "two"],
+            "dataset_info.json": [],
+            "state.json": [],
+        }
+        assert read("datasets", b'{"text": "one"}\n{"text": "two"}\n', "train.jsonl") == ["one", "two"]
+        assert read("datasets", b"text\none\n", "train.csv") == ["one"]
+        with pytest.raises(TrainError, match=r"ends in \.parquet"):
+            read("datasets", b"x", "README.md")
+
+    def test_rows_without_text_are_counted(self) -> None:
+        """A field that some rows lack, or that is no text."""
+        account = SourceAccount("s")
+        assert read("json", b'{"text": "a"}\n{"body": "b"}\n{"text": 3}\n', account=account) == ["a"]
+        assert account.dropped[NO_FIELD].count == 2
+
+
+CHATS: dict[str, tuple[Any, str | None]] = {
+    "messages": (
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]},
+        "Hi\n\nYes.",
+    ),
+    "ShareGPT": ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes."}]}, "Hi\n\nYes."),
+    "a field": ({"talk": [{"role": "user", "text": "Hi"}]}, "Hi"),
+    "parts": ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image"}]}]}, "Hi"),
+    "Alpaca": ({"instruction": "Say", "input": "it", "output": "Yes."}, "Say\n\nit\n\nYes."),
+    "Dolly": ({"instruction": "Say", "context": "C", "response": "Yes."}, "Say\n\nC\n\nYes."),
+    "a list": ([{"role": "user", "content": "Hi"}], "Hi"),
+    "nothing": ({"id": 3}, None),
+}
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_chats(name: str) -> None:
+    """A conversation is one text, its turns paragraphs; a row that is none is counted."""
+    row, expected = CHATS[name]
+    account = SourceAccount("s")
+    line = json.dumps(row) + "\n"
+    found = read("chat", (line + line).encode(), "f.jsonl", account, field="talk")
+    assert found == ([expected] * 2 if expected else [])
+    assert (NO_FIELD in account.dropped) is (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "module"), [("pdf", "f", "pypdfium2"), ("docx", "f", "docx"), ("parquet", "f", "pyarrow")]
+)
+def test_without_the_extra(kind: str, name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line with the command that installs it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("cogen.extras.find_spec", lambda one: None if one == module else object())
+    with pytest.raises(MissingExtraError, match=f'extract = "{kind}" needs {module}') as caught:
+        read(kind, b"", name)
+    assert caught.value.hint == 'pip install "cogen-core[documents]"'

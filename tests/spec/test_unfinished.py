@@ -1,0 +1,77 @@
+"""TODO in a field that ships is found, by a name that its publisher knows; and how far text may go."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from support.manifests import manifest
+from support.training import recipe_document
+
+from cogen.forge.recipe import TrainRecipe
+from cogen.spec.consent import oversteps, reaches
+from cogen.spec.data import Leaves, PersonalData
+from cogen.spec.expert import ExpertSpec
+from cogen.spec.unfinished import is_unfinished, unfinished
+
+LEVELS: list[Leaves] = ["nothing", "figures", "samples", "heldout"]
+
+
+@pytest.mark.parametrize(
+    "text", ["TODO", "todo", "TODO: one line", "todo: one line", "a TODO inside", "LicenseRef-TODO"]
+)
+def test_placeholders(text: str) -> None:
+    assert is_unfinished(text)
+
+
+@pytest.mark.parametrize("text", ["", "unknown", "MASTODON", "TODOS", "Sobre todo, textos en español", "todo el texto"])
+def test_words(text: str) -> None:
+    """The word as a part of others, and in languages where it is one."""
+    assert not is_unfinished(text)
+
+
+def test_of_a_recipe() -> None:
+    """Every field that ships, by name; patterns that look for the word do not count."""
+    document = recipe_document("smollm2-135m-instruct")
+    assert unfinished(TrainRecipe.model_validate(document)) == []
+    document["card"] |= {"license": "TODO", "domains": ["TODO", "law"], "summary": "TODO: one line"}
+    document["corpus"]["sources"][0] |= {"drop": ["TODO"], "exclude": ["TODO"], "license": "TODO", "heldout": False}
+    other = document["corpus"]["sources"][0] | {"name": "TODO", "license": "MIT"}
+    document["corpus"]["sources"].append(other)
+    assert unfinished(TrainRecipe.model_validate(document)) == [
+        "corpus.sources[0].license",
+        "corpus.sources[1].name",
+        "card.summary",
+        "card.domains[0]",
+        "card.license",
+    ]
+
+
+def test_of_a_manifest() -> None:
+    """The card, its sources and the suites."""
+    document = manifest("power")
+    assert unfinished(ExpertSpec.model_validate(document)) == []
+    document |= {"license": "TODO", "contact": "todo"}
+    document["data"]["limitations"] = "TODO"
+    document["suites"][0]["title"] = "TODO"
+    document["suites"][0]["test"]["license"] = "TODO"
+    assert unfinished(ExpertSpec.model_validate(document)) == [
+        "contact",
+        "license",
+        "data.limitations",
+        "suites[0].title",
+        "suites[0].test.license",
+    ]
+
+
+def test_levels_are_in_order() -> None:
+    """Each level includes those before it."""
+    for (i, one), (j, other) in product(enumerate(LEVELS), repeat=2):
+        assert reaches(one, other) == (i >= j)
+
+
+@pytest.mark.parametrize("personal", ["none", "removed", "present", "unknown"])
+def test_personal_data_stops_text(personal: PersonalData) -> None:
+    """Figures may go in any case; text only where somebody looked and found none."""
+    forbidden = [level for level in LEVELS if oversteps(level, personal)]
+    assert forbidden == (["samples", "heldout"] if personal in ("present", "unknown") else [])
