@@ -93,8 +93,8 @@ def main() -> None:
     from cogen.fusion.samples import sample_texts
     from cogen.host import Host
     from cogen.routing.anchors import Anchor
-    from cogen.routing.token_counts import embedding_from_counts, state_from_counts
     from cogen.routing.embedder import Embedder
+    from cogen.routing.token_counts import embedding_from_counts, state_from_counts
 
     experts = {expert.id: expert for expert in Host.discover().experts()}
     ref = next(iter(experts.values())).spec.model.base

@@ -41,6 +41,14 @@ class TestForms:
             {"instruction": "Q", "input": "", "output": "A"},
             {"instruction": "Q", "output": "A"},
             {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
+            {"question": "Q", "answer": "A"},
+            {"text": [{"role": "user", "content": "Q"}, {"role": "assistant", "text": "A"}]},
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "Q"}]},
+                    {"role": "model", "value": "A"},
+                ]
+            },
         ],
     )
     def test_one_exchange(self, entry: dict[str, Any]) -> None:
@@ -57,6 +65,9 @@ class TestForms:
             "conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}],
         }
         assert read(system)[0][0] == Turn("system", "Be brief.")
+        assert read({"instruction": "Say", "context": "C", "response": "Yes."}) == [
+            (Turn("user", "Say\n\nC"), Turn("assistant", "Yes."))
+        ]
         turns = [
             {"role": role, "content": role} for role in ("system", "user", "assistant", "user", "assistant", "user")
         ]
@@ -82,6 +93,10 @@ class TestForms:
             ({"messages": [{"role": "user", "content": "x"}]}, "do not take turns"),
             ({"prompt": "x"}, "no text under 'completion'"),
             ({"prompt": "x", "response": " "}, "no text under 'response'"),
+            (
+                {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}]},
+                "a part of type 'image'",
+            ),
         ],
     )
     def test_refused(self, entry: Any, text: str) -> None:

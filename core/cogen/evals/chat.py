@@ -42,6 +42,11 @@ def questions() -> tuple[tuple[str, str], ...]:
     return tuple((entry["prompt"], entry["language"]) for entry in map(json.loads, lines))
 
 
+def most_written(level: Level) -> int:
+    """Tokens that one model writes at most when it is asked at this level."""
+    return LIMIT * (QUICK if level == "quick" else len(questions()))
+
+
 def can_chat(tokenizer: Any) -> bool:
     """A model without a chat template continues text, and is asked nothing."""
     return bool(tokenizer.chat_template) and tokenizer.eos_token_id is not None
