@@ -37,11 +37,12 @@ def card(recipe: Path) -> ExpertSpec:
     return ExpertSpec.model_validate(tomllib.loads(manifest.read_text(encoding="utf-8")))
 
 
-def chat_recipe(recipe: Make, tmp_path: Path, steps: int = 6, **changes: Any) -> Path:
+def chat_recipe(recipe: Make, tmp_path: Path, steps: int = 6, leaves: str = "heldout", **changes: Any) -> Path:
     """A recipe over 120 conversations."""
     lines = [json.dumps({"prompt": paragraph(f"q{i}", 4), "response": paragraph(f"a{i}", 10)}) for i in range(120)]
     (tmp_path / "chats.jsonl").write_text("\n".join(lines))
-    sources = [source(uri=f"file://{tmp_path}", members=["chats.jsonl"], extract="chat")]
+    own = {"uri": f"file://{tmp_path}", "members": ["chats.jsonl"], "extract": "chat"}
+    sources = [source(**own) if leaves == "heldout" else source(**own, heldout=False, leaves=leaves)]
     training = {"data": "chat", "sequence_length": 160, "tokens": 160 * 2 * steps, "batch_size": 2, "threads": 1}
     return recipe(chat=True, training=training, corpus={"sources": sources}, **changes)
 
@@ -93,6 +94,26 @@ class TestCanaries:
         assert audit.canaries == 3
         assert audit.membership_documents != 0
         assert audit.membership_auc == 0.5
+
+    def test_private_conversations(self, recipe: Make, tmp_path: Path) -> None:
+        """Only figures leave: a private suite, an account and an audit; no turn and no canary in any file."""
+        path = chat_recipe(recipe, tmp_path, leaves="figures", audit={"canaries": 3})
+        trained = cogen.train(path)
+        spec = trained.expert
+        (suite,) = spec.private_suites
+        assert suite.documents >= 10
+        (account,) = trained.accounts
+        assert (account.files, account.kept_documents) == (1, 120)
+        assert trained.chat is not None
+        assert spec.data.audit is not None
+        assert spec.data.audit.canaries == 3
+        assert spec.data.split != "unknown"
+        assert spec.data.split.by.startswith("conversation: ")
+        shipped = b"".join(file.read_bytes() for file in trained.folder.rglob("*") if file.is_file())
+        prepared = prepare(path)
+        turns = [turn.content for document in prepared.corpus.train + prepared.corpus.held for turn in document.chat]
+        assert len(turns) >= 200
+        assert not any(text.encode() in shipped for text in (*turns, *prepared.canaries.secrets))
 
     def test_longer_than_a_block_of_conversations(self, recipe: Make, tmp_path: Path) -> None:
         """Refused by name, not left out."""

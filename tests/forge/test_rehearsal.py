@@ -135,12 +135,18 @@ class TestRecipe:
         assert read_recipe(tmp_path / "recipe.toml").digest == f"sha256:{digest}"
 
     def test_contradictions(self, recipe: Callable[..., Path]) -> None:
-        """Chats as documents, documents as chats, ends twice."""
+        """Documents as chats, ends twice; conversations may be read as plain documents."""
         with pytest.raises(ValidationError, match="always learn their end"):
             TrainingRecipe(data="chat", document_ends=True)
         found = read_recipe(recipe()).model_dump()
         with pytest.raises(ValidationError, match=r"conversations \(extract = 'chat'\) are learned with data = 'chat'"):
             TrainRecipe.model_validate(found | {"training": {"data": "chat"}})
+        (own,) = found["corpus"]["sources"]
+        corpus = found["corpus"] | {"sources": [own | {"extract": "chat"}]}
+        for data in ("documents", "chat"):
+            assert (
+                TrainRecipe.model_validate(found | {"corpus": corpus, "training": {"data": data}}).training.data == data
+            )
 
 
 def blocks_of(path: Path) -> Any:

@@ -14,7 +14,6 @@ from cogen.api.options import PathLike
 from cogen.api.results import MeasureOptions, ModelResults
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
 from cogen.errors import UsageError
-from cogen.evals.private import is_private_suite
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
@@ -92,6 +91,7 @@ def evaluate(
     """
     require("fuse", "cogen.evaluate")
     from cogen.evals import Settings, compare
+    from cogen.evals.private import is_private_suite
 
     for kind, value, choices in (("level", level, EVAL_LEVELS), ("split", split, SPLITS), ("dtype", dtype, DTYPES)):
         check_choice(kind, value, choices)
