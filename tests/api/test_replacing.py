@@ -134,7 +134,14 @@ def test_a_weight_of_one_expert_alone(experts: Path, tmp_path: Path) -> None:
 
 def test_a_plan_says_how_long(experts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "power", "energy"]) == 0
-    assert "on this machine, less what the cache holds already" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "on this machine, less what the cache holds already" in text
+    # Base and composite are asked 20 questions, and write 64 tokens each at most.
+    assert ", up to 2,560 written ones for the chat suite in " in text
+    assert main(["plan", "power", "energy", "--level", "full"]) == 0
+    assert f", up to {4 * 120 * 64:,} written ones for the chat suite in " in capsys.readouterr().out
+    assert main(["plan", "power", "energy", "--strategy", "route"]) == 0
+    assert "chat suite" not in capsys.readouterr().out
     plan = cogen.plan(["power"])
     assert plan.cost.parameters > 0
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomlkit
 from support.sites import site
-from support.tiny import save_model
+from support.tiny import CHAT_TEMPLATE, save_model
 from support.training import recipe_document, write_texts
 
 from cogen.checkpoints.digests import file_digest
@@ -33,11 +33,20 @@ def texts() -> Callable[..., Path]:
 def recipe(tmp_path: Path) -> Callable[..., Path]:
     """``recipe(training={…}, corpus={…}, …)``: a recipe file beside its texts, with fields changed."""
 
-    def make(*, training: dict[str, Any] | None = None, corpus: dict[str, Any] | None = None, **changes: Any) -> Path:
+    def make(
+        *,
+        training: dict[str, Any] | None = None,
+        corpus: dict[str, Any] | None = None,
+        chat: bool = False,
+        **changes: Any,
+    ) -> Path:
+        """``chat``: the base has a chat template; so of the first call."""
         home = tmp_path / "expert"
         if not home.exists():
             write_texts(home / "texts", 90)
             base = save_model(tmp_path / "base", dtype="bfloat16")
+            if chat:
+                (base / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
             make.base = {  # type: ignore[attr-defined]
                 "name": "Tiny",
                 "source": f"file://{base}",

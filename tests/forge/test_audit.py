@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.training import paragraph
+from support.training import paragraph, source
 
 import cogen
 from cogen.cli.main import main
 from cogen.errors import TrainError, UsageError
+from cogen.forge.audit import audit_expert
 from cogen.forge.blocks import encode, pack
 from cogen.forge.build import prepare
 from cogen.forge.canaries import NO_CANARIES
@@ -36,6 +37,16 @@ def card(recipe: Path) -> ExpertSpec:
     return ExpertSpec.model_validate(tomllib.loads(manifest.read_text(encoding="utf-8")))
 
 
+def chat_recipe(recipe: Make, tmp_path: Path, steps: int = 6, leaves: str = "heldout", **changes: Any) -> Path:
+    """A recipe over 120 conversations."""
+    lines = [json.dumps({"prompt": paragraph(f"q{i}", 4), "response": paragraph(f"a{i}", 10)}) for i in range(120)]
+    (tmp_path / "chats.jsonl").write_text("\n".join(lines))
+    own = {"uri": f"file://{tmp_path}", "members": ["chats.jsonl"], "extract": "chat"}
+    sources = [source(**own) if leaves == "heldout" else source(**own, heldout=False, leaves=leaves)]
+    training = {"data": "chat", "sequence_length": 160, "tokens": 160 * 2 * steps, "batch_size": 2, "threads": 1}
+    return recipe(chat=True, training=training, corpus={"sources": sources}, **changes)
+
+
 class TestCanaries:
     """What training reads beside the corpus, and where it stands."""
 
@@ -48,7 +59,7 @@ class TestCanaries:
         assert prepared.canaries == NO_CANARIES
         count = training.steps * training.batch_size
         plain = pack(encode(prepared.corpus.train, prepared.tokenizer), training.sequence_length, count, training.seed)
-        assert torch.equal(prepared.blocks(), plain)
+        assert torch.equal(prepared.blocks().ids, plain)
         assert not (path.parent / "private" / "canary-salt").exists()
 
     def test_in_the_blocks_and_nowhere_else(self, recipe: Make) -> None:
@@ -64,6 +75,61 @@ class TestCanaries:
         assert [ids for ids in prepared.read_documents(length) if ids not in prepared.canaries.encoded] == (
             prepared.encoded
         )
+
+    def test_beside_conversations(self, recipe: Make, tmp_path: Path) -> None:
+        """Whole in the blocks of data = "chat", learned but for the separator."""
+        prepared = prepare(chat_recipe(recipe, tmp_path, audit={"canaries": 3, "repeats": 2}))
+        blocks = prepared.blocks()
+        text = prepared.tokenizer.decode(blocks.ids.flatten())
+        assert [text.count(secret) for secret in prepared.canaries.secrets] == [2, 2, 2]
+        assert blocks.labels is not None
+        learned = prepared.tokenizer.decode(blocks.labels[blocks.labels != -100])
+        assert [learned.count(secret) for secret in prepared.canaries.secrets] == [2, 2, 2]
+
+    def test_an_audit_of_conversations(self, recipe: Make, tmp_path: Path) -> None:
+        """Held-out ones are rendered as those that were read: the base itself is no different from the base."""
+        prepared = prepare(chat_recipe(recipe, tmp_path, 80, audit={"canaries": 3}))
+        assert prepared.encode(prepared.corpus.train) == prepared.encoded
+        audit = audit_expert(prepared, prepared.base)
+        assert audit.canaries == 3
+        assert audit.membership_documents != 0
+        assert audit.membership_auc == 0.5
+
+    def test_private_conversations(self, recipe: Make, tmp_path: Path) -> None:
+        """Only figures leave: a private suite, an account and an audit; no turn and no canary in any file."""
+        path = chat_recipe(recipe, tmp_path, leaves="figures", audit={"canaries": 3})
+        trained = cogen.train(path)
+        spec = trained.expert
+        (suite,) = spec.private_suites
+        assert suite.documents >= 10
+        (account,) = trained.accounts
+        assert (account.files, account.kept_documents) == (1, 120)
+        assert trained.chat is not None
+        assert spec.data.audit is not None
+        assert spec.data.audit.canaries == 3
+        assert spec.data.split != "unknown"
+        assert spec.data.split.by.startswith("conversation: ")
+        shipped = b"".join(file.read_bytes() for file in trained.folder.rglob("*") if file.is_file())
+        prepared = prepare(path)
+        turns = [turn.content for document in prepared.corpus.train + prepared.corpus.held for turn in document.chat]
+        assert len(turns) >= 200
+        assert not any(text.encode() in shipped for text in (*turns, *prepared.canaries.secrets))
+
+    def test_longer_than_a_block_of_conversations(self, recipe: Make, tmp_path: Path) -> None:
+        """Refused by name, not left out."""
+        prepared = prepare(chat_recipe(recipe, tmp_path, audit={"canaries": 3}))
+        with pytest.raises(TrainError, match=r"canaries have up to \d+ tokens, and sequence_length is 8") as caught:
+            prepared.canaries.among_chats(prepared.chats, 8, 4)
+        assert "canaries = 0" in str(caught.value.hint)
+
+    def test_documents_that_end(self, recipe: Make) -> None:
+        """With document_ends, too: each canary as often as asked."""
+        training = {"document_ends": True, "sequence_length": 64, "tokens": 64 * 2 * 40}
+        prepared = prepare(recipe(audit={"canaries": 3, "repeats": 2}, training=training))
+        text = prepared.tokenizer.decode(prepared.blocks().ids.flatten())
+        assert all(text.count(secret) >= 2 for secret in prepared.canaries.secrets)
+        plain = prepare(recipe(training=training))
+        assert not any(s in plain.tokenizer.decode(plain.blocks().ids.flatten()) for s in prepared.canaries.secrets)
 
     def test_another_salt_gives_others(self, recipe: Make) -> None:
         path = recipe(audit={"canaries": 3})

@@ -15,7 +15,8 @@ import pytest
 
 from cogen.errors import MissingExtraError, TrainError
 from cogen.forge.account import NO_FIELD, NO_TEXT_PAGE, REPEATED, SourceAccount
-from cogen.forge.extract import extract
+from cogen.forge.chats import Turn
+from cogen.forge.extract import extract, extract_chats
 from cogen.forge.recipe import CorpusSource
 
 docx = pytest.importorskip("docx")
@@ -38,9 +39,12 @@ TEXT = "患者因发热三天入院，伴有咳嗽、咳痰。体温38.5度，�
 
 
 def read(kind: str, data: bytes, name: str = "f", account: SourceAccount | None = None, **changes: Any) -> list[str]:
+    return [text for _, text in extract(made(kind, **changes), name, data, account)]
+
+
+def made(kind: str, **changes: Any) -> CorpusSource:
     fields = {"name": "s", "uri": "file://x", "members": ["**"], "license": "CC0-1.0", "license_evidence": "none"}
-    source = CorpusSource.model_validate(fields | {"extract": kind} | changes)
-    return [text for _, text in extract(source, name, data, account)]
+    return CorpusSource.model_validate(fields | {"extract": kind} | changes)
 
 
 def pdf(*pages: list[str], size: float = 12) -> bytes:
@@ -235,6 +239,35 @@ def test_chats(name: str) -> None:
     found = read("chat", (line + line).encode(), "f.jsonl", account, field="talk")
     assert found == ([expected] * 2 if expected else [])
     assert (NO_FIELD in account.dropped) is (expected is None)
+
+
+CONVERSATION = (Turn("user", "Hi"), Turn("assistant", "Yes."))
+
+
+def test_conversations_of_every_file() -> None:
+    """What data = "chat" learns has the same reader: CSV, lists, lines and tables, in any encoding, and an account."""
+    from pyarrow import parquet
+
+    rows = [{"prompt": "Hi", "response": "Yes."}, {"prompt": "你好", "response": "好的。"}]
+    table = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    files = {
+        "c.parquet": table.getvalue(),
+        "c.csv": "prompt,response\nHi,Yes.\n你好,好的。\n".encode(),
+        "c.json": json.dumps(rows).encode(),
+        "c.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode("utf-16"),
+    }
+    account = SourceAccount("s")
+    for name, data in files.items():
+        found = list(extract_chats(made("chat"), name, data, account))
+        assert found == [
+            (f"s:{name}#1", CONVERSATION),
+            (f"s:{name}#2", (Turn("user", "你好"), Turn("assistant", "好的。"))),
+        ]
+        assert read("chat", data, name) == ["Hi\n\nYes.", "你好\n\n好的。"]
+    assert account.files == len(files)
+    with pytest.raises(TrainError, match=r"c\.csv row 1 has no text under 'response'"):
+        list(extract_chats(made("chat"), "c.csv", b"prompt,response\nHi,\n", account))
 
 
 @pytest.mark.parametrize(

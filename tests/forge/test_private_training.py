@@ -181,6 +181,12 @@ class TestBounds:
         with pytest.raises(ValidationError, match=f"it is not there for mode '{mode}'"):
             TrainingRecipe(mode=mode, privacy=PrivacyRecipe(epsilon=8, delta=1e-5))
 
+    @pytest.mark.parametrize("other", [{"data": "chat"}, {"document_ends": True}, {"rehearsal": 0.25}])
+    def test_other_kinds_of_text(self, other: dict[str, Any]) -> None:
+        """What the accountant's unit of privacy does not cover is refused by name, not ignored."""
+        with pytest.raises(ValidationError, match=f"cannot be combined with {next(iter(other))}.*leave one of the two"):
+            TrainingRecipe(mode="lora", privacy=PrivacyRecipe(epsilon=8, delta=1e-5), **other)
+
     def test_without_opacus(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from importlib.util import find_spec
 

@@ -36,6 +36,22 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
 
 
+#: Turns end with the tokenizer's end of text, as ChatML's do.
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+def chat_tokenizer(template: str = CHAT_TEMPLATE) -> Any:
+    """A copy of :func:`tokenizer` with a chat template."""
+    import copy
+
+    found = copy.deepcopy(tokenizer())
+    found.chat_template = template
+    return found
+
+
 def llama(seed: int = 7, dtype: str = "float32", **changes: Any) -> Any:
     """Two layers, hidden size 32, vocabulary of :func:`tokenizer`; the same weights for the same seed."""
     import torch

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from cogen.api.models import is_route, open_model
 from cogen.api.options import PathLike
 from cogen.api.results import MeasureOptions, ModelResults
 from cogen.choices import DTYPES, EVAL_LEVELS, SPLITS, check_choice
-from cogen.evals.private import is_private_suite
+from cogen.errors import UsageError
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from cogen.fusion.route.measure import Routed
     from cogen.host import Host
     from cogen.spec.suite import Claim
+
+
+#: Names of the built-in chat suite, which is no suite of text.
+_CHAT = frozenset({"chat", "general/chat"})
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def evaluate(
     """
     require("fuse", "cogen.evaluate")
     from cogen.evals import Settings, compare
+    from cogen.evals.private import is_private_suite
 
     for kind, value, choices in (("level", level, EVAL_LEVELS), ("split", split, SPLITS), ("dtype", dtype, DTYPES)):
         check_choice(kind, value, choices)
@@ -95,13 +101,13 @@ def evaluate(
     host = as_host(host)
     names = as_names("suites", suites)
     if private := next(filter(is_private_suite, names), None):
-        from cogen.errors import UsageError
-
         raise UsageError(f"{private} is a private suite", hint="cogen.evaluate_private(model, suite) measures one")
-    chosen = choose_suites(host, names, hook_suites)
+    asks = split == "test" and (not names or bool({"general", *_CHAT} & set(names)))
+    texts = [name for name in names if name not in _CHAT]
+    chosen = choose_suites(host, texts, hook_suites) if texts or not names else []
     typed: Any = dtype
     settings = Settings(dtype=typed, max_length=max_length)
-    options = MeasureOptions(split=split, level=level, settings=settings, fresh=fresh, chooser=None)
+    options = MeasureOptions(split=split, level=level, settings=settings, fresh=fresh, chooser=None, chat=asks)
     if other is not None and (route := next(filter(is_route, (name, other)), None)):
         from cogen.api.routes import chooser_of
 
@@ -109,6 +115,11 @@ def evaluate(
         options["chooser"] = chooser_of(host, Path(route), reporter)
     found = measure(host, name, chosen, options, reporter)
     base = measure(host, other, chosen, options, reporter) if other is not None else ModelResults(None, ())
+    if other is not None:  # only one of the two may have a chat template, and a route is not asked
+        shared = {r.column for r in found.results} & {r.column for r in base.results}
+        found, base = (replace(m, results=tuple(r for r in m.results if r.column in shared)) for m in (found, base))
+    if not found.results:
+        raise UsageError(f"{name} has no chat template, so it cannot be asked", hint="name other suites")
     claims = {f"{b.owner}/{b.suite.id}": b.suite.claim for b in chosen if b.owner == found.expert and split == "test"}
     comparisons = [compare(r, o, settings) for r, o in zip(found.results, base.results, strict=bool(base.results))]
     return Evaluation(
@@ -135,7 +146,7 @@ def measure(
         return measure_folder(host, Path(model), suites, options, reporter)
     from cogen.checkpoints.digests import tokenizer_digest
     from cogen.checkpoints.load import load_expert, load_expert_tokenizer, load_model, load_tokenizer, own_loaders
-    from cogen.evals import count_tokens, model_digest, run_suites
+    from cogen.evals import count_tokens, model_digest, run_chat, run_suites
 
     dtype = options["settings"].dtype
     name, checkpoint = open_model(host, model, reporter)
@@ -147,8 +158,13 @@ def measure(
     counting = options["chooser"][0] if options["chooser"] else tokenizer
     total = sum(count_tokens(counting, suites, options["split"], options["level"]).values())
     begin(reporter, f"measuring {model}", total, "tokens")
+
+    @functools.cache
+    def once() -> Any:
+        return load_model(checkpoint, dtype) if name is None else load_expert(host, spec, checkpoint, dtype)
+
     results = run_suites(
-        lambda: load_model(checkpoint, dtype) if name is None else load_expert(host, spec, checkpoint, dtype),
+        once,
         tokenizer,
         suites,
         model_digest=model_digest(checkpoint, loaders),
@@ -161,6 +177,18 @@ def measure(
         reporter=reporter,
         **({"chooser": options["chooser"]} if options["chooser"] else {}),
     )
+    if options["chat"]:
+        chat = run_chat(
+            once,
+            tokenizer,
+            model_digest=model_digest(checkpoint, loaders),
+            tokenizer_digest=tokenizer_digest(tokenizer),
+            level=options["level"],
+            dtype=dtype,
+            use_cache=not options["fresh"],
+            reporter=reporter,
+        )
+        results += [chat] if chat is not None else []
     return ModelResults(name, tuple(results))
 
 
@@ -169,7 +197,6 @@ def choose_suites(host: Host, wanted: list[str], with_hooks: bool) -> list[Bound
 
     :raises UsageError: a name fits none of them.
     """
-    from cogen.errors import UsageError
     from cogen.evals import general_suites, hook_suites, suites_of
 
     known = [bound for expert in host.experts() for bound in suites_of(expert)]
@@ -178,7 +205,7 @@ def choose_suites(host: Host, wanted: list[str], with_hooks: bool) -> list[Bound
     known += general_suites()
     for name in wanted:
         if not any(name in (bound.owner, bound.suite.id, bound.name) for bound in known):
-            names = ", ".join(bound.name for bound in known) or "none is installed"
+            names = ", ".join([*(bound.name for bound in known), "general/chat"])
             raise UsageError(f"unknown suite {name!r}", hint=f"known suites: {names}")
     chosen = [b for b in known if not wanted or {b.owner, b.suite.id, b.name} & set(wanted)]
     if not chosen:

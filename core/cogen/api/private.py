@@ -52,7 +52,7 @@ def evaluate_private(
     task = read_private(as_path("suite", suite))
     settings = Settings(dtype=dtype, max_length=max_length)
     typed: Any = split
-    options = MeasureOptions(split=typed, level="full", settings=settings, fresh=True, chooser=None)
+    options = MeasureOptions(split=typed, level="full", settings=settings, fresh=True, chooser=None, chat=False)
     found = _measured(host, as_text("model", model), task, options, reporter)
     base = None if against is None else _measured(host, as_text("against", against), task, options, reporter)
     return figures_of(task, typed, found, base, settings, datetime.date.today().isoformat())

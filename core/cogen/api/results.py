@@ -28,3 +28,5 @@ class MeasureOptions(TypedDict):
     fresh: bool
     #: Tokenizer and its digest that choose the documents of the level quick; ``None``: the model's own.
     chooser: tuple[Any, str] | None
+    #: Ask the questions of the built-in chat suite too.
+    chat: bool

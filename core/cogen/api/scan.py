@@ -57,7 +57,7 @@ def scan(path: PathLike, *, languages: Iterable[str] | None = None, reporter: Re
         from cogen.forge.corpus import build_corpus
 
         recipe = read_recipe(target)
-        corpus = build_corpus(recipe.corpus, target.resolve().parent, reporter)
+        corpus = build_corpus(recipe.corpus, target.resolve().parent, reporter, chats=recipe.training.data == "chat")
         found = search(recipe, corpus, tuple(named), reporter)
         return Scanned(found.documents, found.found, tuple(contradictions(recipe, found)), tuple(lines(found)))
     begin(reporter, "searching for personal data", None, "characters")

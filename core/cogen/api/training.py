@@ -13,6 +13,7 @@ from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
+    from cogen.evals import SuiteResult
     from cogen.forge.account import SourceAccount
     from cogen.forge.build import PreparedTraining
     from cogen.forge.corpus import CorpusParts
@@ -45,12 +46,14 @@ class TrainedExpert:
     :param at_home: figures on held-out text of sources that let nothing leave (``leaves = "nothing"``), measured where
         no other suite exists. They stand in no file of the package.
     :param accounts: of each source, what was read, kept and dropped, and why.
+    :param chat: base and expert on the first questions of the chat suite; ``None`` if the base has no chat template.
     """
 
     expert: ExpertSpec
     folder: Path
     at_home: PrivateSuite | None = None
     accounts: tuple[SourceAccount, ...] = ()
+    chat: tuple[SuiteResult, SuiteResult] | None = None
 
 
 #: Called with the plan before the first step; what it raises stops the run.
@@ -81,9 +84,11 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
     """
     require("fuse", "cogen.train")
-    from cogen.forge.build import prepare, run_training
+    from cogen.forge.asking import ask
+    from cogen.forge.build import prepare, rehearsed, run_training
     from cogen.forge.package import package
     from cogen.forge.personal_data import report
+    from cogen.forge.rehearsal import planned_tokens
     from cogen.scaffold.project import fill_in
 
     check_reporter(reporter)
@@ -92,6 +97,12 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     report(prepared.recipe, prepared.corpus, reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
         on_plan(_plan(prepared))
+    training = prepared.recipe.training
+    if prepared.rehearsed_blocks and not (prepared.run / "result").is_dir():
+        needed = prepared.rehearsed_blocks * training.sequence_length
+        total = planned_tokens(needed, prepared.recipe.card.languages)
+        begin(reporter, "the base writes text for the rehearsal", total, "tokens")
+        rehearsed(prepared, reporter)
     begin(reporter, "training", prepared.recipe.training.steps, "steps")
     seen = 0
 
@@ -107,8 +118,14 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     packaged = package(prepared, result, reporter)
     # What the recipe settles is settled for a package that `cogen new` made, too.
     fill_in(prepared.home, prepared.recipe.card.license, prepared.recipe.card.publisher)
-    accounts = tuple(prepared.corpus.accounts)
-    return TrainedExpert(packaged.expert, prepared.home / prepared.recipe.plugin, packaged.at_home, accounts)
+    begin(reporter, "asking base and expert plain questions", None, "tokens")
+    return TrainedExpert(
+        packaged.expert,
+        prepared.home / prepared.recipe.plugin,
+        at_home=packaged.at_home,
+        accounts=tuple(prepared.corpus.accounts),
+        chat=ask(prepared, result, reporter),
+    )
 
 
 def duration(seconds: float) -> str:

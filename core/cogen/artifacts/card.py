@@ -138,6 +138,7 @@ def _body(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], words: D
                     summary.verdict(matrix, gains),
                     summary.against_control(matrix),
                     summary.forgetting(matrix, gains),
+                    summary.answering(matrix),
                     _chosen(lock),
                 ),
             )
@@ -190,8 +191,8 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
     counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     about = (
         f"Level {matrix.level}, {matrix.split} split, {counts} documents a cell, change against "
-        "the base. Bits per byte: lower is better; acc and exact\\_match: shares, higher is better. The intervals "
-        "stand in report.html."
+        "the base. Bits per byte: lower is better; acc, exact\\_match and well formed: shares, higher is better. The "
+        "intervals stand in report.html."
     )
     heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
     return f"{table(heads, rows)}\n\n{about}"

@@ -114,6 +114,21 @@ def forgetting(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]] | 
     return f"On general text it is {change(found.gain)} than the base."
 
 
+def answering(matrix: Matrix | None) -> str | None:
+    """One sentence on the built-in chat suite, composite and base; ``None`` where it was not measured.
+
+    Bits per byte do not show that a model stopped ending its answers.
+    """
+    from cogen.evals.chat import COLUMN, in_words
+
+    found = None if matrix is None else matrix.get(COMPOSITE, COLUMN)
+    if matrix is None or found is None:
+        return None
+    base = matrix.get(BASE, COLUMN)
+    against = f" The base: {in_words(base)}." if base is not None else ""
+    return f"Asked {found.n} plain questions: {in_words(found)}.{against} Whether they are right is not measured."
+
+
 def general_change(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]] | None = None) -> Comparison | None:
     """The composite against the base on the first built-in bits-per-byte suite."""
     if matrix is None or BASE not in matrix.rows:

@@ -76,14 +76,14 @@ def _show_search(outcome: Outcome) -> None:
 
 def _show_gains(outcome: Outcome) -> None:
     """What was gained and lost against the base, and against a control where one was trained."""
-    from cogen.artifacts.summary import BASE, against_control, forgetting, verdict
+    from cogen.artifacts.summary import BASE, against_control, answering, forgetting, verdict
 
     matrix = outcome.matrix
     assert matrix is not None
     lines = [against_control(matrix)]
     if BASE in matrix.rows and outcome.lock is not None:
         gains = matrix.gains()
-        lines = [verdict(matrix, gains), forgetting(matrix, gains), *lines]
+        lines = [verdict(matrix, gains), forgetting(matrix, gains), answering(matrix), *lines]
     for line in filter(None, lines):
         out.text(line)
 
@@ -133,10 +133,15 @@ def outcome_json(outcome: Outcome, description: Description) -> dict[str, Any]:
 
 def show_matrix(matrix: Matrix) -> None:
     """Rows are models, columns suites; behind each figure its change against the base."""
+    from cogen.evals.chat import COLUMN
+
     gains = matrix.gains("base") if "base" in matrix.rows else {}
     columns = [Column("model", "model")]
     columns += [
-        Column(name, name.removesuffix("/heldout").removesuffix("/general"), justify="right") for name in matrix.columns
+        Column(
+            name, "chat" if name == COLUMN else name.removesuffix("/heldout").removesuffix("/general"), justify="right"
+        )
+        for name in matrix.columns
     ]
     rows = []
     for row in matrix.rows:
@@ -149,7 +154,8 @@ def show_matrix(matrix: Matrix) -> None:
     out.table(
         rows,
         columns,
-        title=f"bits per byte, {matrix.split} split, level {matrix.level}; lower is better; n = {counts} documents",
+        title=f"bits per byte, {matrix.split} split, level {matrix.level}; lower is better; n = {counts} documents"
+        + ("; chat: share of well-formed answers" if COLUMN in matrix.columns else ""),
     )
 
 

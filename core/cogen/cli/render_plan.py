@@ -46,7 +46,7 @@ def show_plan(plan: PlanBase, host: Host | None = None, replay: Lock | None = No
         out.text(note)
     if (license := getattr(plan, "license", None)) is not None:
         out.text(f"license of the composite: {license}")
-    _show_cost(plan)
+    _show_cost(plan, _written_tokens(plan, host))
     for warning in plan.notes:
         out.warn(f"{warning.source}: {warning.message}")
 
@@ -77,17 +77,29 @@ def _step(stage: PlannedStage) -> dict[str, str]:
     }
 
 
-def _show_cost(plan: PlanBase) -> None:
+def _written_tokens(plan: PlanBase, host: Host | None) -> int:
+    """What the models that are asked the chat suite write at most; those without a chat template write nothing."""
+    from cogen.evals.chat import most_written
+    from cogen.fusion.strategies import strategy_of
+
+    if plan.level == "none" or not strategy_of(plan, host).writes_model:  # a route is not asked
+        return 0
+    # Base and composite; at the level full every expert too.
+    return (2 + (len(plan.experts) if plan.level == "full" else 0)) * most_written(plan.level)
+
+
+def _show_cost(plan: PlanBase, written: int) -> None:
     cost = plan.cost
     if plan.level != "none":
+        asked = f", up to {written:,} written ones for the chat suite" if written else ""
         out.text(
             f"evaluation: level {plan.level}, {len(plan.suites)} suites, {cost.forward_tokens:,} forward tokens "
-            f"({_passes(cost)}) in {plan.eval_dtype}"
+            f"({_passes(cost)}){asked} in {plan.eval_dtype}"
         )
     if cost.parameters and cost.forward_tokens:
-        from cogen.fusion.speed import seconds
+        from cogen.fusion.speed import WRITTEN, seconds
 
-        about = duration(seconds(cost.parameters, cost.forward_tokens))
+        about = duration(seconds(cost.parameters, cost.forward_tokens + WRITTEN * written))
         out.text(f"about {about} on this machine, less what the cache holds already; half or twice as much is possible")
     if cost.output_bytes:
         out.text(

@@ -66,6 +66,18 @@ def _show(trained: TrainedExpert, private: Path) -> None:
         out.table([_figures(trained.at_home)], title=title)
     if spec.data.audit is not None:
         show_audit(spec.id, spec.data.audit)
+    asked = {}
+    if trained.chat is not None:
+        from cogen.evals.chat import in_words
+
+        asked = {"chat": {"before": trained.chat[0].to_json(), "after": trained.chat[1].to_json()}}
+        before, after = trained.chat
+        out.text(f"plain questions, base: {in_words(before)}\nplain questions, {spec.id}: {in_words(after)}")
+        if after.details["ended"] < before.details["ended"]:
+            out.status(
+                "the expert ends fewer answers than its base; to prevent it, set document_ends = true and "
+                "rehearsal = 0.25 in [training]"
+            )
     out.success(f"wrote {trained.folder}; next: pip install -e . && cogen check {spec.id}")
     out.result(
         {
@@ -76,6 +88,7 @@ def _show(trained: TrainedExpert, private: Path) -> None:
             "audit": spec.data.audit.model_dump(mode="json") if spec.data.audit else None,
             "at_home": trained.at_home.model_dump(mode="json") if trained.at_home else None,
             "accounts": [account.json() for account in trained.accounts],
+            **asked,
         }
     )
 
@@ -116,7 +129,9 @@ def _show_estimate(plan: TrainingPlan) -> None:
     out.status(
         f"{cost.tokens:,} tokens in {cost.steps:,} steps ({cost.epochs:g} epochs of {cost.corpus_tokens:,} tokens), "
         f"{cost.trained_parameters / 1e6:.1f} M trained parameters, about {cost.memory_bytes / 1e9:.1f} GB and "
-        f"{duration(cost.seconds)} with {cost.threads} threads"
+        f"{duration(cost.seconds)} with {cost.threads} threads: "
+        + ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.parts.items())
+        + f" (base and texts took {duration(cost.prepared)})"
     )
 
 

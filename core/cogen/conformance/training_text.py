@@ -30,7 +30,9 @@ def read_training(path: Path) -> Iterator[str]:
         from cogen.forge.corpus import build_corpus
         from cogen.forge.recipe import read_recipe
 
-        yield from (document.text for document in build_corpus(read_recipe(path).corpus, path.parent).train)
+        recipe = read_recipe(path)
+        corpus = build_corpus(recipe.corpus, path.parent, chats=recipe.training.data == "chat")
+        yield from (document.text for document in corpus.train)
         return
     if not path.exists():
         raise UsageError(f"{path} is not there", hint="name a recipe, a folder of texts or a text file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cogen.evals.bound import GENERAL, BoundSuite, calibration_texts, general_suites, hook_suites, suites_of
+from cogen.evals.chat import run_chat
 from cogen.evals.check import check_suite
 from cogen.evals.identity import model_digest
 from cogen.evals.matrix import Matrix
@@ -29,6 +30,7 @@ __all__ = [
     "model_digest",
     "quick_texts",
     "read_rows",
+    "run_chat",
     "run_suites",
     "suites_of",
     "try_suite",

@@ -34,6 +34,8 @@ class SuiteResult:
     key: str = field(repr=False)
     #: Taken from the cache of results. Not part of what was measured.
     cached: bool = field(default=False, compare=False)
+    #: What the value is made of, by name; of the chat suite alone.
+    details: dict[str, float] = field(default_factory=dict, repr=False)
 
     @property
     def column(self) -> str:
@@ -42,7 +44,8 @@ class SuiteResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; :meth:`from_json` gives an equal result. ``split`` is the former name of ``split``."""
-        return asdict(self) | {"part": self.split, "per_document": [list(pair) for pair in self.per_document]}
+        found = asdict(self) | {"part": self.split, "per_document": [list(pair) for pair in self.per_document]}
+        return found if self.details else {name: value for name, value in found.items() if name != "details"}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
@@ -51,7 +54,7 @@ class SuiteResult:
         if not isinstance(value, dict):
             raise TypeError("a result is an object")
         former = value.get("part")  # results that were written before the split had its name
-        value = {"split": former} | {name: entry for name, entry in value.items() if name != "part"}
+        value = {"split": former, "details": {}} | {name: entry for name, entry in value.items() if name != "part"}
         if set(value) != known:
             raise ValueError(f"fields {sorted(set(value) ^ known)} are missing or unknown")
         pairs = tuple((float(top), float(bottom)) for top, bottom in value["per_document"])

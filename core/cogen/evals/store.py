@@ -69,14 +69,18 @@ def _path(key: str) -> Path:
 
 def load(key: str, bound: BoundSuite) -> SuiteResult | None:
     """The result under ``key``, named after ``bound``; ``None`` if there is none, or none that can be read."""
+    found = read(key)
+    return None if found is None else dataclasses.replace(found, owner=bound.owner, suite=bound.suite.id)
+
+
+def read(key: str) -> SuiteResult | None:
+    """The result under ``key`` as it was saved; ``None`` if there is none, or none that can be read."""
     try:
         value: Any = json.loads(_path(key).read_text(encoding="utf-8"))
         result = SuiteResult.from_json(value)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a damaged file costs a measurement, never a wrong figure
-    if result.key != key:
-        return None
-    return dataclasses.replace(result, owner=bound.owner, suite=bound.suite.id, cached=True)
+    return dataclasses.replace(result, cached=True) if result.key == key else None
 
 
 def save(result: SuiteResult) -> None:

@@ -32,24 +32,33 @@ from cogen.forge.recipe import TrainingRecipe
 _STATE = "router.safetensors"
 
 
-def router_loss(model: Any, general: torch.Tensor) -> torch.Tensor:
+def router_loss(model: Any, general: torch.Tensor, domain: torch.Tensor | None = None) -> torch.Tensor:
     """Binary cross-entropy of the rows in nats, averaged over layers; call it after a training pass over domain text.
 
     The general text runs through the mixture as it is now, without gradients but for the rows'.
 
     :param model: a peft model in training mode, with pairs.
     :param general: token ids of general text, shape (blocks, sequence_length).
+    :param domain: which rows of the pass were domain text, shape (batch,), bool; the others were rehearsed, and the
+        router is not told that they belong to the domain. ``None``: all.
     """
     own = _seen(model)
+    if domain is not None:
+        own = [seen[domain] for seen in own]
     with torch.no_grad():
         model.get_decoder()(input_ids=general, use_cache=False)  # no head: nothing is predicted
     other = _seen(model)
     # -log σ(z) = softplus(-z) on the domain, -log(1 - σ(z)) = softplus(z) on general text
     parts = [
-        (torch.nn.functional.softplus(-domain).mean() + torch.nn.functional.softplus(common).mean()) / 2
-        for domain, common in zip(own, other, strict=True)
+        (_mean(torch.nn.functional.softplus(-inside)) + torch.nn.functional.softplus(common).mean()) / 2
+        for inside, common in zip(own, other, strict=True)
     ]
     return torch.stack(parts).mean()
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    """The mean; 0 of nothing, where a whole micro-batch was rehearsed."""
+    return values.mean() if values.numel() else values.sum()
 
 
 def _seen(model: Any) -> list[torch.Tensor]:
@@ -78,9 +87,11 @@ class AnchoredTrainer(Trainer):
     ) -> Any:
         """The language model's loss plus ``router_loss`` times the router's."""
         general = inputs.pop("general")[:1]
+        rehearsed = inputs.pop("rehearsed", None)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         with self.accelerator.autocast():
-            router = router_loss(self.accelerator.unwrap_model(model), general)
+            domain = None if rehearsed is None else ~rehearsed.bool()
+            router = router_loss(self.accelerator.unwrap_model(model), general, domain)
         # Averaged over the micro-batches of a step; the Trainer does that for a loss that it does not scale by tokens.
         if self.model_accepts_loss_kwargs and num_items_in_batch is not None:
             router = router / self.current_gradient_accumulation_steps

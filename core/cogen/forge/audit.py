@@ -11,7 +11,7 @@ from typing import Any
 
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint
-from cogen.forge.blocks import encode, separator_id
+from cogen.forge.blocks import separator_id
 from cogen.forge.build import PreparedTraining
 from cogen.forge.recipe import AuditRecipe, TrainRecipe
 from cogen.privacy.canaries import CANDIDATES, MOST, Exposure, exposure
@@ -130,7 +130,8 @@ def _read(prepared: PreparedTraining) -> list[int]:
     training = prepared.recipe.training
     if training.privacy is not None:  # which ones were drawn is nobody's to know
         return list(range(len(prepared.encoded)))
-    left, found = training.seen_tokens, []
+    # Blocks of whole conversations are partly empty: what half of them hold was read for certain.
+    left, found = prepared.own_tokens // (2 if training.data == "chat" else 1), []
     for index, ids in enumerate(prepared.encoded):
         left -= len(ids)
         if left < 0:
@@ -144,21 +145,22 @@ def _passes(prepared: PreparedTraining) -> float:
     training = prepared.recipe.training
     if training.privacy is not None:
         return training.steps * training.batch_size * training.gradient_accumulation / len(prepared.encoded)
-    return training.seen_tokens / max(1, sum(map(len, prepared.encoded)))
+    return prepared.own_tokens / max(1, sum(map(len, prepared.encoded)))
 
 
 def _compared(prepared: PreparedTraining, read: Sequence[int], limit: int) -> tuple[list[list[int]], list[list[int]]]:
     """Training documents and held-out ones of the same sources, in the held-out ones' proportions; token ids."""
     corpus, rng = prepared.corpus, random.Random(f"{prepared.recipe.training.seed} membership")
     held = corpus.held
-    others = encode(rng.sample(held, min(limit, len(held))), prepared.tokenizer) if held else []
+    others = prepared.encode(rng.sample(held, min(limit, len(held)))) if held else []
     counts = Counter(document.source for document in held)
     members: list[list[int]] = []
     for source, count in sorted(counts.items()):
         own = [index for index in read if corpus.train[index].source == source]
         wanted = min(len(own), round(limit * count / len(held)))
         members += [prepared.encoded[index] for index in rng.sample(own, wanted)]
-    return members, others
+    # A conversation that did not fit has no tokens.
+    return [ids for ids in members if ids], [ids for ids in others if ids]
 
 
 def _audit(found: Findings) -> Audit:

@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.errors import TrainError
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
-from cogen.forge.blocks import encode, pack
+from cogen.forge import rehearsal
+from cogen.forge.blocks import Blocks, encode, interleave, pack, pack_tokens, pack_whole, separator_id, with_ends
 from cogen.forge.canaries import NO_CANARIES, Canaries, read_canaries
+from cogen.forge.chats import Chat, ChatEncoder, Cuts, LabeledTokens, Turn, to_json
 from cogen.forge.consent import check_floor, check_recipe
-from cogen.forge.corpus import CorpusParts, build_corpus, json_lines
+from cogen.forge.corpus import CorpusParts, Document, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
 from cogen.forge.private import note_size
-from cogen.forge.recipe import TrainRecipe, read_recipe
+from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
 from cogen.reporter import SILENT, Reporter
@@ -50,9 +52,15 @@ class PreparedTraining:
     base: Checkpoint
     tokenizer: Any
     corpus: CorpusParts
+    #: Token ids of every training document, each led by the separator; of a conversation, as the template renders it.
     encoded: list[list[int]]
+    #: Of data = "chat": what is learned of the conversations, and what did not fit.
+    chats: tuple[LabeledTokens, ...] = ()
+    cuts: Cuts = field(default_factory=Cuts)
     #: Secrets that training reads beside the corpus: see :mod:`cogen.privacy.canaries`. In nothing but the blocks.
     canaries: Canaries = NO_CANARIES
+    #: What fetching, converting, extracting and splitting took.
+    seconds: float = 0.0
 
     @property
     def run(self) -> Path:
@@ -67,17 +75,58 @@ class PreparedTraining:
             totals[document.source] = totals.get(document.source, 0) + len(ids)
         return totals
 
-    def blocks(self) -> Any:
-        """Token blocks in reading order, shape (steps · batch · accumulation, sequence_length)."""
+    @property
+    def count(self) -> int:
+        """Blocks of the whole run: steps · batch · accumulation."""
         training = self.recipe.training
-        count = training.steps * training.batch_size * training.gradient_accumulation
-        return pack(
-            self.read_documents(training.sequence_length * count), training.sequence_length, count, training.seed
-        )
+        return training.steps * training.batch_size * training.gradient_accumulation
+
+    @property
+    def rehearsed_blocks(self) -> int:
+        """How many of them the base writes."""
+        return round(self.recipe.training.rehearsal * self.count)
+
+    @property
+    def own_tokens(self) -> int:
+        """Tokens that the run reads of the corpus (and canaries): all that the base does not write."""
+        return (self.count - self.rehearsed_blocks) * self.recipe.training.sequence_length
+
+    def blocks(self, rehearsed: Sequence[Chat] = ()) -> Blocks:
+        """What the run reads, in order.
+
+        :param rehearsed: the base's own conversations; without any, all blocks are of the corpus.
+        """
+        training = self.recipe.training
+        length, seed = training.sequence_length, training.seed
+        share = self.rehearsed_blocks if rehearsed else 0
+        own = self._own(self.count - share)
+        if not share:
+            return own
+        encoded = rehearsal.encode(rehearsed, self.tokenizer, length)
+        return interleave(own, pack_whole(encoded, length, share, seed, separator_id(self.tokenizer)))
+
+    def _own(self, count: int) -> Blocks:
+        training = self.recipe.training
+        length, seed = training.sequence_length, training.seed
+        if training.data == "chat":
+            read = self.canaries.among_chats(self.chats, length, count)
+            return pack_whole(read, length, count, seed, separator_id(self.tokenizer))
+        if training.document_ends:
+            ended, secrets = (with_ends(ids, self.tokenizer) for ids in (self.encoded, self.canaries.encoded))
+            read = self.canaries.mixed(ended, secrets, length * count, lambda tokens: len(tokens.ids))
+            return pack_tokens(read, length, count, seed)
+        return Blocks(pack(self.read_documents(length * count), length, count, seed))
 
     def read_documents(self, tokens: int) -> list[Sequence[int]]:
         """Token ids of the documents that training reads, canaries among the first ``tokens`` of them."""
         return self.canaries.among(self.encoded, tokens)
+
+    def encode(self, documents: Sequence[Document]) -> list[list[int]]:
+        """Token ids of other documents as those of :attr:`encoded` are; empty for a conversation that does not fit."""
+        training = self.recipe.training
+        if training.data != "chat":
+            return encode(documents, self.tokenizer)
+        return [_joined(one) for one in _fitted(documents, self.tokenizer, training.sequence_length, Cuts())]
 
     def general(self) -> Any:
         """Blocks of general text for the router of mode anchored, shape (steps · accumulation, sequence_length)."""
@@ -90,17 +139,50 @@ def prepare(path: Path, reporter: Reporter = SILENT, *, new_canaries: bool = Tru
     :param new_canaries: make a salt for canaries where there is none; an audit must not.
     :raises SpecError, SourceError, TrainError: with a hint each.
     """
+    began = time.monotonic()
     recipe = read_recipe(path)
     home = path.resolve().parent
     check_recipe(recipe, home)
     base_ref = resolve_base(recipe.base, home, reporter)
     base = open_weights(base_ref, reporter=reporter)
     tokenizer = load_tokenizer(base.folder)
-    corpus = build_corpus(recipe.corpus, home, reporter)
+    if recipe.training.data == "chat" or recipe.training.rehearsal:
+        ChatEncoder(tokenizer)  # says at once if there is no template
+    corpus = build_corpus(recipe.corpus, home, reporter, chats=recipe.training.data == "chat")
     check_floor(recipe, corpus)
     note_size(corpus, recipe.corpus.test_documents, reporter)
+    encoded, chats, cuts = _encoded(corpus.train, tokenizer, recipe.training, reporter)
     canaries = read_canaries(recipe, home, tokenizer, make=new_canaries)
-    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encode(corpus.train, tokenizer), canaries)
+    seconds = time.monotonic() - began
+    return PreparedTraining(recipe, home, base_ref, base, tokenizer, corpus, encoded, chats, cuts, canaries, seconds)
+
+
+def _encoded(
+    documents: Sequence[Document], tokenizer: Any, training: TrainingRecipe, reporter: Reporter
+) -> tuple[list[list[int]], tuple[LabeledTokens, ...], Cuts]:
+    """(ids of every document, what is learned of the conversations, what did not fit)."""
+    cuts = Cuts()
+    if training.data != "chat":
+        return encode(documents, tokenizer), (), cuts
+    length = training.sequence_length
+    found = _fitted(documents, tokenizer, length, cuts)
+    for line in cuts.words(length):
+        reporter.note(f"{line}; raise sequence_length to keep them whole")
+    chats = tuple(tokens for one in found for tokens in one)
+    if not chats:
+        raise TrainError(
+            f"no conversation fits into {length} tokens: {cuts.dropped[0]} and all others", hint="raise sequence_length"
+        )
+    return [_joined(one) for one in found], chats, cuts
+
+
+def _fitted(documents: Sequence[Document], tokenizer: Any, length: int, cuts: Cuts) -> list[list[LabeledTokens]]:
+    encoder = ChatEncoder(tokenizer)
+    return [encoder.fit(document.chat, document.group, length, cuts) for document in documents]
+
+
+def _joined(found: Sequence[LabeledTokens]) -> list[int]:
+    return [id for tokens in found for id in tokens.ids]
 
 
 def resolve_base(base: str | BaseRef, home: Path | None = None, reporter: Reporter = SILENT) -> BaseRef:
@@ -141,25 +223,52 @@ def plan(prepared: PreparedTraining) -> Estimate:
             # The rows' values cost nothing; reading some text for them, before the first step, is not counted.
             shape = len(model.get_decoder().layers), model.config.hidden_size
             model, general = pair_up(model, torch.zeros(shape), torch.ones(shape)), prepared.general()
-        return estimate(model, prepared.blocks(), training, sum(map(len, prepared.encoded)), general)
+        return estimate(model, prepared, general)
 
 
 def _fresh(prepared: PreparedTraining) -> Any:
     return load_model(prepared.base, "float32" if prepared.recipe.training.mode == "full" else "bfloat16")
 
 
-def run_training(prepared: PreparedTraining, on_step: OnStep) -> Path:
+def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[Chat]:
+    """What the base writes for this run, from the run's folder or the cache where it was written before.
+
+    :param reporter: advanced by generated tokens.
+    """
+    if not prepared.rehearsed_blocks:
+        return []
+    kept = prepared.run / "rehearsal.jsonl"
+    if not kept.is_file():
+        training = prepared.recipe.training
+        set_threads(training.threads)
+        found = rehearsal.rehearse(
+            lambda: load_model(prepared.base, "bfloat16"),
+            prepared.tokenizer,
+            prepared.rehearsed_blocks * training.sequence_length,
+            prepared.recipe.card.languages,
+            [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer)],
+            reporter,
+        )
+        # A run that is killed goes on with the same text, whatever becomes of the cache.
+        lines = [json.dumps(to_json(chat), ensure_ascii=False) for chat in found]
+        atomic_write(kept, "".join(f"{line}\n" for line in lines).encode())
+    chats = map(json.loads, kept.read_text(encoding="utf-8").splitlines())
+    return [tuple(Turn(turn["role"], turn["content"]) for turn in chat) for chat in chats]
+
+
+def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter = SILENT) -> Path:
     """Train, or resume, or do nothing when this recipe was trained before; the folder with the weights.
 
     The folder holds a PEFT adapter (modes lora, ffn, anchored) or a whole checkpoint (full), the router rows (anchored)
     and ``run.json``.
-    """
 
+    :param reporter: advanced by the tokens that the base writes for a rehearsal, if it has not before.
+    """
     with locked(prepared.run):
         _same_inputs(prepared)
         result = prepared.run / "result"
         if not result.is_dir():
-            _train_into(prepared, result, on_step)
+            _train_into(prepared, result, on_step, reporter)
     return result
 
 
@@ -179,7 +288,7 @@ def _same_inputs(prepared: PreparedTraining) -> None:
     atomic_write(note, json.dumps(inputs).encode())
 
 
-def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> None:
+def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, reporter: Reporter) -> None:
     import torch
 
     clock = Stopwatch(prepared.run / "seconds")
@@ -189,11 +298,12 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> No
         on_step(step)
 
     training = prepared.recipe.training
+    own = rehearsed(prepared, reporter)
     start = _start(prepared)
     steps = prepared.run / "steps"
     privacy = {}
     if training.privacy is None:
-        model = train(_fresh(prepared), prepared.blocks(), training, steps, timed, start, prepared.home)
+        model = train(_fresh(prepared), prepared.blocks(own), training, steps, timed, start, prepared.home)
     else:
         from cogen.forge.private_training import train_private
 
@@ -212,6 +322,14 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep) -> No
             if _has(name)
         },
     } | privacy
+    if own:
+        facts["rehearsal"] = {
+            "rehearsal_conversations": len(own),
+            "rehearsal_text": "answers of the base to CoGen's general questions, sampled at temperature "
+            f"{rehearsal.SAMPLING.temperature:g} with min-p {rehearsal.SAMPLING.min_p:g}; answers that did not end by "
+            "themselves, loop or are in another language left out",
+            "rehearsal_digest": file_digest(prepared.run / "rehearsal.jsonl"),
+        }
     with atomic_folder(result) as part, quiet_trainer():
         if training.mode == "full":
             # Rounded once to the base's dtype: the manifest says so, and a merge is written in it.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cogen.forge.blocks import separator_id
+from cogen.errors import TrainError
+from cogen.forge.blocks import IGNORED, separator_id
+from cogen.forge.chats import LabeledTokens
 from cogen.forge.recipe import TrainRecipe
 from cogen.privacy.canaries import canary_digest, canary_texts, read_salt, secrets_of
+
+T = TypeVar("T")
 
 #: Folder beside the recipe for what never leaves.
 PRIVATE = "private"
@@ -36,23 +40,44 @@ class Canaries:
         return f"{len(self.secrets)} random secrets, {self.repeats} times each, {self.digest}"
 
     def among(self, documents: Sequence[Sequence[int]], tokens: int) -> list[Sequence[int]]:
-        """The documents with each canary between some of the first that fill ``tokens``: all are read.
+        """The documents with each canary between some of the first that fill ``tokens``: all are read."""
+        return self.mixed(documents, self.encoded, tokens, len)
+
+    def among_chats(self, chats: Sequence[LabeledTokens], length: int, count: int) -> list[LabeledTokens]:
+        """Conversations that are packed whole into ``count`` blocks of ``length`` tokens, and canaries between them.
+
+        :raises TrainError: a canary is longer than a block.
+        """
+        longest = max(map(len, self.encoded), default=0)
+        if longest > length:
+            raise TrainError(
+                f"canaries have up to {longest} tokens, and sequence_length is {length}",
+                hint="raise sequence_length, or set canaries = 0 under [audit]",
+            )
+        own = [LabeledTokens(list(ids), [IGNORED, *ids[1:]]) for ids in self.encoded]
+        # Two blocks next to each other hold more than one block's tokens, so half of the room is filled for certain.
+        return self.mixed(chats, own, length * max(0, count - 2) // 2, lambda tokens: len(tokens.ids))
+
+    def mixed(self, documents: Sequence[T], canaries: Sequence[T], tokens: int, size: Callable[[T], int]) -> list[T]:
+        """The documents with ``canaries``, which are :attr:`encoded` in their form, among the first ``tokens``.
 
         The order of the documents stays; without canaries the result equals ``documents``.
+
+        :param size: of a document in tokens.
         """
-        copies = [ids for ids in self.encoded for _ in range(self.repeats)]
+        copies = [canary for canary in canaries for _ in range(self.repeats)]
         if not copies:
             return list(documents)
         rng = random.Random(f"{self.seed} places")
         rng.shuffle(copies)
-        space = tokens - sum(map(len, copies))
-        read = sum(total <= space for total in accumulate(map(len, documents)))
+        space = tokens - sum(map(size, copies))
+        read = sum(total <= space for total in accumulate(map(size, documents)))
         places = sorted(rng.randrange(read + 1) for _ in copies)
-        found: list[Sequence[int]] = []
+        found: list[T] = []
         taken = 0
-        for place, ids in zip(places, copies, strict=True):
+        for place, canary in zip(places, copies, strict=True):
             found += documents[taken:place]
-            found.append(ids)
+            found.append(canary)
             taken = place
         return [*found, *documents[taken:]]
 

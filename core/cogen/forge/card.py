@@ -66,6 +66,8 @@ def card_split(prepared: PreparedTraining) -> Split | Literal["unknown"]:
     private = corpus.private if corpus.private and corpus.private.figures else None
     dev, test = (private.dev, private.test) if private else ([], [])
     by = "file or section: all documents of a held-out file or section are kept out of training"
+    if recipe.training.data == "chat":
+        by = "conversation: a held-out conversation is kept out of training as a whole"
     if len(counted) < len(recipe.corpus.sources):
         by += "; counts are of the sources whose figures may leave"
     left = mean_overlap(corpus.test or test, training, recipe.corpus.segmentation)

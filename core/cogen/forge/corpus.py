@@ -50,7 +50,7 @@ PERMISSIVE = frozenset(
 class HeldAtHome:
     """Held-out text that stays with its publisher.
 
-    ``figures``: its sources let figures leave, so it makes a private suite. Otherwise nothing of it is told to anybody.
+    ``figures``: its sources let figures leave, so it makes a private suite. Otherwise it is for the publisher alone.
     """
 
     dev: list[Document]
@@ -94,14 +94,15 @@ def mean_overlap(
     return compare.mean_overlap([document.text for document in documents], known)
 
 
-def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT) -> CorpusParts:
+def build_corpus(recipe: CorpusRecipe, home: Path, reporter: Reporter = SILENT, *, chats: bool = False) -> CorpusParts:
     """Fetch, extract, deduplicate and split. The same recipe gives the same documents in the same order.
 
     :param home: folder of the recipe, for relative paths.
+    :param chats: for ``data = "chat"``: each conversation is one document and keeps its turns.
     :raises TrainError: too little text, or too few documents that may be held out.
     """
     _check_licenses(recipe)
-    documents, accounts = collect(recipe, home, reporter)
+    documents, accounts = collect(recipe, home, reporter, chats=chats)
     at_home = _sources_at_home(recipe)
     parts = _split(documents, recipe, at_home, reporter)
     if parts is None:

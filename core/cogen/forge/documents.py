@@ -11,7 +11,8 @@ from pathlib import Path
 from cogen.errors import TrainError
 from cogen.forge.account import DUPLICATE, MATCHED, TOO_LARGE, TOO_MUCH, SourceAccount, check_loss
 from cogen.forge.archives import members
-from cogen.forge.extract import extract
+from cogen.forge.chats import Chat, plain_text
+from cogen.forge.extract import extract, extract_chats
 from cogen.forge.recipe import Corpus, CorpusSource, Segmentation
 from cogen.reporter import Reporter
 from cogen.text import grams, latin
@@ -27,6 +28,8 @@ class Document:
     source: str
     group: str
     license: str
+    #: Where conversations are learned as such; ``text`` is then their plain text.
+    chat: Chat = ()
 
     @property
     def bytes(self) -> int:
@@ -59,9 +62,12 @@ class TextComparison:
         return sum(self.overlap(text, known) for text in seen) / len(seen) if 2 * len(seen) > len(texts) else None
 
 
-def collect(recipe: Corpus, home: Path, reporter: Reporter) -> tuple[list[Document], list[SourceAccount]]:
+def collect(
+    recipe: Corpus, home: Path, reporter: Reporter, *, chats: bool = False
+) -> tuple[list[Document], list[SourceAccount]]:
     """All documents without near-copies, in the order of the sources and their members, and each source's account.
 
+    :param chats: the sources are conversations, each of which is one document and keeps its turns.
     :raises TrainError: a source gives no text, or loses more of it than it allows.
     """
     if "segmentation" not in recipe.model_fields_set:
@@ -75,17 +81,23 @@ def collect(recipe: Corpus, home: Path, reporter: Reporter) -> tuple[list[Docume
     for source in recipe.sources:
         account = SourceAccount(source.name)
         accounts.append(account)
-        documents += _of_source(source, recipe, home, seen, account, reporter)
+        documents += _of_source(source, recipe, home, seen, account, reporter, chats)
         reporter.note(account.line())
         check_loss(account, source.allow_loss)
     return documents, accounts
 
 
 def _of_source(
-    source: CorpusSource, recipe: Corpus, home: Path, seen: set[int], account: SourceAccount, reporter: Reporter
+    source: CorpusSource,
+    recipe: Corpus,
+    home: Path,
+    seen: set[int],
+    account: SourceAccount,
+    reporter: Reporter,
+    chats: bool,
 ) -> list[Document]:
     compare = TextComparison(recipe.segmentation)
-    found = list(_chunks(source, recipe, home, account, reporter))
+    found = list((_conversations if chats else _chunks)(source, recipe, home, account, reporter))
     # A source larger than its share gives a random part of itself, not its alphabet's first letters.
     random.Random(f"{recipe.seed} {source.name}").shuffle(found)
     kept: list[Document] = []
@@ -118,7 +130,7 @@ def _chunks(
     drop = [re.compile(pattern) for pattern in source.drop]
     pieces = (
         piece
-        for name, data in members(source, home, reporter, lambda _, size: account.drop(TOO_LARGE, size))
+        for name, data in _members(source, home, account, reporter)
         for piece in extract(source, name, data, account, recipe.segmentation)
     )
     for group, text in pieces if recipe.segmentation == "latin" else joined(pieces, recipe.min_characters):
@@ -129,6 +141,27 @@ def _chunks(
                 account.drop(reason or MATCHED, size)
             else:
                 yield Document(chunk, source.name, group, source.license)
+
+
+def _conversations(
+    source: CorpusSource, recipe: Corpus, home: Path, account: SourceAccount, reporter: Reporter
+) -> Iterator[Document]:
+    """A conversation is one document and a group of its own, and is never cut."""
+    drop = [re.compile(pattern) for pattern in source.drop]
+    for name, data in _members(source, home, account, reporter):
+        for group, chat in extract_chats(source, name, data, account):
+            document = Document(plain_text(chat), source.name, group, source.license, chat)
+            account.read_bytes += document.bytes
+            if any(pattern.search(document.text) for pattern in drop):
+                account.drop(MATCHED, document.bytes)
+            else:
+                yield document
+
+
+def _members(
+    source: CorpusSource, home: Path, account: SourceAccount, reporter: Reporter
+) -> Iterator[tuple[str, bytes]]:
+    return members(source, home, reporter, lambda _, size: account.drop(TOO_LARGE, size))
 
 
 def chunks(text: str, recipe: Corpus) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,13 @@ split. Code, tables, directives and console output are dropped: they are not wha
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from xml.etree import ElementTree
 
 from cogen.errors import TrainError
 from cogen.forge.account import NO_PROSE, SourceAccount
+from cogen.forge.chats import Chat
 from cogen.forge.extractors import markup, rows, vocabularies
 from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource, Segmentation
@@ -52,12 +54,9 @@ def extract(
     :raises MissingExtraError: the format needs a library that is not installed.
     """
     account = SourceAccount(source.name) if account is None else account
-    account.files += 1
-    account.file_bytes += len(data)
     clean = latin.tidy if segmentation == "latin" else tidy
-    try:
-        text = "" if is_binary(source, name) else _text(source, name, data, account)
-        member = SourceFile(source, name, data, text, segmentation == "latin", account)
+    with _readable(source, name):
+        member = _opened(source, name, data, account, segmentation)
         empty = True
         for group, piece in _extractor(source)(member):
             if tidied := clean(piece):
@@ -65,6 +64,31 @@ def extract(
                 yield f"{source.name}:{group}", tidied
         if empty and data.strip():
             account.drop(NO_PROSE, len(data))
+
+
+def extract_chats(source: CorpusSource, name: str, data: bytes, account: SourceAccount) -> Iterator[tuple[str, Chat]]:
+    """(group, conversation) of every row of one member of a source with ``extract = "chat"``.
+
+    :raises TrainError: as :func:`extract`, and for a row that is no conversation with an answer.
+    """
+    with _readable(source, name):
+        for group, chat in rows.conversations(_opened(source, name, data, account, "unicode")):
+            yield f"{source.name}:{group}", chat
+
+
+def _opened(
+    source: CorpusSource, name: str, data: bytes, account: SourceAccount, segmentation: Segmentation
+) -> SourceFile:
+    account.files += 1
+    account.file_bytes += len(data)
+    text = "" if is_binary(source, name) else _text(source, name, data, account)
+    return SourceFile(source, name, data, text, segmentation == "latin", account)
+
+
+@contextmanager
+def _readable(source: CorpusSource, name: str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, ElementTree.ParseError) as error:
         raise TrainError(
             f"{name} of source {source.name!r} is not what extract = {source.extract!r} reads: {error}",

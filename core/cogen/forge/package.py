@@ -27,6 +27,7 @@ from cogen.forge.card import card_sources, card_split
 from cogen.forge.corpus import Document, json_lines
 from cogen.forge.private import keep_private, private_suite, stage_private
 from cogen.forge.private_training import expected_tokens
+from cogen.forge.recipe import TrainRecipe
 from cogen.forge.statistics import FOLDER, write_statistics
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
@@ -65,6 +66,11 @@ _WHAT = {
 }
 
 
+_ORDER = {
+    "documents": "documents shuffled once with the corpus seed, joined without padding; later passes reshuffled",
+    "chat": "conversations shuffled once with the corpus seed, whole ones put together into blocks; later passes "
+    "reshuffled",
+}
 #: What `cogen train` writes into a package; the rest of it is the publisher's and stays.
 _OUTPUTS = frozenset({"expert.toml", "weights", "suites", "samples.jsonl", ROUTER, FOLDER})
 
@@ -333,6 +339,7 @@ def _data(
     if expert.adapter is not None:
         adapter = json.loads((expert.adapter.folder / "adapter_config.json").read_text())
         hyper |= {"target_modules": adapter["target_modules"], "published_as": "factors rounded to bfloat16"}
+    hyper |= facts.get("rehearsal", {})
     if recipe.training.start is not None:
         hyper |= {"start": f"an adapter, {file_digest(prepared.home / recipe.training.start)}"}
     if recipe.training.mode == "anchored":
@@ -341,7 +348,7 @@ def _data(
             "router_general_text": f"CoGen's calibration text, {canonical_digest(calibration_texts())}",
             "router_published_as": "float32",
         }
-    order = "documents shuffled once with the corpus seed, joined without padding; later passes reshuffled"
+    order = _ORDER[recipe.training.data]
     seen = recipe.training.seen_tokens
     if recipe.training.privacy is not None:
         hyper |= {"optimizer": "AdamW (betas 0.9, 0.999; eps 1e-8) by DP-SGD", "precision": "float32"}
@@ -354,11 +361,7 @@ def _data(
         sources=card_sources(prepared),
         languages=card.languages,
         collected=card.collected,
-        preprocessing=(
-            "prose extracted from files (code, tables and directives dropped), cut into documents of "
-            f"{recipe.corpus.min_characters} to {recipe.corpus.max_characters} characters; "
-            "near-copies (more than half of the 8-grams known) removed"
-        ),
+        preprocessing=_preprocessing(recipe),
         split=card_split(prepared),
         training=Training(
             recipe_digest=recipe.digest,
@@ -391,6 +394,16 @@ def _data(
         biases=card.biases,
         limitations=card.limitations,
         not_for=card.not_for,
+    )
+
+
+def _preprocessing(recipe: TrainRecipe) -> str:
+    copies = "near-copies (more than half of the 8-grams known) removed"
+    if recipe.training.data == "chat":
+        return f"conversations in the base's chat template, only the assistant's turns learned; {copies}"
+    return (
+        "prose extracted from files (code, tables and directives dropped), cut into documents of "
+        f"{recipe.corpus.min_characters} to {recipe.corpus.max_characters} characters; {copies}"
     )
 
 

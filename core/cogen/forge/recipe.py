@@ -146,11 +146,21 @@ class AuditRecipe(Frozen):
 
 
 class TrainingRecipe(Frozen):
-    """Hyper-parameters of the continual pre-training; defaults suit a small base on a CPU."""
+    """Hyper-parameters of the training; defaults suit a small base on a CPU."""
 
     #: full: all weights. lora: LoRA on all linear layers. ffn: LoRA on the feed-forward layers. anchored: the same,
     #: trained in a mixture beside the frozen base, with a router row a layer (see ``cogen.forge.anchored``).
     mode: Literal["full", "lora", "ffn", "anchored"] = "ffn"
+    #: documents: continual pre-training, every token of the texts is learned. chat: supervised fine-tuning on
+    #: conversations (sources with ``extract = "chat"``) in the base's chat template; only the assistant's turns are
+    #: learned, each with the token that ends it.
+    data: Literal["documents", "chat"] = "documents"
+    #: Put the base's end-of-text token behind every document, so that the expert learns to stop. Conversations always
+    #: learn theirs.
+    document_ends: bool = False
+    #: Share of the training tokens that the base itself wrote, as answers to general questions: what keeps the expert
+    #: able to do what the base could (self-synthesized rehearsal, arXiv:2403.01244). 0: none.
+    rehearsal: float = Field(default=0.0, ge=0, le=0.9)
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -185,6 +195,8 @@ class TrainingRecipe(Frozen):
         found: dict[str, Any] = handler(self)
         unused = set() if self.mode == "anchored" else {"router_learning_rate", "router_loss"}
         unused |= {name for name in ("start", "privacy") if getattr(self, name) is None}
+        unused |= {"data"} if self.data == "documents" else set()
+        unused |= {name for name in ("document_ends", "rehearsal") if not getattr(self, name)}
         return {name: value for name, value in found.items() if name not in unused}
 
     @model_validator(mode="after")
@@ -194,9 +206,25 @@ class TrainingRecipe(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.data == "chat" and self.document_ends:
+            raise ValueError("`document_ends` is for data = 'documents': the turns of a chat always learn their end")
+        return self
+
+    @model_validator(mode="after")
     def _private(self) -> Self:
-        if self.privacy is not None and self.mode not in ("lora", "ffn"):
+        if self.privacy is None:
+            return self
+        if self.mode not in ("lora", "ffn"):
             raise ValueError(f"`privacy` needs mode 'lora' or 'ffn': it is not there for mode '{self.mode}'")
+        # The unit of privacy is one document, read alone and cut at sequence_length.
+        other = {
+            "data = 'chat'": self.data == "chat",
+            "document_ends": self.document_ends,
+            "rehearsal": self.rehearsal > 0,
+        }
+        if clash := next((name for name, used in other.items() if used), None):
+            raise ValueError(f"`privacy` cannot be combined with {clash}: leave one of the two out")
         return self
 
     @property
@@ -291,6 +319,16 @@ class TrainRecipe(Frozen):
     def digest(self) -> str:
         """Digest of the recipe's meaning: independent of the order of keys and of comments."""
         return canonical_digest(self.model_dump(mode="json"))
+
+    @model_validator(mode="after")
+    def _same_kind_of_data(self) -> Self:
+        for source in self.corpus.sources:
+            if self.training.data == "chat" and source.extract != "chat":
+                raise ValueError(
+                    f"source {source.name!r} has extract = {source.extract!r}: conversations (extract = 'chat') are "
+                    "learned with data = 'chat', and nothing else; give it another recipe or data = 'documents'"
+                )
+        return self
 
 
 def read_recipe(path: Path) -> TrainRecipe:

@@ -1,4 +1,4 @@
-"""Continual pre-training of a base on a domain corpus: transformers' Trainer and peft do the work."""
+"""Training a base on a domain corpus or on conversations: transformers' Trainer and peft do the work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.forge.blocks import Blocks
 from cogen.forge.recipe import TrainingRecipe
 from cogen.training import adapters
 from cogen.training.trainer import OnStep, common_arguments, last_checkpoint, quiet_trainer, set_threads, step_callback
@@ -30,7 +31,7 @@ def trainable(model: Any, training: TrainingRecipe, home: Path = Path()) -> Any:
 
 def train(
     model: Any,
-    blocks: torch.Tensor,
+    blocks: Blocks | torch.Tensor,
     training: TrainingRecipe,
     run: Path,
     on_step: OnStep,
@@ -40,7 +41,7 @@ def train(
     """Train in ``run`` (checkpoints live there; a killed run resumes from the last) and return the model.
 
     :param model: a model in float32 or bfloat16; in bfloat16 frozen weights stay so, trained ones are float32.
-    :param blocks: token ids, shape (steps · batch · accumulation, sequence_length).
+    :param blocks: token ids, shape (steps · batch · accumulation, sequence_length), or these with their labels.
     :param start: in mode anchored, what its router begins with; the model that is returned then holds the rows too.
     :param home: the recipe's folder.
     """
@@ -72,7 +73,8 @@ def train(
         save_steps=training.save_every,
         **common_arguments(),
     )
-    data = [{"input_ids": block, "labels": block} for block in blocks]
+    read = blocks if isinstance(blocks, Blocks) else Blocks(blocks)
+    data = read.rows()
     kind: Any = Trainer
     if start is not None:
         from cogen.forge.anchored import AnchoredTrainer
@@ -80,6 +82,8 @@ def train(
         kind = partial(AnchoredTrainer, recipe=training)
         for index, item in enumerate(data):
             item["general"] = start.general[index // training.batch_size]
+            if read.rehearsed is not None:
+                item["rehearsed"] = read.rehearsed[index]
     with quiet_trainer():
         trainer = kind(
             model=model,

@@ -84,6 +84,7 @@ def render(
             intro=_intro(plan, words),
             verdict=summary.verdict(matrix, gains),
             forgetting=summary.forgetting(matrix, gains),
+            answering=summary.answering(matrix),
             control=summary.against_control(matrix),
             stages=words.steps,
             taught=words.summary,

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from cogen.fusion.strategy import Description
 
 Gains = dict[str, dict[str, "Comparison"]]
-_UNITS = {"bits_per_byte": "bits per byte", "acc": "right answers", "exact_match": "exact answers"}
+_UNITS = {
+    "bits_per_byte": "bits per byte",
+    "acc": "right answers",
+    "exact_match": "exact answers",
+    "well_formed": "well-formed answers",
+}
 #: A change of this size is already coloured fully where no larger one stands in the matrix.
 _FULL_COLOUR = 0.1
 
@@ -80,6 +85,7 @@ def labels(plan: Plan, words: Description) -> Labels:
     usual = {summary.BASE: "Base", summary.COMPOSITE: "Composite", GENERAL: "General text", **named}
     notes = {"base": plan.base.name, "composite": f"all {len(plan.experts)} experts in one"}
     suites = {f"{suite.owner}/{suite.id}": suite.title for suite in plan.suites}
+    suites |= {"general/chat": "General text: plain questions answered"}
     return Labels(usual | dict(words.titles), notes | dict(words.notes), suites)
 
 
@@ -100,7 +106,9 @@ def heads(matrix: Matrix, names: Labels) -> list[Head]:
 def rows(matrix: Matrix, names: Labels, gains: Gains) -> list[MatrixRow]:
     """The heat map, in the order of the matrix."""
     named, columns = names.titles, heads(matrix, names)
-    largest = max([_FULL_COLOUR, *(abs(c.gain) for found in gains.values() for c in found.values())])
+    # Shares of answers move by far more than bits per byte: their cells would leave the others without colour.
+    changes = [abs(c.gain) for found in gains.values() for c in found.values() if c.metric != "well_formed"]
+    largest = max([_FULL_COLOUR, *changes])
     drawn = []
     for row in matrix.rows:
         kind = row if row in (summary.BASE, summary.COMPOSITE) else "expert"
@@ -164,7 +172,7 @@ def whisker_charts(matrix: Matrix, names: Labels, gains: Gains) -> list[tuple[st
     found = []
     for title, metrics, unit in (
         ("Share of the base's bits that is saved", ("bits_per_byte",), " %"),
-        ("Answers, in percentage points above the base", ("acc", "exact_match"), ""),
+        ("Answers, in percentage points above the base", ("acc", "exact_match", "well_formed"), ""),
     ):
         groups = []
         for column in matrix.columns:

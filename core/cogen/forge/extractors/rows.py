@@ -12,6 +12,7 @@ from typing import Any
 from cogen.errors import TrainError
 from cogen.extras import require
 from cogen.forge.account import NO_FIELD
+from cogen.forge.chats import Chat, json_rows, read_chat, read_chats, row_text
 from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource
 
@@ -52,11 +53,24 @@ def dataset_texts(member: SourceFile) -> Pieces:
 def chats(member: SourceFile) -> Pieces:
     """Conversations and instructions of JSON, JSON Lines, CSV, Parquet or Arrow files, each as one text."""
     for number, row in enumerate(dataset_rows(member), 1):
-        text = conversation_text(row, member.source.field)
+        text = row_text(row, member.source.field)
         if text is None:
             member.account.drop(NO_FIELD, 0)
         elif text:
             yield f"{member.name}#{number}-{hash_of(text)}", text
+
+
+def conversations(member: SourceFile) -> Iterator[tuple[str, Chat]]:
+    """(name and row, conversation) of the same files, for training that learns conversations as such.
+
+    :raises TrainError: a row that is no conversation with an answer, by its number.
+    """
+    name = member.name.rpartition("/")[2].lower()
+    if name in _NOTES or name.endswith((*_TABLES, ".csv", ".tsv")):
+        for number, row in enumerate(dataset_rows(member), 1):
+            yield f"{member.name}#{number}", read_chat(row, member.source.field, f"{member.name} row {number}")
+    else:
+        yield from read_chats(member.name, member.text, member.source.field)
 
 
 def dataset_rows(member: SourceFile) -> Iterator[Any]:
@@ -69,8 +83,7 @@ def dataset_rows(member: SourceFile) -> Iterator[Any]:
     if name.endswith((".csv", ".tsv")):
         return csv_rows(member.text)
     if name.endswith((".json", ".jsonl", ".ndjson")):
-        values = json_values(member.text)
-        return iter(values[0] if len(values) == 1 and isinstance(values[0], list) else values)
+        return (row for _, row in json_rows(member.text))
     raise ValueError("a dataset's file ends in .parquet, .arrow, .csv, .tsv, .json, .jsonl or .ndjson")
 
 
@@ -160,40 +173,3 @@ def _texts(member: SourceFile, rows: Any) -> Pieces:
 def hash_of(text: str) -> str:
     """Short stable name of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-#: Where the messages of a conversation are, and who says what: OpenAI's names and ShareGPT's.
-_MESSAGES, _CONTENT = ("messages", "conversations", "conversation"), ("content", "value", "text")
-#: Fields of an instruction's row, in reading order: Alpaca's, Dolly's and the usual ones.
-_INSTRUCTION = (
-    *("system", "instruction", "context", "input", "question", "prompt", "query"),
-    *("output", "response", "answer", "completion", "chosen"),
-)
-
-
-def conversation_text(row: Any, field: str) -> str | None:
-    """The text of a conversation, one paragraph a turn; None where the row is none.
-
-    :param row: messages under ``field`` or their usual names (a list of turns with their content), or the fields of an
-        instruction and its answer.
-    """
-    if isinstance(row, list):
-        return _turns(row)
-    if not isinstance(row, dict):
-        return None
-    for name in (field, *_MESSAGES):
-        if isinstance(row.get(name), list):
-            return _turns(row[name])
-    parts = [row[name] for name in _INSTRUCTION if isinstance(row.get(name), str) and row[name].strip()]
-    return "\n\n".join(parts) if parts else None
-
-
-def _turns(turns: list[Any]) -> str | None:
-    parts = []
-    for turn in turns:
-        content = next((turn[k] for k in _CONTENT if k in turn), None) if isinstance(turn, dict) else turn
-        if isinstance(content, list):  # parts of a message: text, images
-            content = "\n\n".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
-        if isinstance(content, str) and content.strip():
-            parts.append(content)
-    return "\n\n".join(parts) if parts else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.evals import Matrix, model_digest, run_suites
+from cogen.evals import Matrix, model_digest, run_chat, run_suites
 from cogen.evals.settings import Level as MeasuredLevel
 from cogen.fusion.details import DistillDetails
 from cogen.fusion.distill.compose import compose_group, model_of, teacher_of
@@ -199,8 +200,9 @@ def _matrix(
     rows = {}
     for row, ((tokenizer, tokens), digest, load) in models.items():
         reporter.describe(row)
+        once = functools.cache(load)
         rows[row] = run_suites(
-            load,
+            once,
             tokenizer,
             inputs.common.suites,
             model_digest=digest,
@@ -211,6 +213,17 @@ def _matrix(
             reporter=reporter,
             chooser=own,
         )
+        if level == "full" or row in ("base", "composite"):
+            chat = run_chat(
+                once,
+                tokenizer,
+                model_digest=digest,
+                tokenizer_digest=tokens,
+                level=level,
+                dtype=plan.eval_dtype,
+                reporter=reporter,
+            )
+            rows[row] += [chat] if chat is not None else []
     return Matrix.of(rows)
 
 

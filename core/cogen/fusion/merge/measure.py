@@ -13,7 +13,7 @@ from typing import Any
 from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
-from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_suites
+from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_chat, run_suites
 from cogen.evals.settings import Level, Split
 from cogen.files import cache_dir
 from cogen.fusion.merge.inputs import Inputs, tokenizer_of
@@ -84,6 +84,25 @@ class MeasureJob:
             chooser=(self.inputs.tokenizer, self.tokenizer_digest),
         )
 
+    def chat(self, row: str, load: Callable[[], Any], digest: str, reporter: Reporter = SILENT) -> list[SuiteResult]:
+        """The row's figure of the chat suite, if it has a chat template; the level quick asks base and composite only.
+
+        Generating takes much longer than reading, and an expert's answers are not what a composite is chosen for.
+        """
+        if self.level == "quick" and row not in ("base", "composite"):
+            return []
+        tokenizer, own = tokenizer_of(self.inputs, row, self.tokenizer_digest)
+        found = run_chat(
+            load,
+            tokenizer,
+            model_digest=digest,
+            tokenizer_digest=own,
+            level=self.level,
+            dtype=self.dtype,
+            reporter=reporter,
+        )
+        return [] if found is None else [found]
+
 
 def measure_candidate(
     job: MergeJob, evaluation: MeasureJob, key: str, parameters: Mapping[str, float], reporter: Reporter = SILENT
@@ -112,7 +131,7 @@ def measure_candidate(
 
 
 def measure_matrix(evaluation: MeasureJob, composite: Path, reporter: Reporter = SILENT) -> Matrix:
-    """Rows base, every expert by id, composite; columns every suite of the plan, on the test splits."""
+    """Rows base, every expert by id, composite; columns every suite of the plan, on the test splits, and chat."""
     inputs, dtype = evaluation.inputs, evaluation.dtype
     host = inputs.host
     whole = open_folder(composite)
@@ -127,7 +146,9 @@ def measure_matrix(evaluation: MeasureJob, composite: Path, reporter: Reporter =
     rows: dict[str, list[SuiteResult]] = {}
     for name, (key, load) in models.items():
         reporter.describe(name)
-        rows[name] = evaluation.run(name, inputs.suites, load, key, "test", evaluation.level, reporter)
+        once = functools.cache(load)  # bound here alone: the model goes when the next row comes
+        rows[name] = evaluation.run(name, inputs.suites, once, key, "test", evaluation.level, reporter)
+        rows[name] += evaluation.chat(name, once, key, reporter)
     return Matrix.of(rows)
 
 
