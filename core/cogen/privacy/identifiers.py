@@ -72,7 +72,10 @@ def _kind(kind: str, pattern: str, valid: Callable[[str], bool] = lambda _: True
 
 _RECORD = r"MRN|medical record|patient|record|case|file|病[历歷]|病案|カルテ"
 #: The same in Chinese and Japanese, where the number often follows at once: 住院号123456.
-_RECORD_CJK = r"(?:病[历歷]|病案|住院|[门門][诊診]|[就急][诊診]|登记|登記|患者|カルテ|診察券)(?:号码|號碼|编号|編號|号|號|番号|ID|No\.?)"
+_RECORD_CJK = (
+    r"(?:病[历歷]|病案|住院|[门門就急][诊診]|登[记記]|患者|カルテ|診察券)"
+    r"(?:号码|號碼|编号|編號|号|號|番号|ID|No\.?)"
+)
 _BORN = r"date of birth|D\.?O\.?B\.?|born(?: on)?|geboren(?: am)?|né(?:e)? le|出生日期|出生于|出生|生年月日"
 
 #: No \b at an edge: between a digit and a Chinese character there is none.
