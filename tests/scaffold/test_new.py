@@ -161,6 +161,16 @@ def test_same_name_same_files(tmp_path: Path, plugin: Path) -> None:
     assert file_digest(again) == file_digest(plugin)
 
 
+def test_starter_texts_are_of_a_source_of_the_card(plugin: Path) -> None:
+    """A packing list can say of every text that ships where it is from."""
+    root = plugin / "src/cogen_plugin_my_law"
+    (source,) = spec_of(plugin).data.sources
+    for name in ("samples.jsonl", "suites/dev.jsonl", "suites/test.jsonl"):
+        lines = [json.loads(line) for line in (root / name).read_text().splitlines()]
+        assert lines
+        assert {line["source"] for line in lines} == {source.name}
+
+
 def test_starter_texts_share_nothing(plugin: Path) -> None:
     """48 documents of which no two have eight words in a row in common."""
     root = plugin / "src/cogen_plugin_my_law"

@@ -98,7 +98,7 @@ def command(
     with CommandReporter("reading") as reporter:
         create(name, folder, base=base, title=title, publisher=publisher, license=license, reporter=reporter)
     steps = [
-        f"put your texts into {folder / 'texts'}",
+        f"replace the starter texts in {folder / 'texts'} by your own",
         f"replace every TODO in {folder / 'recipe.toml'}",
         f"cogen train {folder / 'recipe.toml'}",
         f"pip install -e {folder} && cogen check {name}",
