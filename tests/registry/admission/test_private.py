@@ -26,7 +26,8 @@ def content(id: str, **changes: Any) -> dict[str, bytes]:
     """The package of an expert without any text."""
     made = package_files(id, **(private_changes(id) | changes))
     kept = private_files(id) | {"weights/adapter_model.safetensors": WEIGHTS}
-    return {name: made[name] for name in ("__init__.py", "expert.toml")} | kept
+    shipped = {name: data for name, data in made.items() if name.startswith("base/")}
+    return {name: made[name] for name in ("__init__.py", "expert.toml")} | shipped | kept
 
 
 def test_an_expert_without_text_is_published_found_and_shown(desk: Desk) -> None:
