@@ -92,6 +92,22 @@ def test_train_settles_the_package_too(tmp_path: Path) -> None:
     assert file_digest(folder) == before
 
 
+def test_a_trained_plugin_does_not_say_that_it_is_untrained(plugin: Path) -> None:
+    """The README ships in the wheel. One that its publisher wrote stays as it is."""
+    readme = plugin / "README.md"
+    before = readme.read_text()
+    assert "**It has not been trained yet.**" in before
+    fill_in(plugin, "Apache-2.0", "Me & co")
+    after = readme.read_text()
+    assert "not been trained" not in after
+    assert "starter texts about everyday things" not in after
+    assert after.splitlines()[:3] == before.splitlines()[:3]
+    assert after.partition("## Make it yours")[2] == before.partition("## Make it yours")[2]
+    readme.write_text("# Mine\n")
+    fill_in(plugin, "Apache-2.0", "Me & co")
+    assert readme.read_text() == "# Mine\n"
+
+
 def test_an_sdist_holds_no_texts(plugin: Path) -> None:
     """What is built by hand holds the package alone, and no index takes it."""
     (plugin / "private").mkdir()
