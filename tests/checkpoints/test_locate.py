@@ -64,6 +64,14 @@ def test_what_names_nothing(text: str, message: str, hint: str) -> None:
     assert hint in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("text", ["./adapter", "../adapter", "/models/adapter", "~/adapter"])
+def test_a_path_is_not_taken_for_a_repository(text: str) -> None:
+    with pytest.raises(UsageError, match=f"{text} is not here") as caught:
+        locate(text)
+    assert "hf://." not in str(caught.value.hint)
+    assert "write hf://" not in str(caught.value.hint)
+
+
 def test_a_branch_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One line says what to write; what the Hub's cache knows is enough."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

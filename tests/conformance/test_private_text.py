@@ -191,6 +191,14 @@ def test_unfinished_fields_are_named(tmp_path: Path, field: dict[str, str], name
         check_unfinished(make_expert(tmp_path, "ward", **field))
 
 
+def test_all_unfinished_fields_are_named_at_once(tmp_path: Path) -> None:
+    """A project of `cogen new --from` has no recipe: the hint names the file that holds them."""
+    with pytest.raises(Failed) as caught:
+        check_unfinished(make_expert(tmp_path, "ward", summary="TODO", license="LicenseRef-TODO", publisher="TODO"))
+    assert str(caught.value) == "summary, publisher, license are still TODO"
+    assert "in expert.toml where there is no recipe" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("name", ["private/private.yaml", "private/test.jsonl", "private/salt", "deep/private/x.txt"])
 def test_a_private_suite_in_the_package(tmp_path: Path, name: str) -> None:
     """Whatever the card says, old or new."""

@@ -27,6 +27,15 @@ FOUND = [
     ("record number", "MRN: 4471123", "4471123"),
     ("record number", "住院号：00448812", "00448812"),
     ("IP address", "from 8.8.8.8 today", "8.8.8.8"),
+    # Chinese and Japanese set no space around numbers and addresses.
+    ("record number", "患者王秀英，住院号448812，女", "448812"),
+    ("record number", "病案号为448812患者入院", "448812"),
+    ("record number", "門診號：A-448812由本院", "A-448812"),
+    ("record number", "患者番号448812の方", "448812"),
+    ("record number", "カルテ番号は448812です", "448812"),
+    ("e-mail address", "请发至anna.li@hospital.example.org联系", "anna.li@hospital.example.org"),
+    ("IBAN", "账号GB82WEST12345698765432开户", "GB82WEST12345698765432"),
+    ("Italian codice fiscale", "税号RCCMNL83S18D969H本人", "RCCMNL83S18D969H"),
 ]
 NOT_FOUND = [
     "身份证号110105194912310021",  # wrong check digit
@@ -38,6 +47,8 @@ NOT_FOUND = [
     "table 100 200 300 400 500 600 700",
     "0.123456789 and 1234567890 and 2023-11-01 12:30:00",
     "the patient is well; file under B",
+    "门诊10000人次，住院20000人次，患者30000名",
+    "file12345 and case12345 of the archive",
 ]
 
 

@@ -92,6 +92,22 @@ def test_train_settles_the_package_too(tmp_path: Path) -> None:
     assert file_digest(folder) == before
 
 
+def test_a_trained_plugin_does_not_say_that_it_is_untrained(plugin: Path) -> None:
+    """The README ships in the wheel. One that its publisher wrote stays as it is."""
+    readme = plugin / "README.md"
+    before = readme.read_text()
+    assert "**It has not been trained yet.**" in before
+    fill_in(plugin, "Apache-2.0", "Me & co")
+    after = readme.read_text()
+    assert "not been trained" not in after
+    assert "starter texts about everyday things" not in after
+    assert after.splitlines()[:3] == before.splitlines()[:3]
+    assert after.partition("## Make it yours")[2] == before.partition("## Make it yours")[2]
+    readme.write_text("# Mine\n")
+    fill_in(plugin, "Apache-2.0", "Me & co")
+    assert readme.read_text() == "# Mine\n"
+
+
 def test_an_sdist_holds_no_texts(plugin: Path) -> None:
     """What is built by hand holds the package alone, and no index takes it."""
     (plugin / "private").mkdir()
@@ -159,6 +175,16 @@ def test_same_name_same_files(tmp_path: Path, plugin: Path) -> None:
     """Two runs write the same bytes."""
     again = create("my-law", tmp_path / "again", base=BASE, title="My law", publisher="Me & co", license="Apache-2.0")
     assert file_digest(again) == file_digest(plugin)
+
+
+def test_starter_texts_are_of_a_source_of_the_card(plugin: Path) -> None:
+    """A packing list can say of every text that ships where it is from."""
+    root = plugin / "src/cogen_plugin_my_law"
+    (source,) = spec_of(plugin).data.sources
+    for name in ("samples.jsonl", "suites/dev.jsonl", "suites/test.jsonl"):
+        lines = [json.loads(line) for line in (root / name).read_text().splitlines()]
+        assert lines
+        assert {line["source"] for line in lines} == {source.name}
 
 
 def test_starter_texts_share_nothing(plugin: Path) -> None:

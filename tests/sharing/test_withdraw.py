@@ -25,6 +25,9 @@ def test_yank_and_its_undoing(registry: Registry, users: Users) -> None:
     user.ok("login", registry.url, "--read-only")
     found = user("add", "yanked==1.0")
     assert (found.code, "wrong figures" in found.error) == (0, True), found.error
+    # Who does not name the version does not get it, not even where no other one is left.
+    for name in ("yanked", "cogen-plugin-yanked"):
+        assert "yanked 1.0 was yanked by yankers: wrong figures" in user.refused("add", name)
     assert team.ok("yank", "cogen-plugin-yanked==1.0.0", "--undo")["yanked"] is False
     other = users("other")
     other.ok("login", registry.url, "--read-only")

@@ -72,7 +72,7 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
     check_reporter(reporter)
     prepared = prepare(as_path("recipe", recipe), reporter)
     report(prepared.recipe, prepared.corpus, reporter)
-    return _plan(prepared)
+    return _plan(prepared, reporter)
 
 
 def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
@@ -96,7 +96,7 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     prepared = prepare(as_path("recipe", recipe), reporter)
     report(prepared.recipe, prepared.corpus, reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
-        on_plan(_plan(prepared))
+        on_plan(_plan(prepared, reporter))
     training = prepared.recipe.training
     if prepared.rehearsed_blocks and not (prepared.run / "result").is_dir():
         needed = prepared.rehearsed_blocks * training.sequence_length
@@ -135,7 +135,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _plan(prepared: PreparedTraining) -> TrainingPlan:
+def _plan(prepared: PreparedTraining, reporter: Reporter) -> TrainingPlan:
     from cogen.forge.build import plan
 
+    begin(reporter, "timing one step", None)
     return TrainingPlan(prepared.recipe, plan(prepared), prepared.source_tokens, prepared.corpus)

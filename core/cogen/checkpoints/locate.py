@@ -164,7 +164,7 @@ def _on_disk(text: str) -> Located:
     except OSError:
         found = False
     if not found:
-        near = "" if "/" not in text else f"; on the Hub? write hf://{text}"
+        near = "" if not _HUB.fullmatch(text) or text[0] in ".~" else f"; on the Hub? write hf://{text}"
         raise UsageError(f"{text} is not here", hint=f"name a folder, hf://org/repo or one of {', '.join(BASES)}{near}")
     path = path.resolve()
     # A snapshot in the Hub's cache is a repository at a commit: others can fetch it.

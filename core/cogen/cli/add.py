@@ -124,6 +124,7 @@ def command(
 def _find(name: str, consent: ConsentOptions, registry: str | None, project: Path) -> Found:
     """Ask the registry, and check its root, the release and its signature, in this order."""
     from cogen.remote.client import Client
+    from cogen.remote.errors import RegistryError
     from cogen.sharing import add
     from cogen.sharing.history import ACCEPT
     from cogen.sharing.registry import required
@@ -140,7 +141,10 @@ def _find(name: str, consent: ConsentOptions, registry: str | None, project: Pat
     release, bound = _resolve(client, wanted, version, consent.allow_unverified)
     if release.yanked:
         why = f": {bound.listed.yanked}" if bound is not None and bound.listed.yanked else ""
-        out.warn(f"{release.project} {release.version} was yanked by {release.publisher}{why}")
+        yanked = f"{release.project} {release.version} was yanked by {release.publisher}{why}"
+        if version is None:  # nothing newer is left: as with pip, only who names the version gets it
+            raise RegistryError(yanked, hint=f"`cogen add {wanted}=={release.version}` installs it all the same")
+        out.warn(yanked)
     trusted = add.check(
         client,
         release,

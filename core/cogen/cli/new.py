@@ -98,10 +98,10 @@ def command(
     with CommandReporter("reading") as reporter:
         create(name, folder, base=base, title=title, publisher=publisher, license=license, reporter=reporter)
     steps = [
-        f"put your texts into {folder / 'texts'}",
+        f"replace the starter texts in {folder / 'texts'} by your own",
         f"replace every TODO in {folder / 'recipe.toml'}",
         f"cogen train {folder / 'recipe.toml'}",
-        f"pip install -e {folder} && cogen check {name}",
+        f"cogen check {folder}",
     ]
     out.success(f"created {folder}, an expert that equals its base until you train it")
     out.text("next:")

@@ -10,6 +10,7 @@ from cogen.cli.arguments import expert_ids, starting
 from cogen.cli.output import Column, out
 
 if TYPE_CHECKING:
+    from cogen.spec.data import DataSource
     from cogen.spec.expert import ExpertSpec
     from cogen.spec.suite import PrivateFigure, PrivateSuite, Statistics
 
@@ -43,9 +44,12 @@ def command(
     _facts("Model", _model(spec))
     _facts("Data", _data(spec))
     if spec.data.sources != "unknown":
-        rows = [{**source.model_dump(), "share": _percent(source.share)} for source in spec.data.sources]
+        rows = [
+            {**source.model_dump(), "share": _percent(source.share), "ships": _ships(source)}
+            for source in spec.data.sources
+        ]
         numbers = [Column(key, justify="right") for key in ("documents", "tokens", "share")]
-        out.table(rows, ["name", "license", *numbers, Column("heldout", "held-out text")])
+        out.table(rows, ["name", "license", *numbers, Column("ships", "what ships of it")])
     if spec.suites or not spec.private_suites:
         out.text("\nSuites")
     if spec.suites:
@@ -182,6 +186,11 @@ def _statistics(statistics: Statistics) -> dict[str, Any]:
         "for routing": ", ".join(name for name, file in kinds.items() if file is not None),
         "made of": f"{statistics.documents:,} documents; tokens in fewer than {statistics.floor} of them left out",
     }
+
+
+def _ships(source: DataSource) -> str:
+    """How far its text may go; manifests of before say of held-out text alone whether it ships."""
+    return source.leaves or ("heldout" if source.heldout else "no held-out text")
 
 
 def _percent(share: Any) -> str:

@@ -39,10 +39,10 @@ def command(
             _show_plan(found)
             return
         trained = train(recipe, on_plan=_show_estimate, reporter=reporter)
-    _show(trained, recipe.parent / "private")
+    _show(trained, recipe.parent)
 
 
-def _show(trained: TrainedExpert, private: Path) -> None:
+def _show(trained: TrainedExpert, home: Path) -> None:
     spec = trained.expert
     measured = spec.data.training.measured if spec.data.training != "unknown" else ()
     rows = [
@@ -60,7 +60,7 @@ def _show(trained: TrainedExpert, private: Path) -> None:
         out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
     for suite in spec.private_suites:
         out.table([_figures(suite)], title=f"{spec.id}: bits per byte of the private suite, with 95 % intervals")
-        out.status(f"its text stays in {private}: keep that folder, and give it to nobody")
+        out.status(f"its text stays in {home / 'private'}: keep that folder, and give it to nobody")
     if trained.at_home:
         title = f"{spec.id}: bits per byte of held-out text, for you alone: no file that ships has these figures"
         out.table([_figures(trained.at_home)], title=title)
@@ -78,7 +78,7 @@ def _show(trained: TrainedExpert, private: Path) -> None:
                 "the expert ends fewer answers than its base; to prevent it, set document_ends = true and "
                 "rehearsal = 0.25 in [training]"
             )
-    out.success(f"wrote {trained.folder}; next: pip install -e . && cogen check {spec.id}")
+    out.success(f"wrote {trained.folder}; next: cogen check {home}")
     out.result(
         {
             "expert": spec.id,

@@ -62,8 +62,11 @@ def declares(card: DataCard) -> bool:
 def check_unfinished(expert: Expert) -> str:
     """:raises Failed: a field that is shipped still holds the template's TODO."""
     if fields := unfinished(expert.spec):
-        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-        raise Failed(f"{fields[0]} is still TODO{more}", "write what is so into recipe.toml and train again")
+        raise Failed(
+            f"{', '.join(fields)} {'is' if len(fields) == 1 else 'are'} still TODO",
+            'replace each TODO, by "unknown" where nobody knows: in recipe.toml, then train again; '
+            "in expert.toml where there is no recipe",
+        )
     return "no field is left to fill in"
 
 

@@ -45,7 +45,8 @@ def check_digests(expert: Expert) -> str:
                 "write the new digest into expert.toml if you changed the file on purpose",
             )
         count += 1
-    return f"{count} files and folders are what the manifest promises"
+    files = "1 file or folder is" if count == 1 else f"{count} files and folders are"
+    return f"{files} what the manifest promises"
 
 
 def router_rows(expert: Expert) -> TensorInfo:

@@ -70,15 +70,29 @@ def _kind(kind: str, pattern: str, valid: Callable[[str], bool] = lambda _: True
     return Identifier(kind, re.compile(pattern, re.IGNORECASE), valid, unique)
 
 
-_RECORD = r"MRN|medical record|patient|record|case|file|病历|病案|住院|门诊|カルテ|患者"
+_RECORD = r"MRN|medical record|patient|record|case|file|病[历歷]|病案|カルテ"
+#: The same in Chinese and Japanese, where the number often follows at once: 住院号123456.
+_RECORD_CJK = (
+    r"(?:病[历歷]|病案|住院|[门門就急][诊診]|登[记記]|患者|カルテ|診察券)"
+    r"(?:号码|號碼|编号|編號|号|號|番号|ID|No\.?)"
+)
 _BORN = r"date of birth|D\.?O\.?B\.?|born(?: on)?|geboren(?: am)?|né(?:e)? le|出生日期|出生于|出生|生年月日"
 
+#: No \b at an edge: between a digit and a Chinese character there is none.
 #: In the order of the search: what one has found, those behind it do not find again.
 IDENTIFIERS = (
-    _kind("e-mail address", r"[\w.+-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,24}\b", unique=False),
-    _kind("IBAN", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", _stdnum("iban")),
+    _kind("e-mail address", r"[a-zà-ÿ0-9_.+-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,24}(?![a-z0-9])", unique=False),
+    _kind(
+        "IBAN",
+        r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])",
+        _stdnum("iban"),
+    ),
     _kind("Chinese resident ID", r"(?<![\dA-Z])\d{17}[\dX](?![\dA-Z])", _stdnum("cn.ric")),
-    _kind("Italian codice fiscale", r"\b[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z]\b", _stdnum("it.codicefiscale")),
+    _kind(
+        "Italian codice fiscale",
+        r"(?<![A-Z0-9])[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z](?![A-Z0-9])",
+        _stdnum("it.codicefiscale"),
+    ),
     _kind("payment card", r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d])", _card),
     _kind("French NIR", r"(?<!\d)[12] ?\d{2} ?\d{2} ?\d{2} ?\d{3} ?\d{3} ?\d{2}(?!\d)", _stdnum("fr.nir")),
     _kind("Korean resident number", r"(?<!\d)\d{6}-\d{7}(?!\d)", _stdnum("kr.rrn")),
@@ -98,7 +112,8 @@ IDENTIFIERS = (
     _kind("date of birth", rf"(?:{_BORN})[\s:：]{{0,3}}(\d{{1,4}}[-./年]\d{{1,2}}[-./月]\d{{1,4}}日?)"),
     _kind(
         "record number",
-        rf"(?:{_RECORD})\s?(?:number|no\.?|id|号|番号)?[\s:：#]{{1,3}}([A-Z]{{0,4}}-?\d{{5,12}})\b",
+        rf"(?:(?:{_RECORD})\s?(?:number|no\.?|id)?[\s:：#]{{1,3}}|{_RECORD_CJK}[\s:：#为為是は]{{0,3}})"
+        r"([A-Z]{0,4}-?\d{5,12})(?![A-Z0-9])",
         unique=False,
     ),
     _kind("IP address", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])", _address, unique=False),

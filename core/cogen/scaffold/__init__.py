@@ -26,6 +26,8 @@ _HERE = Path(__file__).parent
 #: Parts of the starter texts, in the order of the file.
 _TEST, _DEV = 30, 10
 _STARTER = "written for CoGen's scaffold, dedicated to the public domain"
+#: The source of these texts, in the data card and in each of their lines.
+_SOURCE = "CoGen starter texts"
 
 
 def create(
@@ -165,7 +167,7 @@ def _manifest(
         "data": {
             "sources": [
                 {
-                    "name": "CoGen starter texts",
+                    "name": _SOURCE,
                     "uri": "file://texts",
                     "license": "CC0-1.0",
                     "license_evidence": _STARTER,
@@ -204,9 +206,7 @@ def _manifest(
 
 
 def _texts(path: Path, texts: Sequence[str]) -> None:
-    lines = (
-        json.dumps({"text": text, "source": "starter", "license": "CC0-1.0"}, ensure_ascii=False) for text in texts
-    )
+    lines = (json.dumps({"text": text, "source": _SOURCE, "license": "CC0-1.0"}, ensure_ascii=False) for text in texts)
     _write(path, "".join(line + "\n" for line in lines))
 
 

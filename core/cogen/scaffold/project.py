@@ -1,8 +1,9 @@
-"""License and publisher in pyproject.toml: open until the recipe's card settles them."""
+"""What training settles in the files around a package: license, publisher, and that it was trained."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from cogen.files import atomic_write
@@ -11,6 +12,10 @@ from cogen.files import atomic_write
 TODO = "TODO"
 #: The same for the license in pyproject.toml, where build tools take nothing but an SPDX expression.
 LICENSE_PLACEHOLDER = "LicenseRef-TODO"
+
+#: What the README of `cogen new` says until training has run, and what it says then: a wheel ships it.
+_UNTRAINED = re.compile(r"\*\*It has not been trained yet\.\*\*.*?\n\n", re.DOTALL)
+_TRAINED = "`expert.toml` has its data card: what it was trained on, how, and what was measured.\n\n"
 
 
 def license_text(license: str) -> str | None:
@@ -24,6 +29,7 @@ def fill_in(home: Path, license: str, publisher: str) -> None:
 
     :raises OSError: a file cannot be written.
     """
+    _say_trained(home / "README.md")
     project = home / "pyproject.toml"
     if not project.is_file():
         return
@@ -35,3 +41,10 @@ def fill_in(home: Path, license: str, publisher: str) -> None:
     atomic_write(project, filled.encode())
     if (text := license_text(license)) is not None and not (home / "LICENSE").exists():
         atomic_write(home / "LICENSE", text.encode())
+
+
+def _say_trained(readme: Path) -> None:
+    if readme.is_file():
+        found = readme.read_text(encoding="utf-8")
+        if (said := _UNTRAINED.sub(_TRAINED, found, count=1)) != found:
+            atomic_write(readme, said.encode())

@@ -360,7 +360,7 @@ def visible(session: Session, name: str, version: str, viewer: Principal | None)
     if row is None or (row.state != "released" and (viewer is None or row.project.publisher_id != viewer.id)):
         raise not_found(
             f"release {name} {version}"[:200],
-            "/simple/ lists what is released; what is in quarantine, its owner's token sees",
+            "/simple/PROJECT/ lists its releases; one in quarantine is shown to its publisher alone",
         )
     return row
 

@@ -16,7 +16,7 @@ from cogen_registry.errors import Refused
 
 #: The state of a release that was taken down.
 REMOVED = "removed"
-_HINT = "its publisher may ask the registry's operator about it"
+_HINT = "a version that was taken down is not published again; its publisher may ask the registry's operator"
 
 
 def takedown_of(session: Session, kind: str, row: int, name: str | None = None) -> Takedown | None:

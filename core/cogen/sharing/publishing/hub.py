@@ -59,7 +59,9 @@ def local_weights(spec: ExpertSpec, folder: Path) -> Path | None:
         ):
             raise SpecError(
                 f"{spec.id}: {what} is {other.source}, which nobody else has",
-                hint="put the tokenizer beside the weights, and name a public base",
+                hint="name a base that others can fetch, such as hf://org/repo at a commit; `cogen digest` describes it"
+                if what == "model.base"
+                else "put the tokenizer beside the weights, or name one that others can fetch",
             )
     if not source.startswith("file://"):
         return None

@@ -94,7 +94,8 @@ class PackingList:
         if not self.documents:
             return f"{files}, without a text"
         more = f" (and {len(named) - 3} more sources)" if len(named) > 3 else ""
-        return f"{files}, with {self.documents:,} texts{': ' if named else ''}{', '.join(named[:3])}{more}"
+        texts = f"{self.documents:,} text{'' if self.documents == 1 else 's'}"
+        return f"{files}, with {texts}{': ' if named else ''}{', '.join(named[:3])}{more}"
 
 
 #: Gives the bytes of a file.
