@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from support.manifests import digest, files, manifest
+from support.manifests import digest, files, install, manifest
 from support.private import COUNTS, expert_with, lines, private_files, private_manifest, suite
 
+from cogen.conformance import run_checks
 from cogen.conformance.package_files import check_named
 from cogen.conformance.private_text import check_private
 from cogen.conformance.result import Failed
@@ -141,3 +142,24 @@ def test_statistics_of_fewer_documents_than_the_floor(tmp_path: Path) -> None:
     content = private_files() | {"statistics/token_counts.safetensors": COUNTS}
     ((name, message),) = failures(expert_with(tmp_path, document, content))
     assert (name, message) == ("statistics", "the numbers are made of 9 documents, fewer than their floor of 10")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("Summary: TODO: one line", "description"),
+        ("Author: TODO", "authors"),
+        ("Author-email: ＴＯＤＯ <a@b.example>", "authors"),
+        ("License: LicenseRef-TODO", "license"),
+    ],
+)
+def test_what_pyproject_leaves_open(site: Path, line: str, name: str) -> None:
+    """Its fields ship in METADATA, and a registry shows them."""
+    install(site, "ward")
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    before = metadata.read_text(encoding="utf-8")
+    metadata.write_text(f"{before.rstrip()}\n{line}\n\nA TODO in the long text is the text's own.\n", encoding="utf-8")
+    failed = [(check.name, check.message) for check in run_checks("ward") if check.ok is False]
+    assert failed == [("files", f"{name} in pyproject.toml is still TODO")]
+    metadata.write_text(f"{before.rstrip()}\n\nSummary: TODO\n", encoding="utf-8")
+    assert [check.name for check in run_checks("ward") if check.ok is False] == []

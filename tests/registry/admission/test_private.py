@@ -26,7 +26,10 @@ def content(id: str, **changes: Any) -> dict[str, bytes]:
     """The package of an expert without any text."""
     made = package_files(id, **(private_changes(id) | changes))
     kept = private_files(id) | {"weights/adapter_model.safetensors": WEIGHTS}
-    return {name: made[name] for name in ("__init__.py", "expert.toml")} | kept
+    own = {
+        name: data for name, data in made.items() if name in ("__init__.py", "expert.toml") or name.startswith("base/")
+    }
+    return own | kept
 
 
 def test_an_expert_without_text_is_published_found_and_shown(desk: Desk) -> None:
@@ -118,6 +121,16 @@ def test_files_beside_what_is_named_are_refused(desk: Desk, name: str, message: 
 def test_what_is_not_filled_in_is_refused(desk: Desk) -> None:
     answer = desk.upload("careless", "open", content=content("open", summary="TODO: one line"))
     assert (answer.status_code, "summary is still TODO" in answer.json()["error"]) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("Summary: TODO", "description"), ("Summary: x\nLicense-Expression: LicenseRef-TODO", "license")]
+)
+def test_what_pyproject_leaves_open_is_refused(desk: Desk, line: str, name: str) -> None:
+    """The registry shows these fields of METADATA."""
+    metadata = f"Metadata-Version: 2.4\nName: cogen-plugin-open\nVersion: 1.0\n{line}\nRequires-Dist: cogen-core\n"
+    answer = desk.upload("careless", "open", content=content("open"), metadata=metadata)
+    assert (answer.status_code, answer.json()["error"]) == (400, f"{name} in pyproject.toml is still TODO")
 
 
 def test_statistics_are_checked(desk: Desk) -> None:
