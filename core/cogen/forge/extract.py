@@ -65,6 +65,11 @@ def extract(
                 yield f"{source.name}:{group}", tidied
         if empty and data.strip():
             account.drop(NO_PROSE, len(data))
+    except RecursionError:
+        raise TrainError(
+            f"{name} of source {source.name!r} is nested too deeply to be read",
+            hint="leave it out with `exclude`, or flatten it",
+        ) from None
     except (ValueError, ElementTree.ParseError) as error:
         raise TrainError(
             f"{name} of source {source.name!r} is not what extract = {source.extract!r} reads: {error}",
