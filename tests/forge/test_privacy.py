@@ -495,14 +495,3 @@ class TestKilled:
         assert (root / "samples.jsonl").is_file()
         built(letters(leaves="figures"))
         assert sorted(path.name for path in root.iterdir()) == ["__init__.py", "expert.toml", "weights"]
-
-
-@pytest.mark.parametrize(("personal", "mode"), [("present", 0o700), ("none", None)])
-def test_others_cannot_read_a_private_run(recipe: Any, personal: str, mode: int | None) -> None:
-    """Checkpoints remember text, and a cache may be shared by all users of a machine."""
-    leaves = {"heldout": False, "leaves": "figures"} if personal == "present" else {"leaves": "heldout"}
-    found = letters(personal_data=personal) | leaves
-    prepared = prepared_for(recipe, found)
-    result = run_training(prepared, lambda _: None)
-    assert result.is_dir()
-    assert (prepared.run.stat().st_mode & 0o777 == 0o700) is (mode == 0o700)
