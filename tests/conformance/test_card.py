@@ -96,3 +96,28 @@ def test_a_claim_of_more_documents_than_there_are(tmp_path: Path) -> None:
     suites[0]["claim"] = {"value": 1.0, "documents": 31, "date": "2026-01-01", "harness": "ours"}
     with pytest.raises(Failed, match="is of 31 documents, its test part has 30"):
         check_card(make_expert(tmp_path, suites=suites))
+
+
+def test_an_audit_whose_figures_refute_its_verdict(tmp_path: Path) -> None:
+    """Half of the passages come back word for word, and the verdict says that no leak was found."""
+    audit = {
+        "date": "2026-11-30",
+        "verdict": "no leak found",
+        "passes": 1.0,
+        "canaries": 10,
+        "canary_exposure": 2.5,
+        "canary_exposure_most": 10.0,
+        "extraction_prefixes": 100,
+        "extraction": 0.5,
+        "extraction_base": 0.0,
+        "membership_documents": 200,
+        "membership_auc": 0.5,
+        "membership_low": 0.42,
+        "membership_high": 0.58,
+    }
+    expert = make_expert(tmp_path / "a", "power", schema_version=2, data=card({}, audit=audit))
+    with pytest.raises(Failed, match='says "no leak found", and the expert reproduces more of the training text'):
+        check_card(expert)
+    assert check_card(
+        make_expert(tmp_path / "b", "power", schema_version=2, data=card({}, audit=audit | {"verdict": "leaks"}))
+    )

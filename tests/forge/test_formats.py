@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cogen.errors import MissingExtraError, TrainError
-from cogen.forge.account import NO_FIELD, NO_TEXT_PAGE, REPEATED, SourceAccount
+from cogen.forge.account import MORE_CELLS, NO_FIELD, NO_TEXT_PAGE, REPEATED, SourceAccount
 from cogen.forge.chats import Turn
 from cogen.forge.extract import extract, extract_chats
 from cogen.forge.recipe import CorpusSource
@@ -280,3 +280,30 @@ def test_without_the_extra(kind: str, name: str, module: str, monkeypatch: pytes
     with pytest.raises(MissingExtraError, match=f'extract = "{kind}" needs {module}') as caught:
         read(kind, b"", name)
     assert caught.value.hint == 'pip install "cogen-core[documents]"'
+
+
+def test_rows_that_a_separator_has_cut() -> None:
+    """A comma in a cell without quotes: what is behind it would be lost without a word, so the row is counted."""
+    account = SourceAccount("s")
+    data = b'id,text\n1,whole\n2,"quoted, whole"\n3,cut here, lost there\n4,trailing,,\n'
+    assert read("csv", data, "f.csv", account, field="text") == ["whole", "quoted, whole", "trailing"]
+    assert (account.dropped[MORE_CELLS].count, account.dropped[MORE_CELLS].bytes) == (1, len("3cut here lost there"))
+    assert account.lost_share == 1.0  # of what was read so far: nothing else was counted yet
+    unnamed = SourceAccount("s")
+    assert read("csv", b",text\n0,first\n1,second\n", "f.csv", unnamed, field="text") == ["first", "second"]
+    assert unnamed.dropped == {}
+
+
+def test_json_that_is_nested_too_deeply() -> None:
+    with pytest.raises(TrainError, match="f of source 's' is nested too deeply"):
+        read("json", b"[" * 200_000 + b"]" * 200_000)
+
+
+def test_a_word_file_of_other_elements() -> None:
+    """Well-formed, and nothing that Word writes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("word/document.xml", "<x>a patient</x>")
+    with pytest.raises(TrainError, match="is damaged, or no Word file"):
+        read("docx", packed.getvalue(), "f.docx")

@@ -12,7 +12,8 @@ from cogen.privacy.canaries import MOST, Exposure, exposure
 from cogen.privacy.extraction import passages, shares_in_place
 from cogen.privacy.losses import mean_losses
 from cogen.privacy.membership import Separation, separation
-from cogen.privacy.verdict import Findings, judge, too_few
+from cogen.privacy.verdict import Findings, contradiction, judge, too_few
+from cogen.spec.data import Audit
 
 QUIET = Findings(
     exposure=Exposure((1.0, 2.0, 0.5, 3.0, 1.2), 0.4),
@@ -84,3 +85,41 @@ def test_an_over_trained_model_is_caught(learned: Any) -> None:
     assert any("110.0 times" in note for note in notes)
     quiet = exposure(learned.base, tokenizer(), 0, learned.secrets, 3)
     assert judge(Findings(quiet, base, base, None, 12, 12, 0.0))[0] == "not conclusive"
+
+
+CARD = Audit(
+    date="2026-11-30",
+    verdict="no leak found",
+    canaries=10,
+    canary_exposure=2.5,
+    canary_exposure_most=10.0,
+    extraction_prefixes=100,
+    extraction=0.01,
+    extraction_base=0.01,
+    membership_documents=200,
+    membership_auc=0.5,
+    membership_low=0.42,
+    membership_high=0.58,
+    passes=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("figures", "allowed"),
+    [
+        ({}, ("no leak found", "not conclusive", "leaks")),
+        ({"extraction": 0.02}, ("leaks",)),
+        ({"membership_low": 0.61}, ("leaks",)),
+        ({"membership_low": 0.55}, ("not conclusive", "leaks")),
+        ({"membership_low": "unknown", "membership_auc": "unknown"}, ("not conclusive", "leaks")),
+        ({"membership_documents": 12}, ("not conclusive", "leaks")),
+        ({"extraction_prefixes": 0}, ("not conclusive", "leaks")),
+        ({"canary_exposure": "unknown"}, ("not conclusive", "leaks")),
+        ({"canaries": 0}, ("not conclusive", "leaks")),
+    ],
+)
+def test_a_verdict_that_its_figures_refute(figures: dict[str, Any], allowed: tuple[str, ...]) -> None:
+    """Whoever writes a kinder verdict into a card has to write kinder figures, too."""
+    for verdict in ("no leak found", "not conclusive", "leaks"):
+        found = contradiction(CARD.model_copy(update=figures | {"verdict": verdict}))
+        assert (found is None) == (verdict in allowed), verdict

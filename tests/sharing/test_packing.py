@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from support.users import Users, publisher
 import cogen
 from cogen.cli.main import main
 from cogen.errors import SpecError
-from cogen.sharing.publishing import packing
+from cogen.sharing.publishing import packing, source_archive
 from cogen.sharing.publishing.private_marker import MARK, take_away
 from cogen.sharing.wheels import read_wheel
 
@@ -217,6 +217,30 @@ def test_check_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "packing list of cogen-plugin-ward 1.0" in shown.out
     assert main(["check", str(place), "--level", "smoke", "--json"]) == 3
     assert "needs an installed plugin" in json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("texts/patient-1.md", True),
+        ("notes/a.rst", True),
+        ("NOTICE_patients.csv", True),
+        ("readme.jsonl", True),
+        ("rows.ndjson", True),
+        ("README.md", False),
+        ("CONTRIBUTING.md", False),
+        ("LICENSE.txt", False),
+        ("requirements.txt", False),
+        ("licenses/LICENSE.txt", False),
+        ("docs/index.md", False),
+        ("src/cogen_plugin_ward/samples.jsonl", False),
+        ("src/cogen_plugin_ward/private/test.jsonl", True),
+    ],
+)
+def test_what_counts_as_text_in_a_source_archive(path: str, text: bool) -> None:
+    """Prose at the top describes the project; in a folder it may be what somebody trained on. Data always may."""
+    packages = {PurePosixPath("src/cogen_plugin_ward")}
+    assert source_archive._is_text(PurePosixPath(path), packages) is text
 
 
 def test_check_of_a_folder_that_must_not_leave(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

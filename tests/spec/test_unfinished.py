@@ -24,6 +24,34 @@ def test_placeholders(text: str) -> None:
     assert is_unfinished(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ＴＯＤＯ",
+        "ＴＯＤＯ：填写",
+        "todo：填写",
+        "T\u200bODO",
+        "To-Do",
+        "TO DO: ask",
+        "todo!",
+        "todo.",
+        "(todo)",
+        "TODO_LICENSE",
+    ],
+)
+def test_placeholders_as_people_type_them(text: str) -> None:
+    """Full-width letters of a Chinese keyboard, hyphens, invisible characters."""
+    assert is_unfinished(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a to-do list", "todo-lists of wards", "to do no harm", "To do: nothing of it is known"]
+)
+def test_sentences(text: str) -> None:
+    """English that begins with the words, and texts about lists."""
+    assert not is_unfinished(text)
+
+
 @pytest.mark.parametrize("text", ["", "unknown", "MASTODON", "TODOS", "Sobre todo, textos en español", "todo el texto"])
 def test_words(text: str) -> None:
     """The word as a part of others, and in languages where it is one."""

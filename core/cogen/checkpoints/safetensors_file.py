@@ -97,6 +97,14 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
+def read_notes(path: Path) -> dict[str, str]:
+    """What the header of a file that :func:`read_header` has read says beside its tensors (``__metadata__``)."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    notes = header.get("__metadata__")
+    return {str(name): str(value) for name, value in notes.items()} if isinstance(notes, dict) else {}
+
+
 def read_folder(folder: Path) -> dict[str, TensorInfo]:
     """All tensors of a checkpoint folder: one file, or shards with an index.
 

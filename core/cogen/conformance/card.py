@@ -7,6 +7,7 @@ from typing import Any
 
 from cogen.conformance.result import Failed
 from cogen.host import Expert
+from cogen.privacy.verdict import contradiction
 from cogen.spec.data import DataCard, DataSource
 
 #: Shares are written with four digits; a source's may be off by half of the last one, and a little for its counting.
@@ -28,6 +29,10 @@ def check_card(expert: Expert) -> str:
         _shares(card.sources)
         _documents(card.sources, card)
     _measured(expert)
+    if card.audit is not None and (why := contradiction(card.audit)) is not None:
+        raise Failed(
+            f'the privacy audit says "{card.audit.verdict}", and {why}', "run `cogen audit RECIPE --save` again"
+        )
     unknown = [name for name in type(card).model_fields if getattr(card, name) == "unknown"]
     return f"complete and adds up; declared unknown: {', '.join(unknown)}" if unknown else "complete and adds up"
 

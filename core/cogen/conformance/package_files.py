@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from cogen.conformance.private_text import declares
+from cogen.conformance.private_text import keeps_text
 from cogen.conformance.result import Failed
 from cogen.errors import SpecError
 from cogen.host import Expert
@@ -16,6 +16,8 @@ from cogen.spec.expert import ExpertSpec
 #: What a package may hold beside what its manifest names: code and what describes it.
 _CODE = frozenset({".py", ".pyi", ".pyc", ".typed"})
 _ABOUT = re.compile(r"(README|LICEN[CS]E|NOTICE|COPYING|AUTHORS|SOURCES|CHANGELOG)([._-].*)?", re.IGNORECASE)
+#: Data, whatever its name begins with: NOTICE.jsonl tells nothing about a package.
+_DATA = frozenset({".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".xml", ".parquet", ".arrow", ".safetensors", ".gguf"})
 #: Files of weights and tokenizers: a folder of weights is pinned as a whole, and holds nothing else.
 _MODEL = re.compile(
     r".*\.(safetensors|gguf|model|jinja)|.*\.index\.json|[\w.-]*config\.json"
@@ -41,10 +43,11 @@ def is_model_file(name: str) -> bool:
 def check_named(expert: Expert) -> str:
     """:raises Failed: a private suite lies in the package, or a file that is not code and that no manifest names.
 
-    The second only where the card says how far the text of its sources may go: other packages may hold anything.
+    The second only where the card says how far the text of its sources may go, or that it may hold personal data:
+    other packages may hold anything.
     """
     named = {PurePosixPath(one) for one in _named(expert)}
-    strict, count = declares(expert.spec.data), 0
+    strict, count = keeps_text(expert.spec.data), 0
     for name in files_of(expert.root):
         path = PurePosixPath(name)
         if _is_private(path):
@@ -53,7 +56,7 @@ def check_named(expert: Expert) -> str:
                 f"move {_PRIVATE}/ out of the package: it belongs beside recipe.toml",
             )
         within = not named.isdisjoint(path.parents) and is_model_file(path.name)
-        if path in named or within or path.suffix in _CODE or _ABOUT.fullmatch(path.name):
+        if path in named or within or path.suffix in _CODE or _is_about(path):
             continue
         count += 1
         if strict:
@@ -67,15 +70,20 @@ def check_named(expert: Expert) -> str:
 def check_upload(spec: ExpertSpec, names: Iterable[str]) -> None:
     """Files of a folder of weights that are to be uploaded.
 
-    :raises SpecError: one is not of a model, and the card says how far the text of its sources may go.
+    :raises SpecError: one is not of a model, and the card says how far the text of its sources may go, or that it may
+        hold personal data.
     """
-    for name in names if declares(spec.data) else ():
+    for name in names if keeps_text(spec.data) else ():
         path = PurePosixPath(name)
-        if not is_model_file(path.name) and not _ABOUT.fullmatch(path.name):
+        if not is_model_file(path.name) and not _is_about(path):
             raise SpecError(
                 f"{spec.id}: {name} would be uploaded with the weights, and is not a file of a model",
                 hint="leave it out of the folder that [model] source names",
             )
+
+
+def _is_about(path: PurePosixPath) -> bool:
+    return _ABOUT.fullmatch(path.name) is not None and path.suffix.lower() not in _DATA
 
 
 def _is_private(path: PurePosixPath) -> bool:

@@ -7,6 +7,7 @@ whether there is personal data: where there is none, they pass as they did.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,9 +18,14 @@ from cogen.host import Expert
 from cogen.spec.consent import oversteps, reaches
 from cogen.spec.data import DataCard, DataSource, Leaves, PersonalData
 from cogen.spec.expert import ExpertSpec
+from cogen.spec.suite import PrivateSuite
 from cogen.spec.unfinished import unfinished
 
 _KEEP = "leave its text out of samples and suites (`cogen train` then writes a private suite)"
+#: Documents of a private suite at least: the figure of one would be that of a single text.
+LEAST_DOCUMENTS = 2
+#: Absolute paths, those out of the recipe's folder, and those of Windows.
+_OF_A_MACHINE = re.compile(r"[/\\~]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)")
 #: What a use is called in messages.
 _USE: dict[Use, str] = {"samples": "samples", "heldout": "suites"}
 
@@ -59,6 +65,11 @@ def declares(card: DataCard) -> bool:
     return card.sources != "unknown" and any(source.leaves is not None for source in card.sources)
 
 
+def keeps_text(card: DataCard) -> bool:
+    """Must every file of the package be accounted for? Where some text stays at home, or may be personal."""
+    return declares(card) or any(rule.personal for rule in rules_of(card))
+
+
 def check_unfinished(expert: Expert) -> str:
     """:raises Failed: a field that is shipped still holds the template's TODO."""
     if fields := unfinished(expert.spec):
@@ -92,6 +103,8 @@ def check_declared(spec: ExpertSpec) -> None:
 
     :raises Failed: a source with personal data lets its text leave; figures of text that lets none leave.
     """
+    for suite in spec.private_suites:
+        _check_suite(suite)
     if not declares(spec.data):
         return
     for rule in rules_of(spec.data):
@@ -101,6 +114,7 @@ def check_declared(spec: ExpertSpec) -> None:
                 'leaves = "figures" (or "nothing"), or say how the personal data was removed',
             )
     for source in spec.data.sources if spec.data.sources != "unknown" else ():
+        _check_place(source)
         if source.leaves == "nothing" and (counted := _counted(source)):
             raise Failed(
                 f'source {source.name} says leaves = "nothing", and the card gives its {counted}',
@@ -114,7 +128,39 @@ def _counted(source: DataSource) -> str | None:
     for name in ("documents", "bytes", "tokens"):
         if getattr(source, name) != "unknown":
             return name
-    return "read_bytes" if source.read_bytes is not None else None
+    if source.share not in ("unknown", 1):  # of the only source there is, it tells nothing
+        return "share"
+    return next((name for name in ("read_bytes", "kept_share", "dropped") if getattr(source, name) is not None), None)
+
+
+def _check_place(source: DataSource) -> None:
+    """What the card says of where a source's text lies, where that stays at home."""
+    local = source.uri == "unknown" or source.uri.startswith("file:")
+    if reaches(source.leaves or "nothing", "samples") or not local:
+        return
+    if source.archive_digest != "unknown":
+        raise Failed(
+            f"source {source.name} keeps its text, and the card gives its archive_digest",
+            'write archive_digest = "unknown": a digest without a salt lets anybody test a guess at the text',
+        )
+    if _OF_A_MACHINE.match(source.uri.removeprefix("file:").removeprefix("//")):
+        raise Failed(
+            f"source {source.name} names a folder of its publisher's machine: {source.uri[:80]}",
+            f'write uri = "file://{source.name}", or "unknown"',
+        )
+
+
+def _check_suite(suite: PrivateSuite) -> None:
+    if suite.documents < LEAST_DOCUMENTS:
+        raise Failed(
+            f"private suite {suite.id} is of {suite.documents} document, and its figure would be that of a single text",
+            "hold out more: 30 or more say something",
+        )
+    for name, figure in (("base", suite.base), ("expert", suite.expert)):
+        if figure is not None and not figure.low <= figure.value <= figure.high:
+            raise Failed(
+                f"{name} on private suite {suite.id}: low, value and high are not in order", "measure with `cogen eval`"
+            )
 
 
 def _figures(spec: ExpertSpec) -> str | None:

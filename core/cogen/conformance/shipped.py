@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.safetensors_file import TensorInfo, read_header
+from cogen.checkpoints.safetensors_file import TensorInfo, read_header, read_notes
 from cogen.conformance.result import Failed
 from cogen.forge.corpus import PERMISSIVE
 from cogen.host import Expert
@@ -15,6 +15,7 @@ from cogen.spec.suite import SAMPLES_LIMIT
 
 _PERMISSIVE = {name.lower() for name in PERMISSIVE} | {"licenseref-us-public-domain", "cc-pddc", "mit-0"}
 _RETRAIN = "publish the file that `cogen train` writes in mode anchored"
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")
 
 
@@ -65,7 +66,7 @@ def router_rows(expert: Expert) -> TensorInfo:
     if list(tensors) != ["rows"]:
         raise Failed(f"it holds {', '.join(sorted(tensors)) or 'nothing'}, not one tensor `rows`", _RETRAIN)
     rows = tensors["rows"]
-    if rows.dtype not in ("float32", "float16", "bfloat16", "float64") or len(rows.shape) != 2:
+    if rows.dtype not in FLOATS or len(rows.shape) != 2:
         raise Failed(f"`rows` is {rows.dtype} of shape {rows.shape}, not floats of shape (layers, hidden)", _RETRAIN)
     return rows
 
@@ -114,7 +115,28 @@ def check_samples(expert: Expert) -> str:
     if samples is None:
         return "none; routing and calibration will have to do without"
     path: Path = expert.root / (samples.path or samples.embedding or "")
+    if samples.embedding is not None:
+        _check_embedding(path)
     size = path.stat().st_size
     if size > SAMPLES_LIMIT:
         raise Failed(f"{path.name} has {size:,} bytes, at most {SAMPLES_LIMIT:,} are allowed", "ship fewer documents")
     return f"{size:,} of {SAMPLES_LIMIT:,} bytes"
+
+
+def _check_embedding(path: Path) -> None:
+    """Numbers in the place of text are one vector, and hold no text."""
+    tensors = list(read_header(path).values())
+    if [(one.dtype in FLOATS, len(one.shape)) for one in tensors] != [(True, 1)]:
+        held = ", ".join(f"{one.name} ({one.dtype} of shape {one.shape})" for one in tensors) or "nothing"
+        raise Failed(f"{path.name} holds {held}, not one tensor of floats of one axis", "ship a mean embedding")
+    check_no_notes(path, path.name)
+
+
+def check_no_notes(path: Path, name: str) -> None:
+    """Files of numbers that stand in the place of text hold no text of their own.
+
+    :raises Failed: names what the header says. :raises SourceError: it is damaged.
+    """
+    notes = sorted(read_notes(path).keys() - {"format"})
+    if notes:
+        raise Failed(f"{name} holds text in its header: {', '.join(notes)[:80]}", "write the file without metadata")

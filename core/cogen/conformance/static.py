@@ -14,6 +14,7 @@ from cogen.conformance.facts import check_facts
 from cogen.conformance.overlap import compare_texts
 from cogen.conformance.package_files import check_named
 from cogen.conformance.private_text import check_private, check_unfinished
+from cogen.conformance.project import check_project
 from cogen.conformance.result import Check, Failed, attempt
 from cogen.conformance.shipped import check_digests, check_licenses_shipped, check_router, check_samples, no_pickles
 from cogen.conformance.statistics import check_statistics
@@ -69,6 +70,7 @@ def _files(plugin: Plugin) -> str:
         raise Failed(line, "docs/wheels.md says what a plugin's wheel may hold")
     if editable:
         return "name, entry points and packages are its own; the files are those of a source tree"
+    check_project(found.read_text("METADATA") or "")
     return "name, entry points, packages and files are its own"
 
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes, read_header
 from cogen.conformance.result import Failed
+from cogen.conformance.shipped import FLOATS, check_no_notes
 from cogen.host import Expert
 from cogen.spec.suite import StatisticsFile
 
 #: Kind → the tensors of its file.
 TENSORS = {"token_counts": ("counts", "ids"), "states": ("mean",), "embedding": ("mean",)}
-_FLOATS = ("float32", "float16", "bfloat16", "float64")
 _AGAIN = "publish the file that `cogen train` writes"
 
 
@@ -30,6 +30,13 @@ def check_statistics(expert: Expert) -> str:
     :raises Failed: names the file and what is wrong. :raises SourceError: it is damaged.
     """
     kinds = []
+    found = expert.spec.statistics
+    assert found is not None
+    if found.documents < found.floor:
+        raise Failed(
+            f"the numbers are made of {found.documents} documents, fewer than their floor of {found.floor}",
+            "leave [statistics] out: so few documents hide nobody",
+        )
     for kind, file in statistics_files(expert):
         tensors = read_header(expert.root / file.path)
         if tuple(sorted(tensors)) != TENSORS[kind]:
@@ -39,9 +46,9 @@ def check_statistics(expert: Expert) -> str:
             _check_counts(expert, file.path, tensors)
         else:
             _check_mean(kind, file.path, tensors["mean"])
+        check_no_notes(expert.root / file.path, file.path)
         kinds.append(kind)
-    assert expert.spec.statistics is not None
-    return f"{', '.join(kinds)} of {expert.spec.statistics.documents:,} documents"
+    return f"{', '.join(kinds)} of {found.documents:,} documents"
 
 
 def _check_counts(expert: Expert, path: str, tensors: dict[str, TensorInfo]) -> None:
@@ -69,5 +76,5 @@ def _floor(expert: Expert) -> int:
 
 def _check_mean(kind: str, path: str, mean: TensorInfo) -> None:
     axes = 2 if kind == "states" else 1
-    if mean.dtype not in _FLOATS or len(mean.shape) != axes:
+    if mean.dtype not in FLOATS or len(mean.shape) != axes:
         raise Failed(f"{path}: `mean` is {mean.dtype} of shape {mean.shape}, not floats of {axes} axes", _AGAIN)

@@ -15,8 +15,10 @@ MATCHED, TOO_MUCH, DUPLICATE = "matches a drop pattern", "beyond max_bytes", "ne
 NOT_PYTHON, NO_PROSE, TOO_LARGE = "not Python 3", "file without prose", "larger than 64 MiB"
 NO_FIELD, NO_TEXT_PAGE = "row without text at `field`", "page without text"
 REPEATED = "running header or footer"
+#: A cell with a separator in it that is not quoted: the text is cut there, so the row is not taken.
+MORE_CELLS = "row with more cells than columns"
 #: Reasons for which text is lost that the recipe meant to train on.
-LOSSES = (TOO_SHORT, NO_BOUNDARY, TOO_LARGE, NO_TEXT_PAGE)
+LOSSES = (TOO_SHORT, NO_BOUNDARY, TOO_LARGE, NO_TEXT_PAGE, MORE_CELLS)
 
 
 @dataclass
@@ -63,7 +65,7 @@ class SourceAccount:
         """Share that was lost, not left out on request: of bytes, or of pages, whichever is greater."""
         lost = {reason: self.dropped[reason] for reason in LOSSES if reason in self.dropped}
         size = sum(entry.bytes for entry in lost.values())
-        outside = lost[TOO_LARGE].bytes if TOO_LARGE in lost else 0
+        outside = sum(lost[reason].bytes for reason in (TOO_LARGE, MORE_CELLS) if reason in lost)
         empty = lost[NO_TEXT_PAGE].count if NO_TEXT_PAGE in lost else 0
         return max(size / (self.read_bytes + outside) if size else 0.0, empty / (empty + self.pages) if empty else 0.0)
 
@@ -120,6 +122,7 @@ def check_loss(account: SourceAccount, allowed: float) -> None:
         TOO_SHORT: "lower min_characters",
         NO_BOUNDARY: 'write segmentation = "unicode" under [corpus]',
         TOO_LARGE: "split the file",
+        MORE_CELLS: "quote cells that hold the separator, or save the table as JSON Lines",
         NO_TEXT_PAGE: "recognise scanned pages first (OCR)",
     }[worst]
     raise TrainError(

@@ -266,6 +266,8 @@ def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter
     """
     with locked(prepared.run):
         _same_inputs(prepared)
+        if prepared.recipe.private:  # weights remember text: in a cache that is shared they are their owner's alone
+            prepared.run.chmod(0o700)
         result = prepared.run / "result"
         if not result.is_dir():
             _train_into(prepared, result, on_step, reporter)

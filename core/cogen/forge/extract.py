@@ -89,6 +89,11 @@ def _opened(
 def _readable(source: CorpusSource, name: str) -> Iterator[None]:
     try:
         yield
+    except RecursionError:
+        raise TrainError(
+            f"{name} of source {source.name!r} is nested too deeply to be read",
+            hint="leave it out with `exclude`, or flatten it",
+        ) from None
     except (ValueError, ElementTree.ParseError) as error:
         raise TrainError(
             f"{name} of source {source.name!r} is not what extract = {source.extract!r} reads: {error}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -117,6 +118,17 @@ class Corpus(Frozen):
     embedder: Line | None = None
     embedder_digest: Digest | None = None
     cosine: float = Field(default=0.9, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Self:
+        """Consent goes by a source's name: two of one name would share what one of them allows."""
+        seen: dict[str, str] = {}
+        for source in self.sources:
+            spelled = unicodedata.normalize("NFKC", source.name).casefold().strip()
+            if (other := seen.get(spelled)) is not None:
+                raise ValueError(f"two sources are called {other!r} and {source.name!r}: give each a name of its own")
+            seen[spelled] = source.name
+        return self
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -7,7 +7,6 @@ TODO, which `cogen check` lists.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from cogen.checkpoints.describe import base_of, shape_facts, tokenizer_of, whole_folder
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.facts import WeightFacts, digest_of, facts_of, json_object
+from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.locate import Located, locate
 from cogen.errors import CogenError, CompatibilityError, UsageError
 from cogen.files import atomic_folder
 from cogen.reporter import SILENT, Reporter
+from cogen.scaffold.copies import copy_model_file
 from cogen.scaffold.descent import check_adapter_fits, check_descends
 from cogen.scaffold.heldout import HeldOutText, write_suite
 from cogen.scaffold.manifest import ModelDescription, manifest, manifest_text, project_text, readme_text
@@ -96,6 +97,11 @@ def create_from(
             check_line(what, text)
     license = check_license(license) if license is not None else None
     weights = _open(source, base, reporter)
+    if (tensor := first_not_finite(weights.facts.tensors)) is not None:
+        raise CompatibilityError(
+            f"{tensor} of {weights.found.name} holds NaN or infinity: nobody can use these weights",
+            hint="take an earlier checkpoint, or train again with a lower learning rate",
+        )
     module = f"cogen_plugin_{id.replace('-', '_')}"
     title = title or id.replace("-", " ").capitalize()
     with atomic_folder(folder, replace=folder.exists()) as part:
@@ -193,7 +199,7 @@ def _place(weights: _Weights, package: Path) -> tuple[Literal["package", "apart"
         names = [name for name in _MODEL_FILES if (weights.folder / name).is_file()]
     shards = sorted({info.file for info in facts.tensors.values()})
     for file in [*(weights.folder / name for name in names), *shards]:
-        shutil.copyfile(file, target / file.name)
+        copy_model_file(file, weights.folder, target)
     return "package", f"package://{package.name}/weights", file_digest(target)
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 #: ``TODO`` as a word of its own; in other cases only where the text begins with it, for "todo" is Spanish for "all".
-_MARKER = re.compile(r"(?<![A-Za-z0-9_])TODO(?![A-Za-z0-9_])|^\s*(?i:todo)\s*(?:[:(-]|$)")
+#: ``To-Do`` and ``TO DO`` count as the whole text or before a colon.
+_MARKER = re.compile(
+    r"(?<![A-Za-z0-9])TODO(?![A-Za-z0-9])"
+    r"|^\W*(?i:todo)\s*(?:[:(!.?)\]]|-(?!\w)|$)"
+    r"|^\W*(?:(?i:to-do)|TO DO)\s*(?:[:!.)]|$)"
+)
 #: Fields of a recipe that never leave the publisher's machine: a pattern may well look for the word TODO.
 _STAYS = frozenset({"plugin", "members", "exclude", "drop", "field"})
 
 
 def is_unfinished(text: str) -> bool:
-    """Does the text hold the marker?"""
-    return _MARKER.search(text) is not None
+    """Does the text hold the marker? In full-width letters, or with invisible ones between them, it is the same."""
+    plain = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return _MARKER.search(plain) is not None
 
 
 def unfinished(model: BaseModel) -> list[str]:

@@ -104,8 +104,6 @@ def unpacked(
         points = read_points(read_member(archive, f"{info}/entry_points.txt", limits.points))
         if len(points) > limits.experts:
             raise _dear(f"the wheel has {len(points)} experts, at most {limits.experts} are allowed")
-        if len(points) > limits.experts:
-            raise _dear(f"the wheel has {len(points)} experts, at most {limits.experts} are allowed")
         for package in points.values():
             check_package(project, package)
         for name in archive.namelist():
@@ -121,7 +119,6 @@ def unpacked(
             place = Path(folder)
             files, code = _unpack(archive, place, record, info)
             experts = tuple(_experts(place, points, limits))
-            _check_costs(experts, points, place, limits)
             _check_costs(experts, points, place, limits)
             yield (
                 Wheel(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cogen.checkpoints.digests import file_digest
+from cogen.conformance.project import check_project
+from cogen.conformance.result import Failed
 from cogen.conformance.static import expert_checks
 from cogen.host import Expert
 from cogen.host.manifest import MANIFEST, referenced_files
@@ -20,6 +22,10 @@ def check_experts(place: Path, wheel: Wheel) -> tuple[ExpertSpec, ...]:
     :param place: The unpacked wheel.
     :raises Refused: 400, with what ``cogen check`` says first.
     """
+    try:
+        check_project(wheel.metadata)
+    except Failed as failed:
+        raise Refused(400, str(failed), hint=failed.hint or "run `cogen check`") from failed
     specs = {spec.id: spec for spec in wheel.experts}
     for name, package in sorted(wheel.points.items()):
         if name not in specs:

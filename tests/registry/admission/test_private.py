@@ -120,6 +120,16 @@ def test_what_is_not_filled_in_is_refused(desk: Desk) -> None:
     assert (answer.status_code, "summary is still TODO" in answer.json()["error"]) == (400, True), answer.text
 
 
+@pytest.mark.parametrize(
+    ("line", "name"), [("Summary: TODO", "description"), ("Summary: x\nLicense-Expression: LicenseRef-TODO", "license")]
+)
+def test_what_pyproject_leaves_open_is_refused(desk: Desk, line: str, name: str) -> None:
+    """The registry shows these fields of METADATA."""
+    metadata = f"Metadata-Version: 2.4\nName: cogen-plugin-open\nVersion: 1.0\n{line}\nRequires-Dist: cogen-core\n"
+    answer = desk.upload("careless", "open", content=content("open"), metadata=metadata)
+    assert (answer.status_code, answer.json()["error"]) == (400, f"{name} in pyproject.toml is still TODO")
+
+
 def test_statistics_are_checked(desk: Desk) -> None:
     """What the manifest names has to be there, and to be what its digest says."""
     made = content("counted")

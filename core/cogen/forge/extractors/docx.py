@@ -39,7 +39,8 @@ def texts(member: SourceFile) -> Pieces:
             if not relation.is_external and relation.reltype.endswith(("/footnotes", "/endnotes"))
         ]
         paragraphs = [p for root in (document.element.body, *notes) for p in _paragraphs(root, qn)]
-    except (KeyError, ValueError, SyntaxError, zipfile.BadZipFile) as error:  # lxml's errors are SyntaxErrors
+    except (KeyError, ValueError, AttributeError, SyntaxError, zipfile.BadZipFile) as error:
+        # lxml's errors are SyntaxErrors; elements of other names than Word's have not their attributes
         raise _refused(member, "is damaged, or no Word file", "leave it out with `exclude`") from error
     yield member.name, "\n\n".join(paragraphs)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cogen.errors import TrainError
 from cogen.extras import require
-from cogen.forge.account import NO_FIELD
+from cogen.forge.account import MORE_CELLS, NO_FIELD
 from cogen.forge.chats import Chat, json_rows, read_chat, read_chats, row_text
 from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource
@@ -34,7 +34,7 @@ def json_texts(member: SourceFile) -> Pieces:
 
 def csv_texts(member: SourceFile) -> Pieces:
     """Column ``field`` of a file whose first row names the columns."""
-    rows = list(csv_rows(member.text))
+    rows = list(_whole_rows(member))
     if rows:
         _check_column(member, list(rows[0]))
     return _texts(member, rows)
@@ -81,10 +81,21 @@ def dataset_rows(member: SourceFile) -> Iterator[Any]:
     if name.endswith(_TABLES):
         return table_rows(member)
     if name.endswith((".csv", ".tsv")):
-        return csv_rows(member.text)
+        return _whole_rows(member)
     if name.endswith((".json", ".jsonl", ".ndjson")):
         return (row for _, row in json_rows(member.text))
     raise ValueError("a dataset's file ends in .parquet, .arrow, .csv, .tsv, .json, .jsonl or .ndjson")
+
+
+def _whole_rows(member: SourceFile) -> Iterator[dict[str, str]]:
+    """Rows of a CSV file, but for those whose text a separator has cut."""
+    for row in csv_rows(member.text):
+        more: Any = row.get("")  # a list: a column may have no name, as pandas' index
+        if isinstance(more, list) and any(more):
+            cells = [*(cell for cell in row.values() if isinstance(cell, str)), *more]
+            member.account.drop(MORE_CELLS, sum(len(cell.encode()) for cell in cells))
+        else:
+            yield row
 
 
 def json_values(text: str) -> list[Any]:

@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from cogen.checkpoints.digests import file_digest
+from cogen.checkpoints.links import leads_out
 from cogen.checkpoints.sources.hf import _PATTERNS
-from cogen.errors import SpecError, UsageError
+from cogen.errors import SpecError, UnsafeError, UsageError
 from cogen.files import alive
 from cogen.remote.errors import RegistryError
 from cogen.sharing.publishing import parts
@@ -133,13 +134,21 @@ def upload(
 
 
 def staged_files(weights: Path) -> Iterator[tuple[str, Path]]:
-    """(name in the repository, file) of what is uploaded of a folder of weights."""
+    """(name in the repository, file) of what is uploaded of a folder of weights.
+
+    :raises UnsafeError: a link to a file outside of the folder that is no weights.
+    """
     for path in sorted(weights.rglob("*")):
         name = path.relative_to(weights).as_posix()
         hidden = any(part.startswith((".", "__pycache__")) for part in name.split("/"))
         if not path.is_file() or hidden or name in (MANIFEST, SIGNATURE):
             continue
         if any(fnmatch(name, pattern) for pattern in _PATTERNS):
+            if path.suffix not in (".safetensors", ".gguf") and leads_out(path, weights):
+                raise UnsafeError(
+                    f"{name} in {weights.name} is a link to a file outside of it, which would be published",
+                    hint="put a copy of the file in its place, if it is meant",
+                )
             yield name, path
 
 

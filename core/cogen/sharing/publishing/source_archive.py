@@ -11,8 +11,10 @@ from cogen.sharing.publishing.build import build_sdist
 from cogen.sharing.publishing.private_marker import MARK
 
 #: Kinds of files that hold text, data or documents, and never code.
-_TEXTS = frozenset({".txt", ".jsonl", ".json", ".csv", ".tsv", ".xml", ".html", ".parquet", ".arrow"})
+_TEXTS = frozenset({".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xml", ".html", ".parquet", ".arrow"})
 _DATA = _TEXTS | {".pdf", ".doc", ".docx", ".odt", ".xlsx", ".zip", ".gz", ".zst", ".7z", ".db"}
+#: Prose: at the top it describes the project, in a folder it may be a text that somebody trained on.
+_PROSE = frozenset({".txt", ".md", ".rst"})
 _PRIVATE = ("private.yaml", "salt")
 #: Folders whose data belongs to a project: its packages (src/NAME or NAME, with expert.toml) are added to them.
 _PROJECT = frozenset({"tests", "docs"})
@@ -52,4 +54,7 @@ def _is_text(path: PurePosixPath, packages: set[PurePosixPath]) -> bool:
         return True
     if path.parts[0] in _PROJECT or not packages.isdisjoint(path.parents):
         return False
-    return path.suffix.lower() in _DATA and not path.name.lower().startswith(_NAMES)
+    suffix = path.suffix.lower()
+    if suffix in _PROSE and path.name.lower().startswith(_NAMES):
+        return False
+    return suffix in _DATA or (suffix in _PROSE and len(path.parts) > 1)

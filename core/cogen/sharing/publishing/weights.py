@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cogen.checkpoints.facts import compare_config, config_facts, first_mismatch
+from cogen.checkpoints.facts import compare_config, config_facts, facts_of, first_mismatch
+from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.sources import without_network
 from cogen.errors import CogenError, CompatibilityError, DigestError, SpecError, UnsafeError
 from cogen.files import atomic_write
@@ -34,6 +35,11 @@ def check_described(spec: ExpertSpec, folder: Path) -> None:
         return
     if (wrong := first_mismatch(spec.model, local)) is not None:
         raise SpecError(f"{spec.id}: {local.name}: {wrong.message}", hint=wrong.hint.replace("NAME", str(folder)))
+    if spec.model.format != "gguf" and (tensor := first_not_finite(facts_of(local).tensors)) is not None:
+        raise SpecError(
+            f"{spec.id}: {tensor} of {local.name} holds NaN or infinity: nobody can use these weights",
+            hint="take an earlier checkpoint, or train again with a lower learning rate",
+        )
 
 
 def check_base(spec: ExpertSpec, folder: Path, say: Callable[[str], None]) -> None:
