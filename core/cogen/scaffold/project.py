@@ -46,5 +46,5 @@ def fill_in(home: Path, license: str, publisher: str) -> None:
 def _say_trained(readme: Path) -> None:
     if readme.is_file():
         found = readme.read_text(encoding="utf-8")
-        if (said := _UNTRAINED.sub(_TRAINED, found, count=1)) != found:
-            atomic_write(readme, said.encode())
+        if (changed := _UNTRAINED.sub(_TRAINED, found, count=1)) != found:
+            atomic_write(readme, changed.encode())
