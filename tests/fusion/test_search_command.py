@@ -102,7 +102,7 @@ def test_a_saved_plan_keeps_its_search(capsys: pytest.CaptureFixture[str], tmp_p
     file = tmp_path / "plan.json"
     for options in (TUNED, ["--method", "greedy_soup"]):
         run(capsys, "plan", *options, "-o", str(file))
-        found = run(capsys, "fuse", "--plan", str(file), "-o", str(tmp_path / "out"))
+        found = run(capsys, "fuse", "--plan", str(file), "-o", str(tmp_path / "out"), "--replace")
         assert len(found["trials"]) == (3 if "greedy_soup" in options else 4)
     for option in (["--search", "3"], ["--search", "0"], ["--tune", "density=0.1:0.2"]):
         reported = run(capsys, "fuse", "--plan", str(file), *option, "-o", str(tmp_path / "out"), code=3)

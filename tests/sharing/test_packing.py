@@ -182,7 +182,7 @@ def test_the_wheel_with_pinned_weights_is_the_one_that_was_shown(
     registry: Registry, users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A build that puts another file into the second wheel is stopped before it is sent."""
-    team = publisher(registry, users, "twice")
+    team = publisher(registry, users, "purger")
     place = tree(team.home / "plugin", "twice", apart=True)
     from cogen.sharing.publishing import publish
 

@@ -57,6 +57,9 @@ def adapter_tree(
         "source": source,
         "relation": "ffn",
         "dtype": base["dtype"],
+        "parameters": sum(tensor.numel for tensor in tensors.values()),
+        "architecture": "LlamaForCausalLM",
+        "context_length": 1024,
         "file_digest": file_digest(weights),
         "weights_digest": weights_digest(
             ((t.name, t.dtype, t.shape) for t in tensors.values()), lambda name: read_bytes(tensors[name])

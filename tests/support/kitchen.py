@@ -91,7 +91,7 @@ class Kitchen:
         return {step.name: step for step in self.plan(text, **options).steps}
 
     def merge(self, text: str, output: str = "out", **options: Any) -> MergeResult:
-        return merge(self.recipe(text), self.folder / output, **options)
+        return merge(self.recipe(text), self.folder / output, **({"replace": True} | options))
 
     def merged(self, text: str, output: str = "out", **options: Any) -> Tensors:
         """The tensors of the result."""

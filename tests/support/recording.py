@@ -149,7 +149,7 @@ def _opened(blob: bytes, text: str) -> Iterator[bytes]:
 
 
 def _runs(text: str) -> Iterator[str]:
-    words = text.casefold().split()
+    words = re.findall(r"\w+", text.casefold())
     for start in range(len(words) - WORDS + 1):
         yield " ".join(words[start : start + WORDS])
     for match in _CJK.finditer("".join(text.split())):

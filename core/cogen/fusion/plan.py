@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.errors import PlanError, SpecError
 from cogen.fusion.details import Details, MergeDetails, check_tag, from_version_1, to_version_1
@@ -89,6 +89,12 @@ class Cost(Frozen):
     ensemble_tokens: int = 0
     #: Of the model that a token goes through in most of these passes: the base. 0: not known.
     parameters: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans made before ``parameters`` keep their digest."""
+        found: dict[str, Any] = handler(self)
+        return {name: value for name, value in found.items() if name != "parameters" or value}
 
     @property
     def forward_tokens(self) -> int:

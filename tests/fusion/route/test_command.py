@@ -90,6 +90,7 @@ def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFix
     )
     one = sum(suite["test_tokens"] for suite in plan["suites"])
     cost = {name: tokens for name, tokens in plan["cost"].items() if tokens}
+    assert cost.pop("parameters") > 0
     assert cost == {"matrix_tokens": 3 * one, "ensemble_tokens": 3 * one}
     assert main(["plan", *RECIPE]) == 0
     text = capsys.readouterr().out

@@ -135,14 +135,14 @@ def merge_recipe(
     start = time.monotonic()
     checked, text = parse_recipe(recipe)
     check_output_folder(output)
-    if not replace:
-        _check_same_recipe(output, text)
-    with one_writer(output), Engine(threads, reporter) as engine:
+    with Engine(threads, reporter) as engine:
         plan = make_merge_plan(checked, engine.files, seed=seed, find=find_method, reporter=reporter)
         _check_not_an_input(output, plan.models)
+        if not replace:
+            _check_same_recipe(output, text)
         for note in plan.notes:
             reporter.note(f"note: {note}")
-        with atomic_folder(output, replace=True) as part:
+        with one_writer(output), atomic_folder(output, replace=True) as part:
             more = write_side_files(checked, plan.models, plan.donor, plan.vocabulary, part)
             _write_json(part / "config.json", plan.config)
             for note in more:
@@ -165,10 +165,10 @@ def _check_same_recipe(output: Path, recipe: str) -> None:
     """:raises UsageError: ``output`` holds what another recipe gave."""
     if (output / MERGE).is_file():
         try:
-            held = json.loads((output / MERGE).read_text(encoding="utf-8")).get("recipe")
-        except (OSError, ValueError, AttributeError):
+            held = yaml.safe_load(json.loads((output / MERGE).read_text(encoding="utf-8"))["recipe"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
             held = None
-        if held != recipe:
+        if held != yaml.safe_load(recipe):
             raise other_recipe(output, "the merge of another recipe")
     elif any((output / mark).is_file() for mark in MARKS):
         raise other_recipe(output, "a composite of `cogen fuse`")
