@@ -135,6 +135,22 @@ def test_figures_come_back(composite: Path, machine: Any, tmp_path: Path) -> Non
     assert verify(read_lock(composite), composite) == []
 
 
+def test_figures_that_no_longer_hold_are_named(composite: Path, machine: Any) -> None:
+    """The composite was built anew, or its expert has another key: what goes out of the report is said."""
+    stale = figures(composite).model_dump()
+    stale["model"] |= {"digest": "sha256:" + "9" * 64}
+    (composite / ADDED).write_text(FiguresDocument.model_validate({"figures": stale}).model_dump_json() + "\n")
+    notes: list[str] = []
+    reporter = SimpleNamespace(note=notes.append)
+    add_to_composite(composite, sent(composite, FiguresDocument(figures=figures(composite))), machine, reporter)
+    (note,) = notes
+    assert note.startswith("figures of the suite notes no longer hold and are taken out: ")
+    assert "sha256:999" in note
+    assert len((composite / ADDED).read_text().splitlines()) == 1
+    add_to_composite(composite, sent(composite, FiguresDocument(figures=figures(composite))), machine, reporter)
+    assert len(notes) == 1
+
+
 def test_a_report_of_before_takes_them_too(composite: Path, machine: Any) -> None:
     """Written by a CoGen that had no section: before its end."""
     text = (composite / "report.html").read_text()

@@ -22,7 +22,7 @@ from cogen.forge.anchored import router_loss
 from cogen.forge.anchored_block import AnchoredBlock, pair_up, pairs, rows
 from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import Document
-from cogen.forge.package import publish
+from cogen.forge.package import package as packaged
 from cogen.forge.recipe import TrainingRecipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
@@ -362,7 +362,7 @@ class TestPublished:
         """It validates, passes the checks that open weights, and its card tells how the router was trained."""
         path = recipe(training={"mode": "anchored"})
         prepared = prepare(path)
-        spec = publish(prepared, run_training(prepared, ignore))
+        spec = packaged(prepared, run_training(prepared, ignore)).expert
         package = path.parent / "src" / "cogen_plugin_tiny"
         assert ExpertSpec.model_validate(tomllib.loads((package / "expert.toml").read_text())) == spec
         assert (spec.model.relation, spec.model.format) == ("anchored", "peft")
@@ -402,7 +402,7 @@ class TestPublished:
         for mode in ("anchored", "ffn"):
             path = recipe(training={"mode": mode})
             prepared = prepare(path)
-            spec = publish(prepared, run_training(prepared, ignore))
+            spec = packaged(prepared, run_training(prepared, ignore)).expert
             file = path.parent / "src" / "cogen_plugin_tiny" / "router.safetensors"
             assert file.exists() == (mode == "anchored") == (spec.router is not None)
 

@@ -21,7 +21,7 @@ from cogen.forge.anchored import router_loss
 from cogen.forge.anchored_block import pair_up, pairs
 from cogen.forge.build import plan, prepare, rehearsed, run_training
 from cogen.forge.chats import Turn
-from cogen.forge.package import publish
+from cogen.forge.package import package as packaged
 from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
 from cogen.forge.train import trainable
 
@@ -199,7 +199,7 @@ class TestRun:
             training["document_ends"] = True
         path = recipe(chat=True, training=training, corpus=corpus)
         prepared = prepare(path)
-        spec = publish(prepared, run_training(prepared, ignore))
+        spec = packaged(prepared, run_training(prepared, ignore)).expert
         card = spec.data.training
         assert card != "unknown"
         assert card.steps == 4

@@ -27,7 +27,8 @@ from cogen.forge import package as publishing
 from cogen.forge.blocks import encode, pack, separator_id
 from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import Document
-from cogen.forge.package import publish, to_toml
+from cogen.forge.package import package as packaged
+from cogen.forge.package import to_toml
 from cogen.forge.recipe import TrainingRecipe
 from cogen.forge.train import train, trainable
 from cogen.spec.expert import ExpertSpec
@@ -306,7 +307,7 @@ class TestBuild:
         """The manifest validates, its digests hold, its figures are those of the run."""
         path = recipe(training={"mode": mode})
         prepared = prepare(path)
-        spec = publish(prepared, run_training(prepared, ignore))
+        spec = packaged(prepared, run_training(prepared, ignore)).expert
         package = path.parent / "src" / "cogen_plugin_tiny"
         assert ExpertSpec.model_validate(tomllib.loads((package / "expert.toml").read_text())) == spec
         assert spec.model.file_digest == file_digest(package / "weights")
@@ -365,7 +366,7 @@ class TestBuild:
         """The old plugin stays whole: weights, suites and manifest still belong together."""
         path = recipe()
         prepared = prepare(path)
-        publish(prepared, run_training(prepared, ignore))
+        packaged(prepared, run_training(prepared, ignore))
         package = path.parent / "src" / "cogen_plugin_tiny"
         before = file_digest(package)
         other = prepare(recipe(training={"learning_rate": 0.02}, corpus={"seed": 6}))
@@ -375,7 +376,7 @@ class TestBuild:
 
         monkeypatch.setattr(publishing, "run_suites", kill)
         with pytest.raises(KeyboardInterrupt):
-            publish(other, run_training(other, ignore))
+            packaged(other, run_training(other, ignore))
         assert file_digest(package) == before
         assert not list(package.parent.glob(".*"))
         assert not list(cache_dir().glob(".publish.*"))

@@ -22,6 +22,7 @@ from cogen.evals.figures import FiguresDocument, read_figures
 from cogen.files import atomic_write
 from cogen.markdown import plain as md
 from cogen.markdown import table
+from cogen.reporter import SILENT, Reporter
 from cogen.trust.errors import TrustError
 
 if TYPE_CHECKING:
@@ -224,8 +225,10 @@ card, as measured by the publisher and apart from everything that was measured h
 # ---- figures that come back -----------------------------------------------------------------------------
 
 
-def add_to_composite(composite: Path, file: Path, host: Host) -> AddedFigures:
+def add_to_composite(composite: Path, file: Path, host: Host, reporter: Reporter = SILENT) -> AddedFigures:
     """Check figures, keep them in the composite's folder, and write its report and card again.
+
+    Those that were added before are checked again; ``reporter`` gets a note for each that no longer holds.
 
     :raises UsageError: no composite, or the suite is of none of its experts.
     :raises DigestError: they are of another model or of another text.
@@ -235,7 +238,7 @@ def add_to_composite(composite: Path, file: Path, host: Host) -> AddedFigures:
     digest, ids = _composite(composite)
     experts = [host.expert(id) for id in ids]
     found = check_figures(document, digest, experts)
-    kept = [one for one in read_added(composite, experts) if not _same(one, found)]
+    kept = [one for one in _read_added(composite, experts, reporter) if not _same(one, found)]
     lines = "".join(one.document.model_dump_json() + "\n" for one in (*kept, found))
     atomic_write(composite / ADDED, lines.encode())
     _rewrite(composite, experts, [*kept, found])
@@ -318,8 +321,8 @@ def _same(one: AddedFigures, other: AddedFigures) -> bool:
     return (one.expert, one.document.figures.suite) == (other.expert, other.document.figures.suite)
 
 
-def read_added(composite: Path, experts: Sequence[Expert]) -> list[AddedFigures]:
-    """Figures that were added before; checked again, those that no longer hold are left out."""
+def _read_added(composite: Path, experts: Sequence[Expert], reporter: Reporter) -> list[AddedFigures]:
+    """Figures that were added before and still hold."""
     path = composite / ADDED
     if not path.is_file():
         return []
@@ -332,8 +335,9 @@ def read_added(composite: Path, experts: Sequence[Expert]) -> list[AddedFigures]
             raise SpecError(f"{path}, line {number}, holds no figures", hint="delete the line, or the file") from error
         try:
             found.append(check_figures(document, digest, experts))
-        except (UsageError, DigestError, TrustError):
-            continue
+        except (UsageError, DigestError, TrustError) as error:
+            suite = document.figures.suite
+            reporter.note(f"figures of the suite {suite} no longer hold and are taken out: {error.message}")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cogen.choices import unknown
-from cogen.cli.arguments import with_groups
+from cogen.cli.arguments import AllowDependency, with_groups
 from cogen.cli.output import out
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ class ConsentOptions:
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Accept a plugin with code, which runs with your permissions.")
     ] = False
-    allow_dependency: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
-    ] = None
+    allow_dependency: AllowDependency = None
     allow_upgrade: Annotated[
         list[str] | None,
         typer.Option(metavar="PACKAGE", help="An installed package that may be replaced for that. Repeatable."),

@@ -6,13 +6,18 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
 from cogen.choices import check_choice
 from cogen.cli.output import out
+
+AllowDependency = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
+]
 
 
 def choice(

@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cogen.choices import CHECK_LEVELS
-from cogen.cli.arguments import choice, expert_ids, starting
+from cogen.cli.arguments import AllowDependency, choice, expert_ids, starting
 from cogen.cli.output import out
 
 if TYPE_CHECKING:
     from cogen.conformance import Check
     from cogen.conformance.tree import Tree
 
-Allowed = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
-]
 Fix = Annotated[
     bool,
     typer.Option("--fix", help="First write into expert.toml what can be computed: digests, sizes, relation, dtype."),
@@ -51,7 +47,7 @@ def command(
             metavar="PATH", help="The training text (a recipe, folder or file), to search for held-out text in it."
         ),
     ] = None,
-    allow_dependency: Allowed = None,
+    allow_dependency: AllowDependency = None,
     fix: Fix = False,
 ) -> None:
     """Test an expert plugin against the contract; the exit code is 1 if a check fails.

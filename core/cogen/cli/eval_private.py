@@ -190,7 +190,8 @@ def add_figures(asked: Asked, file: Path) -> None:
     composite = asked.model
     if asked.suites or asked.private.figures_only or asked.private.signs or asked.against:
         raise UsageError("--add measures nothing", hint=f"cogen eval {composite} --add {file}")
-    added = add_to_composite(Path(composite), file, Host.discover())
+    with CommandReporter("checking figures") as reporter:
+        added = add_to_composite(Path(composite), file, Host.discover(), reporter)
     who = f"signed by {added.signer}" if added.key else "not signed: nothing says who measured it"
     out.success(
         f"{added.document.figures.suite} of {added.expert}: added to the report of {composite} as measured at the "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cogen.choices import TARGETS
-from cogen.cli.arguments import choice
+from cogen.cli.arguments import AllowDependency, choice
 from cogen.cli.output import out
 from cogen.errors import UsageError
 
@@ -28,10 +28,6 @@ Target = Annotated[
     ),
 ]
 
-Allowed = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PACKAGE", help="A package that it may require besides cogen-core. Repeatable."),
-]
 Repository = Annotated[
     str | None,
     typer.Option(
@@ -55,7 +51,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build, check, list what would leave; upload nothing.")
     ] = False,
-    allow_dependency: Allowed = None,
+    allow_dependency: AllowDependency = None,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until it is visible.")] = 60.0,
     registry: Annotated[
         str | None, typer.Option(metavar="URL", help="Registry to use instead of the one that you logged in to.")

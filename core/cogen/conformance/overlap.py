@@ -6,9 +6,9 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cogen.conformance.result import Failed
+from cogen.conformance.shipped_texts import strings
 from cogen.host import Expert
 from cogen.text.grams import has_run, readable, runs, windows
 from cogen.text.scripts import words
@@ -65,7 +65,7 @@ def texts(path: Path) -> Iterator[str]:
     """All text of each line of a JSON Lines file."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip():
-            yield " ".join(_strings(json.loads(line)))
+            yield " ".join(strings(json.loads(line)))
 
 
 def normal(text: str) -> str:
@@ -79,14 +79,3 @@ def normal(text: str) -> str:
 def grams(text: str, length: int = WORDS) -> Iterator[str]:
     """Each run of a normal text that is as long as ``length`` words."""
     return runs(text.split(), length)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)

@@ -92,11 +92,6 @@ class MeasuredExpert:
     private: PrivateSuite | None
 
 
-def publish(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> ExpertSpec:
-    """:func:`package`, for whom the manifest is enough."""
-    return package(prepared, result, reporter).expert
-
-
 def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> Packaged:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
