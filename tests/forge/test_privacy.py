@@ -24,7 +24,7 @@ from cogen.evals.private import read_private, text_digest
 from cogen.files import cache_dir
 from cogen.forge import package as packaging
 from cogen.forge.build import PreparedTraining, prepare, run_training
-from cogen.forge.package import Packaged, package, publish
+from cogen.forge.package import Packaged, package
 from cogen.reporter import Silent
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import DEFAULT, Embedder
@@ -463,7 +463,7 @@ class TestKilled:
     def test_the_package_is_the_old_or_the_new_one(self, recipe: Any, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Wherever a run is killed; what the publisher added to the package stays, and nothing else is left."""
         first = prepared_for(recipe, letters(leaves="figures"))
-        publish(first, run_training(first, lambda _: None))
+        package(first, run_training(first, lambda _: None))
         root = first.home / first.recipe.plugin
         (root / "hooks.py").write_text("# the publisher's own\n")
         before = file_digest(root)
@@ -480,11 +480,11 @@ class TestKilled:
 
         monkeypatch.setattr(owner, at, kill)
         with pytest.raises(KeyboardInterrupt):
-            publish(second, result)
+            package(second, result)
         assert file_digest(root) == before
         assert sorted(path.name for path in root.parent.iterdir()) == [root.name]
         monkeypatch.setattr(owner, at, real)
-        spec = publish(second, result)
+        spec = package(second, result).expert
         assert spec.model.file_digest == file_digest(root / "weights")
         assert (root / "hooks.py").is_file()
 
