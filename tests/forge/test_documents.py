@@ -15,6 +15,7 @@ from cogen.forge.recipe import Corpus, read_recipe
 from cogen.reporter import SILENT
 from cogen.text.cut import NO_BOUNDARY, TOO_SHORT
 from cogen.text.scripts import length
+from cogen.text.starters import starter_texts
 
 #: Sentences of each script; no two numbers share a run of words.
 SENTENCES = {
@@ -198,3 +199,13 @@ def test_accounts_come_with_the_corpus(recipe: Any) -> None:
     assert account.name == "invented"
     assert account.kept_share == account.kept_bytes / account.read_bytes
     assert account.kept_documents >= len(parts.train) + len(parts.dev) + len(parts.test)
+
+
+def test_starter_texts_that_were_left(tmp_path: Path) -> None:
+    """What `cogen new` put there is not trained on, however its lines were wrapped since."""
+    starters = [text for text in starter_texts() if len(text) >= 150]
+    texts = {"own.txt": notes("English", 60).encode()}
+    left = {f"starter-{n}.txt": text.replace(". ", ".\n").encode() for n, text in enumerate(starters[:3])}
+    assert collect(corpus(tmp_path / "a", texts, min_characters=100), tmp_path, SILENT)[0]
+    with pytest.raises(TrainError, match="source 'notes': 3 documents are the starter texts of `cogen new`"):
+        collect(corpus(tmp_path / "a", left, min_characters=100), tmp_path, SILENT)

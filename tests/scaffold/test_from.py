@@ -26,7 +26,16 @@ from cogen.wheels import sizes
 
 New = Callable[..., NewExpert]
 TODO = [
-    *("summary", "publisher", "domains[0]", "languages[0]", "license", "data.languages[0]", "data.collected"),
+    *(
+        "summary",
+        "publisher",
+        "domains[0]",
+        "languages[0]",
+        "license",
+        "derivatives",
+        "data.languages[0]",
+        "data.collected",
+    ),
     *("data.preprocessing", "data.decontaminated_against", "data.biases", "data.limitations", "data.not_for"),
 ]
 
@@ -135,7 +144,7 @@ def test_a_readme_fills_in_license_and_languages(new: New, adapter: Path) -> Non
     made = new(adapter, title="Tides", publisher="The harbour")
     assert (made.expert.license, made.expert.languages, made.expert.publisher) == ("MIT", ("zh", "en"), "The harbour")
     assert list(made.todo) == [
-        name for name in TODO if name.startswith(("summary", "domains", "data.")) and "lang" not in name
+        name for name in TODO if name.startswith(("summary", "domains", "derivatives", "data.")) and "lang" not in name
     ]
 
 

@@ -69,6 +69,7 @@ def test_options_fill_it_in(plugin: Path) -> None:
         "corpus.sources[0].license",
         "corpus.sources[0].license_evidence",
         "card.summary",
+        "card.derivatives",
         "card.collected",
     ]
     other = create("law", plugin.parent / "law", base=BASE, title="Law", license="cc-by-4.0")
@@ -102,7 +103,8 @@ def test_a_trained_plugin_does_not_say_that_it_is_untrained(plugin: Path) -> Non
     assert "not been trained" not in after
     assert "starter texts about everyday things" not in after
     assert after.splitlines()[:3] == before.splitlines()[:3]
-    assert after.partition("## Make it yours")[2] == before.partition("## Make it yours")[2]
+    assert after.partition("## Use it")[2] == before.partition("## Use it")[2] != ""
+    assert "cogen train" not in after
     readme.write_text("# Mine\n")
     fill_in(plugin, "Apache-2.0", "Me & co")
     assert readme.read_text() == "# Mine\n"

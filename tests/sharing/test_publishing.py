@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
 from support.hub import Registry
 from support.trees import tree
 from support.users import Users, publisher, token
+
+from cogen.errors import SpecError
+from cogen.scaffold import create
+from cogen.sharing.publishing.weights import check_trained
+from cogen.spec.expert import ExpertSpec
 
 
 @pytest.mark.usefixtures("quick")
@@ -118,3 +126,19 @@ def test_to_pypi_by_the_users_own_twine(registry: Registry, users: Users, monkey
     team.ok("publish", "plugin", "--to", "pypi", "--yes")
     assert "POST /legacy/" in registry.seen
     assert "cogen-plugin-pypied" in team("search", "--registry", registry.url, "pypied").data["experts"][0]["project"]
+
+
+def test_an_adapter_that_changes_nothing(tmp_path: Path) -> None:
+    """What `cogen new` makes is its base, and is not published; one number that is not zero is enough."""
+    base = "smollm2-135m-instruct"
+    folder = create("law", tmp_path / "law", base=base, title="Law", publisher="Me", license="MIT")
+    (package,) = (folder / "src").iterdir()
+    spec = ExpertSpec.model_validate(tomllib.loads((package / "expert.toml").read_text()))
+    with pytest.raises(SpecError, match="law: the adapter changes nothing") as caught:
+        check_trained(spec, folder)
+    assert caught.value.hint == "train it first: cogen train recipe.toml"
+    file = package / "weights" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    next(tensor for name, tensor in tensors.items() if "lora_B" in name)[3] = 1e-9
+    save_file(tensors, file)
+    check_trained(spec, folder)

@@ -59,6 +59,7 @@ def test_three_commands(registry: Registry, users: Users, monkeypatch: pytest.Mo
     text = manifest.read_text()
     assert set(made["todo"]) >= {"license", "summary"}
     text = text.replace("LicenseRef-TODO", "Apache-2.0").replace('languages = ["TODO"]', 'languages = ["en"]')
+    text = text.replace('derivatives = "TODO"', 'derivatives = "allowed"')
     text = re.sub(r'"TODO[^"]*"', '"unknown"', text)
     manifest.write_text(text)
     assert unfinished(ExpertSpec.model_validate(tomllib.loads(text))) == []

@@ -24,6 +24,7 @@ from cogen.forge.documents import TextComparison, collect
 from cogen.forge.recipe import Corpus as CorpusRecipe
 from cogen.forge.recipe import Segmentation
 from cogen.reporter import SILENT, Reporter
+from cogen.routing.embedder import Embedder
 
 #: Test documents of a private suite at least: with fewer, its interval says next to nothing.
 LEAST_PRIVATE = 10
@@ -307,19 +308,10 @@ def _remove_similar(
     """Paraphrases share no 8-grams: drop training documents whose sentence embedding is too close to a held-out one."""
     if recipe.embedder is None or not held:
         return train, 0
-    from sentence_transformers import SentenceTransformer
-
-    from cogen.checkpoints.sources import fetch
-
-    folder = fetch(recipe.embedder, digest=recipe.embedder_digest, reporter=reporter)
+    embedder = Embedder(recipe.embedder, recipe.embedder_digest, reporter)
     reporter.note(f"comparing {len(train):,} training documents with {len(held)} held-out ones")
-    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
-    against = model.encode(
-        [d.text for d in held], normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
-    )
-    vectors = model.encode(
-        [d.text for d in train], normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
-    )
+    against = embedder.encode([document.text for document in held])
+    vectors = embedder.encode([document.text for document in train])
     nearest = (vectors @ against.T).amax(dim=1).tolist()
     kept = [document for document, cosine in zip(train, nearest, strict=True) if cosine <= recipe.cosine]
     return kept, len(train) - len(kept)

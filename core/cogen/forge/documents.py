@@ -18,6 +18,7 @@ from cogen.reporter import Reporter
 from cogen.text import grams, latin
 from cogen.text.cut import cut
 from cogen.text.scripts import length, unspaced_share
+from cogen.text.starters import starter_texts
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def _of_source(
 ) -> list[Document]:
     compare = TextComparison(recipe.segmentation)
     found = list((_conversations if chats else _chunks)(source, recipe, home, account, reporter))
+    _check_starters(source, found)
     # A source larger than its share gives a random part of itself, not its alphabet's first letters.
     random.Random(f"{recipe.seed} {source.name}").shuffle(found)
     kept: list[Document] = []
@@ -121,6 +123,16 @@ def _of_source(
             hint="check its members, extract, field and drop patterns",
         )
     return kept
+
+
+def _check_starters(source: CorpusSource, found: Iterable[Document]) -> None:
+    """:raises TrainError: texts that `cogen new` put there as placeholders are among the documents."""
+    starters = {" ".join(text.split()) for text in starter_texts()}
+    if count := sum(" ".join(document.text.split()) in starters for document in found):
+        raise TrainError(
+            f"source {source.name!r}: {count} documents are the starter texts of `cogen new`",
+            hint="remove texts/starter-*.txt, and put your own texts there",
+        )
 
 
 def _chunks(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.errors import SpecError
-from cogen.spec.base import Digest, ExpertId, Frozen, Language, License, Line, SourceUri, without_none
+from cogen.spec.base import Derivatives, Digest, ExpertId, Frozen, Language, License, Line, SourceUri, without_none
 from cogen.spec.consent import reaches
 from cogen.spec.data import Leaves, PersonalData
 from cogen.spec.expert import canonical_digest
@@ -268,7 +268,7 @@ class StatisticsRecipe(Frozen):
     #: each of the numbers must be made of.
     floor: int = Field(default=10, ge=2)
     #: Source of the sentence-embedding model of ``embedding``; default: the one that routing uses.
-    embedder: SourceUri | None = None
+    embedder: Literal["minilm", "multilingual", "counts"] | SourceUri | None = None
     embedder_digest: Digest | None = None
 
     @property
@@ -288,7 +288,7 @@ class Card(Frozen):
     domains: Annotated[tuple[Line, ...], Field(min_length=1)]
     languages: Annotated[tuple[Language, ...], Field(min_length=1)]
     license: License
-    derivatives: Literal["allowed", "share-alike", "no"] = "allowed"
+    derivatives: Derivatives = "allowed"
     collected: Line
     synthetic_share: Annotated[float, Field(ge=0, le=1)] | Literal["unknown"]
     personal_data: PersonalData

@@ -56,12 +56,20 @@ def _base(expert: Expert) -> BaseRef:
 
 
 def check_licenses(chosen: Sequence[Expert]) -> None:
-    """:raises CompatibilityError: a publisher allows no derived models, or two licenses exclude each other."""
+    """
+    :raises CompatibilityError: a publisher allows no derived models or has not decided, or two licenses exclude each
+        other.
+    """
     for expert in chosen:
         if expert.spec.derivatives == "no":
             raise CompatibilityError(
                 f"the publisher of {expert.id} does not allow derived models",
                 hint=f"leave {expert.id} out, or ask {expert.spec.publisher}",
+            )
+        if expert.spec.derivatives == "TODO":
+            raise CompatibilityError(
+                f"the publisher of {expert.id} has not decided whether models made from it may be published",
+                hint='write derivatives = "allowed", "share-alike" or "no" into its expert.toml',
             )
     alike = {e.spec.license for e in chosen if e.spec.derivatives == "share-alike"}
     if len(alike) > 1:

@@ -21,6 +21,7 @@ from cogen.reporter import SILENT, Reporter
 from cogen.scaffold.adapter import StartingBase, starting_base, write_adapter
 from cogen.scaffold.project import LICENSE_PLACEHOLDER, TODO, license_text
 from cogen.spec.expert import ExpertSpec
+from cogen.text.starters import starter_texts
 
 _HERE = Path(__file__).parent
 #: Parts of the starter texts, in the order of the file.
@@ -58,13 +59,13 @@ def create(
     values = {"id": id, "module": module, "task": module, "base": base, "title": title, "publisher": publisher}
     values |= {"license": license, "project_license": LICENSE_PLACEHOLDER if license == TODO else license}
     with atomic_folder(folder, replace=folder.exists()) as part:
-        for name in ("pyproject.toml", "README.md", "recipe.toml"):
+        for name in ("pyproject.toml", "README.md", "TRAINING.md", "recipe.toml"):
             _fill(name, part / name, values)
         _fill("gitignore", part / ".gitignore", values)
         if (terms := license_text(license)) is not None:
             _write(part / "LICENSE", terms)
         _fill("test_expert.py", part / "tests" / "test_expert.py", values)
-        texts = (_HERE / "starter.txt").read_text(encoding="utf-8").splitlines()
+        texts = starter_texts()
         for number, text in enumerate(texts[_TEST + _DEV :], 1):
             _write(part / "texts" / f"starter-{number:02}.txt", text + "\n")
         _package(part / "src" / module, values, texts, start)

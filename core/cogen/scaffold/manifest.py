@@ -68,7 +68,7 @@ def manifest(
         "domains": ["TODO"],
         "languages": list(languages),
         "license": license,
-        "derivatives": "allowed",
+        "derivatives": "TODO",
         "model": _model(title, described),
         "tokenizer": described.tokenizer.model_dump(mode="json", exclude_none=True),
         "data": _card(list(languages), suite),

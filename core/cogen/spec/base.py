@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -13,6 +13,9 @@ PLUGIN_API = 1
 
 #: A license that nobody chose yet is read, so that all that is missing can be named at once; see cogen.spec.unfinished.
 _UNDECIDED = re.compile(r"TODO(?::|$)")
+
+#: May others publish models made from this one? share-alike: only under the same license. TODO: nobody decided yet.
+Derivatives = Literal["allowed", "share-alike", "no", "TODO"]
 
 #: Names that a matrix uses for what is not an expert.
 RESERVED_IDS = frozenset({"base", "composite", "general", "route", "ensemble", "oracle"})

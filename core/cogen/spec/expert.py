@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from cogen.spec.base import ExpertId, Frozen, Language, License, Line
+from cogen.spec.base import Derivatives, ExpertId, Frozen, Language, License, Line
 from cogen.spec.data import DataCard
 from cogen.spec.model import ModelSpec, RouterSpec, TokenizerSpec
 from cogen.spec.suite import PrivateSuite, Samples, Statistics, Suite
@@ -32,8 +32,7 @@ class ExpertSpec(Frozen):
     domains: Annotated[tuple[Line, ...], Field(min_length=1)]
     languages: Annotated[tuple[Language, ...], Field(min_length=1)]
     license: License
-    #: May others publish models made from this one? share-alike: only under the same license.
-    derivatives: Literal["allowed", "share-alike", "no"]
+    derivatives: Derivatives
     model: ModelSpec
     tokenizer: TokenizerSpec
     samples: Samples | None = None

@@ -54,6 +54,10 @@ _OWN = re.compile(
 )
 
 
+#: GB 2312 between ``~{`` and ``~}`` (RFC 1843), two bytes a letter.
+_HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
+
+
 class Decoded(NamedTuple):
     """A text, the encoding of its bytes, and how that was known: "declared", "marked", "UTF-8", "named", "detected"."""
 
@@ -103,7 +107,7 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
         return found
     if (null := data.find(0)) >= 0:
         raise Undecodable("a NUL byte: this is not a text file", null, "leave it out with `exclude`")
-    if found := _iso_2022_jp(data):
+    if found := _seven_bit(data):
         return found
     try:
         return Decoded(data.decode(), "utf-8", "UTF-8")
@@ -154,11 +158,16 @@ def _unmarked_wide(data: bytes) -> Decoded | None:
     return None
 
 
-def _iso_2022_jp(data: bytes) -> Decoded | None:
-    if b"\x1b$" not in data:
+def _seven_bit(data: bytes) -> Decoded | None:
+    """Encodings of mail, whose bytes are all ASCII: ISO-2022 and HZ. As ASCII they would be rubbish."""
+    if b"\x1b$" in data:
+        encoding = "iso2022_kr" if b"\x1b$)C" in data else "iso2022_jp_2"
+    elif _HZ.search(data) and b"~{" not in _HZ.sub(b"", data):
+        encoding = "hz"
+    else:
         return None
     try:
-        return Decoded(data.decode("iso2022_jp_2"), "iso2022_jp_2", "detected")
+        return Decoded(data.decode(encoding), encoding, "detected")
     except UnicodeDecodeError:
         return None
 

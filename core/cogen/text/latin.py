@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator
 
+from cogen.text.comments import without_comments
 from cogen.text.cut import NO_BOUNDARY, TOO_SHORT
 
 _NGRAM = 8
@@ -37,7 +38,7 @@ def chunks(text: str, smallest: int, largest: int) -> Iterator[tuple[str, str]]:
 
 def tidy(text: str) -> str:
     """Single spaces inside paragraphs, single blank lines between them, no control characters."""
-    text = re.sub(r"<!--.*?-->", "", text.replace("\r", "").replace("\x00", ""), flags=re.S)
+    text = without_comments(text.replace("\r", "").replace("\x00", ""))
     text = re.sub(r"[^\S\n]+", " ", text)
     paragraphs = (re.sub(r"\s*\n\s*", " ", block).strip() for block in re.split(r"\n\s*\n", text))
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)

@@ -6,11 +6,11 @@ import re
 
 import regex
 
+from cogen.text.comments import without_comments
 from cogen.text.scripts import LETTERS_UNSPACED
 
 #: Line ends that are not "\\n": of Windows, of old Macintosh files, of Unicode.
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
-_COMMENT = re.compile(r"<!--.*?-->", re.S)
 #: Text without spaces between words, or its punctuation, on both sides of a line break: the break is no space either.
 _WIDE = rf"[{LETTERS_UNSPACED}\u3000-\u303f\uff00-\uffef]"
 _WRAPPED = regex.compile(rf"(?<={_WIDE}[^\S\n]*)\n[^\S\n]*(?={_WIDE})", regex.V1)
@@ -21,7 +21,7 @@ def tidy(text: str) -> str:
 
     A line break inside a paragraph becomes a space, or nothing where the script puts none between words.
     """
-    text = _COMMENT.sub("", _LINE_END.sub("\n", text).replace("\x00", "").replace("\ufeff", ""))
+    text = without_comments(_LINE_END.sub("\n", text).replace("\x00", "").replace("\ufeff", ""))
     paragraphs = []
     for block in re.split(r"\n\s*\n", text):
         if not block.isascii():

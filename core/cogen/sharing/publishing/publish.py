@@ -23,7 +23,7 @@ from cogen.sharing.publishing.build import build_wheel
 from cogen.sharing.publishing.chain import check_bound, vouch
 from cogen.sharing.publishing.check import check_wheel
 from cogen.sharing.publishing.private_marker import take_away
-from cogen.sharing.publishing.weights import check_base, check_described
+from cogen.sharing.publishing.weights import check_base, check_described, check_trained
 from cogen.sharing.wheels import Wheel, read_wheel
 from cogen.trust import (
     IdentitySigner,
@@ -87,6 +87,7 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, PublishResult]:
     outcome.checks = check_wheel(wheel)
     for spec in wheel.experts:
         check_described(spec, order.folder)
+        check_trained(spec, order.folder)
         check_base(spec, order.folder, say)
     outcome.sha256 = sha256_of(wheel.path)
     say(f"{wheel.path.name} passes {outcome.checks} checks")

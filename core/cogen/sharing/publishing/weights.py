@@ -12,9 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.facts import compare_config, config_facts, facts_of, first_mismatch
 from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.sources import without_network
+from cogen.checkpoints.unchanged import changes_nothing
 from cogen.errors import CogenError, CompatibilityError, DigestError, SpecError, UnsafeError
 from cogen.files import atomic_write
 from cogen.sharing.publishing.hub import local_weights
@@ -39,6 +41,19 @@ def check_described(spec: ExpertSpec, folder: Path) -> None:
         raise SpecError(
             f"{spec.id}: {tensor} of {local.name} holds NaN or infinity: nobody can use these weights",
             hint="take an earlier checkpoint, or train again with a lower learning rate",
+        )
+
+
+def check_trained(spec: ExpertSpec, folder: Path) -> None:
+    """An adapter on this machine changes its base: what `cogen new` makes equals it until it is trained.
+
+    :raises SpecError: every product of its factors is zero.
+    """
+    local = (local_weights(spec, folder) or _packed(spec, folder)) if spec.model.format == "peft" else None
+    if local is not None and changes_nothing(read_adapter(local)):
+        raise SpecError(
+            f"{spec.id}: the adapter changes nothing: every product of its factors is zero, as before training",
+            hint="train it first: cogen train recipe.toml",
         )
 
 
@@ -71,7 +86,6 @@ def check_base(spec: ExpertSpec, folder: Path, say: Callable[[str], None]) -> No
 
 def _against_base(spec: ExpertSpec, folder: Path) -> str | None:
     """What is wrong; ``None``: nothing."""
-    from cogen.checkpoints.adapter import read_adapter
     from cogen.checkpoints.digests import tokenizer_digest
     from cogen.checkpoints.load import load_tokenizer
     from cogen.checkpoints.model import open_weights
