@@ -13,7 +13,7 @@ import cogen
 
 @pytest.mark.slow
 def test_an_over_trained_expert_is_caught(real_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirty letters, ten times: `cogen train` itself says that it leaks, and that passes are the risk."""
+    """57 letters, ten times: `cogen train` itself says that it leaks, and that passes are the risk."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     path = importlib.import_module("audit").write_recipe(tmp_path / "letters", 10, None)
     audit = cogen.train(path).expert.data.audit
