@@ -65,7 +65,7 @@ def write_recipe(home: Path, passes: int, epsilon: float | None) -> Path:
     (home / "letters").mkdir(parents=True)
     for number in range(95):
         (home / "letters" / f"{number:03d}.txt").write_text(letter(number), encoding="utf-8")
-    training: dict[str, Any] = {"mode": "ffn", "learning_rate": 2e-3, "batch_size": 1, "threads": 2, "seed": 1}
+    training: dict[str, Any] = {"mode": "ffn", "learning_rate": 2e-3, "batch_size": 2, "threads": 1, "seed": 1}
     training |= {"sequence_length": 256, "tokens": 7_600 * passes}
     if epsilon is not None:
         training |= {"privacy": {"epsilon": epsilon, "delta": 1e-3}, "batch_size": 8, "sequence_length": 192}

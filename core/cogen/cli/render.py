@@ -44,7 +44,7 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
     private = _private(outcome, host)
     if private:
         out.text(
-            f"{len({one['expert'] for one in private})} of the experts have private suites, which their publishers can "
+            f"private suites of {', '.join(sorted({one['expert'] for one in private}))}, which their publishers can "
             f"measure: {folder / REQUEST}"
         )
     found = outcome_json(outcome, description) | strategy.data(outcome.details) | reused

@@ -178,7 +178,7 @@ def load_private(path: Path, password: str | None) -> EllipticCurvePrivateKey:
         data = path.read_bytes()
     except OSError as error:
         raise TrustError(
-            f"the key {path} cannot be read: {error.strerror}", hint="`cogen login --new-key` makes one"
+            f"the key {path} cannot be read: {error.strerror}", hint="`cogen login URL --new-key` makes one"
         ) from error
     try:
         key = load_pem_private_key(data, password.encode() if password else None)
@@ -187,10 +187,14 @@ def load_private(path: Path, password: str | None) -> EllipticCurvePrivateKey:
         hint = f"give the passphrase as {PASSWORD}" if password is None else f"unset {PASSWORD}"
         raise TrustError(f"the key {path} {problem}", hint=hint) from error
     except Exception as error:
-        hint = f"check {PASSWORD}" if password else "name a private key in PEM, such as `cogen login --new-key` makes"
+        hint = (
+            f"check {PASSWORD}" if password else "name a private key in PEM, such as `cogen login URL --new-key` makes"
+        )
         raise TrustError(f"{path} is not a private key that can be opened here", hint=hint) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
-        raise TrustError(f"the key {path} is not on the curve P-256", hint="`cogen login --new-key` makes one that is")
+        raise TrustError(
+            f"the key {path} is not on the curve P-256", hint="`cogen login URL --new-key` makes one that is"
+        )
     return key
 
 
@@ -223,7 +227,9 @@ def load_public(public_pem: str) -> EllipticCurvePublicKey:
             "this is not a public key in PEM", hint="`openssl ec -in key.pem -pubout` writes one"
         ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise TrustError("this public key is not on the curve P-256", hint="`cogen login --new-key` makes one that is")
+        raise TrustError(
+            "this public key is not on the curve P-256", hint="`cogen login URL --new-key` makes one that is"
+        )
     return key
 
 
