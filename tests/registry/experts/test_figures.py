@@ -221,7 +221,7 @@ def test_whose_figures_a_composite_shows(key: Path, client: TestClient, service:
     for who, by, suite in ((key, "team", "notes"), (theirs, "rival", "laws")):
         answer = client.post(PATH, json=signed(who, suite=suite, model=of), headers=token(service, by))
         assert answer.status_code == 201, answer.text
-    body = {"name": "city", "lock": made, "card": "# City"}
+    body = {"name": "city", "title": "City", "lock": made, "card": "# City"}
     assert client.post("/api/v1/composites", json=body, headers=token(service, "team")).status_code == 201
     path = "/api/v1/composites/team/city"
     assert [one["by"] for one in client.get(path).json()["private"]] == ["team"]
