@@ -14,7 +14,15 @@ from support.textless import PRIVATE_SUITE
 from cogen.artifacts import private
 from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import make_lock, verify, write_lock
-from cogen.artifacts.private import ADDED, REQUEST, TITLE, add_to_composite, publisher_rows, write_private_parts
+from cogen.artifacts.private import (
+    ADDED,
+    REQUEST,
+    TITLE,
+    add_to_composite,
+    check_figures,
+    publisher_rows,
+    write_private_parts,
+)
 from cogen.artifacts.report.report import render
 from cogen.artifacts.summary import domains
 from cogen.cli.main import main
@@ -166,7 +174,6 @@ def test_a_report_of_before_takes_them_too(composite: Path, machine: Any) -> Non
     [
         ({"text_digest": "sha256:" + "1" * 64}, r"is that of no private suite here \(power/notes\)"),
         ({"suite": "other"}, "these figures are of other"),
-        ({"metric": "acc"}, "these figures are of notes, acc"),
         ({"documents": 41}, "of 41 documents"),
         (
             {"model": {"name": "m", "digest": "sha256:" + "2" * 64, "value": 1.2, "low": 1.1, "high": 1.3}},
@@ -217,3 +224,40 @@ def test_the_command(
     (composite / ADDED).write_text("{")
     with pytest.raises(CogenError, match="line 1, holds no figures"):
         add_to_composite(composite, file, machine)
+
+
+def test_what_replaces_what(composite: Path, machine: Any, tmp_path: Path) -> None:
+    """Newer figures replace older ones, and signed ones those of nobody; the other way round both are refused."""
+    pem = new_key(tmp_path / "key.pem")
+    new = sign_figures(figures(composite, date="2026-03-04"), tmp_path / "key.pem", pem)
+    add_to_composite(composite, sent(composite, new), machine)
+    before = (composite / ADDED).read_text()
+    later = sent(composite, FiguresDocument(figures=figures(composite, date="2026-03-05")))
+    with pytest.raises(TrustError, match="signed by nobody, and those that are there are signed by the key"):
+        add_to_composite(composite, later, machine)
+    old = sent(composite, sign_figures(figures(composite), tmp_path / "key.pem", pem))
+    with pytest.raises(UsageError, match="of 2026-01-02, and those that are there are of 2026-03-04"):
+        add_to_composite(composite, old, machine)
+    assert (composite / ADDED).read_text() == before
+    newest = sign_figures(figures(composite, date="2026-03-06"), tmp_path / "key.pem", pem)
+    add_to_composite(composite, sent(composite, newest), machine)
+    assert "2026-03-06" in (composite / ADDED).read_text()
+
+
+def test_a_digest_that_another_expert_repeats(
+    composite: Path, machine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is public: whose release the key signed is meant, in any order of the experts."""
+    pem = new_key(tmp_path / "key.pem")
+    document = sign_figures(figures(composite), tmp_path / "key.pem", pem)
+    power = machine.expert("power")
+    copycat = SimpleNamespace(id="copycat", spec=power.spec, distribution="copycat", version="1.0")
+    receipts = {
+        "copycat": SimpleNamespace(version="1.0", key="sha256:" + "3" * 64, publisher="rogue"),
+        power.distribution: SimpleNamespace(version=power.version, key=document.check(), publisher="team"),
+    }
+    monkeypatch.setattr("cogen.trust.receipts.receipt_of", receipts.get)
+    digest = document.figures.model.digest
+    for experts in ([copycat, power], [power, copycat]):
+        found = check_figures(document, digest, experts)
+        assert (found.expert, found.checked) == ("power", True)

@@ -230,15 +230,20 @@ def add_to_composite(composite: Path, file: Path, host: Host, reporter: Reporter
 
     Those that were added before are checked again; ``reporter`` gets a note for each that no longer holds.
 
-    :raises UsageError: no composite, or the suite is of none of its experts.
+    :raises UsageError: no composite, the suite is of none of its experts, or newer figures of it are there.
     :raises DigestError: they are of another model or of another text.
-    :raises TrustError: the signature does not hold, or is not by the key of the expert's release.
+    :raises TrustError: the signature does not hold, is not by the key of the expert's release, or is missing where the
+        figures that are there have one.
     """
     document = read_figures(file)
     digest, ids = _composite(composite)
     experts = [host.expert(id) for id in ids]
     found = check_figures(document, digest, experts)
-    kept = [one for one in _read_added(composite, experts, reporter) if not _same(one, found)]
+    before = _read_added(composite, experts, reporter)
+    for one in before:
+        if _same(one, found):
+            _check_replaces(one, found, file)
+    kept = [one for one in before if not _same(one, found)]
     lines = "".join(one.document.model_dump_json() + "\n" for one in (*kept, found))
     atomic_write(composite / ADDED, lines.encode())
     _rewrite(composite, experts, [*kept, found])
@@ -277,7 +282,8 @@ def check_figures(document: FiguresDocument, digest: str, experts: Sequence[Expe
             f"the text digest of these figures is that of no private suite here ({known or 'there is none'})",
             hint="they were measured on other text, or for another release of the expert: ask its publisher",
         )
-    expert, suite = matching[0]
+    # Another expert may repeat the digest, which is public: whose release the key signed comes first.
+    expert, suite = min(matching, key=lambda found: not _signed_release(found[0], key))
     if (figures.suite, figures.metric, figures.split) != (suite.id, suite.metric, suite.split):
         raise DigestError(
             f"these figures are of {figures.suite}, {figures.metric}, {figures.split}; the manifest of {expert.id} "
@@ -298,6 +304,14 @@ def check_figures(document: FiguresDocument, digest: str, experts: Sequence[Expe
     return AddedFigures(document, expert.id, key, _by_publisher(expert, key))
 
 
+def _signed_release(expert: Expert, key: str | None) -> bool:
+    """Did this key sign the expert's release as it is installed?"""
+    from cogen.trust.receipts import receipt_of
+
+    receipt = receipt_of(expert.distribution)
+    return key is not None and receipt is not None and receipt.version == expert.version and receipt.key == key
+
+
 def _by_publisher(expert: Expert, key: str | None) -> bool:
     """Did the key that signed the expert's installed release sign? Of one that was not installed from a registry, none
     is known.
@@ -315,6 +329,23 @@ def _by_publisher(expert: Expert, key: str | None) -> bool:
             hint=f"if {receipt.publisher} has another key now, update the expert first: cogen add {expert.id}",
         )
     return True
+
+
+def _check_replaces(old: AddedFigures, new: AddedFigures, file: Path) -> None:
+    """:raises TrustError, UsageError: ``old`` says more than ``new``."""
+    whose = f"{new.expert}/{new.document.figures.suite}"
+    if old.key is not None and (new.key is None or (old.checked and not new.checked)):
+        raise TrustError(
+            f"{file.name} holds figures of {whose} signed by {new.signer}, and those that are there are signed by "
+            f"{old.signer}",
+            hint=f"ask its publisher to sign them; or delete the old ones from {ADDED}",
+        )
+    if new.document.figures.date < old.document.figures.date:
+        raise UsageError(
+            f"{file.name} holds figures of {whose} of {new.document.figures.date}, and those that are there are of "
+            f"{old.document.figures.date}",
+            hint=f"leave them out; or delete the newer ones from {ADDED}",
+        )
 
 
 def _same(one: AddedFigures, other: AddedFigures) -> bool:

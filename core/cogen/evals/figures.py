@@ -11,10 +11,12 @@ manifest; ``text_digest`` is salted (:func:`cogen.evals.private.text_digest`).
 from __future__ import annotations
 
 import json
+import math
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from cogen.errors import EvalError
 from cogen.spec.base import Digest, Frozen, Line
@@ -45,6 +47,16 @@ class ModelFigure(PrivateFigure):
         return self
 
 
+def _is_day(value: str) -> str:
+    date.fromisoformat(value)
+    return value
+
+
+#: A setting is a word or a number: nothing that a text could hide in.
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+_Setting = Annotated[str, Field(max_length=60, pattern=r"^[^\r\n]*$")] | bool | int | float
+
+
 class Figures(Frozen):
     """See the module."""
 
@@ -59,9 +71,17 @@ class Figures(Frozen):
     text_digest: Digest
     model: ModelFigure
     against: ModelFigure | None = None
-    settings: dict[str, str | int | float | bool]
+    settings: Annotated[dict[_Name, _Setting], Field(max_length=32)]
     harness: Line
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_is_day)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        most = math.inf if self.metric == "bits_per_byte" else 1.0
+        for one in (self.model, self.against):
+            if one is not None and not (one.low >= 0 and one.high <= most):
+                raise ValueError(f"{one.value:g} is not a value of {self.metric}")
+        return self
 
 
 class FiguresSignature(Frozen):

@@ -29,7 +29,13 @@ def connect(url: str, lock_seconds: float = 30.0) -> Engine:
         {"timeout": lock_seconds} if sqlite else {"connect_timeout": 5} if "psycopg" in url.partition(":")[0] else {}
     )
     engine = create_engine(
-        url, connect_args=arguments, pool_size=20, max_overflow=20, pool_pre_ping=not sqlite, pool_timeout=20
+        url,
+        connect_args=arguments,
+        pool_size=20,
+        max_overflow=20,
+        pool_pre_ping=not sqlite,
+        pool_timeout=20,
+        hide_parameters=True,  # an error in the log would show what somebody sent
     )
     if sqlite:
 

@@ -168,7 +168,7 @@ def one(service: Service, publisher: str, name: str, version: int | None = None)
             lock=row.Composite.lock,
             card=row.Composite.card,
             versions=[other.Composite.version for other in found],
-            private=shown_figures.figures_of_model(session, row.Composite.lock["weights_digest"]),
+            private=shown_figures.figures_of_model(session, row.Composite.lock["weights_digest"], row.Composite.id),
         )
 
 

@@ -138,14 +138,17 @@ def add(service: Service, principal: Principal, row: int, new: models.NewEvaluat
     data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     id, fresh = keep(service, principal, row, data, new.model_dump(exclude={"evidence"}))
     with service.sessions.read() as session:
-        return next(one for one in _measured(session, row, spec) if one.id == id), fresh
+        kept = next((one for one in _measured(session, row, spec) if one.id == id), None)
+    if kept is None:  # taken down a moment ago
+        raise removals.gone(None, "this measurement")
+    return kept, fresh
 
 
 def keep(service: Service, principal: Principal, row: int, data: bytes, values: dict[str, Any]) -> tuple[int, bool]:
     """Keep what was checked. (id, is it new?)
 
     :param data: the evidence; ``values``: columns of the row.
-    :raises Refused: 429
+    :raises Refused: 410 or 451, the same was taken down; 429.
     """
     with service.blobs.stage() as staged:
         staged.write(data)
@@ -171,8 +174,11 @@ def _insert(
         confirm(session, principal)
         of = session.get_one(Expert, row)
         removals.check_release(session, of.release, f"{of.expert} {of.release.version}")
-        known = session.scalar(select(Evaluation.id).where(*mine, Evaluation.evidence == evidence))
+        signed = values.get("signed")
+        same = Evaluation.evidence == evidence if signed is None else Evaluation.signed == signed
+        known = session.scalar(select(Evaluation.id).where(*mine, same))
         if known is not None:
+            removals.check(session, "evaluation", known, "this measurement")
             return known, False
         if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
             raise Refused(

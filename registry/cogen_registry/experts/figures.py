@@ -6,6 +6,7 @@ the signature, by a key of the publisher's; the suite, by the salted digest of i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -14,7 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cogen.errors import CogenError
-from cogen.evals.figures import FiguresDocument
+from cogen.evals.figures import Figures, FiguresDocument, FiguresSignature
+from cogen.trust.errors import TrustError
+from cogen.trust.keys import plain
+from cogen_registry.audit import removals
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Evaluation, Expert, Key, Project, Release
 from cogen_registry.errors import Refused
@@ -40,9 +44,10 @@ def add(service: Service, principal: Principal, value: dict[str, Any]) -> tuple[
     """Keep signed figures of one of the publisher's own private suites; the same again is the same.
 
     :returns: (what was kept, is it new?)
-    :raises Refused: 403, the signature is by no key of the publisher; 422, the figures fit no suite of theirs; 429.
+    :raises Refused: 403, the signature is by no key of the publisher; 410 or 451, the same was taken down; 422, the
+        figures fit no suite of theirs; 429.
     """
-    document = read(value)
+    document = _plain(read(value), principal.name)
     with service.sessions.read() as session:
         _check_signature(session, principal, document)
         row = _expert(session, principal, document)
@@ -65,10 +70,40 @@ def add(service: Service, principal: Principal, value: dict[str, Any]) -> tuple[
             "documents": figures.documents,
             "harness": figures.harness,
             "model": figures.model.digest,
+            "measured": figures.date,
+            "signed": _digest(figures),
         },
     )
     with service.sessions.read() as session:
-        return next(one for one in sent(session, Evaluation.id == id)), fresh
+        kept = next(iter(sent(session, Evaluation.id == id)), None)
+    if kept is None:  # taken down a moment ago
+        raise removals.gone(None, "this measurement")
+    return kept, fresh
+
+
+def _plain(document: FiguresDocument, publisher: str) -> FiguresDocument:
+    """What a signature does not cover is not kept as it came, since anybody could have written it: the name of the
+    publisher is who sends it, the key stands alone, and its number is empty."""
+    signature = document.signature
+    if signature is None:
+        return document
+    bundle = json.loads(json.dumps(signature.bundle))
+    try:
+        key = plain(signature.key)
+        for one in bundle["dsseEnvelope"]["signatures"]:
+            if one.get("keyid"):
+                one["keyid"] = ""
+    except TrustError as error:
+        raise Refused(422, error.message, hint=error.hint or _HINT) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Refused(422, "the signature of these figures is no bundle of Sigstore's", hint=_HINT) from error
+    return document.model_copy(update={"signature": FiguresSignature(publisher=publisher, key=key, bundle=bundle)})
+
+
+def _digest(figures: Figures) -> str:
+    """Of what is signed, which is the same however often it is signed."""
+    text = json.dumps(figures.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _check_signature(session: Session, principal: Principal, document: FiguresDocument) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.audit import removals
-from cogen_registry.database.tables import Evaluation, Expert, Publisher, Release
+from cogen_registry.database.tables import Evaluation, Expert, Ingredient, Publisher, Release
 from cogen_registry.experts import models
 
 
@@ -35,9 +35,13 @@ def figures_of_expert(session: Session, row: int, spec: dict[str, Any]) -> list[
     return found + sent(session, Evaluation.expert_id == row)
 
 
-def figures_of_model(session: Session, digest: str) -> list[models.PublisherFigure]:
-    """What publishers sent of the model with these weights, the newest first."""
-    return sent(session, Evaluation.model == digest)
+def figures_of_model(session: Session, digest: str, composite: int) -> list[models.PublisherFigure]:
+    """What publishers of its experts sent of the composite with these weights, the newest first; nobody else's.
+
+    :param composite: its row.
+    """
+    own = select(Ingredient.expert).where(Ingredient.composite_id == composite)
+    return sent(session, and_(Evaluation.model == digest, Expert.expert.in_(own)))
 
 
 def sent(session: Session, which: Any) -> list[models.PublisherFigure]:
@@ -46,7 +50,12 @@ def sent(session: Session, which: Any) -> list[models.PublisherFigure]:
         .join(Publisher, Evaluation.publisher_id == Publisher.id)
         .join(Expert, Evaluation.expert_id == Expert.id)
         .join(Release, Expert.release_id == Release.id)
-        .where(which, Evaluation.model.is_not(None), removals.shown("evaluation", Evaluation.id))
+        .where(
+            which,
+            Release.state != removals.REMOVED,
+            Evaluation.model.is_not(None),
+            removals.shown("evaluation", Evaluation.id),
+        )
         .order_by(Evaluation.id.desc())
     )
     found = []
@@ -72,11 +81,12 @@ def sent(session: Session, which: Any) -> list[models.PublisherFigure]:
                 documents=row.documents,
                 bytes=suite["bytes"],
                 text_digest=suite["text_digest"],
-                date=row.created.date().isoformat(),
+                date=row.measured or row.created.date().isoformat(),
                 harness=row.harness,
                 by=one.by,
                 source="signed",
                 evidence=row.evidence,
             )
         )
-    return found
+    # By the day of the measurement: old figures that are sent again later do not become the newest.
+    return sorted(found, key=lambda one: one.date, reverse=True)

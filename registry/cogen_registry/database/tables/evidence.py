@@ -30,6 +30,10 @@ class Evaluation(Base):
     evidence: Mapped[str] = mapped_column(String(64), index=True)
     #: Of figures of a private suite the digest of the model that was measured; None: a measurement of a public suite.
     model: Mapped[str | None] = mapped_column(String(80), index=True)
+    #: Of those figures the day of the measurement, and the digest of what was signed: the same again is the same,
+    #: however it is wrapped.
+    measured: Mapped[str | None] = mapped_column(String(10))
+    signed: Mapped[str | None] = mapped_column(String(80), index=True)
     #: Bytes of the evidence.
     size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created: Mapped[datetime.datetime] = mapped_column(default=now)
