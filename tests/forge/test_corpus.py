@@ -140,6 +140,90 @@ class TestSplit:
         assert all(d.text[0] > "m" for d in parts.train + parts.dev + parts.test)
 
 
+class TestSuitesOfOtherSources:
+    """``use = "suite"``: held out only, and at least half of each split."""
+
+    @pytest.fixture
+    def other(self, recipe: Any, texts: Any) -> dict[str, Any]:
+        """A second collection beside the recipe's own."""
+        texts(recipe().parent / "other", 40, "other")
+        return source(name="other", uri="file://other", heldout=False, leaves="heldout", use="suite")
+
+    def test_half_of_each_split(self, recipe: Any, other: dict[str, Any]) -> None:
+        """Of 30 and 5 documents 15 and 2 are of the recipe's own source, the same ones as before."""
+        parts = split(recipe(corpus={"sources": [source(), other]}))
+        count = {
+            name: [sum(d.source == name for d in documents) for documents in (parts.test, parts.dev)]
+            for name in ("invented", "other")
+        }
+        assert count == {"invented": [15, 2], "other": [15, 3]}
+        alone = split(recipe(corpus={"sources": [source()]}))
+        own = [d.text for d in parts.test if d.source == "invented"]
+        assert own == [d.text for d in alone.test][:15]
+        assert [d.text for d in parts.train] == [d.text for d in alone.train]
+
+    def test_neither_trained_on_nor_a_sample(self, recipe: Any, other: dict[str, Any]) -> None:
+        """Not even the documents that were not chosen; nothing of it is in the sizes of training text."""
+        parts = split(recipe(corpus={"sources": [source(), other], "sample_bytes": 60_000}))
+        assert {d.source for d in parts.train} == {d.source for d in parts.samples} == {"invented"}
+        assert set(parts.by_source) == {"invented"}
+        kept = {account.name: account.kept_documents for account in parts.accounts}
+        assert kept["other"] == 40 * 3
+
+    def test_training_text_that_quotes_it_is_removed(self, recipe: Any, other: dict[str, Any]) -> None:
+        """As for any held-out text."""
+        path = recipe(corpus={"sources": [source(), other]})
+        held = [d for d in split(path).test if d.source == "other"]
+        quotes = {" ".join(d.text.split()[:12]) + f" and own words of number {i}." for i, d in enumerate(held)}
+        (path.parent / "texts" / "zz-quotes.txt").write_text("\n\n".join(sorted(quotes)))
+        parts = split(path)
+        texts = {d.text for d in parts.test if d.source == "other"}
+        assert texts
+        known = set().union(*(ngrams(d.text) for d in parts.train))
+        assert max(overlap(text, known) for text in texts) <= 0.2
+
+    def test_all_of_a_suite(self, recipe: Any, other: dict[str, Any]) -> None:
+        """Where no text of a trained source may be held out, all of each split is of the other one; also at home."""
+        parts = split(recipe(corpus={"sources": [source(heldout=False, leaves="samples"), other]}))
+        assert {d.source for d in parts.test + parts.dev} == {"other"}
+        assert {d.source for d in parts.samples} == {"invented"}
+        closed = other | {"leaves": "figures"}
+        parts = split(recipe(corpus={"sources": [source(heldout=False, leaves="nothing"), closed]}))
+        assert parts.test == []
+        assert parts.private is not None
+        assert {d.source for d in parts.private.test + parts.private.dev} == {"other"}
+
+    def test_too_little_of_it(self, recipe: Any, other: dict[str, Any]) -> None:
+        """The recipe's own source does not step in."""
+        few = other | {"members": ["other00*.txt"], "max_bytes": 2000}
+        with pytest.raises(TrainError, match="could be held out") as caught:
+            split(recipe(corpus={"sources": [source(), few]}))
+        assert "use = 'suite'" in str(caught.value.hint)
+
+    @pytest.mark.parametrize(
+        ("own", "changes", "text"),
+        [
+            ({}, {"leaves": "samples"}, "its text is never a sample"),
+            ({"use": "suite"}, {}, "none is left to train on"),
+            ({}, {"uri": "file://texts"}, "'invented' trains on the same file://texts"),
+            ({}, {"use": "test"}, "corpus.sources.1.use"),
+        ],
+    )
+    def test_contradictions(
+        self, recipe: Any, other: dict[str, Any], own: dict[str, Any], changes: dict[str, Any], text: str
+    ) -> None:
+        """One line that says which."""
+        with pytest.raises(SpecError, match=text) as caught:
+            read_recipe(recipe(corpus={"sources": [source(**own), other | changes]}))
+        assert caught.value.hint
+
+    def test_recipes_without_it_keep_their_digest(self, recipe: Any) -> None:
+        """The default spelled out means the same."""
+        plain = read_recipe(recipe())
+        assert read_recipe(recipe(corpus={"sources": [source(use="training")]})).digest == plain.digest
+        assert "use" not in plain.model_dump(mode="json")["corpus"]["sources"][0]
+
+
 def test_recipes_of_before_give_the_same_documents(recipe: Any, texts: Any) -> None:
     """`heldout = true`, and a copyleft source beside it: digests of the files as version 0.1 wrote them.
 
