@@ -19,14 +19,12 @@ from support.training import source, write_texts
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.load import load_model
 from cogen.cli.main import main
-from cogen.conformance.private_text import check_private
 from cogen.errors import TrainError
 from cogen.evals.private import read_private, text_digest
 from cogen.files import cache_dir
 from cogen.forge import package as packaging
 from cogen.forge.build import PreparedTraining, prepare, run_training
 from cogen.forge.package import Packaged, package
-from cogen.host import Expert
 from cogen.reporter import Silent
 from cogen.routing.anchors import Anchor
 from cogen.routing.embedder import DEFAULT, Embedder
@@ -123,23 +121,6 @@ class TestWhatLeaves:
             assert suites == (["private"] if level in ("figures", "samples") else []), level
             assert packaged.at_home is None, level
             assert [suite.id for suite in packaged.expert.suites] == ["heldout"]
-
-    def test_a_suite_of_another_source(self, built: Any) -> None:
-        """The card names the source that is held out only, and how much of each split is of such; `cogen check` too."""
-        other = letters(personal_data="none", leaves="heldout", use="suite")
-        home, packaged = built(source(), other)
-        own, only = packaged.expert.model_dump(mode="json")["data"]["sources"]
-        assert (only["use"], only["documents"], only["tokens"], only["share"]) == ("suite", 0, 0, 0)
-        assert "use" not in own
-        assert own["share"] == 1
-        assert packaged.expert.schema_version == 2
-        assert (
-            "at least half of each split is of sources that are held out only: letters" in packaged.expert.data.split.by
-        )
-        root = home / "src" / "cogen_plugin_tiny"
-        assert leaked(root, private_runs(home / "letters")) == {"suites/dev.jsonl", "suites/test.jsonl"}
-        shown = check_private(Expert(packaged.expert, "cogen-plugin-tiny", "0.1.0", root))
-        assert shown.endswith(" documents of invented, 18 documents of letters (held out only)")
 
     @pytest.mark.parametrize("level", ["nothing", "figures"])
     def test_everything_private(self, built: Any, level: str) -> None:
