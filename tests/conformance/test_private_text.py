@@ -38,13 +38,13 @@ def with_samples(folder: Path, *sources: dict[str, Any], source: str | None, **c
     return expert_with(folder, document, kept | {"samples.jsonl": text})
 
 
-def with_suite(folder: Path, leaves: str, source: str | None = "web") -> Expert:
+def with_suite(folder: Path, leaves: str, source: str | None = "web", **changes: Any) -> Expert:
     """An expert of version 2 with a suite of text of ``source``."""
     content = files("ward") | {
         f"suites/{split}.jsonl": lines(*((f"{split} document {n} of its own words {n * 7}", source) for n in range(k)))
         for split, k in (("dev", 10), ("test", 30))
     }
-    document = with_sources(manifest("ward"), {"name": "web", "leaves": leaves})
+    document = with_sources(manifest("ward"), {"name": "web", "leaves": leaves} | changes)
     document |= {"samples": None}
     for split, k in (("dev", 10), ("test", 30)):
         document["suites"][0][split] = pinned(f"suites/{split}.jsonl", content[f"suites/{split}.jsonl"], k)
@@ -128,6 +128,20 @@ def test_samples_need_leave(tmp_path: Path, leaves: str | None, passes: bool) ->
         with pytest.raises(Failed, match=r"document 1 of samples\.jsonl: source records says leaves = ") as refused:
             check_private(expert)
         assert "private suite" in str(refused.value.hint)
+
+
+def test_a_source_that_is_held_out_only(tmp_path: Path) -> None:
+    """Its text is in suites, and named so; never a sample, and no training token is counted of it."""
+    web = {"name": "web", "leaves": "heldout"}
+    only = {"name": "exams", "leaves": "heldout", "use": "suite", "documents": 0, "bytes": 0, "tokens": 0, "share": 0}
+    with pytest.raises(Failed, match=r'source exams says use = "suite", and its text is no sample') as refused:
+        check_private(with_samples(tmp_path / "a", web, only, source="exams"))
+    assert "take the document out" in str(refused.value.hint)
+    assert check_private(with_samples(tmp_path / "b", web, only, source="web")) == "shipped: 1 documents of web"
+    with pytest.raises(Failed, match=r'source exams says use = "suite", and the card counts 7 training tokens'):
+        check_private(with_samples(tmp_path / "c", web, only | {"tokens": 7}, source="web"))
+    shown = check_private(with_suite(tmp_path / "d", "heldout", use="suite", tokens=0))
+    assert shown == "shipped: 40 documents of web (held out only)"
 
 
 def test_held_out_text_needs_more(tmp_path: Path) -> None:

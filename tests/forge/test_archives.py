@@ -258,3 +258,52 @@ def test_a_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     found = read(source("deb://texty==1.0", file_digest(built), "usr/share/docs/*.txt"))
     assert found == {"usr/share/docs/a.txt": b"a", "usr/share/docs/b.txt": b"b"}
     assert not (tmp_path / "ran").exists()
+
+
+def npm_package(path: Path) -> Path:
+    """What `npm pack` gives: everything in a folder `package`."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in (FILES | {"package.json": b'{"scripts": {"prepack": "touch ran"}}'}).items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("name", ["texty", "@some-one/texty.js"])
+def test_an_npm_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """By the user's npm, which is asked to run no script of the package; names may have a scope."""
+    built = npm_package(tmp_path / "texty-1.0.0.tgz")
+    asked: list[list[str]] = []
+
+    def run(command: list[str], cwd: Path, what: str, hint: str) -> None:
+        asked.append(command)
+        shutil.copy(built, cwd)
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("cogen.forge.archives._run", run)
+    what = source(f"npm://{name}==1.0.0", file_digest(built), "docs/*.txt")
+    assert read(what) == read(what) == {"docs/a.txt": b"a", "docs/b.txt": b"b"}
+    assert asked == [["npm", "pack", "--silent", "--ignore-scripts", f"{name}@1.0.0"]]
+
+
+@pytest.mark.parametrize(
+    "uri", ["npm://texty", "npm://--global==1.0", "npm://@a/b/c==1.0", "npm://texty==../1.0", "sdist://@a/b==1.0"]
+)
+def test_a_name_that_is_none(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before any client is started: no option, no path, no scope where there are none."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(subprocess, "run", None)
+    with pytest.raises(SourceError, match="==version") as caught:
+        read(source(uri, ZERO))
+    assert caught.value.hint
+    assert left() == []
+
+
+def test_no_npm_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One line that names what could not be started."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceError, match="npm cannot be started") as caught:
+        read(source("npm://texty==1.0", ZERO))
+    assert "npm client" in str(caught.value.hint)

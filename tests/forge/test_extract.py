@@ -55,6 +55,11 @@ CASES: dict[str, tuple[str, str, str]] = {
         "<nav><p>Menu</p></nav><p>One <b>two</b></p><script>x</script><li>Three</li><div>four</div>",
         "One two\n\nThree",
     ),
+    "xml": (
+        "xml",
+        '<a xmlns="urn:x"><!-- no --><b><text>One <text>two</text>\n three</text></b><other>six</other></a>',
+        "One two three",
+    ),
     "json": ("json", '{"text": "One"}', "One"),
     "obo": (
         "obo",
@@ -142,6 +147,12 @@ class TestGroups:
         assert pieces("idd", text, "latin") == [("s:f#One", "A. a"), ("s:f#Two", "B. b"), ("s:f#Two", "C. c")]
 
 
+def test_elements_of_xml() -> None:
+    """In the order of the file, which is one group; a text that stands twice counts once."""
+    text = "<a><D>one</D><b><D>two</D></b><D> one </D><D/><D>three</D></a>"
+    assert pieces("xml", text, field="D") == [("s:f", "one"), ("s:f", "two"), ("s:f", "three")]
+
+
 def test_python_that_is_none() -> None:
     """A file that does not parse gives nothing; warnings about its escapes are nobody's business."""
     assert pieces("docstrings", "def f(:") == []
@@ -152,7 +163,7 @@ def test_python_that_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [("json", "{"), ("json", "not\njson"), ("icd10", "<a><b></a>"), ("icd10", "")]
+    ("kind", "text"), [("json", "{"), ("json", "not\njson"), ("icd10", "<a><b></a>"), ("icd10", ""), ("xml", "<a>")]
 )
 def test_a_file_of_another_kind(kind: str, text: str) -> None:
     """Named, with a hint, instead of a traceback."""

@@ -190,7 +190,8 @@ def _statistics(statistics: Statistics) -> dict[str, Any]:
 
 def _ships(source: DataSource) -> str:
     """How far its text may go; manifests of before say of held-out text alone whether it ships."""
-    return source.leaves or ("heldout" if source.heldout else "no held-out text")
+    level = source.leaves or ("heldout" if source.heldout else "no held-out text")
+    return f"{level}, never trained on" if source.use == "suite" else level
 
 
 def _percent(share: Any) -> str:

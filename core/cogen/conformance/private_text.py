@@ -38,6 +38,8 @@ class SourceRule:
     leaves: Leaves | None
     personal_data: PersonalData
     license: str
+    #: Held out only: neither trained on nor shipped as samples.
+    suite_only: bool = False
 
     def allows(self, use: Use) -> bool:
         """May its text be shipped so?"""
@@ -55,7 +57,9 @@ def rules_of(card: DataCard) -> tuple[SourceRule, ...]:
         return (SourceRule("unknown", None, card.personal_data, "unknown"),)
     default: Leaves | None = "nothing" if declares(card) else None
     return tuple(
-        SourceRule(one.name, one.leaves or default, one.personal_data or card.personal_data, one.license)
+        SourceRule(
+            one.name, one.leaves or default, one.personal_data or card.personal_data, one.license, one.use == "suite"
+        )
         for one in card.sources
     )
 
@@ -95,7 +99,10 @@ def check_private(expert: Expert) -> str:
         counts[source] = counts.get(source, 0) + 1
     if not counts:
         return "no text is shipped"
-    return "shipped: " + ", ".join(f"{count} documents of {name}" for name, count in sorted(counts.items()))
+    kinds = {rule.name: " (held out only)" for rule in rules if rule.suite_only}
+    return "shipped: " + ", ".join(
+        f"{count} documents of {name}{kinds.get(name, '')}" for name, count in sorted(counts.items())
+    )
 
 
 def check_declared(spec: ExpertSpec) -> None:
@@ -115,6 +122,11 @@ def check_declared(spec: ExpertSpec) -> None:
             )
     for source in spec.data.sources if spec.data.sources != "unknown" else ():
         _check_place(source)
+        if source.use == "suite" and source.tokens not in (0, "unknown"):
+            raise Failed(
+                f'source {source.name} says use = "suite", and the card counts {source.tokens:,} training tokens of it',
+                "a source that was trained on has no `use`: leave it out, or train without this source",
+            )
         if source.leaves == "nothing" and (counted := _counted(source)):
             raise Failed(
                 f'source {source.name} says leaves = "nothing", and the card gives its {counted}',
@@ -192,6 +204,11 @@ def _check_text(text: ShippedText, rules: tuple[SourceRule, ...], strict: bool) 
                 f"{text.where}{unnamed}: the personal data of source {rule.name} is {rule.personal_data}, "
                 "and such text is never shipped",
                 _KEEP,
+            )
+        if rule.suite_only and text.use == "samples":
+            raise Failed(
+                f'{text.where}{unnamed}: source {rule.name} says use = "suite", and its text is no sample',
+                "take the document out of the samples, or leave `use` out of the source",
             )
         if not rule.allows(text.use):
             raise Failed(

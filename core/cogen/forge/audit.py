@@ -149,9 +149,13 @@ def _passes(prepared: PreparedTraining) -> float:
 
 
 def _compared(prepared: PreparedTraining, read: Sequence[int], limit: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Training documents and held-out ones of the same sources, in the held-out ones' proportions; token ids."""
+    """Training documents and held-out ones of the same sources, in the held-out ones' proportions; token ids.
+
+    Sources that are held out only have no members: a test on them would tell sources apart, not members.
+    """
     corpus, rng = prepared.corpus, random.Random(f"{prepared.recipe.training.seed} membership")
-    held = corpus.held
+    others_only = {source.name for source in prepared.recipe.corpus.suite_sources}
+    held = [document for document in corpus.held if document.source not in others_only]
     others = prepared.encode(rng.sample(held, min(limit, len(held)))) if held else []
     counts = Counter(document.source for document in held)
     members: list[list[int]] = []

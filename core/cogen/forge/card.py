@@ -45,6 +45,7 @@ def _source(prepared: PreparedTraining, source: CorpusSource, total: int, newer:
         heldout=source.may("heldout"),
         leaves=source.leaves if newer else None,
         personal_data=prepared.recipe.personal_data(source) if newer else None,
+        use="suite" if source.use == "suite" else None,
         **(accounts[source.name] if newer and counted else {}),
     )
 
@@ -68,6 +69,8 @@ def card_split(prepared: PreparedTraining) -> Split | Literal["unknown"]:
     by = "file or section: all documents of a held-out file or section are kept out of training"
     if recipe.training.data == "chat":
         by = "conversation: a held-out conversation is kept out of training as a whole"
+    if others := [source.name for source in recipe.corpus.suite_sources if source.may("figures")]:
+        by += f"; at least half of each split is of sources that are held out only: {', '.join(others)}"
     if len(counted) < len(recipe.corpus.sources):
         by += "; counts are of the sources whose figures may leave"
     left = mean_overlap(corpus.test or test, training, recipe.corpus.segmentation)

@@ -134,11 +134,14 @@ def _split(
     ngrams, overlap = compare.ngrams, compare.overlap
     rng = random.Random(recipe.seed)
     public = [source.name for source in recipe.sources if source.may("heldout")]
-    held = _hold_out(documents, public, recipe, rng)
-    # Its own random numbers: what a private source holds changes nothing about which documents ship.
-    held += _hold_out(documents, at_home, recipe, random.Random(f"{recipe.seed} private"))
+    others = {source.name for source in recipe.suite_sources}
+    held = _hold_out(documents, [name for name in public if name not in others], recipe, rng)
+    # Their own random numbers: what a private source holds changes nothing about which documents ship, nor what a
+    # source that is held out only holds about which documents of the others do.
+    for names, kind in ((others.intersection(public), "suite"), (at_home, "private")):
+        held += _hold_out(documents, names, recipe, random.Random(f"{recipe.seed} {kind}"))
     held_groups = {document.group for document in held}
-    train = [document for document in documents if document.group not in held_groups]
+    train = [d for d in documents if d.group not in held_groups and d.source not in others]
     # Documents of held-out groups that were not chosen are dropped: too close to the held-out ones to train on.
     held_grams: set[int] = set().union(*(ngrams(document.text) for document in held))
     kept = [document for document in train if overlap(document.text, held_grams) <= recipe.overlap_limit]
@@ -198,8 +201,11 @@ def _hold_out(
         rng.shuffle(names)
     wanted = 2 * (recipe.dev_documents + recipe.test_documents)
     held: list[Document] = []
-    # Turn by turn over the sources, and never more than 40 % of one source's groups.
-    limits = {source: max(1, int(0.4 * len(names))) for source, names in by_source.items()}
+    # Turn by turn over the sources, and never more than 40 % of the groups of one that is trained on.
+    others = {source.name for source in recipe.suite_sources}
+    limits = {
+        name: len(found) if name in others else max(1, int(0.4 * len(found))) for name, found in by_source.items()
+    }
     turn = 0
     while len(held) < wanted and any(turn < limits[s] for s in by_source):
         for source, names in sorted(by_source.items()):
@@ -212,12 +218,13 @@ def _hold_out(
 
 def _part(held: list[Document], recipe: CorpusRecipe) -> tuple[list[Document], list[Document]]:
     """The test and the dev split of a suite that ships: as many documents as the recipe asks for."""
-    test, dev = _assign(held, recipe.test_documents, recipe.dev_documents)
+    test, dev = _assign_halves(held, recipe.test_documents, recipe.dev_documents, recipe)
     if len(test) < recipe.test_documents or len(dev) < recipe.dev_documents:
         raise TrainError(
             f"only {len(test)} test and {len(dev)} dev documents could be held out where {recipe.test_documents} and "
             f"{recipe.dev_documents} are wanted",
-            hint='give more sources leaves = "heldout", raise per_group or overlap_limit, or ask for fewer',
+            hint='give more sources leaves = "heldout", raise per_group or overlap_limit, or ask for fewer'
+            + ("; half of each are of sources with use = 'suite'" if recipe.suite_sources else ""),
         )
     return test, dev
 
@@ -231,7 +238,7 @@ def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | No
     wanted = recipe.test_documents + recipe.dev_documents
     total = min(len(held), wanted)
     tests = min(max(round(total * recipe.test_documents / wanted), LEAST_PRIVATE), total - 1)
-    test, dev = _assign(held, tests, total - tests)
+    test, dev = _assign_halves(held, tests, total - tests, recipe)
     if len(test) >= LEAST_PRIVATE and dev:
         figures = {source.name for source in recipe.sources if source.may("figures")}
         return HeldAtHome(dev, test, all(document.source in figures for document in held))
@@ -244,6 +251,20 @@ def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | No
             'nothing: leaves = "nothing"',
         )
     return None
+
+
+def _assign_halves(
+    held: list[Document], tests: int, devs: int, recipe: CorpusRecipe
+) -> tuple[list[Document], list[Document]]:
+    """Both splits; where sources are held out only, at least half of each split is theirs."""
+    names = {source.name for source in recipe.suite_sources}
+    others = [document for document in held if document.source in names]
+    own = [document for document in held if document.source not in names]
+    if not names:
+        return _assign(held, tests, devs)
+    test, dev = _assign(own, tests // 2, devs // 2)
+    other_test, other_dev = _assign(others, tests - len(test), devs - len(dev))
+    return test + other_test, dev + other_dev
 
 
 def _assign(held: list[Document], tests: int, devs: int) -> tuple[list[Document], list[Document]]:

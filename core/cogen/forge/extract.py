@@ -27,6 +27,7 @@ _EXTRACTORS: dict[str, Callable[[SourceFile], Pieces]] = {
     "markdown": markup.markdown,
     "docstrings": markup.docstrings,
     "html": markup.html,
+    "xml": markup.xml,
     "obo": vocabularies.obo,
     "icd10": vocabularies.icd10,
     "idd": vocabularies.idd,

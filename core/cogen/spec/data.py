@@ -16,6 +16,8 @@ Unknown = Literal["unknown"]
 #: it. figures: numbers (sizes, private suites, statistics for routing). samples: some training text, for routing and
 #: calibration. heldout: held-out text too, as a suite that everybody can measure again.
 Leaves = Literal["nothing", "figures", "samples", "heldout"]
+#: training: trained on, and held out too where ``leaves`` allows it. suite: held out only.
+SourceUse = Literal["training", "suite"]
 PersonalData = Literal["none", "removed", "present", "unknown"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -40,6 +42,8 @@ class DataSource(Frozen):
     #: Since schema version 2 of the manifest; before, ``heldout`` alone.
     leaves: Leaves | None = None
     personal_data: PersonalData | None = None
+    #: "suite": held out only, neither trained on nor shipped as samples. Left out where the source was trained on.
+    use: Literal["suite"] | None = None
     #: Bytes of text that were read, and share of them that became documents; what was dropped and why, one line.
     read_bytes: int | None = None
     kept_share: Share | None = None
@@ -47,7 +51,7 @@ class DataSource(Frozen):
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_none(handler(self), "leaves", "personal_data", "read_bytes", "kept_share", "dropped")
+        return without_none(handler(self), "leaves", "personal_data", "use", "read_bytes", "kept_share", "dropped")
 
 
 class Split(Frozen):

@@ -1,4 +1,4 @@
-"""Prose of files with markup: reStructuredText, Markdown, docstrings, HTML."""
+"""Prose of files with markup: reStructuredText, Markdown, docstrings, HTML, XML."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import ast
 import inspect
 import re
 import warnings
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 from cogen.forge.account import NOT_PYTHON
 from cogen.forge.extractors.member import Pieces, SourceFile
@@ -146,3 +148,23 @@ def html(member: SourceFile) -> Pieces:
     parser = _Paragraphs()
     parser.feed(member.text)
     yield member.name, "".join(parser.parts)
+
+
+def xml(member: SourceFile) -> Pieces:
+    """Text of the outermost elements called ``field``, in any namespace, each text once; a file is one group."""
+    seen: set[str] = set()
+    for element in _outermost(ElementTree.fromstring(member.text), member.source.field):
+        text = " ".join("".join(element.itertext()).split())
+        if text and text not in seen:
+            seen.add(text)
+            yield member.name, text
+
+
+def _outermost(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+    left = [root]
+    while left:
+        element = left.pop()
+        if isinstance(element.tag, str) and element.tag.rpartition("}")[2] == name:
+            yield element
+        else:
+            left.extend(reversed(element))
