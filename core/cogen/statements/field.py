@@ -21,7 +21,7 @@ BURST = 1.25
 #: So many of the tokens stand for themselves as neighbours.
 FREQUENT = 300
 #: How many times as frequent as in general text a term is that general text has, too.
-KEYNESS = 8.0
+KEYNESS = 5.0
 _JOINTS = frozenset(("or", "and", "/", ",", "(", ")", "、", "或", "和", "与", "及", "及", "、", ":", "-", "–"))
 _SPAN = 3
 #: After these marks a sentence goes on.
