@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 from cogen.statements.lexicon import find_terms
 from cogen.statements.shapes import shape
@@ -139,13 +140,13 @@ def quantities(text: str, line: Iterable[Token]) -> dict[str, list[str]]:
 
 
 def _count(found: Field, line: list[Token]) -> None:
-    for left, right in zip(line, line[1:], strict=False):
+    for left, right in pairwise(line):
         found.after.setdefault(found.place(left), Counter())[right.text] += 1
         found.before.setdefault(found.place(right), Counter())[left.text] += 1
         found.beside.setdefault(right.text, Counter())[0, left.key] += 1
         found.beside.setdefault(left.text, Counter())[1, right.key] += 1
         found.places.update(((0, left.key), (1, right.key)))
-        if left.kind in ("word", "term") and left.text == left.text.lower() or left.text in _INSIDE:
+        if (left.kind in ("word", "term") and left.text == left.text.lower()) or left.text in _INSIDE:
             found.inside[right.text] += 1
     for at, first in enumerate(line):
         if first.kind in ("word", "term"):

@@ -115,11 +115,15 @@ def _balanced(items: Iterable[Item], limit: int | None) -> list[Item]:
     turn: Counter[str] = Counter()
     ranked = []
     true: Counter[str] = Counter()
+    swaps: set[tuple[str, ...]] = set()
     for item in ordered:
-        word = item.words[item.answer].lower()
-        true[word] += item.kind in ("entity", "term")
-        if true[word] > _A_WORD:
-            continue
+        if item.kind in ("entity", "term"):
+            words = tuple(sorted(item.words))
+            word = item.words[item.answer].lower()
+            if words in swaps or true[word] == _A_WORD:
+                continue
+            swaps.add(words)
+            true[word] += 1
         ranked.append((turn[item.kind], item))
         turn[item.kind] += 1
     ranked.sort(key=lambda entry: entry[0])

@@ -42,8 +42,7 @@ def find_terms(texts: Iterable[str], least: int = LEAST) -> frozenset[str]:
     return frozenset(
         gram
         for gram in left
-        if _cohesion(gram, grams, total) >= COHESION
-        and min(_entropy(left[gram]), _entropy(right[gram])) >= FREEDOM
+        if _cohesion(gram, grams, total) >= COHESION and min(_entropy(left[gram]), _entropy(right[gram])) >= FREEDOM
     )
 
 

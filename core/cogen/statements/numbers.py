@@ -18,8 +18,15 @@ APART = 1.2
 _FORM = regex.compile(r"(\p{Nd}+)(?:\.(\p{Nd}+))?")
 #: What numbers count that are names, not quantities: of a figure, a section, a version.
 _NAMES = frozenset(
-    "figure fig figs table tables section sections chapter equation eq eqs step example version python page pages vol "
-    "volume no number appendix footnote ref reference issue tutorial case 图 表 第 章 节 式 版".split()
+    """figure fig figs table tables section sections chapter equation eq eqs step example version python page pages vol
+    volume no number appendix footnote ref reference issue tutorial case 图 表 第 章 节 式 版""".split()  # noqa: SIM905
+)
+#: Before a number: whatever holds below the true one holds below a larger one, and above it above a smaller one.
+_BELOW = regex.compile(
+    r"(?:[<≤]|\b(?:within|under|below|than|most|first|to|exceed)|不超过|小于|低于|以内)[^\p{L}\p{N}]{0,2}$"
+)
+_ABOVE = regex.compile(
+    r"(?:[>≥]|\b(?:least|over|above|greater than|more than|exceeds)|至少|大于|超过|高于)[^\p{L}\p{N}]{0,2}$"
 )
 _RANGE = regex.compile(r"\s*(?:[-–—~～至到]|to|and|or|,)\s*(?:[<>≤≥]\s*)?$")
 _RANGE_ON = regex.compile(r"\s*%?\s*(?:[-–—~～至到]|to|and|or|,)\s*(?:[<>≤≥]\s*)?(\p{Nd}+(?:\.\p{Nd}+)?)")
@@ -85,7 +92,9 @@ def is_quantity(line: Line, at: int) -> bool:
     if form(token.text) is None or at == 0:
         return False
     before, after = text[: token.start], text[token.end :]
-    if regex.search(r"[\p{L}\p{N}_./:^#]-?$|\p{L}[-–]$|[(\[]$", before) and not regex.search(r"\p{Script=Han}$", before):
+    if regex.search(r"[\p{L}\p{N}_./:^#]-?$|\p{L}[-–]$|[(\[]$", before) and not regex.search(
+        r"\p{Script=Han}$", before
+    ):
         return False
     if regex.match(r"[/:^_]|-?\p{Script=Latin}+\d|[)\]]|(?:st|nd|rd|th|D|d)\b|-\p{L}{0,2}\b(?!\p{L})", after):
         return False
@@ -124,10 +133,15 @@ def _other_numbers(line: Line, at: int) -> list[str]:
 
 
 def _bounds(text: str, token: Token) -> tuple[float, float]:
-    """What a number of a range has to stay between, so that the false range is one, too."""
+    """What a replacement has to stay between: a range stays one, and no bound is implied by the true one."""
+    before, number = text[: token.start], value(token.text)
     low, high = -1.0, float("inf")
+    if _ABOVE.search(before):
+        low = number
+    elif _BELOW.search(before):
+        high = number
     if (joint := _RANGE.search(text[: token.start])) and (first := _NUMBER_BEFORE.search(text[: joint.start()])):
-        low = value(first[1])
+        low = max(low, APART * value(first[1]))
     if second := _RANGE_ON.match(text, token.end):
-        high = value(second[1])
-    return (low, high) if low < high else (-1.0, float("inf"))
+        high = min(high, value(second[1]) / APART)
+    return low, high

@@ -15,7 +15,8 @@ SHORTEST, LONGEST, CONTEXT = 40, 320, 400
 _END = regex.compile(
     r"\n+|\p{SB=STerm}[\p{SB=STerm}\p{SB=ATerm}\p{SB=Close}]*\s*|"
     r"(?<!\b(?:e\.g|i\.e|al|vs|cf|ca|approx|resp|Fig|Figs|Eq|Eqs|Ref|No|Dr|St|[A-Z])\.?)"
-    r"\p{SB=ATerm}[\p{SB=STerm}\p{SB=ATerm}\p{SB=Close}]*\s+(?!\p{Ll})|\s+(?=[-–•*] \p{Lu})|\s+(?=\p{Nd}{1,2}[.)]\s+\p{Lu})",
+    r"\p{SB=ATerm}[\p{SB=STerm}\p{SB=ATerm}\p{SB=Close}]*\s+(?!\p{Ll})|"
+    r"\s+(?=[-–•*] \p{Lu})|\s+(?=\p{Nd}{1,2}[.)]\s+\p{Lu})",
     regex.V1,
 )
 _BULLET = regex.compile(r"(?:[-–•*>#]+|\p{Nd}{1,2}[.)]|\([\p{Nd}a-z]{1,2}\))\s+")

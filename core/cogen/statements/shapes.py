@@ -9,8 +9,7 @@ _ENDINGS = ("ing", "ed", "ly", "ous", "al", "ic", "ive", "able", "ible", "ss", "
 
 
 def shape(word: str) -> tuple[bool, bool, bool, bool, str]:
-    """Capitals only, a capital first, more than one, a digit or hyphen; and of words in lower case the ending, which often shows
-    number, tense and part of speech."""
+    """Capitals only, a capital first, several capitals, a digit or hyphen; and of other words the ending."""
     letters = [character for character in word if character.isalpha()]
     capitals = len(letters) > 1 and all(character.isupper() for character in letters)
     ending = "" if capitals or is_unspaced(word) else _ending(word)

@@ -38,7 +38,13 @@ def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
     """Slots of the kind ``term`` or ``entity`` that have at least ``need`` replacements."""
     wanted = is_term if kind == "term" else is_entity
     for at, token in enumerate(line.tokens):
-        if at == 0 or _open_list(line, token) or _expanded(line, at) or line.shown.count(token.text.lower()) > 1 or not wanted(token.text, line.field):
+        if (
+            at == 0
+            or _open_list(line, token)
+            or _expanded(line, at)
+            or line.shown.count(token.text.lower()) > 1
+            or not wanted(token.text, line.field)
+        ):
             continue
         others = replacements(line, at, kind)
         if len(others) >= need:
