@@ -74,7 +74,7 @@ def test_the_true_sentence_is_not_always_at_the_same_index(field: Field, passage
 def test_chinese_terms_are_found_without_a_dictionary_and_replaced(
     texts: list[str], field: Field, passages: list[Passage]
 ) -> None:
-    free = [f"{a}高血压{b}" for a in "患治防查因" for b in "者药科史率"]
+    free = [f"{a}高血压{b},另有春夏秋冬之别" for a in "患治防查因" for b in "者药科史率"]
     assert "高血压" in find_terms(free)
     found = [item for item in pairs(passages, field) if "医生" in item.choices[0] or "指南" in item.choices[0]]
     assert found

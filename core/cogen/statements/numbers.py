@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import regex
 
@@ -112,6 +112,7 @@ def _other_numbers(line: Line, at: int) -> list[str]:
     own = form(token.text)
     text = line.sentence.text
     span = unit_after(text, token.end)
+    fits: Set[str]
     if span is not None:
         fits = field.quantities.get(text[slice(*span)], Counter()).keys()
     else:
