@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cogen.forge.corpus import CorpusParts
     from cogen.forge.recipe import TrainRecipe
-    from cogen.statements import Item
+    from cogen.statements import StatementItem
 
 ROOT = Path(__file__).parents[1]
 EXPERTS = ("clinical", "power", "energy", "materials", "neuro")
@@ -44,7 +44,7 @@ def show(name: str, n: int, suite: str) -> list[str]:
     return [f"{number} {item.kind}: {marked(item)}" for number, item in enumerate(dev[:n])]
 
 
-def marked(item: Item) -> str:
+def marked(item: StatementItem) -> str:
     """The true sentence with the place and what else stands there."""
     true = item.choices[item.answer]
     start, end = item.spans[item.answer]

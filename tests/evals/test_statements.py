@@ -12,23 +12,27 @@ from cogen.evals import BoundSuite, run_suites
 from cogen.evals.settings import prefix_token_id
 from cogen.spec.suite import DataFile, Suite
 from cogen.statements.files import json_lines, task_file
-from cogen.statements.generate import Item, Passage
+from cogen.statements.generate import StatementItem, StatementText
 
 _PAIRS = (("The pump runs at ", "50", "60", " hertz all day."), ("", "Water", "Steam", " leaves the plant at night."))
 
 
-def items(swap: bool = False) -> list[Item]:
+def items(swap: bool = False) -> list[StatementItem]:
     found = []
     for number in range(8):
         before, true, false, after = _PAIRS[number % 2]
         words = (true, false) if (number % 3 == 0) != swap else (false, true)
         choices = tuple(f"{before}{word}{after}" for word in words)
         context = f"Plant {number} has one pump. "
-        found.append(Item("term", context, choices, words.index(true), Passage("", "", "texts", "MIT"), ((0, 1),) * 2))
+        found.append(
+            StatementItem(
+                "term", context, choices, words.index(true), StatementText("", "", "texts", "MIT"), ((0, 1),) * 2
+            )
+        )
     return found
 
 
-def bound(folder: Path, found: list[Item]) -> BoundSuite:
+def bound(folder: Path, found: list[StatementItem]) -> BoundSuite:
     (folder / "suites").mkdir(parents=True)
     data = []
     for split, chosen in (("dev", found[:1]), ("test", found)):
@@ -58,7 +62,7 @@ def run(model: Any, tokenizer: Any, suite: BoundSuite) -> list[float]:
     return [value for value, _ in result.per_document]
 
 
-def reference(model: Any, tokenizer: Any, item: Item) -> float:
+def reference(model: Any, tokenizer: Any, item: StatementItem) -> float:
     """1.0 where the true choice has the larger sum of log-probabilities in float64."""
     import torch
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cogen.statements import Field, Passage, read_field
+from cogen.statements import Field, StatementText, read_field
 
 DRUGS = ("heparin", "warfarin", "insulin", "aspirin", "morphin", "lidocain")
 ORGANS = ("liver", "kidney", "heart", "lung", "brain", "spleen")
@@ -44,5 +44,5 @@ def field(texts: list[str]) -> Field:
 
 
 @pytest.fixture(scope="session")
-def passages(texts: list[str]) -> list[Passage]:
-    return [Passage(text, str(number), "texts", "MIT") for number, text in enumerate(texts)]
+def passages(texts: list[str]) -> list[StatementText]:
+    return [StatementText(text, str(number), "texts", "MIT") for number, text in enumerate(texts)]

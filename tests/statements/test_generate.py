@@ -6,38 +6,40 @@ import json
 import random
 from collections import Counter
 
-from cogen.statements import Field, Item, Passage, cloze, pairs, read_field
+from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
 from cogen.statements.files import json_lines
-from cogen.statements.lexicon import find_terms
 from cogen.statements.numbers import form, value
 from cogen.statements.prose import is_statement, sentences
 from cogen.statements.shapes import shape
+from cogen.statements.terms import find_terms
 from cogen.statements.tokens import tokens
 from cogen.statements.units import group_of, unit_after
 
 
-def both(item: Item) -> tuple[str, str]:
+def both(item: StatementItem) -> tuple[str, str]:
     """(true word, false word) of a pair."""
     return item.words[item.answer], item.words[1 - item.answer]
 
 
-def test_the_same_texts_give_the_same_pairs(texts: list[str], field: Field, passages: list[Passage]) -> None:
+def test_the_same_texts_give_the_same_pairs(texts: list[str], field: Field, passages: list[StatementText]) -> None:
     again = pairs(passages, read_field(texts))
     assert again == pairs(passages, field)
     assert again[:10] == pairs(passages, field, limit=10)
 
 
-def test_pairs_of_a_shuffled_list_are_the_same(field: Field, passages: list[Passage]) -> None:
+def test_pairs_of_a_shuffled_list_are_the_same(field: Field, passages: list[StatementText]) -> None:
     mixed = random.Random(1).sample(passages, len(passages))
     found, again = pairs(passages, field), pairs(mixed, field)
     assert sorted(i.choices for i in found) == sorted(i.choices for i in again)
 
 
-def test_every_kind_of_pair_is_found(field: Field, passages: list[Passage]) -> None:
+def test_every_kind_of_pair_is_found(field: Field, passages: list[StatementText]) -> None:
     assert set(Counter(item.kind for item in pairs(passages, field))) >= {"number", "unit"}
 
 
-def test_choices_differ_in_the_place_alone_and_the_true_one_is_the_text(field: Field, passages: list[Passage]) -> None:
+def test_choices_differ_in_the_place_alone_and_the_true_one_is_the_text(
+    field: Field, passages: list[StatementText]
+) -> None:
     for item in pairs(passages, field) + cloze(passages, field):
         assert item.context + item.choices[item.answer] in item.passage.text
         assert len(set(item.words)) == len(item.choices)
@@ -45,7 +47,7 @@ def test_choices_differ_in_the_place_alone_and_the_true_one_is_the_text(field: F
         assert len(rests) == 1
 
 
-def test_a_replacement_is_of_the_same_kind(field: Field, passages: list[Passage]) -> None:
+def test_a_replacement_is_of_the_same_kind(field: Field, passages: list[StatementText]) -> None:
     for item in pairs(passages, field):
         true, false = both(item)
         if item.kind == "number":
@@ -58,21 +60,21 @@ def test_a_replacement_is_of_the_same_kind(field: Field, passages: list[Passage]
             assert shape(true) == shape(false)
 
 
-def test_a_replacement_stands_nowhere_in_the_document(field: Field, passages: list[Passage]) -> None:
+def test_a_replacement_stands_nowhere_in_the_document(field: Field, passages: list[StatementText]) -> None:
     for item in pairs(passages, field) + cloze(passages, field):
         if item.kind == "unit":
             continue
-        there = {token.text.lower() for token in tokens(item.passage.text, field.lexicon)}
+        there = {token.text.lower() for token in tokens(item.passage.text, field.known_terms)}
         assert not there & {word.lower() for n, word in enumerate(item.words) if n != item.answer}
 
 
-def test_the_true_sentence_is_not_always_at_the_same_index(field: Field, passages: list[Passage]) -> None:
+def test_the_true_sentence_is_not_always_at_the_same_index(field: Field, passages: list[StatementText]) -> None:
     """A model that likes all choices alike gets the first one: it must not be right every time."""
     assert len({item.answer for item in pairs(passages, field)}) == 2
 
 
 def test_chinese_terms_are_found_without_a_dictionary_and_replaced(
-    texts: list[str], field: Field, passages: list[Passage]
+    texts: list[str], field: Field, passages: list[StatementText]
 ) -> None:
     free = [f"{a}高血压{b},另有春夏秋冬之别" for a in "患治防查因" for b in "者药科史率"]
     assert "高血压" in find_terms(free)
@@ -83,7 +85,8 @@ def test_chinese_terms_are_found_without_a_dictionary_and_replaced(
 
 def test_what_could_be_true_as_well_is_not_replaced() -> None:
     assert not pairs(
-        [Passage("See figure 12 and section 14 for what has been done in the year 2019.", "a")], Field(frozenset())
+        [StatementText("See figure 12 and section 14 for what has been done in the year 2019.", "a")],
+        Field(frozenset()),
     )
 
 
@@ -91,7 +94,7 @@ def test_a_bound_is_not_replaced_by_what_it_implies() -> None:
     """Less than 12 hours is less than 48 hours, too."""
     numbers = ("12", "18", "24", "36", "48")
     texts = [f"The wound has to be closed within {n} hours after the patient was admitted." for n in numbers]
-    found = pairs([Passage(text, text) for text in texts], read_field(texts * 3))
+    found = pairs([StatementText(text, text) for text in texts], read_field(texts * 3))
     replaced = [both(item) for item in found if item.kind == "number"]
     assert replaced
     assert all(value(false) < value(true) for true, false in replaced)
@@ -121,7 +124,7 @@ def test_units_are_read_after_numbers() -> None:
     assert unit_after("5 mice", 1) is None
 
 
-def test_files_hold_the_items(field: Field, passages: list[Passage]) -> None:
+def test_files_hold_the_items(field: Field, passages: list[StatementText]) -> None:
     items = pairs(passages, field, limit=5)
     rows = [json.loads(line) for line in json_lines(items).splitlines()]
     assert [row["choices"][row["answer"]] for row in rows] == [item.choices[item.answer] for item in items]

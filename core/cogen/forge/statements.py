@@ -16,7 +16,7 @@ from cogen.files import atomic_write
 from cogen.forge.documents import Document, TextComparison
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.suite import DataFile, Suite
-from cogen.statements import Field, Item, Passage, cloze, pairs, read_field
+from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
 from cogen.statements.files import json_lines, task_file
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _TITLES = {"statements": "true and false statements", "cloze": "terms left out"}
 _DEV = 0.4
 
 
-def passages(corpus: CorpusParts) -> tuple[list[Passage], list[Passage]]:
+def passages(corpus: CorpusParts) -> tuple[list[StatementText], list[StatementText]]:
     """(dev, test) documents that statements may be made of; groups stay on one side.
 
     Those that share a run of eight words with the shipped samples are left out.
@@ -36,7 +36,7 @@ def passages(corpus: CorpusParts) -> tuple[list[Passage], list[Passage]]:
     dev_groups = {document.group for document in corpus.dev}
     compare = TextComparison("unicode")
     samples: set[int] = set().union(*(compare.ngrams(document.text) for document in corpus.samples))
-    found: tuple[list[Passage], list[Passage]] = ([], [])
+    found: tuple[list[StatementText], list[StatementText]] = ([], [])
     for document in (*corpus.dev, *corpus.test, *corpus.spare):
         if not compare.ngrams(document.text) & samples:
             side = found[0] if document.group in dev_groups else found[1]
@@ -53,7 +53,7 @@ def field_of(recipe: TrainRecipe, corpus: CorpusParts) -> Field:
 
 def items_of(
     recipe: TrainRecipe, corpus: CorpusParts, limits: dict[str, int | None]
-) -> dict[str, tuple[list[Item], list[Item]]]:
+) -> dict[str, tuple[list[StatementItem], list[StatementItem]]]:
     """Suite id → (dev, test) items. ``limits``: test items of each suite at most; dev has 0.4 times as many."""
     dev, test = passages(corpus)
     field = field_of(recipe, corpus)
@@ -84,7 +84,9 @@ def write_statements(
     return suites
 
 
-def write_suite(recipe: TrainRecipe, name: str, dev: Sequence[Item], test: Sequence[Item], package: Path) -> Suite:
+def write_suite(
+    recipe: TrainRecipe, name: str, dev: Sequence[StatementItem], test: Sequence[StatementItem], package: Path
+) -> Suite:
     """Write the suite ``statements`` or ``cloze`` of these items into ``package/suites``."""
     task = f"suites/{name}.yaml"
     (package / "suites").mkdir(parents=True, exist_ok=True)
@@ -99,5 +101,5 @@ def write_suite(recipe: TrainRecipe, name: str, dev: Sequence[Item], test: Seque
     return Suite(id=name, title=title, task=task, metric="acc", dev=files[0], test=files[1])
 
 
-def _passage(document: Document) -> Passage:
-    return Passage(document.text, document.group, document.source, document.license)
+def _passage(document: Document) -> StatementText:
+    return StatementText(document.text, document.group, document.source, document.license)

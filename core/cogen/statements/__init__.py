@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from cogen.statements.field import Field, read_field
-from cogen.statements.generate import Item, Passage, cloze, pairs
+from cogen.statements.generate import StatementItem, StatementText, cloze, pairs
 
-__all__ = ["Field", "Item", "Passage", "cloze", "pairs", "read_field"]
+__all__ = ["Field", "StatementItem", "StatementText", "cloze", "pairs", "read_field"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
-from cogen.statements.lexicon import find_terms
 from cogen.statements.shapes import shape
+from cogen.statements.terms import find_terms
 from cogen.statements.tokens import Token, tokens
 from cogen.statements.units import unit_after
 
@@ -33,7 +33,7 @@ _INSIDE = frozenset((",", ";", "(", "/", "、", "，", "（"))
 class Field:
     """Statistics of a field. Keys of neighbours are lower case; words are counted as they are written."""
 
-    lexicon: frozenset[str]
+    known_terms: frozenset[str]
     #: Keys of the most frequent tokens.
     frequent: frozenset[str] = frozenset()
     counts: Counter[str] = field(default_factory=Counter)
@@ -115,7 +115,7 @@ def read_field(texts: Iterable[str], general: Sequence[str] = ()) -> Field:
     found = Field(find_terms(texts))
     lines = []
     for text in texts:
-        line = tokens(text, found.lexicon)
+        line = tokens(text, found.known_terms)
         lines.append(line)
         found.counts.update(token.text for token in line)
         found.documents.update({token.text for token in line})
@@ -126,7 +126,7 @@ def read_field(texts: Iterable[str], general: Sequence[str] = ()) -> Field:
     for line in lines:
         _count(found, line)
     for text in general:
-        found.general.update(token.text.lower() for token in tokens(text, found.lexicon))
+        found.general.update(token.text.lower() for token in tokens(text, found.known_terms))
     return found
 
 

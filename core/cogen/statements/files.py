@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from cogen.statements.generate import Item
+from cogen.statements.generate import StatementItem
 
 _TASK = """\
 # {what}
@@ -47,13 +47,13 @@ def task_file(name: str, suite: str) -> str:
     return _TASK.format(name=name, suite=suite, what=_WHAT[suite])
 
 
-def json_lines(items: Iterable[Item]) -> bytes:
+def json_lines(items: Iterable[StatementItem]) -> bytes:
     """One object a line: ``context``, ``choices``, ``answer`` (index of the true one), ``kind``, ``source``,
     ``license``."""
     return b"".join((json.dumps(_row(item), ensure_ascii=False) + "\n").encode() for item in items)
 
 
-def _row(item: Item) -> dict[str, object]:
+def _row(item: StatementItem) -> dict[str, object]:
     return {
         "context": item.context,
         "choices": list(item.choices),

@@ -22,7 +22,7 @@ _A_WORD = 4
 
 
 @dataclass(frozen=True)
-class Passage:
+class StatementText:
     """A held-out document. ``group``: what its intervals are drawn by, such as its file."""
 
     text: str
@@ -32,7 +32,7 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Item:
+class StatementItem:
     """``context + choices[i]`` are whole passages that differ in one place; ``choices[answer]`` is the true one.
 
     ``spans[i]`` is the place in ``choices[i]``.
@@ -42,7 +42,7 @@ class Item:
     context: str
     choices: tuple[str, ...]
     answer: int
-    passage: Passage
+    passage: StatementText
     spans: tuple[tuple[int, int], ...]
 
     @property
@@ -51,7 +51,7 @@ class Item:
         return tuple(choice[slice(*span)] for choice, span in zip(self.choices, self.spans, strict=True))
 
 
-def pairs(passages: Iterable[Passage], field: Field, limit: int | None = None) -> list[Item]:
+def pairs(passages: Iterable[StatementText], field: Field, limit: int | None = None) -> list[StatementItem]:
     """Minimal pairs: a true sentence against itself with one number, unit, entity or term replaced.
 
     :param limit: at most so many, drawn evenly over the kinds as far as there are.
@@ -59,15 +59,17 @@ def pairs(passages: Iterable[Passage], field: Field, limit: int | None = None) -
     return _balanced(_items(passages, field, 2, KINDS), limit)
 
 
-def cloze(passages: Iterable[Passage], field: Field, limit: int | None = None) -> list[Item]:
+def cloze(passages: Iterable[StatementText], field: Field, limit: int | None = None) -> list[StatementItem]:
     """A true sentence against itself with one term or entity replaced by each of three others."""
     return _balanced(_items(passages, field, CHOICES, ("entity", "term")), limit)
 
 
-def _items(passages: Iterable[Passage], field: Field, size: int, kinds: Sequence[Kind]) -> Iterator[Item]:
+def _items(
+    passages: Iterable[StatementText], field: Field, size: int, kinds: Sequence[Kind]
+) -> Iterator[StatementItem]:
     seen: set[str] = set()
     for passage in passages:
-        whole = tokens(passage.text, field.lexicon)
+        whole = tokens(passage.text, field.known_terms)
         numbers = {unit: tuple(map(value, found)) for unit, found in quantities(passage.text, whole).items()}
         values = frozenset(value(token.text) for token in whole if token.kind == "number" and form(token.text))
         words = frozenset(token.text.lower() for token in whole)
@@ -75,8 +77,8 @@ def _items(passages: Iterable[Passage], field: Field, size: int, kinds: Sequence
             if sentence.text in seen:
                 continue
             seen.add(sentence.text)
-            inside = tuple(tokens(sentence.text, field.lexicon))
-            shown = tuple(token.text.lower() for token in tokens(sentence.context + sentence.text, field.lexicon))
+            inside = tuple(tokens(sentence.text, field.known_terms))
+            shown = tuple(token.text.lower() for token in tokens(sentence.context + sentence.text, field.known_terms))
             line = Line(sentence, inside, words, shown, values, numbers, field)
             for slot in _chosen([_slots(line, kind, size - 1) for kind in kinds], sentence):
                 yield _item(passage, sentence, slot, size)
@@ -99,17 +101,17 @@ def _slots(line: Line, kind: Kind, need: int) -> list[Slot]:
     return sorted(found, key=lambda slot: order(line.sentence.text, str(slot.start)))
 
 
-def _item(passage: Passage, sentence: Sentence, slot: Slot, size: int) -> Item:
+def _item(passage: StatementText, sentence: Sentence, slot: Slot, size: int) -> StatementItem:
     text = sentence.text
     answer = order("answer", f"{slot.start} {text}") % size
     words = list(slot.others[: size - 1])
     words.insert(answer, text[slot.start : slot.end])
     choices = tuple(text[: slot.start] + word + text[slot.end :] for word in words)
     spans = tuple((slot.start, slot.start + len(word)) for word in words)
-    return Item(slot.kind, sentence.context, choices, answer, passage, spans)
+    return StatementItem(slot.kind, sentence.context, choices, answer, passage, spans)
 
 
-def _balanced(items: Iterable[Item], limit: int | None) -> list[Item]:
+def _balanced(items: Iterable[StatementItem], limit: int | None) -> list[StatementItem]:
     """In an order that looks random, so that any beginning of the list is a sample; kinds by turns."""
     ordered = sorted(items, key=lambda item: (order("item", item.context + item.choices[item.answer]), item.kind))
     turn: Counter[str] = Counter()

@@ -1,6 +1,6 @@
 """Tokens of a text with their places: words, numbers, and single marks, in any script.
 
-Where words are not separated, a token is a term of the field (:mod:`cogen.statements.lexicon`), else one character with
+Where words are not separated, a token is a term of the field (:mod:`cogen.statements.terms`), else one character with
 its marks: which characters make a word there only a dictionary knows.
 """
 
@@ -17,7 +17,7 @@ from cogen.text.scripts import LETTERS_UNSPACED
 LONGEST = 6
 _TOKEN = regex.compile(
     rf"(?P<run>(?:[[{LETTERS_UNSPACED}]&&\p{{L}}]\p{{M}}*)+)"
-    r"|(?P<number>\p{Nd}+(?:[.,]\p{Nd}+)*)(?![\p{L}_])"
+    rf"|(?P<number>\p{{Nd}}+(?:[.,]\p{{Nd}}+)*)(?![[\p{{L}}_]--[{LETTERS_UNSPACED}]])"
     rf"|(?P<word>[\p{{L}}\p{{N}}_--[{LETTERS_UNSPACED}]][\w--[{LETTERS_UNSPACED}]]*"
     rf"(?:[-'’.][[\p{{L}}\p{{N}}_]--[{LETTERS_UNSPACED}]][\w--[{LETTERS_UNSPACED}]]*)*)"
     r"|(?P<mark>[^\s\w])|(?P<other>\S)",
@@ -51,27 +51,27 @@ def letters(run: str) -> list[str]:
     return _UNIT.findall(run)
 
 
-def tokens(text: str, lexicon: Set[str] = frozenset()) -> list[Token]:
+def tokens(text: str, known_terms: Set[str] = frozenset()) -> list[Token]:
     """All tokens in order; nothing but white space is left out.
 
-    :param lexicon: terms of scripts that do not separate words; the longest one that fits is taken.
+    :param known_terms: terms of scripts that do not separate words; the longest one that fits is taken.
     """
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
         kind = str(match.lastgroup)
         if kind == "run":
-            found += _of_run(match[0], match.start(), lexicon)
+            found += _of_run(match[0], match.start(), known_terms)
         else:
             found.append(Token(match[0], match.start(), match.end(), "mark" if kind == "other" else kind))
     return found
 
 
-def _of_run(run: str, start: int, lexicon: Set[str]) -> Iterator[Token]:
+def _of_run(run: str, start: int, known_terms: Set[str]) -> Iterator[Token]:
     units = letters(run)
     at = 0
     while at < len(units):
         size = next(
-            (n for n in range(min(LONGEST, len(units) - at), 1, -1) if "".join(units[at : at + n]) in lexicon), 1
+            (n for n in range(min(LONGEST, len(units) - at), 1, -1) if "".join(units[at : at + n]) in known_terms), 1
         )
         text = "".join(units[at : at + size])
         yield Token(text, start, start + len(text), "term" if size > 1 else "mark")

@@ -62,9 +62,9 @@ def _expanded(line: Line, at: int) -> bool:
 
 
 def is_term(word: str, field: Field) -> bool:
-    """Lower-case letters of a spaced script, or a term of the lexicon, that belongs to the field."""
+    """Lower-case letters of a spaced script, or one of the known terms, that belongs to the field."""
     plain = word.isalpha() and word == word.lower() and len(word) > 2 and not group_of(word)
-    return (plain or word in field.lexicon) and field.is_term(word)
+    return (plain or word in field.known_terms) and field.is_term(word)
 
 
 def is_entity(word: str, field: Field) -> bool:
