@@ -67,6 +67,8 @@ class CorpusParts:
     dev: list[Document]
     test: list[Document]
     samples: list[Document]
+    #: Documents of held-out groups that may ship and stand in no other list: no training step reads them either.
+    spare: list[Document] = field(default_factory=list)
     removed_duplicates: int = 0
     removed_overlapping: int = 0
     removed_similar: int = 0
@@ -156,7 +158,16 @@ def _split(
     rng.shuffle(kept)
     if not kept:
         raise TrainError("no training text is left after the split", hint="add sources, or raise overlap_limit")
-    parts = CorpusParts(kept, dev, test, [], removed_overlapping=overlapping.total() - similar, removed_similar=similar)
+    used = {document.text for document in (*dev, *test)}
+    spare = [
+        document
+        for document in documents
+        if document.group in held_groups and document.source in public and document.text not in used
+        if overlap(document.text, known) <= recipe.overlap_limit
+    ]
+    parts = CorpusParts(
+        kept, dev, test, [], spare, removed_overlapping=overlapping.total() - similar, removed_similar=similar
+    )
     parts.overlapping, parts.private = dict(overlapping), private
     parts.samples = _samples(kept, parts.held, recipe)
     measured = test or (private.test if private else [])

@@ -28,6 +28,7 @@ from cogen.forge.corpus import Document, json_lines
 from cogen.forge.private import keep_private, private_suite, stage_private
 from cogen.forge.private_training import expected_tokens
 from cogen.forge.recipe import TrainRecipe
+from cogen.forge.statements import write_statements
 from cogen.forge.statistics import FOLDER, write_statistics
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
@@ -108,13 +109,16 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         if (result / ROUTER).is_file():
             shutil.copyfile(result / ROUTER, stage / ROUTER)
         suite = _write_suite(prepared, stage) if prepared.corpus.test else None
+        stated = write_statements(prepared.recipe, prepared.corpus, stage, reporter)
         if prepared.corpus.samples:
             atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
         statistics = write_statistics(prepared, stage, reporter)
         staged = stage_private(prepared, Path(scratch))
         expert = _expert(prepared, stage / "weights")
         figures = _measure(prepared, expert, suite, staged, stage, reporter)
+        stated = _claimed(prepared, expert, stated, stage, reporter)
         spec = _spec(prepared, stage, expert, suite, statistics, figures, facts)
+        spec = spec.model_copy(update={"suites": (*spec.suites, *stated)})
         if wants_audit(prepared.recipe):
             spec = with_audit(spec, audit_expert(prepared, expert, reporter=reporter))
         atomic_write(stage / "expert.toml", to_toml(spec).encode())
@@ -216,6 +220,18 @@ def _run(
         use_cache=use_cache,
     )
     return result
+
+
+def _claimed(
+    prepared: PreparedTraining, expert: Checkpoint, suites: Sequence[Suite], package: Path, reporter: Reporter
+) -> list[Suite]:
+    """Statement suites with what the expert measures on their test splits."""
+    load = functools.cache(functools.partial(load_model, expert, MEASURED_IN))
+    found = []
+    for suite in suites:
+        result = _run(prepared, expert, load, BoundSuite(prepared.recipe.id, suite, package), "test", reporter)
+        found.append(suite.model_copy(update={"claim": _claim(result)}))
+    return found
 
 
 def _harness() -> str:

@@ -304,6 +304,15 @@ class StatisticsRecipe(Frozen):
         return self.token_counts or self.states or self.embedding
 
 
+class StatementsRecipe(Frozen):
+    """Suites of true and false statements, made of held-out text that ships: see docs/evaluation.md."""
+
+    #: Minimal pairs in the test split at most; the dev split has up to 0.4 times as many. 0: no such suite.
+    pairs: int = Field(default=300, ge=0)
+    #: Four-way cloze items, likewise.
+    cloze: int = Field(default=150, ge=0)
+
+
 class Card(Frozen):
     """The parts of manifest and data card that only the publisher knows. "unknown" may be said."""
 
@@ -335,12 +344,14 @@ class TrainRecipe(Frozen):
     #: Without this table no canaries are inserted, and private text is audited without them.
     audit: AuditRecipe | None = None
     statistics: StatisticsRecipe | None = None
+    #: Without this table no statement suites are made.
+    statements: StatementsRecipe | None = None
     card: Card
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Recipes written before ``audit`` and ``statistics`` keep their digest."""
-        return without_none(handler(self), "audit", "statistics")
+        """Recipes written before these tables keep their digest."""
+        return without_none(handler(self), "audit", "statistics", "statements")
 
     def personal_data(self, source: CorpusSource) -> PersonalData:
         """Of a source: what it says itself, or what the card says of all."""

@@ -1,0 +1,105 @@
+"""Statement suites of an expert: minimal pairs and cloze items from its held-out text, as far as that may leave.
+
+They are made of all documents of held-out groups, which no training step reads: those of the held-out suite, and those
+that it has no room for. Replacements come from the same sources, so that no word of another one leaves with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cogen.checkpoints.digests import file_digest
+from cogen.evals import MIN_TEST_DOCUMENTS, calibration_texts
+from cogen.files import atomic_write
+from cogen.forge.documents import Document, TextComparison
+from cogen.reporter import SILENT, Reporter
+from cogen.spec.suite import DataFile, Suite
+from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
+from cogen.statements.files import json_lines, task_file
+
+if TYPE_CHECKING:
+    from cogen.forge.corpus import CorpusParts
+    from cogen.forge.recipe import TrainRecipe
+
+_TITLES = {"statements": "true and false statements", "cloze": "terms left out"}
+#: Dev items for each test item.
+_DEV = 0.4
+
+
+def passages(corpus: CorpusParts) -> tuple[list[StatementText], list[StatementText]]:
+    """(dev, test) documents that statements may be made of; groups stay on one side.
+
+    Those that share a run of eight words with the shipped samples are left out.
+    """
+    dev_groups = {document.group for document in corpus.dev}
+    compare = TextComparison("unicode")
+    samples: set[int] = set().union(*(compare.ngrams(document.text) for document in corpus.samples))
+    found: tuple[list[StatementText], list[StatementText]] = ([], [])
+    for document in (*corpus.dev, *corpus.test, *corpus.spare):
+        if not compare.ngrams(document.text) & samples:
+            side = found[0] if document.group in dev_groups else found[1]
+            side.append(_passage(document))
+    return found
+
+
+def field_of(recipe: TrainRecipe, corpus: CorpusParts) -> Field:
+    """Words and numbers of the sources whose text may ship, training text included."""
+    public = {source.name for source in recipe.corpus.sources if source.may("heldout")}
+    documents = (*corpus.train, *corpus.dev, *corpus.test, *corpus.spare)
+    return read_field((d.text for d in documents if d.source in public), calibration_texts())
+
+
+def items_of(
+    recipe: TrainRecipe, corpus: CorpusParts, limits: dict[str, int | None]
+) -> dict[str, tuple[list[StatementItem], list[StatementItem]]]:
+    """Suite id → (dev, test) items. ``limits``: test items of each suite at most; dev has 0.4 times as many."""
+    dev, test = passages(corpus)
+    field = field_of(recipe, corpus)
+    found = {}
+    for name, limit in limits.items():
+        make = pairs if name == "statements" else cloze
+        found[name] = make(dev, field, limit and round(_DEV * limit)), make(test, field, limit)
+    return found
+
+
+def write_statements(
+    recipe: TrainRecipe, corpus: CorpusParts, package: Path, reporter: Reporter = SILENT
+) -> list[Suite]:
+    """Write the suites that the recipe asks for into ``package/suites``; none where the text does not suffice."""
+    asked = recipe.statements
+    if asked is None or not corpus.test:
+        return []
+    limits = {"statements": asked.pairs, "cloze": asked.cloze}
+    suites = []
+    for name, (dev, test) in items_of(recipe, corpus, {n: limit for n, limit in limits.items() if limit}).items():
+        if not dev or len(test) < MIN_TEST_DOCUMENTS:
+            reporter.note(
+                f"suite {name}: the held-out text gives {len(dev)} dev and {len(test)} test items where 1 and "
+                f"{MIN_TEST_DOCUMENTS} are needed, so it is left out"
+            )
+            continue
+        suites.append(write_suite(recipe, name, dev, test, package))
+    return suites
+
+
+def write_suite(
+    recipe: TrainRecipe, name: str, dev: Sequence[StatementItem], test: Sequence[StatementItem], package: Path
+) -> Suite:
+    """Write the suite ``statements`` or ``cloze`` of these items into ``package/suites``."""
+    task = f"suites/{name}.yaml"
+    (package / "suites").mkdir(parents=True, exist_ok=True)
+    atomic_write(package / task, task_file(recipe.id.replace("-", "_"), name).encode())
+    files = []
+    for split, items in (("dev", dev), ("test", test)):
+        path = f"suites/{name}-{split}.jsonl"
+        atomic_write(package / path, json_lines(items))
+        licenses = " AND ".join(sorted({item.passage.license for item in items}))
+        files.append(DataFile(path=path, digest=file_digest(package / path), documents=len(items), license=licenses))
+    title = f"{recipe.card.title}: {_TITLES[name]}"
+    return Suite(id=name, title=title, task=task, metric="acc", dev=files[0], test=files[1])
+
+
+def _passage(document: Document) -> StatementText:
+    return StatementText(document.text, document.group, document.source, document.license)

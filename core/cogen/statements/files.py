@@ -1,0 +1,64 @@
+"""Items as a suite ships them: JSON Lines, and a task file that lm-evaluation-harness reads as well.
+
+Choices are whole sentences after the same context, compared by their total log-likelihood, as in BLiMP (Warstadt et al.
+2020, arXiv:1912.00582): what stands before the place is the same in all of them and cancels out, whatever the
+tokenizer does at the place; what comes after it counts, since it can tell what belongs there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from cogen.statements.generate import StatementItem
+
+_TASK = """\
+# {what}
+# The model is right where the true sentence is the most likely one after its context (total log-likelihood).
+task: cogen_{name}_{suite}
+dataset_path: json
+dataset_kwargs:
+  data_files: {{validation: suites/{suite}-dev.jsonl, test: suites/{suite}-test.jsonl}}
+validation_split: validation
+test_split: test
+output_type: multiple_choice
+doc_to_text: context
+doc_to_target: answer
+doc_to_choice: choices
+target_delimiter: ""
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  version: 1.0
+"""
+_WHAT = {
+    "statements": "True sentences of held-out text against the same ones with one number, unit, name or term replaced.",
+    "cloze": "Sentences of held-out text with one name or term left out: the true one and three others of its kind.",
+}
+
+
+def task_file(name: str, suite: str) -> str:
+    """Task file of the suite ``statements`` or ``cloze``; its data are ``suites/SUITE-dev.jsonl`` and ``-test``.
+
+    :param name: what the task is called by, such as the expert's id with underscores.
+    """
+    return _TASK.format(name=name, suite=suite, what=_WHAT[suite])
+
+
+def json_lines(items: Iterable[StatementItem]) -> bytes:
+    """One object a line: ``context``, ``choices``, ``answer`` (index of the true one), ``kind``, ``source``,
+    ``license``."""
+    return b"".join((json.dumps(_row(item), ensure_ascii=False) + "\n").encode() for item in items)
+
+
+def _row(item: StatementItem) -> dict[str, object]:
+    return {
+        "context": item.context,
+        "choices": list(item.choices),
+        "answer": item.answer,
+        "kind": item.kind,
+        "source": item.passage.source,
+        "license": item.passage.license,
+    }

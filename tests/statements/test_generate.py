@@ -1,0 +1,131 @@
+"""Laws of minimal pairs and cloze items."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+
+from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
+from cogen.statements.files import json_lines
+from cogen.statements.numbers import form, value
+from cogen.statements.prose import is_statement, sentences
+from cogen.statements.shapes import shape
+from cogen.statements.terms import find_terms
+from cogen.statements.tokens import tokens
+from cogen.statements.units import group_of, unit_after
+
+
+def both(item: StatementItem) -> tuple[str, str]:
+    """(true word, false word) of a pair."""
+    return item.words[item.answer], item.words[1 - item.answer]
+
+
+def test_the_same_texts_give_the_same_pairs(texts: list[str], field: Field, passages: list[StatementText]) -> None:
+    again = pairs(passages, read_field(texts))
+    assert again == pairs(passages, field)
+    assert again[:10] == pairs(passages, field, limit=10)
+
+
+def test_pairs_of_a_shuffled_list_are_the_same(field: Field, passages: list[StatementText]) -> None:
+    mixed = random.Random(1).sample(passages, len(passages))
+    found, again = pairs(passages, field), pairs(mixed, field)
+    assert sorted(i.choices for i in found) == sorted(i.choices for i in again)
+
+
+def test_every_kind_of_pair_is_found(field: Field, passages: list[StatementText]) -> None:
+    assert set(Counter(item.kind for item in pairs(passages, field))) >= {"number", "unit"}
+
+
+def test_choices_differ_in_the_place_alone_and_the_true_one_is_the_text(
+    field: Field, passages: list[StatementText]
+) -> None:
+    for item in pairs(passages, field) + cloze(passages, field):
+        assert item.context + item.choices[item.answer] in item.passage.text
+        assert len(set(item.words)) == len(item.choices)
+        rests = {c[: s[0]] + "\0" + c[s[1] :] for c, s in zip(item.choices, item.spans, strict=True)}
+        assert len(rests) == 1
+
+
+def test_a_replacement_is_of_the_same_kind(field: Field, passages: list[StatementText]) -> None:
+    for item in pairs(passages, field):
+        true, false = both(item)
+        if item.kind == "number":
+            assert form(true) == form(false)
+            assert max(value(true), value(false)) >= 1.2 * min(value(true), value(false))
+        elif item.kind == "unit":
+            assert group_of(true) == group_of(false)
+            assert group_of(true)[true] != group_of(true)[false]
+        else:
+            assert shape(true) == shape(false)
+
+
+def test_a_replacement_stands_nowhere_in_the_document(field: Field, passages: list[StatementText]) -> None:
+    for item in pairs(passages, field) + cloze(passages, field):
+        if item.kind == "unit":
+            continue
+        there = {token.text.lower() for token in tokens(item.passage.text, field.known_terms)}
+        assert not there & {word.lower() for n, word in enumerate(item.words) if n != item.answer}
+
+
+def test_the_true_sentence_is_not_always_at_the_same_index(field: Field, passages: list[StatementText]) -> None:
+    """A model that likes all choices alike gets the first one: it must not be right every time."""
+    assert len({item.answer for item in pairs(passages, field)}) == 2
+
+
+def test_chinese_terms_are_found_without_a_dictionary_and_replaced(
+    texts: list[str], field: Field, passages: list[StatementText]
+) -> None:
+    free = [f"{a}高血压{b},另有春夏秋冬之别" for a in "患治防查因" for b in "者药科史率"]
+    assert "高血压" in find_terms(free)
+    found = [item for item in pairs(passages, field) if "医生" in item.choices[0] or "指南" in item.choices[0]]
+    assert found
+    assert {item.kind for item in found} & {"number", "unit", "term"}
+
+
+def test_what_could_be_true_as_well_is_not_replaced() -> None:
+    assert not pairs(
+        [StatementText("See figure 12 and section 14 for what has been done in the year 2019.", "a")],
+        Field(frozenset()),
+    )
+
+
+def test_a_bound_is_not_replaced_by_what_it_implies() -> None:
+    """Less than 12 hours is less than 48 hours, too."""
+    numbers = ("12", "18", "24", "36", "48")
+    texts = [f"The wound has to be closed within {n} hours after the patient was admitted." for n in numbers]
+    found = pairs([StatementText(text, text) for text in texts], read_field(texts * 3))
+    replaced = [both(item) for item in found if item.kind == "number"]
+    assert replaced
+    assert all(value(false) < value(true) for true, false in replaced)
+
+
+def test_code_questions_and_citations_are_no_statements() -> None:
+    assert is_statement("The ratio of power and heat in a back pressure plant is fixed.")
+    for text in (
+        "What is the ratio of power and heat in a plant of this kind?",
+        "The method get_ratio returns power and heat of a plant of this kind.",
+        "The ratio was first shown by Smith et al. for plants of this kind.",
+        "ratio of power and heat in a back pressure plant is fixed.",
+    ):
+        assert not is_statement(text)
+
+
+def test_sentences_and_their_contexts_are_the_document(texts: list[str]) -> None:
+    for text in texts:
+        for sentence in sentences(text):
+            assert text[sentence.start : sentence.end] == sentence.text
+            assert text[: sentence.start].endswith(sentence.context)
+
+
+def test_units_are_read_after_numbers() -> None:
+    assert unit_after("5 mg/dL of", 1) == (2, 7)
+    assert unit_after("48小时以后", 2) == (2, 4)
+    assert unit_after("5 mice", 1) is None
+
+
+def test_files_hold_the_items(field: Field, passages: list[StatementText]) -> None:
+    items = pairs(passages, field, limit=5)
+    rows = [json.loads(line) for line in json_lines(items).splitlines()]
+    assert [row["choices"][row["answer"]] for row in rows] == [item.choices[item.answer] for item in items]
+    assert {(row["source"], row["license"]) for row in rows} == {("texts", "MIT")}
