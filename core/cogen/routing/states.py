@@ -137,7 +137,7 @@ def stream_sizes(
     """
     import torch
 
-    norms = [getattr(layer, "post_attention_layernorm", None) for layer in model.get_decoder().layers]
+    norms: list[Any] = [getattr(layer, "post_attention_layernorm", None) for layer in model.get_decoder().layers]
     if not norms or any(norm is None for norm in norms):
         raise CompatibilityError(
             f"{type(model).__name__} has no norm before its feed-forward blocks", hint="choose another --routing"

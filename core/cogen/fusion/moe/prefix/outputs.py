@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cogen.fusion.details import MoeDetails
     from cogen.fusion.moe.write import Reuse
 
-#: Logit of the public slot for the prefix token, at the size that its state has at the beginning of a text.
+#: Least logit of the public slot for the prefix token, at the sizes that its state has.
 FIRST_LOGIT = 48.0
 _FIRST_LAYER = "model.layers.0."
 _AFTER = "post_attention_layernorm.weight"
@@ -104,11 +104,17 @@ class Widened:
             tail[layout.constant : layout.mean] = layout.factor / SHARE
         elif place[-1] == _AFTER:
             layer = int(place[0])
-            tail[layout.mark] = layout.factor * float(self._rows.first[layer]) / self._marked
+            tail[layout.mark] = layout.factor * self._reach(layer) / self._marked
             tail[layout.mean : layout.mean + layout.experts] = (
                 layout.factor * float(self._rows.usual[layer]) / self._share
             )
         return tail[layout.hidden :]
+
+    def _reach(self, layer: int) -> float:
+        """Size of the stream at which the prefix token's mark is read as 1: of its own at the beginning of a text, or of
+        ordinary tokens, as it has elsewhere, if that is larger. Bounded, so that float16 can hold the logit."""
+        first, usual = float(self._rows.first[layer]), float(self._rows.usual[layer])
+        return min(max(first, usual), 1000.0 * first)
 
     def _entries(self, name: str) -> list[tuple[int, int, float]]:
         """(row, column, value) of the extra head in one matrix of the first layer."""
@@ -142,7 +148,7 @@ class Widened:
         return rows
 
 
-def _column(start: int, column: int, values: Sequence[float]) -> list[tuple[int, int, float]]:
+def _column(start: int, column: int, values: Iterable[float]) -> list[tuple[int, int, float]]:
     return [(start + i, column, float(value)) for i, value in enumerate(values) if value]
 
 
