@@ -16,6 +16,7 @@ LONG: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e5},
     "max_position_embeddings": 8192,
     "head_dim": 64,
+    "pad_token_id": 1,  # a padding token has an embedding of zeros, and the prefix token is another one
 }
 #: Family → what else it needs. Qwen3's own norms bound the scores of a head: its weights are large enough in real
 #: models, and so they are here; with a widened stream they keep their epsilon only up to its size.

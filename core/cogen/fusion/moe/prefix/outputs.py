@@ -111,8 +111,11 @@ class Widened:
         return tail[layout.hidden :]
 
     def _reach(self, layer: int) -> float:
-        """Size of the stream at which the prefix token's mark is read as 1: of its own at the beginning of a text, or of
-        ordinary tokens, as it has elsewhere, if that is larger. Bounded, so that float16 can hold the logit."""
+        """Size of the stream at which the prefix token's mark is read as 1.
+
+        That of its own at the beginning of a text, or of ordinary tokens, as it has elsewhere, if that is larger.
+        Bounded, so that float16 can hold the logit.
+        """
         first, usual = float(self._rows.first[layer]), float(self._rows.usual[layer])
         return min(max(first, usual), 1000.0 * first)
 
