@@ -52,9 +52,10 @@ def text_ids(seed: int, length: int) -> list[int]:
     return [PREFIX, *generator.integers(1, len(tokenizer()), length - 1).tolist()]
 
 
-def near(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    """To 1e-4 of the largest logit: routers multiply what rounds differently in a cache or a batch."""
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+def near(found: torch.Tensor, wanted: torch.Tensor, share: float = 1e-4) -> None:
+    """To a share of the largest logit: routers multiply what rounds differently in a cache or a batch."""
+    assert wanted.abs().max() > 0.1
+    torch.testing.assert_close(found, wanted, rtol=0, atol=share * float(wanted.abs().max()))
 
 
 def window_of(family: str) -> int | None:
@@ -63,8 +64,8 @@ def window_of(family: str) -> int | None:
 
 
 def test_equal_experts_are_the_dense_base(world: Any, host: Any, family: str, tmp_path: Path) -> None:
-    """Whoever is chosen, the logits are the base's, to 1e-5 of the largest in float32: the extra dimensions are small
-    in the norms, and read by nothing but the routers."""
+    """Whoever is chosen, the logits are the base's, to 3e-5 of the largest in float32: the extra dimensions are small
+    in the norms, and read by nothing but the routers. (Qwen3's norms of heads take the widened stream's epsilon.)"""
     zoo = world_of(world, family)
     folder = assemble(host(*unchanged(zoo, "e1", "e2")), tmp_path / "out", routing="prefix").folder
     model, base = loaded(folder), zoo.model()
@@ -73,9 +74,9 @@ def test_equal_experts_are_the_dense_base(world: Any, host: Any, family: str, tm
     gates(model)[0].register_forward_hook(lambda _, __, output: shares.append(output[1]))
     ids = torch.tensor([text_ids(0, 64)])
     with torch.no_grad():
-        close(model(input_ids=ids).logits, base(input_ids=ids).logits)
+        near(model(input_ids=ids).logits, base(input_ids=ids).logits, 3e-5)
     assert shares[0].std() > 0.05  # the routers do choose
-    close(logits(model), logits(base))
+    near(logits(model), logits(base), 3e-5)
 
 
 def test_the_stream_holds_the_closed_form(world: Any, host: Any, family: str, tmp_path: Path) -> None:
