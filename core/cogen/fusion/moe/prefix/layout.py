@@ -16,7 +16,7 @@ SHARE = 2.0**-8
 
 
 @dataclass(frozen=True)
-class Layout:
+class StreamLayout:
     """Sizes of the base, and of its widened copy.
 
     :param hidden: width of the base's stream; ``wide``: after widening.
@@ -78,13 +78,13 @@ class Layout:
         return (shape[0], wide) if len(shape) == 2 else (wide,)
 
 
-def layout_of(config: Mapping[str, Any], experts: int) -> Layout:
+def layout_of(config: Mapping[str, Any], experts: int) -> StreamLayout:
     """
     :param config: every field of the base's configuration.
     """
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     needed = hidden + 2 + 2 * experts
-    return Layout(
+    return StreamLayout(
         hidden=hidden,
         wide=-(-needed // ALIGNED) * ALIGNED,
         heads=heads,
@@ -95,7 +95,7 @@ def layout_of(config: Mapping[str, Any], experts: int) -> Layout:
     )
 
 
-def widened_config(made: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+def widened_config(made: Mapping[str, Any], layout: StreamLayout) -> dict[str, Any]:
     """``config.json`` of a mixture as it is for the widened stream."""
     return dict(
         sorted(

@@ -20,7 +20,7 @@ from cogen.fusion.moe.assemble import (
     shared_outputs,
 )
 from cogen.fusion.moe.prefix.head import ExtraHead, extra_head
-from cogen.fusion.moe.prefix.layout import SHARE, Layout, layout_of, widened_config
+from cogen.fusion.moe.prefix.layout import SHARE, StreamLayout, layout_of, widened_config
 from cogen.fusion.moe.prefix.operands import WideEmbedding, WideMatrix, WideVector
 from cogen.fusion.moe.prefix.rows import EMBEDDING, PrefixRows, norms_of, read_prefix_rows
 from cogen.fusion.moe.targets import PARTS, full_config, mixture_config, target_of
@@ -44,7 +44,7 @@ _FIRST_LAYER = "model.layers.0."
 _AFTER = "post_attention_layernorm.weight"
 
 
-class Widened:
+class WidenedTensors:
     """The tensors outside feed-forward blocks, with what the extra dimensions and the extra head need.
 
     :param read: gives a tensor of the unwidened composite by its name.
@@ -53,7 +53,7 @@ class Widened:
 
     def __init__(
         self,
-        layout: Layout,
+        layout: StreamLayout,
         mixture: MoeDetails,
         rows: PrefixRows,
         head: ExtraHead,
@@ -74,7 +74,7 @@ class Widened:
         layout = self._layout
         if name == EMBEDDING:
             wide = (source.shape[0], layout.wide)
-            return WideEmbedding(source, wide, self._told(), SHARE, layout.epsilon)
+            return WideEmbedding(source, wide, self._extra(), SHARE, layout.epsilon)
         shape = layout.shape(name, source.shape)
         if len(shape) == 2:
             entries = self._entries(name.removeprefix(_FIRST_LAYER)) if name.startswith(_FIRST_LAYER) else []
@@ -83,15 +83,15 @@ class Widened:
             return WideVector(source, layout.factor, self._tail(name))
         return WideVector(source, 1.0, torch.zeros(shape[0] - source.shape[0]))
 
-    def _told(self) -> torch.Tensor:
+    def _extra(self) -> torch.Tensor:
         """What the embedding writes into the extra dimensions, as a share: shape (rows, 2 + experts)."""
         import torch
 
-        told = torch.cat([torch.ones(len(self._rows.evidence), 1), torch.zeros(len(self._rows.evidence), 1)], 1)
-        told = torch.cat([told, self._rows.evidence], 1)
-        told[self._prefix] = 0.0
-        told[self._prefix, 1] = 1.0
-        return told
+        extra = torch.cat([torch.ones(len(self._rows.evidence), 1), torch.zeros(len(self._rows.evidence), 1)], 1)
+        extra = torch.cat([extra, self._rows.evidence], 1)
+        extra[self._prefix] = 0.0
+        extra[self._prefix, 1] = 1.0
+        return extra
 
     def _tail(self, name: str) -> torch.Tensor:
         """Weights of a norm for the extra dimensions: what is not read there is 0."""
@@ -190,7 +190,7 @@ def write_prefix_mixture(
             return checkpoint.read(name, torch.float64)
 
         head = extra_head(found.kernel, planned.prefix.mass, norms_of(base, read))
-        wide = Widened(layout, planned, found, head, prefix_token_id(tokenizer), read)
+        wide = WidenedTensors(layout, planned, found, head, prefix_token_id(tokenizer), read)
         mixture = Mixture(
             target,
             slots,
@@ -225,7 +225,7 @@ def _merged_first(outputs: Sequence[OutputTensor], engine: Engine, file: Path, b
     return Checkpoint(base.folder, read_header(file))
 
 
-def _shared(output: OutputTensor, wide: Widened, engine: Engine, source: Checkpoint) -> OutputTensor:
+def _shared(output: OutputTensor, wide: WidenedTensors, engine: Engine, source: Checkpoint) -> OutputTensor:
     if output.name.rsplit(".", 2)[-2] in ("q_norm", "k_norm"):
         return OutputTensor(output.name, output.dtype, output.shape, Copy(source.tensors[output.name]))
     return _output(output.name, wide.operand(output.name, Stored(engine.files, source, output.name, "shared")))
