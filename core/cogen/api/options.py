@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from cogen.api.checks import as_mapping, as_names, as_path, as_paths
-from cogen.choices import LEVELS, ROUTINGS, TRANSPLANTS, check_choice, unknown
+from cogen.choices import LEVELS, PUBLIC_EXPERTS, ROUTINGS, TRANSPLANTS, check_choice, unknown
 
 if TYPE_CHECKING:
     from cogen.fusion.recipe import ExpertOptions, FuseRecipe
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: A file or folder.
 PathLike = str | os.PathLike[str]
 F = TypeVar("F", bound=Callable[..., Any])
-_CHOICES = {"level": LEVELS, "routing": ROUTINGS, "transplant": TRANSPLANTS}
+_CHOICES = {"level": LEVELS, "routing": ROUTINGS, "public_expert": PUBLIC_EXPERTS, "transplant": TRANSPLANTS}
 #: Options that are fields of the recipe's table ``[distill]``.
 _DISTILL = ("student", "texts", "tokens")
 
@@ -41,6 +41,7 @@ class FuseOptions(TypedDict, total=False):
     routing: str | None
     top_k: int | None
     public: bool | None
+    public_expert: str | None
     embedder: str | None
     student: str | None
     texts: Sequence[PathLike] | None

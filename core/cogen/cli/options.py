@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cogen.choices import LEVELS, ROUTINGS, STRATEGIES, TRANSPLANTS
+from cogen.choices import LEVELS, PUBLIC_EXPERTS, ROUTINGS, STRATEGIES, TRANSPLANTS
 from cogen.cli.arguments import choice, expert_ids, method_names, renamed, starting
 from cogen.cli.values import read_bounds, read_setting
 
@@ -169,6 +169,17 @@ class FuseArguments:
             help="Include the base's own FFN as an expert (FlexOlmo's public expert).",
         ),
     ] = True
+    public_expert: Annotated[
+        str | None,
+        choice(
+            "public expert",
+            PUBLIC_EXPERTS,
+            "--public-expert",
+            panel=_MOE,
+            help="With --routing prefix: what handles general text, the mean of the experts (default) or the base, "
+            "with which an expert can be removed by deletion.",
+        ),
+    ] = None
     student: Annotated[
         str | None,
         typer.Option(
@@ -234,6 +245,7 @@ class FuseArguments:
             "routing": self.routing,
             "top_k": self.top_k,
             "public": None if self.public else False,
+            "public_expert": self.public_expert,
             "embedder": self.embedder,
             "student": student,
             "texts": self.texts,

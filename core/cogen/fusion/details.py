@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import Discriminator, Field, JsonValue, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.recipe import Routing
@@ -32,6 +32,25 @@ class MergeDetails(Frozen):
         return {}
 
 
+class PlannedPrefix(Frozen):
+    """What routing ``prefix`` adds to a mixture; see docs/prefix-routing.md.
+
+    :param public: the first slot's feed-forward blocks: the "mean" of the experts', or those of the "base".
+    :param hidden: width of the stream, ``heads`` and ``groups`` of the attention, after widening.
+    :param depth: of the kernel; see :mod:`cogen.routing.kernel`.
+    :param strength: what the routers multiply mean evidence by.
+    :param mass: what the prefix token, which says nothing, weighs against the newest token.
+    """
+
+    public: Literal["mean", "base"]
+    hidden: int
+    heads: int
+    groups: int
+    depth: float
+    strength: float
+    mass: float
+
+
 class MoeDetails(Frozen):
     """What a plan of strategy moe builds beside the weights of its experts.
 
@@ -42,6 +61,7 @@ class MoeDetails(Frozen):
     :param parameters, active: in total, and activated per token.
     :param exact: taking an expert out leaves bit for bit what would have been built without it.
     :param embedder: of routing "embedding": its source and digest.
+    :param prefix: of routing "prefix".
     """
 
     FIELD: ClassVar[str] = "mixture"
@@ -59,6 +79,13 @@ class MoeDetails(Frozen):
     active: int
     exact: bool
     embedder: tuple[str, str] | None = None
+    prefix: PlannedPrefix | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans of other routings keep the digest that they had before there was this one."""
+        found: dict[str, Any] = handler(self)
+        return {name: value for name, value in found.items() if name != "prefix" or value is not None}
 
     @property
     def public(self) -> bool:

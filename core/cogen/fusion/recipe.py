@@ -19,9 +19,11 @@ from cogen.spec.base import Digest, ExpertId, Frozen
 _TYPE = re.compile(r"(bool|float|str|constrained-float|ExpertOptions|literal\[.*|tuple\[.*|function-after\[.*)$")
 Level = Literal["quick", "full", "none"]
 Transplant = Literal["mean", "subword", "omp"]
-#: How a mixture's routers are made: from states of the base on the experts' samples, from sentence embeddings of these
-#: samples, as the experts ship them, or by a short training.
-Routing = Literal["hidden", "embedding", "anchored", "trained"]
+#: How a mixture's routers are made: from token frequencies of the experts' samples, from states of the base on these
+#: samples, from sentence embeddings of them, as the experts ship them, or by a short training.
+Routing = Literal["prefix", "hidden", "embedding", "anchored", "trained"]
+#: What the first slot of a mixture with routing prefix holds.
+PublicExpert = Literal["mean", "base"]
 #: Where the search for the scale looks, unless the recipe says otherwise: the sum of all experts' shares. At 1 the
 #: composite is their average; differences of several experts add up where they agree and blur each other, so the
 #: best sum lies above 1 and falls behind N.
@@ -75,8 +77,10 @@ class FuseRecipe(Frozen):
 
     ``routing``, ``top_k`` and ``public`` are for the strategy moe: how its routers are made, how many experts work on a
     token, and whether the base's own feed-forward blocks are one of them. There ``method`` and ``scale`` are for what
-    is not a feed-forward block, and default to the plain average. ``embedder`` is the sentence-embedding model of
-    strategy route and of routing "embedding", a source and its file digest.
+    is not a feed-forward block, and default to the plain average. ``public_expert`` is for routing "prefix": whether
+    general text is handled by the "mean" of the experts (the default) or by the "base", with which an expert can be
+    removed by deletion. ``embedder`` is the sentence-embedding model of strategy route and of routing "embedding", a
+    source and its file digest.
 
     ``distill`` is for the strategy of that name; there ``method`` is the loss, and ``parameters`` are the loss's.
     """
@@ -97,6 +101,7 @@ class FuseRecipe(Frozen):
     routing: Routing | None = None
     top_k: Annotated[int, Field(ge=1)] | None = None
     public: bool = True
+    public_expert: PublicExpert | None = None
     embedder: str | None = None
     embedder_digest: Digest | None = None
     distill: Distillation = Distillation()

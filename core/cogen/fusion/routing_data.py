@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cogen.routing.anchors import Anchor
     from cogen.routing.embedder import Embedder
 
-#: What is needed: text itself, a mean state of the base, or a mean sentence embedding.
-Need = Literal["text", "states", "embedding"]
+#: What is needed: text itself, a mean state of the base, a mean sentence embedding, or frequencies of tokens.
+Need = Literal["text", "states", "embedding", "tokens"]
 #: Where it comes from. "counts": from token counts; "generated": from text that the expert writes.
 Origin = Literal["samples", "states", "embedding", "counts", "generated"]
 _WORDS: dict[Origin, str] = {
@@ -39,6 +39,7 @@ _PURPOSE: dict[Need, str] = {
     "text": "calibration and training",
     "states": "its router row",
     "embedding": "its place among the texts",
+    "tokens": "the evidence of its tokens",
 }
 
 
@@ -112,7 +113,9 @@ def extra_tokens(experts: Sequence[Expert], needs: Needs) -> int:
     """Tokens of the texts that have to be written, and of those that are made from counts."""
     from cogen.routing.token_counts import TOKENS
 
-    cost = {"generated": generation_tokens(), "counts": 2 * TOKENS}
+    # Frequencies of tokens are counts already: no text is made from them.
+    drawn = 2 * TOKENS if any(need != "tokens" for need, _ in needs) else 0
+    cost = {"generated": generation_tokens(), "counts": drawn}
     return sum(cost.get(origin, 0) for expert in experts for origin in _origins(expert, needs))
 
 
@@ -151,6 +154,26 @@ def mean_state_of(
     if origin == "counts":
         return state_from_counts(anchor, read_token_counts(expert))
     return anchor.mean(texts_of(expert, writer, reporter))
+
+
+def token_frequencies(
+    expert: Expert,
+    tokenizer: Any,
+    general: torch.Tensor,
+    writer: Callable[[], Writer],
+    reporter: Reporter = SILENT,
+) -> torch.Tensor:
+    """How often each token occurs in an expert's text, shape (rows of the embedding,), float64: counted, or shipped.
+
+    :param tokenizer: the base's, which is the expert's; ``general``: counts of the general text, of the same shape.
+    :raises CompatibilityError: what the expert ships is wrong.
+    """
+    from cogen.routing.evidence import count_tokens, shipped_counts
+    from cogen.routing.statistics import read_token_counts
+
+    if origin_of(expert, "tokens") == "counts":
+        return shipped_counts(read_token_counts(expert, len(general)), general)
+    return count_tokens(tokenizer, texts_of(expert, writer, reporter), len(general))
 
 
 def embedding_of(

@@ -10,12 +10,15 @@ from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
 from cogen.reporter import SILENT, Reporter
-from cogen.routing.states import WINDOW, Moments, mean_states, mean_window_states, moments
+from cogen.routing.states import WINDOW, Moments, mean_states, mean_window_states, moments, stream_sizes, windows
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
     import torch
 
+#: Documents and tokens of each that show how large the stream is: a median, so a few hundred tokens are enough.
+_SIZED, _TOKENS = 8, 128
+SIZED_TOKENS = _SIZED * _TOKENS
 #: Raised when the computation changes, so that what an older version kept is not used.
 _VERSION = 1
 
@@ -59,6 +62,18 @@ class Anchor:
             return {"mean": mean_window_states(self.model, token_windows, self._reporter)}
 
         return self._kept(["windows", [list(ids) for ids in token_windows]], compute)["mean"]
+
+    def sizes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the residual stream on the first documents of the general text: see
+        :func:`~cogen.routing.states.stream_sizes`."""
+        read = [windows(self._tokenizer, [text], _TOKENS)[0] for text in calibration_texts()[:_SIZED]]
+
+        def compute() -> dict[str, torch.Tensor]:
+            usual, first = stream_sizes(self.model, read, self._reporter)
+            return {"usual": usual, "first": first}
+
+        found = self._kept(["sizes", read], compute)
+        return found["usual"], found["first"]
 
     @property
     def tokenizer(self) -> Any:

@@ -124,3 +124,41 @@ def moments(model: Any, tokenizer: Any, texts: Sequence[str], reporter: Reporter
     mean = torch.stack(sums) / count
     covariance = torch.stack(squares) / count - mean[:, :, None] * mean[:, None, :]
     return Moments(mean, covariance)
+
+
+def stream_sizes(
+    model: Any, token_windows: Sequence[Sequence[int]], reporter: Reporter = SILENT
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Root mean square of the residual stream before the norm of every feed-forward block, each of shape (layers,).
+
+    :param token_windows: each led by the prefix token.
+    :returns: the median over ordinary tokens, and that of the prefix token, whose state depends on nothing else.
+    :raises CompatibilityError: the layers have no such norm.
+    """
+    import torch
+
+    norms: list[Any] = [getattr(layer, "post_attention_layernorm", None) for layer in model.get_decoder().layers]
+    if not norms or any(norm is None for norm in norms):
+        raise CompatibilityError(
+            f"{type(model).__name__} has no norm before its feed-forward blocks", hint="choose another --routing"
+        )
+    seen: list[list[torch.Tensor]] = [[] for _ in norms]
+
+    def watch(layer: int) -> Any:
+        def hook(norm: Any, arguments: Any) -> None:
+            states = arguments[0].detach()[0].double()
+            seen[layer].append((states.square().mean(-1) + norm.variance_epsilon).sqrt())
+
+        return hook
+
+    handles = [norm.register_forward_pre_hook(watch(layer)) for layer, norm in enumerate(norms)]
+    try:
+        for ids in token_windows:
+            with torch.no_grad():
+                model.get_decoder()(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
+            reporter.advance(len(ids))
+    finally:
+        for handle in handles:
+            handle.remove()
+    usual = torch.stack([torch.cat([sizes[1:] for sizes in layer]).median() for layer in seen])
+    return usual.cpu(), torch.stack([layer[0][0] for layer in seen]).cpu()

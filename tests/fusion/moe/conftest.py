@@ -24,6 +24,7 @@ def _short_general_text(monkeypatch: pytest.MonkeyPatch) -> None:
         "fusion.moe.mixture",
         "fusion.moe.train_routers",
         "routing.token_counts",
+        "fusion.moe.prefix.rows",
     ):
         monkeypatch.setattr(f"cogen.{module}.calibration_texts", lambda: list(GENERAL))
 

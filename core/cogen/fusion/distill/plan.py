@@ -118,9 +118,24 @@ def _why(roles: Roles, settings: Distillation) -> str:
     return f"{ids} teach {roles.student.name}: {reason}"
 
 
+#: Options about a model that is made of experts' weights.
+_FOREIGN = (
+    "scale",
+    "search",
+    "space",
+    "routing",
+    "top_k",
+    "public",
+    "public_expert",
+    "embedder",
+    "tokenizer",
+    "chat_template",
+)
+
+
 def _check_options(recipe: FuseRecipe, method: str, extra: Mapping[str, PluginLoss]) -> None:
     check_parameters(method, recipe.parameters, extra)
-    for name in ("scale", "search", "space", "routing", "top_k", "public", "embedder", "tokenizer", "chat_template"):
+    for name in _FOREIGN:
         if getattr(recipe, name) != type(recipe).model_fields[name].get_default(call_default_factory=True):
             raise UsageError(
                 f"{name} does not apply to strategy distill", hint="leave it out, or choose another strategy"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Options of a recipe that the strategies which merge weights share, and those of strategy moe that a merge has not.
 OPTIONS = frozenset({"method", "scale", "parameters", "search", "space", "tokenizer", "transplant", "chat_template"})
-_FOREIGN = ("routing", "top_k", "public", "embedder")
+_FOREIGN = ("routing", "top_k", "public", "public_expert", "embedder")
 
 
 class MergeStrategy(Strategy[Plan, Inputs]):

@@ -107,9 +107,19 @@ def mixture_outputs(
     :param shared: of :func:`shared_outputs`.
     :param identity: a method that gives its only operand.
     """
+    target, norms = mixture.target, []
+    for layer in range(mixture.layers) if target.norm is not None else ():
+        info = base.tensors[str(target.norm).format(layer=layer)]
+        norms.append(OutputTensor(info.name, info.dtype, info.shape, Copy(info)))
+    return [*shared, *norms, *expert_outputs(base, mixture, engine, identity)]
+
+
+def expert_outputs(base: Checkpoint, mixture: Mixture, engine: Engine, identity: Method) -> list[OutputTensor]:
+    """Routers, experts, and what else the architecture has in the place of a feed-forward block."""
     import torch
 
-    target, outputs = mixture.target, list(shared)
+    target = mixture.target
+    outputs: list[OutputTensor] = []
     extents = mixture_extents(base, target, mixture.layers, mixture.hidden, mixture.width, len(mixture.slots))
 
     def small(name: str, tensor: torch.Tensor) -> None:
@@ -118,9 +128,6 @@ def mixture_outputs(
         outputs.append(OutputTensor(name, dtype, shape, work))
 
     for layer in range(mixture.layers):
-        if target.norm is not None:
-            info = base.tensors[target.norm.format(layer=layer)]
-            outputs.append(OutputTensor(info.name, info.dtype, info.shape, Copy(info)))
         small(target.gate(layer), mixture.rows[layer])
         for name in (name.format(layer=layer) for name in target.shared):
             small(name, torch.zeros(extents[name][1]))
@@ -143,19 +150,34 @@ def _expert(
     engine: Engine,
     identity: Method,
 ) -> OutputTensor:
-    source = f"model.layers.{layer}.mlp.{part}.weight"
     if mixture.of is not None and slot.id in mixture.kept:
         old = mixture.of.tensors[mixture.target.tensor(layer, mixture.kept[slot.id], part)]
         return OutputTensor(name, dtype, shape, Copy(old))
-    operand: Operand = Stored(engine.files, slot.checkpoint, source, slot.key)
-    ratio = None if part == "down_proj" else norm_ratio(base, slot.checkpoint, mixture.target, layer)
+    operand = expert_operand(shape, layer, part, slot, base, mixture.target, engine)
+    plain = isinstance(operand, Stored) and operand.plain and operand.dtype == dtype
+    work = Copy(slot.checkpoint.tensors[_dense(layer, part)]) if plain else Merge(identity, None, (operand,), (1.0,))
+    return OutputTensor(name, dtype, shape, work)
+
+
+def expert_operand(
+    shape: tuple[int, ...],
+    layer: int,
+    part: str,
+    slot: ExpertSlot,
+    base: Checkpoint,
+    target: MoeArchitecture,
+    engine: Engine,
+) -> Operand:
+    """One projection of an expert, behind the base's norm and padded to ``shape``."""
+    operand: Operand = Stored(engine.files, slot.checkpoint, _dense(layer, part), slot.key)
+    ratio = None if part == "down_proj" else norm_ratio(base, slot.checkpoint, target, layer)
     if ratio is not None:
         operand = Folded(operand, ratio)
-    if operand.shape != shape:
-        operand = Padded(operand, shape)
-    plain = isinstance(operand, Stored) and operand.plain and operand.dtype == dtype
-    work = Copy(slot.checkpoint.tensors[source]) if plain else Merge(identity, None, (operand,), (1.0,))
-    return OutputTensor(name, dtype, shape, work)
+    return operand if operand.shape == shape else Padded(operand, shape)
+
+
+def _dense(layer: int, part: str) -> str:
+    return f"model.layers.{layer}.mlp.{part}.weight"
 
 
 def norm_ratio(base: Checkpoint, expert: Checkpoint, target: MoeArchitecture, layer: int) -> torch.Tensor | None:

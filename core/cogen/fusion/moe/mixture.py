@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
 from cogen.evals import QUICK_TOKENS, calibration_texts
-from cogen.fusion.details import MoeDetails
+from cogen.fusion.details import MoeDetails, PlannedPrefix
 from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
+from cogen.fusion.moe.prefix.layout import layout_of
+from cogen.fusion.moe.prefix.rows import kernel_of
 from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
 from cogen.fusion.moe.train_routers import training_tokens
 from cogen.fusion.moe.validate import TOP_K, pick_routing
@@ -18,6 +20,7 @@ from cogen.fusion.plan import Cost, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.routing_data import Needs, data_notes, extra_tokens, origin_of
 from cogen.fusion.samples import sample_texts
+from cogen.routing.anchors import SIZED_TOKENS
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
@@ -47,10 +50,10 @@ def plan_mixture(
     routing = pick_routing(chosen, recipe)
     hidden = int(config["hidden_size"])
     mixture_config(config, target, len(slots), top_k, width)  # what its class would read otherwise is refused here
-    extents = mixture_extents(base, target, layers, hidden, width, len(slots))
-    total = sum(math.prod(shape) for _, shape in extents.values())
     merged = merged_names(base, list(experts.values()), target, layers)
-    return MoeDetails(
+    prefix = _prefix(base, config, len(experts), recipe) if routing == "prefix" else None
+    deletable = prefix is None or prefix.public == "base"
+    found = MoeDetails(
         model_type=target.model_type,
         architecture=target.architecture,
         routing=routing,
@@ -60,11 +63,35 @@ def plan_mixture(
         hidden=hidden,
         width=width,
         merged=len(merged),
-        parameters=total,
-        active=total - (len(slots) - top_k) * layers * len(PARTS) * hidden * width,
-        exact=not merged and routing != "trained",
+        parameters=0,
+        active=0,
+        exact=not merged and routing != "trained" and deletable,
         embedder=_embedder(recipe, chosen) if routing == "embedding" else None,
+        prefix=prefix,
     )
+    total = sum(math.prod(shape) for _, shape in extents_of(base, found).values())
+    idle = (len(slots) - top_k) * layers * len(PARTS) * (prefix.hidden if prefix else hidden) * width
+    return found.model_copy(update={"parameters": total, "active": total - idle})
+
+
+#: What routers multiply mean evidence by, and what the prefix token weighs; chosen on the dev splits of the reference
+#: experts.
+STRENGTH, MASS = 20.0, 20.0
+
+
+def _prefix(base: Checkpoint, config: Mapping[str, Any], experts: int, recipe: FuseRecipe) -> PlannedPrefix:
+    """:raises CompatibilityError: the base's positions or norms make no head that averages over the prefix."""
+    layout = layout_of(config, experts)
+    planned = PlannedPrefix(
+        public=recipe.public_expert or "mean",
+        hidden=layout.wide,
+        heads=layout.heads + layout.extra_heads,
+        groups=layout.groups + 1,
+        depth=0.0,
+        strength=STRENGTH,
+        mass=MASS,
+    )
+    return planned.model_copy(update={"depth": kernel_of(base, planned).depth})
 
 
 def merged_names(base: Checkpoint, experts: Sequence[Checkpoint], target: MoeArchitecture, layers: int) -> list[str]:
@@ -120,8 +147,14 @@ def averaged(recipe: FuseRecipe, chosen: Sequence[Expert], find: Callable[[str],
 
 def extents_of(base: Checkpoint, mixture: MoeDetails) -> dict[str, tuple[str, tuple[int, ...]]]:
     """See :func:`~cogen.fusion.moe.assemble.mixture_extents`."""
-    target = target_of(full_config(base))
-    return mixture_extents(base, target, mixture.layers, mixture.hidden, mixture.width, len(mixture.slots))
+    config = full_config(base)
+    hidden = mixture.hidden if mixture.prefix is None else mixture.prefix.hidden
+    found = mixture_extents(base, target_of(config), mixture.layers, hidden, mixture.width, len(mixture.slots))
+    if mixture.prefix is not None:
+        layout = layout_of(config, len(mixture.slots) - 1)
+        shared = [name for name in found if name in base.tensors]
+        found |= {name: (found[name][0], layout.shape(name, found[name][1])) for name in shared}
+    return found
 
 
 def mixture_cost(
@@ -135,6 +168,8 @@ def mixture_cost(
         samples += sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     elif mixture.routing == "embedding":
         samples += sum(len(ids) for ids in tokenizer(calibration_texts(), add_special_tokens=False)["input_ids"])
+    elif mixture.routing == "prefix":
+        samples += SIZED_TOKENS
     quick = sum(min(suite.test_tokens, QUICK_TOKENS["test"]) for suite in suites if suite.metric == "bits_per_byte")
     trained = training_tokens(len(chosen)) if mixture.tuned else 0
     return cost.model_copy(
@@ -151,6 +186,8 @@ def needs_of(mixture: MoeDetails) -> Needs:
     """What its routers have to know of an expert's text, each with the embedding model that it is for."""
     if mixture.routing == "anchored":
         return []
+    if mixture.routing == "prefix":
+        return [("tokens", "")]
     if mixture.routing == "embedding":
         return [("embedding", (mixture.embedder or ("", ""))[0])]
     return [("states", ""), ("text", "")] if mixture.tuned else [("states", "")]

@@ -20,6 +20,8 @@ def reusable_parts(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | No
     ids = ", ".join(sorted(expert.id for expert in now.experts))
     assert isinstance(old, MoeDetails)
     assert isinstance(new, MoeDetails)
+    if old.routing == new.routing == "prefix" and not old.merged and not new.merged:
+        return _of_prefix(before, now, composite)
     if not (old.exact and new.exact):
         reason = (
             "its routers were trained with all of its experts"
@@ -29,10 +31,36 @@ def reusable_parts(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | No
         return None, f"rebuilt from {ids}: {reason}"
     if (old.architecture, old.width, before.base) != (new.architecture, new.width, now.base):
         return None, f"rebuilt from {ids}: base or widths are others"
-    had = {expert.id: (expert.spec_digest, expert.file_digest, expert.weights_digest) for expert in before.experts}
-    same = {e.id for e in now.experts if had.get(e.id) == (e.spec_digest, e.file_digest, e.weights_digest)}
+    same = _unchanged(before, now)
     kept = {id: slot for slot, id in enumerate(old.slots) if id in same or id == "base"}
     rows = {id: row for id, row in read_rows(composite / ROUTER).items() if id in same}
-    fresh = sorted({expert.id for expert in now.experts} - same)
+    return Reuse(open_folder(composite), kept, rows), _message(now, same)
+
+
+def _of_prefix(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | None, str]:
+    """With the base in the public slot everything of the experts that stay; else all but public slot and evidence."""
+    old, new = before.details, now.details
+    assert isinstance(old, MoeDetails)
+    assert isinstance(new, MoeDetails)
+    ids = ", ".join(sorted(expert.id for expert in now.experts))
+    if (old.architecture, before.base, before.tokenizer_digest) != (new.architecture, now.base, now.tokenizer_digest):
+        return None, f"rebuilt from {ids}: the base is another"
+    same = _unchanged(before, now)
+    own = new.exact and old.exact
+    # What the file has beside the experts' evidence is of the base alone.
+    rows = {id: row for id, row in read_rows(composite / ROUTER).items() if id.startswith(".") or (own and id in same)}
+    fits = (old.width, old.prefix and old.prefix.hidden) == (new.width, new.prefix and new.prefix.hidden)
+    kept = {id: slot for slot, id in enumerate(old.slots) if fits and (id in same or (own and id == "base"))}
+    text = _message(now, same, () if own else ("public slot", "evidence"))
+    return Reuse(open_folder(composite), kept, rows), text
+
+
+def _unchanged(before: Plan, now: Plan) -> set[str]:
+    had = {expert.id: (expert.spec_digest, expert.file_digest, expert.weights_digest) for expert in before.experts}
+    return {e.id for e in now.experts if had.get(e.id) == (e.spec_digest, e.file_digest, e.weights_digest)}
+
+
+def _message(now: Plan, same: set[str], also: tuple[str, ...] = ()) -> str:
+    fresh = [*sorted({expert.id for expert in now.experts} - same), *also]
     rest = f"made anew: {', '.join(fresh)}" if fresh else "nothing is made anew"
-    return Reuse(open_folder(composite), kept, rows), f"kept as they are: {', '.join(sorted(same)) or 'none'}; {rest}"
+    return f"kept as they are: {', '.join(sorted(same)) or 'none'}; {rest}"

@@ -65,13 +65,14 @@ def untrained_rows(
         if mixture.routing == "embedding":
             embedder = Embedder(*(mixture.embedder or ()))
             own = [
-                embedding_of(expert, embedder, _writer(inputs, expert, tokenizer_digest), reporter)
+                embedding_of(expert, embedder, opened_writer(inputs, expert, tokenizer_digest), reporter)
                 for expert in experts
             ]
             means = embedded_means(anchor, own, embedder)
         else:
             means = [
-                mean_state_of(expert, anchor, _writer(inputs, expert, tokenizer_digest), reporter) for expert in experts
+                mean_state_of(expert, anchor, opened_writer(inputs, expert, tokenizer_digest), reporter)
+                for expert in experts
             ]
         general = anchor.general
         anchor.release()
@@ -110,7 +111,12 @@ def shipped_rows(expert: Expert, layers: int, hidden: int) -> torch.Tensor:
     return read_tensor(tensors["rows"]).float()
 
 
-def _writer(inputs: Inputs, expert: Expert, tokenizer_digest: str) -> Callable[[], Writer]:
+def opened_writer(inputs: Inputs, expert: Expert, tokenizer_digest: str) -> Callable[[], Writer]:
+    """Opens an expert's model, to write text, when it is called.
+
+    :param tokenizer_digest: of the base's tokenizer.
+    """
+
     def opened() -> Writer:
         tokenizer, own = tokenizer_of(inputs, expert.id, tokenizer_digest)
         return writer_of(inputs.host, expert, inputs.experts[expert.id], tokenizer, own)

@@ -25,6 +25,8 @@ from cogen.fusion.merge.strategy import lineage_of, lineage_options, rescaled
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
 from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, routing_notes, why
+from cogen.fusion.moe.prefix.outputs import write_prefix_mixture
+from cogen.fusion.moe.prefix.rows import prefix_rows
 from cogen.fusion.moe.reuse import reusable_parts
 from cogen.fusion.moe.routers import ROUTER, read_rows, untrained_rows, write_rows
 from cogen.fusion.moe.train_routers import trained_rows
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 #: How the routers are made, in half a sentence.
 ROUTING = {
+    "prefix": "that read the mean evidence of the tokens before, from token frequencies, without training",
     "hidden": "from the base's states on the experts' samples, without training",
     "embedding": "from sentence embeddings of the experts' samples, without training",
     "anchored": "as each expert's publisher trained them beside the frozen base",
@@ -56,7 +59,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
 
     name = "moe"
     title = "a sparse mixture of experts behind routers"
-    options = frozenset({"routing", "top_k", "public"})
+    options = frozenset({"routing", "top_k", "public", "public_expert"})
 
     def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
         """Natural for several experts of one base that all ship a router row which was trained for it."""
@@ -98,7 +101,9 @@ class MoeStrategy(Strategy[Plan, Inputs]):
 
     def build(self, run: Run[Plan, Inputs]) -> Built:
         plan, given = run.plan, run.given
-        steps = _Steps(details_of(plan), plan.scales[0], plan.inputs_digest, plan.tokenizer_digest)
+        steps = _Steps(
+            details_of(plan), plan.scales[0], plan.inputs_digest, run.inputs.tokenizer, plan.tokenizer_digest
+        )
         made = build(plan, run.inputs, steps, run.folder, given=given, reporter=run.reporter, lap=run.lap)
         run.lap("assembly")
         hint = f"routers are made on this machine's arithmetic: put the composite's {ROUTER} beside its lock"
@@ -120,6 +125,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
     def describe(self, plan: Plan, settings: ChosenSettings | None = None, trials: int = 0) -> Description:
         found = details_of(plan)
         own = " (the base's own feed-forward blocks are one)" if found.public else ""
+        own = " (one is the mean of the others)" if found.prefix and found.prefix.public == "mean" else own
         summary = (
             f"{len(found.slots)} experts{own}, {found.top_k} on a token; {found.parameters / 1e6:,.0f} million "
             f"parameters, {found.active / 1e6:,.0f} million active; routers {ROUTING[found.routing]}"
@@ -204,6 +210,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
                 "routing": found.routing,
                 "top_k": found.top_k,
                 "public": found.public,
+                "public_expert": found.prefix.public if found.prefix else None,
                 "embedder": embedder,
                 "embedder_digest": digest or None,
             }
@@ -239,11 +246,11 @@ class _Steps:
 
     :param scale: of what is merged outside feed-forward blocks.
     :param key: digest of what decides the mixture, for the cache of trained routers.
-    :param tokenizer_digest: of the base's tokenizer.
+    :param tokenizer: the base's; ``tokenizer_digest``: its digest.
     """
 
-    def __init__(self, details: MoeDetails, scale: float, key: str, tokenizer_digest: str) -> None:
-        self._details, self._scale = details, scale
+    def __init__(self, details: MoeDetails, scale: float, key: str, tokenizer: Any, tokenizer_digest: str) -> None:
+        self._details, self._scale, self._tokenizer = details, scale, tokenizer
         self._key, self._tokenizer_digest = key, tokenizer_digest
 
     def routers(self, inputs: Inputs, job: MergeJob, given: Known, reporter: Reporter) -> Rows | None:
@@ -251,6 +258,8 @@ class _Steps:
         if given.routers is not None:
             return read_rows(given.routers)
         known = given.reuse.rows if given.reuse else None
+        if self._details.prefix is not None:
+            return prefix_rows(self._details, inputs, self._tokenizer_digest, known, reporter)
         rows = untrained_rows(self._details, inputs, self._tokenizer_digest, known, reporter)
         if not self._details.tuned:
             return rows
@@ -268,7 +277,11 @@ class _Steps:
     def write(self, job: MergeJob, settings: ChosenSettings, rows: Rows | None, folder: Path, given: Known) -> None:
         """The model, and the routers' rows beside it."""
         assert rows is not None  # routers() gives them
-        write_mixture(self._details, job, self._scale, rows, folder, reuse=given.reuse)
+        if self._details.prefix is not None:
+            tokenizer = self._tokenizer
+            write_prefix_mixture(self._details, job, self._scale, tokenizer, rows, folder, reuse=given.reuse)
+        else:
+            write_mixture(self._details, job, self._scale, rows, folder, reuse=given.reuse)
         write_rows(rows, folder)
 
 

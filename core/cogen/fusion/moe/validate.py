@@ -80,6 +80,12 @@ def _check_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
         raise UsageError(
             "with one expert a token no gradient reaches the router", hint="choose --top-k 2, or --routing hidden"
         )
+    if routing == "prefix" and not recipe.public:
+        raise UsageError(
+            "routing prefix sends the start of a text and general text to the public slot", hint="leave --no-public out"
+        )
+    if recipe.public_expert is not None and routing != "prefix":
+        raise UsageError("public_expert is for routing prefix", hint="add --routing prefix, or leave it out")
     if recipe.embedder is not None and routing != "embedding":
         raise UsageError("an embedder is for routing embedding", hint="add --routing embedding, or leave it out")
     if all(expert.spec.model.relation in FROZEN for expert in chosen):

@@ -22,6 +22,7 @@ _FOREIGN = (
     "routing",
     "top_k",
     "public",
+    "public_expert",
 )
 
 

@@ -1,0 +1,111 @@
+"""Shapes of the widened model: where the extra dimensions and heads lie, and how large every tensor becomes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: The stream is widened to a multiple of this: a block of llama.cpp's Q8_0, so that evidence has scales of its own,
+#: and whole tiles of matrix kernels.
+ALIGNED = 32
+#: Value of an extra dimension in the embedding as a share of the token's own root mean square. Small, so that norms do
+#: not notice; a power of two, so that nothing is rounded.
+SHARE = 2.0**-8
+
+
+@dataclass(frozen=True)
+class StreamLayout:
+    """Sizes of the base, and of its widened copy.
+
+    :param hidden: width of the base's stream; ``wide``: after widening.
+    :param heads, groups: query heads and key-value heads of the base; ``width``: dimensions of each.
+    :param experts: those that evidence is kept for.
+    :param epsilon: of the base's norms.
+    """
+
+    hidden: int
+    wide: int
+    heads: int
+    groups: int
+    width: int
+    experts: int
+    epsilon: float
+
+    @property
+    def extra_heads(self) -> int:
+        """Query heads that share a key-value head; the first of the extra ones is used, the others stay zero."""
+        return self.heads // self.groups
+
+    @property
+    def factor(self) -> float:
+        """What a norm's weights are multiplied by: it divides by the mean over more dimensions."""
+        return math.sqrt(self.hidden / self.wide)
+
+    # ---- the extra dimensions ---------------------------------------------------------------------
+
+    @property
+    def constant(self) -> int:
+        """1 for every token but the prefix token."""
+        return self.hidden
+
+    @property
+    def mark(self) -> int:
+        """1 for the prefix token."""
+        return self.hidden + 1
+
+    @property
+    def evidence(self) -> int:
+        """First of the token's evidence, one dimension an expert."""
+        return self.hidden + 2
+
+    @property
+    def mean(self) -> int:
+        """First of the average that the extra head writes, one dimension an expert."""
+        return self.evidence + self.experts
+
+    def shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of a tensor of the base outside feed-forward blocks, after widening."""
+        wide, queries = self.wide, (self.heads + self.extra_heads) * self.width
+        values = (self.groups + 1) * self.width
+        place = name.rsplit(".", 2)[-2]
+        rows = {"q_proj": queries, "k_proj": values, "v_proj": values, "o_proj": wide}
+        if place in rows:
+            return (rows[place], *((queries if place == "o_proj" else wide,) if len(shape) == 2 else ()))
+        if place in ("q_norm", "k_norm"):
+            return shape
+        return (shape[0], wide) if len(shape) == 2 else (wide,)
+
+
+def layout_of(config: Mapping[str, Any], experts: int) -> StreamLayout:
+    """
+    :param config: every field of the base's configuration.
+    """
+    hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+    needed = hidden + 2 + 2 * experts
+    return StreamLayout(
+        hidden=hidden,
+        wide=-(-needed // ALIGNED) * ALIGNED,
+        heads=heads,
+        groups=int(config.get("num_key_value_heads") or heads),
+        width=int(config.get("head_dim") or hidden // heads),
+        experts=experts,
+        epsilon=float(config["rms_norm_eps"]),
+    )
+
+
+def widened_config(made: Mapping[str, Any], layout: StreamLayout) -> dict[str, Any]:
+    """``config.json`` of a mixture as it is for the widened stream."""
+    return dict(
+        sorted(
+            {
+                **made,
+                "hidden_size": layout.wide,
+                "num_attention_heads": layout.heads + layout.extra_heads,
+                "num_key_value_heads": layout.groups + 1,
+                "head_dim": layout.width,
+                "rms_norm_eps": layout.epsilon * layout.hidden / layout.wide,
+            }.items()
+        )
+    )

@@ -1,0 +1,257 @@
+"""Every tensor of a mixture with routing ``prefix``, and the checkpoint folder: streamed, as without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cogen.checkpoints.model import Checkpoint
+from cogen.checkpoints.safetensors_file import read_header
+from cogen.evals.settings import prefix_token_id
+from cogen.fusion.merge.outputs import MergeJob, planned_outputs
+from cogen.fusion.moe.assemble import (
+    ExpertSlot,
+    Mixture,
+    expert_operand,
+    expert_outputs,
+    mixture_extents,
+    shared_outputs,
+)
+from cogen.fusion.moe.prefix.head import ExtraHead, extra_head
+from cogen.fusion.moe.prefix.layout import SHARE, StreamLayout, layout_of, widened_config
+from cogen.fusion.moe.prefix.operands import WideEmbedding, WideMatrix, WideVector
+from cogen.fusion.moe.prefix.rows import EMBEDDING, PrefixRows, norms_of, read_prefix_rows
+from cogen.fusion.moe.targets import PARTS, full_config, mixture_config, target_of
+from cogen.merging.block import Operand
+from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
+from cogen.merging.methods.linear import linear
+from cogen.merging.methods.passthrough import passthrough
+from cogen.merging.operands import Stored
+from cogen.merging.writer import write_outputs
+from cogen.reporter import SILENT, Reporter
+
+if TYPE_CHECKING:
+    import torch
+
+    from cogen.fusion.details import MoeDetails
+    from cogen.fusion.moe.write import Reuse
+
+#: Least logit of the public slot for the prefix token, at the sizes that its state has.
+FIRST_LOGIT = 48.0
+_FIRST_LAYER = "model.layers.0."
+_AFTER = "post_attention_layernorm.weight"
+
+
+class WidenedTensors:
+    """The tensors outside feed-forward blocks, with what the extra dimensions and the extra head need.
+
+    :param read: gives a tensor of the unwidened composite by its name.
+    :param prefix: id of the prefix token.
+    """
+
+    def __init__(
+        self,
+        layout: StreamLayout,
+        mixture: MoeDetails,
+        rows: PrefixRows,
+        head: ExtraHead,
+        prefix: int,
+        read: Callable[[str], torch.Tensor],
+    ) -> None:
+        self._layout, self._mixture, self._rows, self._head = layout, mixture, rows, head
+        self._prefix = prefix
+        own = read(EMBEDDING)[prefix].double()
+        #: Of the prefix token's mark in the stream, and of the average: powers of two where nothing else is needed.
+        self._marked = SHARE * float((own.square().mean() + layout.epsilon).sqrt())
+        self._share = SHARE * 2.0 ** round(float(rows.usual[0].log2()))
+
+    def operand(self, name: str, source: Operand) -> Operand:
+        """The widened tensor."""
+        import torch
+
+        layout = self._layout
+        if name == EMBEDDING:
+            wide = (source.shape[0], layout.wide)
+            return WideEmbedding(source, wide, self._extra(), SHARE, layout.epsilon)
+        shape = layout.shape(name, source.shape)
+        if len(shape) == 2:
+            entries = self._entries(name.removeprefix(_FIRST_LAYER)) if name.startswith(_FIRST_LAYER) else []
+            return WideMatrix(source, (shape[0], shape[1]), tuple(entries))
+        if "norm" in name.rsplit(".", 2)[-2]:
+            return WideVector(source, layout.factor, self._tail(name))
+        return WideVector(source, 1.0, torch.zeros(shape[0] - source.shape[0]))
+
+    def _extra(self) -> torch.Tensor:
+        """What the embedding writes into the extra dimensions, as a share: shape (rows, 2 + experts)."""
+        import torch
+
+        extra = torch.cat([torch.ones(len(self._rows.evidence), 1), torch.zeros(len(self._rows.evidence), 1)], 1)
+        extra = torch.cat([extra, self._rows.evidence], 1)
+        extra[self._prefix] = 0.0
+        extra[self._prefix, 1] = 1.0
+        return extra
+
+    def _tail(self, name: str) -> torch.Tensor:
+        """Weights of a norm for the extra dimensions: what is not read there is 0."""
+        import torch
+
+        layout = self._layout
+        tail = torch.zeros(layout.wide, dtype=torch.float64)
+        place = name.removeprefix("model.layers.").split(".", 1)
+        if name == f"{_FIRST_LAYER}input_layernorm.weight":
+            tail[layout.constant : layout.mean] = layout.factor / SHARE
+        elif place[-1] == _AFTER:
+            layer = int(place[0])
+            tail[layout.mark] = layout.factor * self._reach(layer) / self._marked
+            tail[layout.mean : layout.mean + layout.experts] = (
+                layout.factor * float(self._rows.usual[layer]) / self._share
+            )
+        return tail[layout.hidden :]
+
+    def _reach(self, layer: int) -> float:
+        """Size of the stream at which the prefix token's mark is read as 1.
+
+        That of its own at the beginning of a text, or of ordinary tokens, as it has elsewhere, if that is larger.
+        Bounded, so that float16 can hold the logit.
+        """
+        first, usual = float(self._rows.first[layer]), float(self._rows.usual[layer])
+        return min(max(first, usual), 1000.0 * first)
+
+    def _entries(self, name: str) -> list[tuple[int, int, float]]:
+        """(row, column, value) of the extra head in one matrix of the first layer."""
+        layout, head = self._layout, self._head
+        query, value = layout.heads * layout.width, layout.groups * layout.width
+        entries: list[tuple[int, int, float]] = []
+        if name == "self_attn.q_proj.weight":
+            entries += _column(query, layout.constant, head.query)
+        elif name == "self_attn.k_proj.weight":
+            entries += _column(value, layout.constant, head.key) + _column(value, layout.mark, head.sink)
+        elif name == "self_attn.v_proj.weight":
+            entries += [(value + n, layout.evidence + n, 1.0) for n in range(layout.experts)]
+        elif name == "self_attn.o_proj.weight":
+            entries += [(layout.mean + n, query + n, self._share) for n in range(layout.experts)]
+        return entries
+
+    def routers(self) -> torch.Tensor:
+        """Of every layer, shape (slots, wide), float32."""
+        import torch
+
+        planned, layout = self._mixture.prefix, self._layout
+        assert planned is not None
+        rows = torch.zeros(len(self._mixture.slots), layout.wide)
+        number = 0
+        for slot, id in enumerate(self._mixture.slots):
+            if id == "base":
+                rows[slot, layout.mark] = FIRST_LOGIT
+            else:
+                rows[slot, layout.mean + number] = planned.strength
+                number += 1
+        return rows
+
+
+def _column(start: int, column: int, values: Iterable[float]) -> list[tuple[int, int, float]]:
+    return [(start + i, column, float(value)) for i, value in enumerate(values) if value]
+
+
+def write_prefix_mixture(
+    planned: MoeDetails,
+    job: MergeJob,
+    scale: float,
+    tokenizer: object,
+    rows: Mapping[str, torch.Tensor],
+    folder: Path,
+    *,
+    reuse: Reuse | None = None,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> None:
+    """Weights, configuration and tokenizer; as :func:`~cogen.fusion.moe.write.write_mixture`.
+
+    :param tokenizer: the base's; its prefix token goes to the public slot.
+    :param rows: of the router file.
+    """
+    import torch
+
+    assert planned.prefix is not None
+    base, config = job.base, full_config(job.base)
+    target, found = target_of(config), read_prefix_rows(rows, planned, job.base)
+    layout = layout_of(config, len(planned.slots) - 1)
+    experts = {one.id: (opened, one.weights_digest) for one, opened in zip(job.planned, job.experts, strict=True)}
+    slots = tuple(ExpertSlot(id, *experts.get(id, (base, "base"))) for id in planned.slots)
+    scratch = folder / "merged.safetensors"
+    with Engine(threads, reporter) as engine:
+        outputs = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
+        stored = _merged_first(outputs, engine, scratch, base)
+
+        def read(name: str) -> torch.Tensor:
+            checkpoint = stored if name in stored.tensors else base
+            return checkpoint.read(name, torch.float64)
+
+        head = extra_head(found.kernel, planned.prefix.mass, norms_of(base, read))
+        wide = WidenedTensors(layout, planned, found, head, prefix_token_id(tokenizer), read)
+        mixture = Mixture(
+            target,
+            slots,
+            planned.layers,
+            layout.wide,
+            planned.width,
+            wide.routers().expand(planned.layers, -1, -1),
+            reuse.checkpoint if reuse else None,
+            reuse.slots if reuse else {},
+        )
+        made = [_shared(output, wide, engine, stored if output.name in stored.tensors else base) for output in outputs]
+        for layer in range(planned.layers):
+            name = f"model.layers.{layer}.{_AFTER}"
+            operand = wide.operand(name, Stored(engine.files, base, name, "base"))
+            made.append(_output(name, operand))
+        blocks = expert_outputs(base, mixture, engine, passthrough)
+        if planned.prefix.public == "mean":
+            blocks = _with_mean(blocks, base, mixture, engine)
+        write_outputs([*made, *blocks], engine, folder)
+    scratch.unlink(missing_ok=True)
+    job.write_model_files(folder)
+    settings = widened_config(mixture_config(config, target, len(slots), planned.top_k, planned.width), layout)
+    (folder / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _merged_first(outputs: Sequence[OutputTensor], engine: Engine, file: Path, base: Checkpoint) -> Checkpoint:
+    """What experts of relation full or adapter changed outside feed-forward blocks, merged, in a file of its own."""
+    merged = [output for output in outputs if isinstance(output.work, Merge)]
+    if not merged:
+        return Checkpoint(base.folder, {})
+    engine.write(merged, file)
+    return Checkpoint(base.folder, read_header(file))
+
+
+def _shared(output: OutputTensor, wide: WidenedTensors, engine: Engine, source: Checkpoint) -> OutputTensor:
+    if output.name.rsplit(".", 2)[-2] in ("q_norm", "k_norm"):
+        return OutputTensor(output.name, output.dtype, output.shape, Copy(source.tensors[output.name]))
+    return _output(output.name, wide.operand(output.name, Stored(engine.files, source, output.name, "shared")))
+
+
+def _output(name: str, operand: Operand) -> OutputTensor:
+    return OutputTensor(name, operand.dtype, operand.shape, Merge(passthrough, None, (operand,), (1.0,)))
+
+
+def _with_mean(
+    outputs: Sequence[OutputTensor], base: Checkpoint, mixture: Mixture, engine: Engine
+) -> list[OutputTensor]:
+    """The public slot's feed-forward blocks as the mean of the experts': the base plus the mean of their differences.
+
+    With a single expert the mean is of it and the base: else there would be the same expert twice.
+    """
+    public = next(number for number, slot in enumerate(mixture.slots) if slot.id == "base")
+    others = [slot for slot in mixture.slots if slot.id != "base"]
+    others = others if len(others) > 1 else list(mixture.slots)
+    extents = mixture_extents(base, mixture.target, mixture.layers, mixture.hidden, mixture.width, len(mixture.slots))
+    found = {output.name: output for output in outputs}
+    for layer in range(mixture.layers):
+        for part in PARTS:
+            name = mixture.target.tensor(layer, public, part)
+            dtype, shape = extents[name]
+            operands = tuple(expert_operand(shape, layer, part, slot, base, mixture.target, engine) for slot in others)
+            work = Merge(linear, None, operands, (1.0,) * len(others))
+            found[name] = OutputTensor(name, dtype, shape, work)
+    return list(found.values())

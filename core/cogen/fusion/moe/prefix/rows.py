@@ -1,0 +1,138 @@
+"""What the router file holds under routing ``prefix``: evidence of every token, the kernel, and sizes of the stream.
+
+All of it is computed; with the file beside the lock nothing is, and the bits are the same on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cogen.checkpoints.model import Checkpoint
+from cogen.errors import CompatibilityError, SourceError
+from cogen.evals import calibration_texts
+from cogen.fusion.moe.prefix.head import Norms, planned_kernel
+from cogen.fusion.moe.prefix.layout import layout_of
+from cogen.fusion.moe.routers import anchor_of, opened_writer
+from cogen.fusion.moe.targets import full_config
+from cogen.fusion.routing_data import token_frequencies
+from cogen.reporter import SILENT, Reporter
+from cogen.routing.evidence import count_tokens, log_odds, silent_tokens
+from cogen.routing.kernel import Kernel, fit_kernel, rotary_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from cogen.fusion.details import MoeDetails, PlannedPrefix
+    from cogen.fusion.merge.inputs import Inputs
+
+#: Tensors of the router file that belong to no expert; no expert's id begins with a full stop.
+USUAL, FIRST, KERNEL = ".stream", ".prefix", ".kernel"
+EMBEDDING = "model.embed_tokens.weight"
+
+
+@dataclass(frozen=True)
+class PrefixRows:
+    """
+    :param evidence: of each expert in the order of the slots, shape (rows of the embedding, experts).
+    :param usual, first: root mean square of the stream before each layer's experts, of ordinary tokens and of the
+        prefix token, shape (layers,).
+    """
+
+    evidence: torch.Tensor
+    usual: torch.Tensor
+    first: torch.Tensor
+    kernel: Kernel
+
+
+def prefix_rows(
+    mixture: MoeDetails,
+    inputs: Inputs,
+    tokenizer_digest: str,
+    known: Mapping[str, torch.Tensor] | None = None,
+    reporter: Reporter = SILENT,
+) -> dict[str, torch.Tensor]:
+    """The tensors of the router file: evidence by expert, shape (rows of the embedding,), and the three others.
+
+    :param tokenizer_digest: of the base's tokenizer.
+    :param known: of an earlier composite; only the others are made.
+    """
+    import torch
+
+    assert mixture.prefix is not None  # of every plan with this routing
+    found = dict(known or {})
+    ids = [id for id in mixture.slots if id != "base"]
+    wanted = [id for id in ids if id not in found]
+    if wanted:
+        reporter.describe("evidence of tokens")
+        size = inputs.base.tensors[EMBEDDING].shape[0]
+        general = count_tokens(inputs.tokenizer, calibration_texts(), size)
+        counts = {}
+        for id in wanted:
+            writer = opened_writer(inputs, inputs.host.expert(id), tokenizer_digest)
+            counts[id] = token_frequencies(inputs.host.expert(id), inputs.tokenizer, general, writer, reporter)
+        silent = silent_tokens(inputs.tokenizer, reporter)
+        found |= log_odds(counts, general, silent, pooled=mixture.prefix.public == "mean")
+    if not {USUAL, FIRST, KERNEL} <= found.keys():
+        anchor = anchor_of(inputs, tokenizer_digest, reporter)
+        found[USUAL], found[FIRST] = anchor.sizes()
+        anchor.release()
+        kernel = fit_kernel(rotary_of(full_config(inputs.base)), mixture.prefix.depth)
+        found[KERNEL] = torch.from_numpy(kernel.amplitudes)
+    return {name: found[name].float() for name in (*ids, USUAL, FIRST, KERNEL)}
+
+
+def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base: Checkpoint) -> PrefixRows:
+    """The content of a router file.
+
+    :raises SourceError: it is one of another routing, or of other experts.
+    """
+    import torch
+
+    assert mixture.prefix is not None
+    ids = [id for id in mixture.slots if id != "base"]
+    rotary = rotary_of(full_config(base))
+    shapes = {USUAL: mixture.layers, FIRST: mixture.layers, KERNEL: rotary.half}
+    shapes |= dict.fromkeys(ids, base.tensors[EMBEDDING].shape[0])
+    wrong = next((name for name, size in shapes.items() if name not in rows or rows[name].shape != (size,)), None)
+    if wrong is not None:
+        raise SourceError(
+            f"the router file has no {wrong} of {shapes[wrong]:,} numbers",
+            hint="put the composite's own router.safetensors beside its lock",
+        )
+    kernel = Kernel(rotary, rows[KERNEL].double().numpy(), mixture.prefix.depth)
+    return PrefixRows(torch.stack([rows[id] for id in ids], 1), rows[USUAL], rows[FIRST], kernel)
+
+
+def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None) -> Norms | None:
+    """Norms of queries and keys in the first layer; None: the architecture has none.
+
+    :param read: gives a tensor of the composite by its name; default: the base's.
+    """
+    import torch
+
+    def stored(name: str) -> torch.Tensor:
+        return base.read(name, torch.float64)
+
+    query, key = (f"model.layers.0.self_attn.{kind}_norm.weight" for kind in "qk")
+    if query not in base.tensors:
+        return None
+    config = full_config(base)
+    layout = layout_of(config, 0)
+    if base.tensors[query].shape != (layout.width,):
+        raise CompatibilityError(
+            "routing prefix: the base's norms of queries and keys span all heads, so an extra head would change the "
+            "others",
+            hint="choose another --routing, e.g. hidden",
+        )
+    found = [(read or stored)(name).double().numpy() for name in (query, key)]
+    return Norms(found[0], found[1], layout.epsilon)
+
+
+def kernel_of(base: Checkpoint, planned: PlannedPrefix) -> Kernel:
+    """The kernel that this base allows: of the planned depth, or less deep.
+
+    :raises CompatibilityError: its positions or its norms make none.
+    """
+    return planned_kernel(rotary_of(full_config(base)), planned.mass, norms_of(base))
