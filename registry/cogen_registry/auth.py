@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidName, canonicalize_name
 from sqlalchemy import select
 
 from cogen_registry.audit.removals import takedown_of
@@ -39,7 +39,7 @@ class Principal:
 
     def need(self, scope: str, project: str | None = None) -> None:
         """:raises Refused: 403, the token has no such scope."""
-        if scope not in self.scopes and f"{scope}:{project}" not in self.scopes:
+        if scope not in self.scopes and (project is None or f"{scope}:{project}" not in self.scopes):
             raise Refused(
                 403, f"this token has no scope {scope!r}", hint="ask the registry's operator for a token that has it"
             )
@@ -58,10 +58,22 @@ def checked_scopes(wanted: list[str]) -> list[str]:
     found = []
     for one in wanted:
         scope, colon, project = one.partition(":")
-        if scope not in SCOPES or (colon and (scope != "packages" or not project.strip())):
+        if scope not in SCOPES or (colon and scope != "packages"):
             raise Refused(400, f"{one!r} is no scope", hint=f"one of {every}; or all")
-        found.append(f"{scope}:{canonicalize_name(project.strip())}" if colon else scope)
+        found.append(f"{scope}:{_project(project)}" if colon else scope)
     return list(dict.fromkeys(found))
+
+
+def _project(name: str) -> str:
+    """:raises Refused: 400, it names no project: there are no wildcards, and one scope is one project."""
+    try:
+        return str(canonicalize_name(name.strip(), validate=True))
+    except InvalidName:
+        raise Refused(
+            400,
+            f"{name.strip()!r} names no project",
+            hint="packages:cogen-plugin-power is for that project alone, packages for all projects of the publisher",
+        ) from None
 
 
 def new_token(

@@ -7,6 +7,7 @@ Nothing in here reaches a matrix, an average, a choice or a search.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 import re
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cogen.errors import DigestError, SpecError, UsageError
-from cogen.evals.figures import FiguresDocument, read_figures
+from cogen.errors import DigestError, EvalError, SpecError, UsageError
+from cogen.evals.figures import Figures, FiguresDocument, read_figures
 from cogen.files import atomic_write
 from cogen.markdown import plain as md
 from cogen.markdown import table
@@ -232,6 +233,7 @@ def add_to_composite(composite: Path, file: Path, host: Host, reporter: Reporter
 
     :raises UsageError: no composite, the suite is of none of its experts, or newer figures of it are there.
     :raises DigestError: they are of another model or of another text.
+    :raises EvalError: the file holds none, or of a day that has not come.
     :raises TrustError: the signature does not hold, is not by the key of the expert's release, or is missing where the
         figures that are there have one.
     """
@@ -267,7 +269,7 @@ def _composite(folder: Path) -> tuple[str, list[str]]:
 def check_figures(document: FiguresDocument, digest: str, experts: Sequence[Expert]) -> AddedFigures:
     """Are these figures of this model, on a private suite of one of these experts, and by its publisher?
 
-    :raises UsageError, DigestError, TrustError: see :func:`add_to_composite`.
+    :raises UsageError, DigestError, EvalError, TrustError: see :func:`add_to_composite`.
     """
     figures, key = document.figures, document.check()
     matching = [
@@ -282,8 +284,7 @@ def check_figures(document: FiguresDocument, digest: str, experts: Sequence[Expe
             f"the text digest of these figures is that of no private suite here ({known or 'there is none'})",
             hint="they were measured on other text, or for another release of the expert: ask its publisher",
         )
-    # Another expert may repeat the digest, which is public: whose release the key signed comes first.
-    expert, suite = min(matching, key=lambda found: not _signed_release(found[0], key))
+    expert, suite = _whose(matching, figures, key)
     if (figures.suite, figures.metric, figures.split) != (suite.id, suite.metric, suite.split):
         raise DigestError(
             f"these figures are of {figures.suite}, {figures.metric}, {figures.split}; the manifest of {expert.id} "
@@ -301,7 +302,32 @@ def check_figures(document: FiguresDocument, digest: str, experts: Sequence[Expe
             f"these figures are of another model: {figures.model.digest[:19]}… where this one is {digest[:19]}…",
             hint=f"send {expert.spec.publisher} this composite and its {REQUEST}",
         )
+    figures.check_day(datetime.datetime.now(datetime.UTC).date())
     return AddedFigures(document, expert.id, key, _by_publisher(expert, key))
+
+
+def _whose(
+    matching: Sequence[tuple[Expert, PrivateSuite]], figures: Figures, key: str | None
+) -> tuple[Expert, PrivateSuite]:
+    """Whose suite it is. The digest of its text is public, so another expert's manifest may repeat it: the release that
+    the key signed comes first, then the only one whose manifest says the rest of what the figures say.
+
+    :raises TrustError: it may be more than one.
+    """
+    signed = [one for one in matching if _signed_release(one[0], key)]
+    like = [one for one in matching if _says(one[1].id, one[1]) == _says(figures.suite, figures)]
+    found = signed or like or matching
+    if len({expert.id for expert, _ in found}) > 1:
+        names = " and ".join(sorted({expert.id for expert, _ in found}))
+        raise TrustError(
+            f"{names} name the same text digest, and nothing here says whose figures these are",
+            hint="ask for signed figures, and install the experts from the registry: `cogen add`",
+        )
+    return next((one for one in found if one in like), found[0])
+
+
+def _says(suite: str, one: PrivateSuite | Figures) -> tuple[object, ...]:
+    return suite, one.metric, one.split, one.documents, one.bytes
 
 
 def _signed_release(expert: Expert, key: str | None) -> bool:
@@ -316,8 +342,9 @@ def _by_publisher(expert: Expert, key: str | None) -> bool:
     """Did the key that signed the expert's installed release sign? Of one that was not installed from a registry, none
     is known.
 
-    :raises TrustError: another one did.
+    :raises TrustError: another one did, or the key was revoked.
     """
+    from cogen.trust.pins import pins_of
     from cogen.trust.receipts import receipt_of
 
     receipt = receipt_of(expert.distribution)
@@ -327,6 +354,11 @@ def _by_publisher(expert: Expert, key: str | None) -> bool:
         raise TrustError(
             f"these figures are signed with {key[:23]}…, {expert.id} with {receipt.key[:23]}…",
             hint=f"if {receipt.publisher} has another key now, update the expert first: cogen add {expert.id}",
+        )
+    if (why := pins_of(receipt.root or receipt.registry).revoked.get(key)) is not None:
+        raise TrustError(
+            f"these figures are signed with {key[:23]}…, which was revoked {why}",
+            hint=f"ask {receipt.publisher} to sign them with its present key",
         )
     return True
 
@@ -359,14 +391,15 @@ def _read_added(composite: Path, experts: Sequence[Expert], reporter: Reporter) 
         return []
     digest, _ = _composite(composite)
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Split as it was joined: a title may hold what else ends a line for Python.
+    for number, line in enumerate(path.read_bytes().rstrip(b"\n").split(b"\n"), 1):
         try:
             document = FiguresDocument.model_validate(json.loads(line))
         except (ValueError, ValidationError) as error:
             raise SpecError(f"{path}, line {number}, holds no figures", hint="delete the line, or the file") from error
         try:
             found.append(check_figures(document, digest, experts))
-        except (UsageError, DigestError, TrustError) as error:
+        except (UsageError, DigestError, EvalError, TrustError) as error:
             suite = document.figures.suite
             reporter.note(f"figures of the suite {suite} no longer hold and are taken out: {error.message}")
     return found

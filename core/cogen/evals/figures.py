@@ -10,9 +10,9 @@ manifest; ``text_digest`` is salted (:func:`cogen.evals.private.text_digest`).
 
 from __future__ import annotations
 
+import datetime
 import json
-import math
-from datetime import date
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -29,15 +29,34 @@ if TYPE_CHECKING:
     from cogen.evals.results import SuiteResult
     from cogen.evals.settings import Settings, Split
 
+#: Bytes of a document: those of a signed one are a few thousand.
+LARGEST = 1 << 18
 #: Name under which figures are signed.
 _SIGNED_AS = "private-figures.json"
 _HINT = "ask its publisher for what `cogen eval MODEL --suite private.yaml --json` printed"
 
 
+#: Characters that end a line, steer a terminal, or turn text around so that it reads otherwise than it is written.
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: Nobody measured before, and no model needs more bits per byte: a uniform guess over a million tokens takes 20.
+_FIRST_DAY, _MOST_BITS = datetime.date(2000, 1, 1), 1000.0
+#: Integers that every reader of JSON can hold.
+_LARGEST = 2**53
+
+
+def _shown(value: str) -> str:
+    if _UNSHOWN.search(value):
+        raise ValueError("it has control characters")
+    return value
+
+
+_Shown = Annotated[Line, AfterValidator(_shown)]
+
+
 class ModelFigure(PrivateFigure):
     """One model: ``name`` is what whoever measured calls it, ``digest`` decides which one it is."""
 
-    name: Line
+    name: _Shown
     digest: Digest
 
     @model_validator(mode="after")
@@ -48,13 +67,19 @@ class ModelFigure(PrivateFigure):
 
 
 def _is_day(value: str) -> str:
-    date.fromisoformat(value)
+    if datetime.date.fromisoformat(value) < _FIRST_DAY:
+        raise ValueError(f"nothing was measured before {_FIRST_DAY.year}")
     return value
 
 
 #: A setting is a word or a number: nothing that a text could hide in.
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-_Setting = Annotated[str, Field(max_length=60, pattern=r"^[^\r\n]*$")] | bool | int | float
+_Setting = (
+    Annotated[str, Field(max_length=60), AfterValidator(_shown)]
+    | bool
+    | Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
+    | float
+)
 
 
 class Figures(Frozen):
@@ -63,7 +88,7 @@ class Figures(Frozen):
     version: Literal[1] = 1
     measured_at: Literal["publisher"] = "publisher"
     suite: SuiteId
-    title: Line
+    title: _Shown
     metric: Metric
     split: Literal["dev", "test"] = "test"
     documents: int = Field(gt=0)
@@ -72,16 +97,26 @@ class Figures(Frozen):
     model: ModelFigure
     against: ModelFigure | None = None
     settings: Annotated[dict[_Name, _Setting], Field(max_length=32)]
-    harness: Line
+    harness: _Shown
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_is_day)]
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        most = math.inf if self.metric == "bits_per_byte" else 1.0
+        most = _MOST_BITS if self.metric == "bits_per_byte" else 1.0
         for one in (self.model, self.against):
             if one is not None and not (one.low >= 0 and one.high <= most):
                 raise ValueError(f"{one.value:g} is not a value of {self.metric}")
         return self
+
+    def check_day(self, today: datetime.date) -> None:
+        """:raises EvalError: they were measured after ``today``, a day of tolerance for time zones: the newest figures
+        are shown first, and these would stay so.
+        """
+        if datetime.date.fromisoformat(self.date) > today + datetime.timedelta(days=1):
+            raise EvalError(
+                f"these figures are of {self.date}, which has not come yet",
+                hint="correct the clock of the machine that measured, and measure again",
+            )
 
 
 class FiguresSignature(Frozen):
@@ -129,7 +164,8 @@ def figures_of(
     """What may go out of a measurement of a whole split.
 
     :param model, against: name, digest and result.
-    :raises EvalError: a figure is not finite, or the split has a single document, whose figure would be that of a text.
+    :raises EvalError: a figure is none of its metric, the title has control characters, or the split has a single
+        document, whose figure would be that of a text.
     """
     result = model[2]
     if result.n < 2 or result.low is None or result.high is None:
@@ -137,20 +173,26 @@ def figures_of(
             f"{task.id}: {result.n} document gives no interval, and its figure would be that of a single text",
             hint="hold out at least two documents; 30 or more say something",
         )
-    return Figures(
-        suite=task.id,
-        title=task.title,
-        metric=task.metric,
-        split=split,
-        documents=result.n,
-        bytes=task.sizes[split],
-        text_digest=task.digests[split],
-        model=_figure(*model),
-        against=None if against is None else _figure(*against),
-        settings=settings.key(),
-        harness=harness_of(settings),
-        date=date,
-    )
+    try:
+        return Figures(
+            suite=task.id,
+            title=task.title,
+            metric=task.metric,
+            split=split,
+            documents=result.n,
+            bytes=task.sizes[split],
+            text_digest=task.digests[split],
+            model=_figure(*model),
+            against=None if against is None else _figure(*against),
+            settings=settings.key(),
+            harness=harness_of(settings),
+            date=date,
+        )
+    except ValidationError as error:
+        raise EvalError(
+            f"{task.id}: no figures can be made: {_problem(error)}",
+            hint="correct the title in private.yaml, or measure another model",
+        ) from error
 
 
 def _figure(name: str, digest: str, result: SuiteResult) -> ModelFigure:
@@ -178,7 +220,11 @@ def read_figures(path: Path) -> FiguresDocument:
     :raises EvalError: unreadable, or something else.
     """
     try:
-        value: Any = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise EvalError(f"{path.name} is larger than {LARGEST:,} bytes, figures are a few hundred", hint=_HINT)
+        value: Any = json.loads(data)
     except OSError as error:
         raise EvalError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
     except (ValueError, RecursionError) as error:
@@ -186,6 +232,10 @@ def read_figures(path: Path) -> FiguresDocument:
     try:
         return FiguresDocument.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "it"
-        raise EvalError(f"{path.name} holds no figures: {place}: {first['msg']}", hint=_HINT) from error
+        raise EvalError(f"{path.name} holds no figures: {_problem(error)}", hint=_HINT) from error
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "it"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"

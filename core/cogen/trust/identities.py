@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.settings import settings
-from cogen.trust.errors import TrustError
+from cogen.trust.errors import TrustError, one_line
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -106,7 +106,7 @@ class IdentitySigner:
                 raise
             except Exception as error:
                 hint = f"{TOKEN} holds a token for the audience sigstore; without one a browser is opened"
-                raise TrustError(f"no identity is available: {_line(error)}", hint=hint) from error
+                raise TrustError(f"no identity is available: {one_line(error, 300)}", hint=hint) from error
         return str(self._token)
 
     def prove(self, publisher: str) -> tuple[Identity, str]:
@@ -132,7 +132,7 @@ class IdentitySigner:
                 bundle = signer.sign_artifact(message)
             self._known = _named(bundle.signing_certificate)
         except Exception as error:
-            raise TrustError(f"Sigstore signing failed: {_line(error)}", hint=REACH) from error
+            raise TrustError(f"Sigstore signing failed: {one_line(error, 300)}", hint=REACH) from error
         return self._known, str(bundle.to_json())
 
     def identity(self) -> Identity:
@@ -174,7 +174,7 @@ def check_signed(identity: Identity, message: bytes, bundle: str) -> None:
         who = policy.Identity(identity=identity.name, issuer=identity.issuer)
         Verifier(trusted_root=known).verify_artifact(message, Bundle.from_json(bundle), who)
     except Exception as error:
-        raise TrustError(_line(error), hint="it was signed by somebody else, or altered") from error
+        raise TrustError(one_line(error, 300), hint="it was signed by somebody else, or altered") from error
 
 
 def trust() -> Any:
@@ -189,7 +189,7 @@ def trust() -> Any:
         return ClientTrustConfig.from_json(file.read_text(encoding="utf-8")) if file else ClientTrustConfig.production()
     except Exception as error:
         whose = f"{CONFIG}={file} cannot be used" if file else "the roots of the public Sigstore cannot be fetched"
-        raise TrustError(f"{whose}: {_line(error)}", hint=REACH) from error
+        raise TrustError(f"{whose}: {one_line(error, 300)}", hint=REACH) from error
 
 
 def config_file() -> Path | None:
@@ -209,7 +209,3 @@ def _named(certificate: Certificate) -> Identity:
     every = [*names.get_values_for_type(RFC822Name), *names.get_values_for_type(UniformResourceIdentifier)]
     issuer: Any = certificate.extensions.get_extension_for_oid(ObjectIdentifier(_ISSUER)).value
     return Identity(every[0], issuer.value.decode())
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]

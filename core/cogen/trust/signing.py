@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cogen.trust.errors import TrustError
+from cogen.trust.errors import TrustError, one_line
 from cogen.trust.identities import REACH, IdentitySigner, config_file, read_identity, trust
 from cogen.trust.keys import Signer, load_private, load_public
 
@@ -42,7 +42,7 @@ def sign_folder(folder: Path, signer: Signer, password: str | None = None) -> di
         try:
             config.use_sigstore_signer(identity_token=token, trust_config=config_file())
         except Exception as error:
-            raise TrustError(f"Sigstore does not answer: {_line(error)}", hint=REACH) from error
+            raise TrustError(f"Sigstore does not answer: {one_line(error)}", hint=REACH) from error
     else:
         load_private(signer, password)  # the same of a key
         config.use_elliptic_key_signer(private_key=signer, password=password.encode() if password else None)
@@ -53,7 +53,7 @@ def sign_folder(folder: Path, signer: Signer, password: str | None = None) -> di
                 config.set_hashing_config(_config(hashing)).sign(folder, bundle)
             value: dict[str, Any] = json.loads(bundle.read_text(encoding="utf-8"))
         except Exception as error:
-            raise TrustError(f"{folder} cannot be signed: {_line(error)}", hint=hint) from error
+            raise TrustError(f"{folder} cannot be signed: {one_line(error)}", hint=hint) from error
     return value
 
 
@@ -85,7 +85,7 @@ def check_folder(folder: Path, bundle: dict[str, Any], public_pem: str) -> None:
                     )
                 config.set_hashing_config(_config(hashing)).verify(folder, sig)
         except Exception as error:
-            raise TrustError(f"the signature does not hold: {_line(error)}", hint=_HINT) from error
+            raise TrustError(f"the signature does not hold: {one_line(error)}", hint=_HINT) from error
 
 
 _HINT = "it was altered, or signed by somebody else: do not use it, and ask its publisher"
@@ -118,11 +118,42 @@ def check_scope(bundle: dict[str, Any], *, named: bool = False) -> None:
         if any(resource["algorithm"] != "sha256" for resource in payload["predicate"]["resources"]):
             raise ValueError("it does not cover whole files by their SHA-256")
     except Exception as error:
-        problem = _line(error) if type(error) is ValueError else "its form is unknown"
+        problem = one_line(error) if type(error) is ValueError else "its form is unknown"
         raise TrustError(f"the signature cannot be read: {problem}", hint=_HINT) from error
     if ignored - {SIGNATURE} or len(set(names)) != len(names):
         left = ", ".join(sorted(ignored - {SIGNATURE})) or "files that are listed twice"
         raise TrustError(f"the signature leaves out {left}, which could be changed at any time", hint=_HINT)
+
+
+def plain_bundle(bundle: dict[str, Any]) -> dict[str, Any]:
+    """What a check of a signature by a key reads of its bundle, written as it is written when it is made.
+
+    Timestamps, log entries, an id of the key and stray characters around base64 are no part of what was signed: they
+    are left out. Of an identity's bundle, whose certificate and log entries are checked, only the envelope is rewritten.
+
+    :raises TrustError: it has another form.
+    """
+    try:
+        envelope, material = bundle["dsseEnvelope"], bundle["verificationMaterial"]
+        signature = {"sig": _plain_base64(envelope["signatures"][0]["sig"]), "keyid": ""}
+        rewritten = {
+            "payload": _plain_base64(envelope["payload"]),
+            "payloadType": str(envelope["payloadType"]),
+            "signatures": [signature, *envelope["signatures"][1:]],
+        }
+        if "certificate" in material:
+            return bundle | {"dsseEnvelope": rewritten}
+        return {
+            "mediaType": str(bundle["mediaType"]),
+            "verificationMaterial": {"publicKey": {"hint": str(material["publicKey"]["hint"])}, "tlogEntries": []},
+            "dsseEnvelope": rewritten,
+        }
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise TrustError("the signature cannot be read: its form is unknown", hint=_HINT) from error
+
+
+def _plain_base64(text: str) -> str:
+    return base64.b64encode(base64.b64decode(text)).decode()
 
 
 def _config(hashing: Any) -> Any:
@@ -138,7 +169,3 @@ def _library() -> tuple[Any, Any, Any]:
     from model_signing import hashing, signing, verifying
 
     return hashing, signing, verifying
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:400]

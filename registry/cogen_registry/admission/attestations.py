@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cogen.trust.errors import one_line
 from cogen_registry.auth import Principal
 from cogen_registry.database.tables import Exchanged, Key
 from cogen_registry.errors import Refused
@@ -176,17 +177,17 @@ def _verified(one: AttestationObject, signers: Mapping[tuple[str, str], Any]) ->
     try:
         bundle = Bundle.from_json(json.dumps(_bundle(one)))
     except Exception as error:  # noqa: BLE001 - the library fails in many ways over bytes of strangers
-        raise Refused(400, f"an attestation cannot be parsed: {_line(error)}", hint=_HINT) from None
+        raise Refused(400, f"an attestation cannot be parsed: {one_line(error, 200)}", hint=_HINT) from None
     for name, issuer in signers:
         try:
             kind, payload = Verifier(trusted_root=roots).verify_dsse(
                 bundle, policy.Identity(identity=name, issuer=issuer)
             )
         except Error as error:
-            problem = _line(error)
+            problem = one_line(error, 200)
             continue
         except Exception as error:  # noqa: BLE001
-            raise Refused(400, f"attestation verification failed: {_line(error)}", hint=_HINT) from None
+            raise Refused(400, f"attestation verification failed: {one_line(error, 200)}", hint=_HINT) from None
         if kind == _TYPE:
             return _statement(payload), (name, issuer)
         problem = f"it is of the kind {kind!r}"[:100]
@@ -232,10 +233,6 @@ def _check_statement(statement: dict[str, Any], sha256: str, filename: str) -> s
     if statement.get("subject") != wanted:
         raise Refused(400, f"an attestation is about something else than {filename}", hint=_HINT)
     return str(kind)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def provenance(publisher: dict[str, Any], attestations: list[Any]) -> dict[str, Any]:

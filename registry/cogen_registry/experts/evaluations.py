@@ -13,7 +13,7 @@ from cogen.spec.expert import canonical_digest
 from cogen_registry.admission.quota import check_total
 from cogen_registry.audit import log, removals
 from cogen_registry.auth import Principal, confirm
-from cogen_registry.database.tables import Composite, Evaluation, Expert, Ingredient, Project, Publisher, Release
+from cogen_registry.database.tables import Composite, Evaluation, Expert, Ingredient, Key, Project, Publisher, Release
 from cogen_registry.errors import Refused, not_found
 from cogen_registry.experts import models, shown_figures, tombstones
 from cogen_registry.service import Service
@@ -154,32 +154,35 @@ def keep(service: Service, principal: Principal, row: int, data: bytes, values: 
         staged.write(data)
         evidence = staged.keep()
     try:
-        id, fresh = _insert(service, principal, row, values, evidence, len(data))
+        id, fresh, unused = _insert(service, principal, row, values, evidence, len(data))
     except BaseException:
         service.blobs.release(evidence)
         service.discard(evidence)
         raise
     service.blobs.release(evidence)
-    if fresh:
+    if unused is not None:  # every signature over the same has other bytes
+        service.discard(unused)
+    if fresh or unused not in (None, evidence):
         service.changed()
     return id, fresh
 
 
 def _insert(
     service: Service, principal: Principal, row: int, values: dict[str, Any], evidence: str, size: int
-) -> tuple[int, bool]:
-    """(id, is it new?)"""
+) -> tuple[int, bool, str | None]:
+    """(id, is it new?, a blob that nothing may need now)"""
     mine = (Evaluation.expert_id == row, Evaluation.publisher_id == principal.id)
     with service.sessions.write() as session:
         confirm(session, principal)
         of = session.get_one(Expert, row)
         removals.check_release(session, of.release, f"{of.expert} {of.release.version}")
         signed = values.get("signed")
+        tombstones.check_content(session, principal.id, signed, evidence, "this measurement")
         same = Evaluation.evidence == evidence if signed is None else Evaluation.signed == signed
-        known = session.scalar(select(Evaluation.id).where(*mine, same))
+        known = session.scalar(select(Evaluation).where(*mine, same))
         if known is not None:
-            removals.check(session, "evaluation", known, "this measurement")
-            return known, False
+            unused = _signed_again(service, session, principal, known, of, values.get("key"), evidence, size)
+            return known.id, False, unused
         if (session.scalar(select(func.count()).where(*mine)) or 0) >= MOST:
             raise Refused(
                 429,
@@ -210,7 +213,48 @@ def _insert(
             value=values["value"],
             evidence=evidence,
         )
-        return made.id, True
+        return made.id, True, None
+
+
+def _signed_again(
+    service: Service,
+    session: Session,
+    principal: Principal,
+    known: Evaluation,
+    of: Expert,
+    key: str | None,
+    evidence: str,
+    size: int,
+) -> str | None:
+    """The same figures once more. Where the key of before was revoked, the new signature takes its place.
+
+    :returns: the evidence that is not needed.
+    """
+    if known.evidence == evidence:
+        return None
+    if key in (None, known.key) or not _revoked(session, known.key):
+        return evidence
+    before, known.evidence, known.size, known.key = known.evidence, evidence, size, key
+    service.change(session, "expert", of.expert)
+    if known.model is not None:
+        _changed_composites(service, session, of.expert, known.model)
+    log.record(
+        session,
+        log.actor_of(principal),
+        "evaluation.sign",
+        f"{of.expert} {of.release.version}",
+        id=known.id,
+        key=key,
+        evidence=evidence,
+    )
+    return before
+
+
+def _revoked(session: Session, key: str | None) -> bool:
+    """Also one of a row of before keys were kept: nobody knows which."""
+    if key is None:
+        return True
+    return session.scalar(select(Key.id).where(Key.fingerprint == key, Key.revoked.is_(None))) is None
 
 
 def _changed_composites(service: Service, session: Session, expert: str, digest: str) -> None:

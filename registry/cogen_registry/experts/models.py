@@ -169,6 +169,8 @@ class PublisherFigure(BaseModel):
     source: Literal["manifest", "signed"]
     measured_at: Literal["publisher"] = "publisher"
     evidence: str | None = Field(None, description="hex SHA-256 of /api/v1/evaluations/{id}/evidence")
+    key: str | None = Field(None, description="fingerprint of the key that signed")
+    key_revoked: datetime.datetime | None = Field(None, description="when that key was revoked: do not rely on it")
 
 
 class Evaluations(BaseModel):

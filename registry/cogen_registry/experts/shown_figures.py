@@ -8,7 +8,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from cogen_registry.audit import removals
-from cogen_registry.database.tables import Evaluation, Expert, Ingredient, Publisher, Release
+from cogen_registry.database.tables import Evaluation, Expert, Ingredient, Key, Publisher, Release
 from cogen_registry.experts import models
 
 
@@ -45,22 +45,30 @@ def figures_of_model(session: Session, digest: str, composite: int) -> list[mode
 
 
 def sent(session: Session, which: Any) -> list[models.PublisherFigure]:
+    """Signed figures of releases that everybody can see, the newest first. Those that were sent for several versions
+    are shown with the newest of them. What a key signed that was revoked later stays, after the others, and says so.
+    """
     rows = session.execute(
-        select(Evaluation, Publisher.name.label("by"), Expert.spec, Release.version)
+        select(Evaluation, Publisher.name.label("by"), Expert.spec, Release.version, Key.revoked)
         .join(Publisher, Evaluation.publisher_id == Publisher.id)
         .join(Expert, Evaluation.expert_id == Expert.id)
         .join(Release, Expert.release_id == Release.id)
+        .outerjoin(Key, Evaluation.key == Key.fingerprint)
         .where(
             which,
-            Release.state != removals.REMOVED,
+            Release.state == "released",
             Evaluation.model.is_not(None),
             removals.shown("evaluation", Evaluation.id),
         )
         .order_by(Evaluation.id.desc())
     )
-    found = []
+    found, seen = [], set()
     for one in rows:
         row = one.Evaluation
+        same = (row.publisher_id, row.signed or row.id)
+        if same in seen:
+            continue
+        seen.add(same)
         suite = next((s for s in one.spec.get("private_suites", ()) if s["id"] == row.suite), None)
         if suite is None or row.low is None or row.high is None:
             continue
@@ -86,7 +94,9 @@ def sent(session: Session, which: Any) -> list[models.PublisherFigure]:
                 by=one.by,
                 source="signed",
                 evidence=row.evidence,
+                key=row.key,
+                key_revoked=one.revoked,
             )
         )
     # By the day of the measurement: old figures that are sent again later do not become the newest.
-    return sorted(found, key=lambda one: one.date, reverse=True)
+    return sorted(found, key=lambda one: (one.key_revoked is None, one.date), reverse=True)

@@ -28,6 +28,7 @@ from cogen_registry.database.tables import (
     Release,
     Tombstone,
 )
+from cogen_registry.experts import tombstones
 from cogen_registry.service import Service
 
 
@@ -74,6 +75,14 @@ def empty_evaluation(session: Session, row: int) -> None:
         session.merge(Tombstone(kind="evaluation", name=str(row), number=row))
 
 
+def purge_evaluation(session: Session, row: int) -> None:
+    """One that was taken down itself: the same is not kept again, for whatever version it is sent."""
+    found = session.get(Evaluation, row)
+    if found is not None:
+        tombstones.add_content(session, found)
+        empty_evaluation(session, row)
+
+
 def empty_publisher(session: Session, row: int) -> None:
     session.execute(update(Publisher).where(Publisher.id == row).values(title=""))
 
@@ -83,7 +92,7 @@ EMPTY = {
     "release": empty_release,
     "repository": empty_repository,
     "composite": empty_composite,
-    "evaluation": empty_evaluation,
+    "evaluation": purge_evaluation,
     "publisher": empty_publisher,
 }
 

@@ -21,6 +21,7 @@ from cogen_registry.operators.visible import tell
 
 #: A reason is told to people and programs: one line.
 LONGEST = 500
+_ASK_OPERATOR = "ask the registry's operator"
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,8 @@ def take_down(
     rows = rows_of(session, subject.kind, subject.name, subject.version)
     known = active(session, subject)
     if known is not None and (known.purged or not (purge or hold)):
-        raise Refused(
-            409, f"{subject} was taken down already: {known.reason}", hint="`cogen-registry takedowns` lists them all"
-        )
+        listed = "`cogen-registry takedowns` lists them all" if who.operator else _ASK_OPERATOR
+        raise Refused(409, f"{subject} was taken down already: {known.reason}", hint=listed)
     made = known or Takedown(
         kind=subject.kind,
         subject=rows[0].subject,
@@ -98,7 +98,7 @@ def take_down(
     if hold and (made.held is None or made.released is not None):
         made.held, made.held_by, made.released, made.released_by = now(), who.operator, None, None
     if purge:
-        _purge(session, made, rows)
+        _purge(session, made, rows, who)
     log.record(
         session,
         who,
@@ -132,8 +132,8 @@ def _hide(session: Session, takedown: Takedown, row: Row) -> None:
     tell(session, row.kind, row.id)
 
 
-def _purge(session: Session, takedown: Takedown, rows: Sequence[Row]) -> None:
-    """:raises Refused: 409, somebody holds a part of it."""
+def _purge(session: Session, takedown: Takedown, rows: Sequence[Row], who: log.Actor) -> None:
+    """:raises Refused: 409, somebody holds a part of it; who does is said to operators alone."""
     for row in _with_measurements(session, rows):
         held: Takedown | None = session.scalar(
             select(Takedown)
@@ -142,6 +142,10 @@ def _purge(session: Session, takedown: Takedown, rows: Sequence[Row]) -> None:
             .limit(1)
         )
         if held is not None:
+            if who.operator is None:
+                raise Refused(
+                    409, f"{row.subject} is under a legal hold since {held.held:%Y-%m-%d}", hint=_ASK_OPERATOR
+                )
             raise Refused(
                 409,
                 f"{row.subject} is under a legal hold by {held.held_by} since {held.held:%Y-%m-%d}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from cogen_registry.database.tables.base import Base, now
@@ -16,6 +16,7 @@ class Evaluation(Base):
     """A measurement by somebody other than the manifest. ``evidence``: blob of the figures of single documents."""
 
     __tablename__ = "evaluations"
+    __table_args__ = (Index("ux_evaluations_signed", "expert_id", "publisher_id", "signed", unique=True),)
     id: Mapped[int] = mapped_column(primary_key=True)
     expert_id: Mapped[int] = mapped_column(ForeignKey("experts.id"), index=True)
     publisher_id: Mapped[int] = mapped_column(ForeignKey("publishers.id"), index=True)
@@ -34,6 +35,8 @@ class Evaluation(Base):
     #: however it is wrapped.
     measured: Mapped[str | None] = mapped_column(String(10))
     signed: Mapped[str | None] = mapped_column(String(80), index=True)
+    #: The fingerprint of the key that signed them.
+    key: Mapped[str | None] = mapped_column(String(80))
     #: Bytes of the evidence.
     size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created: Mapped[datetime.datetime] = mapped_column(default=now)

@@ -74,7 +74,10 @@ class Removal(Base):
 
 
 class Tombstone(Base):
-    """What its publisher deleted: its number is never given again. ``name``: ``team/both/2``, or an evaluation's id."""
+    """What its publisher deleted: its number is never given again. ``name``: ``team/both/2``, or an evaluation's id.
+
+    Of an evaluation that an operator purged a second one says what was in it, so that the same is not kept again.
+    """
 
     __tablename__ = "tombstones"
     kind: Mapped[str] = mapped_column(String(20), primary_key=True)
