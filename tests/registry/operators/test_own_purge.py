@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from support.hub import file, sha256, tensors
 
+from cogen_registry.audit import log
+
 Ids = Callable[[str], str]
 WHY = "it held names of patients"
 
@@ -94,6 +96,9 @@ def test_a_legal_hold_wins(desk: Any, ids: Ids) -> None:
     desk.command("takedown", *subject, "--reason", "evidence of a case", "--legal-hold")
     answer = purged(desk, id)
     assert (answer.status_code, "under a legal hold" in answer.text) == (409, True), answer.text
+    assert "hold by" not in answer.text  # accounts and commands of the operator's machine are nobody else's business
+    assert answer.json()["hint"] == "ask the registry's operator"
+    assert f"hold by {log.operator().operator}" in desk.command("takedown", *subject, "--reason", WHY, "--purge", code=1)
     assert (desk.served.root / "blobs" / blob[:2] / blob).exists()
     desk.command("release-hold", *subject, "--reason", "the case was closed")
     assert purged(desk, id).status_code == 200

@@ -38,9 +38,15 @@ def test_scopes_are_chosen(root: str, capsys: pytest.CaptureFixture[str]) -> Non
         "error: no scope was given for the token",
         "hint: --scope one of packages, weights, evaluations, keys, packages:PROJECT; or --scope all",
     ]
-    for scope in ("everything", "packages:", "weights:x", "", "keys:a", "ALL"):
+    for scope in ("everything", "weights:x", "", "keys:a", "ALL", "packages,weights"):
         assert main(["token", "new", "team", "--root", root, "--scope", scope]) == 1
         assert "is no scope" in capsys.readouterr().err
+    for project in ("", "*", "cogen-plugin-*", "a, b", "../x", "-", "a:b", "cogen-plugin-\uff57ard"):
+        assert main(["token", "new", "team", "--root", root, "--scope", f"packages:{project}"]) == 1
+        assert capsys.readouterr().err.splitlines() == [
+            f"error: {project!r} names no project",
+            "hint: packages:cogen-plugin-power is for that project alone, packages for all projects of the publisher",
+        ]
     chosen = ["--scope", "weights", "--scope", "packages:Cogen_Plugin.Power", "--scope", "weights"]
     assert main(["token", "new", "team", "--root", root, *chosen]) == 0
     assert row(root, capsys)[3] == "weights packages:cogen-plugin-power"
