@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from support.manifests import make_expert
 from support.textless import PRIVATE_SUITE
 
@@ -26,9 +27,10 @@ from cogen.artifacts.private import (
 from cogen.artifacts.report.report import render
 from cogen.artifacts.summary import domains
 from cogen.cli.main import main
-from cogen.errors import CogenError, DigestError, UsageError
+from cogen.errors import CogenError, DigestError, EvalError, UsageError
 from cogen.evals.figures import Figures, FiguresDocument, sign_figures
 from cogen.trust import TrustError, new_key
+from cogen.trust.pins import update
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y)"
 
@@ -75,6 +77,11 @@ def sent(folder: Path, document: FiguresDocument) -> Path:
     file = folder.parent / "figures.json"
     file.write_text(document.model_dump_json())
     return file
+
+
+def receipt_with(key: str | None, publisher: str = "team") -> SimpleNamespace:
+    """Of an expert that was installed from a registry, version 1.0."""
+    return SimpleNamespace(version="1.0", key=key, publisher=publisher, root=None, registry="https://r.example")
 
 
 def test_the_request_says_what_is_asked(composite: Path) -> None:
@@ -198,7 +205,8 @@ def test_signatures_are_checked(composite: Path, machine: Any, tmp_path: Path, m
     forged = document.model_copy(update={"figures": figures(composite, date="2026-03-04")})
     with pytest.raises(TrustError, match="is not the one that was signed"):
         add_to_composite(composite, sent(composite, forged), machine)
-    receipt = SimpleNamespace(version="1.0", key="sha256:" + "3" * 64, publisher="team")
+    monkeypatch.setenv("COGEN_CONFIG", str(tmp_path / "config"))
+    receipt = receipt_with("sha256:" + "3" * 64)
     monkeypatch.setattr("cogen.trust.receipts.receipt_of", lambda _: receipt)
     with pytest.raises(TrustError, match="these figures are signed with"):
         add_to_composite(composite, sent(composite, document), machine)
@@ -253,11 +261,85 @@ def test_a_digest_that_another_expert_repeats(
     power = machine.expert("power")
     copycat = SimpleNamespace(id="copycat", spec=power.spec, distribution="copycat", version="1.0")
     receipts = {
-        "copycat": SimpleNamespace(version="1.0", key="sha256:" + "3" * 64, publisher="rogue"),
-        power.distribution: SimpleNamespace(version=power.version, key=document.check(), publisher="team"),
+        "copycat": receipt_with("sha256:" + "3" * 64, "rogue"),
+        power.distribution: receipt_with(document.check()),
     }
+    monkeypatch.setenv("COGEN_CONFIG", str(tmp_path / "config"))
     monkeypatch.setattr("cogen.trust.receipts.receipt_of", receipts.get)
     digest = document.figures.model.digest
     for experts in ([copycat, power], [power, copycat]):
         found = check_figures(document, digest, experts)
         assert (found.expert, found.checked) == ("power", True)
+
+
+def test_unsigned_figures_of_a_digest_that_two_experts_name(composite: Path, machine: Any) -> None:
+    """The manifest that says the same of them is meant; where both do, nobody can tell and nothing is put in."""
+    document = FiguresDocument(figures=figures(composite))
+    power = machine.expert("power")
+
+    def copycat(**changes: Any) -> Any:
+        suite = power.spec.private_suites[0].model_copy(update=changes)
+        spec = power.spec.model_copy(update={"private_suites": (suite,), "publisher": "rogue"})
+        return SimpleNamespace(id="copycat", spec=spec, distribution="copycat", version="1.0")
+
+    digest = document.figures.model.digest
+    for change in ({"id": "other"}, {"documents": 41}, {"bytes": 1}):
+        for experts in ([copycat(**change), power], [power, copycat(**change)]):
+            assert check_figures(document, digest, experts).expert == "power"
+    with pytest.raises(TrustError, match="copycat and power name the same text digest") as refused:
+        check_figures(document, digest, [copycat(), power])
+    assert "ask for signed figures" in str(refused.value.hint)
+
+
+def test_a_key_that_was_revoked(composite: Path, machine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as this user's machine has seen it: nothing new is put in, and what was put in before goes."""
+    monkeypatch.setenv("COGEN_CONFIG", str(tmp_path / "config"))
+    pem = new_key(tmp_path / "key.pem")
+    document = sign_figures(figures(composite), tmp_path / "key.pem", pem)
+    power = machine.expert("power")
+    receipt = receipt_with(document.check())
+    monkeypatch.setattr("cogen.trust.receipts.receipt_of", lambda _: receipt)
+    assert add_to_composite(composite, sent(composite, document), machine).checked
+    update(receipt.registry, revoked={str(document.check()): "by team: lost"})
+    with pytest.raises(TrustError, match="which was revoked by team: lost"):
+        check_figures(document, document.figures.model.digest, [power])
+    notes: list[str] = []
+    plain = sent(composite, FiguresDocument(figures=figures(composite)))
+    add_to_composite(composite, plain, machine, SimpleNamespace(note=notes.append))
+    assert ["which was revoked" in note for note in notes] == [True]
+    assert 'signature":null' in (composite / ADDED).read_text()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{" * 100_000, "is not JSON"),
+        (b" " * 300_000, "is larger than"),
+        (b"\xff\xfe\x00", "is not JSON"),
+        (b'{"figures": {"model": {"value": NaN}}}', "holds no figures"),
+        (b"[]", "holds no figures"),
+        (b'{"figures": null}', "holds no figures"),
+    ],
+)
+def test_files_that_are_none(composite: Path, machine: Any, data: bytes, message: str) -> None:
+    file = composite.parent / "figures.json"
+    file.write_bytes(data)
+    with pytest.raises(EvalError, match=message):
+        add_to_composite(composite, file, machine)
+    with pytest.raises(EvalError, match="cannot be read"):
+        add_to_composite(composite, composite, machine)
+
+
+def test_figures_of_a_day_that_has_not_come(composite: Path, machine: Any) -> None:
+    """They would stand in the way of all that come after them."""
+    early = sent(composite, FiguresDocument(figures=figures(composite, date="2999-01-01")))
+    with pytest.raises(EvalError, match="of 2999-01-01, which has not come yet"):
+        add_to_composite(composite, early, machine)
+    assert not (composite / ADDED).exists()
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\u0085", "\x1c"])
+def test_no_mark_ends_a_line(composite: Path, mark: str) -> None:
+    """What Python takes for the end of a line would end the one that they are kept in."""
+    with pytest.raises(ValidationError, match="control characters"):
+        figures(composite, harness=f"lm-eval{mark}float32")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cogen import trust
 from cogen.trust import TrustError
-from cogen.trust.signing import check_scope
+from cogen.trust.signing import check_scope, plain_bundle
 
 STATEMENT = {
     "schema": 1,
@@ -263,3 +263,27 @@ def test_importing_is_lazy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_plain_bundle_says_the_same(key: Path, folder: Path) -> None:
+    """What is not signed is left out, and what is left still holds; a bundle as it is made stays as it is."""
+    public = trust.public_key(key)
+    bundle = trust.sign_folder(folder, key)
+    assert plain_bundle(bundle) == bundle
+    loud = deepcopy(bundle)
+    loud["verificationMaterial"]["timestampVerificationData"] = {"rfc3161Timestamps": [{"signedTimestamp": "UXVpbGw="}]}
+    signature = loud["dsseEnvelope"]["signatures"][0]
+    signature |= {"keyid": "Quill", "sig": signature["sig"] + "\n"}
+    assert plain_bundle(loud) == bundle
+    trust.check_folder(folder, plain_bundle(loud), public)
+    for wrong in ({}, {"dsseEnvelope": 1}, bundle | {"verificationMaterial": {}}, bundle | {"dsseEnvelope": {}}):
+        with pytest.raises(TrustError, match="its form is unknown"):
+            plain_bundle(wrong)
+
+
+def test_an_error_does_not_repeat_what_was_sent(key: Path, folder: Path) -> None:
+    """pydantic prints the values that it refuses; a secret in the wrong place would stand in an answer or a log."""
+    bundle = trust.sign_folder(folder, key) | {"note": "s3cret"}
+    with pytest.raises(TrustError) as refused:
+        trust.check_folder(folder, bundle, trust.public_key(key))
+    assert refused.value.message == "the signature does not hold: it does not have the form of a Sigstore bundle"

@@ -9,17 +9,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import ValidationError
-from registry.experts.test_composites import lock_of
-from support.shelf import put, token
-from support.signed import COMPOSITE, PATH, figures, registered, signed
-from support.textless import PRIVATE_SUITE
+from support.shelf import token
+from support.signed import COMPOSITE, PATH, registered, signed
 
-from cogen.evals.figures import FiguresDocument
 from cogen.trust import new_key
 from cogen_registry.check import check
-from cogen_registry.cli import main
 from cogen_registry.service import Service
+
 
 def test_they_are_kept_apart(key: Path, client: TestClient, service: Service) -> None:
     """Manifest's figures and signed ones in a list of their own, neither among claims nor among measurements."""

@@ -136,7 +136,7 @@ def bundle_with(document: dict[str, Any], change: Callable[[dict[str, Any]], Any
 
 
 def check_whole(service: Service) -> None:
-    """Every evidence is what was signed, and no blob is left over. Wheels are none here: experts are put into tables."""
+    """Every evidence is what was signed, and no blob is left over; there are no wheels, experts are put into tables."""
     found = check(service)
     assert [line for line in found.damage if not line.startswith("the wheel ")] == []
     assert found.unnamed == 0
