@@ -129,7 +129,7 @@ def plain_bundle(bundle: dict[str, Any]) -> dict[str, Any]:
     """What a check of a signature by a key reads of its bundle, written as it is written when it is made.
 
     Timestamps, log entries, an id of the key and stray characters around base64 are no part of what was signed: they
-    are left out. Of an identity's bundle, whose certificate and log entries are checked, the envelope alone is rewritten.
+    are left out. Of an identity's bundle, whose certificate and log entries are checked, only the envelope changes.
 
     :raises TrustError: it has another form.
     """

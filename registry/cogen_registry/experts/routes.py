@@ -134,10 +134,13 @@ def _evaluations(routes: APIRouter, service: Service) -> None:
         evaluations.remove(service, principal, id)
 
     @routes.get("/evaluations/{id}/evidence", response_class=StreamingResponse)
-    def evidence(id: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> Response:
+    def evidence(id: Annotated[int, Path(ge=1, le=2**31 - 1)], request: Request) -> Response:
         """What was sent, as JSON: its SHA-256 is the measurement's ``evidence``."""
         digest = evaluations.evidence_of(service, id)
-        headers = {"ETag": f'"{digest}"', "Cache-Control": _FOR_EVER}
+        # Asked for each time: it may have been taken down or deleted, or signed again with another key.
+        headers = {"ETag": f'"{digest}"', "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
         return Sending(service.blobs.read(digest), media_type="application/json", headers=headers)
 
 

@@ -42,10 +42,14 @@ def test_the_evidence_is_what_was_signed(key: Path, client: TestClient, service:
     kept = client.post(PATH, json=document, headers=token(service, "team")).json()
     answer = client.get(f"/api/v1/evaluations/{kept['id']}/evidence")
     assert hashlib.sha256(answer.content).hexdigest() == kept["evidence"]
+    assert (answer.headers["cache-control"], answer.headers["x-content-type-options"]) == ("no-cache", "nosniff")
+    known = {"If-None-Match": answer.headers["etag"]}
+    assert client.get(f"/api/v1/evaluations/{kept['id']}/evidence", headers=known).status_code == 304
     assert json.loads(answer.content) == document
     assert client.post(PATH, json=document, headers=token(service, "team")).status_code == 200
     assert not [line for line in check(service, quick=True).damage if "evaluation" in line]
     assert client.delete(f"/api/v1/evaluations/{kept['id']}", headers=token(service, "team")).status_code == 204
+    assert client.get(f"/api/v1/evaluations/{kept['id']}/evidence", headers=known).status_code == 410
     found = client.get("/api/v1/experts/power/1.0/evaluations").json()
     assert [one["source"] for one in found["private"]] == ["manifest", "manifest"]
 

@@ -113,10 +113,15 @@ def test_whose_figures_a_composite_shows(key: Path, client: TestClient, service:
         assert answer.status_code == 201, answer.text
     body = {"name": "city", "title": "City", "lock": made, "card": "# City"}
     assert client.post("/api/v1/composites", json=body, headers=token(service, "team")).status_code == 201
-    path = "/api/v1/composites/team/city"
+    path, html = "/api/v1/composites/team/city", {"Accept": "text/html"}
     assert [one["by"] for one in client.get(path).json()["private"]] == ["team"]
+    page = client.get("/composites/team/city", headers=html).text
+    assert page.count("signed by team") == 1
+    assert "rival" not in page
     assert take_down(service, "release", "cogen-plugin-power==1.0", "names") == 0
     assert client.get(path).json()["private"] == []
+    service.news.catch_up()  # the command was run in this process, the service hears of it within half a second
+    assert "signed by" not in client.get("/composites/team/city", headers=html).text
 
 
 def post(client: TestClient, service: Service, body: dict[str, Any], publisher: str = "team") -> Any:
