@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import regex
 
+from cogen.text.utf7 import utf7
+
 #: Marks that begin a text, the longer ones first: UTF-32's begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -159,13 +161,14 @@ def _unmarked_wide(data: bytes) -> Decoded | None:
 
 
 def _seven_bit(data: bytes) -> Decoded | None:
-    """Encodings of mail, whose bytes are all ASCII: ISO-2022 and HZ. As ASCII they would be rubbish."""
+    """Encodings of mail, whose bytes are all ASCII: ISO-2022, HZ and UTF-7. As ASCII they would be rubbish."""
     if b"\x1b$" in data:
         encoding = "iso2022_kr" if b"\x1b$)C" in data else "iso2022_jp_2"
     elif _HZ.search(data) and b"~{" not in _HZ.sub(b"", data):
         encoding = "hz"
     else:
-        return None
+        text = utf7(data)
+        return None if text is None else Decoded(text, "utf-7", "detected")
     try:
         return Decoded(data.decode(encoding), encoding, "detected")
     except UnicodeDecodeError:
