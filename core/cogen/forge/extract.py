@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from cogen.errors import TrainError
 from cogen.forge.account import NO_PROSE, SourceAccount
 from cogen.forge.chats import Chat
-from cogen.forge.extractors import markup, rows, vocabularies
+from cogen.forge.extractors import markdown, markup, rows, vocabularies
 from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource, Segmentation
 from cogen.text import latin
@@ -24,7 +24,7 @@ from cogen.text.tidy import tidy
 _EXTRACTORS: dict[str, Callable[[SourceFile], Pieces]] = {
     "text": lambda member: iter([(member.name, member.text)]),
     "rst": markup.rst,
-    "markdown": markup.markdown,
+    "markdown": markdown.markdown,
     "docstrings": markup.docstrings,
     "html": markup.html,
     "xml": markup.xml,

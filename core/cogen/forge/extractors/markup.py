@@ -1,4 +1,4 @@
-"""Prose of files with markup: reStructuredText, Markdown, docstrings, HTML, XML."""
+"""Prose of files with markup: reStructuredText, docstrings, HTML, XML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from cogen.forge.extractors.member import Pieces, SourceFile
 _ROLE = re.compile(r":[\w:+.-]+:`([^`<]*?)\s*(?:<[^>]*>)?`")
 _RST_LINK = re.compile(r"`([^`<]+?)\s*<[^>]+>`_{1,2}|`([^`]+)`_{0,2}")
 _LITERAL = re.compile(r"(?<!:)``([^`\n]+)``")
-_TAG = re.compile(r"<[^>\n]+>|<!--|!\[[^\]]*\]\([^)]*\)")
 _RULE = re.compile(r"^\s*([=\-~^\"'#*+`:.<>_])\1{2,}\s*$")
 
 
@@ -70,32 +69,6 @@ def plain_rst(text: str, latin: bool = False) -> str:
 
 def rst(member: SourceFile) -> Pieces:
     yield member.name, plain_rst(member.text, member.latin)
-
-
-def markdown(member: SourceFile) -> Pieces:
-    text = re.sub(r"\A---\n.*?\n---\n", "", member.text, flags=re.S)
-    text = re.sub(r"^(```|~~~|:::).*?^\1\s*$", "\n", text, flags=re.S | re.M)
-    text = _without_tags(text)
-    text = re.sub(r"\[([^\]]*)\](\([^)]*\)|\[[^\]]*\])", r"\1", text)
-    noise = r"^\s*\||^\s{4,}\S|^\s*[-=*_]{3,}\s*$|^\s*(!!!|\?\?\?|===|--8<--)"
-    lines = [line for line in text.split("\n") if not re.match(noise, line)]
-    plain = re.sub(r"^#{1,6}\s*(.*?)\s*#*$", r"\n\1\n", "\n".join(lines), flags=re.M)
-    yield member.name, re.sub(r"[*_`]{1,3}([^*_`\n]+)[*_`]{1,3}", r"\1", plain)
-
-
-def _without_tags(text: str) -> str:
-    """Without comments, images and tags, in one pass. An unclosed comment costs no search to the end for each mark."""
-    last = text.rfind("-->")
-    kept, place = [], 0
-    while found := _TAG.search(text, place):
-        stop = text.find("-->", found.start() + 4) if found[0].startswith("<!--") and found.start() < last else -1
-        if stop < 0 and found[0] == "<!--":  # neither a comment nor a tag
-            kept.append(text[place : found.end()])
-            place = found.end()
-            continue
-        kept.append(text[place : found.start()])
-        place = stop + 3 if stop >= 0 else found.end()
-    return "".join([*kept, text[place:]])
 
 
 def docstrings(member: SourceFile) -> Pieces:
