@@ -14,7 +14,7 @@ from support.tiny import llama, logits, tokenizer
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.facts import facts_of
-from cogen.checkpoints.gguf import conversion_cost, converted
+from cogen.checkpoints.gguf import _slowdown, conversion_cost, converted
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder, open_weights
 from cogen.errors import SourceError
@@ -115,8 +115,21 @@ def test_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(output) == 3
 
 
-def test_what_a_conversion_takes_comes_first(tmp_path: Path) -> None:
+def test_a_busy_machine_takes_longer(tmp_path: Path) -> None:
+    """The time is multiplied, and the line says why; memory and disk are what they are."""
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, llama(), "F16")
+    cost = conversion_cost(path, "bfloat16")
+    busy = cost.on_a_machine_with(4.0)
+    assert (busy.seconds, busy.memory, busy.disk) == (4 * cost.seconds, cost.memory, cost.disk)
+    assert "as busy as the machine is" in str(busy)
+    assert "busy" not in str(cost) + str(cost.on_a_machine_with(1.0))
+    assert _slowdown(0.001) >= 1.0
+
+
+def test_what_a_conversion_takes_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time, memory and disk from the header alone; then progress that ends exactly at the estimate."""
+    monkeypatch.setattr("cogen.checkpoints.gguf._slowdown", lambda: 1.0)
     path = tmp_path / "tiny.gguf"
     write_gguf(path, llama(), "F16")
     elements = sum(info.numel for info in facts_of(converted(path, file_digest(path), "float32")).tensors.values())
