@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cogen.spec.expert import canonical_digest
@@ -154,7 +155,10 @@ def keep(service: Service, principal: Principal, row: int, data: bytes, values: 
         staged.write(data)
         evidence = staged.keep()
     try:
-        id, fresh, unused = _insert(service, principal, row, values, evidence, len(data))
+        try:
+            id, fresh, unused = _insert(service, principal, row, values, evidence, len(data))
+        except IntegrityError:  # where writers do not wait for each other: the same came in the same moment
+            id, fresh, unused = _insert(service, principal, row, values, evidence, len(data))
     except BaseException:
         service.blobs.release(evidence)
         service.discard(evidence)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,13 @@ from support import postgres
 from support.desk import Desk
 from support.hub import file, lfs, tensors
 from support.issuer import audience_of, issuing
+from support.private import private_changes, private_files
+from support.private import suite as private_suite
 from support.served import serving
+from support.signed import PATH, signed
+from support.wheels import package_files
+
+from cogen.trust import new_key, prove_possession
 
 pytestmark = [
     pytest.mark.skipif(postgres.binaries() is None or postgres.user() is None, reason="there is no PostgreSQL here"),
@@ -60,6 +68,25 @@ def test_names_transfer_and_downloads(desk: Desk) -> None:
     assert desk.upload("rival", "big-kiln").status_code == 403
     desk.command("project", "transfer", "cogen-plugin-furnace", "rival")
     assert desk.upload("rival", "furnace", "2.0").status_code == 200
+
+
+def test_the_same_figures_at_the_same_time(desk: Desk, tmp_path: Path) -> None:
+    """Writers do not wait for each other here: the same signed figures are kept once, whoever comes first."""
+    made = package_files("ward", **private_changes("ward"))
+    kept = {name: data for name, data in made.items() if name in ("__init__.py", "expert.toml")}
+    base = {name: data for name, data in made.items() if name.startswith("base/")}
+    assert desk.upload("clinic", "ward", content=kept | base | private_files("ward")).json()["state"] == "released"
+    key = tmp_path / "key.pem"
+    new = {"pem": new_key(key), "proof": prove_possession(key, "clinic")}
+    assert desk.ask("POST", "/api/v1/keys", "clinic", json=new).status_code == 201
+    names = ("title", "metric", "documents", "bytes", "text_digest", "date", "harness")
+    same = {name: private_suite()[name] for name in names} | {"suite": private_suite()["id"]}
+    bodies = [signed(key, **same) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda body: desk.ask("POST", PATH, "clinic", json=body), bodies))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert desk.command("check").endswith("all whole\n")
 
 
 def test_a_token_by_exchange_and_the_log(desk: Desk) -> None:
