@@ -40,7 +40,7 @@ _HINT = "ask its publisher for what `cogen eval MODEL --suite private.yaml --jso
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 #: Nobody measured before, and no model needs more bits per byte: a uniform guess over a million tokens takes 20.
 _FIRST_DAY, _MOST_BITS = datetime.date(2000, 1, 1), 1000.0
-#: Integers that every reader of JSON can hold.
+#: Numbers up to here every reader of JSON can hold.
 _LARGEST = 2**53
 
 
@@ -78,7 +78,7 @@ _Setting = (
     Annotated[str, Field(max_length=60), AfterValidator(_shown)]
     | bool
     | Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
-    | float
+    | Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
 )
 
 

@@ -318,6 +318,7 @@ def test_days_that_have_not_come(key: Path, client: TestClient, service: Service
         {"title": "two\u2028lines"},
         {"settings": {"dtype": "\u2066float32"}},
         {"settings": {"scale": float("inf")}},
+        {"settings": {"scale": 10**300}},
     ],
 )
 def test_other_impossible_figures(change: dict[str, Any]) -> None:
