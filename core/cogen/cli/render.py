@@ -109,6 +109,7 @@ def outcome_json(outcome: Outcome, description: Description) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "seconds": outcome.seconds,
         "matrix": None if matrix is None else matrix_json(matrix),
+        "not_measured": {} if matrix is None else matrix.not_measured,
         **description.data,
     }
     gains = {} if matrix is None or BASE not in matrix.rows else matrix.gains()
@@ -134,6 +135,7 @@ def outcome_json(outcome: Outcome, description: Description) -> dict[str, Any]:
 def show_matrix(matrix: Matrix) -> None:
     """Rows are models, columns suites; behind each figure its change against the base."""
     from cogen.evals.chat import COLUMN
+    from cogen.evals.matrix import EMPTY, EMPTY_NOTE
 
     gains = matrix.gains("base") if "base" in matrix.rows else {}
     columns = [Column("model", "model")]
@@ -148,7 +150,7 @@ def show_matrix(matrix: Matrix) -> None:
         cells = {"model": row}
         for name in matrix.columns:
             cell, against = matrix.get(row, name), gains.get(row, {}).get(name)
-            cells[name] = "" if cell is None else f"{cell.value:.3f}{_change(against)}"
+            cells[name] = EMPTY if cell is None else f"{cell.value:.3f}{_change(against)}"
         rows.append(cells)
     counts = ", ".join(str(n) for n in sorted({cell.n for cells in matrix.cells.values() for cell in cells.values()}))
     out.table(
@@ -157,6 +159,8 @@ def show_matrix(matrix: Matrix) -> None:
         title=f"bits per byte, {matrix.split} split, level {matrix.level}; lower is better; n = {counts} documents"
         + ("; chat: share of well-formed answers" if COLUMN in matrix.columns else ""),
     )
+    if matrix.not_measured:
+        out.text(EMPTY_NOTE)
 
 
 def _change(against: Comparison | None) -> str:
