@@ -207,7 +207,7 @@ On your machine, with this model's folder in COMPOSITE and your suite where `cog
 cogen eval COMPOSITE --suite private/private.yaml --figures-only --sign > figures.json
 ```
 
-`--publish` in the place of `--sign` sends the figures to your registry, too.
+Pairs of statements lie beside it: `--suite private/statements/private.yaml`. `--publish` in the place of `--sign` sends the figures to your registry, too.
 
 ## What you send back
 

@@ -21,6 +21,7 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
     :param host: knows the strategies of plugins.
     """
     from cogen.artifacts.private import REQUEST
+    from cogen.artifacts.summary import kinds
     from cogen.fusion.merge.search import ChosenSettings
     from cogen.fusion.strategies import strategy_of
 
@@ -33,6 +34,8 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
     if outcome.matrix is not None:
         show_matrix(outcome.matrix)
         _show_gains(outcome)
+        for column, row, text in kinds(outcome.matrix):
+            out.text(f"{row} on {column}: {text}")
     for table in strategy.tables(outcome.details):
         show_table(table)
     out.status(", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items()))

@@ -43,9 +43,7 @@ def planned_suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any)
     )
 
 
-def matrix_tokens(
-    rows: Iterable[Collection[str] | None], suites: Sequence[PlannedSuite], recipe: FuseRecipe
-) -> int:
+def matrix_tokens(rows: Iterable[Collection[str] | None], suites: Sequence[PlannedSuite], recipe: FuseRecipe) -> int:
     """Tokens of all cells.
 
     :param rows: of each row the experts that it stands for; None: it is measured on all suites.

@@ -28,6 +28,7 @@ _BELOW = regex.compile(
 _ABOVE = regex.compile(
     r"(?:[>≥]|\b(?:least|over|above|greater than|more than|exceeds)|至少|大于|超过|高于)[^\p{L}\p{N}]{0,2}$"
 )
+_CONDITION = regex.compile(r"\b(?:if|when|whenever|unless|until|whether|suppose|e\.g\.|say)\b|如果|若|当|假设", regex.I)
 _RANGE = regex.compile(r"\s*(?:[-–—~～至到]|to|and|or|,)\s*(?:[<>≤≥]\s*)?$")
 _RANGE_ON = regex.compile(r"\s*%?\s*(?:[-–—~～至到]|to|and|or|,)\s*(?:[<>≤≥]\s*)?(\p{Nd}+(?:\.\p{Nd}+)?)")
 _NUMBER_BEFORE = regex.compile(r"(\p{Nd}+(?:\.\p{Nd}+)?)\s*%?$")
@@ -50,7 +51,7 @@ def form(text: str) -> tuple[int, int, int] | None:
 def number_slots(line: Line) -> Iterator[Slot]:
     """Slots of the kind ``number``."""
     for at, token in enumerate(line.tokens):
-        if token.kind == "number" and is_quantity(line, at):
+        if token.kind == "number" and is_quantity(line, at) and not _conditional(line, token):
             others = _other_numbers(line, at)
             if others:
                 yield Slot("number", token.start, token.end, tuple(others))
@@ -61,7 +62,7 @@ def unit_slots(line: Line) -> Iterator[Slot]:
     text = line.sentence.text
     for at, token in enumerate(line.tokens):
         span = unit_after(text, token.end) if token.kind == "number" and form(token.text) else None
-        if span is None or not is_quantity(line, at):
+        if span is None or not is_quantity(line, at) or _conditional(line, token):
             continue
         unit = text[slice(*span)]
         factors = group_of(unit)
@@ -69,6 +70,7 @@ def unit_slots(line: Line) -> Iterator[Slot]:
             other
             for other, factor in factors.items()
             if factor != factors[unit]
+            and not _implied(text[: token.start], factor, factors[unit])
             and line.field.units[other] >= 2
             and not _equal_inside(line, value(token.text) * factor, factors)
         ]
@@ -76,6 +78,16 @@ def unit_slots(line: Line) -> Iterator[Slot]:
         others.sort(key=lambda other: (abs(math.log(factors[other] / factors[unit])), other))
         if others:
             yield Slot("unit", *span, tuple(sorted(others[:2], key=lambda other: order(text, other))))
+
+
+def _conditional(line: Line, token: Token) -> bool:
+    """Within a possibility, a denial or a condition another number may do as well: "if it is negative at 48 hours"."""
+    return line.hedged(token) or _CONDITION.search(line.sentence.text, 0, token.start) is not None
+
+
+def _implied(before: str, factor: float, true: float) -> bool:
+    """Does a bound that holds in the true unit hold in the other one, too, or follow from it?"""
+    return bool((_ABOVE.search(before) and factor < true) or (_BELOW.search(before) and factor > true))
 
 
 def _equal_inside(line: Line, quantity: float, factors: dict[str, float]) -> bool:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 
-import regex
-
 from cogen.statements.field import LEAST, LEAST_DOCUMENTS, Field
 from cogen.statements.shapes import shape
 from cogen.statements.slots import Kind, Line, Slot, order
@@ -27,11 +25,25 @@ FIT, SYNONYM = 0.04, 0.12
 BEST = 12
 #: Two words are forms of one where they have this share of their letters in common.
 _ALIKE = 0.7
-#: What opens a list of examples or a mere possibility, in the languages whose words are listed.
-_OPEN = regex.compile(
-    r"\b(?:such as|e\.g\.|for example|for instance|include[sd]?|including|like|can|may|might|could|various)\b"
-    r"|例如|比如|诸如|包括|可以|可能|也可"
+_MARKS = frozenset((",", "(", ")", "，", "（", "）"))
+#: Words of technical prose that name nearly anything: what is true of the parameters is often true of the properties.
+#: Languages without a list keep theirs; the other filters are the same for all.
+_GENERAL = frozenset(
+    """approach approaches aspect aspects attribute attributes case cases class classes component components concept
+    concepts condition conditions content context data detail details element elements entity entities example examples
+    factor factors feature features field fields form format forms function functions functionality group groups
+    information input inputs instance instances item items kind kinds level levels list lists mechanism mechanisms
+    method methods model models modeled modelled module modules name names network networks object objects option
+    options output outputs parameter parameters part parts point points problem problems procedure procedures process
+    processes properties property quality quantities quantity result results scheme section sections series set sets
+    setting settings solution solutions specification specifications state states structure structures study studies
+    subset subsystem subsystems system systems task tasks technique techniques term terms thing things tool tools type
+    types unit units user users value values variable variables version way ways work works""".split()  # noqa: SIM905
 )
+#: What joins the members of a list.
+_AND = frozenset(("and", "or", "nor", "/", "&", "和", "与", "及", "或", "、"))
+#: Tokens after a comma in which "and" makes what stands before it a member of a list.
+_LIST = 4
 
 
 def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
@@ -40,7 +52,8 @@ def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
     for at, token in enumerate(line.tokens):
         if (
             at == 0
-            or _open_list(line, token)
+            or line.hedged(token)
+            or _of_list(line, at)
             or _expanded(line, at)
             or line.shown.count(token.text.lower()) > 1
             or not wanted(token.text, line.field)
@@ -51,9 +64,12 @@ def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
             yield Slot(kind, token.start, token.end, tuple(others))
 
 
-def _open_list(line: Line, token: Token) -> bool:
-    """After "such as", "can" or "may" other things are true, too."""
-    return _OPEN.search(line.sentence.text, 0, token.start) is not None
+def _of_list(line: Line, at: int) -> bool:
+    """A member of a list: where "fever and chills" are signs, fever and nausea may be as well."""
+    before, after = line.key(at - 1), line.key(at + 1)
+    if before in _AND or after in _AND or (before in _MARKS and after in _MARKS):
+        return True
+    return after == "," and any(line.key(at + 2 + step) in _AND for step in range(_LIST))
 
 
 def _expanded(line: Line, at: int) -> bool:
@@ -63,7 +79,7 @@ def _expanded(line: Line, at: int) -> bool:
 
 def is_term(word: str, field: Field) -> bool:
     """Lower-case letters of a spaced script, or one of the known terms, that belongs to the field."""
-    plain = word.isalpha() and word == word.lower() and len(word) > 2 and not group_of(word)
+    plain = word.isalpha() and word == word.lower() and len(word) > 2 and not group_of(word) and word not in _GENERAL
     return (plain or word in field.known_terms) and field.is_term(word)
 
 

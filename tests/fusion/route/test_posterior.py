@@ -124,7 +124,7 @@ class TestModel:
                 assert torch.allclose(out.logits[:, -1], whole, atol=1e-5)
 
     def test_a_batch_gives_what_each_prompt_gives(self, models: list[Any]) -> None:
-        """Prompts of unlike lengths, padded on the left: padding is no evidence. Continuations end at their own time."""
+        """Prompts of unlike lengths, padded on the left: padding is no evidence. Each ends at its own time."""
         ensemble = PosteriorEnsemble(models)
         sampling = Sampling(limit=8)
         ends = frozenset({int(generate(ensemble, [PROMPTS[1]], sampling, frozenset({-1}))[0].ids[3])})

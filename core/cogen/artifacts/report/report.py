@@ -143,6 +143,7 @@ def _measured(matrix: Matrix | None, names: view.Labels, gains: view.Gains) -> d
             "average": None,
             "general": None,
             "not_measured": {},
+            "by_kind": [],
             "seconds": 0.0,
             "tokens": 0,
             "cached": 0,
@@ -159,6 +160,11 @@ def _measured(matrix: Matrix | None, names: view.Labels, gains: view.Gains) -> d
         "average": summary.kept_on_average(found),
         "general": summary.general_change(matrix, gains),
         "not_measured": matrix.not_measured,
+        "by_kind": [
+            (names.titles.get(column.partition("/")[0], column), names.suites.get(column, column), row, text)
+            for column, key, text in summary.kinds(matrix)
+            for row in (names.titles.get(key, key),)
+        ],
         "seconds": math.fsum(result.seconds for result in results),
         "tokens": sum(result.tokens for result in results),
         "cached": sum(result.cached for result in results),

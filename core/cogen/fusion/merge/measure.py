@@ -14,7 +14,7 @@ from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_chat, run_suites
-from cogen.evals.matrix import BASE, MatrixKind, suites_for
+from cogen.evals.matrix import MatrixKind, suites_for
 from cogen.evals.settings import Level, Split
 from cogen.files import cache_dir
 from cogen.fusion.merge.inputs import Inputs, tokenizer_of

@@ -174,7 +174,7 @@ def _cells(results: Results) -> dict[str, dict[str, SuiteResult]]:
 def _derived(
     like: SuiteResult, pairs: tuple[tuple[float, float], ...], key: str, settings: Settings, seconds: float = 0.0
 ) -> SuiteResult:
-    low, high = interval(pairs, settings) or (None, None)
+    low, high = interval(pairs, settings, like.clusters) or (None, None)
     return dataclasses.replace(
         like, value=ratio_of_sums(pairs), low=low, high=high, per_document=pairs, key=key, seconds=seconds, cached=False
     )
