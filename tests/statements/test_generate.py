@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
+
+import pytest
 
 from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
 from cogen.statements.files import json_lines
 from cogen.statements.numbers import form, value
-from cogen.statements.prose import is_statement, sentences
+from cogen.statements.prose import Sentence, is_statement, sentences
 from cogen.statements.shapes import shape
+from cogen.statements.slots import Line
 from cogen.statements.terms import find_terms
 from cogen.statements.tokens import tokens
 from cogen.statements.units import group_of, unit_after
+from cogen.statements.words import _of_list, is_term
 
 
 def both(item: StatementItem) -> tuple[str, str]:
@@ -129,3 +134,51 @@ def test_files_hold_the_items(field: Field, passages: list[StatementText]) -> No
     rows = [json.loads(line) for line in json_lines(items).splitlines()]
     assert [row["choices"][row["answer"]] for row in rows] == [item.choices[item.answer] for item in items]
     assert {(row["source"], row["license"]) for row in rows} == {("texts", "MIT")}
+
+
+def _slots(sentence: str, others: Sequence[str]) -> list[tuple[str, str]]:
+    """What is replaced in a sentence of a field in which ``others`` stand in the same places."""
+    opening = "All of the wards of the hospital read this page with care. "
+    texts = [opening + text for text in (sentence, *others) for _ in range(4)]
+    found = pairs([StatementText(opening + sentence, "g")], read_field(texts))
+    return [(item.kind, item.words[item.answer]) for item in found if item.words[item.answer] in sentence]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The scan of the brain is not urgent after 24 hours of rest.",
+        "If the scan of the brain is negative after 24 hours the drip ends.",
+        "The scan of the brain may follow after 24 hours of rest in bed.",
+        "The ward avoids a scan of the brain after 24 hours of rest.",
+    ],
+)
+def test_denials_conditions_and_possibilities_are_left_alone(sentence: str) -> None:
+    """Where the true sentence says that something is not so, or only if, another number would often do as well."""
+    plain = "The scan of the brain is urgent after 24 hours of rest."
+    others = [plain.replace("24", number) for number in ("36", "12", "48")]
+    assert ("number", "24") in _slots(plain, others)
+    assert _slots(sentence, [sentence.replace("24", number) for number in ("36", "12", "48")]) == []
+
+
+def test_members_of_a_list_are_not_replaced() -> None:
+    """Another sign may stand in the list, too."""
+    known = read_field(["the fever of the night and the cough of the day"] * 5)
+    for text, words in {
+        "He has fever and cough today.": {"fever", "cough"},
+        "He has fever, rash, chills or cough today.": {"rash", "chills", "cough"},
+        "Signs (fever, cough) are common today.": {"fever", "cough"},
+    }.items():
+        inside = tuple(tokens(text))
+        line = Line(Sentence(text, "", 0, len(text)), inside, frozenset(), (), frozenset(), {}, known)
+        assert {token.text for at, token in enumerate(inside) if _of_list(line, at)} >= words
+    plain = tuple(tokens("The fever rises today."))
+    line = Line(Sentence("The fever rises today.", "", 0, 22), plain, frozenset(), (), frozenset(), {}, known)
+    assert not any(_of_list(line, at) for at in range(len(plain)))
+
+
+def test_words_that_name_anything_are_no_terms() -> None:
+    """ "Parameters" and "properties" are true of the same things."""
+    field = read_field(["The parameters of the turbine and of the turbine again, parameters all."] * 6)
+    assert is_term("turbine", field)
+    assert not is_term("parameters", field)

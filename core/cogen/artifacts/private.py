@@ -207,7 +207,8 @@ On your machine, with this model's folder in COMPOSITE and your suite where `cog
 cogen eval COMPOSITE --suite private/private.yaml --figures-only --sign > figures.json
 ```
 
-Pairs of statements lie beside it: `--suite private/statements/private.yaml`. `--publish` in the place of `--sign` sends the figures to your registry, too.
+`--publish` in the place of `--sign` sends the figures to your registry, too. A suite of statements lies in
+`private/statements/private.yaml`.
 
 ## What you send back
 

@@ -140,7 +140,7 @@ def kinds_in_words(result: SuiteResult) -> str:
 
 
 def kinds(matrix: Matrix | None) -> list[tuple[str, str, str]]:
-    """(column, row, :func:`kinds_in_words`) of base, the suite's own expert and the composite, where there are kinds."""
+    """(column, row, :func:`kinds_in_words`) of base, the suite's own expert and the composite."""
     if matrix is None:
         return []
     return [

@@ -64,13 +64,14 @@ def unit_slots(line: Line) -> Iterator[Slot]:
         span = unit_after(text, token.end) if token.kind == "number" and form(token.text) else None
         if span is None or not is_quantity(line, at) or _conditional(line, token):
             continue
+        if _ABOVE.search(text[: token.start]) or _BELOW.search(text[: token.start]):
+            continue  # within two weeks: within two days may be right, too
         unit = text[slice(*span)]
         factors = group_of(unit)
         others = [
             other
             for other, factor in factors.items()
             if factor != factors[unit]
-            and not _implied(text[: token.start], factor, factors[unit])
             and line.field.units[other] >= 2
             and not _equal_inside(line, value(token.text) * factor, factors)
         ]
@@ -83,11 +84,6 @@ def unit_slots(line: Line) -> Iterator[Slot]:
 def _conditional(line: Line, token: Token) -> bool:
     """Within a possibility, a denial or a condition another number may do as well: "if it is negative at 48 hours"."""
     return line.hedged(token) or _CONDITION.search(line.sentence.text, 0, token.start) is not None
-
-
-def _implied(before: str, factor: float, true: float) -> bool:
-    """Does a bound that holds in the true unit hold in the other one, too, or follow from it?"""
-    return bool((_ABOVE.search(before) and factor < true) or (_BELOW.search(before) and factor > true))
 
 
 def _equal_inside(line: Line, quantity: float, factors: dict[str, float]) -> bool:

@@ -17,17 +17,18 @@ Kind = Literal["number", "unit", "entity", "term"]
 KINDS: tuple[Kind, ...] = ("number", "unit", "entity", "term")
 
 
-#: What opens a list of examples or a mere possibility, in the languages whose words are listed: other things are true
-#: after it, too.
+#: What opens a list of examples, in the languages whose words are listed: other things are true after it, too.
 _OPEN = regex.compile(
-    r"\b(?:such as|e\.g\.|for example|for instance|include[sd]?|including|like|can|may|might|could|various)\b"
-    r"|例如|比如|诸如|包括|可以|可能|也可"
+    r"\be\.g\.|\b(?:such as|for example|for instance|include[sd]?|including|like|various)\b|例如|比如|诸如|包括",
+    regex.I,
 )
-#: After a denial nearly everything is true: "imaging is not required" as well as "imaging is not preferred".
-_DENIED = regex.compile(
-    r"\b(?:no|not|never|none|nor|neither|without|cannot|rarely|seldom|hardly|less|few|fewer|little|limited|un(?:able|likely|clear)"
-    r"|inability|lacks?|lacking|absence|avoid(?:s|ed|ing)?|fail(?:s|ed|ing|ure)?|except|rather|other|another)\b|n['’]t\b"
-    r"|不|没有|未|无|避免"
+#: Where something is only possible, other things are, too; and of a denial or a comparison nearly everything is true:
+#: "imaging is not required" as well as "imaging is not preferred".
+_WEAK = regex.compile(
+    r"\b(?:can|may|might|could|no|not|never|none|nor|neither|without|cannot|rarely|seldom|hardly|less|few|fewer|little"
+    r"|un(?:able|likely|clear)|inability|lacks?|lacking|absence|avoid(?:s|ed|ing)?|fail(?:s|ed|ing|ure)?|except|rather"
+    r"|other|another|than|over|versus|unlike|regardless)\b|n['’]t\b|可以|可能|也可|不|没有|未|无|避免",
+    regex.I,
 )
 
 
@@ -52,8 +53,9 @@ class Line:
         return self.tokens[at].key if 0 <= at < len(self.tokens) else ""
 
     def hedged(self, token: Token) -> bool:
-        """Does a list of examples, a possibility or a denial stand before the token, so that others may be true?"""
-        return any(pattern.search(self.sentence.text, 0, token.start) for pattern in (_OPEN, _DENIED))
+        """May others be true as well: after a list of examples, or in a possibility, a denial or a comparison?"""
+        text = self.sentence.text
+        return _OPEN.search(text, 0, token.start) is not None or _WEAK.search(text) is not None
 
     def fits(self, at: int) -> Set[str]:
         """Words and numbers that the field has after what stands before ``at``, and before what stands after it."""

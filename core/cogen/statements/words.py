@@ -79,7 +79,9 @@ def _expanded(line: Line, at: int) -> bool:
 
 def is_term(word: str, field: Field) -> bool:
     """Lower-case letters of a spaced script, or one of the known terms, that belongs to the field."""
-    plain = word.isalpha() and word == word.lower() and len(word) > 2 and not group_of(word) and word not in _GENERAL
+    plain = word.isalpha() and word == word.lower() and len(word) > 2 and not group_of(word)
+    # Adverbs ("daily", "orally") hold beside each other.
+    plain = plain and word not in _GENERAL and not word.endswith("ly")
     return (plain or word in field.known_terms) and field.is_term(word)
 
 

@@ -150,7 +150,7 @@ def test_fuse_tells_people_the_same(machine: Any, capsys: pytest.CaptureFixture[
 def test_experts_are_measured_where_they_are_needed(
     machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """On their own suites, on general text, and where a document goes to them; other cells say so, and route is whole."""
+    """On their own suites, on general text, and where a document goes to them; other cells say so."""
     full = run(capsys, "fuse", *FULL, "-o", str(tmp_path / "full"))
     found = run(capsys, "fuse", *RECIPE, "-o", str(tmp_path / "own"))
     assert list(found["matrix"]) == ["base", "e1", "e2", "route", "oracle"]

@@ -51,8 +51,8 @@ def measure_route(
 ) -> tuple[Matrix, Routed]:
     """Rows base (if there is one), every expert, route, the plan's ensemble, oracle; on the test splits.
 
-    Without a full matrix an expert has figures of its own suites, of general text, and of suites of which a document was
-    routed to it.
+    Without a full matrix an expert has figures of its own suites, of general text, and of suites of which a document
+    was routed to it.
     """
     level: Any = plan.level
     settings = Settings(dtype=plan.eval_dtype)
