@@ -19,7 +19,8 @@ KINDS: tuple[Kind, ...] = ("number", "unit", "entity", "term")
 
 #: What opens a list of examples, in the languages whose words are listed: other things are true after it, too.
 _OPEN = regex.compile(
-    r"\be\.g\.|\b(?:such as|for example|for instance|include[sd]?|including|like|various)\b|例如|比如|诸如|包括",
+    r"\be\.g\.|\b(?:such as|for example|for instance|include[sd]?|including|like|various)\b"
+    r"|例如|比如|诸如|包括",
     regex.I,
 )
 #: Where something is only possible, other things are, too; and of a denial or a comparison nearly everything is true:
