@@ -18,7 +18,7 @@ from cogen.forge.build import PreparedTraining, prepare, run_training
 from cogen.forge.package import package
 from cogen.forge.recipe import StatementsRecipe
 from cogen.forge.statements import items_of, passages, private_items, stage_private_statements, write_statements
-from cogen.reporter import Reporter
+from cogen.reporter import Silent
 from cogen.spec.expert import ExpertSpec
 
 _PARTS = ("liver", "kidney", "heart", "lung", "brain", "spleen", "skin", "bone")
@@ -144,7 +144,7 @@ def test_intervals_are_wider_where_items_share_a_document(prepared: Any) -> None
     assert clustered[1] - clustered[0] > plain[1] - plain[0]
 
 
-class Notes(Reporter):
+class Notes(Silent):
     """Keeps what is said."""
 
     def __init__(self) -> None:
