@@ -21,7 +21,7 @@ _NAMES = frozenset(
     """figure fig figs table tables section sections chapter equation eq eqs step example version python page pages vol
     volume no number appendix footnote ref reference issue tutorial case 图 表 第 章 节 式 版""".split()  # noqa: SIM905
 )
-#: Before a number: whatever holds below the true one holds below a larger one, and above it above a smaller one.
+#: Before a number: a bound. What is good within 24 hours is good within 18 or within 48 as often as not.
 _BELOW = regex.compile(
     r"(?:[<≤]|\b(?:within|under|below|than|most|first|to|exceed)|不超过|小于|低于|以内)[^\p{L}\p{N}]{0,2}$"
 )
@@ -64,8 +64,6 @@ def unit_slots(line: Line) -> Iterator[Slot]:
         span = unit_after(text, token.end) if token.kind == "number" and form(token.text) else None
         if span is None or not is_quantity(line, at) or _conditional(line, token):
             continue
-        if _ABOVE.search(text[: token.start]) or _BELOW.search(text[: token.start]):
-            continue  # within two weeks: within two days may be right, too
         unit = text[slice(*span)]
         factors = group_of(unit)
         others = [
@@ -82,8 +80,11 @@ def unit_slots(line: Line) -> Iterator[Slot]:
 
 
 def _conditional(line: Line, token: Token) -> bool:
-    """Within a possibility, a denial or a condition another number may do as well: "if it is negative at 48 hours"."""
-    return line.hedged(token) or _CONDITION.search(line.sentence.text, 0, token.start) is not None
+    """Within a possibility, a denial, a condition or a bound another number may do as well: "if negative at 48 hours",
+    "within two weeks".
+    """
+    before = line.sentence.text[: token.start]
+    return line.hedged(token) or any(pattern.search(before) for pattern in (_CONDITION, _ABOVE, _BELOW))
 
 
 def _equal_inside(line: Line, quantity: float, factors: dict[str, float]) -> bool:
@@ -142,13 +143,8 @@ def _other_numbers(line: Line, at: int) -> list[str]:
 
 
 def _bounds(text: str, token: Token) -> tuple[float, float]:
-    """What a replacement has to stay between: a range stays one, and no bound is implied by the true one."""
-    before, number = text[: token.start], value(token.text)
+    """What a replacement has to stay between: a range stays one."""
     low, high = -1.0, float("inf")
-    if _ABOVE.search(before):
-        low = number
-    elif _BELOW.search(before):
-        high = number
     if (joint := _RANGE.search(text[: token.start])) and (first := _NUMBER_BEFORE.search(text[: joint.start()])):
         low = max(low, APART * value(first[1]))
     if second := _RANGE_ON.match(text, token.end):
