@@ -93,7 +93,7 @@ def share(blocks: Blocks, training: TrainingRecipe, experts: int) -> tuple[Block
     """The first of the shuffled blocks, as many as one expert read on average."""
     step = training.batch_size * training.gradient_accumulation
     count = max(1, round(len(blocks) / experts / step)) * step
-    kept = {
+    kept: dict[str, Any] = {
         field.name: None if (values := getattr(blocks, field.name)) is None else values[:count]
         for field in dataclasses.fields(blocks)
     }
@@ -303,7 +303,7 @@ def table(matrix: Matrix, found: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _worse_than_central(one: dict[str, Any]) -> bool:
-    return one["against"] == "central" and one["verdict"] == "worse"
+    return bool(one["against"] == "central" and one["verdict"] == "worse")
 
 
 def main() -> None:

@@ -196,7 +196,7 @@ def _matrix(
             digest, load = model_of(source.alone(id, checkpoint), plan.eval_dtype)
             models[id] = (source.tokenizer, source.tokenizer_digest), digest, load
     models = {"base": models["base"], **{id: models[id] for id in sorted(models.keys() - {"base"})}}
-    stands_for = {id: (id,) for id in models if id != "base"}
+    stands_for: dict[str, tuple[str, ...]] = {id: (id,) for id in models if id != "base"}
     for source in inputs.teachers:
         if source.plan is not None:
             digest, load = model_of(source, plan.eval_dtype)

@@ -12,6 +12,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import CompatibilityError
 from cogen.evals import BoundSuite, Matrix, model_digest, quick_texts, run_suites
+from cogen.evals.matrix import MatrixKind, S
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.states import windows
 
@@ -52,7 +53,7 @@ def measure_insight(
     slots: tuple[str, ...], evaluation: MeasureJob, composite: Path, reporter: Reporter = SILENT
 ) -> Insight:
     """Runs the composite over the quick texts of every suite, and again without each of its experts: over that
-    expert's own texts and general ones, or with a full matrix over all.
+    expert's own texts, or with a full matrix over all.
 
     :param slots: of the mixture: "base" or experts' ids.
     """
@@ -71,7 +72,7 @@ def measure_insight(
             rows[name] = run_suites(
                 model,
                 inputs.tokenizer,
-                texts if slot is None else [bound for bound in texts if bound in evaluation.suites_for(slots[slot])],
+                texts if slot is None else left_out_on(slots[slot], texts, evaluation.matrix),
                 # The masked model is another one: its figures have a name of their own in the cache.
                 model_digest=digest if slot is None else f"{digest} without slot {slot}",
                 tokenizer_digest=evaluation.tokenizer_digest,
@@ -82,6 +83,11 @@ def measure_insight(
                 chooser=(inputs.tokenizer, evaluation.tokenizer_digest),
             )
     return Insight(slots, used, Matrix.of(rows, [bound.name for bound in texts]))
+
+
+def left_out_on(expert: str, suites: Sequence[S], matrix: MatrixKind) -> list[S]:
+    """The suites that a mixture is measured on when this expert is left out."""
+    return [suite for suite in suites if matrix == "full" or suite.owner == expert]
 
 
 def usage(model: Any, tokenizer: Any, bound: BoundSuite, reporter: Reporter = SILENT) -> Usage:

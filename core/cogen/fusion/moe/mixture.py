@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
 from cogen.evals import QUICK_TOKENS, calibration_texts
-from cogen.evals.matrix import MatrixKind, suites_for
+from cogen.evals.matrix import MatrixKind
 from cogen.fusion.details import MoeDetails, PlannedPrefix
 from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
+from cogen.fusion.moe.insight import left_out_on
 from cogen.fusion.moe.prefix.layout import layout_of
 from cogen.fusion.moe.prefix.rows import kernel_of
 from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
@@ -180,9 +181,10 @@ def mixture_cost(
     elif mixture.routing == "prefix":
         samples += SIZED_TOKENS
     texts_of = [suite for suite in suites if suite.metric == "bits_per_byte"]
-    # to look at the routers and to measure the whole mixture, then without each expert
-    rows: list[set[str] | None] = [None, None, *({expert.id} for expert in chosen)]
-    looks = [suites_for(owners, texts_of, matrix) for owners in (rows if len(mixture.slots) > 1 else rows[:1])]
+    # To look at the routers; then the whole mixture, and without each expert.
+    looks = [texts_of]
+    if len(mixture.slots) > 1:
+        looks += [texts_of, *(left_out_on(expert.id, texts_of, matrix) for expert in chosen)]
     trained = training_tokens(len(chosen)) if mixture.tuned else 0
     return cost.model_copy(
         update={

@@ -103,7 +103,10 @@ class PosteriorEnsemble:
         before = 0 if past_key_values is None else past_key_values.get_seq_length()
         mask = torch.ones(batch, before + length, device=input_ids.device) if attention_mask is None else attention_mask
         kept = length if logits_to_keep == 0 else min(logits_to_keep, length)
-        evidence, last, logs, caches = [], [], [], []
+        evidence: list[torch.Tensor] = []
+        last: list[torch.Tensor] = []
+        logs: list[torch.Tensor] = []
+        caches: list[Any] = []
         for number, model in enumerate(self._models):
             past = None if past_key_values is None else past_key_values.members[number]
             out, cache = _run(model, input_ids, mask.long(), position_ids, past)
@@ -166,7 +169,9 @@ class PosteriorEnsemble:
         return ids
 
 
-def _run(model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor | None, past: Any) -> Any:
+def _run(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor | None, past: Any
+) -> tuple[Any, Any]:
     """A member's output and its cache."""
     takes = inspect.signature(model.forward).parameters
     # transformers 5.24 calls the cache by another name, and warns about the former one.

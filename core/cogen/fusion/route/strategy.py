@@ -51,6 +51,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         """Write route.json and the centroids; a router on them is the state."""
         plan, details = run.plan, run.plan.details
         run.reporter.describe("embedding samples")
+        newer: dict[str, Any] = {"version": 2, "ensemble": "posterior"} if answers_together(plan) else {}
         centroids = make_centroids(run.inputs.experts, run.inputs.embedder, run.inputs.members, run.reporter)
         manifest = RouteManifest(
             cogen=plan.cogen,
@@ -58,7 +59,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
             fallback=details.fallback,
             experts=tuple(map(RouteExpert.planned, plan.experts)),
             centroids=write_centroids(centroids, run.folder),
-            **({"version": 2, "ensemble": "posterior"} if answers_together(plan) else {}),
+            **newer,
         )
         write_route(manifest, run.folder)
         run.lap("embedding")
