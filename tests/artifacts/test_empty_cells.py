@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ def test_the_sentences_are_the_same(own: Matrix, matrix: Matrix) -> None:
     assert summary.forgetting(own) == summary.forgetting(matrix)
     assert summary.domains(own) == summary.domains(matrix)
     assert summary.against_control(own) is None
+    assert (own.partial, matrix.partial) == (True, False)
+    # Experts that are not asked the chat suite were measured on all suites of text.
+    cells = {row: list(found.values()) for row, found in matrix.cells.items()}
+    chat = [replace(cells["base"][0], owner="general", suite="chat", metric="well_formed")]
+    asked = Matrix.of({row: found + (chat if row in ("base", "composite") else []) for row, found in cells.items()})
+    assert asked.not_measured == {row: ["general/chat"] for row in IDS}
+    assert not asked.partial
 
 
 def test_a_control_is_compared_where_it_was_measured(own: Matrix) -> None:

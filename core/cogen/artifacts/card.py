@@ -196,7 +196,8 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
         "intervals stand in report.html."
     )
     if matrix.not_measured:
-        about += f" {EMPTY}: not measured; experts were measured on their own suites and on general text."
+        own = "; experts were measured on their own suites and on general text" if matrix.partial else ""
+        about += f" {EMPTY}: not measured{own}."
     heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
     return f"{table(heads, rows)}\n\n{about}"
 

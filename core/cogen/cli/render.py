@@ -138,7 +138,7 @@ def outcome_json(outcome: Outcome, description: Description) -> dict[str, Any]:
 def show_matrix(matrix: Matrix) -> None:
     """Rows are models, columns suites; behind each figure its change against the base."""
     from cogen.evals.chat import COLUMN
-    from cogen.evals.matrix import EMPTY, EMPTY_NOTE
+    from cogen.evals.matrix import EMPTY
 
     gains = matrix.gains("base") if "base" in matrix.rows else {}
     columns = [Column("model", "model")]
@@ -163,7 +163,8 @@ def show_matrix(matrix: Matrix) -> None:
         + ("; chat: share of well-formed answers" if COLUMN in matrix.columns else ""),
     )
     if matrix.not_measured:
-        out.text(EMPTY_NOTE)
+        more = "; --matrix full measures every expert on every suite" if matrix.partial else ""
+        out.text(f"{EMPTY}: not measured{more}")
 
 
 def _change(against: Comparison | None) -> str:

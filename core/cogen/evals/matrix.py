@@ -14,9 +14,8 @@ from cogen.evals.statistics import Comparison, compare
 BASE = "base"
 #: What an expert is measured on: its own suites and general text, whose cost grows linearly with the experts, or all.
 MatrixKind = Literal["own", "full"]
-#: How a cell without a figure is shown, and the sentence that explains it.
+#: How a cell without a figure is shown.
 EMPTY = "–"
-EMPTY_NOTE = f"{EMPTY}: not measured. --matrix full measures every expert on every suite."
 
 
 class _Owned(Protocol):
@@ -80,6 +79,11 @@ class Matrix:
         """Row → columns without a figure; rows that have all are left out."""
         missing = {row: [c for c in self.columns if c not in self.cells[row]] for row in self.rows}
         return {row: columns for row, columns in missing.items() if columns}
+
+    @property
+    def partial(self) -> bool:
+        """Are there suites of experts that a row was not measured on? Chat, which experts are not asked, is none."""
+        return any(c.partition("/")[0] != GENERAL for columns in self.not_measured.values() for c in columns)
 
     def metric(self, column: str) -> str:
         """bits_per_byte (lower is better), acc or exact_match (higher is better)."""

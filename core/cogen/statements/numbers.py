@@ -16,10 +16,13 @@ from cogen.statements.words import BEST
 #: A replacement differs by this factor at least: nobody argues about 95 and 97.
 APART = 1.2
 _FORM = regex.compile(r"(\p{Nd}+)(?:\.(\p{Nd}+))?")
-#: What numbers count that are names, not quantities: of a figure, a section, a version.
+#: What numbers count that are names, not quantities: of a figure, a section, an account, a day of a month.
 _NAMES = frozenset(
     """figure fig figs table tables section sections chapter equation eq eqs step example version python page pages vol
-    volume no number appendix footnote ref reference issue tutorial case 图 表 第 章 节 式 版""".split()  # noqa: SIM905
+    volume no number appendix footnote ref reference issue tutorial case line lines row column schedule account accounts
+    tier phase part item act bill order rule article paragraph bus node trafo grade class type level stage group option
+    january february march april may june july august september october november december from
+    图 表 第 章 节 式 版 条 款 项""".split()  # noqa: SIM905
 )
 #: Before a number: a bound. What is good within 24 hours is good within 18 or within 48 as often as not.
 _BELOW = regex.compile(

@@ -29,16 +29,17 @@ _MARKS = frozenset((",", "(", ")", "，", "（", "）"))
 #: Words of technical prose that name nearly anything: what is true of the parameters is often true of the properties.
 #: Languages without a list keep theirs; the other filters are the same for all.
 _GENERAL = frozenset(
-    """approach approaches aspect aspects attribute attributes case cases class classes component components concept
-    concepts condition conditions content context data detail details element elements entity entities example examples
-    factor factors feature features field fields form format forms function functions functionality group groups
-    information input inputs instance instances item items kind kinds level levels list lists mechanism mechanisms
-    method methods model models modeled modelled module modules name names network networks object objects option
-    options output outputs parameter parameters part parts point points problem problems procedure procedures process
-    processes properties property quality quantities quantity result results scheme section sections series set sets
-    setting settings solution solutions specification specifications state states structure structures study studies
-    subset subsystem subsystems system systems task tasks technique techniques term terms thing things tool tools type
-    types unit units user users value values variable variables version way ways work works""".split()  # noqa: SIM905
+    """adult adults approach approaches aspect aspects attribute attributes case cases class classes component
+    components concept concepts condition conditions content context data detail details element elements entities
+    entity example examples factor factors feature features field fields form format forms function functionality
+    functions group groups individual individuals information input inputs instance instances item items kind kinds
+    level levels list lists mechanism mechanisms method methods model modeled modelled models module modules name
+    names network networks object objects option options output outputs parameter parameters part parts patient
+    patients people person persons point points problem problems procedure procedures process processes properties
+    property quality quantities quantity result results scheme section sections series set sets setting settings
+    solution solutions specification specifications state states structure structures studies study subject
+    subjects subset subsystem subsystems system systems task tasks technique techniques term terms thing things
+    tool tools type types unit units user users value values variable variables version way ways work works""".split()  # noqa: SIM905
 )
 #: What joins the members of a list.
 _AND = frozenset(("and", "or", "nor", "/", "&", "和", "与", "及", "或", "、"))

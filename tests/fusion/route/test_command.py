@@ -210,8 +210,8 @@ def test_the_posterior_ensemble_is_measured_and_answers(
     assert sampled[0] == sampled[1]
     assert len(set(sampled)) > 1
     # Asked for by name, it is one of the recipe; the former default of a route without one stays version 1.
-    run(capsys, "fuse", *RECIPE, "--ensemble", "none", "--level", "none", "-o", str(tmp_path / "plain"))
-    assert json.loads((tmp_path / "plain" / "route.json").read_text())["version"] == 1
+    run(capsys, "fuse", *RECIPE, "--ensemble", "none", "--level", "none", "-o", str(tmp_path / "single"))
+    assert json.loads((tmp_path / "single" / "route.json").read_text())["version"] == 1
 
 
 def test_an_ensemble_needs_one_tokenizer(strangers: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

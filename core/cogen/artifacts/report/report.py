@@ -142,7 +142,7 @@ def _measured(matrix: Matrix | None, names: view.Labels, gains: view.Gains) -> d
             "domains": (),
             "average": None,
             "general": None,
-            "not_measured": {},
+            "partial": False,
             "by_kind": [],
             "seconds": 0.0,
             "tokens": 0,
@@ -159,7 +159,7 @@ def _measured(matrix: Matrix | None, names: view.Labels, gains: view.Gains) -> d
         "domains": found,
         "average": summary.kept_on_average(found),
         "general": summary.general_change(matrix, gains),
-        "not_measured": matrix.not_measured,
+        "partial": matrix.partial,
         "by_kind": [
             (names.titles.get(column.partition("/")[0], column), names.suites.get(column, column), row, text)
             for column, key, text in summary.kinds(matrix)
