@@ -11,7 +11,7 @@ import pytest
 
 from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
 from cogen.statements.files import json_lines
-from cogen.statements.numbers import form, value
+from cogen.statements.numbers import form, is_quantity, value
 from cogen.statements.prose import Sentence, is_statement, sentences
 from cogen.statements.shapes import shape
 from cogen.statements.slots import Line
@@ -127,6 +127,24 @@ def test_units_are_read_after_numbers() -> None:
     assert unit_after("5 mg/dL of", 1) == (2, 7)
     assert unit_after("48小时以后", 2) == (2, 4)
     assert unit_after("5 mice", 1) is None
+
+
+def test_a_number_is_whole() -> None:
+    """Not the first digit of "34th" or "35kV"."""
+    assert [(t.text, t.kind) for t in tokens("the 34th of 35kV and 1,250.5 or 3") if t.kind == "number"] == [
+        ("1,250.5", "number"),
+        ("3", "number"),
+    ]
+
+
+def test_labels_are_no_quantities() -> None:
+    """What is said of generator 6 is said of each; a number after a common word counts something."""
+    general = ["the rate of the unit is 5 and of the other is 7 with the rest of it at 9"] * 3
+    field = read_field(["The generator 6 runs at 60 percent of the load today."] * 4, general)
+    for sentence, found in (("The plan of generator 6 is old.", []), ("The rate of the plan is 60 today.", ["60"])):
+        inside = tuple(tokens(sentence))
+        line = Line(Sentence(sentence, "", 0, len(sentence)), inside, frozenset(), (), frozenset(), {}, field)
+        assert [t.text for at, t in enumerate(inside) if t.kind == "number" and is_quantity(line, at)] == found
 
 
 def test_files_hold_the_items(field: Field, passages: list[StatementText]) -> None:

@@ -110,6 +110,9 @@ def is_quantity(line: Line, at: int) -> bool:
         return False
     if regex.match(r"[/:^_]|-?\p{Script=Latin}+\d|[)\]]|(?:st|nd|rd|th|D|d)\b|-\p{L}{0,2}\b(?!\p{L})", after):
         return False
+    unit = unit_after(text, token.end) is not None or after.lstrip().startswith("%")
+    if not unit and line.tokens[at - 1].kind == "word" and not line.field.is_common(line.tokens[at - 1].text):
+        return False  # "Generator 6": what is said of one is said of each
     if line.key(at - 1) in _NAMES or (line.key(at - 1) == "." and line.key(at - 2) in _NAMES):
         return False
     if not after.rstrip(".。)）"):

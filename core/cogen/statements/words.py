@@ -41,6 +41,8 @@ _GENERAL = frozenset(
     subjects subset subsystem subsystems system systems task tasks technique techniques term terms thing things
     tool tools type types unit units user users value values variable variables version way ways work works""".split()  # noqa: SIM905
 )
+#: What stands before a verb: who assumes something may calculate it, too.
+_BEFORE_VERBS = frozenset("i we you they it who that which to must should will shall would please".split())  # noqa: SIM905
 #: What joins the members of a list.
 _AND = frozenset(("and", "or", "nor", "/", "&", "和", "与", "及", "或", "、"))
 #: Tokens after a comma in which "and" makes what stands before it a member of a list.
@@ -55,6 +57,7 @@ def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
             at == 0
             or line.hedged(token)
             or _of_list(line, at)
+            or (kind == "term" and line.key(at - 1) in _BEFORE_VERBS)
             or _expanded(line, at)
             or line.shown.count(token.text.lower()) > 1
             or not wanted(token.text, line.field)
@@ -81,8 +84,8 @@ def _expanded(line: Line, at: int) -> bool:
 def is_term(word: str, field: Field) -> bool:
     """Lower-case letters of a spaced script, or one of the known terms, that belongs to the field."""
     plain = word.isalpha() and word == word.lower() and len(word) > 2 and not group_of(word)
-    # Adverbs ("daily", "orally") hold beside each other.
-    plain = plain and word not in _GENERAL and not word.endswith("ly")
+    # Adverbs ("daily", "orally") and participles ("required", "calculated") hold beside each other.
+    plain = plain and word not in _GENERAL and not word.endswith(("ly", "ed"))
     return (plain or word in field.known_terms) and field.is_term(word)
 
 
