@@ -26,7 +26,7 @@ _NAMES = frozenset(
 )
 #: Before a number: a bound. What is good within 24 hours is good within 18 or within 48 as often as not.
 _BELOW = regex.compile(
-    r"(?:[<≤]|\b(?:within|under|below|than|most|first|to|exceed)|不超过|小于|低于|以内)[^\p{L}\p{N}]{0,2}$"
+    r"(?:[<≤]|\b(?:within|before|under|below|than|most|first|to|exceed)|不超过|小于|低于|以内)[^\p{L}\p{N}]{0,2}$"
 )
 _ABOVE = regex.compile(
     r"(?:[>≥]|\b(?:least|over|above|greater than|more than|exceeds)|至少|大于|超过|高于)[^\p{L}\p{N}]{0,2}$"
