@@ -115,7 +115,7 @@ def is_quantity(line: Line, at: int) -> bool:
         return False  # "Generator 6": what is said of one is said of each
     if line.key(at - 1) in _NAMES or (line.key(at - 1) == "." and line.key(at - 2) in _NAMES):
         return False
-    if not after.rstrip(".。)）"):
+    if not after.rstrip(".。)）") or regex.match(r"\.\s", after):
         return False  # the mark of the next item of a list
     number = value(token.text)
     year = 1900 <= number <= 2100 and len(token.text) == 4

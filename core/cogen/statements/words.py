@@ -44,15 +44,15 @@ _GENERAL = frozenset(
 #: Words that take others in: what is true of a bone is often true of a region. They replace nothing.
 _WIDE = frozenset(
     """abnormalities abnormality activities activity agent agents algorithm algorithms amount amounts area areas
-    array arrays bodies body cell cells change changes code codes concentration curve decrease device devices
-    difference differences dilatation disease diseases disorder disorders document documents effect effects
-    equation equations equipment event events file files finding findings fluid fluids function functions gas
-    growth hormone hormones image images increase index layer layers line lines liquid loss management material
+    array arrays bodies body cell cells change changes code codes compound compounds concentration curve decrease
+    device devices difference differences dilatation disease diseases disorder disorders document documents effect
+    effects equation equations equipment event events file files finding findings fluid fluids function functions
+    gas growth hormone hormones image images increase index layer layers line lines liquid loss management material
     materials matrix measure measures older operation operations order pipe pipes plan plans plant plants position
     positions presence product products program programs project projects range ranges rate rates reason reasons
     region regions response responses risk risks service services signal signals site sites source sources space
     spaces status string strings substance substances surface surfaces symptom symptoms temperature test tests text
-    texts tissue tissues total treatment treatments water""".split()  # noqa: SIM905
+    texts threshold tissue tissues tolerance total treatment treatments water""".split()  # noqa: SIM905
 )
 #: What stands before a verb: who assumes something may calculate it, too.
 _BEFORE_VERBS = frozenset("i we you they it who that which to must should will shall would please".split())  # noqa: SIM905
