@@ -42,8 +42,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         output = arguments.output or Path(folder) / "composite"
-        command = [sys.executable, "-m", "cogen", "fuse", "--level", "full", "--json", "-o", str(output)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        command = ["fuse", "--level", "full", "--matrix", "full", "--json", "-o", str(output)]
+        done = subprocess.run([sys.executable, "-m", "cogen", *command], check=True, stdout=subprocess.PIPE, text=True)
     result = json.loads(done.stdout)
     print("\n".join(table(result["matrix"])))
     print(f"\nscale {result['scale']:g}; n = {sorted({c['n'] for r in result['matrix'].values() for c in r.values()})}")

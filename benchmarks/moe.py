@@ -64,7 +64,8 @@ def quality(arguments: argparse.Namespace) -> dict[str, Any]:
     work, level = arguments.work, arguments.level
     ids = arguments.experts or experts()
     # The route's matrix has the base and every specialist, the ensemble and the oracle.
-    routed = cogen("fuse", *ids, "--strategy", "route", "--level", level, "-o", str(work / "route"))["matrix"]
+    route = ("--strategy", "route", "--matrix", "full", "--level", level, "-o", str(work / "route"))
+    routed = cogen("fuse", *ids, *route)["matrix"]
     rows = {row: routed[row] for row in ("base", *ids)}
     seconds = {}
     for routing in ("hidden", "embedding", "trained", *(["anchored"] if arguments.anchored else [])):

@@ -1,6 +1,7 @@
 """Statement suites of the reference experts, from the held-out text of their recipes, without training them again.
 
     python benchmarks/statements.py show clinical --n 100            # dev pairs, to judge by hand
+    python benchmarks/statements.py show clinical --split train      # more of them: of 500 training documents
     python benchmarks/statements.py count                            # items of each expert's dev and test split
     python benchmarks/statements.py make clinical --output suites    # the suites as `cogen train` writes them
     python benchmarks/statements.py measure clinical --n 100         # base and expert on dev pairs
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 EXPERTS = ("clinical", "power", "energy", "materials", "neuro")
+#: Training documents that `show` makes pairs of, and how they are drawn.
+_TRAINING, _SEED = 500, 7
 
 
 def read(name: str) -> tuple[TrainRecipe, CorpusParts]:
@@ -36,12 +40,19 @@ def read(name: str) -> tuple[TrainRecipe, CorpusParts]:
     return recipe.model_copy(update={"statements": StatementsRecipe()}), build_corpus(recipe.corpus, home)
 
 
-def show(name: str, n: int, suite: str) -> list[str]:
-    """Dev items in words: ``… [[true → false]] …``."""
-    from cogen.forge.statements import items_of
+def show(name: str, n: int, suite: str, split: str) -> list[str]:
+    """Items in words: ``… [[true → false]] …``, of the dev split or of training documents of the same sources."""
+    from cogen.forge.statements import field_of, items_of
+    from cogen.statements import StatementText, cloze, pairs
 
-    dev, _ = items_of(*read(name), {suite: None})[suite]
-    return [f"{number} {item.kind}: {marked(item)}" for number, item in enumerate(dev[:n])]
+    recipe, corpus = read(name)
+    if split == "dev":
+        found, _ = items_of(recipe, corpus, {suite: None})[suite]
+    else:
+        documents = random.Random(_SEED).sample(corpus.train, min(_TRAINING, len(corpus.train)))
+        make = pairs if suite == "statements" else cloze
+        found = make([StatementText(d.text, d.group, d.source) for d in documents], field_of(recipe, corpus))
+    return [f"{number} {item.kind}: {marked(item)}" for number, item in enumerate(found[:n])]
 
 
 def marked(item: StatementItem) -> str:
@@ -87,13 +98,9 @@ def measure(name: str, n: int, suite: str) -> list[dict[str, Any]]:
     gain = compare(expert, base)
     rows: list[dict[str, Any]] = []
     for model, result in (("base", base), (name, expert)):
-        right: Counter[str] = Counter()
-        for item, (value, _) in zip(chosen, result.per_document, strict=True):
-            right[item.kind] += round(value)
-        kinds = Counter(item.kind for item in chosen)
         rows.append({"model": model, "n": result.n, "acc": result.value, "low": result.low, "high": result.high})
-        rows[-1] |= {kind: f"{right[kind]}/{count}" for kind, count in sorted(kinds.items())}
-        rows[-1] |= {"tokens": result.tokens, "seconds": result.seconds}
+        rows[-1] |= {kind: vars(figure) for kind, figure in result.by_kind.items()}
+        rows[-1] |= {"documents": len(set(result.clusters)), "tokens": result.tokens, "seconds": result.seconds}
     return [*rows, {"gain": gain.difference, "low": gain.low, "high": gain.high, "verdict": gain.verdict}]
 
 
@@ -102,6 +109,7 @@ def main() -> None:
     parser.add_argument("what", choices=("show", "count", "make", "measure"))
     parser.add_argument("experts", nargs="*", default=list(EXPERTS), metavar="EXPERT")
     parser.add_argument("--n", type=int, default=100, help="items to show or to measure")
+    parser.add_argument("--split", choices=("dev", "train"), default="dev", help="what `show` makes items of")
     parser.add_argument("--suite", choices=("statements", "cloze"), default="statements")
     parser.add_argument("--output", type=Path, default=Path("suites"), help="folder that `make` writes into")
     parser.add_argument("--json", type=Path)
@@ -109,7 +117,7 @@ def main() -> None:
     found: list[Any] = []
     for name in options.experts:
         if options.what == "show":
-            found += show(name, options.n, options.suite)
+            found += show(name, options.n, options.suite, options.split)
         elif options.what == "count":
             found += count(name)
         elif options.what == "measure":

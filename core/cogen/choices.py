@@ -12,6 +12,8 @@ from cogen.errors import UsageError
 STRATEGIES = ("merge", "moe", "distill", "route", "auto")
 LEVELS = ("quick", "full", "none")
 EVAL_LEVELS = ("quick", "full")
+MATRICES = ("own", "full")
+ENSEMBLES = ("none", "uniform", "posterior")
 TRANSPLANTS = ("mean", "subword", "omp")
 ROUTINGS = ("prefix", "hidden", "embedding", "anchored", "trained")
 PUBLIC_EXPERTS = ("mean", "base")

@@ -34,7 +34,12 @@ def test_in_the_default_matrix(experts: Path, tmp_path: Path) -> None:
     assert "Asked 20 plain questions" in report
     assert "well-formed answers" in report
     assert "well formed" in card
-    again = cogen.fuse(lock=tmp_path / "a" / "cogen.lock", output=tmp_path / "b")
+    # Experts are measured on their own suites and on general text; a replay can be asked for all.
+    assert made.matrix.not_measured["power"] == ["energy/heldout", COLUMN]
+    again = cogen.fuse(lock=tmp_path / "a" / "cogen.lock", output=tmp_path / "b", matrix="full")
+    assert again.matrix is not None
+    assert again.matrix.not_measured == {"energy": [COLUMN], "power": [COLUMN]}
+    assert again.lock.plan.matrix == "full"
     assert again.lock.weights_digest == made.lock.weights_digest
     assert again.matrix is not None
     assert again.matrix.get("composite", COLUMN) == found

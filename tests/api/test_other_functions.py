@@ -203,12 +203,14 @@ def test_choices_are_those_of_the_models() -> None:
     from typing import get_args
 
     from cogen import choices
-    from cogen.evals import settings
+    from cogen.evals import matrix, settings
     from cogen.fusion import recipe
 
     assert get_args(recipe.Level) == choices.LEVELS
     assert get_args(recipe.Routing) == choices.ROUTINGS
     assert get_args(recipe.Transplant) == choices.TRANSPLANTS
+    assert get_args(recipe.MatrixKind) == get_args(matrix.MatrixKind) == choices.MATRICES
+    assert get_args(recipe.EnsembleKind) == choices.ENSEMBLES
     assert get_args(settings.Level) == choices.EVAL_LEVELS
     assert (*cogen.Host().strategies(), "auto") == choices.STRATEGIES
     with pytest.raises(CogenError, match="unknown strategy 'foo'; one of merge, moe, distill, route, auto"):

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from cogen.artifacts.lock import LockedMatrix
 from cogen.errors import EvalError
 from cogen.evals import BoundSuite, Matrix, check_suite, compare, general_suites
+from cogen.evals.matrix import EMPTY, suites_for
+from cogen.fusion.results import matrix_json
 
 
 def test_a_matrix_survives_json_and_compares_with_the_base(run: Any, heldout: Any, texts: Any) -> None:
@@ -32,6 +35,31 @@ def test_a_matrix_survives_json_and_compares_with_the_base(run: Any, heldout: An
     assert list(gains) == ["power", "composite"]
     assert gains["power"]["general/heldout"] == compare(better[1], base[1])
     assert gains["power"]["power/heldout"].gain == pytest.approx(0.5)
+
+
+def test_cells_that_were_not_measured(run: Any, heldout: Any, texts: Any) -> None:
+    """They are told apart from zero everywhere, and columns stand in the order that is asked for."""
+    one, two = heldout(texts(2), texts(4)), heldout(texts(2, seed=3), texts(4, seed=4), owner="energy")
+    general = heldout(texts(2, seed=5), texts(4, seed=6), owner="general")
+    suites = [one, two, general]
+    assert suites_for(None, suites, "own") == suites_for({"power"}, suites, "full") == suites
+    assert suites_for({"power"}, suites, "own") == [one, general]
+    assert suites_for({"power", "energy"}, suites, "own") == suites
+    assert suites_for({"law"}, suites, "own") == [general]
+    rows = {"power": run([one, general]), "energy": run([two, general]), "composite": run(suites)}
+    columns = ("power/heldout", "energy/heldout", "general/heldout")
+    matrix = Matrix.of(rows, [*columns, "law/heldout"])
+    assert matrix.columns == columns
+    assert Matrix.of(rows).columns == ("power/heldout", "general/heldout", "energy/heldout")
+    assert Matrix.from_json(json.loads(json.dumps(matrix.to_json()))) == matrix
+    assert matrix.not_measured == {"power": ["energy/heldout"], "energy": ["power/heldout"]}
+    assert LockedMatrix.of(matrix).not_measured == matrix.not_measured
+    assert str(matrix) == str(LockedMatrix.of(matrix))
+    line = str(matrix).splitlines()[2].split()
+    assert (line[0], line[2]) == ("power", EMPTY)
+    assert f"<td>{EMPTY}</td>" in matrix._repr_html_()
+    assert set(matrix.gains("composite")["power"]) == {"power/heldout", "general/heldout"}
+    assert "energy/heldout" not in matrix_json(matrix)["power"]
 
 
 def test_parts_and_levels_do_not_mix(run: Any, heldout: Any, texts: Any) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cogen.evals import BoundSuite, run_suites
+from cogen.artifacts.summary import kinds_in_words
+from cogen.evals import BoundSuite, Settings, SuiteResult, compare, run_suites
 from cogen.evals.settings import prefix_token_id
+from cogen.evals.statistics import interval
 from cogen.spec.suite import DataFile, Suite
 from cogen.statements.files import json_lines, task_file
 from cogen.statements.generate import StatementItem, StatementText
@@ -18,6 +22,7 @@ _PAIRS = (("The pump runs at ", "50", "60", " hertz all day."), ("", "Water", "S
 
 
 def items(swap: bool = False) -> list[StatementItem]:
+    """Eight pairs of four documents, of two kinds."""
     found = []
     for number in range(8):
         before, true, false, after = _PAIRS[number % 2]
@@ -26,7 +31,12 @@ def items(swap: bool = False) -> list[StatementItem]:
         context = f"Plant {number} has one pump. "
         found.append(
             StatementItem(
-                "term", context, choices, words.index(true), StatementText("", "", "texts", "MIT"), ((0, 1),) * 2
+                "term" if number % 2 else "entity",
+                context,
+                choices,
+                words.index(true),
+                StatementText(f"document {number // 2}", "", "texts", "MIT"),
+                ((0, 1),) * 2,
             )
         )
     return found
@@ -47,6 +57,10 @@ def bound(folder: Path, found: list[StatementItem]) -> BoundSuite:
 
 
 def run(model: Any, tokenizer: Any, suite: BoundSuite) -> list[float]:
+    return [value for value, _ in measured(model, tokenizer, suite).per_document]
+
+
+def measured(model: Any, tokenizer: Any, suite: BoundSuite) -> SuiteResult:
     (result,) = run_suites(
         model,
         tokenizer,
@@ -59,7 +73,7 @@ def run(model: Any, tokenizer: Any, suite: BoundSuite) -> list[float]:
         use_cache=False,
     )
     assert (result.metric, result.n) == ("acc", 8)
-    return [value for value, _ in result.per_document]
+    return result
 
 
 def reference(model: Any, tokenizer: Any, item: StatementItem) -> float:
@@ -82,6 +96,32 @@ def test_the_choice_is_the_one_of_float64(tmp_path: Path, model: Any, tokenizer:
     found = items()
     assert run(model, tokenizer, bound(tmp_path, found)) == [reference(model, tokenizer, item) for item in found]
     assert prefix_token_id(tokenizer) is not None
+
+
+def test_items_of_a_document_are_drawn_together_and_counted_by_kind(tmp_path: Path, model: Any, tokenizer: Any) -> None:
+    """In the result, after a way through JSON, and against another model."""
+    found = measured(model, tokenizer, bound(tmp_path, items()))
+    assert [found.clusters.index(name) for name in found.clusters] == [0, 0, 2, 2, 4, 4, 6, 6]
+    assert found.kinds == ("name", "term") * 4
+    right = [value for value, _ in found.per_document]
+    assert {kind: (own.value, own.n) for kind, own in found.by_kind.items()} == {
+        "name": (sum(right[::2]) / 4, 4),
+        "term": (sum(right[1::2]) / 4, 4),
+    }
+    documents = [(right[at] + right[at + 1], 2.0) for at in range(0, 8, 2)]
+    assert (found.low, found.high) == interval(documents, Settings(dtype="float32"))
+    saved = json.loads(json.dumps(found.to_json()))
+    assert (saved["independent"], set(saved["by_kind"])) == (4, {"name", "term"})
+    assert SuiteResult.from_json(saved) == found
+    # One document right and all others wrong, against all wrong: without clusters the interval would leave zero out.
+    none = replace(found, per_document=((0.0, 1.0),) * 8, value=0.0)
+    one = replace(none, per_document=((1.0, 1.0),) * 2 + ((0.0, 1.0),) * 6, value=0.25)
+    assert (compare(one, none).low, compare(one, none).high) == interval(
+        [(2.0, 2.0), *[(0.0, 2.0)] * 3], Settings(dtype="float32")
+    )
+    text = kinds_in_words(found)
+    assert text.startswith(f"name {100 * found.by_kind['name'].value:.0f} % (")
+    assert text.endswith("; intervals over 4 documents")
 
 
 def test_the_order_of_the_choices_does_not_matter(tmp_path: Path, model: Any, tokenizer: Any) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cogen.errors import EvalError
 from cogen.evals import SuiteResult, compare
 from cogen.evals.settings import Settings
-from cogen.evals.statistics import interval, ratio_of_sums
+from cogen.evals.statistics import by_cluster, interval, ratio_of_sums
 
 SETTINGS = Settings(dtype="float32")
 Make = Callable[..., SuiteResult]
@@ -132,3 +134,18 @@ def test_only_equal_measurements_compare(change: dict[str, str], make: Make) -> 
     with pytest.raises(EvalError) as caught:
         compare(make(pairs), make(pairs, **change))
     assert caught.value.hint
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0.5, 5)), min_size=2, max_size=12), st.integers(2, 4))
+@settings(deadline=None, max_examples=25)
+def test_clusters_are_drawn_whole(pairs: list[tuple[float, float]], copies: int) -> None:
+    """Clusters of one pair each change nothing; a cluster of copies says no more than one of them."""
+    own = Settings(dtype="float32")
+    names = [str(number) for number in range(len(pairs))]
+    assert interval(pairs, own, names) == interval(pairs, own)
+    many = [pair for pair in pairs for _ in range(copies)]
+    found, expected = interval(many, own, [name for name in names for _ in range(copies)]), interval(pairs, own)
+    assert found == pytest.approx(expected)
+    assert interval(many, own, ["one"] * len(many)) is None
+    total = by_cluster(many, [str(number % 3) for number in range(len(many))])
+    assert ratio_of_sums(total) == pytest.approx(ratio_of_sums(pairs))

@@ -31,7 +31,7 @@ from cogen.runs.replay import recipe_of
 
 NONE = FuseRecipe(level="none", scale=0.6)
 UNION = NONE.model_copy(update={"tokenizer": "union"})
-SEARCH = FuseRecipe(level="quick", scale=(0.3, 0.6), tokenizer="union")
+SEARCH = FuseRecipe(level="quick", matrix="full", scale=(0.3, 0.6), tokenizer="union")
 ZERO = "sha256:" + "0" * 64
 
 
@@ -178,6 +178,7 @@ class TestMeasured:
         cells = outcome.matrix.cells
         for column in outcome.matrix.columns:
             assert len({cells[row][column].documents for row in cells}) == 1
+        assert set(outcome.matrix.columns) == {"e1/heldout", "e2/heldout"}
         gains = outcome.matrix.gains()
         assert gains["e2"]["e1/heldout"].n == cells["base"]["e1/heldout"].n
         # The expert's tokenizer alone would have taken more of them.

@@ -52,7 +52,10 @@ class TestPlan:
         assert (plan.cost.output_bytes, plan.cost.scratch_bytes) == (size, touched)
         assert [(s.owner, s.id) for s in plan.suites] == [("e1", "heldout"), ("e2", "heldout"), ("e3", "heldout")]
         assert plan.cost.search_tokens == len(TOTALS) * sum(s.dev_tokens for s in plan.suites)
-        assert plan.cost.matrix_tokens == 5 * sum(s.test_tokens for s in plan.suites)
+        # base and composite on every suite, each expert on its own
+        assert (plan.matrix, plan.cost.matrix_tokens) == ("own", 3 * sum(s.test_tokens for s in plan.suites))
+        full, _ = make_plan(host(*experts), recipe.model_copy(update={"matrix": "full"}))
+        assert (full.matrix, full.cost.matrix_tokens) == ("full", 5 * sum(s.test_tokens for s in plan.suites))
         assert plan.cost.forward_tokens == plan.cost.search_tokens + plan.cost.matrix_tokens
         assert all(0 < s.dev_tokens <= 500 < s.test_tokens <= 1500 for s in plan.suites)
         assert plan.license == "Apache-2.0"
@@ -77,7 +80,7 @@ class TestPlan:
         for recipe in (
             NONE,
             FuseRecipe(level="quick"),
-            FuseRecipe(level="full", method="ties", parameters={"density": 0.3}, scale=(0.3, 0.7)),
+            FuseRecipe(level="full", matrix="full", method="ties", parameters={"density": 0.3}, scale=(0.3, 0.7)),
         ):
             plan, _ = make_plan(machine, recipe)
             (tmp_path / "plan.json").write_text(plan.model_dump_json(indent=2))
@@ -102,6 +105,18 @@ class TestPlan:
         digests = [make_plan(machine, base.model_copy(update=c))[0].inputs_digest for c in changes]
         assert len(set(digests)) == len(digests)
         assert make_plan(machine, base.model_copy(update={"level": "full"}))[0].inputs_digest == digests[0]
+        assert make_plan(machine, base.model_copy(update={"matrix": "full"}))[0].inputs_digest == digests[0]
+
+    def test_a_plan_without_a_matrix_measured_all_on_all(self, world: Any, host: Any, tmp_path: Path) -> None:
+        """Plans of before there was a choice have no such field, keep their digest, and are measured as they were."""
+        plan, _ = make_plan(host(world.expert("e1", 1)), FuseRecipe(level="quick", matrix="full"))
+        fields = json.loads(plan.model_dump_json())
+        assert "matrix" not in fields
+        assert Plan.model_validate(fields) == plan
+        own = Plan.model_validate(fields | {"matrix": "own"})
+        assert json.loads(own.model_dump_json())["matrix"] == "own"
+        assert (recipe_of(plan).matrix, recipe_of(own).matrix) == ("full", "own")
+        assert own.digest != plan.digest
 
 
 def _scratch(world: Any) -> list[Any]:

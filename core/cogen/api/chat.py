@@ -16,6 +16,7 @@ from cogen.reporter import SILENT, Reporter
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cogen.fusion.route.manifest import RouteManifest
     from cogen.fusion.route.router import RoutingDecision
     from cogen.host import Host
 
@@ -128,6 +129,8 @@ def _route(host: Host, folder: Path, reporter: Reporter) -> Answerer:
     from cogen.fusion.route.router import open_router
 
     manifest = read_route(folder)
+    if manifest.ensemble is not None:
+        return _together(host, manifest, reporter)
     members: dict[str, Any] = {
         id: functools.partial(open_expert, host, expert, reporter)
         for id, expert in check_unmoved(host, manifest).items()
@@ -145,6 +148,20 @@ def _route(host: Host, folder: Path, reporter: Reporter) -> Answerer:
         return *models.get(decision.expert), decision
 
     return answer
+
+
+def _together(host: Host, manifest: RouteManifest, reporter: Reporter) -> Answerer:
+    """All experts of a route answer every question as one model."""
+    from cogen.fusion.route import check_unmoved, open_members
+    from cogen.fusion.route.baselines import check_ensemble
+    from cogen.fusion.route.posterior import PosteriorEnsemble
+
+    members = open_members(host, list(check_unmoved(host, manifest).values()), manifest.fallback, reporter)
+    check_ensemble(members)
+    reporter.note(f"{len(members)} models answer together")
+    ensemble = PosteriorEnsemble([member.load("bfloat16") for member in members.values()])
+    tokenizer = next(iter(members.values())).tokenizer
+    return lambda question: (ensemble, tokenizer, None)
 
 
 def why(decision: RoutingDecision) -> str:

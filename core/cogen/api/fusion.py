@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from cogen.api.checks import as_host, as_names, as_path, check_callable, check_reporter
 from cogen.api.options import Experts, FuseOptions, PathLike, RecipeLike, given, recipe_from_options, shows_options
-from cogen.choices import LEVELS, check_choice
+from cogen.choices import LEVELS, MATRICES, check_choice
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter
 
@@ -137,14 +137,17 @@ class Composite:
         title = f"{self.strategy} of {', '.join(self.experts)} in {self.folder}"
         if self.matrix is None:
             return table(title, (), (), ("not measured",))
+        from cogen.evals.matrix import EMPTY
+
+        columns = self.matrix.columns
         figures = [
             [
                 row,
-                *(found.value if (found := self.matrix.cells[row].get(name)) else None for name in self.matrix.columns),
+                *(EMPTY if (found := self.matrix.get(row, name)) is None else found.value for name in columns),
             ]
             for row in self.matrix.rows
         ]
-        return table(title, ("model", *self.matrix.columns), figures, (self.reused or "",))
+        return table(title, ("model", *columns), figures, (self.reused or "",))
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -197,7 +200,7 @@ def fuse(
     :param recipe: a file ``recipe.toml``, or its fields; ``options`` override it.
     :param plan: instead: a plan, or the file that it was saved in; it is built as it was reviewed.
     :param lock: instead: a lock, its file or its composite's folder; the same bits are built again, without a search.
-        Of the options, only ``level`` may go with it.
+        Of the options, only ``level`` and ``matrix`` may go with it.
     :param replace: replace the composite of another recipe too.
     :param on_plan: called with the plan before anything is built; what it raises stops the run.
     :raises UsageError: an option that is wrong, or an ``output`` that holds something else or is being written.
@@ -217,7 +220,7 @@ def fuse(
     if plan is not None:
         prepared = _from_plan(plan, host, reporter)
     elif lock is not None:
-        prepared, how = _replayed(lock, options.get("level"), host, reporter)
+        prepared, how = _replayed(lock, options, host, reporter)
     else:
         prepared = _prepare(host, recipe_from_options(experts, recipe, options), reporter)
     return _build(prepared, folder, on_plan, reporter, replacing=replace, **how)
@@ -274,7 +277,7 @@ def _check_alone(plan: object, lock: object, chosen: object, options: FuseOption
 
     if plan is None and lock is None:
         return
-    names = set(given(options)) - ({"level"} if plan is None else set())
+    names = set(given(options)) - ({"level", "matrix"} if plan is None else set())
     if chosen or names or (plan is not None and lock is not None):
         raise UsageError(
             "a saved plan or lock leaves nothing else to choose",
@@ -306,7 +309,7 @@ def _from_plan(plan: PlanBase | PathLike, host: Host, reporter: Reporter) -> Pre
 
 
 def _replayed(
-    lock: Lock | PathLike, level: str | None, host: Host, reporter: Reporter
+    lock: Lock | PathLike, options: FuseOptions, host: Host, reporter: Reporter
 ) -> tuple[Prepared, dict[str, Any]]:
     """What a lock says, prepared, and how it is to be carried out."""
     from cogen.artifacts.lock import Lock, read_lock
@@ -317,7 +320,9 @@ def _replayed(
     else:
         path = as_path("lock", lock)
         replay, name, routers = read_lock(path), f"the lock {path}", routers_beside(path)
-    prepared = prepare_replay(host, replay, name, level=_level(level), reporter=reporter)
+    level, kind = options.get("level"), options.get("matrix")
+    matrix: Any = None if kind is None else check_choice("matrix", kind, MATRICES)
+    prepared = prepare_replay(host, replay, name, level=_level(level), matrix=matrix, reporter=reporter)
     return prepared, {"replay": replay, "routers": routers}
 
 

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from cogen.api.checks import as_mapping, as_names, as_path, as_paths
-from cogen.choices import LEVELS, PUBLIC_EXPERTS, ROUTINGS, TRANSPLANTS, check_choice, unknown
+from cogen.choices import (
+    ENSEMBLES,
+    LEVELS,
+    MATRICES,
+    PUBLIC_EXPERTS,
+    ROUTINGS,
+    TRANSPLANTS,
+    check_choice,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from cogen.fusion.recipe import ExpertOptions, FuseRecipe
@@ -16,7 +25,14 @@ if TYPE_CHECKING:
 #: A file or folder.
 PathLike = str | os.PathLike[str]
 F = TypeVar("F", bound=Callable[..., Any])
-_CHOICES = {"level": LEVELS, "routing": ROUTINGS, "public_expert": PUBLIC_EXPERTS, "transplant": TRANSPLANTS}
+_CHOICES = {
+    "level": LEVELS,
+    "matrix": MATRICES,
+    "routing": ROUTINGS,
+    "public_expert": PUBLIC_EXPERTS,
+    "transplant": TRANSPLANTS,
+    "ensemble": ENSEMBLES,
+}
 #: Options that are fields of the recipe's table ``[distill]``.
 _DISTILL = ("student", "texts", "tokens")
 
@@ -35,6 +51,7 @@ class FuseOptions(TypedDict, total=False):
     search: int | None
     space: Mapping[str, tuple[float, float]] | None
     level: str | None
+    matrix: str | None
     tokenizer: str | None
     transplant: str | None
     chat_template: str | None
@@ -43,6 +60,7 @@ class FuseOptions(TypedDict, total=False):
     public: bool | None
     public_expert: str | None
     embedder: str | None
+    ensemble: str | None
     student: str | None
     texts: Sequence[PathLike] | None
     tokens: int | None

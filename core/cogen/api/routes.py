@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 def measure_folder(
     host: Host, folder: Path, suites: list[BoundSuite], options: MeasureOptions, reporter: Reporter
 ) -> ModelResults:
-    """The row "route" on these suites.
+    """The row "route" on these suites; of a route whose experts answer together, the row "posterior".
+
+    The latter has figures of suites in bits per byte only.
 
     :raises PlanError: an installed expert is no longer that of the route.
     """
     from cogen.evals import count_tokens
     from cogen.fusion.route import check_unmoved, open_members, read_route
-    from cogen.fusion.route.measure import measure_routed, route_documents
+    from cogen.fusion.route.measure import measure_routed, measure_together, route_documents
     from cogen.fusion.route.plan import chooser
     from cogen.fusion.route.router import open_router
 
@@ -38,10 +40,13 @@ def measure_folder(
         reporter.note(warning)
     tokens = count_tokens(tokenizer, suites, split, level)
     total = sum(
-        tokens[one.bound.owner, one.bound.suite.id] * len({*routed.names[one.column]}) for one in routed.documents
+        tokens[one.bound.owner, one.bound.suite.id]
+        * (len({*routed.names[one.column]}) if manifest.ensemble is None else 2 * len(members))
+        for one in routed.documents
     )
     begin(reporter, f"measuring {folder}", total, "tokens")
-    results = measure_routed(
+    measured = measure_routed if manifest.ensemble is None else measure_together
+    results = measured(
         members,
         routed,
         split=split,

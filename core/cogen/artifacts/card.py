@@ -14,6 +14,7 @@ from cogen.artifacts import summary
 from cogen.artifacts.names import METRICS, hub_license, hub_model
 from cogen.artifacts.origin import data_licenses
 from cogen.artifacts.private import card_section
+from cogen.evals.matrix import EMPTY
 from cogen.fusion.merge import choice
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.strategies import strategy_of
@@ -185,7 +186,7 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
         for column in matrix.columns:
             result, against = matrix.get(row, column), gains.get(row, {}).get(column)
             change = f" ({summary.change(against.gain)})" if against else ""
-            cells.append("" if result is None else f"{result.value:.3f}{change}")
+            cells.append(EMPTY if result is None else f"{result.value:.3f}{change}")
         rows.append(cells)
     numbers = sorted({result.n for found in matrix.cells.values() for result in found.values()})
     counts = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
@@ -194,6 +195,9 @@ def _results(matrix: Matrix | None, gains: dict[str, dict[str, Comparison]]) -> 
         "the base. Bits per byte: lower is better; acc, exact\\_match and well formed: shares, higher is better. The "
         "intervals stand in report.html."
     )
+    if matrix.not_measured:
+        own = "; experts were measured on their own suites and on general text" if matrix.partial else ""
+        about += f" {EMPTY}: not measured{own}."
     heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
     return f"{table(heads, rows)}\n\n{about}"
 

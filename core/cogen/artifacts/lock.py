@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from cogen.display import plain, table
 from cogen.errors import SpecError
+from cogen.evals.matrix import EMPTY
 from cogen.fusion.plan import Plan, PlannedExpert, plan_digest
 from cogen.spec.base import Digest, Frozen, RelativePath
 
@@ -97,6 +98,12 @@ class LockedMatrix(Frozen):
         """The cell, or ``None`` where nothing was measured."""
         return self.cells.get(row, {}).get(column)
 
+    @property
+    def not_measured(self) -> dict[str, list[str]]:
+        """As :attr:`cogen.evals.Matrix.not_measured`."""
+        missing = {row: [c for c in self.columns if self.get(row, c) is None] for row in self.rows}
+        return {row: columns for row, columns in missing.items() if columns}
+
     def _repr_html_(self) -> str:
         """For notebooks: one row a model, one column a suite."""
         return table(*self._table())
@@ -106,7 +113,8 @@ class LockedMatrix(Frozen):
 
     def _table(self) -> tuple[str, tuple[str, ...], list[list[object]]]:
         rows: list[list[object]] = [
-            [row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows
+            [row, *(EMPTY if (cell := self.get(row, c)) is None else cell.value for c in self.columns)]
+            for row in self.rows
         ]
         return f"{self.split} split, level {self.level}", ("model", *self.columns), rows
 

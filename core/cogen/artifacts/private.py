@@ -208,7 +208,8 @@ On your machine, with this model's folder in COMPOSITE and your suite where `cog
 cogen eval COMPOSITE --suite private/private.yaml --figures-only --sign > figures.json
 ```
 
-`--publish` in the place of `--sign` sends the figures to your registry, too.
+`--publish` in the place of `--sign` sends the figures to your registry, too. A suite of statements lies in
+`private/statements/private.yaml`.
 
 ## What you send back
 

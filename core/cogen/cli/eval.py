@@ -112,12 +112,16 @@ def _show(found: Evaluation) -> None:
     if found.comparisons:
         columns += [Column("against", str(found.against)), Column("gain", justify="right")]
     out.table(rows, columns, title=f"{found.model}: {found.split} split, {found.level}, {found.settings.dtype}")
+    from cogen.artifacts.summary import kinds_in_words
+
     for name, results in ((found.model, found.results), (found.against, found.baseline)):
         for result in results:
             if result.details:
                 from cogen.evals.chat import in_words
 
                 out.text(f"{name}: {in_words(result)}")
+            elif result.kinds:
+                out.text(f"{name} on {result.column}: {kinds_in_words(result)}")
     for routed in filter(None, (found.routed, found.baseline_routed)):
         from cogen.cli.render import show_table
         from cogen.fusion.route.measure import routed_table

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cogen.choices import LEVELS, PUBLIC_EXPERTS, ROUTINGS, STRATEGIES, TRANSPLANTS
+from cogen.choices import ENSEMBLES, LEVELS, MATRICES, PUBLIC_EXPERTS, ROUTINGS, STRATEGIES, TRANSPLANTS
 from cogen.cli.arguments import choice, expert_ids, method_names, renamed, starting
 from cogen.cli.values import read_bounds, read_setting
 
@@ -19,6 +19,7 @@ _MERGE = "Options of strategy merge"
 _MOE = "Options of strategy moe (mixture of experts)"
 _DISTILL = "Options of strategy distill"
 _ROUTE = "Options of strategy route, and of moe with --routing embedding"
+_ONLY_ROUTE = "Options of strategy route"
 
 
 def _strategies() -> tuple[str, ...]:
@@ -90,6 +91,16 @@ class FuseArguments:
         typer.Option("--recipe", metavar="FILE", rich_help_panel=_COMMON, help="Read the options from a TOML recipe."),
     ] = None
     level: LevelOption = None
+    matrix: Annotated[
+        str | None,
+        choice(
+            "matrix",
+            MATRICES,
+            "--matrix",
+            panel=_COMMON,
+            help="Suites that each expert is measured on: its own and general text (own, the default), or all (full).",
+        ),
+    ] = None
     scale: Annotated[
         list[float] | None,
         typer.Option(
@@ -213,6 +224,17 @@ class FuseArguments:
             "source URI; default: the first that reads the experts' languages.",
         ),
     ] = None
+    ensemble: Annotated[
+        str | None,
+        choice(
+            "ensemble",
+            ENSEMBLES,
+            "--ensemble",
+            panel=_ONLY_ROUTE,
+            help="Ensemble of all experts as upper reference: uniform, or posterior (weights from each expert's "
+            "likelihood of the text before), by which the route then also answers. All experts run.",
+        ),
+    ] = None
     pivot: Annotated[str | None, typer.Option("--pivot", hidden=True)] = None
 
     def keywords(self) -> dict[str, Any]:
@@ -239,6 +261,7 @@ class FuseArguments:
             "search": self.search,
             "space": dict(map(read_bounds, self.tune or ())),
             "level": self.level,
+            "matrix": self.matrix,
             "tokenizer": self.tokenizer,
             "transplant": self.transplant,
             "chat_template": self.chat_template,
@@ -247,6 +270,7 @@ class FuseArguments:
             "public": None if self.public else False,
             "public_expert": self.public_expert,
             "embedder": self.embedder,
+            "ensemble": self.ensemble,
             "student": student,
             "texts": self.texts,
             "tokens": self.tokens,

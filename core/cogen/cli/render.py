@@ -21,6 +21,7 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
     :param host: knows the strategies of plugins.
     """
     from cogen.artifacts.private import REQUEST
+    from cogen.artifacts.summary import kinds
     from cogen.fusion.merge.search import ChosenSettings
     from cogen.fusion.strategies import strategy_of
 
@@ -33,6 +34,8 @@ def show_composite(composite: Composite, host: Host | None = None) -> None:
     if outcome.matrix is not None:
         show_matrix(outcome.matrix)
         _show_gains(outcome)
+        for column, row, text in kinds(outcome.matrix):
+            out.text(f"{row} on {column}: {text}")
     for table in strategy.tables(outcome.details):
         show_table(table)
     out.status(", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items()))
@@ -109,6 +112,7 @@ def outcome_json(outcome: Outcome, description: Description) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "seconds": outcome.seconds,
         "matrix": None if matrix is None else matrix_json(matrix),
+        "not_measured": {} if matrix is None else matrix.not_measured,
         **description.data,
     }
     gains = {} if matrix is None or BASE not in matrix.rows else matrix.gains()
@@ -134,6 +138,7 @@ def outcome_json(outcome: Outcome, description: Description) -> dict[str, Any]:
 def show_matrix(matrix: Matrix) -> None:
     """Rows are models, columns suites; behind each figure its change against the base."""
     from cogen.evals.chat import COLUMN
+    from cogen.evals.matrix import EMPTY
 
     gains = matrix.gains("base") if "base" in matrix.rows else {}
     columns = [Column("model", "model")]
@@ -148,7 +153,7 @@ def show_matrix(matrix: Matrix) -> None:
         cells = {"model": row}
         for name in matrix.columns:
             cell, against = matrix.get(row, name), gains.get(row, {}).get(name)
-            cells[name] = "" if cell is None else f"{cell.value:.3f}{_change(against)}"
+            cells[name] = EMPTY if cell is None else f"{cell.value:.3f}{_change(against)}"
         rows.append(cells)
     counts = ", ".join(str(n) for n in sorted({cell.n for cells in matrix.cells.values() for cell in cells.values()}))
     out.table(
@@ -157,6 +162,9 @@ def show_matrix(matrix: Matrix) -> None:
         title=f"bits per byte, {matrix.split} split, level {matrix.level}; lower is better; n = {counts} documents"
         + ("; chat: share of well-formed answers" if COLUMN in matrix.columns else ""),
     )
+    if matrix.not_measured:
+        more = "; --matrix full measures every expert on every suite" if matrix.partial else ""
+        out.text(f"{EMPTY}: not measured{more}")
 
 
 def _change(against: Comparison | None) -> str:

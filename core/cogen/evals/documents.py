@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cogen.errors import DigestError, EvalError, UnsafeError
@@ -23,12 +23,17 @@ class Row:
 
     ``target`` is the text itself (bits_per_byte), the index of the right choice (acc), or the accepted answers
     (exact_match).
+
+    ``cluster`` is what rows that are not independent share, such as the document that they were made of; ``kind`` is
+    one that they are counted by. Neither changes what a model gets.
     """
 
     text: str
     target: str | int | tuple[str, ...]
     choices: tuple[str, ...] = ()
     description: str = ""
+    cluster: str = field(default="", compare=False)
+    kind: str = field(default="", compare=False)
 
     def key(self) -> list[Any]:
         return [self.text, self.target, list(self.choices), self.description]
@@ -112,7 +117,18 @@ def _row(task: Task, document: dict[str, Any], where: str) -> Row:
         target = choices.index(target) if target in choices else target
         if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < len(choices):
             raise EvalError(f"{where}: the target {target!r} is none of the choices", hint="give its index or its text")
-    return Row(text, target, choices, description)
+    cluster, kind = (_label(document, name, where) for name in (task.cluster, task.kind))
+    return Row(text, target, choices, description, cluster, kind)
+
+
+def _label(document: dict[str, Any], name: str, where: str) -> str:
+    """The value of a field that groups rows; "" where the task has none."""
+    if not name:
+        return ""
+    value = document.get(name)
+    if not isinstance(value, str) or not value:
+        raise EvalError(f"{where} has no text in the field {name!r}", hint="the task's `metadata` names it")
+    return value
 
 
 def _value(template: str | int, document: dict[str, Any]) -> Any:

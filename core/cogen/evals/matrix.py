@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from cogen.errors import EvalError
+from cogen.evals.bound import GENERAL
 from cogen.evals.results import SuiteResult
 from cogen.evals.statistics import Comparison, compare
 
 BASE = "base"
+#: What an expert is measured on: its own suites and general text, whose cost grows linearly with the experts, or all.
+MatrixKind = Literal["own", "full"]
+#: How a cell without a figure is shown.
+EMPTY = "–"
+
+
+class _Owned(Protocol):
+    @property
+    def owner(self) -> str: ...
+
+
+S = TypeVar("S", bound=_Owned)
+
+
+def suites_for(owners: Collection[str] | None, suites: Sequence[S], kind: MatrixKind) -> list[S]:
+    """The suites that a row is measured on.
+
+    :param owners: experts that the row stands for; None: base, composite and whatever else is measured on all.
+    """
+    if owners is None or kind == "full":
+        return list(suites)
+    return [suite for suite in suites if suite.owner in owners or suite.owner == GENERAL]
 
 
 @dataclass(frozen=True)
@@ -24,8 +47,10 @@ class Matrix:
     level: str
 
     @classmethod
-    def of(cls, results: Mapping[str, Iterable[SuiteResult]]) -> Self:
-        """From the results of each model, in the order of the rows; columns in the order of their first appearance.
+    def of(cls, results: Mapping[str, Iterable[SuiteResult]], columns: Iterable[str] = ()) -> Self:
+        """From the results of each model, in the order of the rows.
+
+        :param columns: their order, as far as they were measured; the others follow as they first appear.
 
         :raises EvalError: results of different splits or levels, or a column whose metric is not the same in all rows.
         """
@@ -42,11 +67,23 @@ class Matrix:
             if metrics.setdefault(result.column, result.metric) != result.metric:
                 raise EvalError(f"{result.column} has two metrics", hint="measure all models on the same suites")
         ((split, level),) = kinds
-        return cls(tuple(cells), tuple(metrics), cells, split, level)
+        order = dict.fromkeys([*(column for column in columns if column in metrics), *metrics])
+        return cls(tuple(cells), tuple(order), cells, split, level)
 
     def get(self, row: str, column: str) -> SuiteResult | None:
         """The cell, or ``None`` where nothing was measured."""
         return self.cells.get(row, {}).get(column)
+
+    @property
+    def not_measured(self) -> dict[str, list[str]]:
+        """Row → columns without a figure; rows that have all are left out."""
+        missing = {row: [c for c in self.columns if c not in self.cells[row]] for row in self.rows}
+        return {row: columns for row, columns in missing.items() if columns}
+
+    @property
+    def partial(self) -> bool:
+        """Are there suites of experts that a row was not measured on? Chat, which experts are not asked, is none."""
+        return any(c.partition("/")[0] != GENERAL for columns in self.not_measured.values() for c in columns)
 
     def metric(self, column: str) -> str:
         """bits_per_byte (lower is better), acc or exact_match (higher is better)."""
@@ -76,7 +113,8 @@ class Matrix:
 
     def _table(self) -> tuple[str, tuple[str, ...], list[list[object]]]:
         rows: list[list[object]] = [
-            [row, *((cell := self.get(row, c)) and cell.value for c in self.columns)] for row in self.rows
+            [row, *(EMPTY if (cell := self.get(row, c)) is None else cell.value for c in self.columns)]
+            for row in self.rows
         ]
         return f"{self.split} split, level {self.level}", ("model", *self.columns), rows
 
@@ -96,8 +134,9 @@ class Matrix:
         """:raises EvalError: not what :meth:`to_json` wrote."""
         try:
             cells = {row: [SuiteResult.from_json(cell) for cell in found] for row, found in value["cells"].items()}
+            columns = [str(column) for column in value.get("columns", ())]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EvalError(
                 f"not a saved matrix: {error}", hint="make it again with `cogen eval` or `cogen fuse`"
             ) from error
-        return cls.of(cells)
+        return cls.of(cells, columns)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _SALT_BYTES = 32
 #: The task of a suite in bits per byte that names no task file: the one of the general suite.
 _DEFAULT_TASK = "heldout.yaml"
+#: The task file of any other one, as it is written here.
+_TASK = "task.yaml"
 _HINT = "write it again with `cogen train`, or see docs/evaluation.md for its keys"
 
 
@@ -175,12 +177,31 @@ def write_private(
 
     :raises EvalError: the texts make no suite, or the folder cannot be written.
     """
-    import yaml
-
-    texts: dict[Split, Sequence[str]] = {"dev": dev_texts, "test": test_texts}
-    lines = {split: _lines(split, found) for split, found in texts.items()}
+    lines: dict[Split, bytes] = {"dev": _lines("dev", dev_texts), "test": _lines("test", test_texts)}
     if set(dev_texts) & set(test_texts):
         raise EvalError("a private document stands in both the dev and the test split", hint="remove the copies")
+    return _store(folder, id, title, "bits_per_byte", lines)
+
+
+def write_private_task(
+    folder: Path, id: str, title: str, metric: Metric, task: str, dev: bytes, test: bytes
+) -> PrivateTask:
+    """Write a suite that has a task file of lm-eval's, in the same way.
+
+    :param task: text of the task file, whose data are ``dev.jsonl`` and ``test.jsonl``.
+    :param dev, test: JSON Lines.
+    :raises EvalError: a split is empty or no JSON Lines, or the folder cannot be written.
+    """
+    return _store(folder, id, title, metric, {"dev": dev, "test": test}, task)
+
+
+def _store(
+    folder: Path, id: str, title: str, metric: Metric, lines: Mapping[Split, bytes], task: str | None = None
+) -> PrivateTask:
+    """The files of a suite: data, salt, task file, and last what describes them."""
+    import yaml
+
+    texts = {split: _texts(data, f"{split}.jsonl") for split, data in lines.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
         folder.chmod(_FOLDER_MODE)
@@ -188,9 +209,13 @@ def write_private(
         described = _Described(
             id=id,
             title=title,
+            metric=metric,
             data=_Files(dev="dev.jsonl", test="test.jsonl"),
-            digests=_Digests(dev=text_digest(salt, dev_texts), test=text_digest(salt, test_texts)),
+            task=None if task is None else _TASK,
+            digests=_Digests(dev=text_digest(salt, texts["dev"]), test=text_digest(salt, texts["test"])),
         )
+        if task is not None:
+            atomic_write(folder / _TASK, task.encode(), _FILE_MODE)
         for split, data in lines.items():
             atomic_write(folder / f"{split}.jsonl", data, _FILE_MODE)
         # last: it names the digests of both, so that a run that was stopped halfway is noticed

@@ -161,7 +161,8 @@ def _result(
         )
     else:
         pairs = tuple((value, 1.0) for value in values)
-    low, high = interval(pairs, settings) or (None, None)
+    clusters = tuple(row.cluster for row in rows) if task.cluster else ()
+    low, high = interval(pairs, settings, clusters) or (None, None)
     return SuiteResult(
         owner=bound.owner,
         suite=bound.suite.id,
@@ -177,4 +178,6 @@ def _result(
         tokens=tokens,
         seconds=round(seconds, 3),
         key=key,
+        clusters=clusters,
+        kinds=tuple(row.kind for row in rows) if task.kind else (),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cogen.errors import EvalError
@@ -23,12 +24,27 @@ def ratio_of_sums(pairs: Pairs) -> float:
     return sum(top for top, _ in pairs) / sum(bottom for _, bottom in pairs)
 
 
-def interval(pairs: Pairs, settings: Settings) -> tuple[float, float] | None:
+def by_cluster(pairs: Pairs, clusters: Sequence[str]) -> Pairs:
+    """The sums of each cluster, in the order of their first appearance; ``pairs`` themselves without clusters.
+
+    :param clusters: of each pair the cluster that it belongs to, or nothing at all: every pair is one of its own.
+    """
+    if not clusters:
+        return pairs
+    sums: dict[str, tuple[float, float]] = {}
+    for name, (top, bottom) in zip(clusters, pairs, strict=True):
+        before = sums.get(name, (0.0, 0.0))
+        sums[name] = before[0] + top, before[1] + bottom
+    return list(sums.values())
+
+
+def interval(pairs: Pairs, settings: Settings, clusters: Sequence[str] = ()) -> tuple[float, float] | None:
     """Percentile bootstrap interval of :func:`ratio_of_sums`; ``None`` for fewer than two documents, or no numbers.
 
     :param pairs: (numerator, denominator) of each document.
+    :param clusters: see :func:`by_cluster`; whole clusters are drawn (Davison and Hinkley 1997, section 3.8).
     """
-    top, bottom = zip(*pairs, strict=True)
+    top, bottom = zip(*by_cluster(pairs, clusters), strict=True)
 
     def figure(top: Any, bottom: Any, axis: int = -1) -> Any:
         return top.sum(axis) / bottom.sum(axis)
@@ -70,7 +86,8 @@ class Comparison:
 def compare(result: SuiteResult, baseline: SuiteResult, settings: Settings | None = None) -> Comparison:
     """Paired bootstrap by document (:func:`scipy.stats.bootstrap`, ``paired=True``, percentiles, fixed seed).
 
-    Both results draw the same documents in every resample, so what makes a document hard cancels out.
+    Both results draw the same documents in every resample, so what makes a document hard cancels out. Of a suite whose
+    items belong to clusters, whole clusters are drawn.
 
     :raises EvalError: the results are not of the same documents, split, level or metric.
     """
@@ -86,7 +103,10 @@ def compare(result: SuiteResult, baseline: SuiteResult, settings: Settings | Non
             hint="models with different tokenizers take other documents at the level quick: use --level full",
         )
     settings = settings or Settings(dtype="")
-    columns = [*zip(*result.per_document, strict=True), *zip(*baseline.per_document, strict=True)]
+    # Both are of the same documents; a result of before clusters were kept has none.
+    clusters = result.clusters or baseline.clusters
+    both = (by_cluster(one.per_document, clusters) for one in (result, baseline))
+    columns = list(chain.from_iterable(zip(*pairs, strict=True) for pairs in both))
 
     def difference(top: Any, bottom: Any, base_top: Any, base_bottom: Any, axis: int = -1) -> Any:
         return top.sum(axis) / bottom.sum(axis) - base_top.sum(axis) / base_bottom.sum(axis)

@@ -30,7 +30,6 @@ _IGNORED: dict[str, type | tuple[type, ...]] = {
     "fewshot_split": str,
     "should_decontaminate": bool,
     "doc_to_decontamination_query": str,
-    "metadata": dict,
 }
 _METRICS = frozenset({"bits_per_byte", "byte_perplexity", "word_perplexity", "acc", "acc_norm", "exact_match"})
 _METRIC_KEYS = frozenset({"metric", "aggregation", "higher_is_better"})
@@ -60,6 +59,10 @@ class Task:
     match_flags: dict[str, bool] = field(default_factory=dict)
     #: exact_match only: lm-eval filters for what the model wrote, in order.
     filters: tuple[str, ...] = ()
+    #: Fields of a document, named in `metadata`, which lm-eval keeps and does not read: the one that documents share
+    #: which are not independent, so that intervals draw them together, and the one that they are counted by.
+    cluster: str = ""
+    kind: str = ""
 
     @property
     def output_type(self) -> str:
@@ -204,7 +207,17 @@ def _filters(value: Any, where: str) -> dict[str, Any]:
     return {"filters": names}
 
 
+def _metadata(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UnsafeError(f"{where} is not a plain value", hint=HOOK_HINT)
+    found = {name: value[key] for key, name in (("cluster_by", "cluster"), ("count_by", "kind")) if key in value}
+    if not all(isinstance(name, str) and name for name in found.values()):
+        raise EvalError(f"{where}: `cluster_by` and `count_by` name a field each", hint="cluster_by: document")
+    return found
+
+
 _READERS: dict[str, Any] = {
+    "metadata": _metadata,
     "doc_to_text": _text("doc_to_text"),
     "doc_to_target": _target,
     "doc_to_choice": _choice,

@@ -332,22 +332,35 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, repor
             "themselves, loop or are in another language left out",
             "rehearsal_digest": file_digest(prepared.run / "rehearsal.jsonl"),
         }
-    with atomic_folder(result) as part, quiet_trainer():
-        if training.mode == "full":
+    with atomic_folder(result) as part:
+        _save(model, prepared, part)
+        if start is not None:
+            from cogen.forge.anchored_block import rows
+
+            # Not rounded: a mixture rounds them to its own dtype.
+            write_safetensors(part / ROUTER, {"rows": rows(model)})
+        atomic_write(part / "run.json", json.dumps(facts).encode())
+    shutil.rmtree(prepared.run / "steps", ignore_errors=True)
+
+
+def save_trained(model: Any, prepared: PreparedTraining, folder: Path) -> None:
+    """Write a trained model as an expert has it: a PEFT adapter in bfloat16 or, in mode full, a whole checkpoint."""
+    with atomic_folder(folder) as part:
+        _save(model, prepared, part)
+
+
+def _save(model: Any, prepared: PreparedTraining, part: Path) -> None:
+    import torch
+
+    with quiet_trainer():
+        if prepared.recipe.training.mode == "full":
             # Rounded once to the base's dtype: the manifest says so, and a merge is written in it.
             model.to(getattr(torch, prepared.base_ref.dtype)).save_pretrained(part)
             prepared.tokenizer.save_pretrained(part)
         else:
             model.save_pretrained(part)
             _round_adapter(part)
-        if start is not None:
-            from cogen.forge.anchored_block import rows
-
-            # Not rounded: a mixture rounds them to its own dtype.
-            write_safetensors(part / ROUTER, {"rows": rows(model)})
-        (part / "README.md").unlink(missing_ok=True)
-        atomic_write(part / "run.json", json.dumps(facts).encode())
-    shutil.rmtree(prepared.run / "steps", ignore_errors=True)
+    (part / "README.md").unlink(missing_ok=True)
 
 
 def _start(prepared: PreparedTraining) -> Start | None:

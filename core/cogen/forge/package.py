@@ -86,11 +86,11 @@ class Packaged:
 
 @dataclass(frozen=True)
 class MeasuredExpert:
-    """What base and expert measure: by split on the suite that ships, and on the test split of the private one."""
+    """What base and expert measure: by split on the suite that ships, and on the test split of each private one."""
 
     before: dict[str, SuiteResult]
     after: dict[str, SuiteResult]
-    private: PrivateSuite | None
+    private: tuple[PrivateSuite, ...]
 
 
 def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> Packaged:
@@ -113,7 +113,7 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         if prepared.corpus.samples:
             atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
         statistics = write_statistics(prepared, stage, reporter)
-        staged = stage_private(prepared, Path(scratch))
+        staged = stage_private(prepared, Path(scratch), reporter)
         expert = _expert(prepared, stage / "weights")
         figures = _measure(prepared, expert, suite, staged, stage, reporter)
         stated = _claimed(prepared, expert, stated, stage, reporter)
@@ -122,10 +122,10 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         if wants_audit(prepared.recipe):
             spec = with_audit(spec, audit_expert(prepared, expert, reporter=reporter))
         atomic_write(stage / "expert.toml", to_toml(spec).encode())
-        if staged is not None and spec.private_suites:
+        if staged and spec.private_suites:
             keep_private(prepared, staged)
         _replace(target, stage)
-    return Packaged(spec, figures.private if not spec.private_suites else None)
+    return Packaged(spec, figures.private[0] if figures.private and not spec.private_suites else None)
 
 
 def _replace(target: Path, stage: Path) -> None:
@@ -180,22 +180,25 @@ def _measure(
     prepared: PreparedTraining,
     expert: Checkpoint,
     suite: Suite | None,
-    staged: PrivateTask | None,
+    staged: Sequence[PrivateTask],
     package: Path,
     reporter: Reporter,
 ) -> MeasuredExpert:
     found: list[dict[str, SuiteResult]] = []
-    private: list[SuiteResult] = []
+    private: list[list[SuiteResult]] = []
     for checkpoint in (prepared.base, expert):
         # Loaded once for all splits, and not at all if every figure is known.
         load = functools.cache(functools.partial(load_model, checkpoint, MEASURED_IN))
         bound = BoundSuite(prepared.recipe.id, suite, package) if suite else None
         splits: tuple[Split, ...] = ("dev", "test") if bound else ()
         found.append({split: _run(prepared, checkpoint, load, bound, split, reporter) for split in splits if bound})
-        if staged is not None:
-            private.append(_run(prepared, checkpoint, load, staged.bound(), "test", reporter, use_cache=False))
+        private.append(
+            [_run(prepared, checkpoint, load, task.bound(), "test", reporter, use_cache=False) for task in staged]
+        )
     before, after = found
-    return MeasuredExpert(before, after, private_suite(staged, private[0], private[1], _harness()) if staged else None)
+    figures = zip(staged, *private, strict=True)
+    suites = tuple(private_suite(task, base, own, _harness()) for task, base, own in figures)
+    return MeasuredExpert(before, after, suites)
 
 
 def _run(
@@ -252,7 +255,7 @@ def _spec(
     config = prepared.base.config
     suites = (suite.model_copy(update={"claim": _claim(figures.after["test"])}),) if suite else ()
     held = prepared.corpus.private
-    private = (figures.private,) if figures.private and held and held.figures else ()
+    private = figures.private if held and held.figures else ()
     data = _data(prepared, expert, figures, facts)
     samples = prepared.corpus.samples
     own = expert.adapter.pairs if expert.adapter else None

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.errors import TrainError
 from cogen.evals.private import PrivateTask, write_private
 from cogen.forge.consent import PRIVATE
+from cogen.forge.statements import stage_private_statements
+from cogen.reporter import SILENT, Reporter
 from cogen.spec.suite import PrivateFigure, PrivateSuite
 
 if TYPE_CHECKING:
     from cogen.evals import SuiteResult
     from cogen.forge.build import PreparedTraining
     from cogen.forge.corpus import CorpusParts
-    from cogen.reporter import Reporter
 
 _SALT = "salt"
+#: Folder of the private statements, beside the text that they are made of.
+STATEMENTS = "statements"
 
 
 def note_size(corpus: CorpusParts, wanted: int, reporter: Reporter) -> None:
@@ -31,22 +35,25 @@ def note_size(corpus: CorpusParts, wanted: int, reporter: Reporter) -> None:
         reporter.note(f"private suite: {len(held.test)} test documents instead of {wanted}, so its intervals are wide")
 
 
-def stage_private(prepared: PreparedTraining, scratch: Path) -> PrivateTask | None:
-    """Write the private suite into ``scratch``, with the salt that the folder beside the recipe has, if it has one.
+def stage_private(prepared: PreparedTraining, scratch: Path, reporter: Reporter = SILENT) -> list[PrivateTask]:
+    """Write the private suites into ``scratch``, with the salt that the folder beside the recipe has, if it has one.
 
-    :returns: ``None`` where nothing is held out at home.
+    :returns: held-out text, and the statements made of it if the recipe asks for them; nothing where nothing is held
+        out at home.
     """
     if prepared.corpus.private is None:
-        return None
+        return []
     folder = scratch / PRIVATE
-    _copy_salt(prepared.home / PRIVATE, folder)
-    return _write(prepared, folder)
+    for part in (PRIVATE, f"{PRIVATE}/{STATEMENTS}"):
+        _copy_salt(prepared.home / part, scratch / part)
+    return _write(prepared, folder, reporter)
 
 
-def keep_private(prepared: PreparedTraining, staged: PrivateTask) -> None:
-    """The same suite again in ``private/`` beside the recipe, where it stays."""
+def keep_private(prepared: PreparedTraining, staged: Sequence[PrivateTask]) -> None:
+    """The same suites again in ``private/`` beside the recipe, where they stay."""
     folder = prepared.home / PRIVATE
-    _copy_salt(staged.folder, folder)
+    for task, part in zip(staged, (folder, folder / STATEMENTS), strict=False):
+        _copy_salt(task.folder, part)
     _write(prepared, folder)
 
 
@@ -77,12 +84,14 @@ def _figure(result: SuiteResult) -> PrivateFigure:
     return PrivateFigure(value=round(result.value, 5), low=round(result.low, 5), high=round(result.high, 5))
 
 
-def _write(prepared: PreparedTraining, folder: Path) -> PrivateTask:
+def _write(prepared: PreparedTraining, folder: Path, reporter: Reporter = SILENT) -> list[PrivateTask]:
     held = prepared.corpus.private
     assert held is not None  # both callers have looked
     title = f"{prepared.recipe.card.title[:200]}: held-out text that stays with its publisher"
     texts = ([document.text for document in split] for split in (held.dev, held.test))
-    return write_private(folder, PRIVATE, title, *texts)
+    tasks = [write_private(folder, PRIVATE, title, *texts)]
+    stated = stage_private_statements(prepared.recipe, prepared.corpus, folder / STATEMENTS, reporter)
+    return tasks if stated is None else [*tasks, stated]
 
 
 def _copy_salt(source: Path, target: Path) -> None:

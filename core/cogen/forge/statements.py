@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cogen.checkpoints.digests import file_digest
 from cogen.evals import MIN_TEST_DOCUMENTS, calibration_texts
+from cogen.evals.private import PrivateTask, write_private_task
 from cogen.files import atomic_write
 from cogen.forge.documents import Document, TextComparison
 from cogen.reporter import SILENT, Reporter
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from cogen.forge.corpus import CorpusParts
     from cogen.forge.recipe import TrainRecipe
 
+#: Id of the suite of pairs made of held-out text that stays with its publisher.
+PRIVATE_STATEMENTS = "private-statements"
 _TITLES = {"statements": "true and false statements", "cloze": "terms left out"}
 #: Dev items for each test item.
 _DEV = 0.4
@@ -82,6 +85,43 @@ def write_statements(
             continue
         suites.append(write_suite(recipe, name, dev, test, package))
     return suites
+
+
+def private_items(
+    recipe: TrainRecipe, corpus: CorpusParts, limit: int | None
+) -> tuple[list[StatementItem], list[StatementItem]]:
+    """(dev, test) pairs of held-out text of which figures may leave; empty where there is none.
+
+    Replacements come from all of the recipe's text: nothing of it leaves.
+
+    :param limit: test items at most; dev has 0.4 times as many.
+    """
+    held = corpus.private
+    if held is None or not held.figures:
+        return [], []
+    documents = (*corpus.train, *corpus.dev, *corpus.test, *corpus.spare, *held.dev, *held.test)
+    field = read_field((document.text for document in documents), calibration_texts())
+    dev, test = (list(map(_passage, split)) for split in (held.dev, held.test))
+    return pairs(dev, field, limit and round(_DEV * limit)), pairs(test, field, limit)
+
+
+def stage_private_statements(
+    recipe: TrainRecipe, corpus: CorpusParts, folder: Path, reporter: Reporter = SILENT
+) -> PrivateTask | None:
+    """Write the private statement suite that the recipe asks for into ``folder``; None where there is none."""
+    asked = recipe.statements
+    if asked is None or not asked.pairs or corpus.private is None or not corpus.private.figures:
+        return None
+    dev, test = private_items(recipe, corpus, asked.pairs)
+    if not dev or len(test) < MIN_TEST_DOCUMENTS:
+        reporter.note(
+            f"private statements: the held-out text gives {len(dev)} dev and {len(test)} test items where 1 and "
+            f"{MIN_TEST_DOCUMENTS} are needed, so they are left out"
+        )
+        return None
+    task = task_file(recipe.id.replace("-", "_"), "statements", ("dev.jsonl", "test.jsonl"))
+    title = f"{recipe.card.title[:180]}: true and false statements of text that stays with its publisher"
+    return write_private_task(folder, PRIVATE_STATEMENTS, title, "acc", task, json_lines(dev), json_lines(test))
 
 
 def write_suite(

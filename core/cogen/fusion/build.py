@@ -48,7 +48,7 @@ class Result:
 def evaluation_of(plan: Plan, inputs: Inputs) -> MeasureJob:
     """How the plan's models are measured."""
     level = "quick" if plan.level == "none" else plan.level  # with none there is no matrix
-    return MeasureJob(inputs, plan.tokenizer_digest, plan.eval_dtype, level)
+    return MeasureJob(inputs, plan.tokenizer_digest, plan.eval_dtype, level, plan.matrix)
 
 
 def merge_job(plan: Plan, inputs: Inputs, method: Method, grams: Grams | None = None) -> MergeJob:

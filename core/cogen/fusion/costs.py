@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.model import Checkpoint
 from cogen.evals import BoundSuite, count_tokens
+from cogen.evals.matrix import suites_for
 from cogen.fusion.merge.shapes import nbytes
 from cogen.fusion.merge.space import SearchSpace
 from cogen.fusion.plan import Cost, PlannedSuite
@@ -42,6 +43,14 @@ def planned_suites(suites: list[BoundSuite], recipe: FuseRecipe, tokenizer: Any)
     )
 
 
+def matrix_tokens(rows: Iterable[Collection[str] | None], suites: Sequence[PlannedSuite], recipe: FuseRecipe) -> int:
+    """Tokens of all cells.
+
+    :param rows: of each row the experts that it stands for; None: it is measured on all suites.
+    """
+    return sum(suite.test_tokens for owners in rows for suite in suites_for(owners, suites, recipe.matrix))
+
+
 def planned_cost(
     found: Mapping[str, tuple[str, tuple[int, ...]]],
     scratch: Sequence[str],
@@ -59,7 +68,8 @@ def planned_cost(
     parameters = sum(math.prod(shape) for _, shape in found.values())
     return Cost(
         search_tokens=search.evaluations * sum(s.dev_tokens for s in suites if s.owner != "general"),
-        matrix_tokens=(len(chosen) + 2) * sum(s.test_tokens for s in suites),
+        # base and composite, then every expert
+        matrix_tokens=matrix_tokens([None, None, *({expert.id} for expert in chosen)], suites, recipe),
         output_bytes=sum(sizes.values()),
         scratch_bytes=sum(sizes[name] for name in scratch) if search.evaluations else 0,
         # A model in the evaluation's type, the blocks under way, and 1 GB of libraries and activations.

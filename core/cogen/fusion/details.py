@@ -170,7 +170,8 @@ class RouteDetails(Frozen):
     """What a plan of strategy route has.
 
     :param fallback: the base that answers what is nearer to general text than to any expert; None: they share none.
-    :param ensemble: do all models share one tokenizer, so that their predictions can be averaged?
+    :param ensemble: are all models also run together on every text, and their next-token probabilities averaged?
+    :param ensemble_weights: of the average: the same for all, or by each model's likelihood of the text before.
     """
 
     FIELD: ClassVar[str] = ""
@@ -178,6 +179,7 @@ class RouteDetails(Frozen):
     embedder: EmbedderPin
     fallback: BaseRef | None
     ensemble: bool
+    ensemble_weights: Literal["uniform", "posterior"] = "uniform"
 
     def size(self, base: int) -> int:
         """Parameters of the result, of a base of ``base`` parameters."""

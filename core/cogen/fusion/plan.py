@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from cogen.errors import PlanError, SpecError
 from cogen.fusion.details import Details, MergeDetails, check_tag, from_version_1, to_version_1
-from cogen.fusion.recipe import Level, Transplant
+from cogen.fusion.recipe import Level, MatrixKind, Transplant
 from cogen.merging.parameters import Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
@@ -129,6 +129,8 @@ class PlanBase(Frozen):
     level: Level
     eval_dtype: Dtype
     suites: tuple[PlannedSuite, ...]
+    #: What experts are measured on. Plans of before there was a choice have no such field: all were measured on all.
+    matrix: MatrixKind = "full"
     cost: Cost
     notes: tuple[Note, ...] = ()
     details: Details
@@ -138,6 +140,12 @@ class PlanBase(Frozen):
     def _of_version_1(cls, value: Any) -> Any:
         old = isinstance(value, dict) and "details" not in value and value.get("version", 1) == 1
         return from_version_1(value) if old else value
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans of before ``matrix`` keep their digest."""
+        found: dict[str, Any] = handler(self)
+        return {name: value for name, value in found.items() if name != "matrix" or value != "full"}
 
     @model_validator(mode="after")
     def _one_strategy(self) -> Self:

@@ -22,6 +22,11 @@ Transplant = Literal["mean", "subword", "omp"]
 #: How a mixture's routers are made: from token frequencies of the experts' samples, from states of the base on these
 #: samples, from sentence embeddings of them, as the experts ship them, or by a short training.
 Routing = Literal["prefix", "hidden", "embedding", "anchored", "trained"]
+#: What experts are measured on: their own suites and general text, or every suite.
+MatrixKind = Literal["own", "full"]
+#: What a route is measured beside: nothing that runs all experts at once, the mean of their next-token probabilities,
+#: or their mean weighted by what each expert's likelihood of the text before says.
+EnsembleKind = Literal["none", "uniform", "posterior"]
 #: What the first slot of a mixture with routing prefix holds.
 PublicExpert = Literal["mean", "base"]
 #: Where the search for the scale looks, unless the recipe says otherwise: the sum of all experts' shares. At 1 the
@@ -75,6 +80,12 @@ class FuseRecipe(Frozen):
     pieces, or a sparse combination ("omp", arXiv:2506.06607). ``chat_template``: the expert whose template is taken;
     left out, the one that comes with the tokenizer.
 
+    ``matrix`` says what experts are measured on: their "own" suites and general text, so that the cost grows linearly
+    with their number, or all suites ("full"). Base and composite are measured on all.
+
+    ``ensemble`` is for the strategy route: which ensemble of all experts it is measured beside, and with "posterior"
+    also answers by. Left out: "uniform" with a full matrix, else none, since every expert runs on every text.
+
     ``routing``, ``top_k`` and ``public`` are for the strategy moe: how its routers are made, how many experts work on a
     token, and whether the base's own feed-forward blocks are one of them. There ``method`` and ``scale`` are for what
     is not a feed-forward block, and default to the plain average. ``public_expert`` is for routing "prefix": whether
@@ -95,6 +106,7 @@ class FuseRecipe(Frozen):
     search: Annotated[int, Field(ge=0)] = 0
     space: dict[str, tuple[float, float]] = Field(default_factory=dict)
     level: Level = "quick"
+    matrix: MatrixKind = "own"
     tokenizer: Literal["base", "union"] | ExpertId | None = None
     transplant: Transplant = "mean"
     chat_template: ExpertId | None = None
@@ -104,6 +116,7 @@ class FuseRecipe(Frozen):
     public_expert: PublicExpert | None = None
     embedder: str | None = None
     embedder_digest: Digest | None = None
+    ensemble: EnsembleKind | None = None
     distill: Distillation = Distillation()
 
     @field_validator("space", mode="before")

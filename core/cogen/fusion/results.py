@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cogen.evals import Matrix
+    from cogen.evals import Matrix, SuiteResult
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,11 @@ class Table:
 
 
 def matrix_json(matrix: Matrix) -> dict[str, dict[str, Any]]:
-    """row → column → value, low, high, n."""
+    """row → column → value, low, high, n, and of statement suites the same by kind."""
     names = ("metric", "value", "low", "high", "n", "tokens")
-    return {
-        row: {column: {name: getattr(cell, name) for name in names} for column, cell in cells.items()}
-        for row, cells in matrix.cells.items()
-    }
+
+    def figures(cell: SuiteResult) -> dict[str, Any]:
+        found = {name: getattr(cell, name) for name in names}
+        return found | ({"by_kind": {kind: vars(own) for kind, own in cell.by_kind.items()}} if cell.kinds else {})
+
+    return {row: {column: figures(cell) for column, cell in cells.items()} for row, cells in matrix.cells.items()}

@@ -43,6 +43,7 @@ def _ids(plan: Any) -> list[str]:
 
 
 def _recipe(plan: Any, prepared: Prepared) -> dict[str, Any]:
-    """What a user asked for: without the level, which changes nothing of the weights."""
-    found: dict[str, Any] = strategy_of(plan, prepared.host).recipe(plan).model_dump(mode="json", exclude={"level"})
+    """What a user asked for: without how it is measured, which changes nothing of the weights."""
+    recipe = strategy_of(plan, prepared.host).recipe(plan)
+    found: dict[str, Any] = recipe.model_dump(mode="json", exclude={"level", "matrix"})
     return found

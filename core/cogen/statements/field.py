@@ -23,6 +23,8 @@ BURST = 1.25
 FREQUENT = 300
 #: How many times as frequent as in general text a term is that general text has, too.
 KEYNESS = 5.0
+#: Share of general text that a word like "of", "at" or "takes" has at least.
+COMMON = 0.0005
 _JOINTS = frozenset(("or", "and", "/", ",", "(", ")", "、", "或", "和", "与", "及", "及", "、", ":", "-", "–"))
 _SPAN = 3
 #: After these marks a sentence goes on.
@@ -64,6 +66,14 @@ class Field:
     def total(self) -> int:
         """Tokens of the field."""
         return self.counts.total()
+
+    def is_common(self, word: str) -> bool:
+        """Is it one of the few hundred most frequent words of general text? Unknown without general text: yes."""
+        return self._general_total == 0 or self.general[word.lower()] >= COMMON * self._general_total
+
+    @cached_property
+    def _general_total(self) -> int:
+        return self.general.total()
 
     @cached_property
     def units(self) -> Counter[str]:

@@ -7,10 +7,15 @@ tokenizer does at the place; what comes after it counts, since it can tell what 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 
 from cogen.statements.generate import StatementItem
+from cogen.statements.slots import Kind
+
+#: What the kinds are called in a suite's data.
+NAMES: dict[Kind, str] = {"number": "number", "unit": "unit", "entity": "name", "term": "term"}
 
 _TASK = """\
 # {what}
@@ -18,7 +23,7 @@ _TASK = """\
 task: cogen_{name}_{suite}
 dataset_path: json
 dataset_kwargs:
-  data_files: {{validation: suites/{suite}-dev.jsonl, test: suites/{suite}-test.jsonl}}
+  data_files: {{validation: {dev}, test: {test}}}
 validation_split: validation
 test_split: test
 output_type: multiple_choice
@@ -31,7 +36,10 @@ metric_list:
     aggregation: mean
     higher_is_better: true
 metadata:
-  version: 1.0
+  version: 1.1
+  # Items of one document are not independent: CoGen draws whole documents for its intervals, and counts by kind.
+  cluster_by: document
+  count_by: kind
 """
 _WHAT = {
     "statements": "True sentences of held-out text against the same ones with one number, unit, name or term replaced.",
@@ -39,17 +47,19 @@ _WHAT = {
 }
 
 
-def task_file(name: str, suite: str) -> str:
-    """Task file of the suite ``statements`` or ``cloze``; its data are ``suites/SUITE-dev.jsonl`` and ``-test``.
+def task_file(name: str, suite: str, data: tuple[str, str] | None = None) -> str:
+    """Task file of the suite ``statements`` or ``cloze``.
 
     :param name: what the task is called by, such as the expert's id with underscores.
+    :param data: paths of the dev and the test split; default: ``suites/SUITE-dev.jsonl`` and ``-test``.
     """
-    return _TASK.format(name=name, suite=suite, what=_WHAT[suite])
+    dev, test = data or (f"suites/{suite}-dev.jsonl", f"suites/{suite}-test.jsonl")
+    return _TASK.format(name=name, suite=suite, what=_WHAT[suite], dev=dev, test=test)
 
 
 def json_lines(items: Iterable[StatementItem]) -> bytes:
-    """One object a line: ``context``, ``choices``, ``answer`` (index of the true one), ``kind``, ``source``,
-    ``license``."""
+    """One object a line: ``context``, ``choices``, ``answer`` (index of the true one), ``kind``, ``document`` (the same
+    for items of one document), ``source``, ``license``."""
     return b"".join((json.dumps(_row(item), ensure_ascii=False) + "\n").encode() for item in items)
 
 
@@ -58,7 +68,8 @@ def _row(item: StatementItem) -> dict[str, object]:
         "context": item.context,
         "choices": list(item.choices),
         "answer": item.answer,
-        "kind": item.kind,
+        "kind": NAMES[item.kind],
+        "document": hashlib.sha256(item.passage.text.encode()).hexdigest()[:16],
         "source": item.passage.source,
         "license": item.passage.license,
     }

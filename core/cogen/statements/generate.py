@@ -16,9 +16,9 @@ from cogen.statements.words import word_slots
 #: Choices of a cloze item.
 CHOICES = 4
 #: Pairs, and cloze items, of one sentence at most.
-_A_SENTENCE = 3
+_A_SENTENCE = 6
 #: Items of one true term or entity at most, so that a field's favourite words do not decide.
-_A_WORD = 4
+_A_WORD = 6
 
 
 @dataclass(frozen=True)

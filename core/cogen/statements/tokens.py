@@ -17,7 +17,7 @@ from cogen.text.scripts import LETTERS_UNSPACED
 LONGEST = 6
 _TOKEN = regex.compile(
     rf"(?P<run>(?:[[{LETTERS_UNSPACED}]&&\p{{L}}]\p{{M}}*)+)"
-    rf"|(?P<number>\p{{Nd}}+(?:[.,]\p{{Nd}}+)*)(?![[\p{{L}}_]--[{LETTERS_UNSPACED}]])"
+    rf"|(?P<number>\p{{Nd}}++(?:[.,]\p{{Nd}}++)*+)(?![[\p{{L}}_]--[{LETTERS_UNSPACED}]])"
     rf"|(?P<word>[\p{{L}}\p{{N}}_--[{LETTERS_UNSPACED}]][\w--[{LETTERS_UNSPACED}]]*"
     rf"(?:[-'’.][[\p{{L}}\p{{N}}_]--[{LETTERS_UNSPACED}]][\w--[{LETTERS_UNSPACED}]]*)*)"
     r"|(?P<mark>[^\s\w])|(?P<other>\S)",

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 
-import regex
-
 from cogen.statements.field import LEAST, LEAST_DOCUMENTS, Field
 from cogen.statements.shapes import shape
 from cogen.statements.slots import Kind, Line, Slot, order
@@ -27,11 +25,41 @@ FIT, SYNONYM = 0.04, 0.12
 BEST = 12
 #: Two words are forms of one where they have this share of their letters in common.
 _ALIKE = 0.7
-#: What opens a list of examples or a mere possibility, in the languages whose words are listed.
-_OPEN = regex.compile(
-    r"\b(?:such as|e\.g\.|for example|for instance|include[sd]?|including|like|can|may|might|could|various)\b"
-    r"|例如|比如|诸如|包括|可以|可能|也可"
+_MARKS = frozenset((",", "(", ")", "，", "（", "）"))
+#: Words of technical prose that name nearly anything: what is true of the parameters is often true of the properties.
+#: Languages without a list keep theirs; the other filters are the same for all.
+_GENERAL = frozenset(
+    """adult adults approach approaches aspect aspects attribute attributes case cases class classes component
+    components concept concepts condition conditions content context data detail details element elements entities
+    entity example examples factor factors feature features field fields form format forms function functionality
+    functions group groups individual individuals information input inputs instance instances item items kind kinds
+    level levels list lists mechanism mechanisms method methods model modeled modelled models module modules name
+    names network networks object objects option options output outputs parameter parameters part parts patient
+    patients people person persons point points problem problems procedure procedures process processes properties
+    property quality quantities quantity result results scheme section sections series set sets setting settings
+    solution solutions specification specifications state states structure structures studies study subject
+    subjects subset subsystem subsystems system systems task tasks technique techniques term terms thing things
+    tool tools type types unit units user users value values variable variables version way ways work works""".split()  # noqa: SIM905
 )
+#: Words that take others in: what is true of a bone is often true of a region. They replace nothing.
+_WIDE = frozenset(
+    """abnormalities abnormality activities activity agent agents algorithm algorithms amount amounts area areas
+    array arrays bodies body cell cells change changes code codes compound compounds concentration curve decrease
+    device devices difference differences dilatation disease diseases disorder disorders document documents effect
+    effects equation equations equipment event events file files finding findings fluid fluids function functions
+    gas growth hormone hormones image images increase index layer layers line lines liquid loss management material
+    materials matrix measure measures older operation operations order pipe pipes plan plans plant plants position
+    positions presence product products program programs project projects range ranges rate rates reason reasons
+    region regions response responses risk risks service services signal signals site sites source sources space
+    spaces status string strings substance substances surface surfaces symptom symptoms temperature test tests text
+    texts threshold tissue tissues tolerance total treatment treatments water""".split()  # noqa: SIM905
+)
+#: What stands before a verb: who assumes something may calculate it, too.
+_BEFORE_VERBS = frozenset("i we you they it who that which to must should will shall would please".split())  # noqa: SIM905
+#: What joins the members of a list.
+_AND = frozenset(("and", "or", "nor", "/", "&", "和", "与", "及", "或", "、"))
+#: Tokens after a comma in which "and" makes what stands before it a member of a list.
+_LIST = 4
 
 
 def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
@@ -40,7 +68,9 @@ def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
     for at, token in enumerate(line.tokens):
         if (
             at == 0
-            or _open_list(line, token)
+            or line.hedged(token)
+            or _of_list(line, at)
+            or (kind == "term" and line.key(at - 1) in _BEFORE_VERBS)
             or _expanded(line, at)
             or line.shown.count(token.text.lower()) > 1
             or not wanted(token.text, line.field)
@@ -51,9 +81,12 @@ def word_slots(line: Line, kind: Kind, need: int = 1) -> Iterator[Slot]:
             yield Slot(kind, token.start, token.end, tuple(others))
 
 
-def _open_list(line: Line, token: Token) -> bool:
-    """After "such as", "can" or "may" other things are true, too."""
-    return _OPEN.search(line.sentence.text, 0, token.start) is not None
+def _of_list(line: Line, at: int) -> bool:
+    """A member of a list: where "fever and chills" are signs, fever and nausea may be as well."""
+    before, after = line.key(at - 1), line.key(at + 1)
+    if before in _AND or after in _AND or (before in _MARKS and after in _MARKS):
+        return True
+    return after == "," and any(line.key(at + 2 + step) in _AND for step in range(_LIST))
 
 
 def _expanded(line: Line, at: int) -> bool:
@@ -64,6 +97,8 @@ def _expanded(line: Line, at: int) -> bool:
 def is_term(word: str, field: Field) -> bool:
     """Lower-case letters of a spaced script, or one of the known terms, that belongs to the field."""
     plain = word.isalpha() and word == word.lower() and len(word) > 2 and not group_of(word)
+    # Adverbs ("daily", "orally") and participles ("required", "calculated") hold beside each other.
+    plain = plain and word not in _GENERAL and not word.endswith(("ly", "ed"))
     return (plain or word in field.known_terms) and field.is_term(word)
 
 
@@ -88,6 +123,7 @@ def replacements(line: Line, at: int, kind: Kind) -> list[str]:
         word
         for word in fits
         if word.lower() not in line.document
+        and word not in _WIDE
         and _same_form(word, token.text)
         and max(field.counts[word], known) <= FREQUENCY * min(field.counts[word], known)
         and wanted(word, field)

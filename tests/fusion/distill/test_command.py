@@ -62,6 +62,13 @@ def test_options_are_the_recipes_fields(machine: Any, texts: Path, capsys: Any) 
     assert (found["pivot"]["experts"], found["tokens"], found["texts"]) == (["qq"], 777, 16)
     assert found["settings"]["texts"] == [str(texts)]
     test = sum(suite["test_tokens"] for suite in plan["suites"])
+    own = {suite["owner"]: suite["test_tokens"] for suite in plan["suites"]}
+    measured = {s["what"]: s["tokens"] for s in found["stages"] if s["stage"] == "measure"}
+    general = own.get("general", 0)
+    both = own["aa"] + own["bb"] + 2 * general  # each by itself; then the teacher that is made of them
+    assert measured == {"qq": 3 * test + own["qq"] + general, "aa + bb": both + own["aa"] + own["bb"] + general}
+    assert main([*command, "--matrix", "full"]) == 0
+    found = json.loads(capsys.readouterr().out)["details"]
     measured = {s["what"]: s["tokens"] // test for s in found["stages"] if s["stage"] == "measure"}
     assert measured == {"qq": 4, "aa + bb": 3}
 

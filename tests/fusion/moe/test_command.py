@@ -60,6 +60,18 @@ def test_the_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert {c: v["value"] for c, v in insight["contributions"]["composite"].items()} == {
         c: v["value"] for c, v in found["matrix"]["composite"].items() if c in insight["contributions"]["composite"]
     }
+    # Without an expert the mixture is measured on that expert's texts; with a full matrix on all.
+    assert [set(insight["contributions"][f"without e{i}"]) for i in (1, 2)] == [{"e1/heldout"}, {"e2/heldout"}]
+    assert found["not_measured"] == {"e1": ["e2/heldout"], "e2": ["e1/heldout"]}
+    full = run(capsys, "fuse", "e1", "e2", *MOE, "--level", "quick", "--matrix", "full", "-o", tmp_path / "full")
+    assert full["not_measured"] == {}
+    assert [set(cells) for cells in full["ablation"].values()] == [{"e1/heldout", "e2/heldout"}] * 3
+    assert full["ablation"]["without e1"]["e1/heldout"] == insight["contributions"]["without e1"]["e1/heldout"]
+    own, whole = (
+        run(capsys, "plan", "e1", "e2", *MOE, "--level", "quick", "--matrix", kind) for kind in ("own", "full")
+    )
+    texts = sum(suite["test_tokens"] for suite in own["suites"])  # each of two experts is left out on half of them
+    assert (own["cost"]["insight_tokens"], whole["cost"]["insight_tokens"]) == (3 * texts, 4 * texts)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"model.safetensors", "router.safetensors", "report.html", "README.md", "cogen.lock"} <= names
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.tiny import tokenizer
 
+from cogen.api.chat import reply
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_model
 from cogen.cli.main import main
-from cogen.evals import Matrix
-from cogen.fusion.route import read_route
+from cogen.evals import Matrix, Settings, suites_of
+from cogen.fusion.route import open_members, read_route
+from cogen.fusion.route.documents import documents_of
+from cogen.fusion.route.posterior import PosteriorEnsemble, mixed_scores
+from cogen.fusion.route.scores import token_scores
 from cogen.host import Host
 
 RECIPE = ["--strategy", "route"]
+FULL = [*RECIPE, "--matrix", "full"]
 #: What the bag of letters takes for a question about e1.
 QUESTION = "e1train0word0 e1train0word1 e1train0word2"
 
@@ -82,7 +89,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> A
 
 def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Experts, fallback and the tokens that the rows take; nothing is written."""
-    plan = run(capsys, "plan", *RECIPE)
+    plan = run(capsys, "plan", *FULL)
     assert (plan["strategy"], [e["id"] for e in plan["experts"]], plan["details"]["ensemble"]) == (
         "route",
         ["e1", "e2"],
@@ -92,7 +99,13 @@ def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFix
     cost = {name: tokens for name, tokens in plan["cost"].items() if tokens}
     assert cost.pop("parameters") > 0
     assert cost == {"matrix_tokens": 3 * one, "ensemble_tokens": 3 * one}
-    assert main(["plan", *RECIPE]) == 0
+    own = run(capsys, "plan", *RECIPE)
+    sizes = {suite["owner"]: suite["test_tokens"] for suite in own["suites"]}
+    cost = {name: tokens for name, tokens in own["cost"].items() if tokens and name != "parameters"}
+    # the base on all suites, each expert on its own and on general text
+    assert cost == {"matrix_tokens": one + sizes["e1"] + sizes["e2"] + 2 * sizes["general"]}
+    assert (own["matrix"], own["details"]["ensemble"], plan.get("matrix", "full")) == ("own", False, "full")
+    assert main(["plan", *FULL]) == 0
     text = capsys.readouterr().out
     assert f"{6 * one:,} forward tokens ({3 * one:,} matrix, {3 * one:,} ensemble) in bfloat16" in text
     assert "the rest to The base" in text
@@ -101,7 +114,7 @@ def test_the_plan_says_what_will_be_done(machine: Any, capsys: pytest.CaptureFix
 def test_fuse_measures_all_rows(machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Base, experts, route, ensemble, oracle; the figures of the JSON, the card and matrix.json are the same."""
     folder = tmp_path / "route"
-    found = run(capsys, "fuse", *RECIPE, "-o", str(folder))
+    found = run(capsys, "fuse", *FULL, "-o", str(folder))
     assert list(found["matrix"]) == ["base", "e1", "e2", "route", "ensemble", "oracle"]
     matrix = Matrix.from_json(json.loads((folder / "matrix.json").read_text()))
     for row, cells in matrix.cells.items():
@@ -134,6 +147,84 @@ def test_fuse_tells_people_the_same(machine: Any, capsys: pytest.CaptureFixture[
     assert "it is not a checkpoint" in captured.err
 
 
+def test_experts_are_measured_where_they_are_needed(
+    machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """On their own suites, on general text, and where a document goes to them; other cells say so."""
+    full = run(capsys, "fuse", *FULL, "-o", str(tmp_path / "full"))
+    found = run(capsys, "fuse", *RECIPE, "-o", str(tmp_path / "own"))
+    assert list(found["matrix"]) == ["base", "e1", "e2", "route", "oracle"]
+    columns = list(full["matrix"]["base"])
+    needed = {id: {f"{id}/heldout", "general/heldout"} for id in ("e1", "e2")}
+    for column, where in found["routed"].items():
+        for id in where.keys() & needed:
+            needed[id].add(column)
+    for row, cells in found["matrix"].items():
+        assert set(cells) == needed.get(row, set(columns))
+        assert cells == {column: full["matrix"][row][column] for column in cells}
+    missing = {id: [column for column in columns if column not in needed[id]] for id in needed}
+    assert found["not_measured"] == {id: names for id, names in missing.items() if names}
+    assert full["not_measured"] == {}
+    card = (tmp_path / "own" / "README.md").read_text()
+    assert ("–: not measured" in card) == bool(found["not_measured"])
+
+
+def test_the_posterior_ensemble_is_measured_and_answers(
+    machine: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A row of its own beside everything; the folder says so, `eval` gives the row again, `chat` asks all experts."""
+    folder = tmp_path / "route"
+    found = run(capsys, "fuse", "--ensemble", "posterior", "-o", str(folder))  # no other strategy has the option
+    assert list(found["matrix"]) == ["base", "e1", "e2", "route", "posterior", "oracle"]
+    assert found["not_measured"] == {}
+    row = found["matrix"]["posterior"]
+    matrix = Matrix.from_json(json.loads((folder / "matrix.json").read_text()))
+    manifest = read_route(folder)
+    members = open_members(machine, [machine.expert(id) for id in ("e1", "e2")], manifest.fallback)
+    settings = Settings(dtype="bfloat16")
+    (bound,) = suites_of(machine.expert("e1"))
+    (texts,) = documents_of([bound], tokenizer(), "test", "quick")
+    loaded = {id: member.load("bfloat16") for id, member in members.items()}
+    for text, (bits, size) in zip(texts.queries, matrix.cells["posterior"][bound.name].per_document, strict=True):
+        scores = [token_scores(model, members[id].tokenizer, text, settings) for id, model in loaded.items()]
+        assert size == len(text.encode())
+        assert bits == pytest.approx(-float(mixed_scores(torch.stack(scores)).sum()) / math.log(2), rel=1e-9)
+    document = json.loads((folder / "route.json").read_text())
+    assert (document["version"], document["ensemble"]) == (2, "posterior")
+    measured = run(capsys, "eval", str(folder))
+    assert {f"{r['owner']}/{r['suite']}": r["value"] for r in measured["results"]} == {
+        name: pytest.approx(cell["value"]) for name, cell in row.items()
+    }
+    assert "All its installed experts answer together" in (folder / "README.md").read_text()
+    answer = run(capsys, "chat", str(folder), "-p", QUESTION, "--max-tokens", "4")
+    assert set(answer) >= {"prompt", "answer"}
+    assert "expert" not in answer
+    ensemble = PosteriorEnsemble(list(loaded.values()))
+    talk = [{"role": "user", "content": QUESTION}]
+    text = reply(ensemble, members["e1"].tokenizer, talk, max_new_tokens=4, temperature=0.0, seed=0)
+    assert text == answer["answer"]
+    sampled = [
+        reply(ensemble, members["e1"].tokenizer, talk, max_new_tokens=8, temperature=1.0, seed=seed)
+        for seed in (1, 1, 2, 3)
+    ]
+    assert sampled[0] == sampled[1]
+    assert len(set(sampled)) > 1
+    # Asked for by name, it is one of the recipe; the former default of a route without one stays version 1.
+    run(capsys, "fuse", *RECIPE, "--ensemble", "none", "--level", "none", "-o", str(tmp_path / "single"))
+    assert json.loads((tmp_path / "single" / "route.json").read_text())["version"] == 1
+
+
+def test_an_ensemble_needs_one_tokenizer(strangers: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """One line and a hint; and other strategies have none."""
+    found = run(capsys, "plan", *RECIPE, "--ensemble", "posterior", code=1)
+    assert found["error"] == "models with different tokenizers have no ensemble"
+    found = run(capsys, "plan", "--strategy", "merge", "--ensemble", "uniform", "e1", code=3)
+    assert (found["error"], found["hint"]) == (
+        "ensemble is for strategy route, not for a merge",
+        "leave it out, or --strategy route",
+    )
+
+
 def test_strangers_are_routed_too(strangers: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Another architecture, tokenizer and no base: no base row, no ensemble, no general text for the oracle."""
     folder = tmp_path / "route"
@@ -144,7 +235,8 @@ def test_strangers_are_routed_too(strangers: Any, capsys: pytest.CaptureFixture[
     assert {name for where in found["routed"].values() for name in where} <= {"e1", "e2"}
     # Documents are chosen by one tokenizer, so that all rows stand on the same ones.
     matrix = Matrix.from_json(json.loads((folder / "matrix.json").read_text()))
-    assert len({cells["e2/heldout"].documents for cells in matrix.cells.values()}) == 1
+    assert len({cells["e2/heldout"].documents for cells in matrix.cells.values() if "e2/heldout" in cells}) == 1
+    assert {"e2", "route", "oracle"} <= {row for row, cells in matrix.cells.items() if "e2/heldout" in cells}
     against = run(capsys, "eval", str(folder), "--against", "e2")
     assert [result["value"] for result in against["results"]] == [
         pytest.approx(cell["value"]) for cell in found["matrix"]["route"].values()

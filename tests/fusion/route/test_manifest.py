@@ -91,7 +91,7 @@ def test_centroids_of_another_route_are_refused(machine: Host, folder: Path, tmp
     [
         ("{", "is not a route: Expecting"),
         ("[]", "is not a route: it has no field `version`"),
-        ({"version": 2}, "is a route of version 2, this CoGen reads version 1"),
+        ({"version": 3}, "is a route of version 3, this CoGen reads version 2"),
         ({"experts": []}, "is not a route: experts: "),
         ({"speed": 3}, "is not a route: speed: Extra inputs"),
         ({"centroids": "sha256:0"}, "is not a route: centroids: "),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cogen.artifacts import summary
 from cogen.artifacts.report import charts
 from cogen.artifacts.report.charts import WIDTH
+from cogen.evals.matrix import EMPTY
 
 if TYPE_CHECKING:
     from cogen.fusion.moe.insight import Insight, Usage
@@ -116,7 +117,9 @@ def _losses(
         id = row.removeprefix("without ")
         cells = []
         for column in matrix.columns:
-            against = found[column]
+            if (against := found.get(column)) is None:
+                cells.append(LossView(EMPTY, "base", 0.0, f"{column} without {named.get(id, id)}: not measured"))
+                continue
             output = summary.change(against.gain)
             tone = "better" if against.gain >= 0 else "worse"
             sure = "" if against.verdict != "same" else "≈ "

@@ -142,6 +142,8 @@ def _measured(matrix: Matrix | None, names: view.Labels, gains: view.Gains) -> d
             "domains": (),
             "average": None,
             "general": None,
+            "partial": False,
+            "by_kind": [],
             "seconds": 0.0,
             "tokens": 0,
             "cached": 0,
@@ -157,6 +159,12 @@ def _measured(matrix: Matrix | None, names: view.Labels, gains: view.Gains) -> d
         "domains": found,
         "average": summary.kept_on_average(found),
         "general": summary.general_change(matrix, gains),
+        "partial": matrix.partial,
+        "by_kind": [
+            (names.titles.get(column.partition("/")[0], column), names.suites.get(column, column), row, text)
+            for column, key, text in summary.kinds(matrix)
+            for row in (names.titles.get(key, key),)
+        ],
         "seconds": math.fsum(result.seconds for result in results),
         "tokens": sum(result.tokens for result in results),
         "cached": sum(result.cached for result in results),

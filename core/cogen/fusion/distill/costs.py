@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from cogen.evals.matrix import MatrixKind, suites_for
 from cogen.fusion.details import DistillDetails, PlannedStage
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.sources import OpenModel, parameters_of
@@ -29,10 +30,12 @@ def stages(
     needs: TeacherStatistics,
     suites: Sequence[PlannedSuite],
     level: str,
+    matrix: MatrixKind = "full",
 ) -> list[PlannedStage]:
     """In the order in which they are done.
 
     :param read: tokens that every teacher reads, in the student's tokenizer.
+    :param matrix: what experts and teachers are measured on.
     """
     found = []
     for source, model in zip((student, *teachers), (plan.pivot, *plan.teachers), strict=True):
@@ -66,12 +69,13 @@ def stages(
         PlannedStage(stage="teach", what=plan.pivot.name, tokens=runs * plan.tokens, seconds=round(runs * once, 1))
     )
     if level != "none":
-        test = sum(suite.test_tokens for suite in suites)
         for model in (plan.pivot, *plan.teachers):
             # Every expert by itself; beside it the student before, its control and the composite, or what teaches.
-            rows = len(model.experts) + (3 if model is plan.pivot else bool(model.composed))
-            time_ = seconds(model.parameters, rows * test, FORWARD)
-            found.append(PlannedStage(stage="measure", what=model.name, tokens=rows * test, seconds=time_))
+            rows: list[Collection[str] | None] = [{id} for id in model.experts]
+            rows += [None] * 3 if model is plan.pivot else [model.experts] * bool(model.composed)
+            tokens = sum(suite.test_tokens for owners in rows for suite in suites_for(owners, suites, matrix))
+            time_ = seconds(model.parameters, tokens, FORWARD)
+            found.append(PlannedStage(stage="measure", what=model.name, tokens=tokens, seconds=time_))
     return found
 
 

@@ -81,7 +81,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
     read_by_teachers = range(len(encoded)) if method in PREFERENCES else select_texts(encoded, settings)
     read = sum(len(encoded[index].ids) for index in read_by_teachers)
     needs = needs_of(method, recipe.parameters, extra)
-    steps = stages(distillation, student, teachers, read, needs, planned, recipe.level)
+    steps = stages(distillation, student, teachers, read, needs, planned, recipe.level, recipe.matrix)
     base = roles.student.base
     plan = Plan(
         cogen=importlib.metadata.version("cogen-core"),
@@ -98,6 +98,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
         level=recipe.level,
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=planned,
+        matrix=recipe.matrix,
         license=license_of(chosen, base),
         tensors=len(student.inputs.base.tensors),
         changed_tensors=len(student.inputs.base.tensors),
@@ -128,6 +129,7 @@ _FOREIGN = (
     "public",
     "public_expert",
     "embedder",
+    "ensemble",
     "tokenizer",
     "chat_template",
 )

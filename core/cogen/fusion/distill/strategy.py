@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import Matrix, model_digest, run_chat, run_suites
+from cogen.evals.matrix import suites_for
 from cogen.evals.settings import Level as MeasuredLevel
 from cogen.fusion.details import DistillDetails
 from cogen.fusion.distill.compose import compose_group, model_of, teacher_of
@@ -145,6 +146,7 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
                 "method": plan.method,
                 "parameters": plan.parameters,
                 "level": level or plan.level,
+                "matrix": plan.matrix,
                 "distill": details_of(plan).settings,
             }
         )
@@ -178,7 +180,10 @@ def _matrix(
     whole: Path,
     reporter: Reporter,
 ) -> Matrix:
-    """Rows: the student as it was ("base"), every expert, teachers made of several, the control, the composite."""
+    """Rows: the student as it was ("base"), every expert, teachers made of several, the control, the composite.
+
+    Experts and teachers have figures of their own suites and general text, or with a full matrix of all.
+    """
     own = (inputs.common.tokenizer, plan.tokenizer_digest)
     models: dict[str, tuple[tuple[Any, str], str, Callable[[], Any]]] = {}
 
@@ -191,10 +196,12 @@ def _matrix(
             digest, load = model_of(source.alone(id, checkpoint), plan.eval_dtype)
             models[id] = (source.tokenizer, source.tokenizer_digest), digest, load
     models = {"base": models["base"], **{id: models[id] for id in sorted(models.keys() - {"base"})}}
+    stands_for: dict[str, tuple[str, ...]] = {id: (id,) for id in models if id != "base"}
     for source in inputs.teachers:
         if source.plan is not None:
             digest, load = model_of(source, plan.eval_dtype)
             models[source.group.name] = (source.tokenizer, source.tokenizer_digest), digest, load
+            stands_for[source.group.name] = tuple(source.inputs.experts)
     plain("control", open_folder(control))
     plain("composite", open_folder(whole))
     rows = {}
@@ -204,7 +211,7 @@ def _matrix(
         rows[row] = run_suites(
             once,
             tokenizer,
-            inputs.common.suites,
+            suites_for(stands_for.get(row), inputs.common.suites, plan.matrix),
             model_digest=digest,
             tokenizer_digest=tokens,
             split="test",
@@ -224,7 +231,7 @@ def _matrix(
                 reporter=reporter,
             )
             rows[row] += [chat] if chat is not None else []
-    return Matrix.of(rows)
+    return Matrix.of(rows, [bound.name for bound in inputs.common.suites])
 
 
 DISTILL = DistillStrategy()

@@ -14,6 +14,7 @@ from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_chat, run_suites
+from cogen.evals.matrix import MatrixKind, suites_for
 from cogen.evals.settings import Level, Split
 from cogen.files import cache_dir
 from cogen.fusion.merge.inputs import Inputs, tokenizer_of
@@ -49,12 +50,18 @@ class MeasureJob:
 
     :param tokenizer_digest: of the base's tokenizer.
     :param level: of the matrix; candidates are always measured at the level quick.
+    :param matrix: what experts are measured on.
     """
 
     inputs: Inputs
     tokenizer_digest: str
     dtype: str
     level: Level
+    matrix: MatrixKind = "full"
+
+    def suites_for(self, *experts: str) -> list[BoundSuite]:
+        """What a row that stands for these experts is measured on; without any: all suites."""
+        return suites_for(experts or None, self.inputs.suites, self.matrix)
 
     def run(
         self,
@@ -131,7 +138,10 @@ def measure_candidate(
 
 
 def measure_matrix(evaluation: MeasureJob, composite: Path, reporter: Reporter = SILENT) -> Matrix:
-    """Rows base, every expert by id, composite; columns every suite of the plan, on the test splits, and chat."""
+    """Rows base, every expert by id, composite; columns every suite of the plan, on the test splits, and chat.
+
+    Experts have figures of their own suites and general text, or with a full matrix of all.
+    """
     inputs, dtype = evaluation.inputs, evaluation.dtype
     host = inputs.host
     whole = open_folder(composite)
@@ -147,9 +157,10 @@ def measure_matrix(evaluation: MeasureJob, composite: Path, reporter: Reporter =
     for name, (key, load) in models.items():
         reporter.describe(name)
         once = functools.cache(load)  # bound here alone: the model goes when the next row comes
-        rows[name] = evaluation.run(name, inputs.suites, once, key, "test", evaluation.level, reporter)
+        suites = evaluation.suites_for(*({name} & inputs.experts.keys()))
+        rows[name] = evaluation.run(name, suites, once, key, "test", evaluation.level, reporter)
         rows[name] += evaluation.chat(name, once, key, reporter)
-    return Matrix.of(rows)
+    return Matrix.of(rows, [bound.name for bound in inputs.suites])
 
 
 def _with(base: Checkpoint, file: Path, dtype: str) -> Any:

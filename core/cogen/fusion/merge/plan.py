@@ -50,6 +50,7 @@ def lineage_plan(
         level=recipe.level,
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=suites,
+        matrix=recipe.matrix,
         license=license_of(opened.chosen, opened.base),
         tensors=tensors,
         changed_tensors=changed_tensors,

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 #: Options of a recipe that the strategies which merge weights share, and those of strategy moe that a merge has not.
 OPTIONS = frozenset({"method", "scale", "parameters", "search", "space", "tokenizer", "transplant", "chat_template"})
-_FOREIGN = ("routing", "top_k", "public", "public_expert", "embedder")
+_FOREIGN = {
+    **dict.fromkeys(("routing", "top_k", "public", "public_expert", "embedder"), "moe"),
+    "ensemble": "route",
+}
 
 
 class MergeStrategy(Strategy[Plan, Inputs]):
@@ -57,9 +60,11 @@ class MergeStrategy(Strategy[Plan, Inputs]):
         chosen = chosen_experts(host, recipe)
         base = one_lineage(chosen)
         check_licenses(chosen)
-        for name in _FOREIGN:
+        for name, owner in _FOREIGN.items():
             if name in requested(recipe):
-                raise UsageError(f"{name} is for strategy moe, not for a merge", hint="leave it out, or --strategy moe")
+                raise UsageError(
+                    f"{name} is for strategy {owner}, not for a merge", hint=f"leave it out, or --strategy {owner}"
+                )
         opened = open_inputs(host, recipe, chosen, base, united=True, reporter=reporter)
         inputs, vocabulary = opened.inputs, opened.vocabulary
         same_tensors(inputs.base, inputs.experts, vocabulary)
@@ -136,7 +141,8 @@ class MergeStrategy(Strategy[Plan, Inputs]):
 
     def recipe(self, plan: Plan, settings: ChosenSettings | None = None, level: Level | None = None) -> FuseRecipe:
         chosen = {} if settings is None else dict(settings.parameters)
-        common = lineage_options(plan, chosen) | {"strategy": plan.strategy, "level": level or plan.level}
+        measured = {"level": level or plan.level, "matrix": plan.matrix}
+        common = lineage_options(plan, chosen) | {"strategy": plan.strategy} | measured
         if settings is not None:
             # What a search among the experts ended in is their plain average.
             method = "linear" if choice.selects(plan) else plan.method

@@ -12,6 +12,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import CompatibilityError
 from cogen.evals import BoundSuite, Matrix, model_digest, quick_texts, run_suites
+from cogen.evals.matrix import MatrixKind, S
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.states import windows
 
@@ -51,15 +52,16 @@ def gates(model: Any) -> list[Any]:
 def measure_insight(
     slots: tuple[str, ...], evaluation: MeasureJob, composite: Path, reporter: Reporter = SILENT
 ) -> Insight:
-    """Runs the composite over the quick texts of every suite, and again without each of its experts.
+    """Runs the composite over the quick texts of every suite, and again without each of its experts: over that
+    expert's own texts, or with a full matrix over all.
 
     :param slots: of the mixture: "base" or experts' ids.
     """
     inputs, dtype = evaluation.inputs, evaluation.dtype
     whole = open_folder(composite)
     model = load_model(whole, dtype)
-    suites = [bound for bound in inputs.suites if bound.suite.metric == "bits_per_byte"]
-    used = [usage(model, inputs.tokenizer, bound, reporter) for bound in suites]
+    texts = [bound for bound in inputs.suites if bound.suite.metric == "bits_per_byte"]
+    used = [usage(model, inputs.tokenizer, bound, reporter) for bound in texts]
     if len(slots) == 1:
         return Insight(slots, used)
     rows = {}
@@ -70,7 +72,7 @@ def measure_insight(
             rows[name] = run_suites(
                 model,
                 inputs.tokenizer,
-                suites,
+                texts if slot is None else left_out_on(slots[slot], texts, evaluation.matrix),
                 # The masked model is another one: its figures have a name of their own in the cache.
                 model_digest=digest if slot is None else f"{digest} without slot {slot}",
                 tokenizer_digest=evaluation.tokenizer_digest,
@@ -80,7 +82,12 @@ def measure_insight(
                 reporter=reporter,
                 chooser=(inputs.tokenizer, evaluation.tokenizer_digest),
             )
-    return Insight(slots, used, Matrix.of(rows))
+    return Insight(slots, used, Matrix.of(rows, [bound.name for bound in texts]))
+
+
+def left_out_on(expert: str, suites: Sequence[S], matrix: MatrixKind) -> list[S]:
+    """The suites that a mixture is measured on when this expert is left out."""
+    return [suite for suite in suites if matrix == "full" or suite.owner == expert]
 
 
 def usage(model: Any, tokenizer: Any, bound: BoundSuite, reporter: Reporter = SILENT) -> Usage:

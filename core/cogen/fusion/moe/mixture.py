@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.errors import CompatibilityError
 from cogen.evals import QUICK_TOKENS, calibration_texts
+from cogen.evals.matrix import MatrixKind
 from cogen.fusion.details import MoeDetails, PlannedPrefix
 from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
+from cogen.fusion.moe.insight import left_out_on
 from cogen.fusion.moe.prefix.layout import layout_of
 from cogen.fusion.moe.prefix.rows import kernel_of
 from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
@@ -158,9 +160,17 @@ def extents_of(base: Checkpoint, mixture: MoeDetails) -> dict[str, tuple[str, tu
 
 
 def mixture_cost(
-    cost: Cost, mixture: MoeDetails, chosen: Sequence[Expert], suites: Sequence[PlannedSuite], tokenizer: Any
+    cost: Cost,
+    mixture: MoeDetails,
+    chosen: Sequence[Expert],
+    suites: Sequence[PlannedSuite],
+    tokenizer: Any,
+    matrix: MatrixKind = "full",
 ) -> Cost:
-    """With the tokens that make the routers, and those that show what each expert contributes."""
+    """With the tokens that make the routers, and those that show what each expert contributes.
+
+    :param matrix: what the mixture is measured on without an expert.
+    """
     samples = extra_tokens(chosen, needs_of(mixture))
     if mixture.routing in ("hidden", "trained"):
         own = [expert for expert in chosen if origin_of(expert, "states") == "samples"]
@@ -170,13 +180,16 @@ def mixture_cost(
         samples += sum(len(ids) for ids in tokenizer(calibration_texts(), add_special_tokens=False)["input_ids"])
     elif mixture.routing == "prefix":
         samples += SIZED_TOKENS
-    quick = sum(min(suite.test_tokens, QUICK_TOKENS["test"]) for suite in suites if suite.metric == "bits_per_byte")
+    texts_of = [suite for suite in suites if suite.metric == "bits_per_byte"]
+    # To look at the routers; then the whole mixture, and without each expert.
+    looks = [texts_of]
+    if len(mixture.slots) > 1:
+        looks += [texts_of, *(left_out_on(expert.id, texts_of, matrix) for expert in chosen)]
     trained = training_tokens(len(chosen)) if mixture.tuned else 0
     return cost.model_copy(
         update={
             "routing_tokens": samples + 4 * trained,  # the teacher's pass, and a step forward and back counts as three
-            # once to look, then the whole mixture and the one without each expert
-            "insight_tokens": quick * (len(chosen) + 2 if len(mixture.slots) > 1 else 1),
+            "insight_tokens": sum(min(one.test_tokens, QUICK_TOKENS["test"]) for look in looks for one in look),
             "scratch_bytes": cost.output_bytes if mixture.tuned else 0,
         }
     )

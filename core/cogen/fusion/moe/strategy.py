@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.evals.matrix import EMPTY
 from cogen.fusion.build import build, evaluation_of
 from cogen.fusion.compatible import DENSE, check_licenses, one_lineage
 from cogen.fusion.costs import planned_cost, planned_suites
@@ -89,7 +90,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             suites,
             details,
             why=why(details, chosen),
-            cost=mixture_cost(cost, details, chosen, suites, inputs.tokenizer),
+            cost=mixture_cost(cost, details, chosen, suites, inputs.tokenizer, recipe.matrix),
             tensors=len(found),
             changed_tensors=details.merged,
             remarks=[*left, *routing_notes(details, chosen)],
@@ -175,9 +176,10 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         ]
         tables = [Table("expert usage: share of each expert in the output, mean over layers", usage)]
         if details.contributions is not None:
-            gains = details.contributions.gains("composite")
+            gains, columns = details.contributions.gains("composite"), details.contributions.columns
             losses = [
-                {"": row} | {column: f"{-100 * gain.gain:+.1f} %" for column, gain in found.items()}
+                {"": row}
+                | {c: EMPTY if (gain := found.get(c)) is None else f"{-100 * gain.gain:+.1f} %" for c in columns}
                 for row, found in gains.items()
             ]
             tables.append(Table("ablation: change of bits per byte when an expert is left out, level quick", losses))
@@ -207,6 +209,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
                 "scale": plan.scales[0],
                 "parameters": plan.parameters,
                 "level": level or plan.level,
+                "matrix": plan.matrix,
                 "routing": found.routing,
                 "top_k": found.top_k,
                 "public": found.public,

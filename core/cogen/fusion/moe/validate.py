@@ -48,6 +48,8 @@ def check_moe(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
                 hint="keep it apart (--strategy route), or let it teach one model (strategy distill)",
             )
         check_architecture(expert.spec.model.architecture, expert.id)
+    if recipe.ensemble is not None:
+        raise UsageError("ensemble is for strategy route, not for moe", hint="leave it out, or --strategy route")
     own = chosen[0].spec.tokenizer.digest
     other = next((expert.id for expert in chosen if expert.spec.tokenizer.digest != own), None)
     if other is not None or recipe.tokenizer is not None:

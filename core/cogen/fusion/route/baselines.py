@@ -1,7 +1,7 @@
-"""Rows of a matrix that no single model gives: the routed experts, their uniform ensemble, and the oracle.
+"""Rows of a matrix that no single model gives: the routed experts, their ensembles, and the oracle.
 
-All three are lines that a fusion is measured against. The oracle knows which suite a document comes from; the ensemble
-runs every model on every token.
+All are lines that a fusion is measured against. The oracle knows which suite a document comes from; an ensemble runs
+every model on every token.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from cogen.evals.matrix import BASE
 from cogen.evals.statistics import interval, ratio_of_sums
 from cogen.fusion.route.documents import Documents
 from cogen.fusion.route.members import Member
+from cogen.fusion.route.posterior import KAPPA, mixed_scores
 from cogen.fusion.route.scores import token_scores
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
     import torch
 
-ROUTE, ENSEMBLE, ORACLE = "route", "ensemble", "oracle"
+ROUTE, ENSEMBLE, POSTERIOR, ORACLE = "route", "ensemble", "posterior", "oracle"
 _BITS_PER_NAT = 1.4426950408889634  # 1 / ln 2
 #: Raised when the computation of an ensemble changes, so that what an older version kept is not used.
 _VERSION = 1
@@ -65,23 +66,31 @@ def can_ensemble(members: Mapping[str, Member]) -> bool:
     return len({member.tokenizer_digest for member in members.values()}) == 1
 
 
+def check_ensemble(members: Mapping[str, Member]) -> None:
+    """:raises CompatibilityError: the members have several tokenizers."""
+    if not can_ensemble(members):
+        raise CompatibilityError("models with different tokenizers have no ensemble", hint="leave it out")
+
+
 def ensemble_row(
     members: Mapping[str, Member],
     documents: Sequence[Documents],
     results: Results,
     settings: Settings,
     progress: Any = None,
+    *,
+    posterior: bool = False,
 ) -> list[SuiteResult]:
-    """The uniform mixture of all members' next-token probabilities: ``log mean exp`` of their log-likelihoods, token by
-    token. Suites of bits_per_byte only; kept in the cache of results.
+    """A mixture of all members' next-token probabilities: ``log mean exp`` of their log-likelihoods, token by token.
+    Suites of bits_per_byte only; kept in the cache of results.
 
     Every model runs once more on every text, one in memory at a time.
 
     :param results: of every member, on every column.
+    :param posterior: weighted by :mod:`cogen.fusion.route.posterior`, not all alike.
     :raises CompatibilityError: the members have several tokenizers.
     """
-    if not can_ensemble(members):
-        raise CompatibilityError("models with different tokenizers have no ensemble", hint="leave it out")
+    check_ensemble(members)
     cells = _cells(results)
     made: dict[str, SuiteResult] = {}
     missing = []
@@ -89,7 +98,7 @@ def ensemble_row(
         if one.bound.suite.metric != "bits_per_byte":
             continue
         keys = sorted(cells[name][one.column].key for name in members)
-        key = canonical_digest([ENSEMBLE, _VERSION, keys])
+        key = canonical_digest([POSTERIOR, _VERSION, KAPPA, keys] if posterior else [ENSEMBLE, _VERSION, keys])
         kept = store.load(key, one.bound)
         if kept is None:
             missing.append((one, key))
@@ -98,7 +107,8 @@ def ensemble_row(
         if progress:
             progress.advance(kept.tokens * len(members))
     start = time.perf_counter()
-    logs = _mixtures(members, [one for one, _ in missing], settings, progress)
+    mixtures = _posterior_mixtures if posterior else _mixtures
+    logs = mixtures(members, [one for one, _ in missing], settings, progress)
     seconds = round(time.perf_counter() - start, 3)
     for (one, key), found in zip(missing, logs, strict=True):
         example = cells[next(iter(members))][one.column]
@@ -129,6 +139,24 @@ def _mixtures(
     return [[float((total - share).sum()) for total in one] for one in sums]
 
 
+def _posterior_mixtures(
+    members: Mapping[str, Member], documents: Sequence[Documents], settings: Settings, progress: Any
+) -> list[list[float]]:
+    """As :func:`_mixtures`, weighted by each member's likelihood of the text before."""
+    import torch
+
+    every = []
+    # The order is that of the names: a permutation of the members gives the same bits.
+    for id in sorted(members) if documents else ():
+        if progress:
+            progress.describe(f"{POSTERIOR}: {id}")
+        every.append(_all_scores(members[id], documents, settings, progress))
+    return [
+        [float(mixed_scores(torch.stack(scores)).sum()) for scores in zip(*suite, strict=True)]
+        for suite in zip(*every, strict=True)
+    ]
+
+
 def _all_scores(
     member: Member, documents: Sequence[Documents], settings: Settings, progress: Any
 ) -> list[list[torch.Tensor]]:
@@ -146,7 +174,7 @@ def _cells(results: Results) -> dict[str, dict[str, SuiteResult]]:
 def _derived(
     like: SuiteResult, pairs: tuple[tuple[float, float], ...], key: str, settings: Settings, seconds: float = 0.0
 ) -> SuiteResult:
-    low, high = interval(pairs, settings) or (None, None)
+    low, high = interval(pairs, settings, like.clusters) or (None, None)
     return dataclasses.replace(
         like, value=ratio_of_sums(pairs), low=low, high=high, per_document=pairs, key=key, seconds=seconds, cached=False
     )

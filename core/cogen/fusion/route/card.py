@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cogen.evals.matrix import BASE
-from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE
+from cogen.evals.matrix import BASE, EMPTY
+from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, POSTERIOR, ROUTE
 from cogen.markdown import plain as md
 from cogen.markdown import table, word
 
@@ -23,8 +23,7 @@ def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, rou
     parts = [
         f"# CoGen route over {len(manifest.experts)} expert{'' if len(manifest.experts) == 1 else 's'}",
         "**This folder is not a checkpoint.** It holds no weights, nothing was fused, and transformers or a serving "
-        "engine cannot load it. It says which installed expert answers which query: CoGen loads that expert, one at a "
-        "time.",
+        f"engine cannot load it. {_what(manifest)}",
         f"## Run it\n\n{_run(manifest)}",
         f"## Experts and licenses\n\n{_experts(manifest)}",
         f"## How a query is routed\n\n{_routing(manifest)}",
@@ -38,6 +37,15 @@ def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, rou
         "well text is predicted, not whether an answer is right."
     )
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _what(manifest: RouteManifest) -> str:
+    if manifest.ensemble is None:
+        return "It says which installed expert answers which query: CoGen loads that expert, one at a time."
+    return (
+        "All its installed experts answer together: CoGen loads all of them, and mixes their next-token probabilities "
+        "by each one's likelihood of the text before."
+    )
 
 
 def _run(manifest: RouteManifest) -> str:
@@ -86,7 +94,7 @@ def _results(matrix: Matrix | None) -> str:
                 change = (
                     f" ({against.ratio - 1:+.1%})" if against.ratio is not None else f" ({against.difference:+.3f})"
                 )
-            cells.append("" if result is None else f"{result.value:.3f}{change}")
+            cells.append(EMPTY if result is None else f"{result.value:.3f}{change}")
         rows.append(cells)
     heads = ["model", *(f"{column} ({matrix.metric(column).replace('_', ' ')})" for column in matrix.columns)]
     numbers = sorted({cell.n for cells in matrix.cells.values() for cell in cells.values()})
@@ -101,6 +109,12 @@ def _results(matrix: Matrix | None) -> str:
         about.append(
             f"{ENSEMBLE}: the mean of all models' next-token probabilities, at the cost of running all of them."
         )
+    if POSTERIOR in matrix.rows:
+        about.append(
+            f"{POSTERIOR}: their mean weighted by each model's likelihood of the text before, tempered; all models run."
+        )
+    if matrix.not_measured:
+        about.append(f"{EMPTY}: not measured; experts were measured where they are needed.")
     return f"{table(heads, rows)}\n\n{' '.join(about)} Intervals and documents stand in matrix.json."
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.sources import fetch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cogen.host import Expert, Host
 
 ROUTE = "route.json"
-ROUTE_VERSION: Literal[1] = 1
+ROUTE_VERSION: Final = 2
 _HINT = "`cogen fuse --strategy route` writes one"
 _PINNED = ("spec_digest", "file_digest", "weights_digest")
 
@@ -80,18 +80,27 @@ class RouteManifest(Frozen):
     """See the module. ``experts`` are sorted by id: the order of the recipe changes nothing.
 
     ``fallback`` answers what is nearer to general text than to any expert: the base, where all share one. ``centroids``
-    is the digest of the file of that name.
+    is the digest of the file of that name. ``ensemble``: all experts answer together, see :mod:`.posterior`; the field
+    came with version 2, and a route without it is written as version 1.
     """
 
-    version: Literal[1] = ROUTE_VERSION
+    version: Literal[1, 2] = 1
     cogen: str
     embedder: EmbedderRef
     fallback: BaseRef | None
     experts: tuple[RouteExpert, ...] = Field(min_length=1)
     centroids: Digest
+    ensemble: Literal["posterior"] | None = None
+
+    @model_serializer(mode="wrap")
+    def _of_version(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return {name: value for name, value in found.items() if name != "ensemble" or value is not None}
 
     @model_validator(mode="after")
     def _sorted(self) -> Self:
+        if (self.version == 2) != (self.ensemble is not None):
+            raise ValueError("a route with an ensemble is of version 2, any other one of version 1")
         ids = [expert.id for expert in self.experts]
         if ids != sorted(set(ids)):
             raise ValueError("experts are sorted by id, and each stands there once")
@@ -124,7 +133,7 @@ def read_route(folder: Path) -> RouteManifest:
         raise SpecError(f"{path} is not a route: {error}", hint=_HINT) from error
     if not isinstance(value, dict) or "version" not in value:
         raise SpecError(f"{path} is not a route: it has no field `version`", hint=_HINT)
-    if value["version"] != ROUTE_VERSION:
+    if value["version"] not in (1, ROUTE_VERSION):
         raise SpecError(
             f"{path} is a route of version {value['version']}, this CoGen reads version {ROUTE_VERSION}",
             hint="install the CoGen that it names in its field `cogen`, or build it again",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cogen.evals import GENERAL, BoundSuite, Matrix, Settings, SuiteResult, run_suites
-from cogen.evals.matrix import BASE
+from cogen.evals.matrix import BASE, suites_for
 from cogen.evals.settings import Level, Split
 from cogen.fusion.results import Table
-from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, ROUTE, ensemble_row, oracle_row, route_row
+from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, POSTERIOR, ROUTE, ensemble_row, oracle_row, route_row
 from cogen.fusion.route.documents import Documents, documents_of
 from cogen.fusion.route.members import Member
 from cogen.fusion.route.plan import RouteInputs, RoutePlan, chooser
@@ -49,22 +49,29 @@ def route_documents(router: Router, suites: Sequence[BoundSuite], tokenizer: Any
 def measure_route(
     plan: RoutePlan, inputs: RouteInputs, router: Router, reporter: Reporter = SILENT
 ) -> tuple[Matrix, Routed]:
-    """Rows base (if there is one), every expert, route, ensemble (where it can be), oracle; on the test splits."""
+    """Rows base (if there is one), every expert, route, the plan's ensemble, oracle; on the test splits.
+
+    Without a full matrix an expert has figures of its own suites, of general text, and of suites of which a document
+    was routed to it.
+    """
     level: Any = plan.level
     settings = Settings(dtype=plan.eval_dtype)
     routed = route_documents(router, inputs.suites, inputs.chooser[0], "test", level)
     rows: dict[str, list[SuiteResult]] = {}
     for name, member in inputs.members.items():
         reporter.describe(name)
-        rows[name] = _run(member, inputs.suites, "test", level, settings, inputs.chooser, reporter)
+        own = suites_for(None if name == BASE else {name}, inputs.suites, plan.matrix)
+        suites = [bound for bound in inputs.suites if bound in own or name in routed.names.get(bound.name, ())]
+        rows[name] = _run(member, suites, "test", level, settings, inputs.chooser, reporter)
     measured = dict(rows)
     rows[ROUTE] = route_row(routed.documents, routed.names, measured, settings)
+    posterior = plan.details.ensemble_weights == "posterior"
     if plan.details.ensemble and (
-        found := ensemble_row(inputs.members, routed.documents, measured, settings, reporter)
+        found := ensemble_row(inputs.members, routed.documents, measured, settings, reporter, posterior=posterior)
     ):
-        rows[ENSEMBLE] = found
+        rows[POSTERIOR if posterior else ENSEMBLE] = found
     rows[ORACLE] = oracle_row(measured)
-    return Matrix.of(rows), routed
+    return Matrix.of(rows, [bound.name for bound in inputs.suites]), routed
 
 
 def measure_routed(
@@ -83,6 +90,26 @@ def measure_routed(
         own = [one.bound for one in routed.documents if name in routed.names[one.column]]
         rows[name] = _run(member, own, split, level, settings, chooser(members), reporter, use_cache)
     return route_row(routed.documents, routed.names, rows, settings)
+
+
+def measure_together(
+    members: Mapping[str, Member],
+    routed: Routed,
+    *,
+    split: Split,
+    level: Level,
+    settings: Settings,
+    reporter: Reporter = SILENT,
+    use_cache: bool = True,
+) -> list[SuiteResult]:
+    """The row "posterior" alone, of suites in bits per byte: every model runs on all of them."""
+    documents = [one for one in routed.documents if one.bound.suite.metric == "bits_per_byte"]
+    suites = [one.bound for one in documents]
+    rows = {
+        name: _run(member, suites, split, level, settings, chooser(members), reporter, use_cache)
+        for name, member in members.items()
+    }
+    return ensemble_row(members, documents, rows, settings, reporter, posterior=True)
 
 
 def _run(

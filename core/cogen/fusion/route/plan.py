@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from cogen.evals import BoundSuite, general_suites, suites_of
 from cogen.evals.matrix import BASE
-from cogen.fusion.costs import planned_suites
+from cogen.fusion.costs import matrix_tokens, planned_suites
 from cogen.fusion.details import EmbedderPin, RouteDetails
 from cogen.fusion.embedders import choose_embedder, embedder_notes
 from cogen.fusion.plan import Cost, Note, PlanBase
-from cogen.fusion.recipe import FuseRecipe
+from cogen.fusion.recipe import EnsembleKind, FuseRecipe
 from cogen.fusion.review import reviewed
-from cogen.fusion.route.baselines import can_ensemble
+from cogen.fusion.route.baselines import can_ensemble, check_ensemble
 from cogen.fusion.route.manifest import EmbedderRef
 from cogen.fusion.route.members import Member, open_members
 from cogen.fusion.route.validate import choose, shared_base
@@ -65,7 +65,10 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
     suites = [bound for expert in chosen for bound in suites_of(expert)] + general_suites()
     inputs = RouteInputs(chosen, reference.open(reporter), members, suites)
     planned = planned_suites(suites, recipe, inputs.chooser[0])
-    ensemble = recipe.level != "none" and can_ensemble(members)
+    ensemble = _ensemble(recipe, members)
+    # An ensemble runs every model on every text, so there is nothing to leave out.
+    recipe = recipe.model_copy(update={"matrix": "full"}) if ensemble != "none" else recipe
+    rows = [None if id == BASE else {id} for id in members]
     needs: Needs = [("embedding", reference.source)]
     bits = sum(suite.test_tokens for suite in planned if suite.metric == "bits_per_byte")
     plan = RoutePlan(
@@ -76,13 +79,14 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
         level=recipe.level,
         eval_dtype="float32" if recipe.level == "full" else "bfloat16",
         suites=planned,
+        matrix=recipe.matrix,
         cost=Cost(
             search_tokens=0,
-            matrix_tokens=len(members) * sum(suite.test_tokens for suite in planned),
+            matrix_tokens=matrix_tokens(rows, planned, recipe),
             output_bytes=0,
             scratch_bytes=0,
             memory_bytes=0,
-            ensemble_tokens=len(members) * bits if ensemble else 0,
+            ensemble_tokens=len(members) * bits if ensemble != "none" else 0,
             parameters=sum(member.parameters for member in members.values()) // len(members),
             routing_tokens=extra_tokens(chosen, needs),
         ),
@@ -95,10 +99,25 @@ def plan_route(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SILENT) -
         details=RouteDetails(
             embedder=EmbedderPin(source=reference.source, digest=reference.digest),
             fallback=fallback,
-            ensemble=ensemble,
+            ensemble=ensemble != "none",
+            ensemble_weights="posterior" if ensemble == "posterior" else "uniform",
         ),
     )
     return reviewed(host, plan), inputs
+
+
+def _ensemble(recipe: FuseRecipe, members: Mapping[str, Member]) -> EnsembleKind:
+    """Which one is measured.
+
+    :raises CompatibilityError: the recipe asks for one of models with different tokenizers.
+    """
+    asked = recipe.ensemble
+    if asked is not None and asked != "none":
+        check_ensemble(members)
+    if asked is None:
+        asked = "uniform" if recipe.matrix == "full" and can_ensemble(members) else "none"
+    # A posterior ensemble also answers, whether it is measured or not.
+    return asked if recipe.level != "none" or asked == "posterior" else "none"
 
 
 def _notes(chosen: Sequence[Expert]) -> tuple[Note, ...]:

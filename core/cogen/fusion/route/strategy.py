@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.search import ChosenSettings
 
 MATRIX = "matrix.json"
+TOGETHER = (
+    "questions are answered by all experts at once, each weighted by its likelihood of the text before "
+    "(all of them are in memory)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
     name = "route"
     title = "experts kept apart; each query goes to one of them"
     writes_model = False
+    options = frozenset({"ensemble"})
 
     def plan(self, host: Host, recipe: FuseRecipe, reporter: Reporter) -> tuple[RoutePlan, RouteInputs]:
         return plan_route(host, recipe, reporter=reporter)
@@ -46,6 +51,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         """Write route.json and the centroids; a router on them is the state."""
         plan, details = run.plan, run.plan.details
         run.reporter.describe("embedding samples")
+        newer: dict[str, Any] = {"version": 2, "ensemble": "posterior"} if answers_together(plan) else {}
         centroids = make_centroids(run.inputs.experts, run.inputs.embedder, run.inputs.members, run.reporter)
         manifest = RouteManifest(
             cogen=plan.cogen,
@@ -53,6 +59,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
             fallback=details.fallback,
             experts=tuple(map(RouteExpert.planned, plan.experts)),
             centroids=write_centroids(centroids, run.folder),
+            **newer,
         )
         write_route(manifest, run.folder)
         run.lap("embedding")
@@ -74,6 +81,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         fallback = details.fallback
         rest = f"the rest to {fallback.name}" if fallback else "no base for the rest: they do not share one"
         summary = f"by sentence embedding ({details.embedder.source}); {rest}"
+        together = [TOGETHER] if answers_together(plan) else []
         data: dict[str, Any] = {
             "experts": [expert.id for expert in plan.experts],
             "fallback": fallback.name if fallback else None,
@@ -90,7 +98,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
             intro="The experts stay separate; every query goes to one of them.",
             built=("router", "no weights"),
             use="it is not a checkpoint; ask its experts",
-            lines=(summary, "no weights are written, and every expert stays under its own license"),
+            lines=(summary, *together, "no weights are written, and every expert stays under its own license"),
             data=data,
         )
 
@@ -107,9 +115,16 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
             experts={expert.id: 1.0 for expert in plan.experts},
             strategy=plan.strategy,
             level=level or plan.level,
+            matrix=plan.matrix,
             embedder=embedder.source,
             embedder_digest=embedder.digest,
+            ensemble=plan.details.ensemble_weights if plan.details.ensemble else "none",
         )
+
+
+def answers_together(plan: RoutePlan) -> bool:
+    """Is a question answered by all experts at once, in place of one?"""
+    return plan.details.ensemble and plan.details.ensemble_weights == "posterior"
 
 
 ROUTE = RouteStrategy()
