@@ -3,8 +3,8 @@
     python benchmarks/forecast.py --documents 4 --json forecast.json
     python benchmarks/forecast.py --kinds ties --subsets 10 --up-to 5 --curve
 
-For each kind of fusion: random subsets of k = 1 … ``--up-to`` experts are fused and measured on the dev documents of all
-experts' domains, the law is fitted and its prediction printed. Only then is the full set built and measured. With
+For each kind of fusion: random subsets of k = 1 … ``--up-to`` experts are fused and measured on the dev documents of
+all experts' domains, the law is fitted and its prediction printed. Only then is the full set built and measured. With
 ``--curve`` the sizes between follow, and the law is fitted again to all of them: what is left over (``misfit``) says
 whether it holds. Figures are kept in the cache of results (``COGEN_CACHE``), so that a run that was stopped, or is
 started again with more subsets, measures only what is missing; ``--seed`` chooses other subsets.

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cogen.api.checks import as_host, as_mapping, as_names, check_callable, check_number, check_reporter
-from cogen.choices import DTYPES, EVAL_LEVELS, FORECAST_STRATEGIES, PUBLIC_EXPERTS, ROUTINGS, check_choice
+from cogen.api.checks import as_host, as_names, check_callable, check_number, check_reporter
+from cogen.api.options import recipe_from_options
+from cogen.choices import DTYPES, EVAL_LEVELS, FORECAST_STRATEGIES, check_choice
 from cogen.errors import UsageError
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
@@ -90,7 +91,7 @@ def forecast(
     experts: Iterable[str] | None = None,
     *,
     strategy: str = "merge",
-    method: str = "task_arithmetic",
+    method: str | None = None,
     total: float | Sequence[float] | None = None,
     parameters: Mapping[str, Any] | None = None,
     routing: str | None = None,
@@ -115,7 +116,8 @@ def forecast(
     :meth:`Forecast.check` does that afterwards.
 
     :param experts: ids; left out: every installed expert. At least four.
-    :param strategy: merge or moe.
+    :param strategy: merge or moe; ``method`` and ``parameters``, ``routing``, ``top_k`` and ``public_expert`` as for
+        :func:`cogen.fuse`.
     :param total: sum of the experts' scaling factors, whatever their number; default: 1, their average. Of several,
         each subset takes the one that is best on the dev splits of its own experts, as :func:`cogen.fuse` does.
     :param target: bits per byte, mean of all domains, that experts are counted for.
@@ -137,7 +139,8 @@ def forecast(
     check_reporter(reporter)
     check_callable("on_work", on_work)
     check_choice("strategy", strategy, FORECAST_STRATEGIES)
-    recipe = _recipe(strategy, method, parameters, routing, top_k, public_expert)
+    own = {"routing": routing, "top_k": top_k, "public_expert": public_expert}
+    recipe = _recipe(strategy, method=method, parameters=parameters, **own)
     if target is not None:
         check_number("target", target, 0)
     check_number("gain", gain, 0)
@@ -149,8 +152,9 @@ def forecast(
         raise UsageError("documents takes the place of a level", hint="leave one of the two out")
     found_level = check_choice("level", level or ("full" if documents is not None else "quick"), EVAL_LEVELS)
     names = None if experts is None else _named(experts)
+    host = as_host(host)
     request = forecast_request(
-        as_host(host),
+        host,
         names,
         up_to,
         number=subsets,
@@ -162,8 +166,9 @@ def forecast(
         seed=seed,
         fresh=fresh,
     )
-    host = as_host(host)
     measurer = Measurer(host, request, reporter)
+    for id in measurer.unmeasured:
+        reporter.note(f"{id} has no suite that can be run here: its domain is not measured")
     work = measurer.work()
     if on_work is not None:
         on_work(work, request)
@@ -177,32 +182,13 @@ def forecast(
     return Forecast(request, base, tuple(measured), prediction, target, gain, host)
 
 
-def _recipe(
-    strategy: str,
-    method: str,
-    parameters: Mapping[str, Any] | None,
-    routing: str | None,
-    top_k: int | None,
-    public_expert: str | None,
-) -> dict[str, Any]:
+def _recipe(strategy: str, **options: Any) -> dict[str, Any]:
     """Fields of the recipe of every subset.
 
-    :raises UsageError: an option of the other strategy.
+    :raises UsageError: a value that an option does not take.
     """
-    moe = {"routing": routing, "top_k": top_k, "public_expert": public_expert}
-    given = {name: value for name, value in moe.items() if value is not None}
-    if strategy == "merge":
-        if given:
-            raise UsageError(f"{next(iter(given))} is for strategy moe, not for a merge", hint="add --strategy moe")
-        return {"strategy": strategy, "method": method, "parameters": as_mapping("parameters", parameters or {})}
-    if parameters or method != "task_arithmetic":
-        raise UsageError("method and parameters are for strategy merge", hint="leave them out, or --strategy merge")
-    for name, choices in (("routing", ROUTINGS), ("public_expert", PUBLIC_EXPERTS)):
-        if name in given:
-            check_choice(name.replace("_", " "), str(given[name]), choices)
-    if top_k is not None:
-        check_number("top_k", top_k, 1, whole=True)
-    return {"strategy": strategy, **given}
+    recipe = recipe_from_options(None, None, {"strategy": strategy, **options})  # type: ignore[typeddict-item]
+    return recipe.model_dump(exclude_unset=True)
 
 
 def _totals(total: float | Sequence[float] | None) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from cogen.cli.render_plan import duration
 
 if TYPE_CHECKING:
     from cogen.api.forecast import Forecast, FullSet
-    from cogen.evals.forecast import Count, Curve, Estimate, SubsetLoss
+    from cogen.evals.forecast import Bounded, Count, LossCurve, SubsetLoss
     from cogen.runs.forecast import ForecastRequest, Work
 
 
@@ -81,10 +81,13 @@ def _show_sizes(found: Forecast) -> None:
     ]
     request = found.request
     what = f"{request.documents} documents" if request.documents else f"level {request.level}"
-    how = request.recipe.get("method") or f"routing {request.recipe.get('routing') or 'by default'}"
-    title = (
-        f"bits per byte, mean of {len(found.base.domains)} domains: {request.recipe['strategy']}, {how}; dev, {what}"
+    how = ", ".join(
+        [
+            request.recipe["strategy"],
+            *(str(request.recipe[name]) for name in ("method", "routing") if name in request.recipe),
+        ]
     )
+    title = f"bits per byte, mean of {len(found.base.domains)} domains: {how}; dev, {what}"
     out.table(rows, columns, title=title)
 
 
@@ -145,14 +148,14 @@ def show_check(full: FullSet) -> None:
     )
 
 
-def _law(curve: Curve) -> str:
+def _law(curve: LossCurve) -> str:
     law = curve.law
     if law.straight:
         return "a straight line as far as subsets were measured: no floor is in sight"
     return f"{law.floor:.4f} {'+' if law.drop >= 0 else '-'} {abs(law.drop):.4f} / (k + {law.shift:.2f})"
 
 
-def _bounds(estimate: Estimate, *, signed: bool = False) -> str:
+def _bounds(estimate: Bounded, *, signed: bool = False) -> str:
     form = "+.4f" if signed else ".4f"
     return f"[{estimate.low:{form}}, {estimate.high:{form}}]"
 
@@ -185,7 +188,7 @@ def _loss(loss: SubsetLoss) -> dict[str, Any]:
     return {"experts": loss.experts, "mean": loss.mean, "domains": loss.values, "documents": documents}
 
 
-def _curve(curve: Curve | None) -> dict[str, Any] | None:
+def _curve(curve: LossCurve | None) -> dict[str, Any] | None:
     if curve is None:
         return None
     law = {"floor": curve.law.floor, "drop": curve.law.drop, "shift": curve.law.shift, "straight": curve.law.straight}

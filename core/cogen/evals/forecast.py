@@ -48,7 +48,7 @@ class SubsetLoss:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Bounded:
     """A figure with the bounds of its interval."""
 
     value: float
@@ -78,12 +78,12 @@ class Backtest:
     """The law of all smaller sizes at the largest one, and what was measured there."""
 
     size: int
-    predicted: Estimate
+    predicted: Bounded
     measured: float
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossCurve:
     """The loss against the number of experts: of the mean of all domains, or of one.
 
     :param sizes, means: what was measured: k, and the mean loss of the subsets of k experts.
@@ -95,9 +95,9 @@ class Curve:
     law: Law
     sizes: tuple[int, ...]
     means: tuple[float, ...]
-    full: Estimate
-    same: Estimate
-    fall: Estimate
+    full: Bounded
+    same: Bounded
+    fall: Bounded
     draws: Array = field(repr=False, compare=False)
 
     @property
@@ -120,8 +120,8 @@ class Prediction:
     """
 
     pool: int
-    curve: Curve | None
-    domains: Mapping[str, Curve]
+    curve: LossCurve | None
+    domains: Mapping[str, LossCurve]
     refusal: Refusal | None
     backtest: Backtest | None = None
     needed: Count | None = None
@@ -199,7 +199,7 @@ def _too_few(subsets: Sequence[SubsetLoss], sizes: Sequence[int]) -> Refusal | N
     return None
 
 
-def _unclear(curve: Curve, pool: int) -> Refusal | None:
+def _unclear(curve: LossCurve, pool: int) -> Refusal | None:
     """Is there a change, and is it larger than what the prediction is uncertain by?"""
     fall, first = curve.fall, curve.law.at(1)
     shown = f"{fall.value:+.4f} [{fall.low:+.4f}, {fall.high:+.4f}] bits per byte"
@@ -256,7 +256,7 @@ class _Draws:
         weights = 1 / n + self._drawn(n)
         return values, (top @ weights) / (bottom @ weights)
 
-    def curve(self, values: Any, drawn: Any, sizes: Sequence[int], at: int | None = None) -> Curve:
+    def curve(self, values: Any, drawn: Any, sizes: Sequence[int], at: int | None = None) -> LossCurve:
         """The curve of losses as :meth:`losses` gives them, through ``sizes``.
 
         :param at: the size that is predicted; default: the full set.
@@ -274,7 +274,7 @@ class _Draws:
         (law,) = laws_of(found[:, :1], sizes[-1])
         only, draws = found[:, 1 : 1 + self._resamples], found[:, 1 + self._resamples :]
         full = float(at or self._pool)
-        return Curve(
+        return LossCurve(
             law=law,
             sizes=tuple(sizes),
             means=tuple(map(float, means)),
@@ -288,11 +288,11 @@ class _Draws:
         """Of one subset's loss, up to a factor: the mean of ``size`` of n things without replacement varies so."""
         return size * (self._pool - 1) / (self._pool - size)
 
-    def _estimate(self, value: float, draws: Array) -> Estimate:
+    def _estimate(self, value: float, draws: Array) -> Bounded:
         import numpy as np
 
         low, high = np.quantile(draws, self._tails)
-        return Estimate(value, float(low), float(high))
+        return Bounded(value, float(low), float(high))
 
 
 def _at(parameters: Array, k: float) -> Array:

@@ -21,7 +21,7 @@ from cogen.fusion.merge.measure import mean_log
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.selection import chosen_experts
 from cogen.fusion.speed import seconds
-from cogen.fusion.strategies import blamed
+from cogen.fusion.strategies import blamed, find_strategy
 from cogen.fusion.strategy import Known, Run
 from cogen.host import Host
 from cogen.reporter import SILENT, Reporter
@@ -103,19 +103,24 @@ def forecast_request(host: Host, experts: Sequence[str] | None, up_to: int | Non
         raise UsageError(
             "no expert has a bits-per-byte suite that can be run here", hint="choose experts that ship dev documents"
         )
-    adds = False
-    if recipe["strategy"] == "merge":
-        method = find_method(host, recipe["method"])
-        adds = method.adds
-        if "scale" not in method.parameters:
-            if totals:
-                raise UsageError(f"method {method.name} takes no scale", hint="leave --total out")
-        else:
-            totals = totals or (1.0,)
-    elif totals:
-        raise UsageError("a mixture of experts takes no --total", hint="leave it out, or --strategy merge")
+    totals, adds = _scaling(host, FuseRecipe.model_validate(recipe), totals)
     number = options.pop("number") or n
     return ForecastRequest(ids, tuple(range(1, largest + 1)), number, recipe, totals, adds, **options)
+
+
+def _scaling(host: Host, recipe: FuseRecipe, totals: tuple[float, ...]) -> tuple[tuple[float, ...], bool]:
+    """The totals, 1 where none is given; and is each divided by the number of experts, or taken as it is?
+
+    :raises UsageError: nothing takes a total.
+    """
+    if not find_strategy(host, recipe.strategy).scaled:
+        taker, known, adds = f"strategy {recipe.strategy}", False, False
+    else:
+        method = find_method(host, recipe.method)
+        taker, known, adds = f"method {method.name}", "scale" in method.parameters, method.adds
+    if not known and totals:
+        raise UsageError(f"{taker} takes no total of scaling factors", hint="leave --total out")
+    return (totals or (1.0,) if known else (), adds)
 
 
 def suites_of_domain(host: Host, id: str) -> list[BoundSuite]:
@@ -134,6 +139,11 @@ class Measurer:
 
     def __post_init__(self) -> None:
         self.suites = [bound for id in self.request.experts for bound in suites_of_domain(self.host, id)]
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """Experts that take part in subsets, but whose domain has no suite."""
+        return [id for id in self.request.experts if all(bound.owner != id for bound in self.suites)]
 
     def work(self) -> Work:
         """An estimate for the subsets and the base, as if nothing were in the cache."""
