@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cogen.errors import EvalError
-from cogen.evals.forecast import Prediction, SubsetLoss, predict
+from cogen.evals.curves import SubsetLoss
+from cogen.evals.forecast import Prediction, predict
 from cogen.evals.law import Law
 
 

@@ -14,7 +14,8 @@ from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
 
 if TYPE_CHECKING:
-    from cogen.evals.forecast import Prediction, SubsetLoss
+    from cogen.evals.curves import SubsetLoss
+    from cogen.evals.forecast import Prediction
     from cogen.host import Host
     from cogen.runs.forecast import ForecastRequest, Work
 

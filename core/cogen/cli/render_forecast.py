@@ -12,7 +12,8 @@ from cogen.cli.render_plan import duration
 
 if TYPE_CHECKING:
     from cogen.api.forecast import Forecast, FullSet
-    from cogen.evals.forecast import Bounded, Count, LossCurve, SubsetLoss
+    from cogen.evals.curves import Bounded, LossCurve, SubsetLoss
+    from cogen.evals.forecast import Count
     from cogen.runs.forecast import ForecastRequest, Work
 
 

@@ -14,7 +14,8 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import UsageError
 from cogen.evals import BoundSuite, SuiteResult, count_tokens, model_digest, run_suites, suites_of
-from cogen.evals.forecast import SIZES, SubsetLoss
+from cogen.evals.curves import SubsetLoss
+from cogen.evals.forecast import SIZES
 from cogen.files import cache_dir
 from cogen.fusion.merge.lookup import find_method
 from cogen.fusion.merge.measure import mean_log
