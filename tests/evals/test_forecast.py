@@ -85,6 +85,17 @@ def test_wider_spread_wider_interval() -> None:
     assert width(20) < 0.8 * width(4)
 
 
+def test_documents_of_very_different_length() -> None:
+    """Two of them, one thirty times as long as the other: all resampled figures are within the documents' own."""
+    law, pairs = Law(1.0, 0.5, 0.5, 3.0), []
+    for size in (1, 2, 3):
+        for number in range(4):
+            loss = law.at(size) + 0.001 * number
+            pairs.append(SubsetLoss(tuple(map(str, range(size))), {"a": ((loss * 100, 100.0), (loss * 3300, 3000.0))}))
+    curve = predict(pairs, 6).curve
+    assert 0.9 * law.at(6) < curve.full.low < curve.full.high < 1.3 * law.at(6)
+
+
 def test_the_same_figures_every_time() -> None:
     """The bootstrap has a seed."""
     measured, _ = subsets(Law(1.0, 0.3, 0.5, 3.0), 6, 3, 6, 2)

@@ -106,8 +106,12 @@ class Resamples:
         top, bottom = pairs[..., 0], pairs[..., 1]
         values = top.sum(axis=1) / bottom.sum(axis=1)
         n = top.shape[1]
-        weights = 1 / n + self._drawn(n)
-        return values, (top @ weights) / (bottom @ weights)
+        if n < 2:
+            return values, np.repeat(values[:, None], self._resamples, axis=1)
+        drawn = self._random.multinomial(n, np.full(n, 1 / n), size=self._resamples).T
+        # The figure is widened, not the weights: negative ones could leave a domain without any bytes.
+        figures = (top @ drawn) / (bottom @ drawn)
+        return values, values[:, None] + math.sqrt(n / (n - 1)) * (figures - values[:, None])
 
     def curve(self, values: Any, drawn: Any, sizes: Sequence[int], at: int | None = None) -> LossCurve:
         """The curve of losses as :meth:`losses` gives them, through ``sizes``.
