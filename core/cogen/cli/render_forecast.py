@@ -34,6 +34,8 @@ def show_forecast(found: Forecast) -> None:
     if prediction.refusal is not None:
         out.warn(f"no forecast: {prediction.refusal.message}")
         out.hint(prediction.refusal.hint)
+        if curve is not None:
+            out.text(f"law, too uncertain to be a forecast: {_law(curve)}; {curve.same.value:.4f} for all {n} experts")
         return
     assert curve is not None  # without a refusal there is one
     out.text(f"law: {_law(curve)}")

@@ -86,6 +86,7 @@ class Resamples:
         freedom = sum(len(rows) - 1 for rows in self._of.values())
         student = float(scipy.stats.t.ppf(self._tails[1], freedom) / scipy.stats.norm.ppf(self._tails[1]))
         # What a subset counts for in the mean of its size, in each resample: shape (subsets of the size, resamples).
+        # No correction for a pool that is nearly exhausted: with it, intervals held the truth in 76 to 86 % of pools.
         self._shares = {size: 1 / len(rows) + student * self._drawn(len(rows)) for size, rows in self._of.items()}
 
     def _drawn(self, n: int) -> Array:
