@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cogen.api.evaluation import Evaluation as Evaluation
     from cogen.api.evaluation import evaluate as evaluate
     from cogen.api.experts import list_experts as list_experts
+    from cogen.api.forecast import Forecast as Forecast
+    from cogen.api.forecast import forecast as forecast
     from cogen.api.fusion import Composite as Composite
     from cogen.api.fusion import fuse as fuse
     from cogen.api.fusion import plan as plan
@@ -63,6 +65,7 @@ _WHERE = {
     "Evaluation": "cogen.api.evaluation",
     "Expert": "cogen.host",
     "ExpertSpec": "cogen.spec.expert",
+    "Forecast": "cogen.api.forecast",
     "FuseRecipe": "cogen.fusion.recipe",
     "Host": "cogen.host",
     "Lock": "cogen.artifacts.lock",
@@ -81,6 +84,7 @@ _WHERE = {
     "evaluate": "cogen.api.evaluation",
     "evaluate_private": "cogen.api.private",
     "fix": "cogen.api.plugins",
+    "forecast": "cogen.api.forecast",
     "fuse": "cogen.api.fusion",
     "hookimpl": "cogen.host.hookspecs",
     "list_experts": "cogen.api.experts",
@@ -103,6 +107,7 @@ __all__ = [
     "Evaluation",
     "Expert",
     "ExpertSpec",
+    "Forecast",
     "FuseRecipe",
     "Host",
     "Lock",
@@ -122,6 +127,7 @@ __all__ = [
     "evaluate",
     "evaluate_private",
     "fix",
+    "forecast",
     "fuse",
     "hookimpl",
     "list_experts",

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from cogen.errors import UsageError
 
 STRATEGIES = ("merge", "moe", "distill", "route", "auto")
+#: Of `cogen forecast`: those that fuse subsets within seconds.
+FORECAST_STRATEGIES = ("merge", "moe")
 LEVELS = ("quick", "full", "none")
 EVAL_LEVELS = ("quick", "full")
 MATRICES = ("own", "full")

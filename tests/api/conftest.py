@@ -66,6 +66,15 @@ def experts(site: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def five(experts: Path, site: Path, tmp_path: Path) -> tuple[str, ...]:
+    """``law``, ``materials`` and ``neuro`` are installed, too: five adapters of one base, by id."""
+    for seed, id in enumerate(("law", "materials", "neuro"), 3):
+        weights = save_adapter(tmp_path / f"weights-{id}", seed)
+        _install(site, id, weights, base_of_bfloat16(experts), tokenizer(), experts)
+    return ("energy", "law", "materials", "neuro", "power")
+
+
+@pytest.fixture
 def stranger(experts: Path, site: Path, tmp_path: Path) -> Path:
     """``law`` is installed, too: a whole model of another base and tokenizer."""
     foreign = pieces("bpe", ["the", "court", "rules", *OTHER_WORDS])

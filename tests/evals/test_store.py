@@ -38,6 +38,21 @@ def test_a_hit_is_the_very_result(run: Any, heldout: Any, texts: Any, tmp_path: 
     assert len(list((tmp_path / "cache" / "results").iterdir())) == 1
 
 
+def test_the_first_documents(run: Any, heldout: Any, texts: Any) -> None:
+    """Fewer documents are a measurement of their own, with the figures that they have among all; all are all."""
+    bound = heldout(texts(2), texts(5))
+    (whole,) = run([bound])
+    (few,) = run([bound], documents=3)
+    assert (few.n, few.cached) == (3, False)
+    assert few.per_document == whole.per_document[:3]
+    assert few.tokens < whole.tokens
+    assert run([bound], documents=3)[0].cached
+    (more,) = run([bound], documents=9)
+    assert more.cached
+    assert more == whole
+    assert run([bound], level="quick", documents=1)[0] == run([bound], level="quick")[0]
+
+
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Settings)])
 def test_every_setting_is_in_the_key(field: str, heldout: Any, texts: Any) -> None:
     """Changing any field of Settings changes the key."""
@@ -50,7 +65,14 @@ def test_every_setting_is_in_the_key(field: str, heldout: Any, texts: Any) -> No
 
 @pytest.mark.parametrize(
     "change",
-    [{"model_digest": "x"}, {"tokenizer_digest": "x"}, {"prefix_token": 1}, {"split": "dev"}, {"level": "quick"}],
+    [
+        {"model_digest": "x"},
+        {"tokenizer_digest": "x"},
+        {"prefix_token": 1},
+        {"split": "dev"},
+        {"level": "quick"},
+        {"documents": 3},
+    ],
 )
 def test_model_tokenizer_part_and_level_are_in_the_key(change: dict[str, Any], heldout: Any, texts: Any) -> None:
     """So are the digests of model and tokenizer, the prefix token, the split and the level."""

@@ -36,6 +36,7 @@ VERBS = {
     "update": "Add experts to a composite, or remove some.",
     "merge": "Merge models by a recipe in mergekit's format.",
     "eval": "Measure a model on the experts' suites.",
+    "forecast": "Predict what all experts together would reach.",
     "chat": "Talk to a model.",
     "methods": "List the merge methods and their parameters.",
     "adapter": "Concatenate, merge or extract LoRA adapters.",

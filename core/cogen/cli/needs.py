@@ -10,6 +10,7 @@ NEEDS = {
     "audit": "fuse",
     "chat": "fuse",
     "eval": "fuse",
+    "forecast": "fuse",
     "fuse": "fuse",
     "merge": "fuse",
     "methods": "fuse",

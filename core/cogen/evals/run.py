@@ -35,6 +35,7 @@ def run_suites(
     reporter: Reporter = SILENT,
     use_cache: bool = True,
     chooser: tuple[Any, str] | None = None,
+    documents: int | None = None,
 ) -> list[SuiteResult]:
     """Measure a model on one split of each suite, in order; ``quick`` leaves out all but bits_per_byte.
 
@@ -46,6 +47,7 @@ def run_suites(
     :param settings: others than the pinned ones, whose ``dtype`` must be ``dtype``.
     :param chooser: tokenizer, and its digest, that counts the tokens of documents where a level takes some of them:
         models with different tokenizers are compared on the documents that one of them chooses. Default: the model's.
+    :param documents: at the level full, the first so many of each suite. Default: all.
     :raises EvalError: a suite cannot be run.
     :raises DigestError: the data are not those that the manifest promises.
     :raises UnsafeError: a task file asks for code.
@@ -69,6 +71,7 @@ def run_suites(
             split=split,
             level=level,
             chosen_by=chosen_by,
+            documents=_fewer(rows, level, documents),
         )
         result = store.load(key, bound) if use_cache else None
         if result is None:
@@ -76,7 +79,7 @@ def run_suites(
             if loaded is None:
                 loaded = model if hasattr(model, "config") else model()
             with harness.quiet():
-                rows, tokens = select(counting, task, rows, examples, split, level)
+                rows, tokens = select(counting, task, rows, examples, split, level, documents)
             harness.prepare()
             start = time.perf_counter()
             values = harness.evaluate(loaded, tokenizer, task, rows, examples, settings, reporter)
@@ -91,14 +94,14 @@ def run_suites(
 
 
 def count_tokens(
-    tokenizer: Any, suites: Sequence[BoundSuite], split: Split, level: Level
+    tokenizer: Any, suites: Sequence[BoundSuite], split: Split, level: Level, documents: int | None = None
 ) -> dict[tuple[str, str], int]:
     """Tokens that each suite sends through a model: (owner, suite id) → tokens, without those that ``level`` skips."""
     counts = {}
     for bound, task in _tasks(suites, level):
         examples, rows = example_rows(bound, task, split)
         with harness.quiet():
-            counts[bound.owner, bound.suite.id] = select(tokenizer, task, rows, examples, split, level)[1]
+            counts[bound.owner, bound.suite.id] = select(tokenizer, task, rows, examples, split, level, documents)[1]
     return counts
 
 
@@ -138,6 +141,11 @@ def _tasks(suites: Sequence[BoundSuite], level: Level) -> list[tuple[BoundSuite,
         raise EvalError(f"the suite {min(double)} is asked for twice", hint="name each suite once")
     wanted = [bound for bound in suites if level == "full" or bound.suite.metric == "bits_per_byte"]
     return [(bound, load_task(bound)) for bound in wanted]
+
+
+def _fewer(rows: Sequence[Row], level: Level, documents: int | None) -> int | None:
+    """``documents``, if that leaves some out: else it is the measurement of all of them."""
+    return documents if documents is not None and level == "full" and documents < len(rows) else None
 
 
 def _result(

@@ -28,15 +28,21 @@ def cost(tokenizer: Any, task: Task, row: Row, examples: Sequence[Row]) -> int:
 
 
 def select(
-    tokenizer: Any, task: Task, rows: Sequence[Row], examples: Sequence[Row], split: Split, level: Level
+    tokenizer: Any,
+    task: Task,
+    rows: Sequence[Row],
+    examples: Sequence[Row],
+    split: Split,
+    level: Level,
+    most: int | None = None,
 ) -> tuple[list[Row], int]:
     """(documents to measure, their tokens).
 
-    ``full`` takes all. ``quick`` takes documents in file order as long as they stay within
+    ``full`` takes all, or the first ``most``. ``quick`` takes documents in file order as long as they stay within
     :data:`~cogen.evals.settings.QUICK_TOKENS`; a first document that is longer is cut to that many tokens.
     """
     if level == "full":
-        return list(rows), sum(cost(tokenizer, task, row, examples) for row in rows)
+        return list(rows[:most]), sum(cost(tokenizer, task, row, examples) for row in rows[:most])
     limit, total = QUICK_TOKENS[split], 0
     chosen: list[Row] = []
     for row in rows:

@@ -34,10 +34,12 @@ def result_key(
     split: Split,
     level: Level,
     chosen_by: str | None = None,
+    documents: int | None = None,
 ) -> str:
     """``sha256:…`` over the settings, the versions, and the digests of model, tokenizer, data and task.
 
     :param chosen_by: digest of the tokenizer that counted the tokens of documents.
+    :param documents: how many are measured, where these are not all that the level takes.
 
     The suite's owner, id and title aren't in it: the same measurement under another name is the same measurement.
     """
@@ -60,6 +62,7 @@ def result_key(
             "tokens": QUICK_TOKENS[split] if level == "quick" else None,
         }
         | ({"chosen_by": chosen_by} if level == "quick" and chosen_by not in (None, tokenizer_digest) else {})
+        | ({"documents": documents} if documents is not None else {})
     )
 
 

@@ -156,6 +156,8 @@ class Strategy(abc.ABC, Generic[P, I]):
     options: ClassVar[frozenset[str]] = frozenset()
     #: Does it write a model: weights, with a lock, a card and a report?
     writes_model: ClassVar[bool] = True
+    #: Does the recipe's scale say how far the result goes from the base towards all experts together?
+    scaled: ClassVar[bool] = False
 
     def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
         """How well it fits, from manifests alone."""

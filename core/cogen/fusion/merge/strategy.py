@@ -47,6 +47,7 @@ class MergeStrategy(Strategy[Plan, Inputs]):
 
     name = "merge"
     title = "one dense model, merged weight by weight"
+    scaled = True
 
     def fit(self, host: Host, chosen: Sequence[Expert], recipe: FuseRecipe) -> Fit:
         """It works for whatever nothing else is made for; what makes it impossible shows in the plan."""
