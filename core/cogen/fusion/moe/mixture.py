@@ -52,7 +52,8 @@ def plan_mixture(
     mixture_config(config, target, len(slots), top_k, width)  # what its class would read otherwise is refused here
     merged = merged_names(base, list(experts.values()), target, layers)
     prefix = _prefix(base, config, len(experts), recipe) if routing == "prefix" else None
-    deletable = prefix is None or prefix.public == "base"
+    # Common features of many experts' evidence depend on all of them.
+    deletable = prefix is None or (prefix.public == "base" and layout_of(config, len(experts)).evidences == len(experts))
     found = MoeDetails(
         model_type=target.model_type,
         architecture=target.architecture,
