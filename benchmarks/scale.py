@@ -2,6 +2,12 @@
 
     python benchmarks/scale.py build --json build.json
     python benchmarks/scale.py build --experts 1000 --only plan-moe
+    python benchmarks/scale.py routing --json routing.json
+    python benchmarks/scale.py routing --experts 800 --least 12000 --ranks 32 64 128
+
+``build`` makes synthetic experts over a tiny random base and runs `cogen` on them. ``routing`` takes the docstrings of
+installed Python modules as domains (see scaling/domains.py) and the tokenizer of the reference experts' base; no model
+is run.
 """
 
 from __future__ import annotations
@@ -68,6 +74,20 @@ def make(folder: Path, count: int) -> None:
     install(folder / "site", count, make_base(folder / "base"))
 
 
+def routing(arguments: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
+    """Every design with so many domains, drawn at random; few domains are drawn several times."""
+    from scaling.routing import encoded, measure
+
+    found: list[dict[str, Any]] = []
+    every, general = encoded(work, arguments.least, arguments.documents)
+    print(f"{len(every)} domains, {sum(len(one.documents) for one in every)} held-out documents", flush=True)
+    for count in (count for count in arguments.experts if count <= len(every)):
+        for row in measure(every, general, count, arguments.ranks):
+            found.append(row)
+            print(row["line"], flush=True)
+    return found
+
+
 def line(count: int, name: str, figures: dict[str, Any]) -> str:
     """One measured command in words."""
     written = f", writes {figures['bytes']['total'] / 1e6:,.1f} MB" if "bytes" in figures else ""
@@ -80,16 +100,29 @@ def line(count: int, name: str, figures: dict[str, Any]) -> str:
 def main() -> int:
     """Run what was asked for, print it, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["build"])
-    parser.add_argument("--experts", type=int, nargs="*", default=[10, 100, 1000])
+    parser.add_argument("part", choices=["build", "routing"])
+    parser.add_argument(
+        "--experts", type=int, nargs="*", help="how many; default: 10 100 1000, and of domains 5 to 400"
+    )
+    parser.add_argument("--least", type=int, default=24_000, help="routing: characters of docstrings of a domain")
+    parser.add_argument("--documents", type=int, default=4, help="routing: held-out documents of a domain")
+    parser.add_argument("--ranks", type=int, nargs="*", default=[8, 16, 32, 64, 128], help="routing: dimensions to try")
     parser.add_argument("--only", nargs="*", default=[], choices=list(COMMANDS), help="only these commands")
     parser.add_argument("--work", type=Path, help="folder for synthetic experts and results; default: a temporary one")
     parser.add_argument("--json", type=Path, help="write all figures there")
     arguments = parser.parse_args()
-    facts: dict[str, Any] = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    facts: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
     with tempfile.TemporaryDirectory() as folder:
         work = (arguments.work or Path(folder)).resolve()
-        facts["build"] = [build(count, arguments.only, work) for count in arguments.experts]
+        if arguments.part == "build":
+            facts["build"] = [build(count, arguments.only, work) for count in arguments.experts or (10, 100, 1000)]
+        else:
+            arguments.experts = arguments.experts or [5, 10, 30, 100, 300, 400]
+            facts["routing"] = routing(arguments, work)
     if arguments.json:
         arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
     return 0

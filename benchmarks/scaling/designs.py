@@ -66,7 +66,8 @@ def designs(evidence: torch.Tensor, weights: torch.Tensor, ranks: Sequence[int])
     yield "exact", experts, evidence, torch.eye(experts)
     generator = torch.Generator().manual_seed(0)
     for rank in (rank for rank in ranks if rank < experts):
-        for name, mass in (("svd", weights), ("svd of rows", torch.ones_like(weights))):
+        kinds = {"svd": weights} | ({"svd of rows": torch.ones_like(weights)} if rank == 64 else {})
+        for name, mass in kinds.items():
             basis = readouts(evidence, mass, rank).float()
             yield name, rank, evidence @ basis, basis
         drawn = torch.randn(experts, rank, generator=generator) / math.sqrt(rank)

@@ -161,9 +161,7 @@ def make_base(folder: Path) -> dict[str, str]:
     )
     draw = random.Random(0)
     backend.train_from_iterator([text_of(draw, list(range(WORDS)), 2000) for _ in range(20)], trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -207,7 +205,11 @@ def _install(site: Path, number: int, base: Mapping[str, str]) -> None:
     draw = random.Random(number)
     own = draw.sample(range(WORDS), OWN)
     facts: dict[str, Any] = {}
-    for name, path, count in (("samples", "samples.jsonl", 60), ("dev", "suites/dev.jsonl", 10), ("test", "suites/test.jsonl", 30)):
+    for name, path, count in (
+        ("samples", "samples.jsonl", 60),
+        ("dev", "suites/dev.jsonl", 10),
+        ("test", "suites/test.jsonl", 30),
+    ):
         content = "".join(json.dumps({"text": text_of(draw, own, 120)}) + "\n" for _ in range(count)).encode()
         (package / path).write_bytes(content)
         facts[name] = "sha256:" + hashlib.sha256(content).hexdigest()

@@ -94,9 +94,7 @@ def test_one_expert_at_a_time(pooled: bool) -> None:
     general = torch.randint(0, 9, (700,), generator=generator).double()
     every = log_odds(counts, general, [3], pooled=pooled)
     assert list(every) == ["b", "a", "c"]
-    for own, (id, wanted) in zip(
-        log_odds_of_each(counts, general, [3], pooled=pooled), every.items(), strict=True
-    ):
+    for own, (id, wanted) in zip(log_odds_of_each(counts, general, [3], pooled=pooled), every.items(), strict=True):
         assert torch.equal(own, wanted)
         assert own[3] == 0
         share = (counts[id] + 2000 * mean_frequencies(counts, general)) / (counts[id].sum() + 2000)

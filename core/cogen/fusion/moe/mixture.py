@@ -53,7 +53,9 @@ def plan_mixture(
     merged = merged_names(base, list(experts.values()), target, layers)
     prefix = _prefix(base, config, len(experts), recipe) if routing == "prefix" else None
     # Common features of many experts' evidence depend on all of them.
-    deletable = prefix is None or (prefix.public == "base" and layout_of(config, len(experts)).evidences == len(experts))
+    deletable = prefix is None or (
+        prefix.public == "base" and layout_of(config, len(experts)).evidences == len(experts)
+    )
     found = MoeDetails(
         model_type=target.model_type,
         architecture=target.architecture,

@@ -146,7 +146,9 @@ class WidenedTensors:
             if id == "base":
                 rows[slot, layout.mark] = FIRST_LOGIT
             else:
-                rows[slot, layout.mean : layout.mean + layout.evidences] = planned.strength * self._rows.readouts[number]
+                rows[slot, layout.mean : layout.mean + layout.evidences] = (
+                    planned.strength * self._rows.readouts[number]
+                )
                 number += 1
         return rows
 

@@ -19,8 +19,8 @@ from cogen.fusion.moe.targets import full_config
 from cogen.fusion.routing_data import token_frequencies
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.evidence import count_tokens, log_odds, log_odds_of_each, mean_frequencies, silent_tokens
-from cogen.routing.lowrank import factors
 from cogen.routing.kernel import Kernel, fit_kernel, rotary_of
+from cogen.routing.lowrank import factors
 
 if TYPE_CHECKING:
     import torch
