@@ -8,7 +8,9 @@ by token over held-out documents. What differs is the matrix that stands for the
   hold V.
 - ``svd of rows``: the same without weighting tokens by their frequency.
 - ``random``: U = E R, V = Rᵀ with R random of unit variance: what hashing to r dimensions would keep.
-- ``clusters``: evidence for r groups of similar experts, each with the summed counts of its members.
+- ``groups``: evidence for r groups of similar experts, each with the summed counts of its members.
+- ``two levels``: the best group first, then exact evidence among its members alone: not one checkpoint, but a router
+  before one mixture for each group.
 """
 
 from __future__ import annotations
@@ -94,11 +96,14 @@ def routed(
     kernel: torch.Tensor,
     *,
     half: bool = False,
+    groups: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> dict[str, Any]:
     """Ranks of the right expert over all held-out documents.
 
     :param right: of each domain, the row of ``readouts`` that is right.
     :param half: the mean and the readouts are rounded to bfloat16, as a checkpoint of that type has them.
+    :param groups: evidence of groups, shape (tokens, groups), and which one each row of ``readouts`` is in: only rows
+        of the first group are candidates.
     :returns: share of documents with the right one among the first so many, by position; the same of all tokens; the
         softmax's weight of the right one among the two best and the public slot; intervals over domains.
     """
@@ -117,8 +122,11 @@ def routed(
             if half:
                 mean = mean.bfloat16().float()
             logits = mean @ readouts.T
+            if groups is not None:
+                first = (kernel[: len(tokens), : len(tokens)] @ groups[0][tokens]).argmax(1)
+                logits = logits.masked_fill(groups[1][None] != first[:, None], -math.inf)
             own = logits[:, right[number] : right[number] + 1]
-            rank = (logits > own).sum(1)
+            rank = torch.where(own[:, 0] > -math.inf, (logits > own).sum(1), logits.shape[1])
             ranks.append(rank)
             for position in (position for position in POSITIONS if position <= len(tokens)):
                 at[position].append(rank[position - 1])

@@ -72,29 +72,34 @@ def measure(
                 found = routed(features, readouts, chosen, right, kernel, half=half)
                 yield _row(count, draw, name + (" in bf16" if half else ""), rank, found, time.perf_counter() - began)
             if name == "svd" and rank == BEST:
-                yield from _grouped(chosen, general, count, draw, readouts, kernel)
+                yield from _grouped(chosen, general, count, draw, evidence, readouts, kernel)
 
 
 def _grouped(
-    chosen: Sequence[Encoded], general: torch.Tensor, count: int, draw: int, basis: torch.Tensor, kernel: torch.Tensor
+    chosen: Sequence[Encoded],
+    general: torch.Tensor,
+    count: int,
+    draw: int,
+    exact: torch.Tensor,
+    basis: torch.Tensor,
+    kernel: torch.Tensor,
 ) -> Iterator[dict[str, Any]]:
-    """Groups of similar experts, each with the sum of its members' counts: is the right group found?"""
+    """Groups of similar experts: is the right one found, and the right expert in it?"""
     import torch
 
+    counts = torch.stack([one.counts for one in chosen])
     for groups in (groups for groups in (16, 64) if groups * 2 <= count):
         member = clusters(basis, groups)
-        summed = {
-            str(group): sum(
-                (one.counts for one, own in zip(chosen, member, strict=True) if own == group), torch.zeros(())
-            )
-            for group in range(int(member.max()) + 1)
-        }
+        summed = {str(group): counts[member == group].sum(0) for group in range(int(member.max()) + 1)}
         began = time.perf_counter()
         evidence = evidence_of(summed, general)
         found = routed(evidence, torch.eye(len(summed)), chosen, member, kernel)
         sizes = torch.bincount(member)
         found["largest group"] = int(sizes.max())
-        yield _row(count, draw, "clusters", len(summed), found, time.perf_counter() - began)
+        yield _row(count, draw, "groups", len(summed), found, time.perf_counter() - began)
+        began, right = time.perf_counter(), torch.arange(count)
+        found = routed(exact, torch.eye(count), chosen, right, kernel, groups=(evidence, member))
+        yield _row(count, draw, "two levels", len(summed), found, time.perf_counter() - began)
 
 
 def _row(count: int, draw: int, name: str, rank: int, found: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -15,8 +15,11 @@ from support.prefix import PREFIX, details_of, evidence_of, expected, in_stream,
 from support.tiny import save_adapter, tokenizer
 
 from cogen.artifacts.lock import read_lock
+from cogen.checkpoints.model import open_weights
 from cogen.errors import SourceError
 from cogen.fusion.moe.insight import gates
+from cogen.fusion.moe.prefix.rows import read_prefix_rows
+from cogen.fusion.moe.routers import read_rows
 from cogen.routing.evidence import count_tokens
 from cogen.runs.replay import recipe_of
 
@@ -144,9 +147,6 @@ def test_replay(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("cogen.fusion.moe.prefix.rows.factors", lambda *_: pytest.fail("evidence is factored"))
     quick = carry_out(build.machine, recipe, tmp_path / "quick", replay=lock, routers=first / "router.safetensors")
     assert bits(quick.folder) == bits(first)
+    rows, base = read_rows(other / "router.safetensors"), open_weights(lock.plan.base)
     with pytest.raises(SourceError, match="the router file has no x17 of 16 numbers"):
-        from cogen.checkpoints.model import open_weights
-        from cogen.fusion.moe.prefix.rows import read_prefix_rows
-        from cogen.fusion.moe.routers import read_rows
-
-        read_prefix_rows(read_rows(other / "router.safetensors"), lock.plan.details, open_weights(lock.plan.base))
+        read_prefix_rows(rows, lock.plan.details, base)
