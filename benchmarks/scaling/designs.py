@@ -4,9 +4,8 @@ Everything is computed as a checkpoint with routing ``prefix`` would: CoGen's ow
 by token over held-out documents. What differs is the matrix that stands for the evidence:
 
 - ``exact``: one dimension of the stream for every expert (twice: a token's own, and the mean).
-- ``svd``: E ≈ U V with r dimensions, by CoGen's own code (:mod:`cogen.routing.lowrank`); the embedding holds U, routers
-  hold V.
-- ``svd of rows``: the same without weighting tokens by their frequency.
+- ``svd``: E ≈ U V' with r dimensions; the embedding holds U, routers hold V.
+- ``fitted``: U and V fitted to name the text, from there: what CoGen builds (:mod:`cogen.routing.lowrank`).
 - ``random``: U = E R, V = Rᵀ with R random of unit variance: what hashing to r dimensions would keep.
 - ``groups``: evidence for r groups of similar experts, each with the summed counts of its members.
 - ``two levels``: the best group first, then exact evidence among its members alone: not one checkpoint, but a router
@@ -55,23 +54,29 @@ def kernel_matrix() -> torch.Tensor:
     return torch.from_numpy(found / (found.sum(1, keepdims=True) + MASS)).float()
 
 
-def designs(evidence: torch.Tensor, weights: torch.Tensor, ranks: Sequence[int]) -> Iterator[tuple[str, int, Any, Any]]:
+def designs(
+    evidence: torch.Tensor,
+    weights: torch.Tensor,
+    ranks: Sequence[int],
+    counts: Sequence[torch.Tensor],
+    general: torch.Tensor,
+) -> Iterator[tuple[str, int, Any, Any]]:
     """(name, dimensions, token features of shape (tokens, r), readouts of shape (experts, r)).
 
-    :param evidence: shape (tokens, experts), float32; ``weights``: frequency of each token.
+    :param evidence: shape (tokens, experts), float32; ``weights``: frequency of each token; ``counts``: of each domain.
     """
     import torch
 
-    from cogen.routing.lowrank import readouts
+    from cogen.routing.kernel import MEMORY
+    from cogen.routing.lowrank import factors, fitted
 
     experts = evidence.shape[1]
     yield "exact", experts, evidence, torch.eye(experts)
     generator = torch.Generator().manual_seed(0)
     for rank in (rank for rank in ranks if rank < experts):
-        kinds = {"svd": weights} | ({"svd of rows": torch.ones_like(weights)} if rank == 64 else {})
-        for name, mass in kinds.items():
-            basis = readouts(evidence, mass, rank).float()
-            yield name, rank, evidence @ basis, basis
+        start = factors(evidence, weights, rank)
+        yield "svd", rank, start[0].float(), start[1].float()
+        yield "fitted", rank, *fitted(start, counts, general, strength=STRENGTH, mass=MASS, memory=MEMORY)
         drawn = torch.randn(experts, rank, generator=generator) / math.sqrt(rank)
         yield "random", rank, evidence @ drawn, drawn
 
@@ -158,6 +163,17 @@ def _weight(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     best = slots.topk(2, dim=1).values
     found = (own * STRENGTH - best.logsumexp(1)).exp()
     return torch.where(own * STRENGTH >= best[:, 1], found, torch.zeros_like(found))
+
+
+def public_share(
+    features: torch.Tensor, readouts: torch.Tensor, documents: Sequence[torch.Tensor], kernel: torch.Tensor
+) -> list[float]:
+    """Share of general text's tokens that no expert has a logit above 0 for, and its interval over documents."""
+    found = []
+    for tokens in documents:
+        logits = kernel[: len(tokens), : len(tokens)] @ features[tokens] @ readouts.T
+        found.append(float((logits <= 0).all(1).float().mean()))
+    return interval(found)
 
 
 def interval(values: Sequence[float]) -> list[float]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cogen.routing.evidence import _capped, log_odds, log_odds_of_each, mean_frequencies
-from cogen.routing.lowrank import factors
+from cogen.routing.lowrank import factors, fitted
 
 
 def made(tokens: int = 5000, experts: int = 30, rank: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,6 +71,62 @@ def test_signs_and_threads() -> None:
     torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=1e-9)
     largest = found[0][1].abs().argmax(0)
     assert bool((found[0][1][largest, torch.arange(5)] > 0).all())
+
+
+class TestFit:
+    """Forty fields of which each has some words of its own, in six dimensions."""
+
+    @pytest.fixture
+    def counts(self) -> list[torch.Tensor]:
+        """The last is general text."""
+        generator = torch.Generator().manual_seed(5)
+        common = torch.randint(1, 20, (400,), generator=generator).double()
+        found = []
+        for _ in range(40):
+            own = common.clone()
+            own[torch.randperm(400, generator=generator)[:12]] += 200.0
+            found.append(own)
+        return [*found, common]
+
+    def fit(self, counts: list[torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        *own, general = counts
+        named = {str(number): one for number, one in enumerate(own)}
+        evidence = torch.stack(list(log_odds_of_each(named, general, [7], pooled=True)), 1)
+        start = factors(evidence, mean_frequencies(named, general), 6)
+        return {"start": start, "end": fitted(start, own, general, strength=20.0, mass=20.0, memory=25.0)}
+
+    def test_more_texts_go_to_their_expert(self, counts: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of texts of 40 tokens that were drawn anew; and no less general text to the public slot."""
+        monkeypatch.setattr("cogen.routing.lowrank.STEPS", 200)
+        generator = torch.Generator().manual_seed(6)
+        texts = torch.stack([torch.multinomial(own, 40 * 20, True, generator=generator) for own in counts])
+        right = {}
+        for name, (features, readouts) in self.fit(counts).items():
+            logits = features.float()[texts.reshape(len(counts), 20, 40)].mean(2) @ readouts.float().T
+            first = torch.nn.functional.pad(logits, (0, 1)).argmax(2)
+            right[name] = (first == torch.arange(len(counts))[:, None]).float().mean(1)
+        assert float(right["end"][:-1].mean()) > float(right["start"][:-1].mean()) + 0.1
+        assert float(right["end"][-1]) >= float(right["start"][-1])
+
+    def test_bits_and_silence(self, counts: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same bits with any number of threads, which are as many as before afterwards; a token without evidence
+        has none in the end."""
+        monkeypatch.setattr("cogen.routing.lowrank.STEPS", 20)
+        before, found = torch.get_num_threads(), []
+        try:
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                *own, general = counts
+                start = torch.randn(400, 3, generator=torch.Generator().manual_seed(1)), torch.ones(40, 3)
+                start[0][7] = 0.0
+                found.append(fitted(start, own, general, strength=20.0, mass=20.0, memory=25.0))
+                assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        assert torch.equal(found[0][0], found[1][0])
+        assert torch.equal(found[0][1], found[1][1])
+        assert not found[0][0][7].any()
+        assert bool((found[0][1] != 1).any())
 
 
 @pytest.mark.parametrize("size", [300, 8192, 20_001])

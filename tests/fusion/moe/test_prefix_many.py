@@ -28,6 +28,11 @@ HEAD = {"head_dim": 16, "rope_parameters": {"rope_type": "default", "rope_theta"
 WIDE = 16
 
 
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cogen.routing.lowrank.STEPS", 30)
+
+
 def field(number: int) -> str:
     """Made-up words of a few letters of its own."""
     draw = random.Random(number)

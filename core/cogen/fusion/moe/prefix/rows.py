@@ -19,8 +19,8 @@ from cogen.fusion.moe.targets import full_config
 from cogen.fusion.routing_data import token_frequencies
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.evidence import count_tokens, log_odds, log_odds_of_each, mean_frequencies, silent_tokens
-from cogen.routing.kernel import Kernel, fit_kernel, rotary_of
-from cogen.routing.lowrank import factors
+from cogen.routing.kernel import MEMORY, Kernel, fit_kernel, rotary_of
+from cogen.routing.lowrank import factors, fitted
 
 if TYPE_CHECKING:
     import torch
@@ -82,11 +82,10 @@ def prefix_rows(
             writer = opened_writer(inputs, inputs.host.expert(id), tokenizer_digest)
             counts[id] = token_frequencies(inputs.host.expert(id), inputs.tokenizer, general, writer, reporter)
         silent = silent_tokens(inputs.tokenizer, reporter)
-        pooled = mixture.prefix.public == "mean"
         if few:
-            found |= _features(counts, general, silent, pooled, layout.evidences)
+            found |= _features(counts, general, silent, mixture.prefix, layout.evidences, reporter)
         else:
-            found |= log_odds(counts, general, silent, pooled=pooled)
+            found |= log_odds(counts, general, silent, pooled=mixture.prefix.public == "mean")
     if not {USUAL, FIRST, KERNEL} <= found.keys():
         anchor = anchor_of(inputs, tokenizer_digest, reporter)
         found[USUAL], found[FIRST] = anchor.sizes()
@@ -98,15 +97,29 @@ def prefix_rows(
 
 
 def _features(
-    counts: Mapping[str, torch.Tensor], general: torch.Tensor, silent: Sequence[int], pooled: bool, rank: int
+    counts: Mapping[str, torch.Tensor],
+    general: torch.Tensor,
+    silent: Sequence[int],
+    planned: PlannedPrefix,
+    rank: int,
+    reporter: Reporter,
 ) -> dict[str, torch.Tensor]:
-    """Features of tokens, and what each expert reads of them; every token counts as often as experts' texts have it."""
+    """Features of tokens, and what each expert reads of them."""
     import torch
 
     evidence = torch.empty(len(counts), len(general))
-    for row, own in zip(evidence, log_odds_of_each(counts, general, silent, pooled=pooled), strict=True):
+    every = log_odds_of_each(counts, general, silent, pooled=planned.public == "mean")
+    for row, own in zip(evidence, every, strict=True):
         row.copy_(own)
-    features, readouts = factors(evidence.T, mean_frequencies(counts, general), rank)
+    features, readouts = fitted(
+        factors(evidence.T, mean_frequencies(counts, general), rank),
+        list(counts.values()),
+        general,
+        strength=planned.strength,
+        mass=planned.mass,
+        memory=MEMORY,
+        reporter=reporter,
+    )
     return {FEATURES: features, **dict(zip(counts, readouts, strict=True))}
 
 
