@@ -96,7 +96,7 @@ class TestFit:
         return {"start": start, "end": fitted(start, own, general, strength=20.0, mass=20.0, memory=25.0)}
 
     def test_more_texts_go_to_their_expert(self, counts: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of texts of 40 tokens that were drawn anew; and no less general text to the public slot."""
+        """Of texts of 40 tokens that were drawn anew; and general text stays with the public slot."""
         monkeypatch.setattr("cogen.routing.lowrank.STEPS", 200)
         generator = torch.Generator().manual_seed(6)
         texts = torch.stack([torch.multinomial(own, 40 * 20, True, generator=generator) for own in counts])
@@ -106,7 +106,7 @@ class TestFit:
             first = torch.nn.functional.pad(logits, (0, 1)).argmax(2)
             right[name] = (first == torch.arange(len(counts))[:, None]).float().mean(1)
         assert float(right["end"][:-1].mean()) > float(right["start"][:-1].mean()) + 0.1
-        assert float(right["end"][-1]) >= float(right["start"][-1])
+        assert float(right["end"][-1]) > 0.8
 
     def test_bits_and_silence(self, counts: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
         """The same bits with any number of threads, which are as many as before afterwards; a token without evidence

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Tokens at a time: 32 MB for a thousand experts.
 _CHUNK = 4096
 #: Steps of the fit, texts of a step, the share of them that are general text, and tokens of the shortest and longest.
-STEPS, _TEXTS, _GENERAL, _SHORTEST, _LONGEST = 800, 256, 0.05, 4, 48
+STEPS, _TEXTS, _GENERAL, _SHORTEST, _LONGEST = 800, 256, 0.2, 4, 48
 #: Learning rates (Adam) of U and V.
 _RATES = (0.01, 0.003)
 _SEED = 0

@@ -108,7 +108,7 @@ def test_features_stand_for_the_evidence_of_each_expert(build: Any, world: Any) 
     for id in names(WIDE):
         # The prior is pooled over other sets, so the numbers are near, not equal.
         both = np.corrcoef(found[counts > 0, experts.index(id)], alone[id][counts > 0])[0, 1]
-        assert both > 0.97
+        assert both > 0.95
 
 
 def test_equal_experts_are_the_dense_base(world: Any, host: Any, tmp_path: Path) -> None:
