@@ -130,6 +130,8 @@ def test_remove_and_add(build: Any, tmp_path: Path, public: str) -> None:
     """The bits of a build without the expert, also where the last ones have dimensions of their own again."""
     whole = build(names(18), public_expert=public)
     assert not details_of(whole)["exact"]  # features are of all experts together
+    notes = [note.message for note in read_lock(whole).plan.notes]
+    assert any("evidence in 16 dimensions: 18 experts share features" in note for note in notes)
     rest = "evidence" if public == "base" else "public slot, evidence"
     outcome, output = evolve(build.machine, whole, tmp_path / "17", remove=["x17"])
     assert output == f"kept as they are: {', '.join(names(17))}; made anew: {rest}"
@@ -137,6 +139,7 @@ def test_remove_and_add(build: Any, tmp_path: Path, public: str) -> None:
     outcome, _ = evolve(build.machine, tmp_path / "17", tmp_path / "16", remove=["x16"])
     assert bits(outcome.folder) == bits(build(names(16), public_expert=public))
     assert ".features" not in rows_of(tmp_path / "16")
+    assert not any("share features" in note.message for note in read_lock(tmp_path / "16").plan.notes)
     outcome, _ = evolve(build.machine, tmp_path / "16", tmp_path / "back", add=["x16", "x17"])
     assert bits(outcome.folder) == bits(whole)
 

@@ -201,6 +201,18 @@ def routing_notes(mixture: MoeDetails, chosen: Sequence[Expert]) -> list[str]:
     return data_notes(chosen, needs_of(mixture))
 
 
+def evidence_notes(base: Checkpoint, mixture: MoeDetails) -> list[str]:
+    """Under routing prefix: more experts than the extra head carries evidence for, and what follows from it."""
+    experts = len(mixture.slots) - 1
+    carried = layout_of(full_config(base), experts).evidences
+    if mixture.prefix is None or carried == experts:
+        return []
+    return [
+        f"the extra head carries evidence in {carried} dimensions: {experts:,} experts share features of their tokens, "
+        "which are made again whenever an expert comes or goes; the more experts, the less sure the routers"
+    ]
+
+
 def why(mixture: MoeDetails, chosen: Sequence[Expert]) -> str:
     """Why these experts are stacked; the same for the same experts and routers, whoever chose the strategy."""
     count = "one expert" if len(chosen) == 1 else f"{len(chosen)} experts of one base and tokenizer"
