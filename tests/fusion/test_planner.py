@@ -60,6 +60,33 @@ class TestPlan:
         assert all(0 < s.dev_tokens <= 500 < s.test_tokens <= 1500 for s in plan.suites)
         assert plan.license == "Apache-2.0"
 
+    @pytest.mark.parametrize("options", [{"strategy": "merge"}, {"strategy": "moe", "scale": None}])
+    def test_the_base_is_read_once(self, world: Any, host: Any, unread: list[str], options: dict[str, Any]) -> None:
+        """However many adapters lie over it; and all of them see the same tensors as before."""
+        from cogen.checkpoints.model import open_weights
+
+        experts = [world.expert(f"e{i}", i) for i in range(4)]
+        alone = {expert.id: open_weights(expert.spec.model) for expert in experts}
+        unread.clear()
+        _, inputs = make_plan(host(*experts), NONE.model_copy(update=options))
+        assert {name: unread.count(name) for name in inputs.base.tensors} == dict.fromkeys(inputs.base.tensors, 1)
+        assert inputs.experts == alone
+
+    def test_another_description_of_the_base_is_opened(self, world: Any, host: Any, unread: list[str]) -> None:
+        """Two manifests that name different copies of the base: each copy is verified."""
+        import shutil
+
+        base = world.base()
+        shutil.copytree(world.folder / "base", world.folder / "copy")
+        copy = base | {"source": f"file://{world.folder / 'copy'}"}
+        experts = [world.expert("e1", 1), world.expert("e2", 2, base=copy), world.expert("e3", 3, base=copy)]
+        for expert in experts[1:]:
+            assert expert.spec.model.base is not None
+            assert expert.spec.model.base.source == copy["source"]
+        unread.clear()
+        _, inputs = make_plan(host(*experts), NONE)
+        assert {unread.count(name) for name in inputs.base.tensors} == {2}
+
     def test_is_independent_of_the_order_of_experts(self, world: Any, host: Any) -> None:
         """Also where two experts name the same lineage in another packaging."""
         import shutil

@@ -64,16 +64,17 @@ FIELDS = {
 }
 
 
-def spoken(world: Any, id: str, seed: int = 1, *, kind: str = "ffn", **changes: Any) -> Any:
+def spoken(world: Any, id: str, seed: int = 1, *, kind: str = "ffn", field: str | None = None, **changes: Any) -> Any:
     """An expert whose samples are of a field of their own.
 
+    :param field: what its samples repeat; default: that of :data:`FIELDS`.
     :param kind: how the world makes experts: ffn, anchored.
     """
     import hashlib
 
     file = world.world.folder / id / "field.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps({"text": FIELDS[id] * 12}) + "\n" for _ in range(8)))
+    file.write_text("".join(json.dumps({"text": (field or FIELDS[id]) * 12}) + "\n" for _ in range(8)))
     digest = "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
     samples = {"path": file.name, "digest": digest, "license": "CC0-1.0"}
     return getattr(world, kind)(id, seed, **{"samples": samples} | changes)
@@ -104,8 +105,11 @@ def details_of(folder: Path) -> dict[str, Any]:
 
 
 def evidence_of(folder: Path) -> np.ndarray:
-    """Of every token for every expert in the order of the slots, shape (vocabulary, experts), float64."""
+    """Of every token for every expert in the order of the slots, shape (vocabulary, experts), float64; of more experts
+    than the extra head carries, the features that they share."""
     rows = rows_of(folder)
+    if ".features" in rows:
+        return rows[".features"].astype(np.float64)
     return np.stack([rows[id] for id in details_of(folder)["slots"] if id != "base"], 1).astype(np.float64)
 
 
@@ -137,12 +141,12 @@ def expected(folder: Path, ids: Sequence[int], window: int | None = None) -> np.
 
 
 def in_stream(model: Any, folder: Path, layer: int = 0, **inputs: Any) -> np.ndarray:
-    """Mean evidence as it stands in the stream before a layer's experts: shape (batch, tokens, experts)."""
+    """Mean evidence as it stands in the stream before a layer's experts: shape (batch, tokens, experts or features)."""
     import torch
 
     details, usual = details_of(folder), rows_of(folder)[".stream"]
-    experts = len(details["slots"]) - 1
-    start = details["hidden"] + 2 + experts
+    evidences = evidence_of(folder).shape[1]
+    start = details["hidden"] + 2 + evidences
     share = 2.0**-8 * 2.0 ** round(float(np.log2(usual[0])))
     seen: list[Any] = []
     norm = model.model.layers[layer].post_attention_layernorm
@@ -152,5 +156,5 @@ def in_stream(model: Any, folder: Path, layer: int = 0, **inputs: Any) -> np.nda
             model(**inputs)
     finally:
         handle.remove()
-    found: np.ndarray = seen[0][..., start : start + experts].double().numpy() / share
+    found: np.ndarray = seen[0][..., start : start + evidences].double().numpy() / share
     return found

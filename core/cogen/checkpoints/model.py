@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,16 +111,24 @@ def open_folder(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def open_weights(ref: WeightsRef, *, reporter: Reporter = SILENT, talk: Talk | None = None) -> Checkpoint:
+def open_weights(
+    ref: WeightsRef,
+    *,
+    reporter: Reporter = SILENT,
+    talk: Talk | None = None,
+    bases: MutableMapping[str, Checkpoint] | None = None,
+) -> Checkpoint:
     """Fetch, convert if needed and open what a manifest declares.
 
+    :param bases: opened before and added to, by what declares them: of many adapters over one base, only the first
+        reads and verifies it.
     :param talk: a function for notes, in the place of a reporter.
     :raises DigestError: either digest differs from the manifest's.
     :raises UnsafeError: pickles, or a configuration that wants remote code.
     """
     reporter = reporter_of(reporter, talk)
     if ref.format == "peft":
-        return _open_adapter(ref, reporter)
+        return _open_adapter(ref, reporter, {} if bases is None else bases)
     path = fetch(ref.source, revision=ref.revision, digest=ref.file_digest, reporter=reporter)
     if ref.format == "gguf":
         if not path.is_file():
@@ -134,10 +143,13 @@ def open_weights(ref: WeightsRef, *, reporter: Reporter = SILENT, talk: Talk | N
     return checkpoint
 
 
-def _open_adapter(ref: WeightsRef, reporter: Reporter) -> Checkpoint:
+def _open_adapter(ref: WeightsRef, reporter: Reporter, bases: MutableMapping[str, Checkpoint]) -> Checkpoint:
     if not isinstance(ref, ModelSpec) or ref.base is None:
         raise CompatibilityError(f"{ref.name} is an adapter without a base", hint="declare [model.base]")
-    base = open_weights(ref.base, reporter=reporter)
+    declared = ref.base.model_dump_json()
+    if declared not in bases:
+        bases[declared] = open_weights(ref.base, reporter=reporter)
+    base = bases[declared]
     folder = fetch(ref.source, revision=ref.revision, reporter=reporter)
     check_file(folder, ref.file_digest, ref.source)
     checkpoint = base.with_adapter(read_adapter(folder), f"the adapter of {ref.name}", ref.base.name)

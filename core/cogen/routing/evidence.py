@@ -7,7 +7,7 @@ publisher ships in their place; no model is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cogen.reporter import SILENT, Reporter
@@ -22,6 +22,8 @@ PSEUDO_COUNTS = 2000.0
 #: Counts of more tokens than this are scaled down to it. Samples have at most about as many: the smoothing then weighs
 #: as much for an expert that ships the counts of a whole corpus.
 MOST_TOKENS = 16_384
+#: Tokens whose frequencies are averaged at a time.
+_TOKENS = 8192
 #: Messages that a chat template is rendered with, to see what it adds; the contents stand for what people write.
 _CONTENT = "\u2402"
 _CHATS: tuple[tuple[str, ...], ...] = (
@@ -71,22 +73,38 @@ def log_odds(
     :param pooled: the prior is the mean of all experts' frequencies and the general text's; else of the expert's own
         and the general text's alone, so that the evidence for an expert depends on no other one.
     """
+    return dict(zip(counts, log_odds_of_each(counts, general, silent, pooled=pooled), strict=True))
+
+
+def log_odds_of_each(
+    counts: Mapping[str, torch.Tensor], general: torch.Tensor, silent: Sequence[int], *, pooled: bool
+) -> Iterator[torch.Tensor]:
+    """:func:`log_odds` of one expert after another, in the order of ``counts``: for many, only one is in memory."""
     import torch
 
-    every = {id: _capped(own) for id, own in counts.items()}
     background = _capped(general)
-    shares = {id: own / own.sum() for id, own in every.items()}
     usual = background / background.sum()
-    everybody = torch.stack([usual, *(shares[id] for id in sorted(shares))]).mean(0)
-    found = {}
-    for id, own in every.items():
-        prior = everybody if pooled else (shares[id] + usual) / 2
+    everybody = mean_frequencies(counts, general) if pooled else usual
+    for own in map(_capped, counts.values()):
+        prior = everybody if pooled else (own / own.sum() + usual) / 2
         evidence = _smoothed(own, prior).log() - _smoothed(background, prior).log()
         # A token that nobody has seen has no frequency in either: nothing is known of it.
         evidence = torch.where(prior > 0, evidence, torch.zeros_like(evidence))
         evidence[list(silent)] = 0.0
-        found[id] = evidence
-    return found
+        yield evidence
+
+
+def mean_frequencies(counts: Mapping[str, torch.Tensor], general: torch.Tensor) -> torch.Tensor:
+    """Of every token in the texts of all experts and in general text, each text counting alike: shape (size,)."""
+    import torch
+
+    texts = [_capped(general), *(_capped(counts[id]) for id in sorted(counts))]
+    totals = [text.sum() for text in texts]
+    found = []
+    for start in range(0, len(general), _TOKENS):  # never all experts' frequencies of all tokens at once
+        part = slice(start, start + _TOKENS)
+        found.append(torch.stack([text[part] / total for text, total in zip(texts, totals, strict=True)]).mean(0))
+    return torch.cat(found)
 
 
 def _capped(counts: torch.Tensor) -> torch.Tensor:

@@ -197,7 +197,8 @@ def _open(host: Host, group: ModelGroup, recipe: FuseRecipe, reporter: Reporter)
     base: Checkpoint = open_weights(group.base, reporter=reporter)
     tokenizer, experts = None, {}
     for expert in group.experts:
-        experts[expert.id] = open_weights(expert.spec.model, reporter=reporter)
+        bases = {group.base.model_dump_json(): base}
+        experts[expert.id] = open_weights(expert.spec.model, reporter=reporter, bases=bases)
         tokenizer = load_expert_tokenizer(host, expert.spec, experts[expert.id])
     tokenizer = tokenizer or load_tokenizer(base.folder)
     return OpenModel(group, tokenizer, tokenizer_digest(tokenizer), None, Inputs(host, base, experts, tokenizer, []))

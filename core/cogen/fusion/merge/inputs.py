@@ -91,7 +91,8 @@ def open_inputs(
     digest = tokenizer_digest(tokenizer)
     if recipe.tokenizer is None:
         one_tokenizer(chosen, digest, "its base's", united=united)
-    opened = {expert.id: open_weights(expert.spec.model, reporter=reporter) for expert in chosen}
+    bases = {base.model_dump_json(): opened_base}
+    opened = {expert.id: open_weights(expert.spec.model, reporter=reporter, bases=bases) for expert in chosen}
     # Sums are made in an order that doesn't depend on that of the recipe; where the order has a meaning it is kept.
     by_digest = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
     order = chosen if method.ordered else by_digest

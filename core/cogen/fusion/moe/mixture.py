@@ -54,7 +54,10 @@ def plan_mixture(
     mixture_config(config, target, len(slots), top_k, width)  # what its class would read otherwise is refused here
     merged = merged_names(base, list(experts.values()), target, layers)
     prefix = _prefix(base, config, len(experts), recipe) if routing == "prefix" else None
-    deletable = prefix is None or prefix.public == "base"
+    # Common features of many experts' evidence depend on all of them.
+    deletable = prefix is None or (
+        prefix.public == "base" and layout_of(config, len(experts)).evidences == len(experts)
+    )
     found = MoeDetails(
         model_type=target.model_type,
         architecture=target.architecture,
@@ -209,6 +212,18 @@ def needs_of(mixture: MoeDetails) -> Needs:
 def routing_notes(mixture: MoeDetails, chosen: Sequence[Expert]) -> list[str]:
     """What takes the place of samples where an expert ships none."""
     return data_notes(chosen, needs_of(mixture))
+
+
+def evidence_notes(base: Checkpoint, mixture: MoeDetails) -> list[str]:
+    """Under routing prefix: more experts than the extra head carries evidence for, and what follows from it."""
+    experts = len(mixture.slots) - 1
+    carried = layout_of(full_config(base), experts).evidences
+    if mixture.prefix is None or carried == experts:
+        return []
+    return [
+        f"the extra head carries evidence in {carried} dimensions: {experts:,} experts share features of their tokens, "
+        "which are made again whenever an expert comes or goes; the more experts, the less sure the routers"
+    ]
 
 
 def why(mixture: MoeDetails, chosen: Sequence[Expert]) -> str:

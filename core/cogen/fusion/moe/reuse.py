@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cogen.checkpoints.model import open_folder
 from cogen.fusion.details import MoeDetails
+from cogen.fusion.moe.prefix.rows import FEATURES
 from cogen.fusion.moe.routers import ROUTER, read_rows
 from cogen.fusion.moe.write import Reuse
 from cogen.fusion.plan import Plan
@@ -38,7 +39,10 @@ def reusable_parts(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | No
 
 
 def _of_prefix(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | None, str]:
-    """With the base in the public slot everything of the experts that stay; else all but public slot and evidence."""
+    """With the base in the public slot everything of the experts that stay; else all but public slot and evidence.
+
+    Evidence of more experts than the extra head carries is of all of them together, and is made again.
+    """
     old, new = before.details, now.details
     assert isinstance(old, MoeDetails)
     assert isinstance(new, MoeDetails)
@@ -47,11 +51,13 @@ def _of_prefix(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | None, 
         return None, f"rebuilt from {ids}: the base is another"
     same = _unchanged(before, now)
     own = new.exact and old.exact
+    base = bool(old.prefix and new.prefix and old.prefix.public == new.prefix.public == "base")
+    stored = read_rows(composite / ROUTER)
     # What the file has beside the experts' evidence is of the base alone.
-    rows = {id: row for id, row in read_rows(composite / ROUTER).items() if id.startswith(".") or (own and id in same)}
+    rows = {id: row for id, row in stored.items() if (id.startswith(".") and id != FEATURES) or (own and id in same)}
     fits = (old.width, old.prefix and old.prefix.hidden) == (new.width, new.prefix and new.prefix.hidden)
-    kept = {id: slot for slot, id in enumerate(old.slots) if fits and (id in same or (own and id == "base"))}
-    text = _message(now, same, () if own else ("public slot", "evidence"))
+    kept = {id: slot for slot, id in enumerate(old.slots) if fits and (id in same or (base and id == "base"))}
+    text = _message(now, same, (*(() if base else ("public slot",)), *(() if own else ("evidence",))))
     return Reuse(open_folder(composite), kept, rows), text
 
 

@@ -21,7 +21,8 @@ class StreamLayout:
 
     :param hidden: width of the base's stream; ``wide``: after widening.
     :param heads, groups: query heads and key-value heads of the base; ``width``: dimensions of each.
-    :param experts: those that evidence is kept for.
+    :param evidences: dimensions that evidence is kept in: one for each expert, or as many as the extra head carries,
+        if there are more experts.
     :param epsilon: of the base's norms.
     """
 
@@ -30,7 +31,7 @@ class StreamLayout:
     heads: int
     groups: int
     width: int
-    experts: int
+    evidences: int
     epsilon: float
 
     @property
@@ -57,13 +58,13 @@ class StreamLayout:
 
     @property
     def evidence(self) -> int:
-        """First of the token's evidence, one dimension an expert."""
+        """First of the token's evidence."""
         return self.hidden + 2
 
     @property
     def mean(self) -> int:
-        """First of the average that the extra head writes, one dimension an expert."""
-        return self.evidence + self.experts
+        """First of the average that the extra head writes."""
+        return self.evidence + self.evidences
 
     def shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of a tensor of the base outside feed-forward blocks, after widening."""
@@ -83,14 +84,16 @@ def layout_of(config: Mapping[str, Any], experts: int) -> StreamLayout:
     :param config: every field of the base's configuration.
     """
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-    needed = hidden + 2 + 2 * experts
+    width = int(config.get("head_dim") or hidden // heads)
+    evidences = min(experts, width)
+    needed = hidden + 2 + 2 * evidences
     return StreamLayout(
         hidden=hidden,
         wide=-(-needed // ALIGNED) * ALIGNED,
         heads=heads,
         groups=int(config.get("num_key_value_heads") or heads),
-        width=int(config.get("head_dim") or hidden // heads),
-        experts=experts,
+        width=width,
+        evidences=evidences,
         epsilon=float(config["rms_norm_eps"]),
     )
 

@@ -84,7 +84,7 @@ class WidenedTensors:
         return WideVector(source, 1.0, torch.zeros(shape[0] - source.shape[0]))
 
     def _extra(self) -> torch.Tensor:
-        """What the embedding writes into the extra dimensions, as a share: shape (rows, 2 + experts)."""
+        """What the embedding writes into the extra dimensions, as a share: shape (rows, 2 + evidences)."""
         import torch
 
         extra = torch.cat([torch.ones(len(self._rows.evidence), 1), torch.zeros(len(self._rows.evidence), 1)], 1)
@@ -105,7 +105,7 @@ class WidenedTensors:
         elif place[-1] == _AFTER:
             layer = int(place[0])
             tail[layout.mark] = layout.factor * self._reach(layer) / self._marked
-            tail[layout.mean : layout.mean + layout.experts] = (
+            tail[layout.mean : layout.mean + layout.evidences] = (
                 layout.factor * float(self._rows.usual[layer]) / self._share
             )
         return tail[layout.hidden :]
@@ -129,9 +129,9 @@ class WidenedTensors:
         elif name == "self_attn.k_proj.weight":
             entries += _column(value, layout.constant, head.key) + _column(value, layout.mark, head.sink)
         elif name == "self_attn.v_proj.weight":
-            entries += [(value + n, layout.evidence + n, 1.0) for n in range(layout.experts)]
+            entries += [(value + n, layout.evidence + n, 1.0) for n in range(layout.evidences)]
         elif name == "self_attn.o_proj.weight":
-            entries += [(layout.mean + n, query + n, self._share) for n in range(layout.experts)]
+            entries += [(layout.mean + n, query + n, self._share) for n in range(layout.evidences)]
         return entries
 
     def routers(self) -> torch.Tensor:
@@ -146,7 +146,9 @@ class WidenedTensors:
             if id == "base":
                 rows[slot, layout.mark] = FIRST_LOGIT
             else:
-                rows[slot, layout.mean + number] = planned.strength
+                rows[slot, layout.mean : layout.mean + layout.evidences] = (
+                    planned.strength * self._rows.readouts[number]
+                )
                 number += 1
         return rows
 

@@ -5,7 +5,7 @@ All of it is computed; with the file beside the lock nothing is, and the bits ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ from cogen.fusion.moe.routers import anchor_of, opened_writer
 from cogen.fusion.moe.targets import full_config
 from cogen.fusion.routing_data import token_frequencies
 from cogen.reporter import SILENT, Reporter
-from cogen.routing.evidence import count_tokens, log_odds, silent_tokens
-from cogen.routing.kernel import Kernel, fit_kernel, rotary_of
+from cogen.routing.evidence import count_tokens, log_odds, log_odds_of_each, mean_frequencies, silent_tokens
+from cogen.routing.kernel import MEMORY, Kernel, fit_kernel, rotary_of
+from cogen.routing.lowrank import factors, fitted
 
 if TYPE_CHECKING:
     import torch
@@ -28,19 +29,23 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.inputs import Inputs
 
 #: Tensors of the router file that belong to no expert; no expert's id begins with a full stop.
-USUAL, FIRST, KERNEL = ".stream", ".prefix", ".kernel"
+USUAL, FIRST, KERNEL, FEATURES = ".stream", ".prefix", ".kernel", ".features"
 EMBEDDING = "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
 class PrefixRows:
     """
-    :param evidence: of each expert in the order of the slots, shape (rows of the embedding, experts).
+    :param evidence: of each token, shape (rows of the embedding, evidences): for each expert in the order of the slots,
+        or for more experts than the extra head carries, their common features.
+    :param readouts: what each expert reads of the mean evidence, shape (experts, evidences): its own alone, or its
+        features.
     :param usual, first: root mean square of the stream before each layer's experts, of ordinary tokens and of the
         prefix token, shape (layers,).
     """
 
     evidence: torch.Tensor
+    readouts: torch.Tensor
     usual: torch.Tensor
     first: torch.Tensor
     kernel: Kernel
@@ -55,6 +60,8 @@ def prefix_rows(
 ) -> dict[str, torch.Tensor]:
     """The tensors of the router file: evidence by expert, shape (rows of the embedding,), and the three others.
 
+    Of more experts than the extra head carries, what each reads of the tokens' features, shape (evidences,), and these.
+
     :param tokenizer_digest: of the base's tokenizer.
     :param known: of an earlier composite; only the others are made.
     """
@@ -63,7 +70,9 @@ def prefix_rows(
     assert mixture.prefix is not None  # of every plan with this routing
     found = dict(known or {})
     ids = [id for id in mixture.slots if id != "base"]
-    wanted = [id for id in ids if id not in found]
+    layout = layout_of(full_config(inputs.base), len(ids))
+    few = layout.evidences < len(ids)
+    wanted = ids if few else [id for id in ids if id not in found]
     if wanted:
         reporter.describe("evidence of tokens")
         size = inputs.base.tensors[EMBEDDING].shape[0]
@@ -73,14 +82,45 @@ def prefix_rows(
             writer = opened_writer(inputs, inputs.host.expert(id), tokenizer_digest)
             counts[id] = token_frequencies(inputs.host.expert(id), inputs.tokenizer, general, writer, reporter)
         silent = silent_tokens(inputs.tokenizer, reporter)
-        found |= log_odds(counts, general, silent, pooled=mixture.prefix.public == "mean")
+        if few:
+            found |= _features(counts, general, silent, mixture.prefix, layout.evidences, reporter)
+        else:
+            found |= log_odds(counts, general, silent, pooled=mixture.prefix.public == "mean")
     if not {USUAL, FIRST, KERNEL} <= found.keys():
         anchor = anchor_of(inputs, tokenizer_digest, reporter)
         found[USUAL], found[FIRST] = anchor.sizes()
         anchor.release()
         kernel = fit_kernel(rotary_of(full_config(inputs.base)), mixture.prefix.depth)
         found[KERNEL] = torch.from_numpy(kernel.amplitudes)
-    return {name: found[name].float() for name in (*ids, USUAL, FIRST, KERNEL)}
+    others = (USUAL, FIRST, KERNEL, *((FEATURES,) if few else ()))
+    return {name: found[name].float() for name in (*ids, *others)}
+
+
+def _features(
+    counts: Mapping[str, torch.Tensor],
+    general: torch.Tensor,
+    silent: Sequence[int],
+    planned: PlannedPrefix,
+    rank: int,
+    reporter: Reporter,
+) -> dict[str, torch.Tensor]:
+    """Features of tokens, and what each expert reads of them."""
+    import torch
+
+    evidence = torch.empty(len(counts), len(general))
+    every = log_odds_of_each(counts, general, silent, pooled=planned.public == "mean")
+    for row, own in zip(evidence, every, strict=True):
+        row.copy_(own)
+    features, readouts = fitted(
+        factors(evidence.T, mean_frequencies(counts, general), rank),
+        list(counts.values()),
+        general,
+        strength=planned.strength,
+        mass=planned.mass,
+        memory=MEMORY,
+        reporter=reporter,
+    )
+    return {FEATURES: features, **dict(zip(counts, readouts, strict=True))}
 
 
 def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base: Checkpoint) -> PrefixRows:
@@ -92,17 +132,22 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
 
     assert mixture.prefix is not None
     ids = [id for id in mixture.slots if id != "base"]
-    rotary = rotary_of(full_config(base))
-    shapes = {USUAL: mixture.layers, FIRST: mixture.layers, KERNEL: rotary.half}
-    shapes |= dict.fromkeys(ids, base.tensors[EMBEDDING].shape[0])
-    wrong = next((name for name, size in shapes.items() if name not in rows or rows[name].shape != (size,)), None)
+    config = full_config(base)
+    rotary, evidences = rotary_of(config), layout_of(config, len(ids)).evidences
+    few, tokens = evidences < len(ids), base.tensors[EMBEDDING].shape[0]
+    shapes: dict[str, tuple[int, ...]] = {USUAL: (mixture.layers,), FIRST: (mixture.layers,), KERNEL: (rotary.half,)}
+    shapes |= dict.fromkeys(ids, (evidences,) if few else (tokens,))
+    shapes |= {FEATURES: (tokens, evidences)} if few else {}
+    wrong = next((name for name, shape in shapes.items() if name not in rows or rows[name].shape != shape), None)
     if wrong is not None:
         raise SourceError(
-            f"the router file has no {wrong} of {shapes[wrong]:,} numbers",
+            f"the router file has no {wrong} of {' × '.join(f'{size:,}' for size in shapes[wrong])} numbers",
             hint="put the composite's own router.safetensors beside its lock",
         )
     kernel = Kernel(rotary, rows[KERNEL].double().numpy(), mixture.prefix.depth)
-    return PrefixRows(torch.stack([rows[id] for id in ids], 1), rows[USUAL], rows[FIRST], kernel)
+    own = [rows[id] for id in ids]
+    evidence, readouts = (rows[FEATURES], torch.stack(own)) if few else (torch.stack(own, 1), torch.eye(len(ids)))
+    return PrefixRows(evidence, readouts, rows[USUAL], rows[FIRST], kernel)
 
 
 def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None) -> Norms | None:
