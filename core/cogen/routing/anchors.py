@@ -10,7 +10,16 @@ from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
 from cogen.reporter import SILENT, Reporter
-from cogen.routing.states import WINDOW, Moments, mean_states, mean_window_states, moments, stream_sizes, windows
+from cogen.routing.states import (
+    WINDOW,
+    Moments,
+    StreamSizes,
+    mean_states,
+    mean_window_states,
+    moments,
+    stream_sizes,
+    windows,
+)
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
@@ -63,17 +72,14 @@ class Anchor:
 
         return self._kept(["windows", [list(ids) for ids in token_windows]], compute)["mean"]
 
-    def sizes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the residual stream on the first documents of the general text: see
-        :func:`~cogen.routing.states.stream_sizes`."""
+    def sizes(self) -> StreamSizes:
+        """Of the residual stream on the first documents of the general text."""
         read = [windows(self._tokenizer, [text], _TOKENS)[0] for text in calibration_texts()[:_SIZED]]
 
         def compute() -> dict[str, torch.Tensor]:
-            usual, first = stream_sizes(self.model, read, self._reporter)
-            return {"usual": usual, "first": first}
+            return vars(stream_sizes(self.model, read, self._reporter))
 
-        found = self._kept(["sizes", read], compute)
-        return found["usual"], found["first"]
+        return StreamSizes(**self._kept(["sizes before attention and feed-forward", read], compute))
 
     @property
     def tokenizer(self) -> Any:

@@ -12,7 +12,7 @@ from cogen.fusion.details import MoeDetails, PlannedPrefix
 from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
 from cogen.fusion.moe.prefix.layout import layout_of
-from cogen.fusion.moe.prefix.rows import kernel_of
+from cogen.fusion.moe.prefix.rows import can_forget, kernel_of
 from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
 from cogen.fusion.moe.train_routers import training_tokens
 from cogen.fusion.moe.validate import TOP_K, pick_routing
@@ -21,6 +21,7 @@ from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.routing_data import Needs, data_notes, extra_tokens, origin_of
 from cogen.fusion.samples import sample_texts
 from cogen.routing.anchors import SIZED_TOKENS
+from cogen.routing.turns import user_mark
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
@@ -32,9 +33,10 @@ ALIGNED = 8
 
 
 def plan_mixture(
-    base: Checkpoint, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert], recipe: FuseRecipe
+    base: Checkpoint, tokenizer: Any, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert], recipe: FuseRecipe
 ) -> MoeDetails:
     """
+    :param tokenizer: the base's.
     :param experts: by id, in the plan's order.
     :raises CompatibilityError: the base's architecture has no mixture, or an expert's shapes don't fit.
     """
@@ -51,7 +53,7 @@ def plan_mixture(
     hidden = int(config["hidden_size"])
     mixture_config(config, target, len(slots), top_k, width)  # what its class would read otherwise is refused here
     merged = merged_names(base, list(experts.values()), target, layers)
-    prefix = _prefix(base, config, len(experts), recipe) if routing == "prefix" else None
+    prefix = _prefix(base, config, tokenizer, len(experts), recipe) if routing == "prefix" else None
     deletable = prefix is None or prefix.public == "base"
     found = MoeDetails(
         model_type=target.model_type,
@@ -77,21 +79,23 @@ def plan_mixture(
 #: What routers multiply mean evidence by, and what the prefix token weighs; chosen on the dev splits of the reference
 #: experts.
 STRENGTH, MASS = 20.0, 20.0
+#: How much of what stands before a message of the user is taken out of the average there; chosen like the others. More
+#: than all: what is left is better too little than too much.
+RESET = 1.2
 
 
-def _prefix(base: Checkpoint, config: Mapping[str, Any], experts: int, recipe: FuseRecipe) -> PlannedPrefix:
+def _prefix(
+    base: Checkpoint, config: Mapping[str, Any], tokenizer: Any, experts: int, recipe: FuseRecipe
+) -> PlannedPrefix:
     """:raises CompatibilityError: the base's positions or norms make no head that averages over the prefix."""
-    layout = layout_of(config, experts)
-    planned = PlannedPrefix(
-        public=recipe.public_expert or "mean",
-        hidden=layout.wide,
-        heads=layout.heads + layout.extra_heads,
-        groups=layout.groups + 1,
-        depth=0.0,
-        strength=STRENGTH,
-        mass=MASS,
-    )
-    return planned.model_copy(update={"depth": kernel_of(base, planned).depth})
+    public = recipe.public_expert or "mean"
+    found = PlannedPrefix(public=public, hidden=0, heads=0, groups=0, depth=0.0, strength=STRENGTH, mass=MASS)
+    kernel = kernel_of(base, found)
+    turn = user_mark(tokenizer, calibration_texts()) if can_forget(base, kernel, MASS) else None
+    layout = layout_of(config, experts, turns=turn is not None)
+    sizes = {"hidden": layout.wide, "heads": layout.heads + layout.extra_heads, "groups": layout.groups + 1}
+    resets = {"turn": turn, "reset": RESET if turn is not None else 0.0}
+    return found.model_copy(update=sizes | {"depth": kernel.depth} | resets)
 
 
 def merged_names(base: Checkpoint, experts: Sequence[Checkpoint], target: MoeArchitecture, layers: int) -> list[str]:
@@ -151,7 +155,7 @@ def extents_of(base: Checkpoint, mixture: MoeDetails) -> dict[str, tuple[str, tu
     hidden = mixture.hidden if mixture.prefix is None else mixture.prefix.hidden
     found = mixture_extents(base, target_of(config), mixture.layers, hidden, mixture.width, len(mixture.slots))
     if mixture.prefix is not None:
-        layout = layout_of(config, len(mixture.slots) - 1)
+        layout = layout_of(config, len(mixture.slots) - 1, turns=mixture.prefix.turn is not None)
         shared = [name for name in found if name in base.tensors]
         found |= {name: (found[name][0], layout.shape(name, found[name][1])) for name in shared}
     return found

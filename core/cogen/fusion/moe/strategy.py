@@ -78,7 +78,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         recipe = averaged(recipe, chosen, functools.partial(find_method, host))
         opened = open_inputs(host, recipe, chosen, base, united=False, reporter=reporter)
         inputs = opened.inputs
-        details = plan_mixture(inputs.base, inputs.experts, chosen, recipe)
+        details = plan_mixture(inputs.base, inputs.tokenizer, inputs.experts, chosen, recipe)
         check_searchable(opened.search, inputs.suites)
         suites = planned_suites(inputs.suites, recipe, inputs.tokenizer)
         found = extents_of(inputs.base, details)

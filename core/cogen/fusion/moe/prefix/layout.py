@@ -23,6 +23,7 @@ class StreamLayout:
     :param heads, groups: query heads and key-value heads of the base; ``width``: dimensions of each.
     :param experts: those that evidence is kept for.
     :param epsilon: of the base's norms.
+    :param turns: the average forgets what stands before the user's newest message.
     """
 
     hidden: int
@@ -32,10 +33,12 @@ class StreamLayout:
     width: int
     experts: int
     epsilon: float
+    turns: bool = False
 
     @property
     def extra_heads(self) -> int:
-        """Query heads that share a key-value head; the first of the extra ones is used, the others stay zero."""
+        """Query heads that share a key-value head; one of the extra ones averages, with ``turns`` a second one shows
+        what stood before a turn, and the others stay zero."""
         return self.heads // self.groups
 
     @property
@@ -65,6 +68,22 @@ class StreamLayout:
         """First of the average that the extra head writes, one dimension an expert."""
         return self.evidence + self.experts
 
+    @property
+    def turn(self) -> int:
+        """With ``turns``: 1 for the token that begins a message of the user."""
+        return self.mean + self.experts
+
+    @property
+    def steady(self) -> int:
+        """With ``turns``: the same absolute value for every token but the prefix token."""
+        return self.turn + 1
+
+    @property
+    def past(self) -> int:
+        """With ``turns``: first of the average as it stands where a message of the user begins, 0 elsewhere; one
+        dimension an expert."""
+        return self.steady + 1
+
     def shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of a tensor of the base outside feed-forward blocks, after widening."""
         wide, queries = self.wide, (self.heads + self.extra_heads) * self.width
@@ -78,12 +97,12 @@ class StreamLayout:
         return (shape[0], wide) if len(shape) == 2 else (wide,)
 
 
-def layout_of(config: Mapping[str, Any], experts: int) -> StreamLayout:
+def layout_of(config: Mapping[str, Any], experts: int, *, turns: bool = False) -> StreamLayout:
     """
     :param config: every field of the base's configuration.
     """
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-    needed = hidden + 2 + 2 * experts
+    needed = hidden + (4 + 3 * experts if turns else 2 + 2 * experts)
     return StreamLayout(
         hidden=hidden,
         wide=-(-needed // ALIGNED) * ALIGNED,
@@ -92,6 +111,7 @@ def layout_of(config: Mapping[str, Any], experts: int) -> StreamLayout:
         width=int(config.get("head_dim") or hidden // heads),
         experts=experts,
         epsilon=float(config["rms_norm_eps"]),
+        turns=turns,
     )
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts
+from cogen.fusion.moe.assemble import layers_of
 from cogen.fusion.moe.prefix.head import Norms, planned_kernel
 from cogen.fusion.moe.prefix.layout import layout_of
+from cogen.fusion.moe.prefix.reset import reset_fits
 from cogen.fusion.moe.routers import anchor_of, opened_writer
 from cogen.fusion.moe.targets import full_config
 from cogen.fusion.routing_data import token_frequencies
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.inputs import Inputs
 
 #: Tensors of the router file that belong to no expert; no expert's id begins with a full stop.
-USUAL, FIRST, KERNEL = ".stream", ".prefix", ".kernel"
+USUAL, FIRST, KERNEL, ATTENDED = ".stream", ".prefix", ".kernel", ".attended"
 EMBEDDING = "model.embed_tokens.weight"
 
 
@@ -38,12 +40,15 @@ class PrefixRows:
     :param evidence: of each expert in the order of the slots, shape (rows of the embedding, experts).
     :param usual, first: root mean square of the stream before each layer's experts, of ordinary tokens and of the
         prefix token, shape (layers,).
+    :param attended: of the stream before each layer's attention, of ordinary tokens; None: nothing is forgotten at
+        turns.
     """
 
     evidence: torch.Tensor
     usual: torch.Tensor
     first: torch.Tensor
     kernel: Kernel
+    attended: torch.Tensor | None
 
 
 def prefix_rows(
@@ -53,7 +58,7 @@ def prefix_rows(
     known: Mapping[str, torch.Tensor] | None = None,
     reporter: Reporter = SILENT,
 ) -> dict[str, torch.Tensor]:
-    """The tensors of the router file: evidence by expert, shape (rows of the embedding,), and the three others.
+    """The tensors of the router file: evidence by expert, shape (rows of the embedding,), and what is no expert's.
 
     :param tokenizer_digest: of the base's tokenizer.
     :param known: of an earlier composite; only the others are made.
@@ -74,13 +79,20 @@ def prefix_rows(
             counts[id] = token_frequencies(inputs.host.expert(id), inputs.tokenizer, general, writer, reporter)
         silent = silent_tokens(inputs.tokenizer, reporter)
         found |= log_odds(counts, general, silent, pooled=mixture.prefix.public == "mean")
-    if not {USUAL, FIRST, KERNEL} <= found.keys():
+    common = _common(mixture.prefix)
+    if not {*common} <= found.keys():
         anchor = anchor_of(inputs, tokenizer_digest, reporter)
-        found[USUAL], found[FIRST] = anchor.sizes()
+        sizes = anchor.sizes()
+        found[USUAL], found[FIRST], found[ATTENDED] = sizes.usual, sizes.first, sizes.attended
         anchor.release()
         kernel = fit_kernel(rotary_of(full_config(inputs.base)), mixture.prefix.depth)
         found[KERNEL] = torch.from_numpy(kernel.amplitudes)
-    return {name: found[name].float() for name in (*ids, USUAL, FIRST, KERNEL)}
+    return {name: found[name].float() for name in (*ids, *common)}
+
+
+def _common(planned: PlannedPrefix) -> tuple[str, ...]:
+    """Names of the tensors that belong to no expert."""
+    return (USUAL, FIRST, KERNEL) if planned.turn is None else (USUAL, FIRST, KERNEL, ATTENDED)
 
 
 def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base: Checkpoint) -> PrefixRows:
@@ -93,7 +105,7 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
     assert mixture.prefix is not None
     ids = [id for id in mixture.slots if id != "base"]
     rotary = rotary_of(full_config(base))
-    shapes = {USUAL: mixture.layers, FIRST: mixture.layers, KERNEL: rotary.half}
+    shapes = {name: rotary.half if name == KERNEL else mixture.layers for name in _common(mixture.prefix)}
     shapes |= dict.fromkeys(ids, base.tensors[EMBEDDING].shape[0])
     wrong = next((name for name, size in shapes.items() if name not in rows or rows[name].shape != (size,)), None)
     if wrong is not None:
@@ -102,11 +114,12 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
             hint="put the composite's own router.safetensors beside its lock",
         )
     kernel = Kernel(rotary, rows[KERNEL].double().numpy(), mixture.prefix.depth)
-    return PrefixRows(torch.stack([rows[id] for id in ids], 1), rows[USUAL], rows[FIRST], kernel)
+    attended = rows[ATTENDED] if mixture.prefix.turn is not None else None
+    return PrefixRows(torch.stack([rows[id] for id in ids], 1), rows[USUAL], rows[FIRST], kernel, attended)
 
 
-def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None) -> Norms | None:
-    """Norms of queries and keys in the first layer; None: the architecture has none.
+def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None, layer: int = 0) -> Norms | None:
+    """Norms of queries and keys in one layer; None: the architecture has none.
 
     :param read: gives a tensor of the composite by its name; default: the base's.
     """
@@ -115,7 +128,7 @@ def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None
     def stored(name: str) -> torch.Tensor:
         return base.read(name, torch.float64)
 
-    query, key = (f"model.layers.0.self_attn.{kind}_norm.weight" for kind in "qk")
+    query, key = (f"model.layers.{layer}.self_attn.{kind}_norm.weight" for kind in "qk")
     if query not in base.tensors:
         return None
     config = full_config(base)
@@ -136,3 +149,11 @@ def kernel_of(base: Checkpoint, planned: PlannedPrefix) -> Kernel:
     :raises CompatibilityError: its positions or its norms make none.
     """
     return planned_kernel(rotary_of(full_config(base)), planned.mass, norms_of(base))
+
+
+def can_forget(base: Checkpoint, kernel: Kernel, mass: float) -> bool:
+    """Whether the base has room for what forgets at turns: a second query head beside the one that averages, a second
+    layer, and norms of queries and keys that allow the scores in both."""
+    layout = layout_of(full_config(base), 0)
+    norms = [norms_of(base, layer=layer) for layer in (0, 1)] if layers_of(base) > 1 else []
+    return layout.extra_heads > 1 and bool(norms) and reset_fits(kernel, mass, norms[0], norms[1])
