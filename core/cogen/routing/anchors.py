@@ -17,9 +17,11 @@ from cogen.routing.states import (
     mean_states,
     mean_window_states,
     moments,
+    size_at_token,
     stream_sizes,
     windows,
 )
+from cogen.routing.turns import example_chat
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
@@ -80,6 +82,15 @@ class Anchor:
             return vars(stream_sizes(self.model, read, self._reporter))
 
         return StreamSizes(**self._kept(["sizes before attention and feed-forward", read], compute))
+
+    def size_at(self, token: int, layer: int) -> torch.Tensor:
+        """Of the stream before a layer's attention at ``token`` in a chat about the general text, shape ()."""
+        ids = example_chat(self._tokenizer, calibration_texts())
+
+        def compute() -> dict[str, torch.Tensor]:
+            return {"size": size_at_token(self.model, ids, token, layer)}
+
+        return self._kept(["size at a token", ids, token, layer], compute)["size"]
 
     @property
     def tokenizer(self) -> Any:

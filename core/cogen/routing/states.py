@@ -179,3 +179,24 @@ def stream_sizes(model: Any, token_windows: Sequence[Sequence[int]], reporter: R
     first = torch.stack([place[0][0] for place in seen]).cpu()
     count = len(layers)
     return StreamSizes(usual[count:], first[count:], usual[:count])
+
+
+def size_at_token(model: Any, ids: Sequence[int], token: int, layer: int) -> torch.Tensor:
+    """Root mean square of the stream before the norm in front of a layer's attention, where the token is ``token``.
+
+    :param ids: a text that has the token.
+    :returns: the median over its places, shape ().
+    """
+    import torch
+
+    norm = model.get_decoder().layers[layer].input_layernorm
+    seen: list[torch.Tensor] = []
+    handle = norm.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach()[0].double()))
+    row = torch.tensor([list(ids)], device=model.device)
+    try:
+        with torch.no_grad():
+            model.get_decoder()(input_ids=row, use_cache=False)
+    finally:
+        handle.remove()
+    sizes = (seen[0].square().mean(-1) + norm.variance_epsilon).sqrt()
+    return sizes[row[0] == token].median().cpu()

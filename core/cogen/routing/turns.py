@@ -16,6 +16,8 @@ _CHATS: tuple[tuple[str, ...], ...] = (
 )
 #: What stands for the content of a message.
 _CONTENT = "\u2402"
+#: Letters of a message in an example.
+_SHORT = 200
 #: An ordinary token is taken as a mark only if it is as rare as this in general text.
 _RARE = 1 / 2000
 
@@ -46,6 +48,13 @@ def template_tokens(tokenizer: Any, reporter: Reporter = SILENT) -> set[int]:
     return {id for ids in _tokens(tokenizer, pieces) for id in ids}
 
 
+def example_chat(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """Token ids of a chat of three short messages, made of the beginnings of texts; the template takes it."""
+    roles = ("user", "assistant", "user")
+    messages = [{"role": role, "content": texts[n % len(texts)][:_SHORT]} for n, role in enumerate(roles)]
+    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
+
+
 def user_mark(tokenizer: Any, general: Sequence[str], reporter: Reporter = SILENT) -> int | None:
     """Id of a token that the template writes before every message of the user and nowhere else.
 
@@ -53,6 +62,8 @@ def user_mark(tokenizer: Any, general: Sequence[str], reporter: Reporter = SILEN
     message; ``None`` where there is no such token, or only tokens that are common in ordinary text.
     """
     pieces = template_pieces(tokenizer, reporter)
+    if not any(role == "assistant" for role, _ in pieces):
+        return None  # a template for single questions has no turns
     before = [set(ids) for ids in _tokens(tokenizer, [text for role, text in pieces if role == "user"])]
     others = [id for ids in _tokens(tokenizer, [text for role, text in pieces if role != "user"]) for id in ids]
     marks = set.intersection(*before) - {*others} if before else set()

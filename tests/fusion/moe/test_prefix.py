@@ -271,6 +271,8 @@ def test_the_configuration(world: Any, host: Any, tmp_path: Path) -> None:
         "depth": 11.0,
         "strength": 20.0,
         "mass": 20.0,
+        "turn": None,  # this base has no chat template
+        "reset": 0.0,
     }
     tensors = load_file(folder / "model.safetensors")
     assert details["parameters"] == sum(tensor.numel() for tensor in tensors.values())

@@ -71,6 +71,8 @@ class WidenedTensors:
         #: Of the prefix token's mark in the stream, and of the average: powers of two where nothing else is needed.
         self._marked = SHARE * float((own.square().mean() + layout.epsilon).sqrt())
         self._share = SHARE * 2.0 ** round(float(rows.usual[0].log2()))
+        #: Of what is the same for all tokens: small beside every embedding.
+        self._unit = 0.0 if rows.attended is None else SHARE * 2.0 ** round(float(rows.attended[0].log2()))
 
     def operand(self, name: str, source: Operand) -> Operand:
         """The widened tensor."""
@@ -80,7 +82,7 @@ class WidenedTensors:
         if name == EMBEDDING:
             wide = (source.shape[0], layout.wide)
             steady = (layout.steady - layout.hidden,) if layout.turns else ()
-            return WideEmbedding(source, wide, self._extra(), SHARE, layout.epsilon, steady, self._share)
+            return WideEmbedding(source, wide, self._extra(), SHARE, layout.epsilon, steady, self._unit)
         shape = layout.shape(name, source.shape)
         if len(shape) == 2:
             entries = self._entries(name.removeprefix(_FIRST_LAYER)) if name.startswith(_FIRST_LAYER) else []
@@ -119,8 +121,10 @@ class WidenedTensors:
             if layout.turns:
                 tail[layout.turn] = layout.factor / SHARE
         elif name == f"{_SECOND_LAYER}input_layernorm.weight" and self._rows.attended is not None:
-            size = layout.factor * float(self._rows.attended[1]) / self._share
-            tail[layout.steady : layout.past + layout.experts] = size
+            size = layout.factor * float(self._rows.attended[1])
+            tail[layout.steady] = size / self._unit
+            # At marks, the only tokens that have something there, the norm gives the average itself.
+            tail[layout.past : layout.past + layout.experts] = layout.factor * self._rows.mark / self._share
         elif place[-1] == _AFTER:
             layer = int(place[0])
             tail[layout.mark] = layout.factor * self._reach(layer) / self._marked

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.inputs import Inputs
 
 #: Tensors of the router file that belong to no expert; no expert's id begins with a full stop.
-USUAL, FIRST, KERNEL, ATTENDED = ".stream", ".prefix", ".kernel", ".attended"
+USUAL, FIRST, KERNEL, ATTENDED, MARK = ".stream", ".prefix", ".kernel", ".attended", ".mark"
 EMBEDDING = "model.embed_tokens.weight"
 
 
@@ -42,6 +42,7 @@ class PrefixRows:
         prefix token, shape (layers,).
     :param attended: of the stream before each layer's attention, of ordinary tokens; None: nothing is forgotten at
         turns.
+    :param mark: of the stream before the second layer's attention, at the token that begins a turn; 0 without turns.
     """
 
     evidence: torch.Tensor
@@ -49,6 +50,7 @@ class PrefixRows:
     first: torch.Tensor
     kernel: Kernel
     attended: torch.Tensor | None
+    mark: float
 
 
 def prefix_rows(
@@ -84,6 +86,8 @@ def prefix_rows(
         anchor = anchor_of(inputs, tokenizer_digest, reporter)
         sizes = anchor.sizes()
         found[USUAL], found[FIRST], found[ATTENDED] = sizes.usual, sizes.first, sizes.attended
+        if mixture.prefix.turn is not None:
+            found[MARK] = anchor.size_at(mixture.prefix.turn, 1).reshape(1)
         anchor.release()
         kernel = fit_kernel(rotary_of(full_config(inputs.base)), mixture.prefix.depth)
         found[KERNEL] = torch.from_numpy(kernel.amplitudes)
@@ -92,7 +96,7 @@ def prefix_rows(
 
 def _common(planned: PlannedPrefix) -> tuple[str, ...]:
     """Names of the tensors that belong to no expert."""
-    return (USUAL, FIRST, KERNEL) if planned.turn is None else (USUAL, FIRST, KERNEL, ATTENDED)
+    return (USUAL, FIRST, KERNEL) if planned.turn is None else (USUAL, FIRST, KERNEL, ATTENDED, MARK)
 
 
 def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base: Checkpoint) -> PrefixRows:
@@ -105,7 +109,7 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
     assert mixture.prefix is not None
     ids = [id for id in mixture.slots if id != "base"]
     rotary = rotary_of(full_config(base))
-    shapes = {name: rotary.half if name == KERNEL else mixture.layers for name in _common(mixture.prefix)}
+    shapes = {name: {KERNEL: rotary.half, MARK: 1}.get(name, mixture.layers) for name in _common(mixture.prefix)}
     shapes |= dict.fromkeys(ids, base.tensors[EMBEDDING].shape[0])
     wrong = next((name for name, size in shapes.items() if name not in rows or rows[name].shape != (size,)), None)
     if wrong is not None:
@@ -114,8 +118,10 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
             hint="put the composite's own router.safetensors beside its lock",
         )
     kernel = Kernel(rotary, rows[KERNEL].double().numpy(), mixture.prefix.depth)
-    attended = rows[ATTENDED] if mixture.prefix.turn is not None else None
-    return PrefixRows(torch.stack([rows[id] for id in ids], 1), rows[USUAL], rows[FIRST], kernel, attended)
+    evidence = torch.stack([rows[id] for id in ids], 1)
+    if mixture.prefix.turn is None:
+        return PrefixRows(evidence, rows[USUAL], rows[FIRST], kernel, None, 0.0)
+    return PrefixRows(evidence, rows[USUAL], rows[FIRST], kernel, rows[ATTENDED], float(rows[MARK]))
 
 
 def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None, layer: int = 0) -> Norms | None:
