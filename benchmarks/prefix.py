@@ -232,7 +232,7 @@ def measured(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     if "precision" in parts:
         from mixing.quantized import agreement
 
-        result["precision"] = agreement(mixture, [[prefix, *text] for own in few.values() for text in own[:4]])
+        result["precision"] = agreement(mixture, [[prefix, *text] for own in few.values() for text in own[:4]], opened)
     return result
 
 
