@@ -17,6 +17,8 @@ chats       questions of mixing/questions.toml in the base's chat template: the 
 precision   positions of the documents at which the middle router prefers the same slot as in float32: in bfloat16, and
             with int8 and fp8 weights and activations, simulated (mixing/quantized.py)
 
+Losses are kept beside the models (--work), so that a run that was stopped goes on where it was.
+
 Exit code 1 if a target is missed: experts within 1.5 % on documents and 0.8 % in the mean; 2.8 % after a change of
 topic and 1 % from the 40th token; two thirds of second questions sent right.
 """
@@ -33,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixing.chats import ANSWER, GENERAL, Chat, chats, prompts, questions, sent
 from mixing.cogen import cogen, dense, experts
-from mixing.compare import excess, losses, written
+from mixing.compare import KnownLosses, excess, written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,10 +94,11 @@ def compared(
     """Losses of the mixture and of the owner of every group of texts; one model is in memory at a time."""
 
     def of(name: str, keys: Sequence[str]) -> dict[str, Losses]:
-        model, found = opened(models[name], dtype), {}
+        known = KnownLosses(models[name], dtype, lambda: opened(models[name], dtype))
+        found = {}
         for key in keys:
             print(f"{name}: {key}", file=sys.stderr)
-            found[key] = [losses(model, [prefix, *ids]) for ids in texts[key]]
+            found[key] = [known.of([prefix, *ids]) for ids in texts[key]]
         return found
 
     reference: dict[str, Losses] = {}

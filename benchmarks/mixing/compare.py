@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +22,30 @@ def losses(model: Any, ids: Sequence[int]) -> np.ndarray:
     with torch.no_grad():
         logits = model(input_ids=row, use_cache=False).logits[0, :-1].float()
     return torch.nn.functional.cross_entropy(logits, row[0, 1:], reduction="none").double().numpy()
+
+
+class KnownLosses:
+    """Losses of one model folder that CoGen wrote, kept in a folder beside it; the model is opened when it is needed."""
+
+    def __init__(self, folder: Path, dtype: str, opened: Callable[[], Any]) -> None:
+        digest = json.loads((folder / "cogen.lock").read_text(encoding="utf-8"))["weights_digest"]
+        self._key, self._folder, self._opened = [digest, dtype], folder.parent / "losses", opened
+        self._model: Any = None
+
+    def of(self, ids: Sequence[int]) -> np.ndarray:
+        """See :func:`losses`."""
+        import numpy as np
+
+        key = hashlib.sha256(json.dumps([*self._key, list(ids)]).encode()).hexdigest()
+        file = self._folder / f"{key[:32]}.npy"
+        if not file.is_file():
+            self._model = self._model or self._opened()
+            self._folder.mkdir(exist_ok=True)
+            part = file.with_suffix(".part.npy")
+            np.save(part, losses(self._model, ids))
+            part.rename(file)
+        found: np.ndarray = np.load(file)
+        return found
 
 
 def excess(

@@ -24,7 +24,7 @@ from cogen.fusion.merge.strategy import OPTIONS as MERGE_OPTIONS
 from cogen.fusion.merge.strategy import lineage_of, lineage_options, rescaled
 from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
-from cogen.fusion.moe.mixture import averaged, extents_of, mixture_cost, plan_mixture, routing_notes, why
+from cogen.fusion.moe.mixture import averaged, default_note, extents_of, mixture_cost, plan_mixture, routing_notes, why
 from cogen.fusion.moe.prefix.outputs import write_prefix_mixture
 from cogen.fusion.moe.prefix.rows import prefix_rows
 from cogen.fusion.moe.reuse import reusable_parts
@@ -92,7 +92,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             cost=mixture_cost(cost, details, chosen, suites, inputs.tokenizer),
             tensors=len(found),
             changed_tensors=details.merged,
-            remarks=[*left, *routing_notes(details, chosen)],
+            remarks=[*left, *default_note(inputs.base, details, chosen, recipe), *routing_notes(details, chosen)],
         )
         if details.embedder:
             notes = embedder_notes(recipe, Embedder(*details.embedder, reporter=reporter), chosen)
