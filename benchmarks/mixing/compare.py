@@ -25,7 +25,7 @@ def losses(model: Any, ids: Sequence[int]) -> np.ndarray:
 
 
 class KnownLosses:
-    """Losses of one model folder that CoGen wrote, kept in a folder beside it; the model is opened when it is needed."""
+    """Losses of a model folder that CoGen wrote, kept in a folder beside it; the model is opened when it is needed."""
 
     def __init__(self, folder: Path, dtype: str, opened: Callable[[], Any]) -> None:
         digest = json.loads((folder / "cogen.lock").read_text(encoding="utf-8"))["weights_digest"]

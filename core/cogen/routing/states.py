@@ -152,7 +152,7 @@ def stream_sizes(model: Any, token_windows: Sequence[Sequence[int]], reporter: R
     import torch
 
     layers = model.get_decoder().layers
-    norms = [getattr(layer, name, None) for name in _NORMS for layer in layers]
+    norms: list[Any] = [getattr(layer, name, None) for name in _NORMS for layer in layers]
     if not norms or any(norm is None for norm in norms):
         raise CompatibilityError(
             f"{type(model).__name__} has no norm before its feed-forward blocks", hint="choose another --routing"
@@ -199,4 +199,5 @@ def size_at_token(model: Any, ids: Sequence[int], token: int, layer: int) -> tor
     finally:
         handle.remove()
     sizes = (seen[0].square().mean(-1) + norm.variance_epsilon).sqrt()
-    return sizes[row[0] == token].median().cpu()
+    found: torch.Tensor = sizes[row[0] == token].median().cpu()
+    return found
