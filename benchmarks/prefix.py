@@ -31,7 +31,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mixing.chats import ANSWER, GENERAL, Chat, chats, prompts, questions, sent
 from mixing.cogen import cogen, dense, experts
@@ -40,6 +40,7 @@ from mixing.compare import KnownLosses, excess, written
 if TYPE_CHECKING:
     import numpy as np
 
+Split = Literal["dev", "test"]
 PARTS = ("documents", "switch", "chats", "precision")
 #: Tokens of each half of a change of topic, and from which on the second counts as known.
 HALF, LATE, START = 160, 39, 20
@@ -48,7 +49,7 @@ EACH, MEAN, SWITCH, SWITCH_LATE, SECOND = 1.5, 0.8, 2.8, 1.0, 24 / 36
 Losses = list["np.ndarray"]
 
 
-def documents_of(tokenizer: Any, ids: Sequence[str], split: str) -> dict[str, list[list[int]]]:
+def documents_of(tokenizer: Any, ids: Sequence[str], split: Split) -> dict[str, list[list[int]]]:
     """Token ids of the documents of every field, and of general text."""
     from cogen.evals import general_suites, read_rows, suites_of
     from cogen.host import Host

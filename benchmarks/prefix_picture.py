@@ -72,7 +72,7 @@ def drawn(kept: dict[str, np.ndarray], plain: dict[str, np.ndarray], parts: Sequ
         return LEFT + place * (WIDTH - LEFT - 10) / (count - 1)
 
     def y(value: float) -> float:
-        return TOP + (high - value) * (HEIGHT - TOP - 40) / (high - low)
+        return float(TOP + (high - value) * (HEIGHT - TOP - 40) / (high - low))
 
     def line(values: np.ndarray, color: str, dash: str = "") -> str:
         points = " ".join(f"{x(n):.1f},{y(value):.1f}" for n, value in enumerate(values))
