@@ -68,7 +68,7 @@ def quality(arguments: argparse.Namespace) -> dict[str, Any]:
     routed = cogen("fuse", *ids, *route)["matrix"]
     rows = {row: routed[row] for row in ("base", *ids)}
     seconds = {}
-    for routing in ("hidden", "embedding", "trained", *(["anchored"] if arguments.anchored else [])):
+    for routing in ("prefix", "hidden", "embedding", "trained", *(["anchored"] if arguments.anchored else [])):
         out = work / f"moe-{routing}"
         names = arguments.anchored if routing == "anchored" else ids
         built = cogen("fuse", *names, "--strategy", "moe", "--routing", routing, "--level", "none", "-o", str(out))

@@ -122,13 +122,17 @@ def expected(folder: Path, ids: Sequence[int], window: int | None = None) -> np.
     amplitudes = rows_of(folder)[".kernel"].astype(np.float64)
     half, evidence = len(amplitudes), evidence_of(folder)
     frequencies = config["rope_parameters"]["rope_theta"] ** (-np.arange(half) / half)
-    mass = np.log(details_of(folder)["prefix"]["mass"]) + amplitudes.sum()
+    planned = details_of(folder)["prefix"]
+    mass = np.log(planned["mass"]) + amplitudes.sum()
+    # Where norms make all keys as long, a mark's is shared between the kernel and the mark.
+    shared = np.sqrt(0.5) if config["model_type"] == "qwen3_moe" else 1.0
     tokens = np.asarray(ids)
     found = []
     for t in range(len(tokens)):
         first = 0 if window is None else max(0, t - window + 1)
         distances = t - np.arange(first, t + 1)
         scores = np.cos(np.outer(distances, frequencies)) @ amplitudes
+        scores = np.where(tokens[first : t + 1] == planned["turn"], shared * scores, scores)
         sunk = tokens[first : t + 1] == PREFIX
         scores = np.where(sunk, mass * np.cos(distances * frequencies[-1]), scores)
         if tokens[t] == PREFIX:  # its query is zero, so that all keys count alike
@@ -138,6 +142,56 @@ def expected(folder: Path, ids: Sequence[int], window: int | None = None) -> np.
         own = np.where(sunk[:, None], 0.0, evidence[tokens[first : t + 1]])
         found.append(weights @ own)
     return np.array(found)
+
+
+#: Marks the user's messages, by a letter that no text of the tests has.
+TURNS = (
+    "{% for m in messages %}{{ ('¶' if m['role'] == 'user' else m['role'] + ': ') + m['content'] + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+def with_turns(zoo: Any, template: str = TURNS) -> Any:
+    """The same world, whose base has a chat template."""
+    (zoo.world.folder / "base" / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return zoo
+
+
+def forgotten(model: Any, folder: Path, ids: Sequence[int], window: int | None = None) -> np.ndarray:
+    """Mean evidence in the second layer, where what stands before a turn is taken out: shape (tokens, experts).
+
+    By the closed form, but for sizes of the stream before that layer, which are the model's.
+    """
+    import torch
+
+    planned, rows = details_of(folder)["prefix"], rows_of(folder)
+    hidden, seen = details_of(folder)["hidden"], []
+    norm = model.model.layers[1].input_layernorm
+    handle = norm.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][0, :, :hidden].double()))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([list(ids)]))
+    handle.remove()
+    sizes = seen[0].square().mean(1).sqrt().numpy()
+    relative = rows[".attended"][1] / sizes
+    amplitudes, tokens, mean = rows[".kernel"].astype(np.float64), np.asarray(ids), expected(folder, ids, window)
+    config = json.loads((folder / "config.json").read_text())
+    frequencies = config["rope_parameters"]["rope_theta"] ** (-np.arange(len(amplitudes)) / len(amplitudes))
+    mass = np.exp((np.cos(np.outer(np.arange(2048), frequencies)) - 1) @ amplitudes).sum()
+    normed = hasattr(model.model.layers[1].self_attn, "q_norm")
+    found = mean.copy()
+    for t in range(len(tokens)):
+        first = 0 if window is None else max(0, t - window + 1)
+        here = np.arange(first, t + 1)
+        turned = np.cos(np.outer(t - here, frequencies)) @ amplitudes
+        scores = turned if normed else relative[t] * relative[here] * (turned - amplitudes.sum())
+        scores = np.where(tokens[here] == PREFIX, 0.0, scores)
+        scores = np.zeros_like(scores) if tokens[t] == PREFIX else scores
+        weights = np.exp(scores - scores.max())
+        values = np.where(
+            (tokens[here] == planned["turn"])[:, None], mean[here] * (rows[".mark"] / sizes[here])[:, None], 0.0
+        )
+        found[t] -= planned["reset"] * mass * (weights / weights.sum()) @ values
+    return found
 
 
 def in_stream(model: Any, folder: Path, layer: int = 0, **inputs: Any) -> np.ndarray:

@@ -40,6 +40,9 @@ class PlannedPrefix(Frozen):
     :param depth: of the kernel; see :mod:`cogen.routing.kernel`.
     :param strength: what the routers multiply mean evidence by.
     :param mass: what the prefix token, which says nothing, weighs against the newest token.
+    :param turn: the token that begins a message of the user in the base's chat template; None: nothing is forgotten
+        there, as in the composites of earlier versions.
+    :param reset: how much of what was read before it the second layer takes out of the average.
     """
 
     public: Literal["mean", "base"]
@@ -49,6 +52,8 @@ class PlannedPrefix(Frozen):
     depth: float
     strength: float
     mass: float
+    turn: int | None = None
+    reset: float = 0.0
 
 
 class MoeDetails(Frozen):

@@ -10,7 +10,18 @@ from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder, cache_dir
 from cogen.reporter import SILENT, Reporter
-from cogen.routing.states import WINDOW, Moments, mean_states, mean_window_states, moments, stream_sizes, windows
+from cogen.routing.states import (
+    WINDOW,
+    Moments,
+    StreamSizes,
+    mean_states,
+    mean_window_states,
+    moments,
+    size_at_token,
+    stream_sizes,
+    windows,
+)
+from cogen.routing.turns import example_chat
 from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
@@ -63,17 +74,23 @@ class Anchor:
 
         return self._kept(["windows", [list(ids) for ids in token_windows]], compute)["mean"]
 
-    def sizes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the residual stream on the first documents of the general text: see
-        :func:`~cogen.routing.states.stream_sizes`."""
+    def sizes(self) -> StreamSizes:
+        """Of the residual stream on the first documents of the general text."""
         read = [windows(self._tokenizer, [text], _TOKENS)[0] for text in calibration_texts()[:_SIZED]]
 
         def compute() -> dict[str, torch.Tensor]:
-            usual, first = stream_sizes(self.model, read, self._reporter)
-            return {"usual": usual, "first": first}
+            return vars(stream_sizes(self.model, read, self._reporter))
 
-        found = self._kept(["sizes", read], compute)
-        return found["usual"], found["first"]
+        return StreamSizes(**self._kept(["sizes before attention and feed-forward", read], compute))
+
+    def size_at(self, token: int, layer: int) -> torch.Tensor:
+        """Of the stream before a layer's attention at ``token`` in a chat about the general text, shape ()."""
+        ids = example_chat(self._tokenizer, calibration_texts())
+
+        def compute() -> dict[str, torch.Tensor]:
+            return {"size": size_at_token(self.model, ids, token, layer)}
+
+        return self._kept(["size at a token", ids, token, layer], compute)["size"]
 
     @property
     def tokenizer(self) -> Any:

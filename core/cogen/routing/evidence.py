@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cogen.reporter import SILENT, Reporter
+from cogen.routing.turns import template_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -24,14 +25,6 @@ PSEUDO_COUNTS = 2000.0
 MOST_TOKENS = 16_384
 #: Tokens whose frequencies are averaged at a time.
 _TOKENS = 8192
-#: Messages that a chat template is rendered with, to see what it adds; the contents stand for what people write.
-_CONTENT = "\u2402"
-_CHATS: tuple[tuple[str, ...], ...] = (
-    ("user",),
-    ("user", "assistant", "user"),
-    ("system", "user"),
-    ("system", "user", "assistant", "user"),
-)
 
 
 def count_tokens(tokenizer: Any, texts: Sequence[str], size: int) -> torch.Tensor:
@@ -122,24 +115,4 @@ def silent_tokens(tokenizer: Any, reporter: Reporter = SILENT) -> list[int]:
     A default system prompt's "helpful assistant" must not send every chat to an expert of language models.
     """
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return sorted(special | set(tokenizer.all_special_ids) | _template_tokens(tokenizer, reporter))
-
-
-def _template_tokens(tokenizer: Any, reporter: Reporter) -> set[int]:
-    import jinja2
-
-    if not tokenizer.chat_template:
-        return set()
-    pieces: set[str] = set()
-    for roles in _CHATS:
-        chat = [{"role": role, "content": _CONTENT} for role in roles]
-        try:
-            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=roles[-1] == "user")
-        except (jinja2.TemplateError, TypeError, ValueError) as error:  # many templates refuse a role or an order
-            reporter.note(f"the chat template takes no conversation of {', '.join(roles)}: {error}")
-            continue
-        pieces |= set(str(text).split(_CONTENT))
-    found: set[int] = set()
-    for ids in tokenizer(sorted(pieces), add_special_tokens=False, verbose=False)["input_ids"]:
-        found |= set(ids)
-    return found
+    return sorted(special | set(tokenizer.all_special_ids) | template_tokens(tokenizer, reporter))

@@ -126,32 +126,47 @@ def moments(model: Any, tokenizer: Any, texts: Sequence[str], reporter: Reporter
     return Moments(mean, covariance)
 
 
-def stream_sizes(
-    model: Any, token_windows: Sequence[Sequence[int]], reporter: Reporter = SILENT
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Root mean square of the residual stream before the norm of every feed-forward block, each of shape (layers,).
+#: Before attention and before the feed-forward block.
+_NORMS = ("input_layernorm", "post_attention_layernorm")
 
+
+@dataclass(frozen=True)
+class StreamSizes:
+    """Root mean square of the residual stream, each of shape (layers,).
+
+    :param usual: before the norm of every feed-forward block, the median over ordinary tokens.
+    :param first: there, of the prefix token, whose state depends on nothing else.
+    :param attended: before the norm of every attention block, the median over ordinary tokens.
+    """
+
+    usual: torch.Tensor
+    first: torch.Tensor
+    attended: torch.Tensor
+
+
+def stream_sizes(model: Any, token_windows: Sequence[Sequence[int]], reporter: Reporter = SILENT) -> StreamSizes:
+    """
     :param token_windows: each led by the prefix token.
-    :returns: the median over ordinary tokens, and that of the prefix token, whose state depends on nothing else.
-    :raises CompatibilityError: the layers have no such norm.
+    :raises CompatibilityError: the layers have no norms before attention and feed-forward blocks.
     """
     import torch
 
-    norms: list[Any] = [getattr(layer, "post_attention_layernorm", None) for layer in model.get_decoder().layers]
+    layers = model.get_decoder().layers
+    norms: list[Any] = [getattr(layer, name, None) for name in _NORMS for layer in layers]
     if not norms or any(norm is None for norm in norms):
         raise CompatibilityError(
             f"{type(model).__name__} has no norm before its feed-forward blocks", hint="choose another --routing"
         )
     seen: list[list[torch.Tensor]] = [[] for _ in norms]
 
-    def watch(layer: int) -> Any:
+    def watch(place: int) -> Any:
         def hook(norm: Any, arguments: Any) -> None:
             states = arguments[0].detach()[0].double()
-            seen[layer].append((states.square().mean(-1) + norm.variance_epsilon).sqrt())
+            seen[place].append((states.square().mean(-1) + norm.variance_epsilon).sqrt())
 
         return hook
 
-    handles = [norm.register_forward_pre_hook(watch(layer)) for layer, norm in enumerate(norms)]
+    handles = [norm.register_forward_pre_hook(watch(place)) for place, norm in enumerate(norms)]
     try:
         for ids in token_windows:
             with torch.no_grad():
@@ -160,5 +175,29 @@ def stream_sizes(
     finally:
         for handle in handles:
             handle.remove()
-    usual = torch.stack([torch.cat([sizes[1:] for sizes in layer]).median() for layer in seen])
-    return usual.cpu(), torch.stack([layer[0][0] for layer in seen]).cpu()
+    usual = torch.stack([torch.cat([sizes[1:] for sizes in place]).median() for place in seen]).cpu()
+    first = torch.stack([place[0][0] for place in seen]).cpu()
+    count = len(layers)
+    return StreamSizes(usual[count:], first[count:], usual[:count])
+
+
+def size_at_token(model: Any, ids: Sequence[int], token: int, layer: int) -> torch.Tensor:
+    """Root mean square of the stream before the norm in front of a layer's attention, where the token is ``token``.
+
+    :param ids: a text that has the token.
+    :returns: the median over its places, shape ().
+    """
+    import torch
+
+    norm = model.get_decoder().layers[layer].input_layernorm
+    seen: list[torch.Tensor] = []
+    handle = norm.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach()[0].double()))
+    row = torch.tensor([list(ids)], device=model.device)
+    try:
+        with torch.no_grad():
+            model.get_decoder()(input_ids=row, use_cache=False)
+    finally:
+        handle.remove()
+    sizes = (seen[0].square().mean(-1) + norm.variance_epsilon).sqrt()
+    found: torch.Tensor = sizes[row[0] == token].median().cpu()
+    return found

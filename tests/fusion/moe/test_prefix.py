@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.families import FAMILIES, MIXTURES, Zoo, sibling
 from support.mixtures import assemble, close, loaded
 from support.prefix import (
@@ -32,6 +32,8 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_weights
 from cogen.errors import CompatibilityError
 from cogen.fusion.moe.insight import gates
+from cogen.fusion.recipe import FuseRecipe
+from cogen.runs.prepare import prepare
 
 
 @pytest.fixture(params=sorted(WORLDS))
@@ -218,6 +220,71 @@ def test_experts_that_changed_more(world: Any, host: Any, tmp_path: Path) -> Non
     assert not (folder / "merged.safetensors").exists()
 
 
+def attend(folder: Path, seed: int) -> None:
+    """Let an adapter change the queries of both layers, too."""
+    tensors, generator = load_file(folder / "adapter_model.safetensors"), torch.Generator().manual_seed(seed)
+    for layer in (0, 1):
+        for letter, shape in (("A", (4, 32)), ("B", (256, 4))):
+            name = f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{letter}.weight"
+            tensors[name] = torch.randn(shape, generator=generator) * 0.3
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"] = [*config["target_modules"], "q_proj"]
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+
+
+def test_adapters_that_change_attention(world: Any, host: Any, tmp_path: Path) -> None:
+    """Two of the same are that expert; and beside a full one, whatever is merged, the average is the closed form."""
+    zoo = world_of(world, "llama")
+    for id in ("e1", "e2"):
+        attend(save_adapter(world.folder / f"weights-{id}", 1, dtype="float32"), 5)
+    adapters = [spoken(zoo, id, manifest={"relation": "adapter"}) for id in ("e1", "e2")]
+    folder = assemble(host(*adapters), tmp_path / "same", routing="prefix").folder
+    dense, ids = load_model(open_weights(adapters[0].spec.model), "float32"), torch.tensor([field_ids("e1", "e2")])
+    with torch.no_grad():
+        near(loaded(folder)(input_ids=ids).logits, dense(input_ids=ids).logits)
+    assert details_of(folder)["merged"] == 2
+    other = zoo.full("e3", sibling("llama", {}, of=zoo.model(9), **WORLDS["llama"]))
+    folder = assemble(host(adapters[0], other), tmp_path / "mixed", routing="prefix").folder
+    wanted = expected(folder, ids[0].tolist())
+    found = in_stream(loaded(folder), folder, 1, input_ids=ids)[0]
+    np.testing.assert_allclose(found, wanted, atol=5e-3 * np.abs(wanted).max())
+
+
+class TestDefault:
+    """What ``--strategy moe`` does without ``--routing``."""
+
+    def planned(self, host: Any, *experts: Any, **options: Any) -> tuple[str, str]:
+        """(the routing, why the routers are trained)."""
+        plan = prepare(host(*experts), FuseRecipe(strategy="moe", level="none", **options)).plan
+        notes = [note.message for note in plan.notes if "routers are trained" in note.message]
+        return plan.details.routing, "".join(notes)
+
+    def test_prefix(self, world: Any, host: Any) -> None:
+        """Where base and experts allow it."""
+        zoo = world_of(world, "llama")
+        assert self.planned(host, spoken(zoo, "e1"), spoken(zoo, "e2", 2)) == ("prefix", "")
+
+    def test_without_a_public_slot(self, world: Any, host: Any) -> None:
+        """The plan says why the routers are trained."""
+        zoo = world_of(world, "llama")
+        found, note = self.planned(host, spoken(zoo, "e1"), spoken(zoo, "e2", 2), public=False)
+        assert found == "trained"
+        assert note.endswith("it needs the public slot")
+
+    def test_another_family(self, world: Any, host: Any) -> None:
+        """So it does for a base that makes no kernel."""
+        zoo = Zoo(world, "llama")
+        found, note = self.planned(host, spoken(zoo, "e1"), spoken(zoo, "e2", 2))
+        assert found == "trained"
+        assert "make no kernel that forgets" in note
+
+    def test_a_named_routing_stays(self, world: Any, host: Any) -> None:
+        """Whatever would be the default."""
+        zoo = world_of(world, "llama")
+        assert self.planned(host, spoken(zoo, "e1"), spoken(zoo, "e2", 2), routing="hidden")[0] == "hidden"
+
+
 class TestRefusals:
     """What cannot be built says so before any weight is read."""
 
@@ -271,6 +338,8 @@ def test_the_configuration(world: Any, host: Any, tmp_path: Path) -> None:
         "depth": 11.0,
         "strength": 20.0,
         "mass": 20.0,
+        "turn": None,  # this base has no chat template
+        "reset": 0.0,
     }
     tensors = load_file(folder / "model.safetensors")
     assert details["parameters"] == sum(tensor.numel() for tensor in tensors.values())

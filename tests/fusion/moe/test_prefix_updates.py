@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 from support.mixtures import assemble, bits, carry_out, evolve
-from support.prefix import details_of, spoken, world_of
+from support.prefix import details_of, spoken, with_turns, world_of
 
 from cogen.artifacts.lock import read_lock
 from cogen.errors import UsageError
 from cogen.runs.replay import recipe_of
 
 
-@pytest.fixture
-def build(world: Any, host: Any, tmp_path: Path) -> Callable[..., Path]:
-    """``build("e1", "e2", public_expert=…)``: a mixture of these experts, each time in another folder."""
+@pytest.fixture(params=[False, True], ids=["", "chats"])
+def build(world: Any, host: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """``build("e1", "e2", public_expert=…)``: a mixture of these experts, each time in another folder; of a base with
+    and without a chat template whose turns are forgotten."""
     zoo, count = world_of(world, "llama-tied", dtype="bfloat16"), iter(range(99))
+    if request.param:
+        with_turns(zoo)
 
     def made(*ids: str, **options: Any) -> Path:
         options = {"experts": dict.fromkeys(ids, 1.0), "routing": "prefix"} | options

@@ -14,15 +14,16 @@ from cogen.fusion.merge.shapes import changed_names
 from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
 from cogen.fusion.moe.insight import left_out_on
 from cogen.fusion.moe.prefix.layout import layout_of
-from cogen.fusion.moe.prefix.rows import kernel_of
+from cogen.fusion.moe.prefix.rows import can_forget, kernel_of
 from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
 from cogen.fusion.moe.train_routers import training_tokens
-from cogen.fusion.moe.validate import TOP_K, pick_routing
+from cogen.fusion.moe.validate import TOP_K, check_routing, no_prefix, pick_routing
 from cogen.fusion.plan import Cost, PlannedSuite
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.routing_data import Needs, data_notes, extra_tokens, origin_of
 from cogen.fusion.samples import sample_texts
 from cogen.routing.anchors import SIZED_TOKENS
+from cogen.routing.turns import user_mark
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
@@ -34,9 +35,10 @@ ALIGNED = 8
 
 
 def plan_mixture(
-    base: Checkpoint, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert], recipe: FuseRecipe
+    base: Checkpoint, tokenizer: Any, experts: Mapping[str, Checkpoint], chosen: Sequence[Expert], recipe: FuseRecipe
 ) -> MoeDetails:
     """
+    :param tokenizer: the base's.
     :param experts: by id, in the plan's order.
     :raises CompatibilityError: the base's architecture has no mixture, or an expert's shapes don't fit.
     """
@@ -49,11 +51,12 @@ def plan_mixture(
     widest = max(width_of(checkpoint) for checkpoint in (base, *experts.values()))
     width = -(-widest // ALIGNED) * ALIGNED
     top_k = min(recipe.top_k or TOP_K, len(slots))
-    routing = pick_routing(chosen, recipe)
+    routing = pick_routing(chosen, recipe, prefix=_obstacle(base, config) is None)
+    check_routing(chosen, recipe, routing)
     hidden = int(config["hidden_size"])
     mixture_config(config, target, len(slots), top_k, width)  # what its class would read otherwise is refused here
     merged = merged_names(base, list(experts.values()), target, layers)
-    prefix = _prefix(base, config, len(experts), recipe) if routing == "prefix" else None
+    prefix = _prefix(base, config, tokenizer, len(experts), recipe) if routing == "prefix" else None
     # Common features of many experts' evidence depend on all of them.
     deletable = prefix is None or (
         prefix.public == "base" and layout_of(config, len(experts)).evidences == len(experts)
@@ -79,24 +82,46 @@ def plan_mixture(
     return found.model_copy(update={"parameters": total, "active": total - idle})
 
 
+def _obstacle(base: Checkpoint, config: Mapping[str, Any]) -> str | None:
+    """Why this base has no routing prefix, where no recipe asks for it."""
+    if target_of(config).norm is None:
+        return "routing prefix: the base has its norms behind the blocks"
+    try:
+        kernel_of(base, PREFIX)
+    except CompatibilityError as error:
+        return str(error)
+    return None
+
+
+def default_note(base: Checkpoint, mixture: MoeDetails, chosen: Sequence[Expert], recipe: FuseRecipe) -> list[str]:
+    """Why the routers are trained, where the recipe left the choice and routing prefix is not possible."""
+    if recipe.routing is not None or mixture.routing != "trained":
+        return []
+    reason = no_prefix(chosen, recipe) or (_obstacle(base, full_config(base)) or "").removeprefix("routing prefix: ")
+    return [f"routers are trained, since routing prefix is not possible here: {reason}"]
+
+
 #: What routers multiply mean evidence by, and what the prefix token weighs; chosen on the dev splits of the reference
 #: experts.
 STRENGTH, MASS = 20.0, 20.0
+#: As planned before the sizes of the base are known.
+PREFIX = PlannedPrefix(public="mean", hidden=0, heads=0, groups=0, depth=0.0, strength=STRENGTH, mass=MASS)
+#: How much of what stands before a message of the user is taken out of the average there; chosen like the others. A
+#: little more than all of it: the kernel is not quite exponential, and leaves a part.
+RESET = 1.2
 
 
-def _prefix(base: Checkpoint, config: Mapping[str, Any], experts: int, recipe: FuseRecipe) -> PlannedPrefix:
+def _prefix(
+    base: Checkpoint, config: Mapping[str, Any], tokenizer: Any, experts: int, recipe: FuseRecipe
+) -> PlannedPrefix:
     """:raises CompatibilityError: the base's positions or norms make no head that averages over the prefix."""
-    layout = layout_of(config, experts)
-    planned = PlannedPrefix(
-        public=recipe.public_expert or "mean",
-        hidden=layout.wide,
-        heads=layout.heads + layout.extra_heads,
-        groups=layout.groups + 1,
-        depth=0.0,
-        strength=STRENGTH,
-        mass=MASS,
-    )
-    return planned.model_copy(update={"depth": kernel_of(base, planned).depth})
+    kernel = kernel_of(base, PREFIX)
+    turn = user_mark(tokenizer, calibration_texts()) if can_forget(base, kernel, MASS) else None
+    layout = layout_of(config, experts, turns=turn is not None)
+    sizes = {"hidden": layout.wide, "heads": layout.heads + layout.extra_heads, "groups": layout.groups + 1}
+    resets = {"turn": turn, "reset": RESET if turn is not None else 0.0}
+    own = {"public": recipe.public_expert or "mean", "depth": kernel.depth}
+    return PREFIX.model_copy(update=own | sizes | resets)
 
 
 def merged_names(base: Checkpoint, experts: Sequence[Checkpoint], target: MoeArchitecture, layers: int) -> list[str]:
@@ -156,7 +181,7 @@ def extents_of(base: Checkpoint, mixture: MoeDetails) -> dict[str, tuple[str, tu
     hidden = mixture.hidden if mixture.prefix is None else mixture.prefix.hidden
     found = mixture_extents(base, target_of(config), mixture.layers, hidden, mixture.width, len(mixture.slots))
     if mixture.prefix is not None:
-        layout = layout_of(config, len(mixture.slots) - 1)
+        layout = layout_of(config, len(mixture.slots) - 1, turns=mixture.prefix.turn is not None)
         shared = [name for name in found if name in base.tensors]
         found |= {name: (found[name][0], layout.shape(name, found[name][1])) for name in shared}
     return found

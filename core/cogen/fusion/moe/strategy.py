@@ -27,6 +27,7 @@ from cogen.fusion.merge.tokenizer_text import tokenizer_text
 from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
 from cogen.fusion.moe.mixture import (
     averaged,
+    default_note,
     evidence_notes,
     extents_of,
     mixture_cost,
@@ -87,7 +88,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
         recipe = averaged(recipe, chosen, functools.partial(find_method, host))
         opened = open_inputs(host, recipe, chosen, base, united=False, reporter=reporter)
         inputs = opened.inputs
-        details = plan_mixture(inputs.base, inputs.experts, chosen, recipe)
+        details = plan_mixture(inputs.base, inputs.tokenizer, inputs.experts, chosen, recipe)
         check_searchable(opened.search, inputs.suites)
         suites = planned_suites(inputs.suites, recipe, inputs.tokenizer)
         found = extents_of(inputs.base, details)
@@ -101,7 +102,12 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             cost=mixture_cost(cost, details, chosen, suites, inputs.tokenizer, recipe.matrix),
             tensors=len(found),
             changed_tensors=details.merged,
-            remarks=[*left, *routing_notes(details, chosen), *evidence_notes(inputs.base, details)],
+            remarks=[
+                *left,
+                *default_note(inputs.base, details, chosen, recipe),
+                *routing_notes(details, chosen),
+                *evidence_notes(inputs.base, details),
+            ],
         )
         if details.embedder:
             notes = embedder_notes(recipe, Embedder(*details.embedder, reporter=reporter), chosen)

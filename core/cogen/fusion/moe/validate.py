@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cogen.errors import CompatibilityError, UsageError
 from cogen.fusion.moe.targets import check_architecture
 from cogen.fusion.recipe import FuseRecipe, Routing
+from cogen.fusion.routing_data import origin_of
 
 if TYPE_CHECKING:
     from cogen.host import Expert
@@ -18,11 +19,24 @@ FROZEN = ("ffn", "anchored")
 TOP_K = 2
 
 
-def pick_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> Routing:
-    """The recipe's, or the best that these experts allow."""
+def pick_routing(chosen: Sequence[Expert], recipe: FuseRecipe, *, prefix: bool = True) -> Routing:
+    """The recipe's, or the best that these experts allow.
+
+    :param prefix: whether the base allows routing prefix; before it is open, that is assumed.
+    """
     if recipe.routing is not None:
         return recipe.routing
-    return "anchored" if all(expert.spec.router is not None for expert in chosen) else "trained"
+    if all(expert.spec.router is not None for expert in chosen):
+        return "anchored"
+    return "prefix" if prefix and no_prefix(chosen, recipe) is None else "trained"
+
+
+def no_prefix(chosen: Sequence[Expert], recipe: FuseRecipe) -> str | None:
+    """Why routing prefix is not the default for these experts, by their manifests; ``None`` where it is."""
+    if not recipe.public:
+        return "it needs the public slot"
+    silent = next((expert.id for expert in chosen if origin_of(expert, "tokens") == "generated"), None)
+    return f"{silent} ships neither samples nor token counts" if silent is not None else None
 
 
 def with_rows(chosen: Sequence[Expert], recipe: FuseRecipe) -> tuple[list[Expert], list[str]]:
@@ -62,7 +76,7 @@ def check_moe(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
         raise UsageError(
             "strategy moe tunes no merge parameters", hint="leave --search, --tune and lists of scales out"
         )
-    _check_routing(chosen, recipe)
+    check_routing(chosen, recipe, pick_routing(chosen, recipe))
     slots = len(chosen) + recipe.public
     if recipe.top_k is not None and recipe.top_k > slots:
         raise UsageError(
@@ -70,8 +84,8 @@ def check_moe(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
         )
 
 
-def _check_routing(chosen: Sequence[Expert], recipe: FuseRecipe) -> None:
-    routing = pick_routing(chosen, recipe)
+def check_routing(chosen: Sequence[Expert], recipe: FuseRecipe, routing: Routing) -> None:
+    """:raises CompatibilityError, UsageError: naming the first thing that does not go with this routing."""
     for expert in chosen:
         if routing == "anchored" and expert.spec.router is None:
             raise CompatibilityError(

@@ -43,7 +43,7 @@ def planned_kernel(rotary: Rotary, mass: float, norms: Norms | None) -> Kernel:
     depth = DEPTH
     while depth >= LEAST_DEPTH:
         kernel = fit_kernel(rotary, depth)
-        if norms is None or _fits(kernel, mass, norms):
+        if norms is None or fits(kernel, mass, norms):
             return kernel
         depth -= 0.5
     raise CompatibilityError(
@@ -98,7 +98,8 @@ def _products(kernel: Kernel, mass: float, norms: Norms | None) -> tuple[np.ndar
         return places, kernel.amplitudes[used] * unit / gains[places], float(sunk / gains[half - 1])
 
 
-def _fits(kernel: Kernel, mass: float, norms: Norms) -> bool:
+def fits(kernel: Kernel, mass: float, norms: Norms) -> bool:
+    """Whether norms that make every vector as long as all others leave room for the kernel's scores."""
     _, products, sunk = _products(kernel, mass, norms)
     length = 2 * kernel.rotary.half * (1.0 - norms.epsilon)
     return bool(products.sum() ** 2 / length + sunk**2 / length <= length)

@@ -24,6 +24,7 @@ class StreamLayout:
     :param evidences: dimensions that evidence is kept in: one for each expert, or as many as the extra head carries,
         if there are more experts.
     :param epsilon: of the base's norms.
+    :param turns: the average forgets what stands before the user's newest message.
     """
 
     hidden: int
@@ -33,10 +34,12 @@ class StreamLayout:
     width: int
     evidences: int
     epsilon: float
+    turns: bool = False
 
     @property
     def extra_heads(self) -> int:
-        """Query heads that share a key-value head; the first of the extra ones is used, the others stay zero."""
+        """Query heads that share a key-value head; one of the extra ones averages, with ``turns`` a second one shows
+        what stood before a turn, and the others stay zero."""
         return self.heads // self.groups
 
     @property
@@ -66,6 +69,21 @@ class StreamLayout:
         """First of the average that the extra head writes."""
         return self.evidence + self.evidences
 
+    @property
+    def turn(self) -> int:
+        """With ``turns``: 1 for the token that begins a message of the user."""
+        return self.mean + self.evidences
+
+    @property
+    def steady(self) -> int:
+        """With ``turns``: the same absolute value for every token but the prefix token."""
+        return self.turn + 1
+
+    @property
+    def past(self) -> int:
+        """With ``turns``: first of the average as it stands where a message of the user begins, 0 elsewhere."""
+        return self.steady + 1
+
     def shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of a tensor of the base outside feed-forward blocks, after widening."""
         wide, queries = self.wide, (self.heads + self.extra_heads) * self.width
@@ -79,14 +97,14 @@ class StreamLayout:
         return (shape[0], wide) if len(shape) == 2 else (wide,)
 
 
-def layout_of(config: Mapping[str, Any], experts: int) -> StreamLayout:
+def layout_of(config: Mapping[str, Any], experts: int, *, turns: bool = False) -> StreamLayout:
     """
     :param config: every field of the base's configuration.
     """
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     width = int(config.get("head_dim") or hidden // heads)
     evidences = min(experts, width)
-    needed = hidden + 2 + 2 * evidences
+    needed = hidden + (4 + 3 * evidences if turns else 2 + 2 * evidences)
     return StreamLayout(
         hidden=hidden,
         wide=-(-needed // ALIGNED) * ALIGNED,
@@ -95,6 +113,7 @@ def layout_of(config: Mapping[str, Any], experts: int) -> StreamLayout:
         width=width,
         evidences=evidences,
         epsilon=float(config["rms_norm_eps"]),
+        turns=turns,
     )
 
 

@@ -82,16 +82,21 @@ class WideEmbedding(WideRows):
     """Every row with ``extra`` behind it, as a share of the row's own root mean square: a norm then gives ``extra``.
 
     :param extra: shape (rows, added columns), float32; ``epsilon``: of the norm.
+    :param steady: columns (of ``extra``) whose values are absolute, of the size ``unit``.
     """
 
     extra: torch.Tensor
     share: float
     epsilon: float
+    steady: Sequence[int] = ()
+    unit: float = 0.0
 
     def rows(self, first: int, last: int, dtype: torch.dtype) -> torch.Tensor:
         """See :class:`WideRows`."""
         found = super().rows(first, last, dtype)
         own = self.source.shape[1]
         sizes = (found[:, :own].double().square().mean(1, keepdim=True) + self.epsilon).sqrt() * self.share
+        sizes = sizes.repeat(1, self.extra.shape[1])
+        sizes[:, list(self.steady)] = self.unit
         found[:, own : own + self.extra.shape[1]] = (self.extra[first:last].double() * sizes).to(dtype)
         return found

@@ -22,6 +22,7 @@ from cogen.fusion.moe.assemble import (
 from cogen.fusion.moe.prefix.head import ExtraHead, extra_head
 from cogen.fusion.moe.prefix.layout import SHARE, StreamLayout, layout_of, widened_config
 from cogen.fusion.moe.prefix.operands import WideEmbedding, WideMatrix, WideVector
+from cogen.fusion.moe.prefix.reset import ResetHead, reset_head
 from cogen.fusion.moe.prefix.rows import EMBEDDING, PrefixRows, norms_of, read_prefix_rows
 from cogen.fusion.moe.targets import PARTS, full_config, mixture_config, target_of
 from cogen.merging.block import Operand
@@ -40,13 +41,16 @@ if TYPE_CHECKING:
 
 #: Least logit of the public slot for the prefix token, at the sizes that its state has.
 FIRST_LOGIT = 48.0
-_FIRST_LAYER = "model.layers.0."
+_FIRST_LAYER, _SECOND_LAYER = "model.layers.0.", "model.layers.1."
+#: Tokens over which the kernel's mass is summed.
+_FAR = 2048
 _AFTER = "post_attention_layernorm.weight"
 
 
 class WidenedTensors:
     """The tensors outside feed-forward blocks, with what the extra dimensions and the extra head need.
 
+    :param reset: with turns that reset the average.
     :param read: gives a tensor of the unwidened composite by its name.
     :param prefix: id of the prefix token.
     """
@@ -57,15 +61,18 @@ class WidenedTensors:
         mixture: MoeDetails,
         rows: PrefixRows,
         head: ExtraHead,
+        reset: ResetHead | None,
         prefix: int,
         read: Callable[[str], torch.Tensor],
     ) -> None:
-        self._layout, self._mixture, self._rows, self._head = layout, mixture, rows, head
+        self._layout, self._mixture, self._rows, self._head, self._reset = layout, mixture, rows, head, reset
         self._prefix = prefix
         own = read(EMBEDDING)[prefix].double()
         #: Of the prefix token's mark in the stream, and of the average: powers of two where nothing else is needed.
         self._marked = SHARE * float((own.square().mean() + layout.epsilon).sqrt())
         self._share = SHARE * 2.0 ** round(float(rows.usual[0].log2()))
+        #: Of what is the same for all tokens: small beside every embedding.
+        self._unit = 0.0 if rows.attended is None else SHARE * 2.0 ** round(float(rows.attended[0].log2()))
 
     def operand(self, name: str, source: Operand) -> Operand:
         """The widened tensor."""
@@ -74,21 +81,30 @@ class WidenedTensors:
         layout = self._layout
         if name == EMBEDDING:
             wide = (source.shape[0], layout.wide)
-            return WideEmbedding(source, wide, self._extra(), SHARE, layout.epsilon)
+            steady = (layout.steady - layout.hidden,) if layout.turns else ()
+            return WideEmbedding(source, wide, self._extra(), SHARE, layout.epsilon, steady, self._unit)
         shape = layout.shape(name, source.shape)
         if len(shape) == 2:
             entries = self._entries(name.removeprefix(_FIRST_LAYER)) if name.startswith(_FIRST_LAYER) else []
+            if self._reset is not None:
+                entries = [*entries, *self._reset_entries(name, self._reset)]
             return WideMatrix(source, (shape[0], shape[1]), tuple(entries))
         if "norm" in name.rsplit(".", 2)[-2]:
             return WideVector(source, layout.factor, self._tail(name))
         return WideVector(source, 1.0, torch.zeros(shape[0] - source.shape[0]))
 
     def _extra(self) -> torch.Tensor:
-        """What the embedding writes into the extra dimensions, as a share: shape (rows, 2 + evidences)."""
+        """What the embedding writes into the extra dimensions, as a share: shape (rows, dimensions that it fills)."""
         import torch
 
         extra = torch.cat([torch.ones(len(self._rows.evidence), 1), torch.zeros(len(self._rows.evidence), 1)], 1)
         extra = torch.cat([extra, self._rows.evidence], 1)
+        if self._layout.turns:
+            planned, layout = self._mixture.prefix, self._layout
+            assert planned is not None
+            extra = torch.cat([extra, torch.zeros(len(extra), 2 + layout.evidences)], 1)
+            extra[planned.turn, layout.turn - layout.hidden] = 1.0
+            extra[:, layout.steady - layout.hidden] = 1.0
         extra[self._prefix] = 0.0
         extra[self._prefix, 1] = 1.0
         return extra
@@ -102,6 +118,13 @@ class WidenedTensors:
         place = name.removeprefix("model.layers.").split(".", 1)
         if name == f"{_FIRST_LAYER}input_layernorm.weight":
             tail[layout.constant : layout.mean] = layout.factor / SHARE
+            if layout.turns:
+                tail[layout.turn] = layout.factor / SHARE
+        elif name == f"{_SECOND_LAYER}input_layernorm.weight" and self._rows.attended is not None:
+            size = layout.factor * float(self._rows.attended[1])
+            tail[layout.steady] = size / self._unit
+            # At marks, the only tokens that have something there, the norm gives the average itself.
+            tail[layout.past : layout.past + layout.evidences] = layout.factor * self._rows.mark / self._share
         elif place[-1] == _AFTER:
             layer = int(place[0])
             tail[layout.mark] = layout.factor * self._reach(layer) / self._marked
@@ -133,6 +156,31 @@ class WidenedTensors:
         elif name == "self_attn.o_proj.weight":
             entries += [(layout.mean + n, query + n, self._share) for n in range(layout.evidences)]
         return entries
+
+    def _reset_entries(self, name: str, reset: ResetHead) -> list[tuple[int, int, float]]:
+        """(row, column, value) of what forgets at turns, in one matrix of the first two layers."""
+        planned, layout, rows = self._mixture.prefix, self._layout, self._rows
+        assert planned is not None
+        query, value = layout.heads * layout.width, layout.groups * layout.width
+        second, evidences = query + layout.width, range(layout.evidences)
+        if name == f"{_FIRST_LAYER}self_attn.q_proj.weight":
+            at_marks = _column(second, layout.turn, reset.mark_query - self._head.query)
+            return [*_column(second, layout.constant, self._head.query), *at_marks]
+        if name == f"{_FIRST_LAYER}self_attn.k_proj.weight":
+            return _column(value, layout.turn, reset.mark_key)
+        if name == f"{_FIRST_LAYER}self_attn.o_proj.weight":
+            first = [(layout.past + n, query + n, self._share) for n in evidences]
+            return [*first, *((layout.past + n, second + n, -self._share) for n in evidences)]
+        if name == f"{_SECOND_LAYER}self_attn.q_proj.weight":
+            return _column(query, layout.steady, reset.query)
+        if name == f"{_SECOND_LAYER}self_attn.k_proj.weight":
+            return _column(value, layout.steady, reset.key)
+        if name == f"{_SECOND_LAYER}self_attn.v_proj.weight":
+            return [(value + n, layout.past + n, 1.0) for n in evidences]
+        if name == f"{_SECOND_LAYER}self_attn.o_proj.weight":
+            taken = planned.reset * rows.kernel.mass(_FAR) * self._share
+            return [(layout.mean + n, query + n, -taken) for n in evidences]
+        return []
 
     def routers(self) -> torch.Tensor:
         """Of every layer, shape (slots, wide), float32."""
@@ -179,7 +227,7 @@ def write_prefix_mixture(
     assert planned.prefix is not None
     base, config = job.base, full_config(job.base)
     target, found = target_of(config), read_prefix_rows(rows, planned, job.base)
-    layout = layout_of(config, len(planned.slots) - 1)
+    layout = layout_of(config, len(planned.slots) - 1, turns=planned.prefix.turn is not None)
     experts = {one.id: (opened, one.weights_digest) for one, opened in zip(job.planned, job.experts, strict=True)}
     slots = tuple(ExpertSlot(id, *experts.get(id, (base, "base"))) for id in planned.slots)
     scratch = folder / "merged.safetensors"
@@ -191,8 +239,12 @@ def write_prefix_mixture(
             checkpoint = stored if name in stored.tensors else base
             return checkpoint.read(name, torch.float64)
 
-        head = extra_head(found.kernel, planned.prefix.mass, norms_of(base, read))
-        wide = WidenedTensors(layout, planned, found, head, prefix_token_id(tokenizer), read)
+        norms = norms_of(base, read)
+        head = extra_head(found.kernel, planned.prefix.mass, norms)
+        reset = None
+        if layout.turns:
+            reset = reset_head(found.kernel, planned.prefix.mass, norms, norms_of(base, read, layer=1))
+        wide = WidenedTensors(layout, planned, found, head, reset, prefix_token_id(tokenizer), read)
         mixture = Mixture(
             target,
             slots,

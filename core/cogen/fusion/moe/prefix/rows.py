@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts
+from cogen.fusion.moe.assemble import layers_of
 from cogen.fusion.moe.prefix.head import Norms, planned_kernel
 from cogen.fusion.moe.prefix.layout import layout_of
+from cogen.fusion.moe.prefix.reset import reset_fits
 from cogen.fusion.moe.routers import anchor_of, opened_writer
 from cogen.fusion.moe.targets import full_config
 from cogen.fusion.routing_data import token_frequencies
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Tensors of the router file that belong to no expert; no expert's id begins with a full stop.
 USUAL, FIRST, KERNEL, FEATURES = ".stream", ".prefix", ".kernel", ".features"
+ATTENDED, MARK = ".attended", ".mark"
 EMBEDDING = "model.embed_tokens.weight"
 
 
@@ -42,6 +45,9 @@ class PrefixRows:
         features.
     :param usual, first: root mean square of the stream before each layer's experts, of ordinary tokens and of the
         prefix token, shape (layers,).
+    :param attended: of the stream before each layer's attention, of ordinary tokens; None: nothing is forgotten at
+        turns.
+    :param mark: of the stream before the second layer's attention, at the token that begins a turn; 0 without turns.
     """
 
     evidence: torch.Tensor
@@ -49,6 +55,8 @@ class PrefixRows:
     usual: torch.Tensor
     first: torch.Tensor
     kernel: Kernel
+    attended: torch.Tensor | None
+    mark: float
 
 
 def prefix_rows(
@@ -58,7 +66,7 @@ def prefix_rows(
     known: Mapping[str, torch.Tensor] | None = None,
     reporter: Reporter = SILENT,
 ) -> dict[str, torch.Tensor]:
-    """The tensors of the router file: evidence by expert, shape (rows of the embedding,), and the three others.
+    """The tensors of the router file: evidence by expert, shape (rows of the embedding,), and what is no expert's.
 
     Of more experts than the extra head carries, what each reads of the tokens' features, shape (evidences,), and these.
 
@@ -86,14 +94,17 @@ def prefix_rows(
             found |= _features(counts, general, silent, mixture.prefix, layout.evidences, reporter)
         else:
             found |= log_odds(counts, general, silent, pooled=mixture.prefix.public == "mean")
-    if not {USUAL, FIRST, KERNEL} <= found.keys():
+    common = _common(mixture.prefix)
+    if not {*common} <= found.keys():
         anchor = anchor_of(inputs, tokenizer_digest, reporter)
-        found[USUAL], found[FIRST] = anchor.sizes()
+        sizes = anchor.sizes()
+        found[USUAL], found[FIRST], found[ATTENDED] = sizes.usual, sizes.first, sizes.attended
+        if mixture.prefix.turn is not None:
+            found[MARK] = anchor.size_at(mixture.prefix.turn, 1).reshape(1)
         anchor.release()
         kernel = fit_kernel(rotary_of(full_config(inputs.base)), mixture.prefix.depth)
         found[KERNEL] = torch.from_numpy(kernel.amplitudes)
-    others = (USUAL, FIRST, KERNEL, *((FEATURES,) if few else ()))
-    return {name: found[name].float() for name in (*ids, *others)}
+    return {name: found[name].float() for name in (*ids, *common, *((FEATURES,) if few else ()))}
 
 
 def _features(
@@ -123,6 +134,11 @@ def _features(
     return {FEATURES: features, **dict(zip(counts, readouts, strict=True))}
 
 
+def _common(planned: PlannedPrefix) -> tuple[str, ...]:
+    """Names of the tensors that belong to no expert, whatever their number."""
+    return (USUAL, FIRST, KERNEL) if planned.turn is None else (USUAL, FIRST, KERNEL, ATTENDED, MARK)
+
+
 def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base: Checkpoint) -> PrefixRows:
     """The content of a router file.
 
@@ -135,7 +151,8 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
     config = full_config(base)
     rotary, evidences = rotary_of(config), layout_of(config, len(ids)).evidences
     few, tokens = evidences < len(ids), base.tensors[EMBEDDING].shape[0]
-    shapes: dict[str, tuple[int, ...]] = {USUAL: (mixture.layers,), FIRST: (mixture.layers,), KERNEL: (rotary.half,)}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_common(mixture.prefix), (mixture.layers,))
+    shapes |= {KERNEL: (rotary.half,)} | ({} if mixture.prefix.turn is None else {MARK: (1,)})
     shapes |= dict.fromkeys(ids, (evidences,) if few else (tokens,))
     shapes |= {FEATURES: (tokens, evidences)} if few else {}
     wrong = next((name for name, shape in shapes.items() if name not in rows or rows[name].shape != shape), None)
@@ -147,11 +164,13 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
     kernel = Kernel(rotary, rows[KERNEL].double().numpy(), mixture.prefix.depth)
     own = [rows[id] for id in ids]
     evidence, readouts = (rows[FEATURES], torch.stack(own)) if few else (torch.stack(own, 1), torch.eye(len(ids)))
-    return PrefixRows(evidence, readouts, rows[USUAL], rows[FIRST], kernel)
+    turns = mixture.prefix.turn is not None
+    attended, mark = (rows[ATTENDED], float(rows[MARK])) if turns else (None, 0.0)
+    return PrefixRows(evidence, readouts, rows[USUAL], rows[FIRST], kernel, attended, mark)
 
 
-def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None) -> Norms | None:
-    """Norms of queries and keys in the first layer; None: the architecture has none.
+def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None, layer: int = 0) -> Norms | None:
+    """Norms of queries and keys in one layer; None: the architecture has none.
 
     :param read: gives a tensor of the composite by its name; default: the base's.
     """
@@ -160,7 +179,7 @@ def norms_of(base: Checkpoint, read: Callable[[str], torch.Tensor] | None = None
     def stored(name: str) -> torch.Tensor:
         return base.read(name, torch.float64)
 
-    query, key = (f"model.layers.0.self_attn.{kind}_norm.weight" for kind in "qk")
+    query, key = (f"model.layers.{layer}.self_attn.{kind}_norm.weight" for kind in "qk")
     if query not in base.tensors:
         return None
     config = full_config(base)
@@ -181,3 +200,11 @@ def kernel_of(base: Checkpoint, planned: PlannedPrefix) -> Kernel:
     :raises CompatibilityError: its positions or its norms make none.
     """
     return planned_kernel(rotary_of(full_config(base)), planned.mass, norms_of(base))
+
+
+def can_forget(base: Checkpoint, kernel: Kernel, mass: float) -> bool:
+    """Whether the base has room for what forgets at turns: a second query head beside the one that averages, a second
+    layer, and norms of queries and keys that allow the scores in both."""
+    layout = layout_of(full_config(base), 0)
+    norms = [norms_of(base, layer=layer) for layer in (0, 1)] if layers_of(base) > 1 else []
+    return layout.extra_heads > 1 and bool(norms) and reset_fits(kernel, mass, norms[0], norms[1])
