@@ -175,7 +175,7 @@ def measure(
         settings=options["settings"],
         use_cache=not options["fresh"],
         reporter=reporter,
-        **({"chooser": options["chooser"]} if options["chooser"] else {}),
+        chooser=options["chooser"],
     )
     if options["chat"]:
         chat = run_chat(
