@@ -92,7 +92,7 @@ def domains(modules: dict[str, list[str]], least: int, documents: int) -> list[D
             below[".".join(parts[: depth - 1])].add(".".join(parts[:depth]))
 
     def leaves(name: str) -> Iterator[tuple[str, list[str]]]:
-        """(domain, its modules); returns what stays with the parent by the last entry of the same name."""
+        """(domain, its modules). Of a package that is cut, modules that are too small for a domain are left out."""
         large = [child for child in sorted(below[name]) if size[child] >= least]
         if name and len(large) < 2:
             yield name, _under(name, modules)
