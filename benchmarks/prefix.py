@@ -71,6 +71,14 @@ def opened(folder: Path, dtype: str) -> Any:
     return load_model(open_folder(folder), dtype).eval()
 
 
+def cut(model: Any, layers: int | None) -> Any:
+    """The same model with its first layers alone."""
+    if layers is not None:
+        model.model.layers = model.model.layers[:layers]
+        model.config.num_hidden_layers = layers
+    return model
+
+
 def changes(documents: Mapping[str, list[list[int]]], blank: Sequence[int], pairs: int) -> dict[str, list[list[int]]]:
     """``"X>Y"`` → token ids of X, a blank line and Y, for every direction between fields; Y begins at a fixed place."""
     long = {field: [ids for ids in own if len(ids) >= HALF] for field, own in documents.items()}
@@ -232,11 +240,15 @@ def measured(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
             field: tokenizer.decode([token for ids in documents[field] for token in ids][:ANSWER]) for field in asked
         }
         cases = list(chats(asked, answers, arguments.chats))
-        result["chats"] = measured_chats(opened(mixture, arguments.dtype), tokenizer, slots, cases)
+        model = cut(opened(mixture, arguments.dtype), arguments.layers)
+        result["chats"] = measured_chats(model, tokenizer, slots, cases)
     if "precision" in parts:
         from mixing.quantized import agreement
 
-        result["precision"] = agreement(mixture, [[prefix, *text] for own in few.values() for text in own[:4]], opened)
+        texts = [[prefix, *text] for own in few.values() for text in own[:4]]
+        result["precision"] = agreement(
+            mixture, texts, lambda folder, dtype: cut(opened(folder, dtype), arguments.layers)
+        )
     return result
 
 
@@ -251,6 +263,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1000, help="of a document, at most")
     parser.add_argument("--pairs", type=int, default=4, help="of documents, for each direction of a change of topic")
     parser.add_argument("--chats", type=int, default=2, help="second questions for each ordered pair of fields")
+    parser.add_argument(
+        "--layers", type=int, help="chats, precision: the first layers alone; routers from the second on agree"
+    )
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--work", type=Path, help="keep models here")
     parser.add_argument("--json", type=Path)

@@ -157,16 +157,22 @@ def test_a_command_beside_without_keys(service: Service, tmp_path: Path) -> None
 )
 def test_what_grows_old_is_signed_again(service: Service, role: str, age: float, signed: list[str]) -> None:
     """:param age: in days."""
+    _grow_old(service, role, 20)
+    Renewal(service).once()  # signed now, however long ago the service of the tests was
+    _grow_old(service, role, age)
+    before = versions(service)
+    Renewal(service).once()
+    after = versions(service)
+    assert sorted(one for one in after if after[one] != before[one]) == sorted(signed)
+
+
+def _grow_old(service: Service, role: str, days: float) -> None:
     with service.sessions.write() as session:
         row = session.scalars(
             select(SignedRole).where(SignedRole.role == role).order_by(SignedRole.version.desc())
         ).first()
         assert row is not None
-        row.expires -= datetime.timedelta(days=age)
-    before = versions(service)
-    Renewal(service).once()
-    after = versions(service)
-    assert sorted(one for one in after if after[one] != before[one]) == sorted(signed)
+        row.expires -= datetime.timedelta(days=days)
 
 
 def test_the_past_is_forgotten_but_for_roots(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
