@@ -121,7 +121,8 @@ def routed(
         features, readouts = features.bfloat16().float(), readouts.bfloat16().float()
     documents = 0
     for number, domain in enumerate(domains):
-        ranks, weights, at = [], [], {position: [] for position in POSITIONS}
+        ranks, weights = [], []
+        at: dict[int, list[torch.Tensor]] = {position: [] for position in POSITIONS}
         for tokens in domain.documents:
             mean = kernel[: len(tokens), : len(tokens)] @ features[tokens]
             if half:

@@ -161,7 +161,8 @@ def make_base(folder: Path) -> dict[str, str]:
     )
     draw = random.Random(0)
     backend.train_from_iterator([text_of(draw, list(range(WORDS)), 2000) for _ in range(20)], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    make: Any = PreTrainedTokenizerFast
+    tokenizer = make(tokenizer_object=backend, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -176,7 +177,7 @@ def make_base(folder: Path) -> dict[str, str]:
         bos_token_id=0,
         eos_token_id=0,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {
         "base": f"file://{folder}",
