@@ -245,9 +245,9 @@ def measured(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     if "precision" in parts:
         from mixing.quantized import agreement
 
-        texts = [[prefix, *text] for own in few.values() for text in own[:4]]
+        led = [[prefix, *text] for own in few.values() for text in own[:4]]
         result["precision"] = agreement(
-            mixture, texts, lambda folder, dtype: cut(opened(folder, dtype), arguments.layers)
+            mixture, led, lambda folder, dtype: cut(opened(folder, dtype), arguments.layers)
         )
     return result
 

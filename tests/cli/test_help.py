@@ -37,7 +37,10 @@ def test_options_stand_in_groups_by_strategy(capsys: pytest.CaptureFixture[str])
     for heading, options in {
         "Common options": ["--strategy merge|moe|distill|route|auto", "--method NAME", "--level quick|full|none"],
         "Options of strategy merge": ["--scale", "--search N", "--tune NAME=LOW:HIGH", "--transplant mean|subword|omp"],
-        "Options of strategy moe (mixture of experts)": ["--routing hidden|embedding|anchored|trained", "--top-k K"],
+        "Options of strategy moe (mixture of experts)": [
+            "--routing prefix|hidden|embedding|anchored|trained",
+            "--top-k K",
+        ],
         "Options of strategy distill": ["--student EXPERT|BASE", "--texts FILE", "--tokens N"],
         "Options": ["-o, --output DIR", "--plan FILE", "--lock FILE", "--json"],
     }.items():
@@ -71,7 +74,7 @@ def test_former_names_are_hidden(capsys: pytest.CaptureFixture[str]) -> None:
         (["fuse", "--strategy", "rout"], "unknown strategy 'rout'; one of", "did you mean 'route'?"),
         (
             ["fuse", "--routing", "trian"],
-            "unknown routing 'trian'; one of hidden, embedding",
+            "unknown routing 'trian'; one of prefix, hidden, embedding",
             "did you mean 'trained'?",
         ),
         (["fuse", "--level", "ful"], "unknown level 'ful'; one of quick, full, none", "did you mean 'full'?"),
