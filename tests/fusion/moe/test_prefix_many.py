@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import torch
 from support.mixtures import assemble, bits, carry_out, evolve, loaded
-from support.prefix import PREFIX, details_of, evidence_of, expected, in_stream, rows_of, spoken, world_of
+from support.prefix import (
+    PREFIX,
+    details_of,
+    evidence_of,
+    expected,
+    forgotten,
+    in_stream,
+    rows_of,
+    spoken,
+    with_turns,
+    world_of,
+)
 from support.tiny import save_adapter, tokenizer
 
 from cogen.artifacts.lock import read_lock
@@ -96,6 +107,23 @@ def test_the_stream_holds_features_and_routers_read_them(world: Any, host: Any, 
         np.testing.assert_allclose(read[-1], scale * logits[-1], atol=1e-2 * np.abs(read[-1]).max())
         right += experts[int(read[-1].argmax())] == id
     assert right == 18
+
+
+def test_features_are_forgotten_at_turns(world: Any, host: Any, tmp_path: Path) -> None:
+    """What stands before a message of the user is taken out of the average of features, as of evidence."""
+    zoo = with_turns(world_of(world, "llama", **HEAD))
+    made = [spoken(zoo, id, i, field=field(i)) for i, id in enumerate(names(18))]
+    folder = assemble(host(*made), tmp_path / "out", routing="prefix").folder
+    model, planned = loaded(folder), details_of(folder)
+    mark = planned["prefix"]["turn"]
+    assert planned["prefix"]["hidden"] == -(-(planned["hidden"] + 4 + 3 * WIDE) // 32) * 32
+    ids = [PREFIX, mark, *text(0, 40)[1:], mark, *text(5, 40)[1:]]
+    plain, wanted = expected(folder, ids), forgotten(model, folder, ids)
+    largest = np.abs(plain).max()
+    first, second = (in_stream(model, folder, layer, input_ids=torch.tensor([ids]))[0] for layer in (0, 1))
+    np.testing.assert_allclose(first, plain, atol=2e-3 * largest)
+    np.testing.assert_allclose(second, wanted, atol=1e-2 * largest)
+    assert np.abs(second - first).max() > 0.2 * largest
 
 
 def test_features_stand_for_the_evidence_of_each_expert(build: Any, world: Any) -> None:
