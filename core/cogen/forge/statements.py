@@ -1,7 +1,8 @@
 """Statement suites of an expert: minimal pairs and cloze items from its held-out text, as far as that may leave.
 
-They are made of all documents of held-out groups, which no training step reads: those of the held-out suite, and those
-that it has no room for. Replacements come from the same sources, so that no word of another one leaves with them.
+They are made of all documents that no training step reads: those of the held-out suite, the rest of their groups, and
+the rest of sources with ``use = "suite"``. Replacements come from the same sources, so that no word of another one
+leaves with them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _DEV = 0.4
 
 
 def passages(corpus: CorpusParts) -> tuple[list[StatementText], list[StatementText]]:
-    """(dev, test) documents that statements may be made of; groups stay on one side.
+    """(dev, test) documents that statements may be made of; groups stay on one side: test, unless they have dev text.
 
     Those that share a run of eight words with the shipped samples are left out.
     """
