@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -85,6 +86,24 @@ class TestFolders:
         ]
         assert read(source("file://texts", None, "docs/*", exclude=("**/b.*",)), home) == {"docs/a.txt": b"a"}
         assert read(source("file://texts/top.txt", None, "*"), home) == {"top.txt": b"t"}
+
+    def test_gzip_files_are_unpacked(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Named by their whole name, given without .gz; archives stay as they are; too large ones are left out."""
+        packed = gzip.compress(b'{"text": "one"}')
+        (home / "texts" / "rows.json.gz").write_bytes(packed)
+        (home / "texts" / "whole.tar.gz").write_bytes(packed)
+        found = read(source("file://texts", None, "*.gz"), home)
+        assert found == {"rows.json": b'{"text": "one"}', "whole.tar.gz": packed}
+        assert read(source("file://texts", None, "*.json"), home) == {}
+        (home / "texts" / "rows.json.gz").write_bytes(packed[:-9])
+        with pytest.raises(SourceError, match=r"rows\.json\.gz of source") as caught:
+            read(source("file://texts", None, "*.json.gz"), home)
+        assert caught.value.hint
+        (home / "texts" / "rows.json.gz").write_bytes(packed)
+        monkeypatch.setattr("cogen.forge.archives._MEMBER_LIMIT", 10)
+        left: list[tuple[str, int]] = []
+        assert not list(members(source("file://texts", None, "*.json.gz"), home, SILENT, lambda *one: left.append(one)))
+        assert left == [("rows.json.gz", 11)]
 
     def test_a_digest_is_checked(self, home: Path) -> None:
         """A folder may be pinned too, and then it holds."""

@@ -18,6 +18,7 @@ from cogen.forge.build import prepare, run_training
 from cogen.forge.corpus import CorpusParts, build_corpus
 from cogen.forge.package import package
 from cogen.forge.recipe import read_recipe
+from cogen.forge.statements import passages
 from cogen.host import Expert
 from cogen.text.grams import ngrams, overlap
 
@@ -63,6 +64,27 @@ class TestSplit:
         assert set(parts.by_source) == {"invented"}
         kept = {account.name: account.kept_documents for account in parts.accounts}
         assert kept["other"] == 40 * 3
+
+    def test_the_rest_serves_statements(self, recipe: Any, other: dict[str, Any]) -> None:
+        """All of its documents: in a split, or left for statements, most of them of test; groups stay on one side."""
+        parts = split(recipe(corpus={"sources": [source(), other]}))
+        assert len([d for d in parts.dev + parts.test + parts.spare if d.source == "other"]) == 40 * 3
+        dev, test = passages(parts)
+        assert {d.text for d in parts.dev} <= {d.text for d in dev}
+        assert {d.text for d in parts.test} <= {d.text for d in test}
+        groups = [{d.group for d in side if d.source == "other"} for side in (dev, test)]
+        assert not groups[0] & groups[1]
+        assert len(groups[0] | groups[1]) == 40
+        rest = groups[0] - {d.group for d in parts.dev}
+        assert 0 < len(rest) < 0.3 * len({d.group for d in parts.spare} - {d.group for d in parts.dev + parts.test})
+
+    def test_the_rest_stays_if_it_may_not_ship(self, recipe: Any, other: dict[str, Any]) -> None:
+        """Text that gives figures alone is no statement of a shipped suite."""
+        write_texts(recipe().parent / "closed", 40, "closed")
+        closed = other | {"name": "closed", "uri": "file://closed", "leaves": "figures"}
+        parts = split(recipe(corpus={"sources": [source(), other, closed]}))
+        assert parts.private is not None
+        assert {d.source for d in parts.spare} == {"invented", "other"}
 
     def test_training_text_that_quotes_it_is_removed(self, recipe: Any, other: dict[str, Any]) -> None:
         """As for any held-out text."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
+from cogen.statements.field import quantities
 from cogen.statements.files import json_lines
 from cogen.statements.numbers import form, is_quantity, value
 from cogen.statements.prose import Sentence, is_statement, sentences
@@ -127,6 +128,12 @@ def test_units_are_read_after_numbers() -> None:
     assert unit_after("5 mg/dL of", 1) == (2, 7)
     assert unit_after("48小时以后", 2) == (2, 4)
     assert unit_after("5 mice", 1) is None
+
+
+def test_a_number_with_two_points_has_no_unit() -> None:
+    """A clause number before a letter that is a unit, too."""
+    text = "Clause 12.3.2 m applies to spans of 12.5 m and to walls of 1,200 mm."
+    assert quantities(text, tokens(text)) == {"m": ["12.5"], "mm": ["1,200"]}
 
 
 def test_a_number_is_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import re
@@ -35,10 +36,34 @@ def members(
     """(name, bytes) of every member that the source's globs name, sorted by name.
 
     ``**`` spans folders, ``*`` does not. The leading folder of an sdist or an npm package is not part of the name.
+    A member ``x.json.gz`` is matched by its whole name and given as ``x.json``, unpacked.
 
     :param home: folder of the recipe, for relative ``file://`` paths.
     :param skipped: called with name and size of each member of an archive that is larger than 64 MiB.
+    :raises SourceError: no such source, or an archive or member that cannot be unpacked.
     """
+    for name, data in _stored(source, home, reporter, skipped):
+        if not name.endswith(".gz") or name.endswith(".tar.gz"):
+            yield name, data
+        elif (unpacked := _gunzip(source, name, data)) is None:
+            skipped(name, _MEMBER_LIMIT + 1)
+        else:
+            yield name.removesuffix(".gz"), unpacked
+
+
+def _gunzip(source: CorpusSource, name: str, data: bytes) -> bytes | None:
+    """The file in a gzip file; None: it is larger than 64 MiB."""
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            unpacked = file.read(_MEMBER_LIMIT + 1)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise SourceError(
+            f"{name} of source {source.name!r} cannot be unpacked: {error}", hint="leave it out with `exclude`"
+        ) from error
+    return unpacked if len(unpacked) <= _MEMBER_LIMIT else None
+
+
+def _stored(source: CorpusSource, home: Path, reporter: Reporter, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     scheme, _, location = source.uri.partition("://")
     if scheme == "file":
         root = (home / location).resolve()

@@ -67,7 +67,8 @@ class CorpusParts:
     dev: list[Document]
     test: list[Document]
     samples: list[Document]
-    #: Documents of held-out groups that may ship and stand in no other list: no training step reads them either.
+    #: Documents that may ship and stand in no other list: of held-out groups, and of sources that are held out only.
+    #: No training step reads them either.
     spare: list[Document] = field(default_factory=list)
     removed_duplicates: int = 0
     removed_overlapping: int = 0
@@ -162,7 +163,8 @@ def _split(
     spare = [
         document
         for document in documents
-        if document.group in held_groups and document.source in public and document.text not in used
+        if (document.group in held_groups or document.source in others)
+        if document.source in public and document.text not in used
         if overlap(document.text, known) <= recipe.overlap_limit
     ]
     parts = CorpusParts(

@@ -1,11 +1,13 @@
 """Statement suites of an expert: minimal pairs and cloze items from its held-out text, as far as that may leave.
 
-They are made of all documents of held-out groups, which no training step reads: those of the held-out suite, and those
-that it has no room for. Replacements come from the same sources, so that no word of another one leaves with them.
+They are made of all documents that no training step reads: those of the held-out suite, the rest of their groups, and
+the rest of sources with ``use = "suite"``. Replacements come from the same sources, so that no word of another one
+leaves with them.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,14 +31,22 @@ PRIVATE_STATEMENTS = "private-statements"
 _TITLES = {"statements": "true and false statements", "cloze": "terms left out"}
 #: Dev items for each test item.
 _DEV = 0.4
+#: Of the groups that stand in neither split, one of so many serves dev items.
+_ONE_OF = 7
 
 
 def passages(corpus: CorpusParts) -> tuple[list[StatementText], list[StatementText]]:
     """(dev, test) documents that statements may be made of; groups stay on one side.
 
-    Those that share a run of eight words with the shipped samples are left out.
+    Of groups that have text in neither split, one in :data:`_ONE_OF` serves dev. Documents that share a run of eight
+    words with the shipped samples are left out.
     """
-    dev_groups = {document.group for document in corpus.dev}
+    split = {document.group for document in corpus.test} | {document.group for document in corpus.dev}
+    dev_groups = {document.group for document in corpus.dev} | {
+        document.group
+        for document in corpus.spare
+        if document.group not in split and zlib.crc32(document.group.encode()) % _ONE_OF == 0
+    }
     compare = TextComparison("unicode")
     samples: set[int] = set().union(*(compare.ngrams(document.text) for document in corpus.samples))
     found: tuple[list[StatementText], list[StatementText]] = ([], [])

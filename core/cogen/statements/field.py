@@ -144,7 +144,8 @@ def quantities(text: str, line: Iterable[Token]) -> dict[str, list[str]]:
     """Unit → numbers of a text that stand before it, as written."""
     found: dict[str, list[str]] = {}
     for token in line:
-        if token.kind == "number" and (span := unit_after(text, token.end)):
+        # Two points make a clause or a version, such as "12.3.2 m", and no quantity.
+        if token.kind == "number" and token.text.count(".") < 2 and (span := unit_after(text, token.end)):
             found.setdefault(text[slice(*span)], []).append(token.text)
     return found
 
