@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cogen.checkpoints.adapter import read_adapter
+from cogen.checkpoints.json_files import json_object
 from cogen.checkpoints.safetensors_file import TensorInfo, read_folder
 from cogen.errors import CogenError, SourceError
 from cogen.spec.model import ModelSpec, WeightsRef
@@ -195,22 +196,6 @@ def _mismatch(field: str, promised: Any, found: Any, message: str) -> Mismatch:
 def layer_of(name: str) -> str:
     """``base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`` is model.layers.0.self_attn.q_proj."""
     return re.sub(r"\.lora_\w+.*$|\.weight$", "", name.removeprefix("base_model.model."))
-
-
-def json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    :raises SourceError: it is not there, or something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("not an object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(
-            f"{path.parent.name} has no readable {path.name}", hint="publish the folder that save_pretrained writes"
-        ) from error
-    return value
 
 
 def _blocks(info: TensorInfo) -> Iterator[bytes]:
