@@ -241,15 +241,16 @@ def _check_kind(folder: Path, config: dict[str, Any]) -> None:
     odd = [option for option, plain in _PLAIN.items() if config.get(option, plain) not in (plain, None, [], {})]
     if odd:
         raise CompatibilityError(
-            f"the adapter in {folder.name} uses {odd[0]}={_short(config[odd[0]])}, which is more than a change of weights "
-            "that can be computed exactly",
+            f"the adapter in {folder.name} uses {odd[0]}={_short(config[odd[0]])}, which is more than a change of "
+            "weights that can be computed exactly",
             hint="merge it into its base with peft and publish it as relation 'full'",
         )
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_INIT:
         convertible = isinstance(start, str) and start.startswith(_CONVERTIBLE)
         raise CompatibilityError(
-            f"the adapter in {folder.name} uses init_lora_weights={_short(start)}, which changed the base before training",
+            f"the adapter in {folder.name} uses init_lora_weights={_short(start)}, which changed the base before "
+            "training",
             hint=(
                 "save it again with peft's path_initial_model_for_weight_conversion, which makes it plain LoRA; or "
                 if convertible

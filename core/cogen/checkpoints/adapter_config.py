@@ -67,8 +67,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         _Config.model_validate(config)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        wrong = f"{_place(found['loc'])}: {found['msg'][:1].lower()}{found['msg'][1:]}"
         raise SourceError(
-            f"adapter_config.json of {folder.name}: {_place(found['loc'])}: {found['msg'][:1].lower()}{found['msg'][1:]}",
+            f"adapter_config.json of {folder.name}: {wrong}",
             hint="write what peft's save_pretrained writes there, or save the adapter again",
         ) from None
     return config

@@ -167,7 +167,7 @@ def _named(option: str) -> Iterator[None]:
     try:
         yield
     except Unsupported as error:
-        shown = f" {ascii(error.pattern[:60])}" if error.pattern else ""
+        shown = f" {error.pattern[:60]!a}" if error.pattern else ""
         raise SourceError(
             f"{option} of the adapter has a pattern that CoGen does not match:{shown} {error}",
             hint="write the names of the modules in its place, or merge the adapter with peft and publish it as 'full'",

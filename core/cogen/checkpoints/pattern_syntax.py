@@ -30,8 +30,8 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """``char``: takes one character that passes the test. ``split``: goes on at every target. ``start``, ``end``: goes on
-    at the start or end of the text. ``match``: done."""
+    """``char``: takes one character that passes the test. ``split``: goes on at every target. ``start``, ``end``: goes
+    on at the start or end of the text. ``match``: done."""
 
     kind: str
     test: Test | None = None
@@ -46,7 +46,7 @@ Program = list[Step]
 
 @dataclass(frozen=True)
 class _Node:
-    """``char``, ``start``, ``end``, ``cat``, ``alt`` or ``repeat`` (``low`` to ``high`` times, ``None``: any number)."""
+    """``char``, ``start``, ``end``, ``cat``, ``alt`` or ``repeat`` (``low`` to ``high`` times; ``None``: no limit)."""
 
     kind: str
     test: Test | None = None

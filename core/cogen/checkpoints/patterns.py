@@ -1,12 +1,12 @@
 """Regular expressions of strangers, matched in linear time: the patterns of ``rank_pattern`` and ``alpha_pattern``.
 
 peft tries ``re.match(rf"(.*\\.)?({pattern})$", module)`` for one pattern after the other. Python's engine goes back and
-tries again, which takes exponential time for some patterns. Here a pattern is a set of states that advances character by
-character (Thompson 1968, https://doi.org/10.1145/363347.363387), and the answer is the same: what is accepted describes a
-regular language, for which there is one answer, whatever the order of trying.
+tries again, which takes exponential time for some patterns. Here a pattern is a set of states that advances character
+by character (Thompson 1968, https://doi.org/10.1145/363347.363387), and the answer is the same: what is accepted
+describes a regular language, for which there is one answer, whatever the order of trying.
 
-Accepted: characters, ``.``, classes, ``\\d \\w \\s``, groups, ``|``, ``^``, ``$``, and ``* + ? {m,n}`` behind what cannot be
-empty. Not accepted: look-around, back references, flags, ``\\b``, possessive repeats.
+Accepted: characters, ``.``, classes, ``\\d \\w \\s``, groups, ``|``, ``^``, ``$``, and ``* + ? {m,n}`` behind what is
+never empty. Not accepted: look-around, back references, flags, ``\\b``, possessive repeats.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ def check_finite(name: str, written: torch.Tensor) -> None:
     import torch
 
     wide = written if written.dtype.itemsize > 1 else written.float()
-    # A finite sum proves that all are finite, and reads them once; where it overflows itself, every number is looked at.
+    # A finite sum proves that all are finite and reads them once; where it overflows itself, each number is looked at.
     total = wide.sum(dtype=torch.float64 if wide.dtype == torch.float64 else torch.float32)
     if bool(total.isfinite()) or bool(wide.isfinite().all()):
         return
