@@ -84,3 +84,16 @@ def test_weights_elsewhere_with_a_number_that_is_none(tmp_path: Path, value: flo
         (tmp_path / path).write_bytes(data)
     problem = problem_of(str(tmp_path), "model", json.dumps(model))["problem"]
     assert problem == f"{name} holds NaN or infinity: nobody can use them"
+
+
+def test_factors_whose_product_is_no_number(tmp_path: Path) -> None:
+    """Each factor is finite, and no base with them."""
+    files = dict(weights.adapter())
+    huge = {name: numpy.full_like(tensor, 1e30) for name, tensor in weights.adapter_tensors().items()}
+    files["adapter_model.safetensors"] = save(huge)
+    model = tomlkit.parse(wheels.package_files("power")["expert.toml"].decode()).unwrap()["model"]
+    model["weights_digest"] = weights.tensors_digest(files)
+    for path, data in files.items():
+        (tmp_path / path).write_bytes(data)
+    problem = problem_of(str(tmp_path), "model", json.dumps(model))["problem"]
+    assert problem == f"nobody can use them: the change of {weights.MODULE}.weight may be beyond what float32 can hold"
