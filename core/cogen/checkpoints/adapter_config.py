@@ -5,6 +5,7 @@ Only what CoGen reads is checked for more than its type; options that it does no
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,26 +22,30 @@ _Alpha = Annotated[int | float, Field(ge=-_ALPHA, le=_ALPHA)]
 _Names = str | list[str] | None
 
 
+_Flag = bool | None
+_Text = str | None
+
+
 class _Config(BaseModel):
     """Fields of peft's LoraConfig, with its types: no text for a number, no truth value for a number."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
-    peft_type: str | None = None
-    task_type: str | None = None
-    base_model_name_or_path: str | None = None
-    revision: str | None = None
+    peft_type: _Text = None
+    task_type: _Text = None
+    base_model_name_or_path: _Text = None
+    revision: _Text = None
+    bias: _Text = None
     r: _Rank | None = None
     lora_alpha: _Alpha | None = None
     rank_pattern: dict[str, _Rank] | None = None
     alpha_pattern: dict[str, _Alpha] | None = None
     lora_dropout: Annotated[int | float, Field(ge=0, le=1)] | None = None
-    bias: str | None = None
-    use_rslora: bool | None = None
-    use_dora: bool | None = None
-    lora_bias: bool | None = None
-    fan_in_fan_out: bool | None = None
-    ensure_weight_tying: bool | None = None
+    use_rslora: _Flag = None
+    use_dora: _Flag = None
+    lora_bias: _Flag = None
+    fan_in_fan_out: _Flag = None
+    ensure_weight_tying: _Flag = None
     modules_to_save: list[str] | None = None
     # Regular expressions of peft among them are never run here.
     target_modules: _Names = None
@@ -49,6 +54,22 @@ class _Config(BaseModel):
     layers_to_transform: int | list[int] | None = None
     init_lora_weights: bool | str | None = None
     trainable_token_indices: list[int] | dict[str, list[int]] | None = None
+
+
+#: What belongs into the fields, for people.
+_EXPECTED = {
+    **dict.fromkeys(("peft_type", "task_type", "base_model_name_or_path", "revision", "bias"), "a text"),
+    "r": f"a whole number from 0 to {_RANK:,}",
+    "lora_alpha": f"a number from {-_ALPHA:,.0f} to {_ALPHA:,.0f}",
+    "rank_pattern": f"whole numbers from 0 to {_RANK:,} by pattern",
+    "alpha_pattern": f"numbers from {-_ALPHA:,.0f} to {_ALPHA:,.0f} by pattern",
+    "lora_dropout": "a number from 0 to 1",
+    "modules_to_save": "a list of names",
+    **dict.fromkeys(("target_modules", "exclude_modules", "layers_pattern"), "a text or a list of names"),
+    "layers_to_transform": "a whole number, or a list of them",
+    "init_lora_weights": "true, false or a text",
+    "trainable_token_indices": "a list of whole numbers, or such lists by module",
+}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -66,10 +87,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         _Config.model_validate(config)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        wrong = f"{_place(found['loc'])}: {found['msg'][:1].lower()}{found['msg'][1:]}"
+        found = error.errors(include_url=False, include_context=False)[0]
+        expected = _EXPECTED.get(str(found["loc"][0]), "true or false")
         raise SourceError(
-            f"adapter_config.json of {folder.name}: {wrong}",
+            f"adapter_config.json of {folder.name}: {_place(found['loc'])}: expected {expected}, "
+            f"found {json.dumps(found['input'])[:60]}",
             hint="write what peft's save_pretrained writes there, or save the adapter again",
         ) from None
     return config

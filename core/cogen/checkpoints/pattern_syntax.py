@@ -129,7 +129,9 @@ class _Parser:
             return _Node("char", found[1].__eq__)
         if found := self._match(_LITERAL):
             return _Node("char", found[0].__eq__)
-        raise Unsupported(f"has {self.text[self.at : self.at + 2]!r} where nothing of its kind is supported")
+        if self.text[self.at] in "*+?{":
+            raise Unsupported("repeats nothing")
+        raise Unsupported(f"has {self.text[self.at]!a} where it is damaged or not supported")
 
     def _repeated(self, node: _Node) -> _Node:
         found = self._match(_REPEAT)
