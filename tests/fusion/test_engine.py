@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.runs import carry_out, execute_plan
-from support.tiny import logits
+from support.tiny import logits, save_adapter
 
 from cogen.artifacts.lock import read_lock
 from cogen.checkpoints.load import applied, load_model
@@ -299,3 +299,21 @@ class TestMethodsOfTwo:
         machine = host(*(world.expert(f"e{i}", i) for i in (1, 2, 3)))
         with pytest.raises(UsageError, match="slerp merges 2 models, not 3"):
             make_plan(machine, FuseRecipe(level="none", method="slerp", parameters={"t": 0.5}))
+
+
+@pytest.mark.parametrize("strategy", ["merge", "moe"])
+@pytest.mark.parametrize("change", [{"alpha": 1e6}, {"alpha": float("nan")}, {"alpha_pattern": {"up_proj": 1e38}}])
+def test_weights_that_are_no_numbers_are_not_written(
+    world: Any, host: Any, tmp_path: Path, strategy: str, change: dict[str, Any]
+) -> None:
+    """An alpha that is none is named; one that the base's float16 cannot hold, by a tensor. No folder appears."""
+    save_adapter(tmp_path / "weights-e2", 2, **change)
+    base = world.base(dtype="float16")
+    machine = host(world.expert("e1", 1, base=base), world.expert("e2", 2, base=base))
+    options = {"method": "task_arithmetic", "scale": 1.0} if strategy == "merge" else {"routing": "hidden"}
+    with pytest.raises(CogenError) as caught:
+        carry_out(machine, FuseRecipe(level="none", strategy=strategy, **options), tmp_path / "out")
+    named = "would hold NaN or infinity" if change == {"alpha": 1e6} else "alpha"
+    assert named in caught.value.message
+    assert caught.value.hint
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]

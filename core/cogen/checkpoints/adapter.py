@@ -12,11 +12,11 @@ What an adapter may hold, and what it makes of a tensor W of its base (s: the sc
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.checkpoints.adapter_config import read_config
 from cogen.checkpoints.adapter_tensors import AdapterTensors, sort_tensors
 from cogen.checkpoints.safetensors_file import TensorInfo, read_folder, read_tensor
 from cogen.errors import CompatibilityError, SourceError
@@ -237,36 +237,20 @@ def read_adapter(folder: Path) -> LoraAdapter:
     )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """``adapter_config.json``.
-
-    :raises SourceError: there is none, or it is not a JSON object.
-    """
-    try:
-        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"{folder.name} is not a PEFT adapter: adapter_config.json is missing or damaged",
-            hint="publish the folder that peft's save_pretrained writes",
-        ) from error
-    return config
-
-
 def _check_kind(folder: Path, config: dict[str, Any]) -> None:
     odd = [option for option, plain in _PLAIN.items() if config.get(option, plain) not in (plain, None, [], {})]
     if odd:
         raise CompatibilityError(
-            f"the adapter in {folder.name} uses {odd[0]}={config[odd[0]]!r}, which is more than a change of weights "
-            "that can be computed exactly",
+            f"the adapter in {folder.name} uses {odd[0]}={_short(config[odd[0]])}, which is more than a change of "
+            "weights that can be computed exactly",
             hint="merge it into its base with peft and publish it as relation 'full'",
         )
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_INIT:
         convertible = isinstance(start, str) and start.startswith(_CONVERTIBLE)
         raise CompatibilityError(
-            f"the adapter in {folder.name} uses init_lora_weights={start!r}, which changed the base before training",
+            f"the adapter in {folder.name} uses init_lora_weights={_short(start)}, which changed the base before "
+            "training",
             hint=(
                 "save it again with peft's path_initial_model_for_weight_conversion, which makes it plain LoRA; or "
                 if convertible
@@ -274,6 +258,12 @@ def _check_kind(folder: Path, config: dict[str, Any]) -> None:
             )
             + "merge it into its base with peft and publish it as relation 'full'",
         )
+
+
+def _short(value: object) -> str:
+    """What a stranger wrote, in one line that can be read."""
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:80] + "…"
 
 
 def _check_parts(folder: Path, config: dict[str, Any], parts: AdapterTensors) -> None:

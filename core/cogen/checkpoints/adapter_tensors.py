@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from cogen.checkpoints.patterns import Patterns, Unsupported
 from cogen.checkpoints.safetensors_file import TensorInfo
 from cogen.errors import CompatibilityError, SourceError
 
@@ -63,8 +66,9 @@ def sort_tensors(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Adap
             whole[f"{match[1]}.{match[2]}"] = info
         else:
             raise _foreign(key)
+    scales = _Scales(config)
     for module, own in factors.items():
-        found.pairs[f"{module}.weight"] = _pair(config, module, own)
+        found.pairs[f"{module}.weight"] = _pair(scales, module, own)
         if module in embeddings or config.get("fan_in_fan_out"):
             found.transposed.add(f"{module}.weight")
     for module, info in biases.items():
@@ -101,11 +105,11 @@ def _foreign(key: str) -> CompatibilityError:
     )
 
 
-def _pair(config: dict[str, Any], module: str, own: dict[str, TensorInfo]) -> tuple[TensorInfo, TensorInfo, float]:
+def _pair(scales: _Scales, module: str, own: dict[str, TensorInfo]) -> tuple[TensorInfo, TensorInfo, float]:
     shapes = [info.shape for _, info in sorted(own.items())]
     if set(own) != {"A", "B"} or [*map(len, shapes)] != [2, 2] or shapes[0][0] != shapes[1][1]:
         raise SourceError(f"the adapter's factors of {module} do not fit together", hint="publish the adapter again")
-    return own["A"], own["B"], _scale(config, module, shapes[0][0])
+    return own["A"], own["B"], scales.of(module, shapes[0][0])
 
 
 def _indices(config: dict[str, Any], module: str, info: TensorInfo) -> tuple[int, ...]:
@@ -127,22 +131,44 @@ def _indices(config: dict[str, Any], module: str, info: TensorInfo) -> tuple[int
     return tuple(given)
 
 
-def _scale(config: dict[str, Any], module: str, rank: int) -> float:
-    """``alpha / r``, or ``alpha / sqrt(r)`` for rank-stabilised LoRA (arXiv:2312.03732), with peft's patterns.
+class _Scales:
+    """The scale of each module: ``alpha / r``, or ``alpha / sqrt(r)`` for rank-stabilised LoRA (arXiv:2312.03732), with
+    peft's patterns.
 
-    :param rank: rows of the factor A; the configuration has to say the same.
+    :raises SourceError: a pattern that cannot be matched, named.
     """
 
-    def pattern(option: str, default: Any) -> Any:
-        for key, value in (config.get(option) or {}).items():
-            if re.match(rf"(.*\.)?({key})$", module):
-                return value
-        return default
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._patterns = {}
+        for option in ("rank_pattern", "alpha_pattern"):
+            with _named(option):
+                self._patterns[option] = Patterns(config.get(option) or {})
 
-    alpha = pattern("alpha_pattern", config.get("lora_alpha"))
-    if pattern("rank_pattern", config.get("r")) != rank or not isinstance(alpha, int | float):
+    def of(self, module: str, rank: int) -> float:
+        """:param rank: rows of the factor A; the configuration has to say the same."""
+        alpha = self._value("alpha_pattern", module, "lora_alpha")
+        if self._value("rank_pattern", module, "r") != rank or not rank or alpha is None:
+            raise SourceError(
+                f"the adapter's configuration does not fit its factors of {module}: r or lora_alpha",
+                hint="publish the adapter again",
+            )
+        scale: float = alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
+        return scale
+
+    def _value(self, option: str, module: str, default: str) -> Any:
+        with _named(option):
+            pattern = self._patterns[option].first(module)
+        return self._config.get(default) if pattern is None else self._config[option][pattern]
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    try:
+        yield
+    except Unsupported as error:
+        shown = f" {error.pattern[:60]!a}" if error.pattern else ""
         raise SourceError(
-            f"the adapter's configuration does not fit its factors of {module}: r or lora_alpha",
-            hint="publish the adapter again",
-        )
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+            f"{option} of the adapter has a pattern that CoGen does not match:{shown} {error}",
+            hint="write the names of the modules in its place, or merge the adapter with peft and publish it as 'full'",
+        ) from error

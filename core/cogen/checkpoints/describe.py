@@ -11,8 +11,9 @@ import yaml
 
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
-from cogen.checkpoints.facts import WeightFacts, config_facts, digest_of, facts_of, json_object
+from cogen.checkpoints.facts import WeightFacts, config_facts, digest_of, facts_of
 from cogen.checkpoints.gguf import converted
+from cogen.checkpoints.json_files import json_object
 from cogen.checkpoints.locate import Located
 from cogen.errors import CompatibilityError, SourceError
 from cogen.reporter import SILENT, Reporter

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cogen.checkpoints.adapter import read_adapter
+from cogen.checkpoints.finite import first_not_finite
+from cogen.checkpoints.json_files import json_object
+from cogen.checkpoints.magnitude import first_too_large
 from cogen.checkpoints.safetensors_file import TensorInfo, read_folder
 from cogen.errors import CogenError, SourceError
 from cogen.spec.model import ModelSpec, WeightsRef
@@ -151,8 +154,16 @@ def compare(ref: WeightsRef, folder: Path, *, digest: bool = True) -> Iterator[M
         yield from _compare_model(ref, facts)
     elif facts.format == "safetensors" and facts.dtype != ref.dtype:
         yield _mismatch("dtype", ref.dtype, facts.dtype, f"the weights are {facts.dtype}")
+    if digest and facts.format == "peft" and (name := _too_large(folder, facts)) is not None:
+        text = f"nobody can use them: the change of {name} may be beyond what float32 can hold"
+        yield Mismatch("source", ref.source, None, text, "train again with a lower learning rate or lora_alpha")
     if digest and (found := digest_of(facts.tensors)) != ref.weights_digest:
         yield _mismatch("weights_digest", ref.weights_digest, found, f"the weights digest is {found}")
+
+
+def _too_large(folder: Path, facts: WeightFacts) -> str | None:
+    """NaN and infinity, which callers name by their tensor, are not meant."""
+    return first_too_large(read_adapter(folder)) if first_not_finite(facts.tensors) is None else None
 
 
 def first_mismatch(ref: WeightsRef, folder: Path) -> Mismatch | None:
@@ -195,22 +206,6 @@ def _mismatch(field: str, promised: Any, found: Any, message: str) -> Mismatch:
 def layer_of(name: str) -> str:
     """``base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`` is model.layers.0.self_attn.q_proj."""
     return re.sub(r"\.lora_\w+.*$|\.weight$", "", name.removeprefix("base_model.model."))
-
-
-def json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    :raises SourceError: it is not there, or something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("not an object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(
-            f"{path.parent.name} has no readable {path.name}", hint="publish the folder that save_pretrained writes"
-        ) from error
-    return value
 
 
 def _blocks(info: TensorInfo) -> Iterator[bytes]:

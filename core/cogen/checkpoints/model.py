@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.adapter import LoraAdapter, read_adapter
 from cogen.checkpoints.digests import check_file, weights_digest
 from cogen.checkpoints.gguf import converted
+from cogen.checkpoints.json_files import read_object
 from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes, read_folder, read_tensor
 from cogen.checkpoints.sources import Talk, fetch, reporter_of
 from cogen.errors import CompatibilityError, DigestError, SourceError, UnsafeError
@@ -38,12 +38,9 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """``config.json``."""
         try:
-            value: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-            if not isinstance(value, dict):
-                raise ValueError("not an object")
+            return read_object(self.folder / "config.json")
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.folder} has no readable config.json", hint="a model folder needs one") from error
-        return value
 
     @property
     def tied(self) -> bool:

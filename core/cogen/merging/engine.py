@@ -19,17 +19,21 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import accumulator
 from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
 from cogen.checkpoints.safetensors_writer import SafetensorsWriter, tensor_bytes
+from cogen.errors import CompatibilityError
 from cogen.merging.allocator import keep_freed_memory
 from cogen.merging.block import Block, Operand, Stack
 from cogen.merging.method import Method
 from cogen.merging.operands import Remembered, Stored
 from cogen.reporter import Reporter
+
+if TYPE_CHECKING:
+    import torch
 
 #: Floating-point types that a merge can compute with; others are copied.
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
@@ -129,6 +133,7 @@ class Engine:
         """One safetensors file with these tensors.
 
         :raises SourceError: an input is truncated, unreadable or was changed meanwhile.
+        :raises CompatibilityError: a computed tensor is not finite in the type that it is written in.
         :raises OSError: the output cannot be written; ``path`` is then incomplete.
         """
         shapes = {output.name: (output.dtype, output.shape) for output in outputs}
@@ -195,7 +200,9 @@ class Engine:
 
         def work(block: Block) -> None:
             found = method.apply(block, merge.weights, state, **parameters)
-            writer.write_part(output.name, block.start * width, tensor_bytes(found.to(dtype)))
+            written = found.to(dtype)
+            check_finite(output.name, written)
+            writer.write_part(output.name, block.start * width, tensor_bytes(written))
 
         collections.deque(stack.map(work), maxlen=0)
 
@@ -239,6 +246,25 @@ class Engine:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+
+def check_finite(name: str, written: torch.Tensor) -> None:
+    """
+    :param written: part of the tensor ``name``, as it will be stored.
+    :raises CompatibilityError: it holds NaN or infinity: the model would be of no use, and nothing would say why.
+    """
+    import torch
+
+    wide = written if written.dtype.itemsize > 1 else written.float()
+    # A finite sum proves that all are finite and reads them once; where it overflows itself, each number is looked at.
+    total = wide.sum(dtype=torch.float64 if wide.dtype == torch.float64 else torch.float32)
+    if bool(total.isfinite()) or bool(wide.isfinite().all()):
+        return
+    dtype = str(written.dtype).removeprefix("torch.")
+    raise CompatibilityError(
+        f"{name} would hold NaN or infinity: a number in it is none, or beyond what {dtype} can hold",
+        hint="is lora_alpha or a weight far too large, or an input damaged? a wider dtype holds larger numbers",
+    )
 
 
 def make_stack(name: str, merge: Merge, mapper: Callable[[Callable[[Any], Any], Sequence[Any]], Any] = map) -> Stack:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cogen.checkpoints.describe import base_of, shape_facts, tokenizer_of, whole_folder
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.facts import WeightFacts, digest_of, facts_of, json_object
+from cogen.checkpoints.facts import WeightFacts, digest_of, facts_of
 from cogen.checkpoints.finite import first_not_finite
+from cogen.checkpoints.json_files import json_object
 from cogen.checkpoints.locate import Located, locate
 from cogen.errors import CogenError, CompatibilityError, UsageError
 from cogen.files import atomic_folder

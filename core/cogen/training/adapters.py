@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from cogen.errors import TrainError
+from cogen.checkpoints.adapter_config import read_config
+from cogen.errors import SourceError, TrainError
 
 Mode = Literal["full", "lora", "ffn", "anchored"]
 #: Feed-forward projections by the names that transformers' dense architectures use.
@@ -64,15 +65,13 @@ def go_on_from(model: Any, folder: Path, alpha: int) -> None:
     :param alpha: that of the model's own; factors only mean the same with the same one.
     :raises TrainError: there is none, or it is of other layers, another rank or alpha.
     """
-    import json
-
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
     try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config = read_config(folder)
         found = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SourceError) as error:
         raise TrainError(
             f"{folder} cannot be read as an adapter", hint="`start` is a folder with adapter_config.json, e.g. weights"
         ) from error

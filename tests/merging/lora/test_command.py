@@ -196,3 +196,35 @@ def test_names_of_bases() -> None:
         "folder/x@y",
         "pypi://a==1/b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "change", "named"),
+    [
+        ("float32", {"lora_alpha": float("nan")}, "lora_alpha = nan"),
+        ("float32", {"lora_alpha": float("inf")}, "lora_alpha = inf"),
+        ("float32", {"lora_alpha": True}, "lora_alpha"),
+        ("bfloat16", {"lora_alpha": 1e38}, "lora_alpha"),
+        ("float16", {"lora_alpha": 1e6}, "float16"),
+    ],
+)
+def test_an_adapter_that_makes_no_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dtype: str, change: dict[str, Any], named: str
+) -> None:
+    """A configuration that is none is named; a difference beyond the type of the base, by its tensor; nothing stays."""
+    save_model(tmp_path / "base", dtype=dtype)
+    save_adapter(tmp_path / "one", 1, **change)
+    before = {path.name for path in tmp_path.iterdir()}
+    reported = run(capsys, "merge", tmp_path / "base", tmp_path / "one", "-o", tmp_path / "out", code=1)
+    assert named in reported["error"]
+    assert reported["hint"]
+    if dtype == "float16":
+        assert any(f"{module}.weight would hold NaN or infinity" in reported["error"] for module in FFN)
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == before
+
+
+def test_a_weight_that_makes_no_numbers(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The adapter is fine, and 1e308 times it is not."""
+    text = run(capsys, "merge", home / "base", f"{home}/one=1e308", "-o", home / "out", code=1)["error"]
+    assert "would hold NaN or infinity" in text
+    assert not (home / "out").exists()

@@ -6,13 +6,13 @@ the B of adapters one by one, peft's "linear", gives cross terms ``Bᵢ Aⱼ`` i
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.adapter import LoraAdapter
+from cogen.checkpoints.adapter_config import read_config
 from cogen.checkpoints.model import Checkpoint
 from cogen.checkpoints.safetensors_file import read_tensor
 from cogen.errors import CompatibilityError, UsageError
@@ -150,4 +150,4 @@ def _common_option(adapters: Sequence[LoraAdapter], option: str) -> Any:
 
 
 def _config(adapter: LoraAdapter, option: str) -> Any:
-    return json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8")).get(option)
+    return read_config(adapter.folder).get(option)
