@@ -22,8 +22,8 @@ _SPACING = dict.fromkeys([*range(0xFE70, 0xFE80), *range(0xFC5E, 0xFC64)]) | {0x
 #: So are the dots of Russian yo and of Turkish capital i, stress of Russian, and accents of Greek, which capitals lack.
 _DROPPED = regex.compile(
     r"[\p{Default_Ignorable_Code_Point}\p{Cf}\u0640\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u08d3-\u08ff"
-    r"\u0591-\u05c7]|\u0307(?<=i\p{M}{1,4})|\u0308(?<=е\p{M}{1,4})|\u0301(?<=[аеиоуыэюяіє]\p{M}{1,4})"
-    r"|[\u0300\u0301\u0308\u0313\u0314\u0342](?<=\p{Greek}\p{M}{1,4})"
+    r"\u0591-\u05c7]|\u0307(?<=i\p{M}{1,30})|\u0308(?<=е\p{M}{1,30})|\u0301(?<=[аеиоуыэюяіє]\p{M}{1,30})"
+    r"|[\u0300\u0301\u0308\u0313\u0314\u0342](?<=\p{Greek}\p{M}{1,30})"
 )
 #: More marks on a letter than any language has (the Stream-Safe Text Format of UAX #15): ordering them takes time in
 #: proportion to the square of their number.
