@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import regex
 
+from cogen.text.fitting import ENCODINGS, expected, fits, other_line
 from cogen.text.seven_bit import hz, iso2022
-from cogen.text.undecodable import DECLARE, Undecodable
+from cogen.text.undecodable import CONVERT, DECLARE, Undecodable
 from cogen.text.utf7 import utf7
 
 #: Marks that begin a text, the longer ones first: UTF-32's begins with UTF-16's.
@@ -39,15 +40,8 @@ _WIDER = {
     "shift_jis": "cp932",
     "tis-620": "cp874",
 }
-_CANDIDATES = [
-    *("gb18030", "big5", "big5hkscs", "cp932", "euc_jp", "cp949", "cp874", "cp1256", "cp1251", "koi8_r", "cp1252"),
-    *("cp1250", "cp1253", "cp1254", "cp1255", "iso8859_2"),
-]
-#: Encodings of Latin letters differ in a few of them. Where the bytes fit several, the language decides.
-_LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2")
-_CENTRAL = ("Polish", "Czech", "Slovak", "Hungarian", "Croatian", "Slovene", "Slovenian", "Romanian")
-#: Bytes beyond ASCII: with fewer, a guess counts only where no other encoding fits about as well.
-_FEW = 24
+#: Differences of logarithms of likelihood by which an encoding is certain, and by which it is if two ways agree on it.
+_CERTAIN, _LIKELY = 9.0, 4.0
 #: Letters replaced or controls, of a thousand: more is no text.
 _GARBAGE_LIMIT = 1
 _CONTROL = regex.compile(r"[\p{Cc}--[\t\n\r\f\v\x85]]|\p{Cn}|\uFFFD", regex.V1)
@@ -178,22 +172,32 @@ def _utf8_line(line: bytes) -> bool:
 
 
 def _guess(data: bytes, first: int) -> str:
+    """The encoding that the letters show: far more likely than any other, or somewhat, and charset-normalizer's, too.
+
+    :raises Undecodable: no encoding gives usual text, several do, or some lines are in another one.
+    """
+    found = fits(data)
+    if not found or not expected(found[0]):
+        raise Undecodable("not UTF-8, and no other encoding fits", first, DECLARE)
+    best = found[0]
+    near = [fit.encoding for fit in found[1:] if fit.total > best.total - _CERTAIN]
+    if near:
+        close = [fit for fit in found[1:] if fit.total > best.total - _LIKELY]
+        if close or not _second_opinion(data, best.encoding):
+            names = ", ".join(sorted({best.encoding, *near[:5]}))
+            raise Undecodable(f"not UTF-8, and too short to tell {names} apart", first, DECLARE)
+    if other := other_line(data, best):
+        offset, encoding = other
+        raise Undecodable(f"a line in {encoding} between others in {best.encoding}", offset, CONVERT)
+    return best.encoding
+
+
+def _second_opinion(data: bytes, encoding: str) -> bool:
+    """Does charset-normalizer read the same?"""
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(data, cp_isolation=_CANDIDATES)
-    best = matches.best()
-    if best is None:
-        raise Undecodable("not UTF-8, and no other encoding fits", first, DECLARE)
-    if sum(byte > 0x7F for byte in data) < _FEW:
-        others = {m.encoding for m in matches if m.chaos <= best.chaos + 0.1 and str(m) != str(best)}
-        if others:
-            names = ", ".join(sorted({best.encoding, *others}))
-            raise Undecodable(f"not UTF-8, and too short to tell {names} apart", first, DECLARE)
-    if best.encoding not in _LATIN:
-        return best.encoding
-    wanted = "cp1250" if best.language in _CENTRAL else "cp1254" if best.language == "Turkish" else "cp1252"
-    fitting = {name for match in matches if match.chaos <= best.chaos for name in match.could_be_from_charset}
-    return wanted if wanted in fitting else best.encoding
+    found = from_bytes(data, cp_isolation=list(ENCODINGS)).best()
+    return found is not None and str(found) == data.decode(encoding)
 
 
 def _check(found: Decoded) -> None:
