@@ -52,6 +52,7 @@ _SHAPES = (
     (regex.compile(r"\p{Ll}(?=\p{Lu})(?!(?<=[a-z])(?=[A-Z]))"), 5.0),
     (regex.compile(rf"(?<=[{_LETTER}])[^\x00-\x9f\p{{L}}\p{{M}}’·־״׳–—\xa0\u200c-\u200f](?=[{_LETTER}])"), 4.0),
     (regex.compile(r"(?<![\p{L}\p{M}])\p{M}"), 5.0),
+    (regex.compile(rf"(?<![{_LETTER}\p{{P}}])[”†‡‰™…•](?=[{_LETTER}])"), 3.0),
     (regex.compile(rf"\p{{Latin}}(?=[{_OTHERS}])|[{_OTHERS}](?=\p{{Latin}})"), 4.0),
     (regex.compile(r"[ةى](?=[\p{Arabic}&&\p{L}])|[ךםןףץ](?=[א-ת])|ς(?=[\p{Greek}&&\p{L}])", regex.V1), 5.0),
 )
@@ -100,9 +101,9 @@ def fits(data: bytes) -> list[Fit]:
     return sorted(found.values(), key=lambda one: -one.total)
 
 
-def expected(fit: Fit) -> bool:
+def expected(fit: Fit, less: float = 0.0) -> bool:
     """Is the text as likely as text of its language is?"""
-    return fit.mean >= (-9.3 if fit.language in CHARACTERS else -5.0)
+    return fit.mean >= (-9.3 if fit.language in CHARACTERS else -5.0) + less
 
 
 def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
@@ -111,7 +112,7 @@ def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
     for line in data.split(b"\n"):
         if not line.isascii():
             own = _fit(fit.encoding, line.decode(fit.encoding, errors="replace"), (fit.language,))
-            if not expected(own):
+            if not expected(own, _SUSPICIOUS):
                 own = _fit(fit.encoding, own.text, tuple(ENCODINGS[fit.encoding]))
                 for encoding, languages in {"utf-8": _LANGUAGES, **ENCODINGS}.items():
                     if (other := _line(line, encoding, languages)) and other.total > own.total + _APART:
@@ -122,6 +123,8 @@ def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
 
 #: Difference of logarithms by which a line is certainly in another encoding: of 160,000 such, one is not.
 _APART = 12.0
+#: Lines that are less likely than most are tried in other encodings.
+_SUSPICIOUS = 1.0
 
 
 def _line(line: bytes, encoding: str, languages: list[str]) -> Fit | None:
