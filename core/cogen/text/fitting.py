@@ -26,7 +26,9 @@ _OTHER_ENCODINGS = {
     "Russian Ukrainian Bulgarian Serbian Belarusian": "cp1251 koi8_r koi8_u iso8859_5 cp866 mac_cyrillic cp855",
     "Greek": "cp1253 iso8859_7 cp737 mac_greek",
     "Hebrew": "cp1255 iso8859_8 cp862",
-    "Arabic Persian": "cp1256 iso8859_6 cp720 mac_arabic mac_farsi",
+    "Arabic Persian": "cp1256",
+    "Arabic": "iso8859_6 cp720 mac_arabic",
+    "Persian": "mac_farsi",
     "Thai": "cp874",
 }
 #: Encodings, the usual ones of each language first, and the languages that are written in them.
@@ -47,12 +49,16 @@ _OWN_SIGNS = ("mac_arabic", "mac_farsi")
 _LANGUAGES = [*CHARACTERS, *ALPHABETS, *LATIN]
 _OTHERS = r"\p{Cyrillic}\p{Greek}\p{Arabic}\p{Hebrew}\p{Thai}"
 _LETTER = rf"\p{{Latin}}{_OTHERS}"
-#: What words do not look like, each with a logarithm of how seldom it is.
+#: What words do not look like, each with a logarithm of how seldom it is; below zero, of what they look like.
 _SHAPES = (
     (regex.compile(r"\p{Ll}(?=\p{Lu})(?!(?<=[a-z])(?=[A-Z]))"), 5.0),
     (regex.compile(rf"(?<=[{_LETTER}])[^\x00-\x9f\p{{L}}\p{{M}}’·־״׳–—\xa0\u200c-\u200f](?=[{_LETTER}])"), 4.0),
     (regex.compile(r"(?<![\p{L}\p{M}])\p{M}"), 5.0),
-    (regex.compile(rf"(?<![{_LETTER}\p{{P}}])[”†‡‰™…•](?=[{_LETTER}])"), 3.0),
+    (regex.compile(rf"(?<![{_LETTER}\p{{P}}])[”†‡‰™…•¶](?=[{_LETTER}])"), 3.0),
+    (regex.compile(r"(?<!\p{L})’(?=\p{Greek})"), 6.0),
+    (regex.compile(r"[¶¤¦](?=\p{L}{3})"), 5.0),
+    # Where all of a word is in capitals, they are no surprise.
+    (regex.compile(r"(?<=\p{Lu}[_-]?)[\p{Lu}--[A-Z]]", regex.V1), -1.8),
     (regex.compile(rf"\p{{Latin}}(?=[{_OTHERS}])|[{_OTHERS}](?=\p{{Latin}})"), 4.0),
     (regex.compile(r"[ةى](?=[\p{Arabic}&&\p{L}])|[ךםןףץ](?=[א-ת])|ς(?=[\p{Greek}&&\p{L}])", regex.V1), 5.0),
 )
@@ -63,8 +69,16 @@ _USUAL = {
     *("koi8_r", "cp1253", "cp1255", "cp1256", "cp874"),
 }
 _UNUSUAL = 4.0
+#: Nor is German often in those of its neighbours in the east, which have all of its letters.
+_OF_NEIGHBOURS = ("cp1250", "iso8859_2")
 #: Logarithm of how seldom such a sign is.
 _OWN_SIGN = 3.5
+#: Difference of logarithms by which a line is certainly in another encoding: of 160,000 such, one is not.
+_APART = 12.0
+#: Letters of it that show another encoding of one byte a letter.
+_ENOUGH = 4
+#: Lines that are less likely than most are tried in other encodings.
+_SUSPICIOUS = 1.0
 #: Bytes beyond ASCII that are looked at; more tell nothing new.
 _SAMPLE = 6000
 
@@ -85,19 +99,12 @@ def fits(data: bytes) -> list[Fit]:
     found: dict[str, Fit] = {}
     for encoding, languages in ENCODINGS.items():
         try:
-            text = sample.decode(encoding)
             if sample is not data:
                 data.decode(encoding)
+            fit = _fit(sample, encoding, languages)
         except UnicodeDecodeError:
             continue
-        if text not in found:
-            fit = _fit(encoding, text, tuple(languages))
-            if encoding in _OWN_SIGNS:
-                signs = sum(byte > 0x7F for byte in sample) - len(_BEYOND.findall(text))
-                fit = fit._replace(total=fit.total - _OWN_SIGN * signs)
-            if encoding not in _USUAL:
-                fit = fit._replace(total=fit.total - _UNUSUAL)
-            found[text] = fit
+        found.setdefault(fit.text, fit)
     return sorted(found.values(), key=lambda one: -one.total)
 
 
@@ -110,29 +117,23 @@ def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
     """Offset and encoding of the first line that is far more likely in another one."""
     at = 0
     for line in data.split(b"\n"):
-        if not line.isascii():
-            own = _fit(fit.encoding, line.decode(fit.encoding, errors="replace"), (fit.language,))
-            if not expected(own, _SUSPICIOUS):
-                own = _fit(fit.encoding, own.text, tuple(ENCODINGS[fit.encoding]))
-                for encoding, languages in {"utf-8": _LANGUAGES, **ENCODINGS}.items():
-                    if (other := _line(line, encoding, languages)) and other.total > own.total + _APART:
-                        return at, encoding
+        if not line.isascii() and not expected(_fit(line, fit.encoding, [fit.language]), _SUSPICIOUS):
+            own = _fit(line, fit.encoding, ENCODINGS[fit.encoding])
+            for encoding, languages in {"utf-8": _LANGUAGES, **ENCODINGS}.items():
+                if _fits_better(line, encoding, languages, own):
+                    return at, encoding
         at += len(line) + 1
     return None
 
 
-#: Difference of logarithms by which a line is certainly in another encoding: of 160,000 such, one is not.
-_APART = 12.0
-#: Lines that are less likely than most are tried in other encodings.
-_SUSPICIOUS = 1.0
-
-
-def _line(line: bytes, encoding: str, languages: list[str]) -> Fit | None:
+def _fits_better(line: bytes, encoding: str, languages: list[str], own: Fit) -> bool:
     try:
-        found = _fit(encoding, line.decode(encoding), tuple(languages))
+        other = _fit(line, encoding, languages)
     except UnicodeDecodeError:
-        return None
-    return found if expected(found) else None
+        return False
+    # The second byte of a character may be ASCII, which costs another encoding nothing.
+    enough = encoding == "utf-8" or own.language not in CHARACTERS or len(_BEYOND.findall(other.text)) >= _ENOUGH
+    return enough and expected(other) and other.total > own.total + _APART
 
 
 def _sample(data: bytes) -> bytes:
@@ -141,11 +142,19 @@ def _sample(data: bytes) -> bytes:
     return data if size <= _SAMPLE else b"\n".join(lines[:: max(1, size // _SAMPLE)])
 
 
-def _fit(encoding: str, text: str, languages: tuple[str, ...]) -> Fit:
-    counts = Counter(_BEYOND.findall(text))
-    size = counts.total() or 1
-    shape = sum(weight * len(pattern.findall(text)) for pattern, weight in _SHAPES)
-    total, language = max(
-        (sum(count * log_share(one, language) for one, count in counts.items()), language) for language in languages
-    )
-    return Fit(encoding, text, total - shape, (total - shape) / size, language)
+def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
+    """How likely the text of these bytes is in the best of the languages.
+
+    :raises UnicodeDecodeError: it is none in the encoding.
+    """
+    text = data.decode(encoding)
+    beyond = _BEYOND.findall(text)
+    size, counts = len(beyond) or 1, Counter(beyond)
+    total, language = max((sum(n * log_share(one, name) for one, n in counts.items()), name) for name in languages)
+    total -= sum(weight * len(pattern.findall(text)) for pattern, weight in _SHAPES)
+    mean = total / size
+    if encoding in _OWN_SIGNS:
+        total -= _OWN_SIGN * (sum(byte > 0x7F for byte in data) - len(beyond))
+    if (encoding not in _USUAL and encoding != "utf-8") or (language == "German" and encoding in _OF_NEIGHBOURS):
+        total -= _UNUSUAL
+    return Fit(encoding, text, total, mean, language)
