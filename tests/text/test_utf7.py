@@ -8,7 +8,7 @@ import random
 import pytest
 from text.test_decode import TEXTS
 
-from cogen.text.decode import decode
+from cogen.text.decode import Undecodable, decode
 from cogen.text.utf7 import utf7
 
 PLUS = ("C++", "x+y", "x+foo", "y+dog", "+bus", "+zoo", "1+1=2", "+8613800138000")
@@ -46,9 +46,14 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
 def test_no_random_text_is_taken_for_it() -> None:
     """Words with plus signs, and base64, of which none is text in UTF-16."""
     draw = random.Random(7)
+    refused = 0
     for _ in range(2000):
         words = " ".join(draw.choice(WORDS) for _ in range(draw.randint(1, 60)))
         assert utf7(words.encode()) is None
         blob = base64.b64encode(draw.randbytes(draw.randint(1, 200)))
         assert utf7(blob) is None
-        assert utf7(b"+" + blob.rstrip(b"=") + b"-") is None
+        try:
+            assert utf7(b"+" + blob.rstrip(b"=") + b"-") is None
+        except Undecodable:  # two common letters by accident, and nothing else in the file to tell by
+            refused += 1
+    assert refused < 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,11 +68,11 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def normal(text: str) -> str:
-    """Its words (characters, where words are not separated) in lower case, with a space between any two.
+    """Its words (characters, where words are not separated) in one spelling, with a space between any two.
 
-    Punctuation and line breaks don't make a text another one.
+    Punctuation, line breaks and other code points for the same letters don't make a text another one.
     """
-    return " ".join(words(unicodedata.normalize("NFKC", text).casefold()))
+    return " ".join(words(text))
 
 
 def grams(text: str, length: int = WORDS) -> Iterator[str]:

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import regex
 
+from cogen.text.fitting import ENCODINGS, expected, fits, other_line
+from cogen.text.seven_bit import hz, iso2022
+from cogen.text.undecodable import CONVERT, DECLARE, Undecodable
 from cogen.text.utf7 import utf7
 
 #: Marks that begin a text, the longer ones first: UTF-32's begins with UTF-16's.
@@ -37,27 +40,16 @@ _WIDER = {
     "shift_jis": "cp932",
     "tis-620": "cp874",
 }
-_CANDIDATES = [
-    *("gb18030", "big5", "big5hkscs", "cp932", "euc_jp", "cp949", "cp874", "cp1256", "cp1251", "koi8_r", "cp1252"),
-    *("cp1250", "cp1253", "cp1254", "cp1255", "iso8859_2"),
-]
-#: Encodings of Latin letters differ in a few of them. Where the bytes fit several, the language decides.
-_LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2")
-_CENTRAL = ("Polish", "Czech", "Slovak", "Hungarian", "Croatian", "Slovene", "Slovenian", "Romanian")
-#: Bytes beyond ASCII: with fewer, a guess counts only where no other encoding fits about as well.
-_FEW = 24
+#: Differences of logarithms of likelihood by which an encoding is certain, and by which it is if two ways agree on it.
+_CERTAIN, _LIKELY = 9.0, 4.0
 #: Letters replaced or controls, of a thousand: more is no text.
 _GARBAGE_LIMIT = 1
-_CONTROL = regex.compile(r"[\p{Cc}--[\t\n\r\f\v\x1b\x85]]|\p{Cn}|\uFFFD", regex.V1)
+_CONTROL = regex.compile(r"[\p{Cc}--[\t\n\r\f\v\x85]]|\p{Cn}|\uFFFD", regex.V1)
 _OWN = re.compile(
     rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w.:-]{2,40})|\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})"
     rb"|\A(?:#[^\n]*\n)?[ \t\f]*#[^\n]*?coding[:=][ \t]*([-\w.]+)",
     re.I,
 )
-
-
-#: GB 2312 between ``~{`` and ``~}`` (RFC 1843), two bytes a letter.
-_HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
 
 
 class Decoded(NamedTuple):
@@ -66,14 +58,6 @@ class Decoded(NamedTuple):
     text: str
     encoding: str
     how: str
-
-
-class Undecodable(Exception):
-    """Bytes that are no text in a known encoding. ``offset`` is of the first byte that shows it, from 0."""
-
-    def __init__(self, message: str, offset: int, hint: str) -> None:
-        super().__init__(message)
-        self.offset, self.hint = offset, hint
 
 
 def known_encoding(name: str) -> str:
@@ -128,9 +112,6 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
     return Decoded(_strict(data, encoding), encoding, "detected")
 
 
-_DECLARE = 'declare the source\'s `encoding`, such as "gb18030", or leave the file out with `exclude`'
-
-
 def _strict(data: bytes, encoding: str) -> str:
     if encoding == "utf-8":
         encoding = "utf-8-sig"
@@ -140,7 +121,7 @@ def _strict(data: bytes, encoding: str) -> str:
         wider = _WIDER.get(encoding)
         if wider is not None and encoding != "ascii":
             return _strict(data, wider)
-        raise Undecodable(f"not {encoding.removesuffix('-sig')}", error.start, _DECLARE) from error
+        raise Undecodable(f"not {encoding.removesuffix('-sig')}", error.start, DECLARE) from error
 
 
 def _unmarked_wide(data: bytes) -> Decoded | None:
@@ -162,17 +143,13 @@ def _unmarked_wide(data: bytes) -> Decoded | None:
 
 def _seven_bit(data: bytes) -> Decoded | None:
     """Encodings of mail, whose bytes are all ASCII: ISO-2022, HZ and UTF-7. As ASCII they would be rubbish."""
-    if b"\x1b$" in data:
-        encoding = "iso2022_kr" if b"\x1b$)C" in data else "iso2022_jp_2"
-    elif _HZ.search(data) and b"~{" not in _HZ.sub(b"", data):
-        encoding = "hz"
-    else:
-        text = utf7(data)
-        return None if text is None else Decoded(text, "utf-7", "detected")
-    try:
-        return Decoded(data.decode(encoding), encoding, "detected")
-    except UnicodeDecodeError:
-        return None
+    if found := iso2022(data):
+        return Decoded(*found, "detected")
+    for encoding, read in (("hz", hz), ("utf-7", utf7)):
+        text = read(data)
+        if text is not None:
+            return Decoded(text, encoding, "detected")
+    return None
 
 
 def _check_mixed(data: bytes, first: int) -> None:
@@ -195,22 +172,32 @@ def _utf8_line(line: bytes) -> bool:
 
 
 def _guess(data: bytes, first: int) -> str:
+    """The encoding that the letters show: far more likely than any other, or somewhat, and charset-normalizer's, too.
+
+    :raises Undecodable: no encoding gives usual text, several do, or some lines are in another one.
+    """
+    found = fits(data)
+    if not found or not expected(found[0]):
+        raise Undecodable("not UTF-8, and no other encoding fits", first, DECLARE)
+    best = found[0]
+    near = [fit.encoding for fit in found[1:] if fit.total > best.total - _CERTAIN]
+    if near:
+        close = [fit for fit in found[1:] if fit.total > best.total - _LIKELY]
+        if close or not _second_opinion(data, best.encoding):
+            names = ", ".join(sorted({best.encoding, *near[:5]}))
+            raise Undecodable(f"not UTF-8, and too short to tell {names} apart", first, DECLARE)
+    if other := other_line(data, best):
+        offset, encoding = other
+        raise Undecodable(f"a line in {encoding} between others in {best.encoding}", offset, CONVERT)
+    return best.encoding
+
+
+def _second_opinion(data: bytes, encoding: str) -> bool:
+    """Does charset-normalizer read the same?"""
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(data, cp_isolation=_CANDIDATES)
-    best = matches.best()
-    if best is None:
-        raise Undecodable("not UTF-8, and no other encoding fits", first, _DECLARE)
-    if sum(byte > 0x7F for byte in data) < _FEW:
-        others = {m.encoding for m in matches if m.chaos <= best.chaos + 0.1 and str(m) != str(best)}
-        if others:
-            names = ", ".join(sorted({best.encoding, *others}))
-            raise Undecodable(f"not UTF-8, and too short to tell {names} apart", first, _DECLARE)
-    if best.encoding not in _LATIN:
-        return best.encoding
-    wanted = "cp1250" if best.language in _CENTRAL else "cp1254" if best.language == "Turkish" else "cp1252"
-    fitting = {name for match in matches if match.chaos <= best.chaos for name in match.could_be_from_charset}
-    return wanted if wanted in fitting else best.encoding
+    found = from_bytes(data, cp_isolation=list(ENCODINGS)).best()
+    return found is not None and str(found) == data.decode(encoding)
 
 
 def _check(found: Decoded) -> None:
@@ -227,5 +214,5 @@ def _check(found: Decoded) -> None:
     raise Undecodable(
         f"{share:.1%} of it are {what}",
         offset,
-        _DECLARE if found.how == "detected" else "take the file before it was damaged, or leave it out with `exclude`",
+        DECLARE if found.how == "detected" else "take the file before it was damaged, or leave it out with `exclude`",
     )

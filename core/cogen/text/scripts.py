@@ -7,11 +7,12 @@ characters make a word there only a dictionary knows. So a *unit* is a word wher
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
 from itertools import accumulate
 
 import regex
+
+from cogen.text.fold import fold
 
 #: A word of a script that separates words, in sixths of a word. An English word with its space has six letters.
 WORD = 6
@@ -25,8 +26,6 @@ _SE_ASIAN = regex.compile(rf"[{_SOUTH_EAST}]", regex.V1)
 _UNIT = regex.compile(rf"[[{LETTERS_UNSPACED}]&&[\w--\p{{M}}]]\p{{M}}*|[\w--[{LETTERS_UNSPACED}]]+", regex.V1)
 _LATIN_WORD = re.compile(r"\w+")
 _MARK = regex.compile(r"\p{M}")
-#: Vowel points of Arabic and Hebrew, the tatweel, and invisible characters: with or without them it is the same text.
-_OPTIONAL = regex.compile(r"[\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u0591-\u05c7\p{Cf}]")
 _HAN = regex.compile(r"\p{Script=Han}")
 _WIDE = regex.compile(r"[\p{Script=Han}\p{Script=Hira}\p{Script=Kana}\p{Script=Hang}]")
 
@@ -45,17 +44,15 @@ def unspaced_share(text: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """The units of a text: words in lower case, single characters where words are not separated.
+    """The units of a text as it is compared: words, single characters where words are not separated.
 
-    Punctuation plays no part. Text in a spaced script without combining marks is only lower-cased; other text is
-    normalised (NFKC) and loses optional marks, so that a copy in other code points is the same. A text without any
-    letter or digit gives its other characters: of it, too, a copy is found.
+    The same in any spelling (:func:`cogen.text.fold.fold`): case, width, joiners, vowel points. Punctuation plays no
+    part. A text without any letter or digit gives its other characters: of it, too, a copy is found.
     """
-    if text.isascii() or not (_UNSPACED.search(text) or _MARK.search(text)):
-        found = _LATIN_WORD.findall(text.lower())
-    else:
-        found = _UNIT.findall(_OPTIONAL.sub("", unicodedata.normalize("NFKC", text).lower()))
-    return found or [character for character in text if not character.isspace()]
+    folded = fold(text)
+    plain = folded.isascii() or not (_UNSPACED.search(folded) or _MARK.search(folded))
+    found = _LATIN_WORD.findall(folded) if plain else _UNIT.findall(folded)
+    return found or [character for character in folded if not character.isspace()]
 
 
 def weights(units: list[str]) -> list[int]:

@@ -1,0 +1,160 @@
+"""Which encoding bytes beyond ASCII are in, by how likely the text is that each would give.
+
+The likelihood of a text is that of its letters in the language that fits best (:mod:`cogen.text.frequent`), and of the
+form of its words: no capital after a small letter, no sign inside a word, no two alphabets in one. Compared are
+logarithms over all bytes, so that a difference is as certain as there is text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import regex
+
+from cogen.text.frequent import ALPHABETS, CHARACTERS, LATIN, log_share
+
+_LATIN_ENCODINGS = {
+    "French German Spanish Portuguese Italian Swedish Danish Finnish Dutch Catalan Icelandic Irish Albanian": (
+        "cp1252 iso8859_15 cp850 mac_roman"
+    ),
+    "Polish Czech Slovak Hungarian Croatian Slovene Romanian German": "cp1250 iso8859_2 cp852 mac_latin2",
+    "Lithuanian Latvian Estonian Polish": "cp1257 iso8859_13 iso8859_4",
+    "Turkish": "cp1254 cp857 mac_turkish",
+}
+_OTHER_ENCODINGS = {
+    "Russian Ukrainian Bulgarian Serbian Belarusian": "cp1251 koi8_r koi8_u iso8859_5 cp866 mac_cyrillic cp855",
+    "Greek": "cp1253 iso8859_7 cp737 mac_greek",
+    "Hebrew": "cp1255 iso8859_8 cp862",
+    "Arabic Persian": "cp1256",
+    "Arabic": "iso8859_6 cp720 mac_arabic",
+    "Persian": "mac_farsi",
+    "Thai": "cp874",
+}
+#: Encodings, the usual ones of each language first, and the languages that are written in them.
+ENCODINGS: dict[str, list[str]] = {
+    "gb18030": ["Chinese", "Chinese (traditional)"],
+    "big5": ["Chinese (traditional)"],
+    "big5hkscs": ["Chinese (traditional)"],
+    "cp932": ["Japanese"],
+    "euc_jp": ["Japanese"],
+    "cp949": ["Korean"],
+} | {
+    encoding: languages.split()
+    for languages, encodings in (_LATIN_ENCODINGS | _OTHER_ENCODINGS).items()
+    for encoding in encodings.split()
+}
+#: In which the letters of right-to-left text have spaces and signs of their own, beside those of ASCII.
+_OWN_SIGNS = ("mac_arabic", "mac_farsi")
+_LANGUAGES = [*CHARACTERS, *ALPHABETS, *LATIN]
+_OTHERS = r"\p{Cyrillic}\p{Greek}\p{Arabic}\p{Hebrew}\p{Thai}"
+_LETTER = rf"\p{{Latin}}{_OTHERS}"
+#: What words do not look like, each with a logarithm of how seldom it is; below zero, of what they look like.
+_SHAPES = (
+    (regex.compile(r"\p{Ll}(?=\p{Lu})(?!(?<=[a-z])(?=[A-Z]))"), 5.0),
+    (regex.compile(rf"(?<=[{_LETTER}])[^\x00-\x9f\p{{L}}\p{{M}}’·־״׳–—\xa0\u200c-\u200f](?=[{_LETTER}])"), 4.0),
+    (regex.compile(r"(?<![\p{L}\p{M}])\p{M}"), 5.0),
+    (regex.compile(rf"(?<![{_LETTER}\p{{P}}])[”†‡‰™…•¶](?=[{_LETTER}])"), 3.0),
+    (regex.compile(r"(?<!\p{L})’(?=\p{Greek})"), 6.0),
+    (regex.compile(r"[¶¤¦](?=\p{L}{3})"), 5.0),
+    # Where all of a word is in capitals, they are no surprise.
+    (regex.compile(r"(?<=\p{Lu}[_-]?)[\p{Lu}--[A-Z]]", regex.V1), -1.8),
+    (regex.compile(rf"\p{{Latin}}(?=[{_OTHERS}])|[{_OTHERS}](?=\p{{Latin}})"), 4.0),
+    (regex.compile(r"[ةى](?=[\p{Arabic}&&\p{L}])|[ךםןףץ](?=[א-ת])|ς(?=[\p{Greek}&&\p{L}])", regex.V1), 5.0),
+)
+_BEYOND = regex.compile(r"[^\x00-\x7f]")
+#: Encodings that files of today are in; others are taken where they fit clearly better, by this difference.
+_USUAL = {
+    *("gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1252", "cp1250", "iso8859_2", "cp1257", "cp1254", "cp1251"),
+    *("koi8_r", "cp1253", "cp1255", "cp1256", "cp874"),
+}
+_UNUSUAL = 4.0
+#: Nor is German often in those of its neighbours in the east, which have all of its letters.
+_OF_NEIGHBOURS = ("cp1250", "iso8859_2")
+#: Logarithm of how seldom such a sign is.
+_OWN_SIGN = 3.5
+#: Difference of logarithms by which a line is certainly in another encoding: of 160,000 such, one is not.
+_APART = 12.0
+#: Letters of it that show another encoding of one byte a letter.
+_ENOUGH = 4
+#: Lines that are less likely than most are tried in other encodings.
+_SUSPICIOUS = 1.0
+#: Bytes beyond ASCII that are looked at; more tell nothing new.
+_SAMPLE = 6000
+
+
+class Fit(NamedTuple):
+    """An encoding, what it makes of a text, and how likely that is: in all, and for a character beyond ASCII."""
+
+    encoding: str
+    text: str
+    total: float
+    mean: float
+    language: str
+
+
+def fits(data: bytes) -> list[Fit]:
+    """Encodings in which all of the file is some text, the likely ones first; of two that give the same, one."""
+    sample = _sample(data)
+    found: dict[str, Fit] = {}
+    for encoding, languages in ENCODINGS.items():
+        try:
+            if sample is not data:
+                data.decode(encoding)
+            fit = _fit(sample, encoding, languages)
+        except UnicodeDecodeError:
+            continue
+        found.setdefault(fit.text, fit)
+    return sorted(found.values(), key=lambda one: -one.total)
+
+
+def expected(fit: Fit, less: float = 0.0) -> bool:
+    """Is the text as likely as text of its language is?"""
+    return fit.mean >= (-9.3 if fit.language in CHARACTERS else -5.0) + less
+
+
+def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
+    """Offset and encoding of the first line that is far more likely in another one."""
+    at = 0
+    for line in data.split(b"\n"):
+        if not line.isascii() and not expected(_fit(line, fit.encoding, [fit.language]), _SUSPICIOUS):
+            own = _fit(line, fit.encoding, ENCODINGS[fit.encoding])
+            for encoding, languages in {"utf-8": _LANGUAGES, **ENCODINGS}.items():
+                if _fits_better(line, encoding, languages, own):
+                    return at, encoding
+        at += len(line) + 1
+    return None
+
+
+def _fits_better(line: bytes, encoding: str, languages: list[str], own: Fit) -> bool:
+    try:
+        other = _fit(line, encoding, languages)
+    except UnicodeDecodeError:
+        return False
+    # The second byte of a character may be ASCII, which costs another encoding nothing.
+    enough = encoding == "utf-8" or own.language not in CHARACTERS or len(_BEYOND.findall(other.text)) >= _ENOUGH
+    return enough and expected(other) and other.total > own.total + _APART
+
+
+def _sample(data: bytes) -> bytes:
+    lines = [line for line in data.split(b"\n") if not line.isascii()]
+    size = sum(map(len, lines))
+    return data if size <= _SAMPLE else b"\n".join(lines[:: max(1, size // _SAMPLE)])
+
+
+def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
+    """How likely the text of these bytes is in the best of the languages.
+
+    :raises UnicodeDecodeError: it is none in the encoding.
+    """
+    text = data.decode(encoding)
+    beyond = _BEYOND.findall(text)
+    size, counts = len(beyond) or 1, Counter(beyond)
+    total, language = max((sum(n * log_share(one, name) for one, n in counts.items()), name) for name in languages)
+    total -= sum(weight * len(pattern.findall(text)) for pattern, weight in _SHAPES)
+    mean = total / size
+    if encoding in _OWN_SIGNS:
+        total -= _OWN_SIGN * (sum(byte > 0x7F for byte in data) - len(beyond))
+    if (encoding not in _USUAL and encoding != "utf-8") or (language == "German" and encoding in _OF_NEIGHBOURS):
+        total -= _UNUSUAL
+    return Fit(encoding, text, total, mean, language)
