@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cogen.conformance.result import Failed
 from cogen.conformance.shipped import is_permissive
 from cogen.conformance.shipped_texts import ShippedText, Use, shipped_texts
+from cogen.conformance.sizes import check_sizes
 from cogen.host import Expert
 from cogen.spec.consent import oversteps, reaches
 from cogen.spec.data import DataCard, DataSource, Leaves, PersonalData
@@ -134,6 +135,7 @@ def check_declared(spec: ExpertSpec) -> None:
             )
     if all(rule.leaves == "nothing" for rule in rules_of(spec.data)) and (made := _figures(spec)):
         raise Failed(f'every source says leaves = "nothing", and the manifest holds {made}', 'leaves = "figures"')
+    check_sizes(spec.data)
 
 
 def _counted(source: DataSource) -> str | None:

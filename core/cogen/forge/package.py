@@ -21,18 +21,18 @@ from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest
 from cogen.evals.private import PrivateTask
 from cogen.evals.settings import Split
 from cogen.files import atomic_folder, atomic_write, cache_dir
-from cogen.forge.audit import audit_expert, wants_audit, with_audit
+from cogen.forge.audit import audit_expert, lets_nothing_leave, wants_audit, with_audit
 from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.card import card_sources, card_split
 from cogen.forge.corpus import Document, json_lines
 from cogen.forge.private import keep_private, private_suite, stage_private
-from cogen.forge.private_training import expected_tokens
+from cogen.forge.private_training import expected_tokens, keep_privacy, published
 from cogen.forge.recipe import TrainRecipe
 from cogen.forge.statements import write_statements
 from cogen.forge.statistics import FOLDER, write_statistics
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
-from cogen.spec.data import DataCard, Measured, Training
+from cogen.spec.data import DataCard, DifferentialPrivacy, Measured, Training
 from cogen.spec.expert import ExpertSpec, canonical_digest
 from cogen.spec.model import ModelSpec, RouterSpec, TokenizerSpec
 from cogen.spec.suite import Claim, DataFile, PrivateSuite, Samples, Statistics, Suite
@@ -124,6 +124,8 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         atomic_write(stage / "expert.toml", to_toml(spec).encode())
         if staged and spec.private_suites:
             keep_private(prepared, staged)
+        if "privacy" in facts and lets_nothing_leave(prepared.recipe):
+            keep_privacy(DifferentialPrivacy.model_validate(facts["privacy"]), prepared.home)
         _replace(target, stage)
     return Packaged(spec, figures.private[0] if figures.private and not spec.private_suites else None)
 
@@ -367,7 +369,8 @@ def _data(
     if recipe.training.privacy is not None:
         hyper |= {"optimizer": "AdamW (betas 0.9, 0.999; eps 1e-8) by DP-SGD", "precision": "float32"}
         order = "each step takes every document with the same probability, cut at sequence_length"
-        seen = expected_tokens(prepared.encoded, recipe.training)
+        if not lets_nothing_leave(recipe):  # it is the mean length of the documents, times those that are drawn
+            seen = expected_tokens(prepared.encoded, recipe.training)
     if prepared.canaries:
         hyper |= {"canaries": prepared.canaries.statement}
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
@@ -400,7 +403,7 @@ def _data(
                 for part in ("dev", "test")
                 if part in after
             ),
-            privacy=facts.get("privacy"),
+            privacy=_privacy(prepared, facts),
         ),
         synthetic_share=card.synthetic_share,
         personal_data=card.personal_data,
@@ -409,6 +412,13 @@ def _data(
         limitations=card.limitations,
         not_for=card.not_for,
     )
+
+
+def _privacy(prepared: PreparedTraining, facts: dict[str, Any]) -> DifferentialPrivacy | None:
+    if "privacy" not in facts:
+        return None
+    spent = DifferentialPrivacy.model_validate(facts["privacy"])
+    return published(spent, prepared.recipe.training, sizes=not lets_nothing_leave(prepared.recipe))
 
 
 def _preprocessing(recipe: TrainRecipe) -> str:
