@@ -262,7 +262,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("leaves", ["nothing", "figures"])
     def test_the_size_of_text_that_lets_nothing_leave(self, recipe: Make, leaves: str) -> None:
-        """Beside another source or alone: neither ε, noise and probability nor the audit tell it; the publisher has them.
+        """Beside another source or alone: neither ε, noise, probability nor audit tell it; its publisher has them.
 
         With the noise and Opacus' accountant, or with all digits of ε, anybody could compute the number of documents.
         """

@@ -106,13 +106,11 @@ def published(spent: DifferentialPrivacy, training: TrainingRecipe, *, sizes: bo
     )
 
 
-def keep_privacy(spent: DifferentialPrivacy, home: Path) -> None:
-    """Write the exact numbers to ``private/privacy.json`` beside the recipe: with them ε can be computed again.
+def keep_privacy(spent: DifferentialPrivacy, folder: Path) -> None:
+    """Write the exact numbers to ``privacy.json``: with them ε can be computed again.
 
-    :param home: the recipe's folder.
+    :param folder: ``private/`` beside the recipe.
     """
-    folder = home / "private"
-    folder.mkdir(exist_ok=True, mode=0o700)
     content = json.dumps(spent.model_dump(mode="json"), indent=2) + "\n"
     atomic_write(folder / "privacy.json", content.encode(), 0o600)
 
