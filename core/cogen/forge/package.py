@@ -99,8 +99,9 @@ class MeasuredExpert:
 def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> Packaged:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
-    Everything is made and measured in a scratch folder, private text in one of ``private/``; then the package is replaced as a whole. A run that is killed
-    leaves the old plugin or the new one, never new weights under an old manifest.
+    Everything is made and measured in a scratch folder, private text in one of ``private/``; then the package is
+    replaced as a whole. A run that is killed leaves the old plugin or the new one, never new weights under an old
+    manifest.
 
     :param result: the folder that :func:`cogen.forge.build.run_training` returned.
     """
