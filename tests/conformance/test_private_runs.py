@@ -9,7 +9,7 @@ import pytest
 import tomlkit
 from support.hospital import chinese, english
 from support.private import expert_with, private_files, private_manifest
-from support.training import recipe_document, source
+from support.training import agree, recipe_document, source
 
 from cogen.conformance.private_runs import check_private_runs
 from cogen.conformance.result import Check
@@ -33,6 +33,7 @@ def home(folder: Path, leaves: str = "figures") -> Path:
     personal = "present" if leaves == "figures" else "none"
     document["corpus"] |= {"min_characters": 40, "max_characters": 400}
     document["corpus"]["sources"] = [source(heldout=False, leaves=leaves, personal_data=personal)]
+    agree(document["card"], document["corpus"]["sources"])
     (folder / "recipe.toml").write_text(tomlkit.dumps(document))
     return folder
 

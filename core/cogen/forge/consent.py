@@ -9,7 +9,7 @@ from cogen.errors import TrainError
 from cogen.forge.corpus import CorpusParts, Document
 from cogen.forge.private_folder import PRIVATE, check_owner
 from cogen.forge.recipe import CorpusSource, TrainRecipe
-from cogen.spec.consent import oversteps
+from cogen.spec.consent import contradicts, oversteps
 from cogen.spec.unfinished import unfinished
 
 
@@ -46,6 +46,12 @@ def _of_source(recipe: TrainRecipe, field: str) -> str:
 
 def _check_personal_data(recipe: TrainRecipe, source: CorpusSource) -> None:
     personal = recipe.personal_data(source)
+    if contradicts(recipe.card.personal_data, source.personal_data):
+        raise TrainError(
+            f"source {source.name!r} says personal_data = {source.personal_data!r}, and the card says "
+            f"{recipe.card.personal_data!r} of all text",
+            hint=f'[card] personal_data = "{source.personal_data}"; sources without any say "none" themselves',
+        )
     if oversteps(source.leaves, personal):
         spelled = "heldout = true" if source.heldout else f'leaves = "{source.leaves}"'
         raise TrainError(
