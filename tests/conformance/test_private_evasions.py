@@ -163,3 +163,16 @@ def test_what_pyproject_leaves_open(site: Path, line: str, name: str) -> None:
     assert failed == [("files", f"{name} in pyproject.toml is still TODO")]
     metadata.write_text(f"{before.rstrip()}\n\nSummary: TODO\n", encoding="utf-8")
     assert [check.name for check in run_checks("ward") if check.ok is False] == []
+
+
+@pytest.mark.parametrize("card", ["none", "removed"])
+@pytest.mark.parametrize("source", ["present", "unknown"])
+def test_a_card_that_says_less_than_its_source(tmp_path: Path, card: str, source: str) -> None:
+    """A reader of the card looks at one line: it must not say "none" of the text of patients."""
+    document = private_manifest()
+    document["data"]["sources"][0]["personal_data"] = source
+    document["data"]["personal_data"] = card
+    with pytest.raises(Failed, match=f"personal data is {source}, and the card says {card} of all text"):
+        check_private(expert_with(tmp_path, document, private_files()))
+    document["data"]["personal_data"] = source
+    check_private(expert_with(tmp_path, document, private_files()))

@@ -118,7 +118,7 @@ def test_old_manifests_pass(tmp_path: Path, personal: str) -> None:
 )
 def test_samples_need_leave(tmp_path: Path, leaves: str | None, passes: bool) -> None:
     """Where one source says how far its text may go, one that does not say it keeps it."""
-    other = {"name": "web", "leaves": "heldout"}
+    other = {"name": "web", "leaves": "heldout"} | ({"share": "unknown"} if leaves == "nothing" else {})
     nothing = dict.fromkeys(("documents", "bytes", "tokens", "share"), "unknown") if leaves == "nothing" else {}
     source = {"name": "records"} | ({"leaves": leaves} if leaves else {}) | nothing
     expert = with_samples(tmp_path, other, source, source="records")

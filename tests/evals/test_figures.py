@@ -121,6 +121,45 @@ def test_mistakes_of_the_command(
     assert "Quill" not in captured.err + captured.out
 
 
+@pytest.mark.parametrize("missing", ["key", "login"])
+def test_what_is_missing_is_said_before_measuring(
+    missing: str,
+    folder: Path,
+    private: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Measuring may take hours."""
+    monkeypatch.setenv("COGEN_CONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv("COGEN_REGISTRY", raising=False)
+    monkeypatch.setattr("cogen.api.private.evaluate_private", lambda *_, **__: pytest.fail("it was measured"))
+    if missing == "login":
+        new_key(tmp_path / "config" / "keys" / "key.pem")
+    assert main(["eval", str(folder), "--suite", str(private), "--publish" if missing == "login" else "--sign"]) != 0
+    assert ("key.pem" if missing == "key" else "no registry to send") in capsys.readouterr().err
+
+
+def test_figures_are_shown_where_sending_fails(
+    folder: Path,
+    private: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody measures twice because a registry was not there."""
+    monkeypatch.setenv("COGEN_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("COGEN_REGISTRY", "http://127.0.0.1:9")
+    monkeypatch.setenv("COGEN_TOKEN", "secret")
+    new_key(tmp_path / "config" / "keys" / "key.pem")
+    assert main(["eval", str(folder), "--suite", str(private), "--publish"]) != 0
+    captured = capsys.readouterr()
+    assert "on the private suite notes" in captured.out
+    (line,) = [line for line in captured.err.splitlines() if line.startswith('{"figures"')]
+    assert FiguresDocument.model_validate_json(line).check() is not None
+    assert "Quill" not in captured.out + captured.err
+
+
 def test_a_document_that_does_not_fit_is_not_shown(
     folder: Path, private: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from cogen.errors import CogenError, DigestError, EvalError
-from cogen.evals.private import read_private, text_digest, write_private
+from cogen.evals.documents import rows_of
+from cogen.evals.private import read_private, text_digest, write_private, write_private_task
+from cogen.evals.task import load_task
 
 SECRET = "Mrs Elsbeth Quill, born 1931, was seen for chest pain"
 
@@ -177,3 +179,32 @@ def test_an_id_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(EvalError, match="private suite: `id`"):
         write_private(tmp_path / "p", "No Id", "x", ["a"], ["b"])
     assert not (tmp_path / "p" / "dev.jsonl").exists()
+
+
+def test_texts_of_one_file(tmp_path: Path) -> None:
+    """What a text is of is no text: digest and size stay, and its names are not written down."""
+    plain = read_private(write(tmp_path / "plain"))
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "salt").write_bytes((tmp_path / "plain" / "private" / "salt").read_bytes())
+    of = (["a/quill.txt"] * 3, ["b/quill.txt"] * 3 + ["c/quill.txt"] * 2)
+    write_private(tmp_path / "private", "notes", "Clinical notes", plain.texts("dev"), plain.texts("test"), of)
+    task = read_private(tmp_path / "private")
+    assert (task.digests, task.sizes, task.documents) == (plain.digests, plain.sizes, plain.documents)
+    assert task.texts("test") == plain.texts("test")
+    rows = rows_of(task.bound(), load_task(task.bound()), "test")
+    assert [row.cluster for row in rows] == ["1", "1", "1", "2", "2"]
+    assert [row.target for row in rows] == plain.texts("test")
+    assert "quill.txt" not in (tmp_path / "private" / "test.jsonl").read_text()
+
+
+def test_lines_of_one_document_count_once(tmp_path: Path) -> None:
+    """Five statements about one patient are figures of one document, not of five."""
+    lines = "".join(
+        json.dumps({"context": "x", "choices": [f"a{n}", "b"], "answer": 0, "document": f"d{n // 3}"}) + "\n"
+        for n in range(5)
+    ).encode()
+    task = write_private_task(tmp_path / "s", "said", "Said", "acc", "task: x", lines, lines, count_by="document")
+    assert (task.documents["test"], task.lines["test"]) == (2, 5)
+    assert task.bound().data("test").documents == 5
+    with pytest.raises(EvalError, match="no text in the field 'source'"):
+        write_private_task(tmp_path / "t", "said", "Said", "acc", "task: x", lines, lines, count_by="source")

@@ -10,7 +10,7 @@ import pytest
 import tomlkit
 from support.sites import site
 from support.tiny import CHAT_TEMPLATE, save_model
-from support.training import recipe_document, write_texts
+from support.training import agree, recipe_document, write_texts
 
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.model import open_folder
@@ -58,6 +58,8 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
         document["corpus"] |= corpus or {}
         document["training"] |= training or {}
         document |= changes
+        if "card" not in changes:
+            agree(document["card"], document["corpus"]["sources"])
         path = home / "recipe.toml"
         path.write_text(tomlkit.dumps(document), encoding="utf-8")
         return path

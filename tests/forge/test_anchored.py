@@ -306,6 +306,17 @@ class TestStart:
         others = torch.arange(32) != 3
         torch.testing.assert_close((found.scale * size)[:, others], torch.ones(2, 31))
 
+    def test_private_text_is_not_cached(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Names in the cache are digests without a salt. The rows are the same, bit by bit."""
+        monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "cache"))
+        model, text = llama(), ["Mrs Elsbeth Quill was seen for chest pain"]
+        anchor = Anchor(lambda: model, tokenizer(), ["test"])
+        private = begin(anchor, text, torch.zeros(1, 16), private=True)
+        assert len(list((tmp_path / "cache" / "states").glob("[0-9a-f]*"))) == 1  # of the general text
+        public = begin(anchor, text, torch.zeros(1, 16))
+        assert len(list((tmp_path / "cache" / "states").glob("[0-9a-f]*"))) == 2
+        assert torch.equal(private.rows, public.rows)
+
     def test_general_text_is_one_block_a_micro_batch(self) -> None:
         """In an order that the seed alone decides: a longer run begins like a shorter one."""
         found = general_blocks(tokenizer(), SMALL)

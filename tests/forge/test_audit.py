@@ -14,12 +14,14 @@ from support.training import paragraph, source
 
 import cogen
 from cogen.cli.main import main
+from cogen.conformance.private_text import check_declared
 from cogen.errors import TrainError, UsageError
 from cogen.forge.audit import audit_expert
 from cogen.forge.blocks import encode, pack
 from cogen.forge.build import prepare
 from cogen.forge.canaries import NO_CANARIES
 from cogen.forge.recipe import AuditRecipe, TrainRecipe, read_recipe
+from cogen.spec.data import DifferentialPrivacy
 from cogen.spec.expert import ExpertSpec
 
 Make = Callable[..., Path]
@@ -257,6 +259,50 @@ class TestCommand:
         assert training.privacy.noise_multiplier > 0
         assert "privacy" not in training.hyperparameters
         assert training.order.startswith("each step takes every document with the same probability")
+
+    @pytest.mark.parametrize("leaves", ["nothing", "figures"])
+    def test_the_size_of_text_that_lets_nothing_leave(self, recipe: Make, leaves: str) -> None:
+        """Beside another source or alone: neither ε, noise, probability nor audit tell it; its publisher has them.
+
+        With the noise and Opacus' accountant, or with all digits of ε, anybody could compute the number of documents.
+        """
+        (recipe().parent / "others").mkdir()
+        for number in range(90):
+            text = "\n\n".join(paragraph(f"other {number} {part}") for part in range(3))
+            (recipe().parent / "others" / f"o{number}.txt").write_text(text)
+        first = source(heldout=False, leaves="nothing", personal_data="present")
+        second = source(name="others", uri="file://others", heldout=False, leaves=leaves, personal_data="present")
+        path = recipe(
+            corpus={"sources": [first, second]},
+            training={"privacy": {"epsilon": 7.5, "delta": 1e-3}, "batch_size": 8, "tokens": 16 * 8 * 3},
+        )
+        prepared = prepare(path)
+        cogen.train(path)
+        spec = card(path)
+        check_declared(spec)
+        data = spec.data
+        assert data.training.privacy == DifferentialPrivacy(
+            epsilon=7.5,
+            delta=1e-3,
+            noise_multiplier="unknown",
+            max_grad_norm=1.0,
+            accountant=data.training.privacy.accountant,
+        )
+        assert data.training.tokens == prepared.recipe.training.seen_tokens
+        documents = len(prepared.corpus.train)
+        assert f"/{documents}" not in (path.parent / "src" / "cogen_plugin_tiny" / "expert.toml").read_text()
+        kept = path.parent / "private" / "privacy.json"
+        exact = DifferentialPrivacy.model_validate_json(kept.read_text())
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert f"with probability 8/{documents}, 3 steps" in exact.accountant
+        assert exact.noise_multiplier > 0.3
+        assert exact.epsilon <= 7.5
+        assert data.audit.passes == "unknown"
+        assert data.audit.extraction_prefixes in (0, 1, 2, 3, 5, 10, 20, 30, 50, 100)
+        assert not any("times" in note for note in data.audit.notes)
+        assert (data.split == "unknown") == (leaves == "nothing")
+        cogen.audit(path, save=True)  # the same card again, although `split` counts one source alone
+        check_declared(card(path))
 
 
 class TestScan:

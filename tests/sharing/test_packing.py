@@ -21,6 +21,7 @@ from support.users import Users, publisher
 
 import cogen
 from cogen.cli.main import main
+from cogen.cli.render_packing import packing_data, packing_lines
 from cogen.errors import SpecError
 from cogen.sharing.publishing import packing, source_archive
 from cogen.sharing.publishing.private_marker import MARK, take_away
@@ -55,6 +56,8 @@ def test_every_file_and_every_text(tmp_path: Path) -> None:
     (dev,) = files["suites/dev.jsonl"].texts
     assert (dev.source, dev.documents) == (None, 10)
     assert files["weights/adapter_model.safetensors"].texts == files["expert.toml"].texts == ()
+    assert "A long text." not in files["expert.toml"].wording
+    assert files["weights/adapter_model.safetensors"].wording == ()
     assert files["METADATA"].texts[0].begins == ("A long text.",)
     assert [(s.name, s.leaves, s.personal_data, s.documents) for s in found.sources] == [
         ("web", "heldout", "none", 2),
@@ -88,6 +91,46 @@ def test_text_that_is_no_text_file(tmp_path: Path) -> None:
     assert packing._texts("p/weights/patients.json", lambda: b"{}") != ()
     (license,) = packing._texts("p-1.dist-info/licenses/texts.txt", lambda: b"a patient")
     assert license.begins == ("a patient",)
+
+
+PATIENT = "Frau Anna Quill, 74, kam mit Brustschmerzen"
+CASES = {
+    "p/suites/heldout.yaml": f'task: x\ndescription: "{PATIENT}"\n',
+    "p/suites/other.yml": f"task: x  # {PATIENT}\n",
+    "p/__init__.py": f'"""{PATIENT}"""\n',
+    "p/hooks.py": "x = 1\n# Frau Anna Quill, 74,\n# kam mit Brustschmerzen\n",
+    "p/texts.py": f'NAME = "{PATIENT}"\n',
+    "p/expert.toml": f'title = "x"\n# {PATIENT}\n',
+    "p/more.toml": f'[data]\nbiases = "{PATIENT}"\n',
+    "p/weights/chat_template.jinja": f"{{{{ x }}}}\n{{# {PATIENT} #}}\n",
+    "p/weights/config.json": json.dumps({"note": PATIENT}),
+    "p/weights/tokenizer_config.json": json.dumps({"chat_template": PATIENT}),
+    "p/stubs.pyi": f"# {PATIENT}\n",
+    "p/broken.py": f'"""{PATIENT}\n',
+    "p/settings.cfg": f"note = {PATIENT}\n",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_written_in_code_and_settings(name: str) -> None:
+    """Whatever file holds a sentence, its first words are shown."""
+    content = CASES[name].encode()
+    found = packing._file("wheel", name, len(content), lambda: content)
+    assert any("Frau Anna Quill, 74, kam mit Brustschmerzen" in begin for begin in found.wording)
+    listed = packing.PackingList("p", "1", (found,), ())
+    assert any("Frau Anna Quill" in line for line in packing_lines(listed))
+    assert json.loads(json.dumps(packing_data(listed)))["files"][0]["written"] >= 1
+
+
+def test_chinese_in_a_comment_and_few_of_many() -> None:
+    """The longest are shown first, and how many there are."""
+    lines = [f"# note {n} on what it does\nx{n} = {n}\n" for n in range(40)]
+    content = ("".join(lines) + "# 患者王伟家住东城街道因胸闷气短于三月入院长期服用阿司匹林并且血压偏高\n").encode()
+    found = packing._file("wheel", "p/a.py", len(content), lambda: content)
+    assert found.written == 41
+    assert len(found.wording) == packing.WORDING_SHOWN
+    assert found.wording[0].startswith("患者王伟")
+    assert "      written in it, of 41:" in list(packing_lines(packing.PackingList("p", "1", (found,), ())))
 
 
 def test_weights_that_are_uploaded_apart(tmp_path: Path, users: Users, registry: Registry) -> None:

@@ -37,6 +37,24 @@ def test_placeholders(text: str) -> None:
         "todo.",
         "(todo)",
         "TODO_LICENSE",
+        "TODOs",
+        "TODO1",
+        "todo1",
+        "Todo later",
+        "todo write this",
+        "todo — write",
+        "todo – write",
+        "todo - write",
+        "License: todo",
+        "license: ToDo.",
+        "License: TODO",
+        "TBD",
+        "(tbd)",
+        "License: TBD",
+        "待办",
+        "待办。",
+        "待办：写摘要",
+        "许可证：待定",
     ],
 )
 def test_placeholders_as_people_type_them(text: str) -> None:
@@ -45,14 +63,42 @@ def test_placeholders_as_people_type_them(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a to-do list", "todo-lists of wards", "to do no harm", "To do: nothing of it is known"]
+    "text",
+    [
+        "a to-do list",
+        "todo-lists of wards",
+        "to do no harm",
+        "To do: nothing of it is known",
+        "TBD (tick-borne disease) and Lyme borreliosis",
+        "TBD: tick-borne diseases of the Alps",
+        "Notes on TBD of dogs",
+        "待办事项的清单",
+        "待定因素的研究",
+    ],
 )
 def test_sentences(text: str) -> None:
     """English that begins with the words, and texts about lists."""
     assert not is_unfinished(text)
 
 
-@pytest.mark.parametrize("text", ["", "unknown", "MASTODON", "TODOS", "Sobre todo, textos en español", "todo el texto"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "unknown",
+        "MASTODON",
+        "TODOS",
+        "Todos los pacientes",
+        "Todos: adultos y niños",
+        "Sobre todo, textos en español",
+        "todo el texto",
+        "Todo paciente que ingresa",
+        "Todo o material do hospital",
+        "Todo me parece bien",
+        "Contenido: todo",
+        "Incluye de todo.",
+    ],
+)
 def test_words(text: str) -> None:
     """The word as a part of others, and in languages where it is one."""
     assert not is_unfinished(text)

@@ -10,7 +10,7 @@ import tomlkit
 
 from cogen.sharing.publishing.private_marker import MARK
 from support.manifests import module_of
-from support.training import recipe_document
+from support.training import agree, recipe_document
 from support.trees import BACKEND
 
 _SURNAMES, _GIVEN = "王李张刘陈杨赵黄周吴徐孙", "伟芳娜敏静丽强磊军洋勇艳杰涛明超"
@@ -85,6 +85,7 @@ def project(
             (place / f"{number:03}.txt").write_text(text + "\n", encoding="utf-8")
         own = {"name": name, "uri": f"file://texts/{name}", "members": ["**/*.txt"], "extract": "text"}
         document["corpus"]["sources"].append(own | fields)
+    agree(document["card"], document["corpus"]["sources"])
     if all(fields["leaves"] == "figures" for _, fields in sources.values()):
         document["statistics"] = {"token_counts": True, "states": True, "floor": 10}
     (folder / "recipe.toml").write_text(tomlkit.dumps(document), encoding="utf-8")

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from cogen.host import Expert
 from cogen.spec.expert import ExpertSpec
 from support.manifests import digest, files, manifest
+from support.training import agree
 
 #: Token ids and how often each occurs: none of them rarely.
 COUNTS = save({"ids": np.array([3, 17, 40], np.int64), "counts": np.array([90, 10, 25], np.int64)})
@@ -42,7 +43,9 @@ def with_sources(document: dict[str, Any], *sources: dict[str, Any]) -> dict[str
     """The same manifest with one source for each set of changed fields, in equal shares."""
     first = document["data"]["sources"][0]
     made = [first | {"share": round(1 / len(sources), 4)} | changes for changes in sources]
-    return copy.deepcopy(document | {"data": document["data"] | {"sources": made}})
+    data = copy.deepcopy(document["data"] | {"sources": made})
+    agree(data, data["sources"])
+    return copy.deepcopy(document | {"data": data})
 
 
 def private_manifest(

@@ -36,6 +36,16 @@ def source(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def agree(card: dict[str, Any], sources: list[dict[str, Any]]) -> None:
+    """A card that says "none" beside a source with personal data is refused: it says what the source does, and the
+    sources that say nothing say "none" themselves."""
+    found = {one.get("personal_data") for one in sources} & {"present", "unknown"}
+    if found and card["personal_data"] in ("none", "removed"):
+        for one in sources:
+            one.setdefault("personal_data", card["personal_data"])
+        card["personal_data"] = "present" if "present" in found else "unknown"
+
+
 def recipe_document(base: dict[str, Any], id: str = "tiny") -> dict[str, Any]:
     """A recipe; ``base`` as ``[model.base]`` has it."""
     return {

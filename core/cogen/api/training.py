@@ -84,16 +84,26 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
     """
     require("fuse", "cogen.train")
+    from cogen.forge.build import prepare
+    from cogen.forge.private_folder import one_training
+    from cogen.forge.recipe import read_recipe
+
+    check_reporter(reporter)
+    check_callable("on_plan", on_plan)
+    found = read_recipe(as_path("recipe", recipe))
+    home = as_path("recipe", recipe).resolve().parent
+    with one_training(home, home / found.plugin, found.private):
+        return _trained(prepare(as_path("recipe", recipe), reporter), on_plan, reporter)
+
+
+def _trained(prepared: PreparedTraining, on_plan: OnPlan, reporter: Reporter) -> TrainedExpert:
     from cogen.forge.asking import ask
-    from cogen.forge.build import prepare, rehearsed, run_training
+    from cogen.forge.build import rehearsed, run_training
     from cogen.forge.package import package
     from cogen.forge.personal_data import report
     from cogen.forge.rehearsal import planned_tokens
     from cogen.scaffold.project import fill_in
 
-    check_reporter(reporter)
-    check_callable("on_plan", on_plan)
-    prepared = prepare(as_path("recipe", recipe), reporter)
     report(prepared.recipe, prepared.corpus, reporter)
     if on_plan is not None and not (prepared.run / "result").is_dir():
         on_plan(_plan(prepared, reporter))

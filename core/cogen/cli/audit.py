@@ -53,6 +53,7 @@ def show_audit(expert: str, audit: Audit) -> None:
     apart = "not checked"
     if audit.membership_auc != "unknown":
         apart = f"AUC {audit.membership_auc:.2f} [{audit.membership_low:.2f}, {audit.membership_high:.2f}]"
+    passes = audit.passes if audit.passes == "unknown" else f"{audit.passes:g}"
     rows = [
         {"test": "canaries", "n": audit.canaries, "found": exposure},
         {
@@ -61,7 +62,7 @@ def show_audit(expert: str, audit: Audit) -> None:
             "found": f"{audit.extraction:.1%}, base {audit.extraction_base:.1%}",
         },
         {"test": "membership", "n": audit.membership_documents, "found": apart},
-        {"test": "passes over the corpus", "n": "", "found": f"{audit.passes:g}"},
+        {"test": "passes over the corpus", "n": "", "found": passes},
     ]
     out.table(rows, title=f"privacy audit of {expert}: {audit.verdict}")
     for note in audit.notes:

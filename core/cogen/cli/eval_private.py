@@ -10,7 +10,7 @@ import typer
 
 from cogen.cli.output import Column, out
 from cogen.cli.progress import CommandReporter
-from cogen.errors import UsageError
+from cogen.errors import CogenError, UsageError
 
 if TYPE_CHECKING:
     from cogen.evals.figures import Figures, FiguresDocument, ModelFigure
@@ -127,12 +127,13 @@ def measure(suite: str, asked: Asked) -> None:
             reporter=reporter,
         )
 
+    way = _way(asked)  # before measuring, which may take hours
     if asked.private.figures_only:
         figures = run(SILENT)
     else:
         with CommandReporter("measuring") as shown:
             figures = run(shown)
-    document, sent = _signed(figures, asked)
+    document, sent = _signed(figures, asked, way)
     if sent is not None and not asked.private.figures_only:
         out.success(f"sent to {sent['registry']}: evaluation {sent['id']} of {sent['expert']} {sent['version']}")
     if asked.private.figures_only:
@@ -142,26 +143,56 @@ def measure(suite: str, asked: Asked) -> None:
     out.result(document.model_dump(mode="json"))
 
 
-def _signed(figures: Figures, asked: Asked) -> tuple[FiguresDocument, dict[str, Any] | None]:
-    from cogen.api.private import signed
-    from cogen.evals.figures import FiguresDocument
+@dataclass(frozen=True)
+class _Way:
+    """What figures are signed with and where they go."""
 
+    key: Path
+    registry: Registry | None
+
+
+def _way(asked: Asked) -> _Way | None:
+    """``None``: they are not signed.
+
+    :raises TrustError: the key can't be used. :raises UsageError: there is no registry to send them to.
+    """
     if not asked.private.signs:
-        return FiguresDocument(figures=figures), None
+        return None
+    from cogen.sharing.login import password
+    from cogen.trust import public_key
     from cogen.trust.registries import chosen, default_key
 
     registry = chosen()
-    document = signed(figures, asked.private.key or default_key(), registry.publisher if registry else None)
-    return document, _send(document, registry) if asked.private.publish else None
+    if asked.private.publish and (registry is None or not registry.token):
+        raise UsageError("there is no registry to send the figures to", hint="`cogen login URL` first")
+    key = asked.private.key or default_key()
+    public_key(key, password())
+    return _Way(key, registry)
 
 
-def _send(document: FiguresDocument, registry: Registry | None) -> dict[str, Any]:
+def _signed(figures: Figures, asked: Asked, way: _Way | None) -> tuple[FiguresDocument, dict[str, Any] | None]:
+    """The figures, and what a registry answered. Where signing or sending fails they are shown first: nobody measures
+    twice because a network was down."""
+    from cogen.api.private import signed
+    from cogen.evals.figures import FiguresDocument
     from cogen.remote.client import Client
     from cogen.sharing.publishing.figures import send_figures
 
-    if registry is None or not registry.token:
-        raise UsageError("there is no registry to send the figures to", hint="`cogen login URL` first")
-    return dict(send_figures(Client(registry), document))
+    document = FiguresDocument(figures=figures)
+    if way is None:
+        return document, None
+    try:
+        document = signed(figures, way.key, way.registry.publisher if way.registry else None)
+        if not asked.private.publish:
+            return document, None
+        assert way.registry is not None
+        return document, dict(send_figures(Client(way.registry), document))
+    except CogenError:
+        if not asked.private.figures_only:
+            _show(figures, asked.model)
+        out.status("the figures that were not sent:")
+        out.status(document.model_dump_json())
+        raise
 
 
 def _show(figures: Figures, name: str) -> None:

@@ -23,6 +23,10 @@ def packing_lines(packing: PackingList) -> Iterator[str]:
             of = f" of source {text.source}" if text.source else ""
             yield f"      {what}{of}{f', {text.license}' if text.license else ''}"
             yield from (f"        “{begin}”" for begin in text.begins)
+        if file.wording:
+            more = f", of {file.written:,}" if file.written > len(file.wording) else ""
+            yield f"      written in it{more}:"
+            yield from (f"        “{begin}”" for begin in file.wording)
     for source in packing.sources:
         sent = f"{source.documents:,} documents, {source.bytes:,} bytes of text leave"
         if source.expert is None:

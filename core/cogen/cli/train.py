@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cogen.spec.suite import PrivateFigure, PrivateSuite
 
 
+_METRICS = {"bits_per_byte": "bits per byte", "acc": "accuracy", "exact_match": "exact match"}
+
+
 def command(
     recipe: Annotated[
         Path, typer.Argument(metavar="RECIPE", help="recipe.toml: base, texts, hyperparameters, data card.")
@@ -59,7 +62,7 @@ def _show(trained: TrainedExpert, home: Path) -> None:
     if rows:
         out.table(rows, title=f"{spec.id}: bits per byte of held-out text")
     for suite in spec.private_suites:
-        out.table([_figures(suite)], title=f"{spec.id}: bits per byte of the private suite, with 95 % intervals")
+        out.table([_figures(suite)], title=f"{spec.id}: {_METRICS[suite.metric]} {_whose(suite)}, with 95 % intervals")
         out.status(f"its text stays in {home / 'private'}: keep that folder, and give it to nobody")
     if trained.at_home:
         title = f"{spec.id}: bits per byte of held-out text, for you alone: no file that ships has these figures"
@@ -91,6 +94,10 @@ def _show(trained: TrainedExpert, home: Path) -> None:
             **asked,
         }
     )
+
+
+def _whose(suite: PrivateSuite) -> str:
+    return "of the private suite" if suite.id == "private" else f"on the private suite {suite.id}"
 
 
 def _show_accounts(accounts: Sequence[SourceAccount]) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from cogen.conformance.result import Failed
 from cogen.conformance.shipped import is_permissive
 from cogen.conformance.shipped_texts import ShippedText, Use, shipped_texts
+from cogen.conformance.sizes import check_sizes
 from cogen.host import Expert
-from cogen.spec.consent import oversteps, reaches
+from cogen.spec.consent import contradicts, oversteps, reaches
 from cogen.spec.data import DataCard, DataSource, Leaves, PersonalData
 from cogen.spec.expert import ExpertSpec
 from cogen.spec.suite import PrivateSuite
@@ -122,6 +123,12 @@ def check_declared(spec: ExpertSpec) -> None:
             )
     for source in spec.data.sources if spec.data.sources != "unknown" else ():
         _check_place(source)
+        if contradicts(spec.data.personal_data, source.personal_data):
+            raise Failed(
+                f"source {source.name} says that personal data is {source.personal_data}, and the card says "
+                f"{spec.data.personal_data} of all text",
+                f'personal_data = "{source.personal_data}" in [data]; sources without any say "none" themselves',
+            )
         if source.use == "suite" and source.tokens not in (0, "unknown"):
             raise Failed(
                 f'source {source.name} says use = "suite", and the card counts {source.tokens:,} training tokens of it',
@@ -134,6 +141,7 @@ def check_declared(spec: ExpertSpec) -> None:
             )
     if all(rule.leaves == "nothing" for rule in rules_of(spec.data)) and (made := _figures(spec)):
         raise Failed(f'every source says leaves = "nothing", and the manifest holds {made}', 'leaves = "figures"')
+    check_sizes(spec.data)
 
 
 def _counted(source: DataSource) -> str | None:

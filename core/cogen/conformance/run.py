@@ -71,19 +71,33 @@ def check_tree(
     if not outcome[0].ok:
         return
     expert = tree.expert()
+    home = tree.folder if (tree.folder / "recipe.toml").is_file() else None
     with importable(tree):
-        yield from _checks(host or Host.discover(), static.expert_checks(expert), expert, level, texts)
+        yield from _checks(host or Host.discover(), static.expert_checks(expert), expert, level, texts, home)
 
 
 def _checks(
-    host: Host, checks: Iterator[Check], expert: Expert | None, level: Level, texts: Path | None
+    host: Host,
+    checks: Iterator[Check],
+    expert: Expert | None,
+    level: Level,
+    texts: Path | None,
+    home: Path | None = None,
 ) -> Iterator[Check]:
+    """``home``: folder of the recipe, where it is at hand."""
     failed = False
     for check in checks:
         failed |= check.ok is False and check.name != "unfinished"  # weights are looked at before the card is written
         yield check
     if expert is None:
         return
+    home = texts.parent if texts is not None and texts.name == "recipe.toml" else home
+    if home is not None:
+        from cogen.conformance.private_runs import check_private_runs
+
+        for check in check_private_runs(expert, home):
+            failed |= check.ok is False
+            yield check
     if texts is not None and not failed:
         from cogen.conformance.training_text import compare_training, read_training
 

@@ -105,7 +105,7 @@ def _row(task: Task, document: dict[str, Any], where: str) -> Row:
     try:
         target = _target(task, document, where)
         if task.metric == "bits_per_byte":
-            return Row("", target)
+            return Row("", target, cluster=_label(document, task.cluster, where))
         text = _value(task.doc_to_text, document)
         if not isinstance(text, str):
             raise EvalError("`doc_to_text` is not text", hint="tasks with several contexts need the suites hook")

@@ -168,9 +168,10 @@ def figures_of(
         document, whose figure would be that of a text.
     """
     result = model[2]
-    if result.n < 2 or result.low is None or result.high is None:
+    count = task.documents[split]
+    if count < 2 or result.low is None or result.high is None:
         raise EvalError(
-            f"{task.id}: {result.n} document gives no interval, and its figure would be that of a single text",
+            f"{task.id}: {count} document gives no interval, and its figure would be that of a single text",
             hint="hold out at least two documents; 30 or more say something",
         )
     try:
@@ -179,7 +180,7 @@ def figures_of(
             title=task.title,
             metric=task.metric,
             split=split,
-            documents=result.n,
+            documents=count,
             bytes=task.sizes[split],
             text_digest=task.digests[split],
             model=_figure(*model),

@@ -33,6 +33,27 @@ _SALT_BYTES = 32
 _DEFAULT_TASK = "heldout.yaml"
 #: The task file of any other one, as it is written here.
 _TASK = "task.yaml"
+#: Field of what a text is of, and the task of a suite whose lines have it.
+_GROUP = "document"
+_GROUPED = """\
+task: cogen_private
+dataset_path: json
+dataset_kwargs:
+  data_files: {validation: dev.jsonl, test: test.jsonl}
+validation_split: validation
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{text}}"
+metric_list:
+  - metric: bits_per_byte
+    aggregation: bits_per_byte
+    higher_is_better: false
+metadata:
+  version: 1.0
+  # Texts of one file are not independent: intervals draw whole files.
+  cluster_by: document
+"""
 _HINT = "write it again with `cogen train`, or see docs/evaluation.md for its keys"
 
 
@@ -72,6 +93,10 @@ class _Described(Frozen):
     salt: RelativePath = "salt"
     #: Task file of lm-eval's; for ``acc`` and ``exact_match``, and for text that is not in the field ``text``.
     task: RelativePath | None = None
+    #: Field that is the same in lines of one document: documents are counted by it, not by lines.
+    count_by: Line | None = None
+    #: Field that says which document a line's ``text`` is of, and is no text: intervals draw by it.
+    group: Line | None = None
     #: Text digests of both splits as they were written, so that a changed file is noticed.
     digests: _Digests | None = Field(default=None)
 
@@ -90,7 +115,10 @@ class PrivateTask:
     documents: dict[Split, int]
     sizes: dict[Split, int]
     digests: dict[Split, str]
+    #: Lines of each split; more than documents where several are of one.
+    lines: dict[Split, int] = field(default_factory=dict)
     task: str | None = None
+    group: str | None = None
     salt: bytes = field(default=b"", repr=False)
 
     def texts(self, split: Split) -> list[str]:
@@ -98,7 +126,7 @@ class PrivateTask:
 
         :raises EvalError: the file is gone or no longer JSON Lines.
         """
-        return _texts(_read(self.folder / self.files[split]), self.files[split])
+        return _texts(_read(self.folder / self.files[split]), self.files[split], self.group)
 
     def bound(self) -> BoundSuite:
         """As :func:`cogen.evals.run_suites` takes it, owned by ``private``. Use no cache of results with it: those
@@ -109,7 +137,7 @@ class PrivateTask:
 
     def _data(self, split: Split) -> DataFile:
         digest = "sha256:" + hashlib.sha256(_read(self.folder / self.files[split])).hexdigest()
-        return DataFile(path=self.files[split], digest=digest, documents=self.documents[split], license="unknown")
+        return DataFile(path=self.files[split], digest=digest, documents=self.lines[split], license="unknown")
 
 
 @dataclass(frozen=True)
@@ -153,7 +181,8 @@ def read_private(path: Path) -> PrivateTask:
         )
     files: dict[Split, str] = {"dev": found.data.dev, "test": found.data.test}
     salt = _read_salt(path.parent / found.salt)
-    texts = {split: _texts(_read(path.parent / file), file) for split, file in files.items()}
+    content = {split: _read(path.parent / file) for split, file in files.items()}
+    texts = {split: _texts(content[split], file, found.group) for split, file in files.items()}
     digests = {split: text_digest(salt, split_texts) for split, split_texts in texts.items()}
     for split, digest in digests.items():
         if found.digests is not None and getattr(found.digests, split) != digest:
@@ -162,46 +191,89 @@ def read_private(path: Path) -> PrivateTask:
                 hint="figures before and after cannot be compared; if that is meant, remove `digests` from the file",
             )
     sizes = {split: sum(len(text.encode()) for text in split_texts) for split, split_texts in texts.items()}
-    counts = {split: len(split_texts) for split, split_texts in texts.items()}
+    lines = {split: len(split_texts) for split, split_texts in texts.items()}
+    counts = lines
+    if found.count_by is not None:
+        counts = {split: _distinct(data, found.count_by, files[split]) for split, data in content.items()}
     return PrivateTask(
-        found.id, found.title, found.metric, path.parent, files, counts, sizes, digests, found.task, salt
+        found.id,
+        found.title,
+        found.metric,
+        path.parent,
+        files,
+        counts,
+        sizes,
+        digests,
+        lines,
+        found.task,
+        found.group,
+        salt,
     )
 
 
 def write_private(
-    folder: Path, id: str, title: str, dev_texts: Sequence[str], test_texts: Sequence[str]
+    folder: Path,
+    id: str,
+    title: str,
+    dev_texts: Sequence[str],
+    test_texts: Sequence[str],
+    groups: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> PrivateTask:
     """Write a suite in bits per byte of two lists of texts, for the eyes of its owner alone (modes 0700 and 0600).
 
     A salt that is there stays, so that the same texts have the same digest; other files are left alone.
 
+    :param groups: of each dev and of each test text what it is of, such as its file: intervals draw whole groups.
     :raises EvalError: the texts make no suite, or the folder cannot be written.
     """
-    lines: dict[Split, bytes] = {"dev": _lines("dev", dev_texts), "test": _lines("test", test_texts)}
+    named: tuple[Sequence[str], ...] = groups or ((), ())
+    lines: dict[Split, bytes] = {
+        "dev": _lines("dev", dev_texts, named[0]),
+        "test": _lines("test", test_texts, named[1]),
+    }
     if set(dev_texts) & set(test_texts):
         raise EvalError("a private document stands in both the dev and the test split", hint="remove the copies")
-    return _store(folder, id, title, "bits_per_byte", lines)
+    if groups is None:
+        return _store(folder, id, title, "bits_per_byte", lines)
+    return _store(folder, id, title, "bits_per_byte", lines, _GROUPED, group=_GROUP)
 
 
 def write_private_task(
-    folder: Path, id: str, title: str, metric: Metric, task: str, dev: bytes, test: bytes
+    folder: Path,
+    id: str,
+    title: str,
+    metric: Metric,
+    task: str,
+    dev: bytes,
+    test: bytes,
+    *,
+    count_by: str | None = None,
 ) -> PrivateTask:
     """Write a suite that has a task file of lm-eval's, in the same way.
 
     :param task: text of the task file, whose data are ``dev.jsonl`` and ``test.jsonl``.
     :param dev, test: JSON Lines.
+    :param count_by: field that is the same in lines of one document; without it each line is one.
     :raises EvalError: a split is empty or no JSON Lines, or the folder cannot be written.
     """
-    return _store(folder, id, title, metric, {"dev": dev, "test": test}, task)
+    return _store(folder, id, title, metric, {"dev": dev, "test": test}, task, count_by=count_by)
 
 
 def _store(
-    folder: Path, id: str, title: str, metric: Metric, lines: Mapping[Split, bytes], task: str | None = None
+    folder: Path,
+    id: str,
+    title: str,
+    metric: Metric,
+    lines: Mapping[Split, bytes],
+    task: str | None = None,
+    *,
+    count_by: str | None = None,
+    group: str | None = None,
 ) -> PrivateTask:
     """The files of a suite: data, salt, task file, and last what describes them."""
     import yaml
 
-    texts = {split: _texts(data, f"{split}.jsonl") for split, data in lines.items()}
+    texts = {split: _texts(data, f"{split}.jsonl", group) for split, data in lines.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
         folder.chmod(_FOLDER_MODE)
@@ -212,6 +284,8 @@ def _store(
             metric=metric,
             data=_Files(dev="dev.jsonl", test="test.jsonl"),
             task=None if task is None else _TASK,
+            count_by=count_by,
+            group=group,
             digests=_Digests(dev=text_digest(salt, texts["dev"]), test=text_digest(salt, texts["test"])),
         )
         if task is not None:
@@ -234,10 +308,14 @@ def _store(
     return read_private(folder / PRIVATE_FILE)
 
 
-def _lines(split: Split, texts: Sequence[str]) -> bytes:
+def _lines(split: Split, texts: Sequence[str], groups: Sequence[str] = ()) -> bytes:
     if not texts or not all(isinstance(text, str) and text for text in texts):
         raise EvalError(f"the private {split} split has no text, or an empty one", hint="give it at least one document")
-    data = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
+    rows: list[dict[str, str]] = [{"text": text} for text in texts]
+    if groups:
+        numbers = {group: str(number) for number, group in enumerate(dict.fromkeys(groups), 1)}
+        rows = [{"text": text, _GROUP: numbers[group]} for text, group in zip(texts, groups, strict=True)]
+    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     if len(data) > DATA_LIMIT:
         raise EvalError(
             f"the private {split} split is larger than {DATA_LIMIT >> 20} MiB", hint="hold out fewer documents"
@@ -279,18 +357,29 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _texts(data: bytes, name: str) -> list[str]:
-    """One text a line. An error names the line and never shows it."""
+def _distinct(data: bytes, name: str, file: str) -> int:
+    """How many values the field has."""
+    values = {json.loads(line).get(name) for line in data.splitlines() if line.strip()}
+    if not all(isinstance(value, str) and value for value in values):
+        raise EvalError(f"{file}: a line has no text in the field {name!r}", hint=_HINT)
+    return len(values)
+
+
+def _texts(data: bytes, name: str, group: str | None = None) -> list[str]:
+    """One text a line. An error names the line and never shows it.
+
+    :param group: a field that is no text.
+    """
     texts = []
     for number, line in enumerate(data.splitlines(), 1):
         if line.strip():
-            texts.append(_text(line, f"{name} line {number}"))
+            texts.append(_text(line, f"{name} line {number}", group))
     if not texts:
         raise EvalError(f"{name} holds no document", hint='JSON Lines such as {"text": "…"}')
     return texts
 
 
-def _text(line: bytes, where: str) -> str:
+def _text(line: bytes, where: str, group: str | None) -> str:
     try:
         document: Any = json.loads(line)
         whole = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -300,4 +389,4 @@ def _text(line: bytes, where: str) -> str:
     if not isinstance(document, dict):
         raise EvalError(f"{where} is not a JSON object", hint='for example {"text": "…"}')
     text = document.get("text")
-    return text if isinstance(text, str) and len(document) == 1 else whole
+    return text if isinstance(text, str) and document.keys() <= {"text", group} else whole

@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint
@@ -22,7 +22,10 @@ from cogen.privacy.verdict import Findings, judge, too_few
 from cogen.reporter import SILENT, Reporter, begin
 from cogen.spec.data import Audit
 from cogen.spec.expert import ExpertSpec
+from cogen.spec.sizes import round_count
 from cogen.training.trainer import set_threads
+
+T = TypeVar("T")
 
 #: Tokens of a document that the membership test reads.
 _READ = 128
@@ -51,6 +54,9 @@ def audit_expert(
     documents = [prepared.encoded[index] for index in read]
     asked = passages(documents, settings.prefixes, recipe.seed)
     members, others = _compared(prepared, read, settings.documents)
+    if silent := lets_nothing_leave(prepared.recipe):
+        # Counts below those asked for are the size of the corpus: round numbers of it are measured instead.
+        asked, members, others = (_rounded(found) for found in (asked, members, others))
     missing = [why for why in (too_few(len(members), len(others)),) if why]
     canaries = prepared.canaries if trained_canaries else None
     if not canaries:
@@ -71,10 +77,17 @@ def audit_expert(
     if scored:
         gains = [before - after for before, after in zip(base.losses, own.losses, strict=True)]
         apart = separation(gains[: len(members)], gains[len(members) :])
-    passes = _passes(prepared)
-    # With all its digits it would tell the size of a corpus of which no figure may leave.
-    passes = float(f"{passes:.{1 if _silent(prepared.recipe) else 3}g}")
-    found = Findings(shown, own.in_place, base.in_place, apart, len(members), len(others), passes, tuple(missing))
+    found = Findings(
+        shown,
+        own.in_place,
+        base.in_place,
+        apart,
+        len(members),
+        len(others),
+        float(f"{_passes(prepared):.3g}"),
+        tuple(missing),
+        passes_shown=not silent,
+    )
     return _audit(found)
 
 
@@ -184,10 +197,16 @@ def _audit(found: Findings) -> Audit:
         membership_auc=round(apart.auc, 4) if apart else "unknown",
         membership_low=round(apart.low, 4) if apart else "unknown",
         membership_high=round(apart.high, 4) if apart else "unknown",
-        passes=found.passes,
+        passes=found.passes if found.passes_shown else "unknown",
         notes=notes,
     )
 
 
-def _silent(recipe: TrainRecipe) -> bool:
+def _rounded(found: list[T]) -> list[T]:
+    """As many of them as :func:`cogen.spec.sizes.round_count` says; the same ones every time."""
+    return random.Random(len(found)).sample(found, round_count(len(found)))
+
+
+def lets_nothing_leave(recipe: TrainRecipe) -> bool:
+    """Does some source let nothing leave? Then no number may tell the size of the whole corpus."""
     return any(source.leaves == "nothing" for source in recipe.corpus.sources)

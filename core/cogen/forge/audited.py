@@ -12,6 +12,7 @@ from cogen.errors import SpecError, TrainError
 from cogen.files import atomic_write
 from cogen.forge.audit import audit_expert, with_audit
 from cogen.forge.build import PreparedTraining, prepare
+from cogen.forge.consent import may_be_counted
 from cogen.forge.package import to_toml
 from cogen.forge.recipe import AuditRecipe, TrainRecipe, read_recipe
 from cogen.host.manifest import read_manifest
@@ -46,10 +47,10 @@ def audit_recipe(
         )
     prepared = prepare(path, reporter, new_canaries=False)
     split = spec.data.split
-    if split != "unknown" and split.train_documents != len(prepared.corpus.train):
+    counted = len(may_be_counted(recipe, prepared.corpus))
+    if split != "unknown" and split.train_documents != counted:
         raise TrainError(
-            f"{recipe.id} was trained on {split.train_documents:,} documents, the recipe gives "
-            f"{len(prepared.corpus.train):,} now",
+            f"{recipe.id} was trained on {split.train_documents:,} documents, the recipe gives {counted:,} now",
             hint="the texts have changed since: restore them, or train again",
         )
     trained = training != "unknown" and training.hyperparameters.get("canaries") == prepared.canaries.statement

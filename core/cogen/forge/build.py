@@ -265,9 +265,10 @@ def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter
     :param reporter: advanced by the tokens that the base writes for a rehearsal, if it has not before.
     """
     with locked(prepared.run):
-        _same_inputs(prepared)
+        prepared.run.mkdir(parents=True, exist_ok=True)
         if prepared.recipe.private:  # weights remember text: in a cache that is shared they are their owner's alone
             prepared.run.chmod(0o700)
+        _same_inputs(prepared)
         result = prepared.run / "result"
         if not result.is_dir():
             _train_into(prepared, result, on_step, reporter)
@@ -372,7 +373,8 @@ def _start(prepared: PreparedTraining) -> Start | None:
     count = set_threads(recipe.training.threads)
     key = [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), f"{count} threads"]
     anchor = Anchor(lambda: load_model(prepared.base, "float32"), prepared.tokenizer, key)
-    return begin(anchor, some_texts(prepared.corpus.train, recipe.corpus.sample_bytes), prepared.general())
+    texts = some_texts(prepared.corpus.train, recipe.corpus.sample_bytes)
+    return begin(anchor, texts, prepared.general(), private=recipe.private)
 
 
 class Stopwatch:

@@ -12,13 +12,11 @@ from typing import Any, TypeVar
 from cogen.errors import TrainError
 from cogen.forge.blocks import IGNORED, separator_id
 from cogen.forge.chats import LabeledTokens
+from cogen.forge.private_folder import PRIVATE, claim
 from cogen.forge.recipe import TrainRecipe
 from cogen.privacy.canaries import canary_digest, canary_texts, read_salt, secrets_of
 
 T = TypeVar("T")
-
-#: Folder beside the recipe for what never leaves.
-PRIVATE = "private"
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def read_canaries(recipe: TrainRecipe, home: Path, tokenizer: Any, make: bool = 
     asked = recipe.audit
     if asked is None or not asked.enabled or not asked.canaries:
         return NO_CANARIES
-    salt = read_salt(home / PRIVATE, make)
+    salt = read_salt(claim(home, recipe.id) if make else home / PRIVATE, make)
     if salt is None:
         return NO_CANARIES
     seed = recipe.training.seed

@@ -7,25 +7,25 @@ from pathlib import Path
 
 from cogen.errors import TrainError
 from cogen.forge.corpus import CorpusParts, Document
+from cogen.forge.private_folder import PRIVATE, check_owner
 from cogen.forge.recipe import CorpusSource, TrainRecipe
-from cogen.spec.consent import oversteps
+from cogen.spec.consent import contradicts, oversteps
 from cogen.spec.unfinished import unfinished
-
-#: Folder beside the recipe that holds the private suite: text that never leaves.
-PRIVATE = "private"
 
 
 def check_recipe(recipe: TrainRecipe, home: Path) -> None:
     """
     :param home: folder of the recipe.
-    :raises TrainError: a field says TODO, text with personal data is meant to leave, or private text would lie inside
-        the package.
+    :raises TrainError: a field says TODO, text with personal data is meant to leave, private text would lie inside the
+        package, or ``private/`` is another expert's.
     """
     _check_finished(recipe)
     for source in recipe.corpus.sources:
         _check_personal_data(recipe, source)
     _check_statistics(recipe)
     _check_places(recipe, home)
+    if recipe.private or (recipe.audit is not None and recipe.audit.enabled):
+        check_owner(home, recipe.id)
 
 
 def _check_finished(recipe: TrainRecipe) -> None:
@@ -46,6 +46,12 @@ def _of_source(recipe: TrainRecipe, field: str) -> str:
 
 def _check_personal_data(recipe: TrainRecipe, source: CorpusSource) -> None:
     personal = recipe.personal_data(source)
+    if contradicts(recipe.card.personal_data, source.personal_data):
+        raise TrainError(
+            f"source {source.name!r} says personal_data = {source.personal_data!r}, and the card says "
+            f"{recipe.card.personal_data!r} of all text",
+            hint=f'[card] personal_data = "{source.personal_data}"; sources without any say "none" themselves',
+        )
     if oversteps(source.leaves, personal):
         spelled = "heldout = true" if source.heldout else f'leaves = "{source.leaves}"'
         raise TrainError(

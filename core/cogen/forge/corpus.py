@@ -246,20 +246,23 @@ def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | No
     """Both splits of a private suite, in the recipe's proportion and no larger than it asks for.
 
     :returns: ``None`` where nothing is held out at home, or too little of sources that let no figure leave.
-    :raises TrainError: figures may leave, and there are fewer than :data:`LEAST_PRIVATE` test documents.
+    :raises TrainError: figures may leave, and there are test documents of fewer than
+        :data:`LEAST_PRIVATE` files.
     """
     wanted = recipe.test_documents + recipe.dev_documents
     total = min(len(held), wanted)
     tests = min(max(round(total * recipe.test_documents / wanted), LEAST_PRIVATE), total - 1)
     test, dev = _assign_halves(held, tests, total - tests, recipe)
-    if len(test) >= LEAST_PRIVATE and dev:
+    files = len({document.group for document in test})
+    if files >= LEAST_PRIVATE and dev:
         figures = {source.name for source in recipe.sources if source.may("figures")}
         return HeldAtHome(dev, test, all(document.source in figures for document in held))
     private = [source.name for source in recipe.sources if source.may("figures") and not source.may("heldout")]
     if private:
         raise TrainError(
-            f"only {len(test)} test and {len(dev)} dev documents of {', '.join(private)} could be held out for a "
-            f"private suite, which needs {LEAST_PRIVATE} and 1",
+            f"only {len(test)} test documents (of {files} files) and {len(dev)} dev documents of "
+            f"{', '.join(private)} could be held out for a private suite, which needs {LEAST_PRIVATE}, each of another "
+            "file, and 1",
             hint="add texts (at most 40 % of the files are held out), raise per_group or overlap_limit, or measure "
             'nothing: leaves = "nothing"',
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,18 +23,19 @@ from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest
 from cogen.evals.private import PrivateTask
 from cogen.evals.settings import Split
 from cogen.files import atomic_folder, atomic_write, cache_dir
-from cogen.forge.audit import audit_expert, wants_audit, with_audit
+from cogen.forge.audit import audit_expert, lets_nothing_leave, wants_audit, with_audit
 from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.card import card_sources, card_split
 from cogen.forge.corpus import Document, json_lines
 from cogen.forge.private import keep_private, private_suite, stage_private
-from cogen.forge.private_training import expected_tokens
+from cogen.forge.private_folder import claim, staging, sweep_cache
+from cogen.forge.private_training import expected_tokens, keep_privacy, published
 from cogen.forge.recipe import TrainRecipe
 from cogen.forge.statements import write_statements
 from cogen.forge.statistics import FOLDER, write_statistics
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.base import PLUGIN_API
-from cogen.spec.data import DataCard, Measured, Training
+from cogen.spec.data import DataCard, DifferentialPrivacy, Measured, Training
 from cogen.spec.expert import ExpertSpec, canonical_digest
 from cogen.spec.model import ModelSpec, RouterSpec, TokenizerSpec
 from cogen.spec.suite import Claim, DataFile, PrivateSuite, Samples, Statistics, Suite
@@ -96,14 +99,17 @@ class MeasuredExpert:
 def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILENT) -> Packaged:
     """Measure the expert against its base and write everything into the recipe's plugin folder.
 
-    Everything is made and measured in a scratch folder; then the package is replaced as a whole. A run that is killed
-    leaves the old plugin or the new one, never new weights under an old manifest.
+    Everything is made and measured in a scratch folder, private text in one of ``private/``; then the package is
+    replaced as a whole. A run that is killed leaves the old plugin or the new one, never new weights under an old
+    manifest.
 
     :param result: the folder that :func:`cogen.forge.build.run_training` returned.
     """
     target = prepared.home / prepared.recipe.plugin
     facts = json.loads((result / "run.json").read_text())
-    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".publish.") as scratch:
+    sweep_cache(cache_dir())
+    with contextlib.ExitStack() as folders:
+        scratch = folders.enter_context(tempfile.TemporaryDirectory(dir=cache_dir(), prefix=f".publish.{os.getpid()}."))
         stage = Path(scratch) / "package" / target.name
         shutil.copytree(result, stage / "weights", ignore=shutil.ignore_patterns("run.json", ROUTER))
         if (result / ROUTER).is_file():
@@ -113,7 +119,10 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         if prepared.corpus.samples:
             atomic_write(stage / "samples.jsonl", json_lines(prepared.corpus.samples))
         statistics = write_statistics(prepared, stage, reporter)
-        staged = stage_private(prepared, Path(scratch), reporter)
+        staged = []
+        if prepared.corpus.private is not None:
+            beside = folders.enter_context(staging(prepared.home, prepared.recipe.id))
+            staged = stage_private(prepared, beside, reporter)
         expert = _expert(prepared, stage / "weights")
         figures = _measure(prepared, expert, suite, staged, stage, reporter)
         stated = _claimed(prepared, expert, stated, stage, reporter)
@@ -122,8 +131,10 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
         if wants_audit(prepared.recipe):
             spec = with_audit(spec, audit_expert(prepared, expert, reporter=reporter))
         atomic_write(stage / "expert.toml", to_toml(spec).encode())
-        if staged and spec.private_suites:
-            keep_private(prepared, staged)
+        keep_private(prepared, staged if spec.private_suites else [], reporter)
+        if "privacy" in facts and lets_nothing_leave(prepared.recipe):
+            folder = claim(prepared.home, prepared.recipe.id)
+            keep_privacy(DifferentialPrivacy.model_validate(facts["privacy"]), folder)
         _replace(target, stage)
     return Packaged(spec, figures.private[0] if figures.private and not spec.private_suites else None)
 
@@ -367,7 +378,8 @@ def _data(
     if recipe.training.privacy is not None:
         hyper |= {"optimizer": "AdamW (betas 0.9, 0.999; eps 1e-8) by DP-SGD", "precision": "float32"}
         order = "each step takes every document with the same probability, cut at sequence_length"
-        seen = expected_tokens(prepared.encoded, recipe.training)
+        if not lets_nothing_leave(recipe):  # it is the mean length of the documents, times those that are drawn
+            seen = expected_tokens(prepared.encoded, recipe.training)
     if prepared.canaries:
         hyper |= {"canaries": prepared.canaries.statement}
     limit = f"{recipe.corpus.overlap_limit:.0%} of its word 8-grams"
@@ -400,7 +412,7 @@ def _data(
                 for part in ("dev", "test")
                 if part in after
             ),
-            privacy=facts.get("privacy"),
+            privacy=_privacy(prepared, facts),
         ),
         synthetic_share=card.synthetic_share,
         personal_data=card.personal_data,
@@ -409,6 +421,13 @@ def _data(
         limitations=card.limitations,
         not_for=card.not_for,
     )
+
+
+def _privacy(prepared: PreparedTraining, facts: dict[str, Any]) -> DifferentialPrivacy | None:
+    if "privacy" not in facts:
+        return None
+    spent = DifferentialPrivacy.model_validate(facts["privacy"])
+    return published(spent, prepared.recipe.training, sizes=not lets_nothing_leave(prepared.recipe))
 
 
 def _preprocessing(recipe: TrainRecipe) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cogen.errors import TrainError
 from cogen.evals.private import PrivateTask, write_private
-from cogen.forge.consent import PRIVATE
+from cogen.forge.private_folder import PRIVATE, STATEMENTS, keep
 from cogen.forge.statements import stage_private_statements
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.suite import PrivateFigure, PrivateSuite
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from cogen.forge.corpus import CorpusParts
 
 _SALT = "salt"
-#: Folder of the private statements, beside the text that they are made of.
-STATEMENTS = "statements"
 
 
 def note_size(corpus: CorpusParts, wanted: int, reporter: Reporter) -> None:
@@ -35,26 +33,23 @@ def note_size(corpus: CorpusParts, wanted: int, reporter: Reporter) -> None:
         reporter.note(f"private suite: {len(held.test)} test documents instead of {wanted}, so its intervals are wide")
 
 
-def stage_private(prepared: PreparedTraining, scratch: Path, reporter: Reporter = SILENT) -> list[PrivateTask]:
-    """Write the private suites into ``scratch``, with the salt that the folder beside the recipe has, if it has one.
+def stage_private(prepared: PreparedTraining, folder: Path, reporter: Reporter = SILENT) -> list[PrivateTask]:
+    """Write the private suites into ``folder``, with the salt that the folder beside the recipe has, if it has one.
 
     :returns: held-out text, and the statements made of it if the recipe asks for them; nothing where nothing is held
         out at home.
     """
     if prepared.corpus.private is None:
         return []
-    folder = scratch / PRIVATE
-    for part in (PRIVATE, f"{PRIVATE}/{STATEMENTS}"):
-        _copy_salt(prepared.home / part, scratch / part)
+    home = prepared.home / PRIVATE
+    for source, target in ((home, folder), (home / STATEMENTS, folder / STATEMENTS)):
+        _copy_salt(source, target)
     return _write(prepared, folder, reporter)
 
 
-def keep_private(prepared: PreparedTraining, staged: Sequence[PrivateTask]) -> None:
-    """The same suites again in ``private/`` beside the recipe, where they stay."""
-    folder = prepared.home / PRIVATE
-    for task, part in zip(staged, (folder, folder / STATEMENTS), strict=False):
-        _copy_salt(task.folder, part)
-    _write(prepared, folder)
+def keep_private(prepared: PreparedTraining, staged: Sequence[PrivateTask], reporter: Reporter = SILENT) -> None:
+    """The same suites in ``private/`` beside the recipe, where they stay: :func:`cogen.forge.private_folder.keep`."""
+    keep(prepared.home, prepared.recipe.id, staged, reporter)
 
 
 def private_suite(task: PrivateTask, base: SuiteResult, expert: SuiteResult, harness: str) -> PrivateSuite:
@@ -89,7 +84,8 @@ def _write(prepared: PreparedTraining, folder: Path, reporter: Reporter = SILENT
     assert held is not None  # both callers have looked
     title = f"{prepared.recipe.card.title[:200]}: held-out text that stays with its publisher"
     texts = ([document.text for document in split] for split in (held.dev, held.test))
-    tasks = [write_private(folder, PRIVATE, title, *texts)]
+    groups = [document.group for document in held.dev], [document.group for document in held.test]
+    tasks = [write_private(folder, PRIVATE, title, *texts, groups=groups)]
     stated = stage_private_statements(prepared.recipe, prepared.corpus, folder / STATEMENTS, reporter)
     return tasks if stated is None else [*tasks, stated]
 

@@ -9,6 +9,7 @@ off again. So two runs differ.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -19,10 +20,12 @@ from typing import Any
 
 from cogen.errors import TrainError
 from cogen.extras import require
+from cogen.files import atomic_write
 from cogen.forge.recipe import TrainingRecipe
 from cogen.forge.train import trainable
 from cogen.privacy.losses import batches
 from cogen.spec.data import DifferentialPrivacy
+from cogen.spec.sizes import round_up
 from cogen.training.trainer import OnStep, StepProgress, quiet_trainer, set_threads
 
 
@@ -80,6 +83,38 @@ def calibrate(training: TrainingRecipe, documents: int) -> DifferentialPrivacy:
     )
 
 
+def published(spent: DifferentialPrivacy, training: TrainingRecipe, *, sizes: bool) -> DifferentialPrivacy:
+    """What the card says of the privacy that a run had.
+
+    :param spent: of :func:`calibrate`.
+    :param sizes: may the number of documents be known? Otherwise all that it follows from is left out: the sampling
+        probability, the noise, and the digits of ε. The ε that was asked for holds, too, and is said instead.
+    """
+    if sizes:
+        return spent
+    asked = training.privacy
+    assert asked is not None
+    return DifferentialPrivacy(
+        epsilon=round_up(max(asked.epsilon, spent.epsilon)),
+        delta=spent.delta,
+        noise_multiplier="unknown",
+        max_grad_norm=spent.max_grad_norm,
+        accountant=(
+            f"{spent.accountant.partition(';')[0]}; one document of at most {training.sequence_length} tokens, Poisson "
+            f"sampling, {training.steps} steps; its publisher has the probability and the noise"
+        ),
+    )
+
+
+def keep_privacy(spent: DifferentialPrivacy, folder: Path) -> None:
+    """Write the exact numbers to ``privacy.json``: with them ε can be computed again.
+
+    :param folder: ``private/`` beside the recipe.
+    """
+    content = json.dumps(spent.model_dump(mode="json"), indent=2) + "\n"
+    atomic_write(folder / "privacy.json", content.encode(), 0o600)
+
+
 def train_private(
     model: Any,
     documents: Sequence[Sequence[int]],
@@ -102,6 +137,7 @@ def train_private(
     from opacus.grad_sample import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
+    assert spent.noise_multiplier != "unknown"
     set_threads(training.threads)
     torch.manual_seed(training.seed)
     model.config.use_cache = False

@@ -30,13 +30,16 @@ class Start:
     general: torch.Tensor
 
 
-def begin(anchor: Anchor, texts: Sequence[str], general: torch.Tensor) -> Start:
+def begin(anchor: Anchor, texts: Sequence[str], general: torch.Tensor, *, private: bool = False) -> Start:
     """Start at the linear discriminant of the domain's text against general text, in the states of the untrained base.
 
     :param texts: some of the training text; only the mean of its states is used.
+    :param private: nothing that is made of ``texts`` is cached.
     """
     moments = anchor.general
-    return Start(discriminant_rows(moments, anchor.mean(texts)).float(), step_sizes(moments).float(), general)
+    return Start(
+        discriminant_rows(moments, anchor.mean(texts, cached=not private)).float(), step_sizes(moments).float(), general
+    )
 
 
 def general_blocks(tokenizer: Any, training: TrainingRecipe) -> torch.Tensor:

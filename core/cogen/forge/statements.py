@@ -16,11 +16,12 @@ from cogen.checkpoints.digests import file_digest
 from cogen.evals import MIN_TEST_DOCUMENTS, calibration_texts
 from cogen.evals.private import PrivateTask, write_private_task
 from cogen.files import atomic_write
+from cogen.forge.corpus import LEAST_PRIVATE
 from cogen.forge.documents import Document, TextComparison
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.suite import DataFile, Suite
 from cogen.statements import Field, StatementItem, StatementText, cloze, pairs, read_field
-from cogen.statements.files import json_lines, task_file
+from cogen.statements.files import groups, json_lines, task_file
 
 if TYPE_CHECKING:
     from cogen.forge.corpus import CorpusParts
@@ -87,14 +88,23 @@ def write_statements(
     limits = {"statements": asked.pairs, "cloze": asked.cloze}
     suites = []
     for name, (dev, test) in items_of(recipe, corpus, {n: limit for n, limit in limits.items() if limit}).items():
-        if not dev or len(test) < MIN_TEST_DOCUMENTS:
-            reporter.note(
-                f"suite {name}: the held-out text gives {len(dev)} dev and {len(test)} test items where 1 and "
-                f"{MIN_TEST_DOCUMENTS} are needed, so it is left out"
-            )
+        if missing := too_few(dev, test):
+            reporter.note(f"suite {name}: the held-out text gives {missing}, so it is left out")
             continue
         suites.append(write_suite(recipe, name, dev, test, package))
     return suites
+
+
+def too_few(dev: Sequence[StatementItem], test: Sequence[StatementItem]) -> str | None:
+    """What is missing to a suite: items, or files that they are of; ``None``: nothing.
+
+    Items of one file are not independent, and a figure of one file may be that of one person.
+    """
+    if not dev or len(test) < MIN_TEST_DOCUMENTS:
+        return f"{len(dev)} dev and {len(test)} test items where 1 and {MIN_TEST_DOCUMENTS} are needed"
+    if (found := groups(test)) < LEAST_PRIVATE:
+        return f"{len(test)} test items of {found} files where at least {LEAST_PRIVATE} files are needed"
+    return None
 
 
 def private_items(
@@ -102,15 +112,16 @@ def private_items(
 ) -> tuple[list[StatementItem], list[StatementItem]]:
     """(dev, test) pairs of held-out text of which figures may leave; empty where there is none.
 
-    Replacements come from all of the recipe's text: nothing of it leaves.
+    Replacements come from the recipe's text of which figures may leave: the accuracy depends on them.
 
     :param limit: test items at most; dev has 0.4 times as many.
     """
     held = corpus.private
     if held is None or not held.figures:
         return [], []
+    counted = {source.name for source in recipe.corpus.sources if source.may("figures")}
     documents = (*corpus.train, *corpus.dev, *corpus.test, *corpus.spare, *held.dev, *held.test)
-    field = read_field((document.text for document in documents), calibration_texts())
+    field = read_field((d.text for d in documents if d.source in counted), calibration_texts())
     dev, test = (list(map(_passage, split)) for split in (held.dev, held.test))
     return pairs(dev, field, limit and round(_DEV * limit)), pairs(test, field, limit)
 
@@ -123,15 +134,13 @@ def stage_private_statements(
     if asked is None or not asked.pairs or corpus.private is None or not corpus.private.figures:
         return None
     dev, test = private_items(recipe, corpus, asked.pairs)
-    if not dev or len(test) < MIN_TEST_DOCUMENTS:
-        reporter.note(
-            f"private statements: the held-out text gives {len(dev)} dev and {len(test)} test items where 1 and "
-            f"{MIN_TEST_DOCUMENTS} are needed, so they are left out"
-        )
+    if missing := too_few(dev, test):
+        reporter.note(f"private statements: the held-out text gives {missing}, so they are left out")
         return None
     task = task_file(recipe.id.replace("-", "_"), "statements", ("dev.jsonl", "test.jsonl"))
     title = f"{recipe.card.title[:180]}: true and false statements of text that stays with its publisher"
-    return write_private_task(folder, PRIVATE_STATEMENTS, title, "acc", task, json_lines(dev), json_lines(test))
+    lines = json_lines(dev), json_lines(test)
+    return write_private_task(folder, PRIVATE_STATEMENTS, title, "acc", task, *lines, count_by="document")
 
 
 def write_suite(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cogen.privacy.canaries import MOST, Exposure
@@ -36,6 +36,8 @@ class Findings:
     members: int
     others: int
     passes: float
+    #: May the number of passes be said? With the steps it gives the size of the corpus.
+    passes_shown: bool = field(default=True, kw_only=True)
     #: Why something was not checked.
     missing: tuple[str, ...] = ()
 
@@ -70,9 +72,8 @@ def judge(found: Findings) -> tuple[Verdict, tuple[str, ...]]:
             f"{found.membership.found:.0%} of the members are found"
         )
     if found.passes > PASSES:
-        notes.append(
-            f"risk: training read the corpus {found.passes:.1f} times; what is read again and again is memorized"
-        )
+        times = f"{found.passes:.1f} times" if found.passes_shown else f"more than {PASSES:g} times"
+        notes.append(f"risk: training read the corpus {times}; what is read again and again is memorized")
     verdict: Verdict = "leaks" if leaks else "not conclusive" if doubts else "no leak found"
     return verdict, (*leaks, *doubts, *notes)
 

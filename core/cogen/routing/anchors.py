@@ -59,12 +59,17 @@ class Anchor:
         kept = self._kept(["general", texts], compute)
         return Moments(kept["mean"], kept["covariance"])
 
-    def mean(self, texts: Sequence[str]) -> torch.Tensor:
-        """Mean state on these texts, shape (layers, hidden), float64."""
-        found = self._kept(
-            ["mean", list(texts)], lambda: {"mean": mean_states(self.model, self._tokenizer, texts, self._reporter)}
-        )
-        return found["mean"]
+    def mean(self, texts: Sequence[str], *, cached: bool = True) -> torch.Tensor:
+        """Mean state on these texts, shape (layers, hidden), float64.
+
+        :param cached: False for private texts: names in the cache are digests without a salt, by which anybody who
+            reads the cache could test a guess at them.
+        """
+
+        def compute() -> dict[str, torch.Tensor]:
+            return {"mean": mean_states(self.model, self._tokenizer, texts, self._reporter)}
+
+        return (self._kept(["mean", list(texts)], compute) if cached else compute())["mean"]
 
     def mean_of(self, token_windows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Mean state on these windows of token ids, each led by the prefix token: shape (layers, hidden), float64."""

@@ -14,6 +14,11 @@ def reaches(leaves: Leaves, level: Leaves) -> bool:
     return _ORDER.index(leaves) >= _ORDER.index(level)
 
 
+def contradicts(card: PersonalData, source: PersonalData | None) -> bool:
+    """Whether a card says that there is no personal data (left), and a source of it that there is, or may be."""
+    return card not in _PRIVATE and source in _PRIVATE
+
+
 def oversteps(leaves: Leaves, personal_data: PersonalData) -> bool:
     """Whether text with personal data (or nobody knows) is meant to leave: an error everywhere, never mended silently.
 

@@ -100,17 +100,21 @@ class Audit(Frozen):
     membership_auc: Share | Unknown
     membership_low: Share | Unknown
     membership_high: Share | Unknown
-    #: How often the training read each document, on average.
-    passes: float
+    #: How often the training read each document, on average; "unknown" where a source lets nothing leave.
+    passes: float | Unknown
     notes: tuple[Line, ...] = ()
 
 
 class DifferentialPrivacy(Frozen):
-    """Training by DP-SGD: (ε, δ) of one document, with the noise and the clipping norm that gave it."""
+    """Training by DP-SGD: (ε, δ) of one document, with the noise and the clipping norm that gave it.
+
+    Noise and sampling probability follow from the number of documents: where a source lets nothing leave, the card has
+    ε as it was asked for and no noise.
+    """
 
     epsilon: float = Field(gt=0)
     delta: float = Field(gt=0, lt=1)
-    noise_multiplier: float = Field(gt=0)
+    noise_multiplier: Annotated[float, Field(gt=0)] | Unknown
     max_grad_norm: float = Field(gt=0)
     accountant: Line
 

@@ -9,12 +9,24 @@ from typing import Any
 
 from pydantic import BaseModel
 
-#: ``TODO`` as a word of its own; in other cases only where the text begins with it, for "todo" is Spanish for "all".
-#: ``To-Do`` and ``TO DO`` count as the whole text or before a colon.
+#: Fields that people name before the marker: "License: todo". Of other words it may be Spanish.
+_FIELD = (
+    "licen[cs]e|evidence|sources?|contact|title|summary|publisher|homepage|author|owner|name|email|url|date|collected|"
+    "domains?|languages?|bias(?:es)?|limitations?|description|version|notes?"
+)
+_AFTER = "later|soon|write|fill|add|ask|decide|describe|check|replace|complete|please|until|before"
+_CHINESE = "待办|待定|待填|待填写|待补充"
+#: ``TODO`` (``TODOs``, ``TODO1``) as a word of its own; in other cases only where the text begins with it, before a
+#: mark or an English word, for "todo" is Spanish for "all". ``To-Do`` and ``TO DO`` count as the whole text or before a
+#: colon, ``TBD``, which is also short for tick-borne disease, and 待办 as the whole text or after one.
 _MARKER = re.compile(
-    r"(?<![A-Za-z0-9])TODO(?![A-Za-z0-9])"
-    r"|^\W*(?i:todo)\s*(?:[:(!.?)\]]|-(?!\w)|$)"
+    r"(?<![A-Za-z0-9])TODOs?\d*(?![A-Za-z0-9])"
+    r"|^\W*(?i:todo)\d*\s*(?:[:(!.?)\]\u2013\u2014]|-(?!\w)|$)"
+    rf"|^\W*(?i:todo)\s+(?i:{_AFTER})\b"
+    rf"|^\W*(?i:{_FIELD})\s*:\s*(?i:todo)\W*$"
     r"|^\W*(?:(?i:to-do)|TO DO)\s*(?:[:!.)]|$)"
+    rf"|(?:^\W*|:\s*)(?:TBD|tbd|{_CHINESE})\W*$"
+    rf"|^\W*(?:{_CHINESE})\s*:"
 )
 #: Fields of a recipe that never leave the publisher's machine: a pattern may well look for the word TODO.
 _STAYS = frozenset({"plugin", "members", "exclude", "drop", "field"})

@@ -59,17 +59,28 @@ def task_file(name: str, suite: str, data: tuple[str, str] | None = None) -> str
 
 def json_lines(items: Iterable[StatementItem]) -> bytes:
     """One object a line: ``context``, ``choices``, ``answer`` (index of the true one), ``kind``, ``document`` (the same
-    for items of one document), ``source``, ``license``."""
-    return b"".join((json.dumps(_row(item), ensure_ascii=False) + "\n").encode() for item in items)
+    for items of one group, such as all passages of a file), ``source``, ``license``."""
+    items = list(items)
+    names: dict[str, str] = {}
+    for item in sorted(items, key=lambda one: one.passage.text):
+        # Called by its first passage: the name of a file may itself be private.
+        names.setdefault(item.passage.group, hashlib.sha256(item.passage.text.encode()).hexdigest()[:16])
+    rows = (_row(item, names[item.passage.group]) for item in items)
+    return b"".join((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows)
 
 
-def _row(item: StatementItem) -> dict[str, object]:
+def groups(items: Iterable[StatementItem]) -> int:
+    """How many documents the items are of: files, or what else was never parted."""
+    return len({item.passage.group for item in items})
+
+
+def _row(item: StatementItem, document: str) -> dict[str, object]:
     return {
         "context": item.context,
         "choices": list(item.choices),
         "answer": item.answer,
         "kind": NAMES[item.kind],
-        "document": hashlib.sha256(item.passage.text.encode()).hexdigest()[:16],
+        "document": document,
         "source": item.passage.source,
         "license": item.passage.license,
     }

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from support.shelf import token
+from support.shelf import put, token
 from support.signed import COMPOSITE, PATH, registered, signed
+from support.textless import PRIVATE_SUITE
 
 from cogen.trust import new_key
 from cogen_registry.check import check
@@ -72,6 +73,19 @@ def test_figures_of_another_suite(
     answer = client.post(PATH, json=signed(key, **changes), headers=token(service, "team"))
     assert answer.status_code == 422
     assert message in answer.text
+
+
+def test_two_suites_of_one_text(key: Path, client: TestClient, service: Service) -> None:
+    """One text, two metrics: figures of either are taken, whichever the manifest has first."""
+    acc = PRIVATE_SUITE | {"id": "told", "metric": "acc", "documents": 12}
+    put(service, "power", "2.0", schema_version=2, private_suites=[acc, PRIVATE_SUITE])
+    answer = client.post(PATH, json=signed(key), headers=token(service, "team"))
+    assert (answer.status_code, answer.json().get("version")) == (201, "2.0"), answer.text
+    model = {"name": "m", "digest": COMPOSITE, "value": 0.5, "low": 0.4, "high": 0.6}
+    other = signed(key, suite="told", metric="acc", documents=12, model=model)
+    assert client.post(PATH, json=other, headers=token(service, "team")).status_code == 201
+    wrong = client.post(PATH, json=signed(key, documents=41), headers=token(service, "team"))
+    assert (wrong.status_code, "of the figures is 41" in wrong.text) == (422, True)
 
 
 def test_who_signs(key: Path, client: TestClient, service: Service, tmp_path: Path) -> None:

@@ -7,18 +7,22 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cogen.conformance.package_files import files_of, is_model_file
 from cogen.conformance.private_text import rules_of
 from cogen.conformance.shipped_texts import about
+from cogen.conformance.wording import decoded, wording
 from cogen.host import Expert
 from cogen.spec.expert import ExpertSpec
 from cogen.wheels import Wheel
 
 #: Texts of a source that are shown, and characters of each.
 SHOWN, BEGINNING = 3, 60
+#: Comments, docstrings and texts of code and settings that are shown of a file; the longest first.
+WORDING_SHOWN = 12
 #: Files whose bytes are one text.
 _PROSE = frozenset({".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".xml", ".html"})
 #: What `cogen publish` writes beside weights that it uploads.
@@ -44,12 +48,18 @@ class PackedText:
 
 @dataclass(frozen=True)
 class PackedFile:
-    """One file. ``to``: "wheel", or the repository; ``bytes`` ``None``: written while it is published."""
+    """One file. ``to``: "wheel", or the repository; ``bytes`` ``None``: written while it is published.
+
+    ``wording``: of code, settings and templates, what the longest of their comments, docstrings and texts begin with,
+    and in ``written`` how many there are.
+    """
 
     to: str
     path: str
     bytes: int | None
     texts: tuple[PackedText, ...] = ()
+    wording: tuple[str, ...] = ()
+    written: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,8 +118,8 @@ def of_wheel(wheel: Wheel, repositories: Iterable[tuple[str, Iterable[tuple[str,
     with zipfile.ZipFile(wheel.path) as archive:
         for member in archive.infolist():
             if not member.is_dir():
-                texts = _texts(member.filename, lambda member=member: archive.read(member))  # type: ignore[misc]
-                files.append(PackedFile("wheel", member.filename, member.file_size, texts))
+                read = partial(archive.read, member)
+                files.append(_file("wheel", member.filename, member.file_size, read))
     return _list(wheel.project, wheel.version, [*files, *_uploads(repositories)], wheel.experts)
 
 
@@ -123,14 +133,14 @@ def of_installed(expert: Expert) -> PackingList:
     package, files = expert.root.name, []
     for name in files_of(expert.root):
         path = expert.root / name
-        files.append(PackedFile("wheel", f"{package}/{name}", path.stat().st_size, _texts(name, path.read_bytes)))
+        files.append(_file("wheel", f"{package}/{name}", path.stat().st_size, path.read_bytes))
     return _list(expert.distribution, expert.version, files, (expert.spec,))
 
 
 def _uploads(repositories: Iterable[tuple[str, Iterable[tuple[str, Path]]]]) -> Iterator[PackedFile]:
     for repository, files in repositories:
         for name, path in files:
-            yield PackedFile(repository, name, path.stat().st_size, _texts(name, path.read_bytes))
+            yield _file(repository, name, path.stat().st_size, path.read_bytes)
         yield from (PackedFile(repository, name, None) for name in _MADE)
 
 
@@ -151,6 +161,16 @@ def _list(project: str, version: str, files: list[PackedFile], specs: Iterable[E
     others = sorted({text.source for text in texts if text.source is not None and text.source not in known})
     found += [source(None, name, "unknown", None, "unknown") for name in others]
     return PackingList(project, version, tuple(files), tuple(found))
+
+
+def _file(to: str, name: str, size: int, read: Reader) -> PackedFile:
+    """A file with all text that it holds: as documents, or in the wording of code and settings."""
+    texts = _texts(name, read)
+    text = None if texts else decoded(name, read)
+    if text is None:
+        return PackedFile(to, name, size, texts)
+    pieces = sorted(wording(name, text), key=len, reverse=True)
+    return PackedFile(to, name, size, (), tuple(map(_begins, pieces[:WORDING_SHOWN])), len(pieces))
 
 
 def _texts(name: str, read: Reader) -> tuple[PackedText, ...]:
