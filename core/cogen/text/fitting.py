@@ -7,6 +7,7 @@ logarithms over all bytes, so that a difference is as certain as there is text.
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from typing import NamedTuple
 
@@ -103,8 +104,7 @@ def fits(data: bytes) -> list[Fit]:
     found: dict[str, Fit] = {}
     for encoding, languages in ENCODINGS.items():
         try:
-            if sample is not data:
-                data.decode(encoding)
+            data.decode(encoding)
             fit = _fit(sample, encoding, languages)
         except UnicodeDecodeError:
             continue
@@ -154,9 +154,13 @@ def _fits_better(line: bytes, encoding: str, languages: list[str], own: Fit) -> 
 
 
 def _sample(data: bytes) -> bytes:
+    """Lines from all of the file, or the beginning of a very long one, of which the last letter may be cut."""
     lines = [line for line in data.split(b"\n") if not line.isascii()]
     size = sum(map(len, lines))
-    return data if size <= _SAMPLE else b"\n".join(lines[:: max(1, size // _SAMPLE)])
+    if size <= _SAMPLE:
+        return data
+    longest = max(lines, key=len)
+    return longest[:_SAMPLE] if len(longest) > _SAMPLE else b"\n".join(lines[:: max(1, size // _SAMPLE)])
 
 
 def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
@@ -164,7 +168,7 @@ def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
 
     :raises UnicodeDecodeError: it is none in the encoding.
     """
-    text = data.decode(encoding)
+    text = codecs.getincrementaldecoder(encoding)().decode(data)
     beyond = _BEYOND.findall(text)
     size, counts = len(beyond) or 1, Counter(beyond)
     total, language = max((sum(n * log_share(one, name) for one, n in counts.items()), name) for name in languages)
