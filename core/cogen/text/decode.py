@@ -41,7 +41,7 @@ _WIDER = {
     "tis-620": "cp874",
 }
 #: Differences of logarithms of likelihood by which an encoding is certain, and by which it is if two ways agree on it.
-_CERTAIN, _LIKELY = 9.0, 4.0
+_CERTAIN, _LIKELY = 12.0, 4.0
 #: Letters replaced or controls, of a thousand: more is no text.
 _GARBAGE_LIMIT = 1
 _CONTROL = regex.compile(r"[\p{Cc}--[\t\n\r\f\v\x85]]|\p{Cn}|\uFFFD", regex.V1)

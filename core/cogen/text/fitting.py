@@ -7,6 +7,7 @@ logarithms over all bytes, so that a difference is as certain as there is text.
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from typing import NamedTuple
 
@@ -73,10 +74,14 @@ _UNUSUAL = 4.0
 _OF_NEIGHBOURS = ("cp1250", "iso8859_2")
 #: Logarithm of how seldom such a sign is.
 _OWN_SIGN = 3.5
-#: Difference of logarithms by which a line is certainly in another encoding: of 160,000 such, one is not.
-_APART = 12.0
+#: Difference of logarithms by which a line is certainly in another encoding. Few bytes are UTF-8 by accident.
+_APART, _APART_UTF8 = 15.0, 12.0
+#: And for a letter of it: a long line adds up small differences.
+_CLEAR = 0.5
 #: Letters of it that show another encoding of one byte a letter.
 _ENOUGH = 4
+#: Least mean of logarithms of a text, of a language with thousands of characters and of another.
+_LEAST_CHARACTER, _LEAST_LETTER = -9.3, -5.0
 #: Lines that are less likely than most are tried in other encodings.
 _SUSPICIOUS = 1.0
 #: Bytes beyond ASCII that are looked at; more tell nothing new.
@@ -99,8 +104,7 @@ def fits(data: bytes) -> list[Fit]:
     found: dict[str, Fit] = {}
     for encoding, languages in ENCODINGS.items():
         try:
-            if sample is not data:
-                data.decode(encoding)
+            data.decode(encoding)
             fit = _fit(sample, encoding, languages)
         except UnicodeDecodeError:
             continue
@@ -108,16 +112,16 @@ def fits(data: bytes) -> list[Fit]:
     return sorted(found.values(), key=lambda one: -one.total)
 
 
-def expected(fit: Fit, less: float = 0.0) -> bool:
+def expected(fit: Fit) -> bool:
     """Is the text as likely as text of its language is?"""
-    return fit.mean >= (-9.3 if fit.language in CHARACTERS else -5.0) + less
+    return fit.mean >= (_LEAST_CHARACTER if fit.language in CHARACTERS else _LEAST_LETTER)
 
 
 def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
     """Offset and encoding of the first line that is far more likely in another one."""
     at = 0
     for line in data.split(b"\n"):
-        if not line.isascii() and not expected(_fit(line, fit.encoding, [fit.language]), _SUSPICIOUS):
+        if not line.isascii() and not _is_usual(line.decode(fit.encoding), fit.language):
             own = _fit(line, fit.encoding, ENCODINGS[fit.encoding])
             for encoding, languages in {"utf-8": _LANGUAGES, **ENCODINGS}.items():
                 if _fits_better(line, encoding, languages, own):
@@ -126,20 +130,37 @@ def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
     return None
 
 
+def _is_usual(text: str, language: str) -> bool:
+    """Is a line like others of the language? Most are; the rest is looked at more closely."""
+    beyond = _BEYOND.findall(text)
+    mean = sum(log_share(one, language) for one in beyond) / (len(beyond) or 1)
+    least = (_LEAST_CHARACTER if language in CHARACTERS else _LEAST_LETTER) + _SUSPICIOUS
+    return mean >= least and (
+        language in CHARACTERS or not any(shape.search(text) for shape, cost in _SHAPES if cost > 0)
+    )
+
+
 def _fits_better(line: bytes, encoding: str, languages: list[str], own: Fit) -> bool:
     try:
         other = _fit(line, encoding, languages)
     except UnicodeDecodeError:
         return False
+    if encoding == "utf-8":
+        return expected(other) and other.total > own.total + _APART_UTF8
     # The second byte of a character may be ASCII, which costs another encoding nothing.
-    enough = encoding == "utf-8" or own.language not in CHARACTERS or len(_BEYOND.findall(other.text)) >= _ENOUGH
-    return enough and expected(other) and other.total > own.total + _APART
+    enough = own.language not in CHARACTERS or len(_BEYOND.findall(other.text)) >= _ENOUGH
+    clear = other.total > own.total + _APART and other.mean > own.mean + _CLEAR
+    return enough and clear and expected(other) and other.text != own.text
 
 
 def _sample(data: bytes) -> bytes:
+    """Lines from all of the file, or the beginning of a very long one, of which the last letter may be cut."""
     lines = [line for line in data.split(b"\n") if not line.isascii()]
     size = sum(map(len, lines))
-    return data if size <= _SAMPLE else b"\n".join(lines[:: max(1, size // _SAMPLE)])
+    if size <= _SAMPLE:
+        return data
+    longest = max(lines, key=len)
+    return longest[:_SAMPLE] if len(longest) > _SAMPLE else b"\n".join(lines[:: max(1, size // _SAMPLE)])
 
 
 def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
@@ -147,7 +168,7 @@ def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
 
     :raises UnicodeDecodeError: it is none in the encoding.
     """
-    text = data.decode(encoding)
+    text = codecs.getincrementaldecoder(encoding)().decode(data)
     beyond = _BEYOND.findall(text)
     size, counts = len(beyond) or 1, Counter(beyond)
     total, language = max((sum(n * log_share(one, name) for one, n in counts.items()), name) for name in languages)

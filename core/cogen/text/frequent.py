@@ -77,8 +77,12 @@ _USUAL_COUNT, _RARE_COUNT = 3500, 20000
 _SIGN, _SELDOM, _OTHER, _CONTROL = -5.0, -9.5, -11.5, -16.0
 _SIGNS = frozenset(
     "“”‘’‚„«»–—…•·°§©®€£\xa0×÷±µ²³½¼¾ºª¿¡№™\u200e\u200f\u200c،؛؟٪ـ־״׳฿一、。，；：？！（）「」『』《》〈〉【】・"
+    "\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652\u05b0\u05b1\u05b2\u05b3\u05b4\u05b5\u05b6\u05b7\u05b8\u05b9\u05bb\u05bc\u05c1\u05c2"
     "〜～％／－＋＝　１２３４５６７８９０"
 )
+#: More frequent than other signs where few letters are beyond ASCII.
+_QUOTES = frozenset("“”„’«»–—")
+_QUOTE = -3.2
 _PUNCTUATION = frozenset("、。，；：？！（）「」『』《》")
 #: Encodings of the languages that share them, and the lead bytes of the characters that make up nearly all of any text:
 #: level 1 of GB 2312, of Big5 and of JIS X 0208.
@@ -115,6 +119,8 @@ def _usual(letter: str, language: str) -> bool:
 @lru_cache(maxsize=1 << 16)
 def log_share(character: str, language: str) -> float:
     """Natural logarithm of a character's share of those beyond ASCII in a text of the language."""
+    if character in _QUOTES and language in LATIN:
+        return _QUOTE
     if character in _SIGNS:
         return math.log(0.025) if language in CHARACTERS and character in _PUNCTUATION else _SIGN
     if character < "\xa0" or "\ue000" <= character <= "\uf8ff":
