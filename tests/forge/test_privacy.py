@@ -420,21 +420,6 @@ class TestUnfinished:
         assert "card.license" not in error
 
 
-class TestCardAndSources:
-    """What the card says of all text, and a source of its own."""
-
-    @pytest.mark.parametrize("card", ["none", "removed"])
-    def test_they_contradict_each_other(self, recipe: Any, card: str) -> None:
-        """Before anything is trained."""
-        path = recipe(corpus={"sources": [letters(leaves="figures")]})
-        path.write_text(
-            path.read_text().replace('personal_data = "present"\nbiases', f'personal_data = "{card}"\nbiases')
-        )
-        with pytest.raises(TrainError, match=f"'present', and the card says '{card}' of all text") as refused:
-            prepare(path)
-        assert '[card] personal_data = "present"' in str(refused.value.hint)
-
-
 class TestPlaces:
     """Everything inside the package is published."""
 

@@ -26,7 +26,8 @@ from cogen.forge.recipe import Segmentation
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
 
-#: Test documents of a private suite at least: with fewer, its interval says next to nothing.
+#: Files (or conversations, or rows) that the test documents of a private suite are of, at least: with fewer, its
+#: interval says next to nothing, and its figure may be that of one person.
 LEAST_PRIVATE = 10
 
 #: Licenses whose text we may ship as held-out text or samples. Copyleft text is a training source at most.
@@ -246,8 +247,7 @@ def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | No
     """Both splits of a private suite, in the recipe's proportion and no larger than it asks for.
 
     :returns: ``None`` where nothing is held out at home, or too little of sources that let no figure leave.
-    :raises TrainError: figures may leave, and there are test documents of fewer than
-        :data:`LEAST_PRIVATE` files.
+    :raises TrainError: figures may leave, and the test documents are of fewer than :data:`LEAST_PRIVATE` files.
     """
     wanted = recipe.test_documents + recipe.dev_documents
     total = min(len(held), wanted)
@@ -260,9 +260,8 @@ def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | No
     private = [source.name for source in recipe.sources if source.may("figures") and not source.may("heldout")]
     if private:
         raise TrainError(
-            f"only {len(test)} test documents (of {files} files) and {len(dev)} dev documents of "
-            f"{', '.join(private)} could be held out for a private suite, which needs {LEAST_PRIVATE}, each of another "
-            "file, and 1",
+            f"only {len(test)} test and {len(dev)} dev documents of {', '.join(private)} could be held out for a "
+            f"private suite, the first of {files} files, and it needs {LEAST_PRIVATE} files and 1 document",
             hint="add texts (at most 40 % of the files are held out), raise per_group or overlap_limit, or measure "
             'nothing: leaves = "nothing"',
         )

@@ -83,9 +83,9 @@ def _write(prepared: PreparedTraining, folder: Path, reporter: Reporter = SILENT
     held = prepared.corpus.private
     assert held is not None  # both callers have looked
     title = f"{prepared.recipe.card.title[:200]}: held-out text that stays with its publisher"
-    texts = ([document.text for document in split] for split in (held.dev, held.test))
+    dev, test = ([document.text for document in split] for split in (held.dev, held.test))
     groups = [document.group for document in held.dev], [document.group for document in held.test]
-    tasks = [write_private(folder, PRIVATE, title, *texts, groups=groups)]
+    tasks = [write_private(folder, PRIVATE, title, dev, test, groups=groups)]
     stated = stage_private_statements(prepared.recipe, prepared.corpus, folder / STATEMENTS, reporter)
     return tasks if stated is None else [*tasks, stated]
 

@@ -83,6 +83,7 @@ def staging(home: Path, id: str) -> Iterator[Path]:
 
     Private text is measured here and not in the cache: wherever a run is killed, the text is where it belongs.
     """
+    new = not (home / PRIVATE).exists()
     folder = claim(home, id)
     for left in folder.glob(".staged.*"):
         match = re.fullmatch(r"\.staged\.(\d+)\.[0-9a-f]+", left.name)
@@ -94,6 +95,8 @@ def staging(home: Path, id: str) -> Iterator[Path]:
         yield staged
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+        if new and [path.name for path in folder.iterdir()] == [OWNER]:  # nothing is kept
+            shutil.rmtree(folder)
 
 
 def sweep_cache(cache: Path) -> None:

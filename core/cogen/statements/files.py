@@ -64,14 +64,14 @@ def json_lines(items: Iterable[StatementItem]) -> bytes:
     names: dict[str, str] = {}
     for item in sorted(items, key=lambda one: one.passage.text):
         # Called by its first passage: the name of a file may itself be private.
-        names.setdefault(item.passage.group, hashlib.sha256(item.passage.text.encode()).hexdigest()[:16])
-    rows = (_row(item, names[item.passage.group]) for item in items)
+        names.setdefault(item.passage.drawn_by, hashlib.sha256(item.passage.text.encode()).hexdigest()[:16])
+    rows = (_row(item, names[item.passage.drawn_by]) for item in items)
     return b"".join((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows)
 
 
 def groups(items: Iterable[StatementItem]) -> int:
     """How many documents the items are of: files, or what else was never parted."""
-    return len({item.passage.group for item in items})
+    return len({item.passage.drawn_by for item in items})
 
 
 def _row(item: StatementItem, document: str) -> dict[str, object]:

@@ -23,12 +23,17 @@ _A_WORD = 6
 
 @dataclass(frozen=True)
 class StatementText:
-    """A held-out document. ``group``: what its intervals are drawn by, such as its file."""
+    """A held-out document. ``group``: what its intervals are drawn by, such as its file; empty: the text alone."""
 
     text: str
     group: str
     source: str = ""
     license: str = ""
+
+    @property
+    def drawn_by(self) -> str:
+        """The same for texts that are not independent."""
+        return self.group or self.text
 
 
 @dataclass(frozen=True)
