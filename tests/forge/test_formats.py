@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cogen.errors import MissingExtraError, TrainError
-from cogen.forge.account import MORE_CELLS, NO_FIELD, NO_TEXT_PAGE, REPEATED, SourceAccount
+from cogen.forge.account import MORE_CELLS, NO_FIELD, NO_TEXT_PAGE, OUTSIDE_FIELD, REPEATED, Dropped, SourceAccount
 from cogen.forge.chats import Turn
 from cogen.forge.extract import extract, extract_chats
 from cogen.forge.recipe import CorpusSource
@@ -287,11 +287,11 @@ def test_rows_that_a_separator_has_cut() -> None:
     account = SourceAccount("s")
     data = b'id,text\n1,whole\n2,"quoted, whole"\n3,cut here, lost there\n4,trailing,,\n'
     assert read("csv", data, "f.csv", account, field="text") == ["whole", "quoted, whole", "trailing"]
-    assert (account.dropped[MORE_CELLS].count, account.dropped[MORE_CELLS].bytes) == (1, len("3cut here lost there"))
+    assert (account.dropped[MORE_CELLS].count, account.dropped[MORE_CELLS].bytes) == (1, len("3cutherelostthere"))
     assert account.lost_share == 1.0  # of what was read so far: nothing else was counted yet
     unnamed = SourceAccount("s")
     assert read("csv", b",text\n0,first\n1,second\n", "f.csv", unnamed, field="text") == ["first", "second"]
-    assert unnamed.dropped == {}
+    assert unnamed.dropped == {OUTSIDE_FIELD: Dropped(1, len(",text0,1,"))}
 
 
 def test_json_that_is_nested_too_deeply() -> None:
