@@ -78,6 +78,8 @@ class _Reader(HTMLParser):
     def result(self) -> str:
         """The text, after everything that is still open was closed."""
         self._at_end = True
+        # Scripts that nobody closes stay in the parser of some Python versions.
+        self._account.leave_out(UNCLOSED, self.rawdata)
         while len(self._open) > 1:
             self._close_last()
         return "".join(self._open[0].parts)

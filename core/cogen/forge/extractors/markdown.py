@@ -32,10 +32,12 @@ _CONTAINER = re.compile(r"[ \t]*(?::::+.*|--8<--.*)$")
 _MATH = re.compile(r"\$\$[^$]+\$\$|\$(?=\S)[^$\n]*(?<=\S)\$(?!\d)")
 #: ``> 80``: greater than, no quotation.
 _GREATER = re.compile(r">[ \t]*[=<≤≥~≈+-]?[ \t]*[.,]?\d")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|[./#?]|\S*\.[A-Za-z]\w{0,4}(?:[#?]|$)|[^/\s]+/[^/\s]*/")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|[./#?]|[^\n]*\.[A-Za-z]\w{0,4}(?:[#?]|$)|[^/\s]+/[^/\s]*/")
 #: Languages of fences in which text stands.
 _PLAIN = ("", "text", "txt", "plain", "plaintext", "markdown", "md", "note", "quote")
 _DEPTH = 3
+#: Levels that the parser tells apart. It skips what is deeper, so such a text is not parsed at all.
+_NESTING = 50
 
 
 def markdown(member: SourceFile) -> Pieces:
@@ -58,7 +60,11 @@ class _Reader:
         mark = ""
         header: list[str] | None = None
         cells: list[str] | None = None
-        for token in _parser().parse(text):
+        tokens = _parser().parse(text)
+        if any(token.level >= _NESTING - 2 for token in tokens):
+            yield text
+            return
+        for token in tokens:
             if token.type == "inline":
                 found = self._inline(token.children or ())
                 if cells is not None:
@@ -131,7 +137,7 @@ class _Reader:
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"maxNesting": 100}).enable("table")
+    parser = MarkdownIt("commonmark", {"maxNesting": _NESTING}).enable("table")
     parser.normalizeLink = lambda url: url  # type: ignore[method-assign]
     parser.validateLink = lambda url: not url or _ADDRESS.match(url) is not None  # type: ignore[method-assign]
     parser.inline.ruler.at("emphasis", _emphasis)
@@ -141,7 +147,7 @@ def _parser() -> MarkdownIt:
 
 
 def _emphasis(state: StateInline, silent: bool) -> bool:
-    """CommonMark's, but no ``*`` between digits or Latin letters: ``2*3*4`` is a product."""
+    """CommonMark's, but no ``*`` between digits or Latin letters, or alone in brackets: ``2*3*4`` is a product."""
     start, text = state.pos, state.src
     if text[start] != "*":
         return emphasis.tokenize(state, silent)
@@ -149,7 +155,9 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
     while stop < state.posMax and text[stop] == "*":
         stop += 1
     before, after = text[start - 1 : start], text[stop : stop + 1]
-    if not ((_in_word(before) and _in_word(after)) or (before.isdigit() and after.isalnum())):
+    product = before.isdigit() and after.isalnum() if before.isdigit() else _in_word(before) and _in_word(after)
+    alone = before != "" and before in "([{（【" and after != "" and after in ")]}）】"
+    if not product and not alone:
         return emphasis.tokenize(state, silent)
     if not silent:
         state.pending += text[start:stop]

@@ -87,6 +87,8 @@ noshade novalidate nowrap open playsinline readonly required reversed scoped sea
 _BOOLEAN = frozenset(_BOOLEAN_NAMES.split())
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
 _ATTRIBUTE = re.compile(r"""[^\s=/>]+|=\s*(?:"[^"]*"|'[^']*'|[^\s>]+)""")
+#: Of programs' own: ``data-x``, ``v-else``, ``@click``, ``:value``.
+_OWN_ATTRIBUTE = re.compile(r"[@:][\w.:-]+|[A-Za-z]+(?:[-:][A-Za-z][\w.]*)+")
 _CLOSING = re.compile(r"</([A-Za-z][\w:.-]*)\s*>")
 
 

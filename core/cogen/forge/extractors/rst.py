@@ -32,8 +32,8 @@ _BORDER = re.compile(r"^\+[+=-]{3,}\+$")
 _SIMPLE_BORDER = re.compile(r"^[=-]{2,}(?:\s+[=-]{2,})+$")
 _CONSOLE = re.compile(r">>>|In \[\d*\]:|Out\[\d*\]:|\$ (?!\d)")
 
-_ROLE = re.compile(r":[\w:+.-]+:`([^`<]*?)\s*(?:<[^>`]*>)?`")
-_LINK = re.compile(r"`([^`<]+?)\s*<[^>`]+>`_{1,2}|`([^`]+)`_{0,2}")
+_ROLE = re.compile(r":(?:[\w+.-]+:){1,3}`([^`]*?)(?:\s<[^<>`]*>)?`")
+_LINK = re.compile(r"`([^`<]+)<[^>`]+>`_{1,2}|`([^`]+)`_{0,2}")
 _LITERAL = re.compile(r"(?<!:)``([^`\n]+)``")
 #: Marks that reStructuredText takes for some: outside of words, with no space inside.
 _EMPHASIS = re.compile(
@@ -56,8 +56,8 @@ def plain_rst(text: str, account: SourceAccount) -> str:
 
 def _without_marks(text: str) -> str:
     text = _LITERAL.sub(r"\1", text)
-    text = _ROLE.sub(lambda m: m[1].split(".")[-1].lstrip("~!"), text)
-    text = _LINK.sub(lambda m: m[1] or m[2], text)
+    text = _ROLE.sub(lambda m: m[1].strip().split(".")[-1].lstrip("~!"), text)
+    text = _LINK.sub(lambda m: (m[1] or m[2]).strip(), text)
     return _EMPHASIS.sub(lambda m: m[1] or m[2] or "", text)
 
 
