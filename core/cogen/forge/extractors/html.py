@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 from cogen.forge.account import CODE, COMMENT, NAVIGATION, TABLE, UNCLOSED, SourceAccount
 from cogen.forge.extractors.member import Pieces, SourceFile
-from cogen.forge.extractors.prose import closed_names, is_tag, prose_of, row_text
+from cogen.forge.extractors.prose import closed_names, is_prose, is_tag, prose_of, row_text
 
 _BLOCKS_NAMES = """
 address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption
@@ -28,6 +28,10 @@ _HELD = frozenset((*_HIDDEN, *_ABOUT, *_TABLE, "pre"))
 _DEPTH = 100
 #: Sections that the parser does not know, and would stop at.
 _SECTION = re.compile(r"<!\[(?!CDATA\[|(?:if|else|endif)\b)", re.I)
+#: ``</`` that ends nothing, and ``<!`` that declares nothing; the parser would take all up to the next ``>`` for it.
+_NO_MARKUP = re.compile(
+    r"<(?=/(?![A-Za-z][\w:.-]*\s*>)|!(?!--|\[|doctype\b|element\b|entity\b|attlist\b|notation\b))", re.I
+)
 
 
 def html(member: SourceFile) -> Pieces:
@@ -51,7 +55,7 @@ def _with_ends(text: str) -> str:
     end = text.rfind("-->") + 1
     text = text[:end] + text[end:].replace("<!--", "&lt;!--")
     end = text.rfind(">") + 1
-    return _SECTION.sub("&lt;![", text[:end]) + text[end:].replace("<", "&lt;")
+    return _NO_MARKUP.sub("&lt;", _SECTION.sub("&lt;![", text[:end])) + text[end:].replace("<", "&lt;")
 
 
 @dataclass
@@ -174,7 +178,8 @@ class _Reader(HTMLParser):
         table = self._table()
         beside = f"\n\n{text}\n\n" if text.strip() else ""
         table.rows += 1
-        if table.rows == 1 and len(element.cells) > 1 and element.heads == len(element.cells):
+        names = len(element.cells) > 1 and element.heads == len(element.cells) and table.name == "table"
+        if names and table.rows == 1 and not any(is_prose(cell, marked=False) for cell in element.cells):
             table.header = [" ".join(cell.split()) for cell in element.cells]
             return beside
         header = [] if table.spans else table.header

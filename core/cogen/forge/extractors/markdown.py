@@ -28,11 +28,14 @@ _BLOCK = re.compile(
     r'[ \t]*(?:(?:!!!|\?\?\?\+?)[ \t]+[a-z-]+(?:[ \t]+[a-z-]+)*(?:[ \t]+"(?P<a>[^"]*)")?|'
     r'===\+?!?[ \t]+"(?P<b>[^"]*)")[ \t]*$'
 )
-_CONTAINER = re.compile(r"[ \t]*(?::::+.*|--8<--.*)$")
+_CONTAINER = re.compile(
+    r'[ \t]*(?:--8<--(?:[ \t]+"[^"]*")?|:::+[ \t]*(?:\{[^}]*\}|[a-z][a-z0-9_-]*)?(?P<title>(?:[ \t]+.*)?))$'
+)
 _MATH = re.compile(r"\$\$[^$]+\$\$|\$(?=\S)[^$\n]*(?<=\S)\$(?!\d)")
 #: ``> 80``: greater than, no quotation.
 _GREATER = re.compile(r">[ \t]*[=<≤≥~≈+-]?[ \t]*[.,]?\d")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|[./#?]|[^\n]*\.[A-Za-z]\w{0,4}(?:[#?]|$)|[^/\s]+/[^/\s]*/")
+_DECLARATION = re.compile(r"<\?[a-z]|<!(?:doctype|element|entity|attlist|notation)\b", re.I)
 #: Languages of fences in which text stands.
 _PLAIN = ("", "text", "txt", "plain", "plaintext", "markdown", "md", "note", "quote")
 _DEPTH = 3
@@ -118,7 +121,7 @@ class _Reader:
         if raw.startswith("<![CDATA["):
             return raw[9:-3]
         if raw.startswith(("<!", "<?")):
-            return "" if raw[2:3].isalpha() else raw
+            return "" if _DECLARATION.match(raw) else raw
         if not is_tag(raw, self._closed):
             return raw
         return "\n" if raw.lower().startswith("<br") else ""
@@ -127,6 +130,8 @@ class _Reader:
         """Prose of a block that is indented, or between fences that name no language or are never closed."""
         if token.type == "code_block":
             return prose_of(token.content, self._account, marked=False)
+        if is_prose(token.info, marked=False):  # no language
+            return prose_of(f"{token.info}\n{token.content}", self._account, marked=False)
         language = token.info.strip().split(" ")[0].strip("{}.").lower()
         closing = lines[token.map[1] - 1].strip(" \t>") if token.map and token.map[1] <= len(lines) else ""
         if language not in _PLAIN and closing.startswith(token.markup):
@@ -216,8 +221,8 @@ def _without_containers(text: str) -> str:
         if found := _BLOCK.match(line):
             inside.append(indent)
             kept += ["", " " * max(0, indent - 4 * len(inside) + 4) + (found["a"] or found["b"] or ""), ""]
-        elif _CONTAINER.match(line):
-            kept.append("")
+        elif found := _CONTAINER.match(line):
+            kept += ["", (found["title"] or "").strip(), ""]
         else:
             kept.append(line[min(indent, 4 * len(inside)) :])
     return "\n".join(kept)

@@ -86,7 +86,7 @@ noshade novalidate nowrap open playsinline readonly required reversed scoped sea
 """
 _BOOLEAN = frozenset(_BOOLEAN_NAMES.split())
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
-_ATTRIBUTE = re.compile(r"""[^\s=/>]+|=\s*(?:"[^"]*"|'[^']*'|[^\s>]+)""")
+_ATTRIBUTE = re.compile(r"""([^\s=/>"'<]+)(\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>"'<]+))?""")
 #: Of programs' own: ``data-x``, ``v-else``, ``@click``, ``:value``.
 _OWN_ATTRIBUTE = re.compile(r"[@:][\w.:-]+|[A-Za-z]+(?:[-:][A-Za-z][\w.]*)+")
 _CLOSING = re.compile(r"</([A-Za-z][\w:.-]*)\s*>")
@@ -107,8 +107,12 @@ def is_tag(raw: str, closed: frozenset[str]) -> bool:
     if found is None:
         return False
     name = found[2].lower()
-    parts = [] if found[1] else _ATTRIBUTE.findall(raw[found.end() :].rstrip("/>"))
-    if any(part.startswith("=") for part in parts):
-        return True
-    known = name in _ELEMENTS or name in closed
-    return known and all(part.lower() in _BOOLEAN or (not part.isalpha() and part.isascii()) for part in parts)
+    if found[1]:
+        return name in _ELEMENTS or name in closed
+    inside = raw[found.end() :].rstrip(">")
+    if _ATTRIBUTE.sub("", inside).strip(" \t\r\n\f/\"'"):
+        return False
+    parts: list[tuple[str, str]] = _ATTRIBUTE.findall(inside)
+    if not all(value or part.lower() in _BOOLEAN or _OWN_ATTRIBUTE.fullmatch(part) for part, value in parts):
+        return False
+    return name in _ELEMENTS or name in closed or any(value for _, value in parts)

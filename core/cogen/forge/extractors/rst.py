@@ -32,12 +32,16 @@ _BORDER = re.compile(r"^\+[+=-]{3,}\+$")
 _SIMPLE_BORDER = re.compile(r"^[=-]{2,}(?:\s+[=-]{2,})+$")
 _CONSOLE = re.compile(r">>>|In \[\d*\]:|Out\[\d*\]:|\$ (?!\d)")
 
-_ROLE = re.compile(r":(?:[\w+.-]+:){1,3}`([^`]*?)(?:\s<[^<>`]*>)?`")
-_LINK = re.compile(r"`([^`<]+)<[^>`]+>`_{1,2}|`([^`]+)`_{0,2}")
+#: Inside of a paragraph.
+_INNER = r"(?:[^`\n]|\n(?![ \t]*\n))"
+_ROLE = re.compile(rf":(?:[\w+.-]+:){{1,3}}`({_INNER}*?)(?:\s<[^<>`\n]*>)?`")
+_LINK = re.compile(rf"`([^`<\n]+(?:\n[^`<\n]+)?)<[^>`\s]+>`_{{1,2}}|`({_INNER}+)`_{{0,2}}")
+#: A name of Python, of which readers see the last part.
+_OBJECT = re.compile(r"[~!]?[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(\))?")
 _LITERAL = re.compile(r"(?<!:)``([^`\n]+)``")
 #: Marks that reStructuredText takes for some: outside of words, with no space inside.
 _EMPHASIS = re.compile(
-    r"(?<![\w*\\])\*\*(?=[^\s*])([^*\n]*[^\s*\\])\*\*(?![\w*])|(?<![\w*\\])\*(?=[^\s*])([^*\n]*[^\s*\\])\*(?![\w*])|\[\d+\]_(?!\w)"
+    r"(?<![\w*\\])\*\*(?=[^\s*)\]}])([^*\n]*[^\s*\\])\*\*(?![\w*])|(?<![\w*\\])\*(?=[^\s*)\]}])([^*\n]*[^\s*\\])\*(?![\w*])|\[\d+\]_(?!\w)"
 )
 
 
@@ -56,9 +60,14 @@ def plain_rst(text: str, account: SourceAccount) -> str:
 
 def _without_marks(text: str) -> str:
     text = _LITERAL.sub(r"\1", text)
-    text = _ROLE.sub(lambda m: m[1].strip().split(".")[-1].lstrip("~!"), text)
+    text = _ROLE.sub(_role_text, text)
     text = _LINK.sub(lambda m: (m[1] or m[2]).strip(), text)
     return _EMPHASIS.sub(lambda m: m[1] or m[2] or "", text)
+
+
+def _role_text(found: re.Match[str]) -> str:
+    text = found[1].strip()
+    return text.rpartition(".")[2].lstrip("~!") if _OBJECT.fullmatch(text) else text
 
 
 class _Lines:
