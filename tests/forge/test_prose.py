@@ -95,6 +95,8 @@ MARKDOWN: dict[str, tuple[str, str, set[str]]] = {
         f"Drug: Aspirin; Use: {S}",
         {TABLE, MARKUP},
     ),
+    "more cells than columns": (f"| A |\n|---|\n| 1 | {S} |", f"1; {S}", {TABLE, MARKUP}),
+    "sentences over a table": (f"| {S} | B |\n|---|---|\n| 1 | 2 |", f"{S}; B", {TABLE, MARKUP}),
     "pipes": (f"| {S} |\n| {S} 2 |", f"| {S} | | {S} 2 |", set()),
     "links": ("[Home](docs/index.md) [a](#b) <https://x.y/z> [x](<a b.md>)", "Home a https://x.y/z x", {MARKUP}),
     "references": ("See [x].\n\n[x]: http://a.b 'T'", "See x.", {MARKUP}),

@@ -145,7 +145,10 @@ class SourceAccount:
             "files": self.files,
             "file_bytes": self.file_bytes,
             **self.fields(),
-            "dropped": {reason: {"count": d.count, "bytes": d.bytes} for reason, d in sorted(self.dropped.items())},
+            "dropped": {
+                reason: {"count": d.count, "bytes": d.bytes} | ({"names": list(d.names)} if d.names else {})
+                for reason, d in sorted(self.dropped.items())
+            },
             "documents": self.kept_documents,
             "kept_bytes": self.kept_bytes,
             "encodings": dict(sorted(self.encodings.items())),

@@ -36,6 +36,7 @@ _MATH = re.compile(r"\$\$[^$]+\$\$|\$(?=\S)[^$\n]*(?<=\S)\$(?!\d)")
 _GREATER = re.compile(r">[ \t]*[=<≤≥~≈+-]?[ \t]*[.,]?\d")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|[./#?]|[^\n]*\.[A-Za-z]\w{0,4}(?:[#?]|$)|[^/\s]+/[^/\s]*/")
 _DECLARATION = re.compile(r"<\?[a-z]|<!(?:doctype|element|entity|attlist|notation)\b", re.I)
+_PIPE = re.compile(r"(?<!\\)\|")
 #: Languages of fences in which text stands.
 _PLAIN = ("", "text", "txt", "plain", "plaintext", "markdown", "md", "note", "quote")
 _DEPTH = 3
@@ -63,6 +64,7 @@ class _Reader:
         mark = ""
         header: list[str] | None = None
         cells: list[str] | None = None
+        line = ""
         tokens = _parser().parse(text)
         if any(token.level >= _NESTING - 2 for token in tokens):
             yield text
@@ -90,12 +92,14 @@ class _Reader:
             elif token.type == "table_open":
                 header = None
             elif token.type == "tr_open":
-                cells = []
+                cells, line = [], lines[token.map[0]] if token.map else ""
             elif token.type == "tr_close" and cells is not None:
-                if header is None:
+                cells += _more_cells(line, len(cells))
+                if header is None and not any(is_prose(cell, marked=False) for cell in cells):
                     header = cells
                 else:
-                    yield row_text(header, cells, self._account)
+                    yield row_text(header or (), cells, self._account)
+                    header = header or []
                 cells = None
             elif token.type == "table_close":
                 self._account.leave_out(TABLE, "".join(header or ()))
@@ -138,6 +142,11 @@ class _Reader:
             self._account.leave_out(CODE, token.content)
             return iter(())
         return prose_of(token.content, self._account)
+
+
+def _more_cells(line: str, columns: int) -> list[str]:
+    """Cells beyond the table's columns, which the parser leaves out."""
+    return [cell.strip() for cell in _PIPE.split(line.strip().strip("|"))[columns:]] if columns else []
 
 
 @lru_cache(maxsize=1)
