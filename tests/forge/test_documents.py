@@ -225,6 +225,18 @@ def test_each_loss_has_its_hint(reason: str, hint: str) -> None:
     check_loss(account, 0.4)
 
 
+def test_older_recipes_stop_where_they_stopped() -> None:
+    """With ``latin``, files without prose and rows without text are no loss, as at first."""
+    dropped = {NO_PROSE: Dropped(3, 900), NO_FIELD: Dropped(9, 0), TOO_SHORT: Dropped(1, 10)}
+    older = SourceAccount("s", read_bytes=100, kept_bytes=90, dropped=dropped, older=True)
+    assert older.lost_share == 0.1
+    check_loss(older, 0.1)
+    newer = SourceAccount("s", read_bytes=1000, kept_bytes=90, dropped=dropped)
+    assert newer.lost_share == 0.91
+    with pytest.raises(TrainError, match="lost 91%"):
+        check_loss(newer, 0.9)
+
+
 def test_short_pieces_of_a_group_are_joined() -> None:
     """With the one before or after; those of another group, and a group that is short as a whole, stay as they are."""
     pieces = [("a", "xx"), ("a", "yyyy"), ("a", "z"), ("b", "w"), ("a", "long enough"), ("a", "v")]

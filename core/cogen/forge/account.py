@@ -35,6 +35,8 @@ LOSSES = (
     *(TOO_SHORT, NO_BOUNDARY, TOO_LARGE, NO_TEXT_PAGE, MORE_CELLS, FEWER_CELLS, NO_FIELD, NO_PROSE, NOT_PYTHON),
     *(UNCLOSED, LINKED, OTHER_CASE),
 )
+#: Those that counted as losses at first: recipes with segmentation ``latin`` stop where they stopped then.
+_OLDER_LOSSES = (TOO_SHORT, NO_BOUNDARY, TOO_LARGE, NO_TEXT_PAGE, MORE_CELLS)
 #: Names of files that the account shows for one reason.
 _SHOWN = 3
 
@@ -75,6 +77,8 @@ class SourceAccount:
     #: Pages that gave text, where the format has pages.
     pages: int = 0
 
+    #: Of a recipe with segmentation ``latin``.
+    older: bool = False
     #: What :meth:`leave_out` counted so far, in bytes.
     left_out_bytes: int = 0
 
@@ -102,10 +106,25 @@ class SourceAccount:
     @property
     def lost_share(self) -> float:
         """Share of the prose that was lost, not left out on request: of bytes, or of pages, whichever is greater."""
-        size = sum(self.dropped[reason].bytes for reason in LOSSES if reason in self.dropped)
-        prose = self.read_bytes - sum(self.dropped[reason].bytes for reason in NOT_PROSE if reason in self.dropped)
+        size = self._bytes(self._losses)
+        if self.older:
+            prose = self.read_bytes + self._bytes((TOO_LARGE, MORE_CELLS))
+        else:
+            prose = self.read_bytes - self._bytes(NOT_PROSE)
         empty = self.dropped[NO_TEXT_PAGE].count if NO_TEXT_PAGE in self.dropped else 0
         return max(min(1.0, size / max(prose, size)) if size else 0.0, empty / (empty + self.pages) if empty else 0.0)
+
+    @property
+    def _losses(self) -> tuple[str, ...]:
+        return _OLDER_LOSSES if self.older else LOSSES
+
+    def _bytes(self, reasons: tuple[str, ...]) -> int:
+        return sum(self.dropped[reason].bytes for reason in reasons if reason in self.dropped)
+
+    @property
+    def losses(self) -> dict[str, Dropped]:
+        """What counts as lost, by its reason."""
+        return {reason: self.dropped[reason] for reason in self._losses if reason in self.dropped}
 
     def reasons(self, names: bool = False) -> str:
         """What was dropped and why, in one line; the largest first. Empty: nothing.
@@ -126,6 +145,7 @@ class SourceAccount:
         """The account in one line, for people."""
         parts = [f"{self.name}: read {self.read_bytes:,} bytes of text in {self.files:,} files"]
         parts.append(f"kept {self.kept_share:.1%} in {self.kept_documents:,} documents")
+        parts += [f"lost {lost:.1%} of the prose"] if (lost := self.lost_share) and not self.older else []
         parts += [f"dropped {reasons}"] if (reasons := self.reasons(names=True)) else []
         parts += [f"encodings {detected}"] if (detected := self.detected()) else []
         return "; ".join(parts)
@@ -163,7 +183,7 @@ def check_loss(account: SourceAccount, allowed: float) -> None:
     """
     if account.lost_share <= allowed:
         return
-    lost = {reason: entry for reason, entry in account.dropped.items() if reason in LOSSES}
+    lost = account.losses
     worst = max(lost, key=lambda reason: (lost[reason].bytes, lost[reason].count))
     mend = {
         TOO_SHORT: "lower min_characters",

@@ -80,7 +80,7 @@ def collect(
     accounts: list[SourceAccount] = []
     seen: set[int] = set()
     for source in recipe.sources:
-        account = SourceAccount(source.name)
+        account = SourceAccount(source.name, older=recipe.segmentation == "latin")
         accounts.append(account)
         documents += _of_source(source, recipe, home, seen, account, reporter, chats)
         reporter.note(account.line())
