@@ -50,6 +50,7 @@ PLAIN = [
     "x <y> z",
     "List<int> and Map<String, Int>",
     "血钾<b且>145",
+    "A<B>C",
     "2*3*4 mg and 5 * 3 * 2",
     "2**3**4",
     "E = m*c**2*x and f(x)*g(y)*h(z)",
@@ -291,8 +292,8 @@ def test_rows() -> None:
 
 
 def test_tags() -> None:
-    closed = frozenset(["foo"])
+    closed = frozenset(["foo", "b"])
     for raw in ("<b>", "</B>", "<a href=x>", "<br/>", "<td nowrap>", "<p data-x>", "<foo>", "</foo>", "<Tabs id='x'>"):
         assert is_tag(raw, closed)
-    for raw in ("<y>", "<int>", "<b and c>", "<p 0.05>", "<3>", "<foo bar>"):
+    for raw in ("<y>", "<int>", "<b and c>", "<p 0.05>", "<3>", "<foo bar>", "<i>", "<S>"):
         assert not is_tag(raw, closed)

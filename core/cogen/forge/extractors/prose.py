@@ -78,6 +78,8 @@ script search section select slot small source span strike strong style sub summ
 template textarea tfoot th thead time title tr track tt u ul var video wbr
 """
 _ELEMENTS = frozenset(_ELEMENTS_NAMES.split())
+#: Elements that are variables elsewhere (``a<b>c``): tags where the text closes them.
+_LETTERS = frozenset("abiqsu")
 #: Attributes that have no value.
 _BOOLEAN_NAMES = """
 allowfullscreen async autofocus autoplay border checked compact controls crossorigin declare default defer
@@ -115,4 +117,6 @@ def is_tag(raw: str, closed: frozenset[str]) -> bool:
     parts: list[tuple[str, str]] = _ATTRIBUTE.findall(inside)
     if not all(value or part.lower() in _BOOLEAN or _OWN_ATTRIBUTE.fullmatch(part) for part, value in parts):
         return False
+    if name in _LETTERS and not parts:
+        return name in closed
     return name in _ELEMENTS or name in closed or any(value for _, value in parts)
