@@ -44,7 +44,7 @@ def html_text(text: str, account: SourceAccount, closed: frozenset[str]) -> str:
 
     :param closed: names of the tags that are closed somewhere; see :func:`cogen.forge.extractors.prose.is_tag`.
     """
-    reader = _Reader(account, closed)
+    reader = _Page(account, closed)
     reader.feed(_with_ends(text))
     reader.close()
     return reader.result()
@@ -59,7 +59,7 @@ def _with_ends(text: str) -> str:
 
 
 @dataclass
-class _Element:
+class _OpenElement:
     """An element that is open. ``rows``: has the table given one; ``header``: names of its columns."""
 
     name: str
@@ -72,11 +72,11 @@ class _Element:
     spans: bool = False
 
 
-class _Reader(HTMLParser):
+class _Page(HTMLParser):
     def __init__(self, account: SourceAccount, closed: frozenset[str]) -> None:
         super().__init__()
         self._account, self._closed = account, closed
-        self._open = [_Element("")]
+        self._open = [_OpenElement("")]
         self._at_end = False
 
     def result(self) -> str:
@@ -102,7 +102,7 @@ class _Reader(HTMLParser):
             if any(name in ("colspan", "rowspan") and value not in (None, "", "1") for name, value in attrs):
                 self._table().spans = True
         if tag in _HELD and len(self._open) < _DEPTH:
-            self._open.append(_Element(tag))
+            self._open.append(_OpenElement(tag))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """``<br/>``; only in XML does ``<p/>`` end the paragraph, and there it has none."""
@@ -135,7 +135,7 @@ class _Reader(HTMLParser):
     def _write(self, text: str) -> None:
         self._open[-1].parts.append(text)
 
-    def _table(self) -> _Element:
+    def _table(self) -> _OpenElement:
         """The innermost table, or what stands for it."""
         return next((element for element in reversed(self._open) if element.name == "table"), self._open[0])
 
@@ -150,7 +150,7 @@ class _Reader(HTMLParser):
         """:param lost: closed by the end of another element, or not at all."""
         element = self._open.pop()
         text = "".join(element.parts)
-        finish: Callable[[_Element, str], str] = {
+        finish: Callable[[_OpenElement, str], str] = {
             **dict.fromkeys(_CELLS, self._cell),
             "tr": self._row,
             "table": self._whole_table,
@@ -158,7 +158,7 @@ class _Reader(HTMLParser):
         }.get(element.name, lambda one, text: self._held(one, text, lost or self._at_end))
         self._write(finish(element, text))
 
-    def _held(self, element: _Element, text: str, unclosed: bool) -> str:
+    def _held(self, element: _OpenElement, text: str, unclosed: bool) -> str:
         if element.name in _HIDDEN:
             self._account.leave_out(UNCLOSED if unclosed else CODE, text)
             return ""
@@ -166,7 +166,7 @@ class _Reader(HTMLParser):
             return text
         return "\n\n" + "\n\n".join(prose_of(text, self._account, NAVIGATION)) + "\n\n"
 
-    def _cell(self, element: _Element, text: str) -> str:
+    def _cell(self, element: _OpenElement, text: str) -> str:
         row = self._open[-1]
         if row.name != "tr":
             return f"\n\n{text}\n\n"
@@ -174,7 +174,7 @@ class _Reader(HTMLParser):
         row.heads += element.name == "th"
         return ""
 
-    def _row(self, element: _Element, text: str) -> str:
+    def _row(self, element: _OpenElement, text: str) -> str:
         table = self._table()
         beside = f"\n\n{text}\n\n" if text.strip() else ""
         table.rows += 1
@@ -185,6 +185,6 @@ class _Reader(HTMLParser):
         header = [] if table.spans else table.header
         return f"{beside}\n\n{row_text(header, element.cells, self._account)}\n\n"
 
-    def _whole_table(self, element: _Element, text: str) -> str:
+    def _whole_table(self, element: _OpenElement, text: str) -> str:
         self._account.leave_out(TABLE, "".join(element.header))
         return f"\n\n{text}\n\n"

@@ -48,11 +48,11 @@ def markdown(member: SourceFile) -> Pieces:
     """The whole file as one text. Takes time in proportion to its length, whatever is opened in it and never closed."""
     text = member.text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
     front, text = _front_matter(text, member.account)
-    reader = _Reader(member.account, closed_names(text))
+    reader = _Blocks(member.account, closed_names(text))
     yield member.name, "\n\n".join([*front, *reader.blocks(_without_containers(text))])
 
 
-class _Reader:
+class _Blocks:
     """Blocks of text out of Markdown. ``closed``: names of the tags that the file closes somewhere."""
 
     def __init__(self, account: SourceAccount, closed: frozenset[str]) -> None:

@@ -55,7 +55,7 @@ def plain_rst(text: str, account: SourceAccount) -> str:
 
     :param account: counts everything that is left out and is more than a mark.
     """
-    return _without_marks("\n".join(_Lines(text.expandtabs(8).splitlines(), account).kept()))
+    return _without_marks("\n".join(_RstLines(text.expandtabs(8).splitlines(), account).kept()))
 
 
 def _without_marks(text: str) -> str:
@@ -70,7 +70,7 @@ def _role_text(found: re.Match[str]) -> str:
     return text.rpartition(".")[2].lstrip("~!") if _OBJECT.fullmatch(text) else text
 
 
-class _Lines:
+class _RstLines:
     """Lines of a text, read once from the first to the last."""
 
     def __init__(self, lines: list[str], account: SourceAccount) -> None:
