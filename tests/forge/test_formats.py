@@ -115,6 +115,7 @@ class TestPdf:
         assert "Page" not in text
         assert [f"Patient {n} was well on that day." in text for n in (1, 2, 3, 4)] == [True] * 4
         assert account.dropped[REPEATED].count == 8
+        assert account.read_bytes == account.dropped[REPEATED].bytes == 4 * len("Ward7,reportPage1of4")
         assert account.pages == 4
 
     def test_pages_without_text_are_counted(self) -> None:
@@ -318,6 +319,14 @@ def test_a_word_file_of_other_elements() -> None:
         archive.writestr("word/document.xml", "<x>a patient</x>")
     with pytest.raises(TrainError, match="is damaged, or no Word file"):
         read("docx", packed.getvalue(), "f.docx")
+
+
+def test_a_document_without_text_is_named() -> None:
+    """Its size says nothing about a text."""
+    account = SourceAccount("s")
+    assert read("docx", word(), "empty.docx", account) == []
+    assert account.dropped == {NO_PROSE: Dropped(1, 0)}
+    assert "(0 bytes: empty.docx)" in account.line()
 
 
 class TestRowsThatHaveNoText:

@@ -83,7 +83,7 @@ def _account_for_rest(member: SourceFile, found: int, left_out: int) -> None:
     kind, account = member.source.extract, member.account
     if is_binary(member.source, member.name):
         if not found and not left_out and member.data.strip():
-            account.leave_out(NO_PROSE, len(member.data), member.name)
+            account.leave_out(NO_PROSE, 0, member.name)  # its bytes are of a container, not of a text
         return
     # An escape such as \\u4e2d stands for 3 bytes and takes 6.
     escapes = 3 * member.text.count("\\u") if kind in ("json", "chat", "datasets") else 0
