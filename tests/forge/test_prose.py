@@ -291,6 +291,14 @@ def test_rows() -> None:
     assert account.dropped[TABLE].bytes == 2
 
 
+@pytest.mark.parametrize("kind", ["markdown", "html"])
+def test_powers(kind: str) -> None:
+    """10 to the 9th is not 109."""
+    text = "5 x 10<sup>9</sup>/L, m<sup>-2</sup>, the 1<sup>st</sup> H<sub>2</sub>O <sup>1</sup>"
+    assert read(kind, text) == "5 x 10^9/L, m^-2, the 1st H2O 1"
+    assert read("rst", "5 x 10\\ :sup:`9`/L and \\*a\\*") == "5 x 10^9/L and *a*"
+
+
 def test_tags() -> None:
     closed = frozenset(["foo", "b"])
     for raw in ("<b>", "</B>", "<a href=x>", "<br/>", "<td nowrap>", "<p data-x>", "<foo>", "</foo>", "<Tabs id='x'>"):

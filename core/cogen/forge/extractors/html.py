@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 from cogen.forge.account import CODE, COMMENT, NAVIGATION, TABLE, UNCLOSED, SourceAccount
 from cogen.forge.extractors.member import Pieces, SourceFile
-from cogen.forge.extractors.prose import closed_names, is_prose, is_tag, prose_of, row_text
+from cogen.forge.extractors.prose import closed_names, is_prose, is_tag, prose_of, raised, row_text
 
 _BLOCKS_NAMES = """
 address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption
@@ -78,6 +78,7 @@ class _Page(HTMLParser):
         self._account, self._closed = account, closed
         self._open = [_OpenElement("")]
         self._at_end = False
+        self._raised = False
 
     def result(self) -> str:
         """The text, after everything that is still open was closed."""
@@ -93,6 +94,7 @@ class _Page(HTMLParser):
         if not is_tag(raw, self._closed):
             self.handle_data(raw)
             return
+        self._raised = tag == "sup"
         if tag == "br":
             self._write("\n")
         elif tag in _BLOCKS:
@@ -119,7 +121,9 @@ class _Page(HTMLParser):
             self._write("\n\n")
 
     def handle_data(self, data: str) -> None:
-        self._write(data)
+        parts = self._open[-1].parts
+        self._write(raised(parts[-1] if parts else "", data) if self._raised else data)
+        self._raised = False
 
     def handle_comment(self, data: str) -> None:
         self._account.leave_out(COMMENT, data)

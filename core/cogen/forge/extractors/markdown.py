@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from cogen.forge.account import CODE, COMMENT, FRONT_MATTER, IMAGE_TEXT, TABLE, SourceAccount
 from cogen.forge.extractors.html import html_text
 from cogen.forge.extractors.member import Pieces, SourceFile
-from cogen.forge.extractors.prose import closed_names, is_prose, is_tag, prose_of, row_text
+from cogen.forge.extractors.prose import closed_names, is_prose, is_tag, prose_of, raised, row_text
 
 _FRONT = re.compile(
     r"\A---[ \t]*\n((?:(?:[\w.-]+:(?:[ \t].*)?|[ \t]+.*|-[ \t].*|#.*)?\n)+?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
@@ -105,15 +105,19 @@ class _Blocks:
                 self._account.leave_out(TABLE, "".join(header or ()))
 
     def _inline(self, children: Sequence[Token]) -> str:
-        parts: list[str] = []
+        parts = [""]
+        is_raised = False
         for token in children:
             if token.type in ("text", "code_inline"):
-                parts.append(token.content)
+                parts.append(raised(parts[-1], token.content) if is_raised else token.content)
+                is_raised = False
             elif token.type in ("softbreak", "hardbreak"):
                 parts.append("\n")
             elif token.type == "image":
                 self._account.leave_out(IMAGE_TEXT, token.content)
             elif token.type == "html_inline":
+                if is_raised := token.content.lower() == "<sup>":
+                    continue
                 parts.append(self._tag(token.content))
         return "".join(parts)
 

@@ -51,6 +51,11 @@ def prose_of(text: str, account: SourceAccount, reason: str = CODE, *, marked: b
             account.leave_out(reason, block)
 
 
+def raised(before: str, text: str) -> str:
+    """Superscript text: ``10<sup>9</sup>`` is 10^9, and not 109; ``1<sup>st</sup>`` is 1st."""
+    return "^" + text if before[-1:].isalnum() and text.lstrip()[:1] in tuple("0123456789+-−–") else text
+
+
 def row_text(header: Sequence[str], cells: Sequence[str], account: SourceAccount) -> str:
     """A row of a table as text, each cell with its column's name; empty, and counted, where no cell is a sentence.
 

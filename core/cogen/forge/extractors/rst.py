@@ -34,7 +34,7 @@ _CONSOLE = re.compile(r">>>|In \[\d*\]:|Out\[\d*\]:|\$ (?!\d)")
 
 #: Inside of a paragraph.
 _INNER = r"(?:[^`\n]|\n(?![ \t]*\n))"
-_ROLE = re.compile(rf":(?:[\w+.-]+:){{1,3}}`({_INNER}*?)(?:\s<[^<>`\n]*>)?`")
+_ROLE = re.compile(rf":((?:[\w+.-]+:){{1,3}})`({_INNER}*?)(?:\s<[^<>`\n]*>)?`")
 _LINK = re.compile(rf"`([^`<\n]+(?:\n[^`<\n]+)?)<[^>`\s]+>`_{{1,2}}|`({_INNER}+)`_{{0,2}}")
 #: A name of Python, of which readers see the last part.
 _OBJECT = re.compile(r"[~!]?[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(\))?")
@@ -43,6 +43,8 @@ _LITERAL = re.compile(r"(?<!:)``([^`\n]+)``")
 _EMPHASIS = re.compile(
     r"(?<![\w*\\])\*\*(?=[^\s*)\]}])([^*\n]*[^\s*\\])\*\*(?![\w*])|(?<![\w*\\])\*(?=[^\s*)\]}])([^*\n]*[^\s*\\])\*(?![\w*])|\[\d+\]_(?!\w)"
 )
+#: A backslash before a mark takes its meaning; one before a space takes the space, too.
+_ESCAPE = re.compile(r"\\(?: |([*`_|\\]))")
 
 
 def rst(member: SourceFile) -> Pieces:
@@ -62,11 +64,14 @@ def _without_marks(text: str) -> str:
     text = _LITERAL.sub(r"\1", text)
     text = _ROLE.sub(_role_text, text)
     text = _LINK.sub(lambda m: (m[1] or m[2]).strip(), text)
-    return _EMPHASIS.sub(lambda m: m[1] or m[2] or "", text)
+    text = _EMPHASIS.sub(lambda m: m[1] or m[2] or "", text)
+    return _ESCAPE.sub(r"\1", text)
 
 
 def _role_text(found: re.Match[str]) -> str:
-    text = found[1].strip()
+    text = found[2].strip()
+    if found[1] in ("sup:", "superscript:"):
+        return f"^{text}"
     return text.rpartition(".")[2].lstrip("~!") if _OBJECT.fullmatch(text) else text
 
 
