@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -20,6 +21,7 @@ import pytest
 from cogen.checkpoints.digests import file_digest
 from cogen.errors import CogenError, DigestError, SourceError
 from cogen.files import cache_dir
+from cogen.forge.account import BROKEN_LINK, LINKED, NO_FILE, NO_MATCH, OTHER_CASE
 from cogen.forge.archives import _glob, members
 from cogen.forge.recipe import CorpusSource
 from cogen.reporter import SILENT
@@ -326,3 +328,55 @@ def test_no_npm_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="npm cannot be started") as caught:
         read(source("npm://texty==1.0", ZERO))
     assert "npm client" in str(caught.value.hint)
+
+
+class TestWhatIsNotRead:
+    """Files that may be meant and are not read are named, with their size."""
+
+    @staticmethod
+    def skipped(what: CorpusSource, home: Path) -> set[tuple[str, str, int]]:
+        found = set()
+        list(members(what, home, SILENT, lambda reason, name, size: found.add((reason, name, size))))
+        return found
+
+    def test_of_a_folder(self, tmp_path: Path) -> None:
+        texts, other = tmp_path / "texts", tmp_path / "other"
+        (texts / "sub").mkdir(parents=True)
+        (other / "deep").mkdir(parents=True)
+        (texts / "a.txt").write_bytes(b"a")
+        (texts / "sub" / "B.TXT").write_bytes(b"bb")
+        (texts / "C.MD").write_bytes(b"c")
+        (other / "deep" / "d.txt").write_bytes(b"dddd")
+        (other / "e.bin").write_bytes(b"e")
+        (texts / "ward").symlink_to(other)
+        (texts / "file.txt").symlink_to(other / "deep" / "d.txt")
+        (texts / "gone.txt").symlink_to(tmp_path / "nothing")
+        (texts / "loop.txt").symlink_to(texts / "loop.txt")
+        os.mkfifo(texts / "pipe.txt")
+        what = source("file://texts", None, "**/*.txt", "**/*.rst")
+        assert read(what, tmp_path) == {"a.txt": b"a", "file.txt": b"dddd"}
+        assert self.skipped(what, tmp_path) == {
+            (OTHER_CASE, "sub/B.TXT", 2),
+            (LINKED, "ward", 4),
+            (BROKEN_LINK, "gone.txt", 0),
+            (BROKEN_LINK, "loop.txt", 0),
+            (NO_FILE, "pipe.txt", 0),
+            (NO_MATCH, "**/*.rst", 0),
+        }
+        without = source("file://texts", None, "**/*.txt", exclude=("**/*.TXT", "ward/**", "gone.txt", "loop.txt"))
+        assert self.skipped(without, tmp_path) == {(NO_FILE, "pipe.txt", 0)}
+
+    def test_of_an_archive(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for name, link in (("x/a.txt", ""), ("x/b.txt", "a.txt"), ("x/C.TXT", "")):
+                info = tarfile.TarInfo(name)
+                info.size, info.type, info.linkname = (0, tarfile.SYMTYPE, link) if link else (1, tarfile.REGTYPE, "")
+                archive.addfile(info, None if link else io.BytesIO(b"a"))
+        digest = file_digest(path)
+        folder = cache_dir() / "corpora" / digest.removeprefix("sha256:")[:24]
+        folder.mkdir(parents=True)
+        shutil.copy(path, folder)
+        what = source("sdist://x==1", digest)
+        assert read(what) == {"a.txt": b"a"}
+        assert self.skipped(what, tmp_path) == {(NO_FILE, "b.txt", 0), (OTHER_CASE, "C.TXT", 1)}

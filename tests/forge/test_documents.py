@@ -8,7 +8,23 @@ from typing import Any
 import pytest
 
 from cogen.errors import SpecError, TrainError
-from cogen.forge.account import DUPLICATE, MATCHED, TOO_LARGE, TOO_MUCH, Dropped, SourceAccount, check_loss
+from cogen.forge.account import (
+    BROKEN_LINK,
+    CODE,
+    DUPLICATE,
+    FEWER_CELLS,
+    MATCHED,
+    NO_FIELD,
+    NO_PROSE,
+    NOT_PYTHON,
+    OTHER_CASE,
+    TOO_LARGE,
+    TOO_MUCH,
+    UNCLOSED,
+    Dropped,
+    SourceAccount,
+    check_loss,
+)
 from cogen.forge.corpus import build_corpus, mean_overlap
 from cogen.forge.documents import Document, TextComparison, collect, joined
 from cogen.forge.recipe import Corpus, read_recipe
@@ -120,6 +136,72 @@ def test_a_loss_stops_the_training(tmp_path: Path) -> None:
     assert collect(corpus(tmp_path / "a", {}, min_characters=10), tmp_path, SILENT)[1][0].kept_share == 1.0
 
 
+@pytest.mark.parametrize(
+    ("kind", "texts", "reason"),
+    [
+        (
+            "json",
+            {"a.jsonl": "\n".join(f'{{"note": "Note {n} of the ward, which is about nothing."}}' for n in range(99))},
+            NO_FIELD,
+        ),
+        ("csv", {"a.csv": "id,text\n" + "Note of the ward in the first column\n" * 40}, FEWER_CELLS),
+        ("text", {"A.TXT": notes("English", 90)}, OTHER_CASE),
+        ("html", {"a.html": f"<p>x</p><script>{notes('English', 90)}"}, UNCLOSED),
+        ("xml", {"a.xml": f"<r><q>{notes('English', 90)}</q></r>"}, NO_PROSE),
+        ("docstrings", {"a.py": notes("English", 90)}, NOT_PYTHON),
+    ],
+)
+def test_what_no_extractor_finds_is_a_loss(tmp_path: Path, kind: str, texts: dict[str, str], reason: str) -> None:
+    """The limit sees it: before, a source could lose nearly all, and say that everything was kept."""
+    field = {"json": "text", "csv": "text", "xml": "p"}.get(kind, "text")
+    kept = {
+        "json": ("kept.jsonl", '{"text": "%s"}'),
+        "csv": ("kept.csv", 'id,text\n1,"%s"'),
+        "text": ("kept.txt", "%s"),
+        "html": ("kept.html", "<div>%s</div>"),
+        "xml": ("kept.xml", "<r><p>%s</p></r>"),
+        "docstrings": ("kept.py", '"""%s"""'),
+    }[kind]
+    files = {name: text.encode() for name, text in texts.items()}
+    files[kept[0]] = (kept[1] % " ".join(f"Sentence {n} about the ward." for n in range(20))).encode()
+    members = ["**/*.txt"] if kind == "text" else ["**"]
+    with pytest.raises(
+        TrainError, match=rf"source 'notes' lost \d+% of its text, 20% are allowed: .*{reason}"
+    ) as caught:
+        collect(corpus(tmp_path / "a", files, extract=kind, field=field, members=members), tmp_path, SILENT)
+    assert "allow_loss = 0." in str(caught.value.hint)
+    changes = {"extract": kind, "field": field, "members": members, "allow_loss": 0.99}
+    _, (account,) = collect(corpus(tmp_path / "a", {}, **changes), tmp_path, SILENT)
+    assert account.kept_bytes + sum(entry.bytes for entry in account.dropped.values()) == account.read_bytes
+    assert account.dropped[reason].bytes > 0.5 * account.read_bytes
+
+
+def test_code_and_markup_are_no_loss(tmp_path: Path) -> None:
+    """They are in the account, and in the share that was kept."""
+    code = "\n".join(f"x = f({n})" for n in range(900))
+    text = f"# Head\n\n{notes('English', 40)}\n\n```python\n{code}\n```\n"
+    _, (account,) = collect(corpus(tmp_path / "a", {"a.md": text.encode()}, extract="markdown"), tmp_path, SILENT)
+    assert account.lost_share == 0.0
+    assert account.kept_share < 0.5
+    assert account.dropped[CODE] == Dropped(1, len("".join(code.split())))
+    assert f"code: 1 ({account.dropped[CODE].bytes:,} bytes)" in account.line()
+    older = corpus(tmp_path / "a", {}, extract="markdown", segmentation="latin")
+    assert collect(older, tmp_path, SILENT)[1][0].kept_share == 1.0
+
+
+def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
+    """For the publisher alone: the card has no names. ``latin`` counts as it did."""
+    recipe = corpus(tmp_path / "a", {"a.txt": notes("English", 90).encode(), "B\n.TXT": b"b"}, members=["**/*.txt"])
+    (tmp_path / "a" / "gone.txt").symlink_to(tmp_path / "nothing")
+    _, (account,) = collect(recipe, tmp_path, SILENT)
+    assert "(1 bytes: B\\n.TXT)" in account.line()
+    assert "broken link: 1 (0 bytes: gone.txt)" in account.line()
+    assert account.json()["dropped"][OTHER_CASE] == {"count": 1, "bytes": 1, "names": ["B\n.TXT"]}
+    assert "TXT" not in str(account.fields())
+    older = corpus(tmp_path / "a", {}, members=["**/*.txt"], segmentation="latin")
+    assert collect(older, tmp_path, SILENT)[1][0].dropped.keys().isdisjoint({OTHER_CASE, BROKEN_LINK})
+
+
 def test_a_source_that_gives_nothing(tmp_path: Path) -> None:
     """Says why."""
     with pytest.raises(TrainError, match=r"gave no text \(matches a drop pattern: 1 \(300 bytes\)\)") as caught:
@@ -141,6 +223,18 @@ def test_each_loss_has_its_hint(reason: str, hint: str) -> None:
         check_loss(account, 0.2)
     assert hint in str(caught.value.hint)
     check_loss(account, 0.4)
+
+
+def test_older_recipes_stop_where_they_stopped() -> None:
+    """With ``latin``, files without prose and rows without text are no loss, as at first."""
+    dropped = {NO_PROSE: Dropped(3, 900), NO_FIELD: Dropped(9, 0), TOO_SHORT: Dropped(1, 10)}
+    older = SourceAccount("s", read_bytes=100, kept_bytes=90, dropped=dropped, older=True)
+    assert older.lost_share == 0.1
+    check_loss(older, 0.1)
+    newer = SourceAccount("s", read_bytes=1000, kept_bytes=90, dropped=dropped)
+    assert newer.lost_share == 0.91
+    with pytest.raises(TrainError, match="lost 91%"):
+        check_loss(newer, 0.9)
 
 
 def test_short_pieces_of_a_group_are_joined() -> None:

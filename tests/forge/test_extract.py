@@ -32,7 +32,7 @@ LONG = "A sentence about the voltage of a power line that says something. " * 4
 
 CASES: dict[str, tuple[str, str, str]] = {
     "text": ("text", "One  two\nthree.\n\n\nFour\tfive.\r\n", "One two three.\n\nFour five."),
-    "a comment": ("text", "One <!-- two\nthree --> four.", "One four."),
+    "a comment": ("text", "One <!-- two\nthree --> four.", "One <!-- two three --> four."),
     "rst marks": ("rst", "Title\n=====\n\nA **bold** and *slanted* word.", "Title\n\nA bold and slanted word."),
     "rst literal": ("rst", "A ``literal`` word.", "A literal word."),
     "rst roles": ("rst", "See :class:`~pkg.mod.Name` and :ref:`the text <label>`.", "See Name and the text."),
@@ -46,14 +46,14 @@ CASES: dict[str, tuple[str, str, str]] = {
     "md heading": ("markdown", "# Title\nText **bold** and `code`.", "Title\n\nText bold and code."),
     "md front matter": ("markdown", "---\ntitle: x\n---\nText.", "Text."),
     "md code": ("markdown", "Before.\n\n```python\ncode\n```\n\nAfter.", "Before.\n\nAfter."),
-    "md links": ("markdown", "A [link](https://x.y) and ![image](a.png) [ref][1].", "A link and ref."),
+    "md links": ("markdown", "A [link](https://x.y) and ![image](a.png) [ref][1].", "A link and [ref][1]."),
     "md table": ("markdown", "Before.\n\n| a | b |\n|---|---|\n\nAfter.", "Before.\n\nAfter."),
     "md html": ("markdown", "A <b>bold</b> word.", "A bold word."),
     "docstring": ("docstrings", f'def f():\n    """{LONG}"""\n', LONG.strip()),
     "html": (
         "html",
         "<nav><p>Menu</p></nav><p>One <b>two</b></p><script>x</script><li>Three</li><div>four</div>",
-        "One two\n\nThree",
+        "One two\n\nThree\n\nfour",
     ),
     "xml": (
         "xml",
@@ -90,6 +90,9 @@ def test_what_is_prose(name: str) -> None:
 
 #: What the published experts were trained on: the faults of that time stay where a recipe asks for them.
 LATIN = {
+    "a comment": "One four.",
+    "md links": "A link and ref.",
+    "html": "One two\n\nThree",
     "rst literal": "A `literal` word.",
     "rst code": "Before:\n\ncode here more\n\nAfter.",
 }
@@ -159,7 +162,11 @@ def test_python_that_is_none() -> None:
     assert pieces("docstrings", f'x = "\\d"\ndef f():\n    """{LONG}"""\n') != []
     account = SourceAccount("s")
     assert list(extract(source("docstrings"), "f", b"def f(:", account)) == []
-    assert account.dropped == {NOT_PYTHON: Dropped(1, 0), NO_PROSE: Dropped(1, 7)}
+    assert account.dropped == {NOT_PYTHON: Dropped(1, 6)}
+    assert account.lost_share == 1.0
+    older = SourceAccount("s")
+    assert list(extract(source("docstrings"), "f", b"def f(:", older, "latin")) == []
+    assert older.dropped == {NOT_PYTHON: Dropped(1, 0), NO_PROSE: Dropped(1, 7)}
 
 
 @pytest.mark.parametrize(
@@ -189,11 +196,16 @@ def test_bytes_that_are_no_text(data: bytes, place: str) -> None:
 
 
 def test_files_that_give_nothing_are_counted() -> None:
-    """A page without paragraphs is named in the account; an empty file is nothing that could be lost."""
+    """A page without text is named in the account and lost; an empty file is nothing that could be lost."""
     account = SourceAccount("s")
-    assert list(extract(source("html"), "f", b"<div>Text</div>", account)) == []
+    assert list(extract(source("html"), "f", b"<div><hr></div>", account)) == []
     assert list(extract(source("html"), "f", b" ", account)) == []
     assert account.dropped == {NO_PROSE: Dropped(1, 15)}
+    assert account.dropped[NO_PROSE].names == ["f"]
+    assert account.lost_share == 1.0
+    older = SourceAccount("s")
+    assert list(extract(source("html"), "f", b"<div>Text</div>", older, "latin")) == []
+    assert older.dropped == {NO_PROSE: Dropped(1, 15)}
 
 
 def one(data: bytes, account: SourceAccount, **changes: Any) -> str:

@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 
 from cogen.errors import MissingExtraError, TrainError
-from cogen.forge.account import MORE_CELLS, NO_FIELD, NO_TEXT_PAGE, REPEATED, SourceAccount
+from cogen.forge.account import (
+    DUPLICATE,
+    FEWER_CELLS,
+    MORE_CELLS,
+    NO_FIELD,
+    NO_PROSE,
+    NO_TEXT_PAGE,
+    OUTSIDE_FIELD,
+    REPEATED,
+    Dropped,
+    SourceAccount,
+)
 from cogen.forge.chats import Turn
 from cogen.forge.extract import extract, extract_chats
 from cogen.forge.recipe import CorpusSource
@@ -104,6 +115,7 @@ class TestPdf:
         assert "Page" not in text
         assert [f"Patient {n} was well on that day." in text for n in (1, 2, 3, 4)] == [True] * 4
         assert account.dropped[REPEATED].count == 8
+        assert account.read_bytes == account.dropped[REPEATED].bytes == 4 * len("Ward7,reportPage1of4")
         assert account.pages == 4
 
     def test_pages_without_text_are_counted(self) -> None:
@@ -287,11 +299,11 @@ def test_rows_that_a_separator_has_cut() -> None:
     account = SourceAccount("s")
     data = b'id,text\n1,whole\n2,"quoted, whole"\n3,cut here, lost there\n4,trailing,,\n'
     assert read("csv", data, "f.csv", account, field="text") == ["whole", "quoted, whole", "trailing"]
-    assert (account.dropped[MORE_CELLS].count, account.dropped[MORE_CELLS].bytes) == (1, len("3cut here lost there"))
+    assert (account.dropped[MORE_CELLS].count, account.dropped[MORE_CELLS].bytes) == (1, len("3cutherelostthere"))
     assert account.lost_share == 1.0  # of what was read so far: nothing else was counted yet
     unnamed = SourceAccount("s")
     assert read("csv", b",text\n0,first\n1,second\n", "f.csv", unnamed, field="text") == ["first", "second"]
-    assert unnamed.dropped == {}
+    assert unnamed.dropped == {OUTSIDE_FIELD: Dropped(1, len(",text0,1,"))}
 
 
 def test_json_that_is_nested_too_deeply() -> None:
@@ -307,3 +319,78 @@ def test_a_word_file_of_other_elements() -> None:
         archive.writestr("word/document.xml", "<x>a patient</x>")
     with pytest.raises(TrainError, match="is damaged, or no Word file"):
         read("docx", packed.getvalue(), "f.docx")
+
+
+def test_a_document_without_text_is_named() -> None:
+    """Its size says nothing about a text."""
+    account = SourceAccount("s")
+    assert read("docx", word(), "empty.docx", account) == []
+    assert account.dropped == {NO_PROSE: Dropped(1, 0)}
+    assert "(0 bytes: empty.docx)" in account.line()
+
+
+class TestRowsThatHaveNoText:
+    """Each loss is counted in bytes; what was read as one of two is read as both, or refused."""
+
+    def test_rows_without_the_field(self) -> None:
+        """A note under another name in nine of ten rows."""
+        account = SourceAccount("s")
+        rows = [{"text": "kept"} if n % 10 == 0 else {"note": "a note that is lost"} for n in range(20)]
+        assert read("json", "\n".join(map(json.dumps, rows)).encode(), account=account) == ["kept"] * 2
+        assert account.dropped[NO_FIELD] == Dropped(18, 18 * len('{"note":"anotethatislost"}'))
+        assert account.lost_share > 0.9
+        older = SourceAccount("s")
+        assert [*extract(made("json"), "f", b'{"note": "a"}', older, "latin")] == []
+        assert older.dropped[NO_FIELD] == Dropped(1, 0)
+
+    def test_null_is_no_loss(self) -> None:
+        account = SourceAccount("s")
+        assert read("json", b'{"text": null}\n{"text": "a"}', account=account) == ["a"]
+        assert account.lost_share == 0.0
+
+    def test_lists(self) -> None:
+        """Of strings: one text. Of anything else: counted. A list at the top is its elements."""
+        account = SourceAccount("s")
+        data = json.dumps([{"text": ["a", "b"]}, {"text": ["c", 1]}, {"text": {"d": "e"}}, {"text": "f"}]).encode()
+        assert read("json", data, account=account) == ["a\n\nb", "f"]
+        assert account.dropped[NO_FIELD] == Dropped(2, len('["c",1]{"d":"e"}'))
+        assert read("json", b'[{"text": "a"}, {"text": "b"}]', field="*.text") == ["a", "b"]
+
+    def test_names_that_stand_twice(self) -> None:
+        """In JSON both are read; of two columns of a table nobody knows which is meant."""
+        assert read("json", b'{"text": "a", "text": "b"}') == ["a\n\nb"]
+        assert read("json", b'{"text": "a", "text": null}') == []
+        with pytest.raises(TrainError, match="f of source 's' has 2 columns 'text'") as caught:
+            read("csv", b"text,text\na,b\n")
+        assert caught.value.hint
+        assert read("csv", b"text,id,id\na,b,c\n") == ["a"]
+
+    def test_a_name_with_dots(self) -> None:
+        assert read("json", b'{"a.text": "x", "a": {"text": "y"}}', field="a.text") == ["x"]
+        assert read("json", b'{"a": {"b.c": "y"}}', field="a.b.c") == ["y"]
+
+    def test_rows_that_are_too_short(self) -> None:
+        """They end before the column; an empty cell has no text to lose."""
+        account = SourceAccount("s")
+        data = b"id,text,more\na long note in the wrong place\n2,kept\n3,,x\n"
+        assert read("csv", data, account=account) == ["kept"]
+        assert account.dropped[FEWER_CELLS] == Dropped(1, len("alongnoteinthewrongplace"))
+        assert account.lost_share == 1.0
+        assert [text for _, text in extract(made("csv"), "f", data, None, "latin")] == ["kept"]
+
+    def test_escapes_are_counted_as_what_they_stand_for(self) -> None:
+        """JSON of programs that write ASCII alone has 6 bytes for each of 3."""
+        account = SourceAccount("s")
+        assert read("json", json.dumps({"text": TEXT * 20}).encode(), account=account) == [TEXT * 20]
+        assert account.dropped[OUTSIDE_FIELD].bytes == len('{"text":""}')
+
+    def test_elements_of_other_names(self) -> None:
+        """A file in which no element is called so is lost as a whole, and named."""
+        account = SourceAccount("s")
+        assert read("xml", b"<r><p>One</p><p>One</p><q>Two</q></r>", account=account, field="p") == ["One"]
+        assert account.dropped[DUPLICATE].bytes == 3
+        assert account.dropped[OUTSIDE_FIELD].bytes == len("<r><p></p><p></p><q>Two</q></r>")
+        assert read("xml", b"<r><q>Two</q></r>", "other.xml", account, field="p") == []
+        assert account.dropped[NO_PROSE] == Dropped(1, len("<r><q>Two</q></r>"))
+        assert "other.xml" in account.line()
+        assert "other.xml" not in account.fields()["dropped"]

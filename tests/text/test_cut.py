@@ -97,4 +97,4 @@ def test_line_breaks_of_wrapped_text() -> None:
     assert tidy("患者因发热\n三天入院。\r\n伴有咳嗽\n\nA wrapped\nline\n患者") == (
         "患者因发热三天入院。伴有咳嗽\n\nA wrapped line 患者"
     )
-    assert tidy("\ufeffOne\u2028two\x85three  four<!-- x\ny -->") == "One two three four"
+    assert tidy("\ufeffOne\u2028two\x85three  four<!-- x\ny -->") == "One two three four<!-- x y -->"

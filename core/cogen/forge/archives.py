@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from cogen.checkpoints.digests import check_file
 from cogen.errors import SourceError
 from cogen.files import cache_dir, locked
+from cogen.forge.account import BROKEN_LINK, LINKED, NO_FILE, NO_MATCH, OTHER_CASE, TOO_LARGE
 from cogen.forge.recipe import CorpusSource
 from cogen.reporter import Reporter
 
@@ -27,11 +28,14 @@ _MEMBER_LIMIT = 64 << 20
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 #: npm's names may have a scope: @scope/name.
 _NPM_NAME = rf"(?:@{_NAME}/)?{_NAME}"
-Skipped = Callable[[str, int], None]
+#: Called with the reason, name and size of each file that is not read.
+Skipped = Callable[[str, str, int], None]
+#: Files behind a link that are counted, at most.
+_COUNTED = 100_000
 
 
 def members(
-    source: CorpusSource, home: Path, reporter: Reporter, skipped: Skipped = lambda name, size: None
+    source: CorpusSource, home: Path, reporter: Reporter, skipped: Skipped = lambda reason, name, size: None
 ) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of every member that the source's globs name, sorted by name.
 
@@ -39,16 +43,24 @@ def members(
     A member ``x.json.gz`` is matched by its whole name and given as ``x.json``, unpacked.
 
     :param home: folder of the recipe, for relative ``file://`` paths.
-    :param skipped: called with name and size of each member of an archive that is larger than 64 MiB.
-    :raises SourceError: no such source, or an archive or member that cannot be unpacked.
+    :param skipped: called with everything that is not read and might be meant: members of an archive that are larger
+        than 64 MiB, names that differ from the globs only in letter case, links to folders (which are not followed),
+        broken links, what is no plain file; and globs that no file matches.
+    :raises SourceError: the folder does not exist, a file in it cannot be read, or the archive cannot be unpacked.
     """
-    for name, data in _stored(source, home, reporter, skipped):
+    skipped = _with_case(source, skipped)
+    matched: set[str] = set()
+    for name, data in _read(source, home, reporter, skipped):
+        matched.update(pattern for pattern in source.members if pattern not in matched and _glob(name, pattern))
         if not name.endswith(".gz") or name.endswith(".tar.gz"):
             yield name, data
         elif (unpacked := _gunzip(source, name, data)) is None:
-            skipped(name, _MEMBER_LIMIT + 1)
+            skipped(TOO_LARGE, name, _MEMBER_LIMIT + 1)
         else:
             yield name.removesuffix(".gz"), unpacked
+    for pattern in source.members:
+        if pattern not in matched:
+            skipped(NO_MATCH, pattern, 0)
 
 
 def _gunzip(source: CorpusSource, name: str, data: bytes) -> bytes | None:
@@ -63,18 +75,17 @@ def _gunzip(source: CorpusSource, name: str, data: bytes) -> bytes | None:
     return unpacked if len(unpacked) <= _MEMBER_LIMIT else None
 
 
-def _stored(source: CorpusSource, home: Path, reporter: Reporter, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+def _read(source: CorpusSource, home: Path, reporter: Reporter, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     scheme, _, location = source.uri.partition("://")
     if scheme == "file":
         root = (home / location).resolve()
         if not root.exists():
             raise SourceError(f"{source.name}: {location} does not exist", hint="file:// is relative to the recipe")
         check_file(root, source.digest, source.uri)
-        names = (
-            [root.name] if root.is_file() else [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
-        )
-        base = root.parent if root.is_file() else root
-        yield from ((name, (base / name).read_bytes()) for name in sorted(names) if _wanted(name, source))
+        base, names = (root.parent, [root.name]) if root.is_file() else (root, _names(root, source, skipped))
+        for name in sorted(names):
+            if _wanted(name, source):
+                yield name, _content(base / name, source)
         return
     archive = _fetch(scheme, location, source, reporter)
     try:
@@ -83,6 +94,69 @@ def _stored(source: CorpusSource, home: Path, reporter: Reporter, skipped: Skipp
         raise SourceError(
             f"{source.uri} cannot be unpacked: {error}", hint="is it an archive of the kind that its scheme says?"
         ) from error
+
+
+def _names(root: Path, source: CorpusSource, skipped: Skipped) -> Iterator[str]:
+    """Of the files in a folder and its sub-folders. Links to files are followed, links to folders are not."""
+
+    def unreadable(error: OSError) -> None:
+        skipped(NO_FILE, _inside(root, Path(os.fsdecode(error.filename))), 0)
+
+    for folder, folders, files in os.walk(root, onerror=unreadable):
+        folders.sort()
+        for name in folders:
+            if (path := Path(folder, name)).is_symlink():
+                prefix = _inside(root, path)
+                found = [size for other, size in _behind(path) if _wanted(f"{prefix}/{other}", source)]
+                if found:
+                    skipped(LINKED, prefix, sum(found))
+        for name in sorted(files):
+            path = Path(folder, name)
+            inside = _inside(root, path)
+            if path.is_file():
+                if _wanted(inside, source):
+                    yield inside
+                else:
+                    skipped(OTHER_CASE, inside, path.stat().st_size)
+            elif _wanted(inside, source) or _wanted(inside, source, fold=True):
+                skipped(BROKEN_LINK if path.is_symlink() else NO_FILE, inside, 0)
+
+
+def _inside(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _behind(link: Path) -> Iterator[tuple[str, int]]:
+    """(name, size) of the files in a folder that a link names."""
+    count = 0
+    for folder, _, files in os.walk(link):
+        for name in files:
+            path = Path(folder, name)
+            if path.is_file():
+                yield _inside(link, path), path.stat().st_size
+            count += 1
+            if count >= _COUNTED:
+                return
+
+
+def _content(path: Path, source: CorpusSource) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(
+            f"{path.name} of source {source.name!r} cannot be read: {error.strerror or error}",
+            hint="correct its permissions, or leave it out with `exclude`",
+        ) from error
+
+
+def _with_case(source: CorpusSource, skipped: Skipped) -> Skipped:
+    """The same, where a name is skipped for its letter case only if that is all that keeps it out."""
+
+    def called(reason: str, name: str, size: int) -> None:
+        if reason != OTHER_CASE or _wanted(name, source, fold=True):
+            skipped(reason, name, size)
+
+    return called
 
 
 def _members(scheme: str, archive: Path, source: CorpusSource, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
@@ -101,7 +175,11 @@ def _members(scheme: str, archive: Path, source: CorpusSource, skipped: Skipped)
 
 def _tar_members(data: bytes, source: CorpusSource, strip: int, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(data)) as bundle:
-        entries = [(_strip(info.name, strip), info) for info in bundle.getmembers() if info.isfile()]
+        members = bundle.getmembers()
+        for info in members:
+            if not info.isfile() and not info.isdir() and _wanted(name := _strip(info.name, strip), source):
+                skipped(NO_FILE, name, 0)
+        entries = [(_strip(info.name, strip), info) for info in members if info.isfile()]
         for name, info in sorted(entries, key=lambda entry: entry[0]):
             file = bundle.extractfile(info) if _fits(name, info.size, source, skipped) else None
             if file is not None:
@@ -110,9 +188,10 @@ def _tar_members(data: bytes, source: CorpusSource, strip: int, skipped: Skipped
 
 def _fits(name: str, size: int, source: CorpusSource, skipped: Skipped) -> bool:
     if not _wanted(name, source):
+        skipped(OTHER_CASE, name, size)
         return False
     if size > _MEMBER_LIMIT:
-        skipped(name, size)
+        skipped(TOO_LARGE, name, size)
     return size <= _MEMBER_LIMIT
 
 
@@ -120,8 +199,14 @@ def _strip(name: str, count: int) -> str:
     return "/".join(PurePosixPath(name.removeprefix("./")).parts[count:])
 
 
-def _wanted(name: str, source: CorpusSource) -> bool:
-    return any(_glob(name, p) for p in source.members) and not any(_glob(name, p) for p in source.exclude)
+def _wanted(name: str, source: CorpusSource, *, fold: bool = False) -> bool:
+    """Do the globs name it? ``fold``: letter case aside."""
+    if not fold:
+        return any(_glob(name, p) for p in source.members) and not any(_glob(name, p) for p in source.exclude)
+    lower = name.lower()
+    return any(_glob(lower, p.lower()) for p in source.members) and not any(
+        _glob(lower, p.lower()) for p in source.exclude
+    )
 
 
 def _glob(name: str, pattern: str) -> bool:

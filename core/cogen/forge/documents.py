@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cogen.errors import TrainError
-from cogen.forge.account import DUPLICATE, MATCHED, TOO_LARGE, TOO_MUCH, SourceAccount, check_loss
+from cogen.forge.account import DUPLICATE, MATCHED, NO_MATCH, TOO_LARGE, TOO_MUCH, SourceAccount, check_loss
 from cogen.forge.archives import members
 from cogen.forge.chats import Chat, plain_text
 from cogen.forge.extract import extract, extract_chats
@@ -80,7 +80,7 @@ def collect(
     accounts: list[SourceAccount] = []
     seen: set[int] = set()
     for source in recipe.sources:
-        account = SourceAccount(source.name)
+        account = SourceAccount(source.name, older=recipe.segmentation == "latin")
         accounts.append(account)
         documents += _of_source(source, recipe, home, seen, account, reporter, chats)
         reporter.note(account.line())
@@ -117,7 +117,8 @@ def _of_source(
     account.kept_documents = len(kept)
     if not kept:
         check_loss(account, min(source.allow_loss, 0.99))
-        why = f" ({account.reasons()})" if account.dropped else f" ({account.files:,} files match its members)"
+        named = account.dropped.keys() - {NO_MATCH}
+        why = f" ({account.reasons(names=True)})" if named else f" ({account.files:,} files match its members)"
         raise TrainError(
             f"source {source.name!r} gave no text{why}",
             hint="check its members, extract, field and drop patterns",
@@ -142,7 +143,7 @@ def _chunks(
     drop = [re.compile(pattern) for pattern in source.drop]
     pieces = (
         piece
-        for name, data in _members(source, home, account, reporter)
+        for name, data in _members(source, home, account, reporter, recipe.segmentation == "latin")
         for piece in extract(source, name, data, account, recipe.segmentation)
     )
     for group, text in pieces if recipe.segmentation == "latin" else joined(pieces, recipe.min_characters):
@@ -171,9 +172,17 @@ def _conversations(
 
 
 def _members(
-    source: CorpusSource, home: Path, account: SourceAccount, reporter: Reporter
+    source: CorpusSource, home: Path, account: SourceAccount, reporter: Reporter, older: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    return members(source, home, reporter, lambda _, size: account.drop(TOO_LARGE, size))
+    """:param older: count what was counted with segmentation ``latin``: members that are too large."""
+
+    def skipped(reason: str, name: str, size: int) -> None:
+        if not older:
+            account.leave_out(reason, size, name)
+        elif reason == TOO_LARGE:
+            account.drop(reason, size)
+
+    return members(source, home, reporter, skipped)
 
 
 def chunks(text: str, recipe: Corpus) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """Prose out of files: each extractor turns one file into (group, text) pairs.
 
 Pieces of one group (a file, a chapter, the children of one term) never stand on both sides of the
-split. Code, tables, directives and console output are dropped: they are not what the expert should learn.
+split. Code, numbers in tables, markup and console output are left out: they are not what the expert should learn. The
+account has every byte of them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from contextlib import contextmanager
 from xml.etree import ElementTree
 
 from cogen.errors import TrainError
-from cogen.forge.account import NO_PROSE, SourceAccount
+from cogen.forge.account import CODE, MARKUP, NO_PROSE, OUTSIDE_FIELD, SourceAccount, text_size
 from cogen.forge.chats import Chat
-from cogen.forge.extractors import markdown, markup, rows, vocabularies
+from cogen.forge.extractors import html, latin_markdown, latin_markup, markdown, markup, rows, rst, vocabularies
 from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource, Segmentation
 from cogen.text import latin
@@ -23,10 +24,10 @@ from cogen.text.tidy import tidy
 
 _EXTRACTORS: dict[str, Callable[[SourceFile], Pieces]] = {
     "text": lambda member: iter([(member.name, member.text)]),
-    "rst": markup.rst,
+    "rst": rst.rst,
     "markdown": markdown.markdown,
     "docstrings": markup.docstrings,
-    "html": markup.html,
+    "html": html.html,
     "xml": markup.xml,
     "obo": vocabularies.obo,
     "icd10": vocabularies.icd10,
@@ -37,6 +38,14 @@ _EXTRACTORS: dict[str, Callable[[SourceFile], Pieces]] = {
     "parquet": rows.table_texts,
     "datasets": rows.dataset_texts,
 }
+#: The same for recipes with segmentation ``latin``, where it changed since.
+_LATIN: dict[str, Callable[[SourceFile], Pieces]] = {
+    "rst": latin_markup.rst,
+    "markdown": latin_markdown.markdown,
+    "html": latin_markup.html,
+}
+#: What is left of a file's text beside its prose and what its extractor counts itself; "" where nothing is left.
+_REST = {"text": "", "rst": MARKUP, "markdown": MARKUP, "html": MARKUP, "docstrings": CODE}
 #: Formats that are not text, and where their extractor is; it needs the extra "documents".
 _BINARY = {"pdf": "cogen.forge.extractors.pdf", "docx": "cogen.forge.extractors.docx"}
 
@@ -55,16 +64,36 @@ def extract(
     :raises MissingExtraError: the format needs a library that is not installed.
     """
     account = SourceAccount(source.name) if account is None else account
-    clean = latin.tidy if segmentation == "latin" else tidy
+    older = segmentation == "latin"
     with _readable(source, name):
         member = _opened(source, name, data, account, segmentation)
-        empty = True
-        for group, piece in _extractor(source)(member):
-            if tidied := clean(piece):
-                empty = False
+        before, found = account.left_out_bytes, 0
+        for group, piece in _extractor(source, older)(member):
+            if tidied := latin.tidy(piece) if older else tidy(piece):
+                found += text_size(tidied)
                 yield f"{source.name}:{group}", tidied
-        if empty and data.strip():
+        if not older:
+            _account_for_rest(member, found, account.left_out_bytes - before)
+        elif not found and data.strip():
             account.drop(NO_PROSE, len(data))
+
+
+def _account_for_rest(member: SourceFile, found: int, left_out: int) -> None:
+    """Whatever of a file's text is neither prose nor counted by its extractor: markup, other fields, or all of it."""
+    kind, account = member.source.extract, member.account
+    if is_binary(member.source, member.name):
+        if not found and not left_out and member.data.strip():
+            account.leave_out(NO_PROSE, 0, member.name)  # its bytes are of a container, not of a text
+        return
+    # An escape such as \\u4e2d stands for 3 bytes and takes 6.
+    escapes = 3 * member.text.count("\\u") if kind in ("json", "chat", "datasets") else 0
+    rest = text_size(member.text) - escapes - found - left_out
+    if rest <= 0:
+        return
+    if not found and not left_out and kind not in ("docstrings", "datasets"):
+        account.leave_out(NO_PROSE, rest, member.name)
+    elif reason := _REST.get(kind, OUTSIDE_FIELD):
+        account.leave_out(reason, rest)
 
 
 def extract_chats(source: CorpusSource, name: str, data: bytes, account: SourceAccount) -> Iterator[tuple[str, Chat]]:
@@ -107,7 +136,9 @@ def is_binary(source: CorpusSource, name: str) -> bool:
     return source.extract in (*_BINARY, "parquet") or rows.is_table_file(source, name)
 
 
-def _extractor(source: CorpusSource) -> Callable[[SourceFile], Pieces]:
+def _extractor(source: CorpusSource, older: bool) -> Callable[[SourceFile], Pieces]:
+    if older and source.extract in _LATIN:
+        return _LATIN[source.extract]
     if source.extract not in _BINARY:
         return _EXTRACTORS[source.extract]
     found: Callable[[SourceFile], Pieces] = importlib.import_module(_BINARY[source.extract]).texts

@@ -58,7 +58,7 @@ class CorpusSource(Frozen):
     #: Older spelling of ``leaves = "heldout"``.
     heldout: bool = False
     max_bytes: int = Field(default=2_000_000, gt=0)
-    #: Share of its text that may be lost (too short, nowhere to cut) before the training stops.
+    #: Share of its prose that may be lost before the training stops: the reasons are in :mod:`cogen.forge.account`.
     allow_loss: float = Field(default=0.2, ge=0, le=1)
 
     @model_serializer(mode="wrap")

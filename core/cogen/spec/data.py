@@ -44,7 +44,8 @@ class DataSource(Frozen):
     personal_data: PersonalData | None = None
     #: "suite": held out only, neither trained on nor shipped as samples. Left out where the source was trained on.
     use: Literal["suite"] | None = None
-    #: Bytes of text that were read, and share of them that became documents; what was dropped and why, one line.
+    #: Bytes of its files' text, code and markup included, and share of them that became documents; what was dropped
+    #: and why, one line.
     read_bytes: int | None = None
     kept_share: Share | None = None
     dropped: Line | None = None

@@ -6,7 +6,6 @@ import re
 
 import regex
 
-from cogen.text.comments import without_comments
 from cogen.text.scripts import LETTERS_UNSPACED
 
 #: Line ends that are not "\\n": of Windows, of old Macintosh files, of Unicode.
@@ -17,11 +16,11 @@ _WRAPPED = regex.compile(rf"(?<={_WIDE}[^\S\n]*)\n[^\S\n]*(?={_WIDE})", regex.V1
 
 
 def tidy(text: str) -> str:
-    """Single spaces inside paragraphs, single empty lines between them, no comments of markup, no invisible marks.
+    """Single spaces inside paragraphs, single empty lines between them, no invisible marks.
 
     A line break inside a paragraph becomes a space, or nothing where the script puts none between words.
     """
-    text = without_comments(_LINE_END.sub("\n", text).replace("\x00", "").replace("\ufeff", ""))
+    text = _LINE_END.sub("\n", text).replace("\x00", "").replace("\ufeff", "")
     paragraphs = []
     for block in re.split(r"\n\s*\n", text):
         if not block.isascii():

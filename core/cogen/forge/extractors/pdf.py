@@ -70,7 +70,10 @@ def _without_repeated(pages: list[list[str]], member: SourceFile) -> list[list[s
         kept = page
         for edge in (0, -1):
             if kept and _NUMBERS.sub("#", kept[edge]) in repeated:
-                member.account.drop(REPEATED, len(kept[edge].encode()))
+                if member.latin:
+                    member.account.drop(REPEATED, len(kept[edge].encode()))
+                else:
+                    member.account.leave_out(REPEATED, kept[edge])
                 kept = kept[1:] if edge == 0 else kept[:-1]
         found.append(kept)
     return found

@@ -1,4 +1,5 @@
-"""Prose of Markdown: what plain patterns would take out goes, in time that grows with the text and no faster."""
+"""Markdown as recipes with segmentation ``latin`` read it: what plain patterns would take out goes, in time that grows
+with the text and no faster."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cogen.forge.extractors.markdown import markdown
+from cogen.forge.extractors.latin_markdown import markdown
 
 MARKS = [
     "[",
