@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from cogen.text.decode import Undecodable, decode, known_encoding
+from cogen.text.decode import decode, known_encoding
+from cogen.text.undecodable import Undecodable
 
 #: Encodings in use for a language, and a text of about a hundred characters in it.
 TEXTS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -7,8 +7,9 @@ import contextlib
 import pytest
 from text.test_decode import TEXTS
 
-from cogen.text.decode import Undecodable, decode
+from cogen.text.decode import decode
 from cogen.text.fitting import ENCODINGS, fits
+from cogen.text.undecodable import Undecodable
 
 #: Encodings that were taken for others or refused, beside those of ``test_decode``.
 READ = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from text.test_decode import TEXTS
 
-from cogen.text.decode import Undecodable, decode
+from cogen.text.decode import decode
 from cogen.text.seven_bit import hz, iso2022
+from cogen.text.undecodable import Undecodable
 
 CHINESE, JAPANESE = (("\n".join([TEXTS[name][0]] * 6)) for name in ("Chinese", "Japanese"))
 KANA = JAPANESE + "\n患者ﾜﾝｻﾝはｱｽﾋﾟﾘﾝを服用していた。"

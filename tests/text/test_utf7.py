@@ -8,7 +8,8 @@ import random
 import pytest
 from text.test_decode import TEXTS
 
-from cogen.text.decode import Undecodable, decode
+from cogen.text.decode import decode
+from cogen.text.undecodable import Undecodable
 from cogen.text.utf7 import utf7
 
 PLUS = ("C++", "x+y", "x+foo", "y+dog", "+bus", "+zoo", "1+1=2", "+8613800138000")

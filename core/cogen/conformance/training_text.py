@@ -10,9 +10,10 @@ from cogen.conformance.result import Failed
 from cogen.conformance.suite_texts import suite_texts
 from cogen.errors import UsageError
 from cogen.host import Expert
-from cogen.text.decode import Undecodable, decode
+from cogen.text.decode import decode
 from cogen.text.grams import has_run, ngrams, overlap, windows
 from cogen.text.scripts import words
+from cogen.text.undecodable import Undecodable
 
 #: The card gives its share with five digits.
 _ROUNDING = 1e-5

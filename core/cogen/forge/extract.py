@@ -19,8 +19,9 @@ from cogen.forge.extractors import html, latin_markdown, latin_markup, markdown,
 from cogen.forge.extractors.member import Pieces, SourceFile
 from cogen.forge.recipe import CorpusSource, Segmentation
 from cogen.text import latin
-from cogen.text.decode import Undecodable, decode
+from cogen.text.decode import decode
 from cogen.text.tidy import tidy
+from cogen.text.undecodable import Undecodable
 
 _EXTRACTORS: dict[str, Callable[[SourceFile], Pieces]] = {
     "text": lambda member: iter([(member.name, member.text)]),

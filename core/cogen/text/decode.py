@@ -1,7 +1,8 @@
 """Bytes to text: in the encoding that is declared, or that the bytes show; never with letters replaced in silence.
 
 What decides, in this order: a declared encoding, a byte order mark, the form of UTF-32 and UTF-16 without a mark,
-UTF-8, what the file itself names (``<meta charset>``, an XML or Python declaration), and charset-normalizer's guess.
+the 7-bit encodings of mail, UTF-8, what the file itself names (``<meta charset>``, an XML or Python declaration), and
+the likelihood of the text in each encoding (:mod:`cogen.text.fitting`), with charset-normalizer as a second opinion.
 All of it depends on the bytes alone, so the same file gives the same text everywhere.
 """
 

@@ -22,6 +22,7 @@ _LATIN_ENCODINGS = {
     "Polish Czech Slovak Hungarian Croatian Slovene Romanian German": "cp1250 iso8859_2 cp852 mac_latin2",
     "Lithuanian Latvian Estonian Polish": "cp1257 iso8859_13 iso8859_4",
     "Turkish": "cp1254 cp857 mac_turkish",
+    "Esperanto": "iso8859_3",
 }
 _OTHER_ENCODINGS = {
     "Russian Ukrainian Bulgarian Serbian Belarusian": "cp1251 koi8_r koi8_u iso8859_5 cp866 mac_cyrillic cp855",
@@ -37,6 +38,7 @@ ENCODINGS: dict[str, list[str]] = {
     "gb18030": ["Chinese", "Chinese (traditional)"],
     "big5": ["Chinese (traditional)"],
     "big5hkscs": ["Chinese (traditional)"],
+    "cp950": ["Chinese (traditional)"],
     "cp932": ["Japanese"],
     "euc_jp": ["Japanese"],
     "cp949": ["Korean"],

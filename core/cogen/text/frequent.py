@@ -48,6 +48,7 @@ LATIN = {
     "Icelandic": "ðáíóæýúöþé",
     "Irish": "áíéúó",
     "Albanian": "ëç",
+    "Esperanto": "ĝĉŭŝĵĥ",
 }
 #: Characters that make up nearly half of a text, of the languages with thousands.
 CHARACTERS = {
