@@ -103,9 +103,9 @@ class TestFolders:
         assert caught.value.hint
         (home / "texts" / "rows.json.gz").write_bytes(packed)
         monkeypatch.setattr("cogen.forge.archives._MEMBER_LIMIT", 10)
-        left: list[tuple[str, int]] = []
+        left: list[tuple[str, str, int]] = []
         assert not list(members(source("file://texts", None, "*.json.gz"), home, SILENT, lambda *one: left.append(one)))
-        assert left == [("rows.json.gz", 11)]
+        assert left == [("larger than 64 MiB", "rows.json.gz", 11)]
 
     def test_a_digest_is_checked(self, home: Path) -> None:
         """A folder may be pinned too, and then it holds."""

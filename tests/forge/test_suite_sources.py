@@ -104,7 +104,8 @@ class TestSplit:
         assert {d.source for d in parts.test + parts.dev} == {"other"}
         assert {d.source for d in parts.samples} == {"invented"}
         closed = other | {"leaves": "figures"}
-        parts = split(recipe(corpus={"sources": [source(heldout=False, leaves="nothing"), closed]}))
+        sources = [source(heldout=False, leaves="nothing"), closed]
+        parts = split(recipe(corpus={"sources": sources, "per_group": 1}))  # a private suite needs ten files
         assert parts.test == []
         assert parts.private is not None
         assert {d.source for d in parts.private.test + parts.private.dev} == {"other"}
