@@ -103,9 +103,11 @@ class TestSplit:
         parts = split(recipe(corpus={"sources": [source(heldout=False, leaves="samples"), other]}))
         assert {d.source for d in parts.test + parts.dev} == {"other"}
         assert {d.source for d in parts.samples} == {"invented"}
+        assert parts.private is not None  # the trained source has a suite at home, of all that it asks for
+        assert [len(parts.private.test), len(parts.private.dev)] == [len(parts.test), len(parts.dev)] == [30, 5]
         closed = other | {"leaves": "figures"}
         sources = [source(heldout=False, leaves="nothing"), closed]
-        parts = split(recipe(corpus={"sources": sources, "per_group": 1}))  # a private suite needs ten files
+        parts = split(recipe(corpus={"sources": sources}))
         assert parts.test == []
         assert parts.private is not None
         assert {d.source for d in parts.private.test + parts.private.dev} == {"other"}

@@ -232,7 +232,8 @@ def _hold_out(
 
 def _part(held: list[Document], recipe: CorpusRecipe) -> tuple[list[Document], list[Document]]:
     """The test and the dev split of a suite that ships: as many documents as the recipe asks for."""
-    test, dev = _assign_halves(held, recipe.test_documents, recipe.dev_documents, recipe)
+    others = {source.name for source in recipe.suite_sources if source.may("heldout")}
+    test, dev = _assign_halves(held, recipe.test_documents, recipe.dev_documents, others)
     if len(test) < recipe.test_documents or len(dev) < recipe.dev_documents:
         raise TrainError(
             f"only {len(test)} test and {len(dev)} dev documents could be held out where {recipe.test_documents} and "
@@ -252,7 +253,8 @@ def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | No
     wanted = recipe.test_documents + recipe.dev_documents
     total = min(len(held), wanted)
     tests = min(max(round(total * recipe.test_documents / wanted), LEAST_PRIVATE), total - 1)
-    test, dev = _assign_halves(held, tests, total - tests, recipe)
+    others = {source.name for source in recipe.suite_sources if not source.may("heldout")}
+    test, dev = _assign_halves(held, tests, total - tests, others)
     files = len({document.group for document in test})
     if files >= LEAST_PRIVATE and dev:
         figures = {source.name for source in recipe.sources if source.may("figures")}
@@ -269,10 +271,9 @@ def _part_at_home(held: list[Document], recipe: CorpusRecipe) -> HeldAtHome | No
 
 
 def _assign_halves(
-    held: list[Document], tests: int, devs: int, recipe: CorpusRecipe
+    held: list[Document], tests: int, devs: int, names: Collection[str]
 ) -> tuple[list[Document], list[Document]]:
-    """Both splits; where sources are held out only, at least half of each split is theirs."""
-    names = {source.name for source in recipe.suite_sources}
+    """Both splits; where sources of this suite are held out only (``names``), at least half of each split is theirs."""
     others = [document for document in held if document.source in names]
     own = [document for document in held if document.source not in names]
     if not names:
