@@ -15,6 +15,8 @@ from support.training import agree, recipe_document, source
 from support.trees import tree
 from support.users import Users, publisher
 
+from cogen.sharing.publishing.weights import without_large
+
 RUN = " ".join(english(3).split()[2:12])
 
 
@@ -108,3 +110,21 @@ def test_a_project_without_private_text(registry: Registry, users: Users) -> Non
     team = publisher(registry, users, "without-private")
     tree(team.home / "plugin", "plain")
     assert team.ok("publish", "plugin", "--yes")["state"] == "released"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_copy_for_a_dry_run_holds_no_private_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """Where weights are too large the tree is copied beside itself; a run that is killed leaves that copy there."""
+    monkeypatch.setattr("cogen.sharing.publishing.weights.WEIGHTS_IN_WHEEL", 100)
+    place = ward(tmp_path / "plugin", "copied")
+    (place / "private").mkdir()
+    (place / "private" / "test.jsonl").write_text(json.dumps({"text": english(99)}))
+    if damaged:
+        (place / "recipe.toml").write_text("[corpus\n")
+    with without_large(place, print) as copy:
+        assert copy != place
+        assert not any((copy / name).exists() for name in ("texts", "private"))
+        assert (copy / "pyproject.toml").is_file()
+    assert (place / "texts" / "3.txt").is_file()

@@ -67,12 +67,12 @@ def check_private_runs(files: Iterable[Shipped], home: Path) -> Iterator[Check]:
     :param home: folder of the recipe.
     """
     shipped = list(_pieces(files))
-    sought = frozenset[str]().union(*(piece.runs for piece in shipped))
+    candidates = frozenset[str]().union(*(piece.runs for piece in shipped))
     found: set[str] = set()
     count = 0
     try:
         for text in private_texts(home):
-            found.update(run for run in runs(words(text)) if run in sought)
+            found.update(run for run in runs(words(text)) if run in candidates)
             count += 1
     except (CogenError, Undecodable, OSError, ValueError) as error:
         why = error.message if isinstance(error, CogenError) else str(error)

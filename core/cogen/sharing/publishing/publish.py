@@ -143,7 +143,7 @@ def check_at_home(order: Order, wheel: Wheel, uploads: Uploads, say: Say) -> int
         if check.ok is None and not order.texts_elsewhere:
             raise SpecError(
                 f"{NAME}: {check.message}",
-                hint="publish where the text is; or compare it there with `cogen check`, and pass --texts-elsewhere here",
+                hint="publish where the text is; or compare it there by `cogen check`, and pass --texts-elsewhere",
             )
         say(check.message)
         count += check.ok is True
