@@ -180,3 +180,17 @@ def test_texts_of_nobody(tmp_path: Path) -> None:
     place = home(tmp_path / "home")
     (place / "texts" / "starter-01.txt").write_text(starter_texts()[40] + "\n")
     assert checked(package(tmp_path / "package", "samples.jsonl", json.dumps(starter_texts()[40])), place).ok
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_in_the_other_characters(tmp_path: Path, fold: bool) -> None:
+    """A recipe that compares traditional and simplified Chinese as one does so here, too."""
+    pytest.importorskip("opencc")
+    run = "病歷記錄顯示該患者王偉因胸悶氣短於三月入院既往有咳嗽病史長期服用"
+    place = records(
+        tmp_path / "home", "a.txt", "病历记录显示该患者王伟因胸闷气短于三月入院既往有咳嗽病史长期服用".encode()
+    )
+    document = tomlkit.parse((place / "recipe.toml").read_text()).unwrap()
+    document["corpus"] |= {"segmentation": "unicode", "fold_chinese": fold}
+    (place / "recipe.toml").write_text(tomlkit.dumps(document))
+    assert checked(package(tmp_path / "package", "hooks.py", f"# {run}\n"), place).ok is not fold

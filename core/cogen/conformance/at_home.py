@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,14 @@ def private_places(home: Path) -> list[Path]:
     """
     found = [(home / source.uri.removeprefix("file://")).resolve() for _, source in _own_sources(home)]
     return [*found, (home / PRIVATE).resolve()]
+
+
+def comparison(home: Path) -> Callable[[str], str]:
+    """What texts are brought to before they are compared: where a recipe says so, to simplified Chinese."""
+    from cogen.forge.recipe import read_recipe
+    from cogen.text.variants import simplified
+
+    return simplified if any(read_recipe(path).corpus.fold_chinese for path in recipes(home)) else str
 
 
 def private_texts(home: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from cogen.conformance.at_home import private_texts
+from cogen.conformance.at_home import comparison, private_texts
 from cogen.conformance.package_files import files_of
 from cogen.conformance.result import Check, Failed, attempt
 from cogen.conformance.shipped_texts import strings
@@ -34,9 +34,9 @@ class _Piece:
     file."""
 
     file: str
-    number: int
-    line: int | None
-    runs: frozenset[str]
+    text: str
+    number: int = 0
+    line: int | None = None
 
 
 def package_files(root: Path) -> Iterator[Shipped]:
@@ -66,13 +66,14 @@ def check_private_runs(files: Iterable[Shipped], home: Path) -> Iterator[Check]:
 
     :param home: folder of the recipe.
     """
-    shipped = list(_pieces(files))
-    candidates = frozenset[str]().union(*(piece.runs for piece in shipped))
     found: set[str] = set()
     count = 0
     try:
+        same = comparison(home)
+        shipped = [(piece, frozenset(runs(words(same(piece.text))))) for piece in _pieces(files)]
+        candidates = frozenset[str]().union(*(own for _, own in shipped))
         for text in private_texts(home):
-            found.update(run for run in runs(words(text)) if run in candidates)
+            found.update(run for run in runs(words(same(text))) if run in candidates)
             count += 1
     except (CogenError, Undecodable, OSError, ValueError) as error:
         why = error.message if isinstance(error, CogenError) else str(error)
@@ -82,13 +83,13 @@ def check_private_runs(files: Iterable[Shipped], home: Path) -> Iterator[Check]:
         yield from attempt(NAME, lambda: _verdict(shipped, found))
 
 
-def _verdict(shipped: list[_Piece], found: set[str]) -> str:
+def _verdict(shipped: list[tuple[_Piece, frozenset[str]]], found: set[str]) -> str:
     """:raises Failed: names the file. What is found is not repeated: the message may be sent to somebody."""
-    for piece in shipped:
-        count = len(piece.runs & found)
-        if piece.line is not None and 2 * count > len(piece.runs):
+    for piece, own in shipped:
+        count = len(own & found)
+        if piece.line is not None and 2 * count > len(own):
             raise Failed(
-                f"line {piece.line} of {piece.file} is private text: {count} of its {len(piece.runs)} runs of 8 words "
+                f"line {piece.line} of {piece.file} is private text: {count} of its {len(own)} runs of 8 words "
                 "(or 12 characters) stand in it",
                 "take the line out, or the text out of the source that stays at home if it may be published",
             )
@@ -98,23 +99,19 @@ def _verdict(shipped: list[_Piece], found: set[str]) -> str:
                 + (f", the first in its text number {piece.number}" if piece.number else ""),
                 "take it out of the file: names, comments, descriptions and docstrings are published, too",
             )
-    return f"no run of private text in {len({piece.file for piece in shipped})} files"
+    return f"no run of private text in {len({piece.file for piece, _ in shipped})} files"
 
 
 def _pieces(files: Iterable[Shipped]) -> Iterator[_Piece]:
     for name, opened in files:
-        yield _piece(name, name)
+        yield _Piece(name, name)
         suffix = PurePosixPath(name).suffix
         if suffix == ".safetensors":
-            yield from (_piece(name, text, 1) for text in _header(opened))
+            yield from (_Piece(name, text, 1) for text in _header(opened))
         elif suffix == ".jsonl":
             yield from _lines(name, _all_of(opened))
         else:
             yield from _settings(name, opened)
-
-
-def _piece(name: str, text: str, number: int = 0, line: int | None = None) -> _Piece:
-    return _Piece(name, number, line, frozenset(runs(words(text))))
 
 
 def _lines(name: str, content: bytes) -> Iterator[_Piece]:
@@ -123,7 +120,7 @@ def _lines(name: str, content: bytes) -> Iterator[_Piece]:
             found = list(strings(json.loads(line)))
         except ValueError:
             found = [line]
-        yield from (_piece(name, text, 0, number) for text in found)
+        yield from (_Piece(name, text, 0, number) for text in found)
 
 
 def _settings(name: str, opened: Callable[[], IO[bytes]]) -> Iterator[_Piece]:
@@ -131,14 +128,14 @@ def _settings(name: str, opened: Callable[[], IO[bytes]]) -> Iterator[_Piece]:
     text = decoded(name, partial(_all_of, opened))
     if text is not None:
         for number, piece in enumerate([text, *wording(name, text)]):
-            yield _piece(name, piece, number)
+            yield _Piece(name, piece, number)
     if PurePosixPath(name).suffix not in (".gguf", ".pyc", ".model"):
         try:
             other = decode(_all_of(opened)).text
         except Undecodable:
             return
         if other != text:
-            yield _piece(name, other)
+            yield _Piece(name, other)
 
 
 def _header(opened: Callable[[], IO[bytes]]) -> Iterator[str]:
