@@ -447,3 +447,48 @@ class TestRowsThatHaveNoText:
         assert account.dropped[NO_PROSE] == Dropped(1, len("<r><q>Two</q></r>"))
         assert "other.xml" in account.line()
         assert "other.xml" not in account.fields()["dropped"]
+
+
+SECRET = "王伟因胸闷气短于三月入院，既往有咳嗽病史"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("csv", f"1,{SECRET}{SECRET}{SECRET}\n2,x\n"),
+        ("csv", "王伟,67\n李娜,54\n"),
+        ("csv", "王伟,2026-03-01\n李娜,2026-03-02\n"),
+        ("chat", json.dumps({"messages": [{"role": SECRET, "content": "x"}]})),
+        ("chat", json.dumps({"messages": [{"role": "user", "content": [{"type": SECRET}]}]})),
+        ("chat", json.dumps({SECRET: "x"})),
+        ("json", '{"text": "' + SECRET),
+        ("xml", f"<r><text>{SECRET}</r>"),
+        ("docstrings", f'def f(): """{SECRET}'),
+        ("datasets", json.dumps({SECRET: SECRET})),
+    ],
+)
+def test_no_message_repeats_a_text(kind: str, text: str) -> None:
+    """Not even of a table whose first row is a patient: messages are sent to those who help."""
+    account = SourceAccount("s")
+    message = ""
+    try:
+        if kind == "chat":
+            list(extract_chats(made(kind), "f.jsonl", text.encode(), account))
+        else:
+            read(kind, text.encode(), "f.json" if kind == "datasets" else "f", account)
+    except TrainError as error:
+        message = f"{error.message} {error.hint}"
+    for line in (message, account.line()):
+        assert "王伟" not in line
+        assert "\\u738b" not in line
+    assert message or account.dropped
+
+
+def test_columns_are_named() -> None:
+    """A first row of names is shown, as long as it is one; of many columns the first."""
+    with pytest.raises(TrainError) as caught:
+        read("csv", (",".join(f"c{n}" for n in range(40)) + "\n").encode() + b"1," * 40)
+    assert caught.value.hint == f"field is one of {', '.join(f'c{n}' for n in range(30))}, …"
+    with pytest.raises(TrainError) as caught:
+        read("csv", b",id,note\n0,1,x\n")
+    assert caught.value.hint == "field is one of id, note"
