@@ -90,7 +90,7 @@ _SUSPICIOUS = 1.0
 _SAMPLE = 6000
 
 
-class Fit(NamedTuple):
+class EncodingFit(NamedTuple):
     """An encoding, what it makes of a text, and how likely that is: in all, and for a character beyond ASCII."""
 
     encoding: str
@@ -100,10 +100,10 @@ class Fit(NamedTuple):
     language: str
 
 
-def fits(data: bytes) -> list[Fit]:
+def fits(data: bytes) -> list[EncodingFit]:
     """Encodings in which all of the file is some text, the likely ones first; of two that give the same, one."""
     sample = _sample(data)
-    found: dict[str, Fit] = {}
+    found: dict[str, EncodingFit] = {}
     for encoding, languages in ENCODINGS.items():
         try:
             data.decode(encoding)
@@ -114,12 +114,12 @@ def fits(data: bytes) -> list[Fit]:
     return sorted(found.values(), key=lambda one: -one.total)
 
 
-def expected(fit: Fit) -> bool:
+def expected(fit: EncodingFit) -> bool:
     """Is the text as likely as text of its language is?"""
     return fit.mean >= (_LEAST_CHARACTER if fit.language in CHARACTERS else _LEAST_LETTER)
 
 
-def other_line(data: bytes, fit: Fit) -> tuple[int, str] | None:
+def other_line(data: bytes, fit: EncodingFit) -> tuple[int, str] | None:
     """Offset and encoding of the first line that is far more likely in another one."""
     at = 0
     for line in data.split(b"\n"):
@@ -142,7 +142,7 @@ def _is_usual(text: str, language: str) -> bool:
     )
 
 
-def _fits_better(line: bytes, encoding: str, languages: list[str], own: Fit) -> bool:
+def _fits_better(line: bytes, encoding: str, languages: list[str], own: EncodingFit) -> bool:
     try:
         other = _fit(line, encoding, languages)
     except UnicodeDecodeError:
@@ -165,7 +165,7 @@ def _sample(data: bytes) -> bytes:
     return longest[:_SAMPLE] if len(longest) > _SAMPLE else b"\n".join(lines[:: max(1, size // _SAMPLE)])
 
 
-def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
+def _fit(data: bytes, encoding: str, languages: list[str]) -> EncodingFit:
     """How likely the text of these bytes is in the best of the languages.
 
     :raises UnicodeDecodeError: it is none in the encoding.
@@ -180,4 +180,4 @@ def _fit(data: bytes, encoding: str, languages: list[str]) -> Fit:
         total -= _OWN_SIGN * (sum(byte > 0x7F for byte in data) - len(beyond))
     if (encoding not in _USUAL and encoding != "utf-8") or (language == "German" and encoding in _OF_NEIGHBOURS):
         total -= _UNUSUAL
-    return Fit(encoding, text, total, mean, language)
+    return EncodingFit(encoding, text, total, mean, language)
