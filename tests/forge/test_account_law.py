@@ -96,7 +96,13 @@ def test_every_byte_is_in_the_account(kind: str, seed: int, tmp_path: Path) -> N
         name = f"{number}.{suffix}{'.gz' if number == 2 else ''}"
         (tmp_path / name).write_bytes(gzip.compress(data) if number == 2 else data)
         size, most = size + text_size(text), most + len(text.encode())
-    source = {"name": "s", "uri": f"file://{tmp_path}", "members": ["**"], "extract": kind, "license": "CC0-1.0"}
+    source: dict[str, Any] = {
+        "name": "s",
+        "uri": f"file://{tmp_path}",
+        "members": ["**"],
+        "extract": kind,
+        "license": "CC0-1.0",
+    }
     source |= {"license_evidence": "none", "allow_loss": 1.0, "max_bytes": (3000, 2_000_000)[seed % 2]}
     source |= {"drop": ["alpha12"]} if seed == 2 else {}
     corpus: dict[str, Any] = {"sources": [source], "segmentation": "unicode", "max_characters": 300}
