@@ -21,6 +21,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors"),
     ),
     "documents": ("pypdfium2", "docx", "pyarrow"),
+    "chinese": ("opencc",),
     "privacy": ("opacus", "phonenumbers", "stdnum"),
     "search": ("sentence_transformers", "torch", "transformers"),
 }

@@ -248,12 +248,12 @@ def test_not_checked_is_not_zero() -> None:
     text = "患者因发热三天入院伴有咳嗽咳痰体温三十八度血压正常经治疗好转出院。"
     document, copy = Document(text, "s", "a", "CC0-1.0"), Document("前言" + text, "s", "b", "CC0-1.0")
     assert mean_overlap([document], [copy]) == 1.0
-    assert mean_overlap([document], [copy], "latin") is None
+    assert mean_overlap([document], [copy], TextComparison("latin")) is None
     assert mean_overlap([Document("Too short.", "s", "a", "CC0-1.0")], [copy]) is None
     assert mean_overlap([], [copy]) is None
     english = Document("one two three four five six seven eight nine", "s", "a", "CC0-1.0")
-    assert mean_overlap([english, document], [english], "latin") is None
-    assert mean_overlap([english, english, document], [english], "latin") == 1.0
+    assert mean_overlap([english, document], [english], TextComparison("latin")) is None
+    assert mean_overlap([english, english, document], [english], TextComparison("latin")) == 1.0
 
 
 class TestRecipe:

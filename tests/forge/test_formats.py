@@ -15,6 +15,8 @@ import pytest
 
 from cogen.errors import MissingExtraError, TrainError
 from cogen.forge.account import (
+    COMMENT,
+    DELETED,
     DUPLICATE,
     FEWER_CELLS,
     MORE_CELLS,
@@ -23,6 +25,7 @@ from cogen.forge.account import (
     NO_TEXT_PAGE,
     OUTSIDE_FIELD,
     REPEATED,
+    SYMBOL,
     Dropped,
     SourceAccount,
 )
@@ -47,6 +50,18 @@ ENCRYPTED = (
     "G%{r{F*0LfW@9rmGGQ`gH#I&WT?#KnZewzJaC9IwATS_O3O+sxb97;Hba--QW(qVnHVP#rMNdWw"
 )
 TEXT = "患者因发热三天入院，伴有咳嗽、咳痰。体温38.5度，血压正常。"
+
+
+SPACES = (
+    'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
+    'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+)
+
+
+def saved(document: Any) -> bytes:
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
 
 
 def read(kind: str, data: bytes, name: str = "f", account: SourceAccount | None = None, **changes: Any) -> list[str]:
@@ -156,6 +171,44 @@ class TestWord:
         out = io.BytesIO()
         document.save(out)
         assert read("docx", out.getvalue()) == [f"Bericht\n\n{TEXT}\n\nIn a cell.\n\nBefore new\n\na b"]
+
+    def test_what_is_beside_the_text_is_counted(self) -> None:
+        """Headers, footers, comments and deleted text are no documents, and stand in the account."""
+        document = docx.Document()
+        run = document.add_paragraph(TEXT).runs[0]
+        document.sections[0].header.paragraphs[0].text = "Ward 3, page"
+        document.sections[0].footer.paragraphs[0].text = "Confidential"
+        deleted = f"<w:del {SPACES}><w:r><w:delText>old text</w:delText></w:r></w:del>"
+        document.paragraphs[-1]._p.append(docx.oxml.parse_xml(deleted))
+        if hasattr(document, "add_comment"):
+            document.add_comment([run], text="Is that right?", author="A", initials="A")
+        account = SourceAccount("s")
+        assert read("docx", saved(document), account=account) == [TEXT]
+        sizes = {reason: entry.bytes for reason, entry in account.dropped.items()}
+        assert sizes.pop(COMMENT, 12) == 12
+        assert sizes == {REPEATED: len("Ward3,page") + len("Confidential"), DELETED: len("oldtext")}
+
+    def test_powers_symbols_and_formulas(self) -> None:
+        """10 to the 9th is not 109, K with a sign before its figure is not K of that figure, a half is not 12."""
+        document = docx.Document()
+        paragraph = document.add_paragraph("WBC 4.5 x 10")
+        paragraph.add_run("9").font.superscript = True
+        paragraph.add_run("/L, the 1")
+        paragraph.add_run("st").font.superscript = True
+        paragraph.add_run(" of H")
+        paragraph.add_run("2").font.subscript = True
+        paragraph.add_run("O, K ")
+        symbols = '<w:sym w:font="Symbol" w:char="F0B3"/><w:t>3.5 </w:t><w:sym w:font="Wingdings" w:char="F0FC"/>'
+        paragraph._p.append(docx.oxml.parse_xml(f"<w:r {SPACES}>{symbols}</w:r>"))
+        power = "<m:sSup><m:e><m:r><m:t>10</m:t></m:r></m:e><m:sup><m:r><m:t>-3</m:t></m:r></m:sup></m:sSup>"
+        half = "<m:f><m:num><m:r><m:t>a+b</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f>"
+        paragraph._p.append(docx.oxml.parse_xml(f"<m:oMath {SPACES}>{power}<m:r><m:t> = </m:t></m:r>{half}</m:oMath>"))
+        account = SourceAccount("s")
+        (text,) = read("docx", saved(document), account=account)
+        assert text == "WBC 4.5 x 10^9/L, the 1st of H2O, K ≥3.5 10^(-3) = (a+b)/2"
+        assert account.dropped[SYMBOL].bytes == 1
+        (older,) = [t for _, t in extract(made("docx"), "f", saved(document), None, "latin")]
+        assert older == "WBC 4.5 x 109/L, the 1st of H2O, K 3.5"
 
     def test_encrypted_damaged_and_huge(self) -> None:
         """By name, each with its hint; a bomb is not unpacked."""
@@ -394,3 +447,48 @@ class TestRowsThatHaveNoText:
         assert account.dropped[NO_PROSE] == Dropped(1, len("<r><q>Two</q></r>"))
         assert "other.xml" in account.line()
         assert "other.xml" not in account.fields()["dropped"]
+
+
+SECRET = "王伟因胸闷气短于三月入院，既往有咳嗽病史"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("csv", f"1,{SECRET}{SECRET}{SECRET}\n2,x\n"),
+        ("csv", "王伟,67\n李娜,54\n"),
+        ("csv", "王伟,2026-03-01\n李娜,2026-03-02\n"),
+        ("chat", json.dumps({"messages": [{"role": SECRET, "content": "x"}]})),
+        ("chat", json.dumps({"messages": [{"role": "user", "content": [{"type": SECRET}]}]})),
+        ("chat", json.dumps({SECRET: "x"})),
+        ("json", '{"text": "' + SECRET),
+        ("xml", f"<r><text>{SECRET}</r>"),
+        ("docstrings", f'def f(): """{SECRET}'),
+        ("datasets", json.dumps({SECRET: SECRET})),
+    ],
+)
+def test_no_message_repeats_a_text(kind: str, text: str) -> None:
+    """Not even of a table whose first row is a patient: messages are sent to those who help."""
+    account = SourceAccount("s")
+    message = ""
+    try:
+        if kind == "chat":
+            list(extract_chats(made(kind), "f.jsonl", text.encode(), account))
+        else:
+            read(kind, text.encode(), "f.json" if kind == "datasets" else "f", account)
+    except TrainError as error:
+        message = f"{error.message} {error.hint}"
+    for line in (message, account.line()):
+        assert "王伟" not in line
+        assert "\\u738b" not in line
+    assert message or account.dropped
+
+
+def test_columns_are_named() -> None:
+    """A first row of names is shown, as long as it is one; of many columns the first."""
+    with pytest.raises(TrainError) as caught:
+        read("csv", (",".join(f"c{n}" for n in range(40)) + "\n").encode() + b"1," * 40)
+    assert caught.value.hint == f"field is one of {', '.join(f'c{n}' for n in range(30))}, …"
+    with pytest.raises(TrainError) as caught:
+        read("csv", b",id,note\n0,1,x\n")
+    assert caught.value.hint == "field is one of id, note"

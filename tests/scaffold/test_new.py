@@ -232,3 +232,22 @@ def test_a_base_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing-here is not here"):
         create("tide", tmp_path / "plugin", base="nothing-here", title="Tide", publisher="Me")
     assert not (tmp_path / "plugin").exists()
+
+
+@pytest.mark.parametrize(
+    ("language", "fold"), [("zh", True), ("zh-TW", True), ("yue", True), ("en", False), ("de", False)]
+)
+def test_the_language_of_the_texts(tmp_path: Path, language: str, fold: bool) -> None:
+    """Manifest and recipe have it, and copies in the other characters are found where it is Chinese."""
+    folder = create("ward", tmp_path / "ward", base=BASE, title="Ward", language=language)
+    recipe = tomllib.loads((folder / "recipe.toml").read_text())
+    assert recipe["card"]["languages"] == [language]
+    assert recipe["corpus"].get("fold_chinese", False) is fold
+    assert read_recipe(folder / "recipe.toml").corpus.fold_chinese is fold
+    manifest = tomllib.loads((folder / "src" / "cogen_plugin_ward" / "expert.toml").read_text())
+    assert manifest["languages"] == [language]
+
+
+def test_what_is_no_language(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'chinese!' is not a language tag"):
+        create("ward", tmp_path / "ward", base=BASE, title="Ward", language="chinese!")

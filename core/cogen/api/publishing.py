@@ -22,7 +22,7 @@ def packing_list(path: str | Path, *, allow: tuple[str, ...] = ()) -> PackingLis
     """
     from cogen.api.checks import as_path
     from cogen.sharing.publishing.packing import of_wheel
-    from cogen.sharing.publishing.publish import Order, built, packing_list_of
+    from cogen.sharing.publishing.publish import Order, built, packing_list_of, uploads_of
     from cogen.wheels import read_wheel
 
     place = as_path("path", path)
@@ -32,4 +32,5 @@ def packing_list(path: str | Path, *, allow: tuple[str, ...] = ()) -> PackingLis
         raise UsageError(f"{place} is not there", hint="name the folder of a plugin, or a wheel")
     order = Order(place.resolve(), None, allow=allow)
     with tempfile.TemporaryDirectory(prefix="cogen-packing-") as scratch:
-        return packing_list_of(order, built(order, Path(scratch)))
+        wheel = built(order, Path(scratch))
+        return packing_list_of(order, wheel, uploads_of(order, wheel))

@@ -154,16 +154,23 @@ def compare(ref: WeightsRef, folder: Path, *, digest: bool = True) -> Iterator[M
         yield from _compare_model(ref, facts)
     elif facts.format == "safetensors" and facts.dtype != ref.dtype:
         yield _mismatch("dtype", ref.dtype, facts.dtype, f"the weights are {facts.dtype}")
-    if digest and facts.format == "peft" and (name := _too_large(folder, facts)) is not None:
-        text = f"nobody can use them: the change of {name} may be beyond what float32 can hold"
+    dtype = _held_in(ref)
+    if digest and facts.format == "peft" and (name := _too_large(folder, facts, dtype)) is not None:
+        text = f"nobody can use them: the change of {name} may be beyond what {dtype} can hold"
         yield Mismatch("source", ref.source, None, text, "train again with a lower learning rate or lora_alpha")
     if digest and (found := digest_of(facts.tensors)) != ref.weights_digest:
         yield _mismatch("weights_digest", ref.weights_digest, found, f"the weights digest is {found}")
 
 
-def _too_large(folder: Path, facts: WeightFacts) -> str | None:
+def _held_in(ref: WeightsRef) -> str:
+    """The narrowest range of what a model with these weights is held in: its base's type, or its own."""
+    base = ref.base if isinstance(ref, ModelSpec) else None
+    return "float16" if "float16" in (ref.dtype, base.dtype if base else None) else "float32"
+
+
+def _too_large(folder: Path, facts: WeightFacts, dtype: str) -> str | None:
     """NaN and infinity, which callers name by their tensor, are not meant."""
-    return first_too_large(read_adapter(folder)) if first_not_finite(facts.tensors) is None else None
+    return first_too_large(read_adapter(folder), dtype) if first_not_finite(facts.tensors) is None else None
 
 
 def first_mismatch(ref: WeightsRef, folder: Path) -> Mismatch | None:

@@ -19,19 +19,24 @@ def check_wheel_of(folder: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any]
 
     :returns: what ``--json`` adds, and the names of the checks that failed. :raises BuildError: it cannot be built.
     """
+    from dataclasses import asdict
+
     from cogen.cli.render_packing import packing_data, packing_lines
     from cogen.sharing.publishing.check import wheel_checks
-    from cogen.sharing.publishing.publish import Order, built, packing_list_of
+    from cogen.sharing.publishing.publish import Order, built, packing_list_of, private_runs, uploads_of
     from cogen.sharing.publishing.weights import without_large
 
     with tempfile.TemporaryDirectory(prefix="cogen-check-") as place, without_large(folder, out.status) as slim:
-        order = Order(slim, None, allow=allow)
+        order = Order(slim, None, allow=allow, home=folder)
         out.status(f"building {folder}")
         wheel = built(order, Path(place))
         checks = wheel_checks(wheel)
-        packing = packing_list_of(order, wheel)
+        uploads = uploads_of(order, wheel)
+        packing = packing_list_of(order, wheel, uploads)
+        at_home = [asdict(check) for check in private_runs(order, wheel, uploads)]
     failed = []
     for expert, found in checks.items():
+        found += at_home
         for check in found:
             if check["ok"] is False:  # the others were shown of the folder
                 show_check(check)

@@ -67,6 +67,9 @@ def command(
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Human-readable name.")] = None,
     publisher: Publisher = "TODO",
     license: License = "TODO",
+    language: Annotated[
+        str, typer.Option(metavar="TAG", help="Language of your texts (BCP 47): en, zh, …; with --from, what it says.")
+    ] = "en",
     suite: Suite = None,
     leaves: SuiteLeaves = "figures",
     text_license: TextLicense = None,
@@ -96,7 +99,16 @@ def command(
     base = base or DEFAULT_BASE
     title = title or name.replace("-", " ").capitalize()
     with CommandReporter("reading") as reporter:
-        create(name, folder, base=base, title=title, publisher=publisher, license=license, reporter=reporter)
+        create(
+            name,
+            folder,
+            base=base,
+            title=title,
+            publisher=publisher,
+            license=license,
+            language=language,
+            reporter=reporter,
+        )
     steps = [
         f"replace the starter texts in {folder / 'texts'} by your own",
         f"replace every TODO in {folder / 'recipe.toml'}",

@@ -51,6 +51,14 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build, check, list what would leave; upload nothing.")
     ] = False,
+    texts_elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--texts-elsewhere",
+            help="Publish although the private text of recipe.toml is not on this machine, and nothing is compared "
+            "with it.",
+        ),
+    ] = False,
     allow_dependency: AllowDependency = None,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until it is visible.")] = 60.0,
     registry: Annotated[
@@ -74,7 +82,8 @@ def command(
     # a dry run sends nothing, so it needs nowhere to send it
     known = (chosen if dry_run else required)(registry) if to == "registry" else None
     signer, allowed = _signer(identity, key), tuple(allow_dependency or ())
-    order = Order(folder.resolve(), known, to == "hub", weights, signer, wait, allowed)
+    home = folder.resolve()
+    order = Order(home, known, to == "hub", weights, signer, wait, allowed, home, texts_elsewhere)
     where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         if dry_run:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from cogen.api.training import TrainedExpert, TrainingPlan
     from cogen.forge.account import SourceAccount
-    from cogen.spec.suite import PrivateFigure, PrivateSuite
+    from cogen.spec.suite import Metric, PrivateFigure, PrivateSuite
 
 
-_METRICS = {"bits_per_byte": "bits per byte", "acc": "accuracy", "exact_match": "exact match"}
+_METRICS: dict[Metric, str] = {"bits_per_byte": "bits per byte", "acc": "accuracy", "exact_match": "exact match"}
 
 
 def command(
@@ -65,7 +65,8 @@ def _show(trained: TrainedExpert, home: Path) -> None:
         out.table([_figures(suite)], title=f"{spec.id}: {_METRICS[suite.metric]} {_whose(suite)}, with 95 % intervals")
         out.status(f"its text stays in {home / 'private'}: keep that folder, and give it to nobody")
     if trained.at_home:
-        title = f"{spec.id}: bits per byte of held-out text, for you alone: no file that ships has these figures"
+        metric = _METRICS[trained.at_home.metric]
+        title = f"{spec.id}: {metric} of held-out text, for you alone: no file that ships has these figures"
         out.table([_figures(trained.at_home)], title=title)
     if spec.data.audit is not None:
         show_audit(spec.id, spec.data.audit)

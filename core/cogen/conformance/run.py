@@ -71,9 +71,8 @@ def check_tree(
     if not outcome[0].ok:
         return
     expert = tree.expert()
-    home = tree.folder if (tree.folder / "recipe.toml").is_file() else None
     with importable(tree):
-        yield from _checks(host or Host.discover(), static.expert_checks(expert), expert, level, texts, home)
+        yield from _checks(host or Host.discover(), static.expert_checks(expert), expert, level, texts, tree.folder)
 
 
 def _checks(
@@ -84,18 +83,18 @@ def _checks(
     texts: Path | None,
     home: Path | None = None,
 ) -> Iterator[Check]:
-    """``home``: folder of the recipe, where it is at hand."""
+    """``home``: folder of the project, where a recipe may lie."""
     failed = False
     for check in checks:
         failed |= check.ok is False and check.name != "unfinished"  # weights are looked at before the card is written
         yield check
     if expert is None:
         return
-    home = texts.parent if texts is not None and texts.name == "recipe.toml" else home
+    home = texts.parent if texts is not None and texts.suffix == ".toml" else home
     if home is not None:
-        from cogen.conformance.private_runs import check_private_runs
+        from cogen.conformance.private_runs import check_private_runs, package_files
 
-        for check in check_private_runs(expert, home):
+        for check in check_private_runs(package_files(expert.root), home):
             failed |= check.ok is False
             yield check
     if texts is not None and not failed:

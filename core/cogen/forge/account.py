@@ -16,9 +16,10 @@ MARKUP, CODE, COMMENT, TABLE = "markup", "code", "comment", "table row without a
 NAVIGATION, IMAGE_TEXT, FIELDS = "navigation, title or footer", "text in place of an image", "field list"
 FRONT_MATTER, DIRECTIVE, SHORT_DOCSTRING = "front matter", "directive", "docstring under 200 characters"
 OUTSIDE_FIELD, REPEATED = "outside of what is extracted", "running header or footer"
+DELETED, SYMBOL = "deleted by tracked changes", "symbol of a font, of unknown meaning"
 NOT_PROSE = (
     *(MARKUP, CODE, COMMENT, TABLE, NAVIGATION, IMAGE_TEXT, FIELDS, FRONT_MATTER, DIRECTIVE, SHORT_DOCSTRING),
-    *(OUTSIDE_FIELD, REPEATED),
+    *(OUTSIDE_FIELD, REPEATED, DELETED, SYMBOL),
 )
 #: Files, rows and pages that give nothing, and their bytes.
 NOT_PYTHON, NO_PROSE, TOO_LARGE = "not Python 3", "file without prose", "larger than 64 MiB"

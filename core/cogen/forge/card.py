@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cogen.forge.consent import may_be_counted
 from cogen.forge.corpus import mean_overlap
+from cogen.forge.documents import TextComparison
 from cogen.forge.recipe import CorpusSource
 from cogen.spec.data import DataSource, Split
 
@@ -73,7 +74,7 @@ def card_split(prepared: PreparedTraining) -> Split | Literal["unknown"]:
         by += f"; at least half of each split is of sources that are held out only: {', '.join(others)}"
     if len(counted) < len(recipe.corpus.sources):
         by += "; counts are of the sources whose figures may leave"
-    left = mean_overlap(corpus.test or test, training, recipe.corpus.segmentation)
+    left = mean_overlap(corpus.test or test, training, TextComparison.of(recipe.corpus))
     return Split(
         by=by,
         train_documents=len(training),

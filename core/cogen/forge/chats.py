@@ -7,6 +7,7 @@ rendered up to where the answer begins, as when the model is asked, and what the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,11 +126,13 @@ class _RawTurn:
     def checked(self, where: str) -> Turn:
         if not isinstance(self.role, str) or self.role not in _ROLES:
             raise TrainError(
-                f"{where} has a turn of {self.role!r}",
+                f"{where} has a turn of {_word(self.role)}",
                 hint="turns are of system, user and assistant; tools are not learned",
             )
         if self.other:
-            raise TrainError(f"{where} has a part of type {self.other!r}", hint="only text is learned: leave it out")
+            raise TrainError(
+                f"{where} has a part of type {_word(self.other)}", hint="only text is learned: leave it out"
+            )
         if not self.content:
             raise TrainError(f"{where} has no text under {self.key!r}", hint=_HINT)
         return Turn(_ROLES[self.role], self.content)
@@ -185,6 +188,12 @@ def _exchange(row: Mapping[str, Any]) -> list[_RawTurn] | None:
 def _field(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     return value.strip() if isinstance(value, str) else ""
+
+
+def _word(value: object) -> str:
+    """A role or type as it is written, if it can be one: else it is text of somebody, which no message repeats."""
+    plain = value is None or (isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.-]{0,23}", value, re.ASCII))
+    return repr(value) if plain else "another kind than a word"
 
 
 def _checked(turns: list[Turn], where: str) -> Chat:

@@ -22,7 +22,6 @@ from cogen.forge.account import DUPLICATE, SourceAccount
 from cogen.forge.documents import Document as Document
 from cogen.forge.documents import TextComparison, collect
 from cogen.forge.recipe import Corpus as CorpusRecipe
-from cogen.forge.recipe import Segmentation
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
 
@@ -91,10 +90,10 @@ class CorpusParts:
 
 
 def mean_overlap(
-    documents: Sequence[Document], training: Iterable[Document], segmentation: Segmentation = "unicode"
+    documents: Sequence[Document], training: Iterable[Document], compare: TextComparison | None = None
 ) -> float | None:
     """Mean share of a document's word 8-grams that also stand in the training text; None where none can be seen."""
-    compare = TextComparison(segmentation)
+    compare = compare or TextComparison("unicode")
     known: set[int] = set().union(*(compare.ngrams(document.text) for document in training))
     return compare.mean_overlap([document.text for document in documents], known)
 
@@ -134,7 +133,7 @@ def _split(
     documents: list[Document], recipe: CorpusRecipe, at_home: Collection[str], reporter: Reporter
 ) -> CorpusParts | None:
     """Hold out, and remove what overlaps. ``None``: too little text for a split at home that nobody else asked for."""
-    compare = TextComparison(recipe.segmentation)
+    compare = TextComparison.of(recipe)
     ngrams, overlap = compare.ngrams, compare.overlap
     rng = random.Random(recipe.seed)
     public = [source.name for source in recipe.sources if source.may("heldout")]
@@ -174,7 +173,7 @@ def _split(
     parts.overlapping, parts.private = dict(overlapping), private
     parts.samples = _samples(kept, parts.held, recipe)
     measured = test or (private.test if private else [])
-    parts.test_overlap = mean_overlap(measured, kept, recipe.segmentation)
+    parts.test_overlap = mean_overlap(measured, kept, compare)
     for document in kept:
         parts.by_source[document.source] = parts.by_source.get(document.source, 0) + document.bytes
     return parts
@@ -305,7 +304,7 @@ def _samples(train: list[Document], held: list[Document], recipe: CorpusRecipe) 
     else the expert knows. A training document may share a phrase with a held-out one; samples, which calibrate and
     route, may not.
     """
-    ngrams = TextComparison(recipe.segmentation).ngrams
+    ngrams = TextComparison.of(recipe).ngrams
     secret: set[int] = set().union(*(ngrams(document.text) for document in held))
     left = {
         source.name: [d for d in train if d.source == source.name and not ngrams(d.text) & secret][::-1]

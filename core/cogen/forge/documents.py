@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cogen.errors import TrainError
 from cogen.forge.account import DUPLICATE, MATCHED, NO_MATCH, TOO_LARGE, TOO_MUCH, SourceAccount, check_loss
@@ -19,6 +20,7 @@ from cogen.text import grams, latin
 from cogen.text.cut import cut
 from cogen.text.scripts import length, unspaced_share
 from cogen.text.starters import starter_texts
+from cogen.text.variants import simplified
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,24 @@ class Document:
 
 @dataclass(frozen=True)
 class TextComparison:
-    """How texts are compared: by runs of words (:mod:`cogen.text.grams`), or as ``latin`` recipes did."""
+    """How texts are compared: by runs of words (:mod:`cogen.text.grams`), or as ``latin`` recipes did.
+
+    ``fold_chinese``: traditional and simplified characters count as the same.
+    """
 
     segmentation: Segmentation
+    fold_chinese: bool = False
+
+    @classmethod
+    def of(cls, recipe: Corpus) -> Self:
+        """As a recipe says."""
+        return cls(recipe.segmentation, recipe.fold_chinese)
 
     def ngrams(self, text: str) -> set[int]:
         """Hashes of the text's runs of words."""
-        return latin.ngrams(text) if self.segmentation == "latin" else grams.ngrams(text)
+        if self.segmentation == "latin":
+            return latin.ngrams(text)
+        return grams.ngrams(simplified(text) if self.fold_chinese else text)
 
     def overlap(self, text: str, known: set[int]) -> float:
         """Share of the text's runs that are in ``known``; 0 … 1."""
@@ -97,7 +110,7 @@ def _of_source(
     reporter: Reporter,
     chats: bool,
 ) -> list[Document]:
-    compare = TextComparison(recipe.segmentation)
+    compare = TextComparison.of(recipe)
     found = list((_conversations if chats else _chunks)(source, recipe, home, account, reporter))
     _check_starters(source, found)
     # A source larger than its share gives a random part of itself, not its alphabet's first letters.

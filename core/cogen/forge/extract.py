@@ -83,7 +83,7 @@ def _account_for_rest(member: SourceFile, found: int, left_out: int) -> None:
     """Whatever of a file's text is neither prose nor counted by its extractor: markup, other fields, or all of it."""
     kind, account = member.source.extract, member.account
     if is_binary(member.source, member.name):
-        if not found and not left_out and member.data.strip():
+        if not found and (kind == "docx" or not left_out) and member.data.strip():
             account.leave_out(NO_PROSE, 0, member.name)  # its bytes are of a container, not of a text
         return
     # An escape such as \\u4e2d stands for 3 bytes and takes 6.

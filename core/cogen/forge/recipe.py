@@ -110,6 +110,9 @@ class Corpus(Frozen):
 
     sources: Annotated[tuple[CorpusSource, ...], Field(min_length=1)]
     segmentation: Segmentation = "unicode"
+    #: Compare traditional and simplified Chinese as one, so that copies in the other characters are found (extra
+    #: "chinese"). What is trained on stays as it is written.
+    fold_chinese: bool = False
     seed: int = 0
     #: In Latin letters: a Han character counts three of them, one of kana or Hangul two.
     min_characters: int = Field(default=250, ge=1)
@@ -139,6 +142,12 @@ class Corpus(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _compared(self) -> Self:
+        if self.fold_chinese and self.segmentation == "latin":
+            raise ValueError('fold_chinese needs segmentation = "unicode": "latin" sees no words in Chinese')
+        return self
+
+    @model_validator(mode="after")
     def _held_out_apart(self) -> Self:
         """A suite of "other" sources must not be of an archive that training reads as well."""
         trained = {source.uri: source.name for source in self.sources if source.use == "training"}
@@ -161,7 +170,7 @@ class Corpus(Frozen):
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Equal digests mean equal documents: recipes written before ``segmentation`` were read as ``latin``."""
         found: dict[str, Any] = handler(self)
-        return {k: v for k, v in found.items() if k != "segmentation" or v != "latin"}
+        return {k: v for k, v in found.items() if (k, v) not in (("segmentation", "latin"), ("fold_chinese", False))}
 
 
 class PrivacyRecipe(Frozen):

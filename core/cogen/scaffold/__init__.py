@@ -29,6 +29,13 @@ _TEST, _DEV = 30, 10
 _STARTER = "written for CoGen's scaffold, dedicated to the public domain"
 #: The source of these texts, in the data card and in each of their lines.
 _SOURCE = "CoGen starter texts"
+#: Languages that are written in traditional and in simplified characters, by the first part of their tag.
+_CHINESE = frozenset({"zh", "cmn", "yue", "wuu", "nan", "hak", "gan", "lzh"})
+_FOLD_CHINESE = """\
+# Compare traditional and simplified characters as one, so that copies in the others are found; what is trained on stays
+# as it is written. Needs pip install "cogen-core[chinese]".
+fold_chinese = true
+"""
 
 
 def create(
@@ -39,18 +46,21 @@ def create(
     title: str,
     publisher: str = TODO,
     license: str = TODO,
+    language: str = "en",
     reporter: Reporter = SILENT,
 ) -> Path:
     """Write the plugin ``id`` into ``folder``, whole or not at all, and return the folder.
 
     :param base: see :func:`cogen.scaffold.adapter.starting_base`.
     :param license: SPDX expression of the model, for manifest, recipe and pyproject.toml.
-    :raises UsageError: the id is not one, the base is not there, the license is none, or the folder is there and not
-        empty.
+    :param language: BCP 47 tag of the texts, for manifest and recipe.
+    :raises UsageError: the id is not one, the base is not there, license or language is none, or the folder is there
+        and not empty.
     """
     check_id(id)
     check_folder(folder)
     license = check_license(license)
+    check_language(language)
     check_line("title", title)
     check_line("publisher", publisher)
     start = starting_base(base, reporter)
@@ -58,6 +68,8 @@ def create(
     module = f"cogen_plugin_{id.replace('-', '_')}"
     values = {"id": id, "module": module, "task": module, "base": base, "title": title, "publisher": publisher}
     values |= {"license": license, "project_license": LICENSE_PLACEHOLDER if license == TODO else license}
+    chinese = language.lower().partition("-")[0] in _CHINESE
+    values |= {"language": language, "fold_chinese": _FOLD_CHINESE if chinese else ""}
     with atomic_folder(folder, replace=folder.exists()) as part:
         for name in ("pyproject.toml", "README.md", "TRAINING.md", "recipe.toml"):
             _fill(name, part / name, values)
@@ -85,6 +97,18 @@ def check_license(license: str) -> str:
             f"{license!r} is not an SPDX license expression",
             hint="for example Apache-2.0, CC-BY-4.0 or LicenseRef-Ours",
         ) from None
+
+
+def check_language(language: str) -> None:
+    """:raises UsageError: it is no language tag."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from cogen.spec.base import Language
+
+    try:
+        TypeAdapter(Language).validate_python(language)
+    except ValidationError:
+        raise UsageError(f"{language!r} is not a language tag", hint="a BCP 47 tag, such as en, zh or zh-TW") from None
 
 
 def check_id(id: str) -> None:
@@ -147,7 +171,7 @@ def _manifest(
         "summary": f"Not trained yet: equals its base {base.name} until `cogen train` has run",
         "publisher": values["publisher"],
         "domains": [values["id"]],
-        "languages": ["en"],
+        "languages": [values["language"]],
         "license": values["license"],
         "derivatives": "allowed",
         "model": {

@@ -86,14 +86,18 @@ def test_weights_elsewhere_with_a_number_that_is_none(tmp_path: Path, value: flo
     assert problem == f"{name} holds NaN or infinity: nobody can use them"
 
 
-def test_factors_whose_product_is_no_number(tmp_path: Path) -> None:
-    """Each factor is finite, and no base with them."""
+@pytest.mark.parametrize(("value", "base", "beyond"), [(1e30, "float32", "float32"), (1e4, "float16", "float16")])
+def test_factors_whose_product_is_no_number(tmp_path: Path, value: float, base: str, beyond: str) -> None:
+    """Each factor is finite, and no base with them: in the type that it is held in."""
     files = dict(weights.adapter())
-    huge = {name: numpy.full_like(tensor, 1e30) for name, tensor in weights.adapter_tensors().items()}
+    huge = {name: numpy.full_like(tensor, value) for name, tensor in weights.adapter_tensors().items()}
     files["adapter_model.safetensors"] = save(huge)
     model = tomlkit.parse(wheels.package_files("power")["expert.toml"].decode()).unwrap()["model"]
     model["weights_digest"] = weights.tensors_digest(files)
+    model["base"]["dtype"] = base
     for path, data in files.items():
         (tmp_path / path).write_bytes(data)
     problem = problem_of(str(tmp_path), "model", json.dumps(model))["problem"]
-    assert problem == f"nobody can use them: the change of {weights.MODULE}.weight may be beyond what float32 can hold"
+    assert problem == f"nobody can use them: the change of {weights.MODULE}.weight may be beyond what {beyond} can hold"
+    model["base"]["dtype"] = "bfloat16" if value < 1e30 else base
+    assert (problem_of(str(tmp_path), "model", json.dumps(model))["problem"] is None) == (value < 1e30)

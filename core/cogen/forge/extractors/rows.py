@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ from cogen.forge.recipe import CorpusSource
 
 #: Files of a dataset that are tables in Arrow's formats: `save_to_disk` writes .arrow, the Hub has .parquet.
 _TABLES = (".parquet", ".arrow")
+#: Characters of a column's name, and how many columns a message names, at most.
+_NAME, _COLUMNS = 40, 30
+_NUMBER = re.compile(r"[\d.,:/+-]*\d[\d.,:/+-]*")
 #: What `save_to_disk` and the Hub write beside the data.
 _NOTES = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
 
@@ -184,8 +188,16 @@ def _check_column(member: SourceFile, columns: list[str]) -> None:
     if column not in columns:
         raise TrainError(
             f"{member.name} of source {member.source.name!r} has no column {column!r}",
-            hint=f"field is one of {', '.join(columns)}",
+            hint=_named(columns),
         )
+
+
+def _named(columns: list[str]) -> str:
+    """What a user may choose from. A table without a row of names has a text in its place, which no message repeats."""
+    if any(len(name) > _NAME or _NUMBER.fullmatch(name.strip()) for name in columns):
+        return "the first row has to name the columns, and it holds a number, or a cell that is too long for a name"
+    names = [ascii(name)[1:-1] if not name.isprintable() else name for name in columns if name]
+    return f"field is one of {', '.join(names[:_COLUMNS])}{', …' if len(names) > _COLUMNS else ''}"
 
 
 def _column_texts(member: SourceFile, rows: Any) -> Pieces:

@@ -7,12 +7,16 @@ that is there stays. So after an interrupt the same command goes on where it was
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cogen.conformance.package_files import check_upload
+from cogen.conformance.private_runs import NAME, archive_files, check_private_runs, files_at
+from cogen.conformance.result import Check
 from cogen.errors import SpecError, UsageError
 from cogen.files import sha256_of
 from cogen.remote.client import Client
@@ -62,7 +66,8 @@ class PublishResult:
 class Order:
     """What was asked for. ``registry``: ``None`` publishes to PyPI and the Hub. ``key``: ``None`` is one's own.
 
-    ``allow``: distributions that the plugin may require beside cogen-core.
+    ``allow``: distributions that the plugin may require beside cogen-core. ``home``: where recipe and private text
+    lie, if ``folder`` is a copy. ``texts_elsewhere``: publish although that text is not on this machine.
     """
 
     folder: Path
@@ -72,6 +77,8 @@ class Order:
     key: Path | IdentitySigner | None = None
     seconds: float = 60.0
     allow: tuple[str, ...] = ()
+    home: Path | None = None
+    texts_elsewhere: bool = False
 
 
 def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, PublishResult]:
@@ -99,12 +106,18 @@ def prepare(order: Order, place: Path, say: Say) -> tuple[Wheel, PublishResult]:
             f"--weights {order.repository}: {len(local)} experts have weights that are to be uploaded, not one",
             hint='weights lie in the package, or [model] source = "file://FOLDER" names those to upload',
         )
-    outcome.packing = packing_list_of(order, wheel)
+    uploads = uploads_of(order, wheel)
+    outcome.checks += check_at_home(order, wheel, uploads, say)
+    outcome.packing = packing_list_of(order, wheel, uploads)
     return wheel, outcome
 
 
-def packing_list_of(order: Order, wheel: Wheel) -> packing.PackingList:
-    """Every file that :func:`carry_out` would send, of the wheel and of weights apart.
+#: (repository, its files by name) of what is uploaded beside a wheel.
+Uploads = list[tuple[str, list[tuple[str, Path]]]]
+
+
+def uploads_of(order: Order, wheel: Wheel) -> Uploads:
+    """Weights that lie apart.
 
     :raises SpecError: such a folder of weights holds a file that is not of a model.
     """
@@ -115,9 +128,38 @@ def packing_list_of(order: Order, wheel: Wheel) -> packing.PackingList:
             files = list(hub.staged_files(local))
             check_upload(spec, [name for name, _ in files])
             repositories.append((f"repository {order.repository or spec.id}", files))
-    if order.weights_only:
-        return packing.of_repositories(wheel, repositories)
-    return packing.of_wheel(wheel, repositories)
+    return repositories
+
+
+def check_at_home(order: Order, wheel: Wheel, uploads: Uploads, say: Say) -> int:
+    """No file that would leave holds a run of private text. How many checks there were.
+
+    :raises SpecError: one does; or the private text cannot be read, and nobody said that it is elsewhere.
+    """
+    count = 0
+    for check in private_runs(order, wheel, uploads):
+        if check.ok is False:
+            raise SpecError(f"{NAME}: {check.message}", hint=check.hint)
+        if check.ok is None and not order.texts_elsewhere:
+            raise SpecError(
+                f"{NAME}: {check.message}",
+                hint="publish where the text is; or compare it there by `cogen check`, and pass --texts-elsewhere",
+            )
+        say(check.message)
+        count += check.ok is True
+    return count
+
+
+def private_runs(order: Order, wheel: Wheel, uploads: Uploads) -> list[Check]:
+    """What ships, compared with the private text of the project's recipes; empty where there is none."""
+    with zipfile.ZipFile(wheel.path) as archive:
+        beside = files_at(file for _, files in uploads for file in files)
+        return list(check_private_runs(chain(archive_files(archive), beside), order.home or order.folder))
+
+
+def packing_list_of(order: Order, wheel: Wheel, uploads: Uploads) -> packing.PackingList:
+    """Every file that :func:`carry_out` would send, of the wheel and of weights apart."""
+    return packing.of_repositories(wheel, uploads) if order.weights_only else packing.of_wheel(wheel, uploads)
 
 
 def built(order: Order, place: Path) -> Wheel:

@@ -17,6 +17,7 @@ from cogen.checkpoints.facts import compare_config, config_facts, facts_of, firs
 from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.sources import without_network
 from cogen.checkpoints.unchanged import changes_nothing
+from cogen.conformance.at_home import PRIVATE, private_places
 from cogen.errors import CogenError, CompatibilityError, DigestError, SpecError, UnsafeError
 from cogen.files import atomic_write
 from cogen.sharing.publishing.hub import local_weights
@@ -151,14 +152,17 @@ def set_apart(folder: Path, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def without_large(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
-    """The tree as :func:`set_apart` would leave it, for a dry run: a copy, of links where the disk can."""
+    """The tree as :func:`set_apart` would leave it, for a dry run: a copy, of links where the disk can.
+
+    Private text is not copied: a run that is killed would leave it beside the project.
+    """
     large = too_large(folder)
     if not large:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix=".cogen-publish-dry-", dir=folder.parent) as place:
         copy = Path(place) / folder.name
-        shutil.copytree(folder, copy, ignore=_LEFT_OUT, copy_function=_link)
+        shutil.copytree(folder, copy, ignore=_without_private(folder), copy_function=_link)
         for manifest in [*copy.glob("*/expert.toml"), *copy.glob("src/*/expert.toml")]:
             content = manifest.read_bytes()
             manifest.unlink()  # a link to the publisher's own
@@ -167,6 +171,19 @@ def without_large(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
         for _, weights, size in large:
             say(f"{size:,} bytes in {weights} are too large for a wheel: publishing will move them to a repository")
         yield copy
+
+
+def _without_private(folder: Path) -> Callable[[str, list[str]], set[str]]:
+    """What of a folder is not copied; a recipe that cannot be read leaves out the folders of `cogen new`."""
+    try:
+        private = set(private_places(folder))
+    except CogenError:
+        private = {(folder / name).resolve() for name in ("texts", PRIVATE)}
+
+    def left_out(place: str, names: list[str]) -> set[str]:
+        return {*_LEFT_OUT(place, names), *(name for name in names if Path(place, name).resolve() in private)}
+
+    return left_out
 
 
 def _link(source: str, target: str) -> None:
