@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import check_writable, writable
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model, load_tokenizer
@@ -264,12 +265,16 @@ def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter
 
     :param reporter: advanced by the tokens that the base writes for a rehearsal, if it has not before.
     """
+    result = prepared.run / "result"
+    if not writable(prepared.run):
+        if not result.is_dir() or _inputs_note(prepared.run) != _inputs(prepared):
+            check_writable("a training keeps its checkpoints there")
+        return result
     with locked(prepared.run):
         prepared.run.mkdir(parents=True, exist_ok=True)
         if prepared.recipe.private:  # weights remember text: in a cache that is shared they are their owner's alone
             prepared.run.chmod(0o700)
         _same_inputs(prepared)
-        result = prepared.run / "result"
         if not result.is_dir():
             _train_into(prepared, result, on_step, reporter)
     return result
@@ -277,7 +282,20 @@ def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter
 
 def _same_inputs(prepared: PreparedTraining) -> None:
     """Drop a run of the same recipe on other texts (``file://`` sources can change) or another base."""
-    note = prepared.run / "inputs.json"
+    inputs, known = _inputs(prepared), _inputs_note(prepared.run)
+    if known not in (None, inputs):
+        shutil.rmtree(prepared.run)
+    if known != inputs:
+        atomic_write(prepared.run / "inputs.json", json.dumps(inputs).encode())
+
+
+def _inputs_note(run: Path) -> Any:
+    """What a run was made of; ``None`` if nothing says so."""
+    note = run / "inputs.json"
+    return json.loads(note.read_text()) if note.is_file() else None
+
+
+def _inputs(prepared: PreparedTraining) -> dict[str, str]:
     inputs = {
         "base": prepared.base_ref.weights_digest,
         "train": "sha256:" + hashlib.sha256(json_lines(prepared.corpus.train)).hexdigest(),
@@ -286,9 +304,7 @@ def _same_inputs(prepared: PreparedTraining) -> None:
         inputs["canaries"] = prepared.canaries.digest
     if (start := prepared.recipe.training.start) is not None:
         inputs["start"] = file_digest(prepared.home / start)
-    if note.is_file() and json.loads(note.read_text()) != inputs:
-        shutil.rmtree(prepared.run)
-    atomic_write(note, json.dumps(inputs).encode())
+    return inputs
 
 
 def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, reporter: Reporter) -> None:

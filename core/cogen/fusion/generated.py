@@ -12,9 +12,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cogen.cache import cached
 from cogen.errors import CompatibilityError
 from cogen.evals.settings import prefix_token_id
-from cogen.files import atomic_write, cache_dir
+from cogen.files import atomic_write
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
@@ -57,7 +58,7 @@ def generated_texts(writer: Writer, reporter: Reporter = SILENT) -> list[str]:
     """
     settings = [_VERSION, TEXTS, TOKENS, BATCH, _SEED]
     key = canonical_digest(["generated", settings, writer.digest, writer.tokenizer_digest]).removeprefix("sha256:")[:32]
-    path = cache_dir() / "generated" / f"{key}.json"
+    path = cached("generated", f"{key}.json")
     if path.is_file():
         try:
             kept: Any = json.loads(path.read_text(encoding="utf-8"))

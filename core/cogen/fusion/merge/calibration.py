@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.cache import cached
 from cogen.checkpoints.load import load_expert, own_loaders
 from cogen.checkpoints.safetensors_file import TensorInfo, read_header
 from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import model_digest
-from cogen.files import atomic_folder, cache_dir
+from cogen.files import atomic_folder
 from cogen.fusion.merge.inputs import Inputs, calibration_of, tokenizer_of
 from cogen.merging.method import Method
 from cogen.reporter import SILENT, Reporter
@@ -42,7 +43,7 @@ def calibrate(
         texts = calibration_of(inputs, id, tokenizer_digest, reporter)
         tokenizer, digest = tokenizer_of(inputs, id, tokenizer_digest)
         key = canonical_digest(["grams", model_digest(checkpoint, loaders), digest, texts, WINDOW])
-        folder = cache_dir() / "grams" / key.removeprefix("sha256:")[:32]
+        folder = cached("grams", key.removeprefix("sha256:")[:32])
         if not folder.is_dir():
             reporter.describe(f"inputs of {id}")
             model = load_expert(host, expert.spec, checkpoint, "float32")

@@ -14,16 +14,15 @@ mean is steadier than any single one.
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.cache import cached, scratch
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.evals import calibration_texts
-from cogen.files import atomic_folder, cache_dir
+from cogen.files import atomic_folder
 from cogen.fusion.merge.inputs import calibration_of
 from cogen.fusion.moe.write import write_mixture
 from cogen.reporter import SILENT, Reporter
@@ -79,13 +78,13 @@ def trained_rows(
     texts = [calibration_texts(), *own]
     settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED]
     key = canonical_digest([key, texts, settings]).removeprefix("sha256:")[:32]
-    folder = cache_dir() / "routers" / key
+    folder = cached("routers", key)
     if not folder.is_dir():
         anchor = anchor_of(inputs, tokenizer_digest)
         sizes = step_sizes(anchor.general).float()
         anchor.release()
-        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".mixture.") as scratch:
-            whole = Path(scratch) / "mixture"
+        with scratch("mixture") as place:
+            whole = place / "mixture"
             whole.mkdir()
             write_mixture(mixture, job, scale, rows, whole)
             model = load_model(open_folder(whole), "bfloat16")
