@@ -15,6 +15,7 @@ from pathlib import Path
 from cogen.errors import CogenError
 from cogen.locks import alive, hold, in_use, locked, place
 from cogen.settings import settings
+from cogen.system_errors import describe, naming
 
 __all__ = [
     "abandoned",
@@ -49,8 +50,9 @@ def cache_dir(*, make: bool = True) -> Path:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            wrong, _ = describe(error)
             raise CogenError(
-                f"the cache folder {path} cannot be made: {error.strerror}",
+                f"the cache folder {path} cannot be made: {wrong}",
                 hint="set COGEN_CACHE to a folder that you may write to",
             ) from error
     return path
@@ -88,7 +90,7 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     sweep(path.parent, path.name)
     part = path.parent / part_name(path.name)
     try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        with naming(path), os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -121,14 +123,16 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             part.mkdir()
             part.chmod(0o755)
         except OSError as error:
-            raise CogenError(
-                f"{path} cannot be written: {error.strerror}", hint="choose another folder, or change its permissions"
-            ) from error
+            if error.filename is None:
+                error.filename = str(path)
+            wrong, hint = describe(error)
+            raise CogenError(f"{path} cannot be written: {wrong}", hint=hint) from error
         held = hold(part)
-        yield part
-        if path.exists() and not replace:
-            return
-        _take_name(part, path)
+        with naming(path):
+            yield part
+            if path.exists() and not replace:
+                return
+            _take_name(part, path)
     finally:
         if os.path.lexists(part):
             _remove(part)

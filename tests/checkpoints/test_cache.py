@@ -171,7 +171,6 @@ class TestAtomicFolder:
             pass
         assert not mine.exists()
 
-
     @pytest.mark.parametrize("letters", [1, 200, 250, 255])
     def test_long_names(self, tmp_path: Path, letters: int) -> None:
         """Every name that the file system takes."""
