@@ -21,6 +21,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from cogen.cli import streams
 from cogen.cli.arguments import GroupedCommand
 from cogen.cli.errors import USAGE, explain
 from cogen.cli.needs import check_needs
@@ -66,7 +67,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the resul
 
 def _help(ctx: typer.Context, value: bool) -> None:
     if value:
-        typer.echo(ctx.get_help())
+        out.help(ctx.get_help())
         raise typer.Exit
 
 
@@ -76,16 +77,29 @@ Help = Annotated[bool, typer.Option("--help", "-h", is_eager=True, callback=_hel
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; never raises for a mistake of the user."""
+    if args is None:
+        streams.prepare()
     arguments = list(sys.argv[1:] if args is None else args)
     out.mode = "human"
     try:
         app = _app(_verb(_completed() or arguments))
         code = app(arguments, standalone_mode=False, prog_name="cogen")
+        _say_at_the_end()
         return code if isinstance(code, int) else 0
     except typer.Exit as leave:
         return leave.exit_code
     except BaseException as error:  # noqa: BLE001 - the last resort: everything becomes a message or a reported bug
         return _report(error, arguments)
+    finally:
+        streams.settle()
+
+
+def _say_at_the_end() -> None:
+    if "cogen.cache" in sys.modules:  # else nothing was looked up in it
+        from cogen.cache import notice
+
+        if said := notice():
+            out.status(said)
 
 
 def _app(verb: str | None) -> typer.Typer:
@@ -112,7 +126,7 @@ def _app(verb: str | None) -> typer.Typer:
 
             out.result({"version": __version__}, human=f"cogen {__version__}")
         elif ctx.invoked_subcommand is None:
-            typer.echo(ctx.get_help())
+            out.help(ctx.get_help())
 
     for name, summary in VERBS.items():
         if not (Path(__file__).parent / f"{name}.py").exists():
@@ -194,8 +208,8 @@ def _verb(arguments: list[str]) -> str | None:
 
 
 def _report(error: BaseException, arguments: list[str]) -> int:
-    if isinstance(error, BrokenPipeError):  # `cogen list | head`: not a mistake
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # of what writes to stdout itself: who reads has read enough
+        streams.discard(sys.stdout)
         return 0
     if any(kind.__name__ == "Abort" for kind in type(error).__mro__):
         error = KeyboardInterrupt()
