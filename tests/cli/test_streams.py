@@ -110,7 +110,7 @@ class TestOneCommand:
         found = run(tmp_path, "doctor", PYTHONIOENCODING=encoding)
         assert found.returncode == 0, found.stderr
         assert found.stdout.endswith(b"ready\n")
-        assert (r"\u2192".encode() in found.stdout) == (encoding != "utf-8")
+        assert (rb"\u2192" in found.stdout) == (encoding != "utf-8")
         json_ = run(tmp_path, "doctor", "--json", PYTHONIOENCODING=encoding)
         assert json.loads(json_.stdout.decode(encoding.partition(":")[0])) == {"size": "Größe 電力 →"}
 

@@ -26,6 +26,7 @@ from cogen.cli.arguments import GroupedCommand
 from cogen.cli.errors import USAGE, explain
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
+from cogen.devices import compute
 from cogen.extras import missing_extra
 
 #: Verb → its line in `cogen --help`, in the order in which people meet them.
@@ -61,8 +62,23 @@ VERBS = {
     "cache": "Show or clear the cache.",
 }
 
+#: Verbs that run models, and others that compute for long: these have --device and --threads, those --threads.
+MODEL_VERBS = frozenset(("audit", "chat", "check", "eval", "forecast", "fuse", "plan", "publish", "train", "update"))
+LONG_VERBS = MODEL_VERBS | {"adapter", "digest", "merge", "new", "scan"}
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="Where models run (default: auto, a GPU where there is one; merges: the CPU).",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads to compute on (default: all cores).")
+]
 
 
 def _help(ctx: typer.Context, value: bool) -> None:
@@ -176,12 +192,25 @@ def _with_switches(command: Callable[..., Any], verb: str | None = None) -> Call
         inspect.Parameter("quiet_", keyword, default=False, annotation=Quiet),
         inspect.Parameter("help_", keyword, default=False, annotation=Help),
     ]
+    if verb in LONG_VERBS:
+        extra.insert(0, inspect.Parameter("threads_", keyword, default=None, annotation=Threads))
+    if verb in MODEL_VERBS:
+        extra.insert(0, inspect.Parameter("device_", keyword, default=None, annotation=Device))
 
     @functools.wraps(command)
-    def wrapper(*args: Any, json_: bool, quiet_: bool, help_: bool, **kwargs: Any) -> None:
+    def wrapper(
+        *args: Any,
+        json_: bool,
+        quiet_: bool,
+        help_: bool,
+        device_: str | None = None,
+        threads_: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         _set_mode(json_, quiet_)
         check_needs(verb)
-        command(*args, **kwargs)
+        with compute(device_, threads_):
+            command(*args, **kwargs)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *extra], return_annotation=None)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}

@@ -1,7 +1,7 @@
 """Standard streams that are closed, full, broken or of another encoding than UTF-8.
 
-Messages on stderr are for people who may have gone: if they cannot be written, the work goes on. A result that cannot be
-written to stdout is an error, but for a reader that has read enough (`cogen list | head`).
+Messages on stderr are for people who may have gone: if they cannot be written, the work goes on. A result that cannot
+be written to stdout is an error, but for a reader that has read enough (`cogen list | head`).
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.safetensors_file import read_folder, read_tensor
 from cogen.checkpoints.safetensors_writer import write_safetensors
+from cogen.devices import CPU, device, mark
 from cogen.errors import TrainError
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
@@ -214,7 +215,7 @@ def plan(prepared: PreparedTraining) -> Estimate:
     training = prepared.recipe.training
     set_threads(training.threads)
     with quiet_trainer():
-        model = trainable(_fresh(prepared), training, prepared.home)
+        model = trainable(_fresh(prepared, device()), training, prepared.home)
         general = None
         if training.mode == "anchored":
             import torch
@@ -227,8 +228,10 @@ def plan(prepared: PreparedTraining) -> Estimate:
         return estimate(model, prepared, general)
 
 
-def _fresh(prepared: PreparedTraining) -> Any:
-    return load_model(prepared.base, "float32" if prepared.recipe.training.mode == "full" else "bfloat16")
+def _fresh(prepared: PreparedTraining, device: str = CPU) -> Any:
+    """The base to begin with; the Trainer moves it to where it trains."""
+    dtype = "float32" if prepared.recipe.training.mode == "full" else "bfloat16"
+    return load_model(prepared.base, dtype, device=device)
 
 
 def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[Chat]:
@@ -247,7 +250,7 @@ def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[C
             prepared.tokenizer,
             prepared.rehearsed_blocks * training.sequence_length,
             prepared.recipe.card.languages,
-            [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer)],
+            [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), *mark()],
             reporter,
         )
         # A run that is killed goes on with the same text, whatever becomes of the cache.
@@ -387,7 +390,7 @@ def _start(prepared: PreparedTraining) -> Start | None:
         return None
     # Threads are part of what makes a run repeatable, here too: states from another number of them are not taken.
     count = set_threads(recipe.training.threads)
-    key = [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), f"{count} threads"]
+    key = [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), f"{count} threads", *mark()]
     anchor = Anchor(lambda: load_model(prepared.base, "float32"), prepared.tokenizer, key)
     texts = some_texts(prepared.corpus.train, recipe.corpus.sample_bytes)
     return begin(anchor, texts, prepared.general(), private=recipe.private)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from cogen.forge.blocks import Blocks
 from cogen.forge.recipe import TrainingRecipe
 from cogen.training import adapters
-from cogen.training.trainer import OnStep, common_arguments, last_checkpoint, quiet_trainer, set_threads, step_callback
+from cogen.training.trainer import (
+    OnStep,
+    common_arguments,
+    last_checkpoint,
+    one_gpu,
+    quiet_trainer,
+    set_threads,
+    step_callback,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -58,20 +66,22 @@ def train(
 
         model = pair_up(model, start.rows, start.scale)
 
-    arguments = TrainingArguments(
-        output_dir=str(run),
-        max_steps=training.steps,
-        per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.schedule,
-        warmup_steps=round(training.warmup * training.steps),
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
-        data_seed=training.seed,
-        save_steps=training.save_every,
-        **common_arguments(),
+    arguments = one_gpu(
+        TrainingArguments(
+            output_dir=str(run),
+            max_steps=training.steps,
+            per_device_train_batch_size=training.batch_size,
+            gradient_accumulation_steps=training.gradient_accumulation,
+            learning_rate=training.learning_rate,
+            lr_scheduler_type=training.schedule,
+            warmup_steps=round(training.warmup * training.steps),
+            weight_decay=training.weight_decay,
+            max_grad_norm=training.max_grad_norm,
+            seed=training.seed,
+            data_seed=training.seed,
+            save_steps=training.save_every,
+            **common_arguments(),
+        )
     )
     read = blocks if isinstance(blocks, Blocks) else Blocks(blocks)
     data = read.rows()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cogen.cache import cached
+from cogen.devices import mark
 from cogen.errors import CompatibilityError
 from cogen.evals.settings import prefix_token_id
 from cogen.files import atomic_write
@@ -57,7 +58,9 @@ def generated_texts(writer: Writer, reporter: Reporter = SILENT) -> list[str]:
     :raises CompatibilityError: the model cannot write, or writes nothing.
     """
     settings = [_VERSION, TEXTS, TOKENS, BATCH, _SEED]
-    key = canonical_digest(["generated", settings, writer.digest, writer.tokenizer_digest]).removeprefix("sha256:")[:32]
+    key = canonical_digest(
+        ["generated", settings, writer.digest, writer.tokenizer_digest, *mark(deciding=True)]
+    ).removeprefix("sha256:")[:32]
     path = cached("generated", f"{key}.json")
     if path.is_file():
         try:

@@ -18,6 +18,7 @@ from cogen.cache import cached, scratch
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
+from cogen.devices import mark
 from cogen.evals import model_digest
 from cogen.files import made_once
 from cogen.fusion.distill.alignment.align import align
@@ -75,7 +76,7 @@ class DistillRun:
 
     def fresh(self) -> Any:
         """The student's model as it is trained: in float32 where all of it is."""
-        return load_model(self.student, training_dtype(self.settings))
+        return load_model(self.student, training_dtype(self.settings), device="cpu")
 
     @property
     def key(self) -> list[Any]:
@@ -262,7 +263,7 @@ def _train_cached(
     """
     models = [[m.model.digest, m.model.tokenizer_digest] for m in teachers]
     how = method.key if method else []
-    folder = cached("distill", f"{kind}-{canonical_digest([setup.key, how, models, key])[7:39]}")
+    folder = cached("distill", f"{kind}-{canonical_digest([setup.key, how, models, key, *mark()])[7:39]}")
     steps = folder.with_name(f"{folder.name}.steps")
 
     def make(part: Path) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.cache import cached, scratch
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
+from cogen.devices import mark
 from cogen.evals import calibration_texts
 from cogen.files import atomic_folder
 from cogen.fusion.merge.inputs import calibration_of
@@ -76,7 +77,7 @@ def trained_rows(
     slots = mixture.slots
     own = [calibration_of(inputs, id, tokenizer_digest, reporter) for id in slots if id != "base"]
     texts = [calibration_texts(), *own]
-    settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED]
+    settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED, *mark(deciding=True)]
     key = canonical_digest([key, texts, settings]).removeprefix("sha256:")[:32]
     folder = cached("routers", key)
     if not folder.is_dir():
@@ -87,7 +88,7 @@ def trained_rows(
             whole = place / "mixture"
             whole.mkdir()
             write_mixture(mixture, job, scale, rows, whole)
-            model = load_model(open_folder(whole), "bfloat16")
+            model = load_model(open_folder(whole), "bfloat16", deciding=True)
         start = _stacked(rows, slots)
         owners = ["base", *(id for id in slots if id != "base")]
         pools = [

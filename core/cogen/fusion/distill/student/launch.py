@@ -142,8 +142,10 @@ def _load_result(job: Job, student: Checkpoint) -> Any:
 
     settings = job.settings
     if settings.mode == "full":
-        return load_model(open_folder(job.trained), "float32").eval()
+        return load_model(open_folder(job.trained), "float32", device="cpu").eval()
     with quiet_trainer():
-        model = trainable(load_model(student, training_dtype(settings)), settings.mode, settings.rank, settings.alpha)
+        model = trainable(
+            load_model(student, training_dtype(settings), device="cpu"), settings.mode, settings.rank, settings.alpha
+        )
         go_on_from(model, job.trained, settings.alpha)
     return model.eval()

@@ -31,7 +31,15 @@ from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches
 from cogen.training.adapters import trainable
-from cogen.training.trainer import OnStep, common_arguments, last_checkpoint, quiet_trainer, set_threads, step_callback
+from cogen.training.trainer import (
+    OnStep,
+    common_arguments,
+    last_checkpoint,
+    one_gpu,
+    quiet_trainer,
+    set_threads,
+    step_callback,
+)
 
 _STATE = "balance.json"
 
@@ -168,21 +176,23 @@ def finish_training(make: Any, model: Any, batches: Any, settings: Distillation,
     with quiet_trainer():
         model = trainable(model, settings.mode, settings.rank, settings.alpha)
         steps = -(-len(batches) // settings.accumulation)
-        arguments = TrainingArguments(
-            output_dir=str(run),
-            max_steps=steps,
-            per_device_train_batch_size=1,
-            gradient_accumulation_steps=settings.accumulation // processes,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type=settings.schedule,
-            warmup_steps=round(settings.warmup * steps),
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            seed=settings.seed,
-            data_seed=settings.seed,
-            save_steps=settings.save_every,
-            ddp_find_unused_parameters=False,
-            **common_arguments(),
+        arguments = one_gpu(
+            TrainingArguments(
+                output_dir=str(run),
+                max_steps=steps,
+                per_device_train_batch_size=1,
+                gradient_accumulation_steps=settings.accumulation // processes,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type=settings.schedule,
+                warmup_steps=round(settings.warmup * steps),
+                weight_decay=settings.weight_decay,
+                max_grad_norm=settings.max_grad_norm,
+                seed=settings.seed,
+                data_seed=settings.seed,
+                save_steps=settings.save_every,
+                ddp_find_unused_parameters=False,
+                **common_arguments(),
+            )
         )
         trainer = make(
             model=model,

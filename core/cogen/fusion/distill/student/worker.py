@@ -31,7 +31,7 @@ def train(job: Job) -> None:
         if int(os.environ.get("RANK", "0")) == 0:  # the others have the same steps
             send(asdict(step))
 
-    model = load_model(open_folder(job.student), training_dtype(job.settings))
+    model = load_model(open_folder(job.student), training_dtype(job.settings), device="cpu")
     trainer = finish_training(job.make, model, job.batches, job.settings, job.run, on_step)
     # FSDP spreads weights over the processes, and here all of them are wanted, whatever its checkpoints look like.
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None

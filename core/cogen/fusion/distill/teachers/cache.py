@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cogen.cache import cached, temporary, writable
+from cogen.devices import mark
 from cogen.files import locked
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
@@ -73,7 +74,16 @@ def build(
     """
     version = _SPARSE_VERSION if needs.sparse else _VERSION
     key = canonical_digest(
-        [version, teacher.digest, teacher.tokenizer_digest, texts_digest, max_length, vars(needs), len(encoded)]
+        [
+            version,
+            teacher.digest,
+            teacher.tokenizer_digest,
+            texts_digest,
+            max_length,
+            vars(needs),
+            len(encoded),
+            *mark(),
+        ]
     )
     folder = cached("teachers", key[7:39])
     count = -(-len(encoded) // SHARD)
