@@ -31,10 +31,11 @@ from cogen.forge.chats import Chat, ChatEncoder, Cuts, LabeledTokens, Turn, to_j
 from cogen.forge.consent import check_floor, check_recipe
 from cogen.forge.corpus import CorpusParts, Document, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
+from cogen.forge.launch import base_dtype, launch_training, uses_launcher
 from cogen.forge.private import note_size
 from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
-from cogen.forge.train import train, trainable
+from cogen.forge.train import UNTRACKED, Tracking, train, trainable
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
@@ -230,8 +231,7 @@ def plan(prepared: PreparedTraining) -> Estimate:
 
 def _fresh(prepared: PreparedTraining, device: str = CPU) -> Any:
     """The base to begin with; the Trainer moves it to where it trains."""
-    dtype = "float32" if prepared.recipe.training.mode == "full" else "bfloat16"
-    return load_model(prepared.base, dtype, device=device)
+    return load_model(prepared.base, base_dtype(prepared.recipe.training), device=device)
 
 
 def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[Chat]:
@@ -260,7 +260,12 @@ def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[C
     return [tuple(Turn(turn["role"], turn["content"]) for turn in chat) for chat in chats]
 
 
-def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter = SILENT) -> Path:
+def run_training(
+    prepared: PreparedTraining,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
+    tracking: Tracking = UNTRACKED,
+) -> Path:
     """Train, or resume, or do nothing when this recipe was trained before; the folder with the weights.
 
     The folder holds a PEFT adapter (modes lora, ffn, anchored) or a whole checkpoint (full), the router rows (anchored)
@@ -279,7 +284,7 @@ def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter
             prepared.run.chmod(0o700)
         _same_inputs(prepared)
         if not result.is_dir():
-            _train_into(prepared, result, on_step, reporter)
+            _train_into(prepared, result, on_step, reporter, tracking)
     return result
 
 
@@ -310,7 +315,9 @@ def _inputs(prepared: PreparedTraining) -> dict[str, str]:
     return inputs
 
 
-def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, reporter: Reporter) -> None:
+def _train_into(
+    prepared: PreparedTraining, result: Path, on_step: OnStep, reporter: Reporter, tracking: Tracking
+) -> None:
     import torch
 
     clock = Stopwatch(prepared.run / "seconds")
@@ -324,8 +331,10 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, repor
     start = _start(prepared)
     steps = prepared.run / "steps"
     privacy = {}
-    if training.privacy is None:
-        model = train(_fresh(prepared), prepared.blocks(own), training, steps, timed, start, prepared.home)
+    if uses_launcher(training, reporter):
+        model = launch_training(prepared.base, prepared.blocks(own), training, steps, timed, prepared.home, tracking)
+    elif training.privacy is None:
+        model = train(_fresh(prepared), prepared.blocks(own), training, steps, timed, start, prepared.home, tracking)
     else:
         from cogen.forge.private_training import train_private
 
