@@ -17,6 +17,7 @@ from cogen.training.launch import share_out
 from cogen.training.trainer import (
     OnStep,
     common_arguments,
+    in_order,
     last_checkpoint,
     one_gpu,
     quiet_trainer,
@@ -155,12 +156,14 @@ def finish_training(
             if read.rehearsed is not None:
                 item["rehearsed"] = read.rehearsed[index]
     with quiet_trainer():
-        trainer = kind(
-            model=model,
-            args=arguments,
-            train_dataset=data,
-            data_collator=default_data_collator,
-            callbacks=[step_callback(on_step, training.tokens_a_step), *tracking.callbacks],
+        trainer = in_order(
+            kind(
+                model=model,
+                args=arguments,
+                train_dataset=data,
+                data_collator=default_data_collator,
+                callbacks=[step_callback(on_step, training.tokens_a_step), *tracking.callbacks],
+            )
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
     return trainer

@@ -70,11 +70,22 @@ def common_arguments() -> dict[str, Any]:
         "report_to": [],
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
-        # The data are already in their final order: keep it, so that the order is the recipe's alone.
-        "train_sampling_strategy": "sequential",
         "remove_unused_columns": False,
         "dataloader_pin_memory": False,
     }
+
+
+def in_order(trainer: Any) -> Any:
+    """The trainer, which then reads its data in the order that they have: that is the recipe's alone.
+
+    transformers 5.24 has an argument ``train_sampling_strategy`` for it, earlier versions have not.
+    """
+    from torch.utils.data import SequentialSampler
+
+    trainer._get_train_sampler = lambda dataset=None: SequentialSampler(
+        trainer.train_dataset if dataset is None else dataset
+    )
+    return trainer
 
 
 def one_gpu(arguments: Any) -> Any:

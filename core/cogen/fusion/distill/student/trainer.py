@@ -33,6 +33,7 @@ from cogen.training.launch import share_out
 from cogen.training.trainer import (
     OnStep,
     common_arguments,
+    in_order,
     last_checkpoint,
     one_gpu,
     quiet_trainer,
@@ -188,12 +189,14 @@ def finish_training(make: Any, model: Any, batches: Any, settings: Distillation,
                 **common_arguments(),
             )
         )
-        trainer = make(
-            model=model,
-            args=arguments,
-            train_dataset=batches,
-            data_collator=lambda items: items[0],
-            callbacks=[step_callback(on_step, batches.learned / steps)],
+        trainer = in_order(
+            make(
+                model=model,
+                args=arguments,
+                train_dataset=batches,
+                data_collator=lambda items: items[0],
+                callbacks=[step_callback(on_step, batches.learned / steps)],
+            )
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
     return trainer
