@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cogen.api.training import plan_training as plan_training
     from cogen.api.training import train as train
     from cogen.artifacts.lock import Lock as Lock
+    from cogen.devices import compute as compute
     from cogen.errors import CogenError as CogenError
     from cogen.evals.matrix import Matrix as Matrix
     from cogen.fusion.plan import Plan as Plan
@@ -80,6 +81,7 @@ _WHERE = {
     "TrainingPlan": "cogen.api.training",
     "audit": "cogen.api.audit",
     "chat": "cogen.api.chat",
+    "compute": "cogen.devices",
     "digest": "cogen.api.plugins",
     "evaluate": "cogen.api.evaluation",
     "evaluate_private": "cogen.api.private",
@@ -123,6 +125,7 @@ __all__ = [
     "__version__",
     "audit",
     "chat",
+    "compute",
     "digest",
     "evaluate",
     "evaluate_private",

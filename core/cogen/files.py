@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cogen.errors import CogenError
+from cogen.locks import alive, hold, in_use, locked, place
 from cogen.settings import settings
+from cogen.system_errors import describe, naming
+
+__all__ = [
+    "abandoned",
+    "alive",
+    "atomic_folder",
+    "atomic_write",
+    "cache_dir",
+    "config_dir",
+    "locked",
+    "made_once",
+    "part_name",
+    "sha256_of",
+    "sweep",
+]
+
+#: Folder or file of a process that makes the one of that name: number, what makes it unique, machine, what it is.
+_PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.[0-9a-z_]+(?:-(?P<place>[0-9a-f]{8}))?\.(?P<kind>part|old)")
+#: Bytes of a file's name that no common file system refuses, and what our own names add to one.
+_LONGEST, _ADDED = 255, 60
+#: Seconds until something is deleted whose owner may live on another machine.
+_OLD = 7 * 86_400
 
 
 def cache_dir(*, make: bool = True) -> Path:
@@ -24,8 +50,9 @@ def cache_dir(*, make: bool = True) -> Path:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            wrong, _ = describe(error)
             raise CogenError(
-                f"the cache folder {path} cannot be made: {error.strerror}",
+                f"the cache folder {path} cannot be made: {wrong}",
                 hint="set COGEN_CACHE to a folder that you may write to",
             ) from error
     return path
@@ -59,20 +86,18 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     :param mode: permissions of the file, which has no more than 0600 while it is written.
     :raises OSError: it cannot be written; nothing is left behind.
     """
-    import tempfile
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".part")
+    sweep(path.parent, path.name)
+    part = path.parent / part_name(path.name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
+        part.chmod(mode)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
@@ -82,43 +107,68 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
     With ``replace`` an existing ``path`` is swapped out and then deleted; without it, an existing
     ``path`` wins (another process was first) and our copy is dropped. A killed process leaves at
-    most hidden ``.NAME.*`` folders, which the next run for the same path removes, or gives their
-    name back if the process was killed between the two renames of a swap.
+    most hidden ``.NAME.*`` folders, which the next run for the same path removes. Where the system
+    cannot exchange two names in one step, it gives the old folder its name back if the process was
+    killed between two renames.
 
     :raises CogenError: no folder can be made there.
     """
-    import secrets
-
     path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
-    part = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
+    part = path.parent / part_name(path.name)
+    held = None
     try:  # the name is there before the folder is: an interrupt between the two leaves nothing behind
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(path)
+            sweep(path.parent, path.name)
             part.mkdir()
             part.chmod(0o755)
         except OSError as error:
-            raise CogenError(
-                f"{path} cannot be written: {error.strerror}", hint="choose another folder, or change its permissions"
-            ) from error
-        yield part
-        if path.exists() and not replace:
-            return
-        old = None
-        if path.exists():
-            old = part.with_suffix(".old")
-            path.rename(old)
-        try:
-            part.rename(path)
-        except OSError:
-            if old is not None:
-                old.rename(path)
-            raise
-        if old is not None:
-            _remove(old)
+            if error.filename is None:
+                error.filename = str(path)
+            wrong, hint = describe(error)
+            raise CogenError(f"{path} cannot be written: {wrong}", hint=hint) from error
+        held = hold(part)
+        with naming(path):
+            yield part
+            if path.exists() and not replace:
+                return
+            _take_name(part, path)
     finally:
         if os.path.lexists(part):
             _remove(part)
+        if held is not None:
+            os.close(held)
+
+
+def _take_name(part: Path, path: Path) -> None:
+    """Rename ``part`` to ``path``; what had the name is deleted."""
+    if not path.exists():
+        part.rename(path)
+        return
+    if _exchange(part, path):
+        _remove(part)
+        return
+    old = part.with_suffix(".old")
+    path.rename(old)
+    try:
+        part.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names of one file system in one step (Linux: ``renameat2``); whether that was possible."""
+    if sys.platform != "linux":
+        return False
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    done: int = rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(exchange))
+    return done == 0
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:
@@ -130,16 +180,50 @@ def made_once(path: Path, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def _sweep(path: Path) -> None:
-    """Mend what killed processes left beside ``path``; a living process keeps its own."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.[^.]+\.(part|old)")
-    for left in sorted(path.parent.iterdir()):
-        match = ours.fullmatch(left.name)
-        if match and not alive(int(match[1])):
-            if match[2] == "old" and not path.exists():
-                left.rename(path)
-            else:
-                _remove(left)
+def part_name(name: str) -> str:
+    """A hidden name of what this process makes, to be called ``name`` in the end."""
+    import hashlib
+    import secrets
+
+    if len(os.fsencode(name)) > _LONGEST - _ADDED:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return f".{name}.{os.getpid()}.{secrets.token_hex(4)}-{place()}.part"
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Mend what killed processes left in ``folder``; a living process keeps its own.
+
+    :param name: only what was to have this name.
+    """
+    for left in sorted(path for path in folder.iterdir() if path.name.startswith(".")):
+        match = _PART.fullmatch(left.name)
+        if match is None or (name is not None and match["name"] != name) or not abandoned(left):
+            continue
+        target = folder / match["name"]
+        if match["kind"] == "old" and not target.exists():
+            with contextlib.suppress(FileNotFoundError):  # another process mended it at the same time
+                left.rename(target)
+        else:
+            _remove(left)
+
+
+def abandoned(path: Path) -> bool:
+    """Whether the process that :func:`part_name` names does not live any more.
+
+    A lock says so of folders; where there are no locks, the process's number does, on this machine, and elsewhere age.
+    """
+    match = _PART.fullmatch(path.name)
+    if match is None:
+        return False
+    used = in_use(path) if path.is_dir() else None
+    if used:
+        return False
+    if match["place"] in (None, place()) and not alive(int(match["pid"])):
+        return True
+    try:
+        return time.time() - path.lstat().st_mtime > _OLD
+    except FileNotFoundError:
+        return False
 
 
 def _remove(path: Path) -> None:
@@ -147,24 +231,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this machine runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time per ``path``: a second one waits, so a download happens once."""
-    import filelock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{path}.lock"):
-        yield

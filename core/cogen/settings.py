@@ -19,6 +19,8 @@ class EnvironmentSettings:
     cache: Path | None
     #: ``COGEN_CONFIG``: folder of the user's settings, keys and receipts.
     config: Path | None
+    #: ``COGEN_DEVICE``: where models run, as ``--device`` names it.
+    device: str | None
     #: ``COGEN_PLUGINS``: use only these distributions or experts; empty: none at all.
     plugins: tuple[str, ...] | None
     #: ``COGEN_BLOCK``: use all but these.
@@ -46,6 +48,7 @@ def settings() -> EnvironmentSettings:
     return EnvironmentSettings(
         cache=_path("COGEN_CACHE"),
         config=_path("COGEN_CONFIG"),
+        device=_text("COGEN_DEVICE"),
         plugins=_names("COGEN_PLUGINS"),
         block=_names("COGEN_BLOCK"),
         prefer=_names("COGEN_PREFER") or (),

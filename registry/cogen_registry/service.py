@@ -7,9 +7,9 @@ import logging
 from dataclasses import dataclass, field
 from typing import Self
 
-from filelock import BaseFileLock, FileLock, Timeout
 from sqlalchemy import delete, exists, select
 
+from cogen.locks import Lock
 from cogen_registry.audit.removals import shown
 from cogen_registry.blobs.leases import Leases
 from cogen_registry.blobs.store import BlobStore
@@ -53,7 +53,7 @@ class Service:
     alive: Alive | None = None
     #: Signs what is said of projects; ``None``: this registry has no signed metadata.
     signer: Signer | None = None
-    _lock: BaseFileLock | None = None
+    _lock: Lock | None = None
 
     def __post_init__(self) -> None:
         self.news = News(self.sessions)
@@ -66,15 +66,13 @@ class Service:
         :raises Refused: 409, another process serves this root, or this database with other blobs.
         """
         settings.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(settings.root / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        lock = Lock(settings.root / ".lock")
+        if not lock.acquire(wait=False):
             raise Refused(
                 409,
                 f"{settings.root} is served by another process",
                 hint="stop it first, or choose another --root; several at once need PostgreSQL and an object store",
-            ) from None
+            )
         engine = connect(settings.database_url, settings.lock_seconds)
         try:
             migrate(engine)

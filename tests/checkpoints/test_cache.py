@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cogen import files
 from cogen.errors import CogenError
 from cogen.files import atomic_folder, atomic_write, cache_dir
 
@@ -74,6 +75,7 @@ class TestAtomicFolder:
         """When the new folder cannot take the name, the old one gets it back."""
         (tmp_path / "x").mkdir()
         rename = Path.rename
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
 
         def failing(self: Path, target: Path) -> Path:
             if self.suffix == ".part":
@@ -112,7 +114,8 @@ class TestAtomicFolder:
         target.mkdir()
         (target / "old").write_text("old")
         killed(
-            "from pathlib import Path\nfrom cogen.files import atomic_folder\nrename = Path.rename\n"
+            "from pathlib import Path\nfrom cogen import files\nfrom cogen.files import atomic_folder\n"
+            "files._exchange = lambda one, other: False\nrename = Path.rename\n"
             "def once(self, target):\n    rename(self, target)\n"
             f"    {KILL}\n"
             "Path.rename = once\n"
@@ -123,6 +126,25 @@ class TestAtomicFolder:
             assert left(target) == ["old"]
         assert left(tmp_path) == ["x"]
         assert left(target) == ["old"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="two names are exchanged in one step on Linux alone")
+    def test_killed_after_the_exchange(self, tmp_path: Path) -> None:
+        """There is no moment in which neither has the name; what is left of the old one goes with the next run."""
+        target = tmp_path / "x"
+        target.mkdir()
+        (target / "old").write_text("old")
+        killed(
+            "from pathlib import Path\nfrom cogen import files\nexchange = files._exchange\n"
+            f"def once(one, other):\n    assert exchange(one, other)\n    {KILL}\n"
+            "files._exchange = once\n"
+            f"with files.atomic_folder(Path({str(target)!r}), replace=True) as part:\n"
+            "    (part / 'new').write_text('new')\n"
+        )
+        assert left(target) == ["new"]
+        assert len(left(tmp_path)) == 2
+        with atomic_folder(target, replace=True):
+            assert left(target) == ["new"]
+        assert left(tmp_path) == ["x"]
 
     def test_killed_while_the_old_one_is_deleted(self, tmp_path: Path) -> None:
         """The new folder has the name; the rest of the old one is swept by the next run."""
@@ -148,6 +170,16 @@ class TestAtomicFolder:
         with atomic_folder(tmp_path / "[x]"):
             pass
         assert not mine.exists()
+
+    @pytest.mark.parametrize("letters", [1, 200, 250, 255])
+    def test_long_names(self, tmp_path: Path, letters: int) -> None:
+        """Every name that the file system takes."""
+        path = tmp_path / ("x" * letters)
+        atomic_write(path, b"one")
+        path.unlink()
+        with atomic_folder(path) as part:
+            (part / "file").write_text("new")
+        assert left(tmp_path) == [path.name]
 
 
 class TestAtomicWrite:

@@ -21,25 +21,28 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_set() -> None:
-    assert settings() == EnvironmentSettings(None, None, None, None, (), False, "", None, None, None, None, None)
+    assert settings() == EnvironmentSettings(None, None, None, None, None, (), False, "", None, None, None, None, None)
 
 
 def test_everything_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     paths = {"CACHE": "~/c", "CONFIG": "/k", "SIGSTORE": "/s", "INDEX": "i.json"}
     names = {"PLUGINS": " a, b ,", "BLOCK": "c", "PREFER": "a=x, b=y", "STRICT": "1", "LAUNCH": " accelerate launch "}
-    values = paths | names | {"REGISTRY": "https://r", "TOKEN": "t", "KEY_PASSWORD": "p"}
+    values = paths | names | {"DEVICE": "cuda:1", "REGISTRY": "https://r", "TOKEN": "t", "KEY_PASSWORD": "p"}
     for name, value in values.items():
         monkeypatch.setenv(f"COGEN_{name}", value)
     found = settings()
     assert (found.cache, found.config, found.sigstore) == (Path.home() / "c", Path("/k"), Path("/s"))
     assert (found.plugins, found.block, found.prefer) == (("a", "b"), ("c",), ("a=x", "b=y"))
+    assert found.device == "cuda:1"
     assert (found.strict, found.launch, found.registry) == (True, "accelerate launch", "https://r")
     assert (found.token, found.index, found.key_password) == ("t", "i.json", "p")
     monkeypatch.setenv("COGEN_STRICT", "yes")
     assert settings().strict is False
 
 
-@pytest.mark.parametrize("name", ["CACHE", "CONFIG", "REGISTRY", "TOKEN", "INDEX", "KEY_PASSWORD", "SIGSTORE"])
+@pytest.mark.parametrize(
+    "name", ["CACHE", "CONFIG", "DEVICE", "REGISTRY", "TOKEN", "INDEX", "KEY_PASSWORD", "SIGSTORE"]
+)
 def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"COGEN_{name}", "")
     assert getattr(settings(), name.lower()) is None

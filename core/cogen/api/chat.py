@@ -195,6 +195,7 @@ def reply(
         inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     else:  # a base model without a template continues the text
         inputs = tokenizer("\n".join(turn["content"] for turn in turns), return_tensors="pt")
+    inputs = inputs.to(model.device)
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)

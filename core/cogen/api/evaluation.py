@@ -106,7 +106,7 @@ def evaluate(
     texts = [name for name in names if name not in _CHAT]
     chosen = choose_suites(host, texts, hook_suites) if texts or not names else []
     typed: Any = dtype
-    settings = Settings(dtype=typed, max_length=max_length)
+    settings = Settings.here(dtype=typed, max_length=max_length)
     options = MeasureOptions(split=split, level=level, settings=settings, fresh=fresh, chooser=None, chat=asks)
     if other is not None and (route := next(filter(is_route, (name, other)), None)):
         from cogen.api.routes import chooser_of

@@ -50,7 +50,7 @@ def evaluate_private(
     check_reporter(reporter)
     host = as_host(host)
     task = read_private(as_path("suite", suite))
-    settings = Settings(dtype=dtype, max_length=max_length)
+    settings = Settings.here(dtype=dtype, max_length=max_length)
     typed: Any = split
     options = MeasureOptions(split=typed, level="full", settings=settings, fresh=True, chooser=None, chat=False)
     found = _measured(host, as_text("model", model), task, options, reporter)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cogen.api.checks import as_path, check_callable, check_reporter
+from cogen.api.checks import as_names, as_path, check_callable, check_reporter
 from cogen.api.options import PathLike
 from cogen.extras import require
 from cogen.reporter import SILENT, Reporter, begin
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cogen.forge.corpus import CorpusParts
     from cogen.forge.estimate import Estimate
     from cogen.forge.recipe import TrainRecipe
+    from cogen.forge.train import Tracking
     from cogen.spec.expert import ExpertSpec
     from cogen.spec.suite import PrivateSuite
     from cogen.training.trainer import StepProgress
@@ -75,12 +76,23 @@ def plan_training(recipe: PathLike, *, reporter: Reporter = SILENT) -> TrainingP
     return _plan(prepared, reporter)
 
 
-def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILENT) -> TrainedExpert:
+def train(
+    recipe: PathLike,
+    *,
+    report_to: Sequence[str] = (),
+    callbacks: Sequence[Any] = (),
+    on_plan: OnPlan = None,
+    reporter: Reporter = SILENT,
+) -> TrainedExpert:
     """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
 
     Killed and started again, it resumes. The same recipe on the same machine and thread count gives the same weights.
 
+    :param report_to: experiment trackers by transformers' names, such as "wandb", "trackio", "tensorboard", "mlflow";
+        beside those of the recipe.
+    :param callbacks: ``transformers.TrainerCallback`` objects or classes that follow the training.
     :param on_plan: called before the first step, unless this recipe was trained before.
+    :raises UsageError: a tracker that is not known or not installed, or one for texts of which nothing may leave.
     :raises SpecError, SourceError, TrainError: a recipe that cannot be read or carried out.
     """
     require("fuse", "cogen.train")
@@ -92,11 +104,28 @@ def train(recipe: PathLike, *, on_plan: OnPlan = None, reporter: Reporter = SILE
     check_callable("on_plan", on_plan)
     found = read_recipe(as_path("recipe", recipe))
     home = as_path("recipe", recipe).resolve().parent
+    tracking = _tracking(found, as_names("report_to", report_to), tuple(callbacks))
     with one_training(home, home / found.plugin, found.private):
-        return _trained(prepare(as_path("recipe", recipe), reporter), on_plan, reporter)
+        return _trained(prepare(as_path("recipe", recipe), reporter), on_plan, reporter, tracking)
 
 
-def _trained(prepared: PreparedTraining, on_plan: OnPlan, reporter: Reporter) -> TrainedExpert:
+def _tracking(recipe: TrainRecipe, report_to: Sequence[str], callbacks: tuple[Any, ...]) -> Tracking:
+    """:raises UsageError: see :func:`train`."""
+    from cogen.errors import UsageError
+    from cogen.forge.audit import lets_nothing_leave
+    from cogen.forge.train import Tracking, check_trackers
+
+    names = tuple(dict.fromkeys((*recipe.training.report_to, *report_to)))
+    check_trackers(names)
+    if names and (lets_nothing_leave(recipe) or recipe.training.privacy is not None):
+        raise UsageError(
+            "report_to would send losses on text of which nothing may leave, or that is trained on with privacy",
+            hint="leave report_to out; progress is shown here",
+        )
+    return Tracking(names, recipe.training.run_name, callbacks)
+
+
+def _trained(prepared: PreparedTraining, on_plan: OnPlan, reporter: Reporter, tracking: Tracking) -> TrainedExpert:
     from cogen.forge.asking import ask
     from cogen.forge.build import rehearsed, run_training
     from cogen.forge.package import package
@@ -123,7 +152,7 @@ def _trained(prepared: PreparedTraining, on_plan: OnPlan, reporter: Reporter) ->
         left = duration(step.seconds_left)
         reporter.describe(f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s, {left} left")
 
-    result = run_training(prepared, step_done)
+    result = run_training(prepared, step_done, reporter, tracking)
     begin(reporter, "measuring", None, "tokens")
     packaged = package(prepared, result, reporter)
     # What the recipe settles is settled for a package that `cogen new` made, too.

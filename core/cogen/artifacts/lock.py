@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
+from cogen.devices import mark
 from cogen.display import plain, table
 from cogen.errors import SpecError
 from cogen.evals.matrix import EMPTY
@@ -227,6 +228,8 @@ def software_versions() -> dict[str, str]:
     for name in _SOFTWARE:
         if (version := _installed_version(name)) is not None:
             found[name] = version
+    if on := mark(deciding=True):  # what was computed on a GPU has other bits than on a CPU
+        found["device"] = on[1]
     return found
 
 

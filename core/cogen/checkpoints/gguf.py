@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import cached
 from cogen.checkpoints.sources import Talk, reporter_of
 from cogen.errors import SourceError
-from cogen.files import atomic_folder, atomic_write, cache_dir, locked
+from cogen.files import atomic_folder, atomic_write, locked
 from cogen.reporter import SILENT, Reporter, begin
 
 #: Raised when the conversion itself changes, so that old cache entries are not reused.
@@ -35,7 +36,7 @@ def converted(path: Path, digest: str, dtype: str, reporter: Reporter | Talk = S
     reader = " ".join(importlib.metadata.version(name) for name in ("gguf", "transformers"))
     # The same digest in another place or under another name is the same conversion.
     key = hashlib.sha256(f"{digest} {dtype} {reader} {_VERSION}".encode()).hexdigest()[:24]
-    home = cache_dir() / "gguf" / key
+    home = cached("gguf", key)
     with locked(home):
         if not home.exists():
             cost = conversion_cost(path, dtype).on_a_machine_with(_slowdown())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen import devices
 from cogen.checkpoints.gguf import quiet_transformers
 from cogen.checkpoints.model import Checkpoint, accumulator
 from cogen.errors import CompatibilityError, SourceError, UnsafeError
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from cogen.spec.expert import ExpertSpec
 
 
-def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
+def load_model(checkpoint: Checkpoint, dtype: str, *, device: str | None = None, deciding: bool = False) -> Any:
     """A ``transformers`` causal language model in eval mode, in ``dtype`` ("float32", "bfloat16").
+
+    :param device: where it runs; default: where :func:`cogen.devices.device` says.
+    :param deciding: see there.
 
     An adapter is added to the weights, rounded as the published dtype: what is evaluated is
     what a merge of this expert alone would write.
@@ -25,6 +29,8 @@ def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    place = device or devices.device(deciding=deciding)  # an unknown one is an error before anything is read
+    devices.settle_threads()
     try:
         with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -47,13 +53,17 @@ def load_model(checkpoint: Checkpoint, dtype: str) -> Any:
         )
     if checkpoint.adapter is not None:
         assign(model, {name: applied(checkpoint, name) for name in sorted(checkpoint.adapter.changed)})
-    return model.eval()
+    return devices.place(model.eval(), place)
 
 
-def load_expert(host: Host, spec: ExpertSpec, checkpoint: Checkpoint, dtype: str) -> Any:
-    """An expert's model, by the hook ``cogen_load_model`` of a plugin that has a way of its own, else by ours."""
-    loaded = host.hooks.first("cogen_load_model", spec=spec, device="cpu", dtype=dtype)
-    return load_model(checkpoint, dtype) if loaded is None else loaded
+def load_expert(host: Host, spec: ExpertSpec, checkpoint: Checkpoint, dtype: str, *, deciding: bool = False) -> Any:
+    """An expert's model, by the hook ``cogen_load_model`` of a plugin that has a way of its own, else by ours.
+
+    :param deciding: see :func:`cogen.devices.device`.
+    """
+    place = devices.device(deciding=deciding)
+    loaded = host.hooks.first("cogen_load_model", spec=spec, device=place, dtype=dtype)
+    return load_model(checkpoint, dtype, device=place) if loaded is None else loaded
 
 
 def load_expert_tokenizer(host: Host, spec: ExpertSpec, checkpoint: Checkpoint) -> Any:

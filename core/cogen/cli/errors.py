@@ -6,11 +6,11 @@ compared with. What the table does not know is a bug in cogen and keeps its trac
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cogen.errors import CogenError
+from cogen.system_errors import describe, find_in
 
 #: Exit codes: 0 done, 1 failure, 2 a plan or lock has moved, 3 usage, 130 interrupted.
 FAILURE, USAGE, INTERRUPTED = 1, 3, 130
@@ -42,27 +42,24 @@ def _missing(error: BaseException) -> Explanation:
 
 def _os_error(error: BaseException) -> Explanation | None:
     assert isinstance(error, OSError)
-    name = str(error.filename) if error.filename else None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Explanation(
-            "no space left on the disk" + (f" for {name}" if name else ""), "free some space, or set COGEN_CACHE"
-        )
-    if error.errno == errno.EROFS:
-        where = f"{name} is on a read-only file system" if name else "the file system is read-only"
-        return Explanation(where, "choose another folder with -o, or set COGEN_CACHE to one that you may write to")
-    if isinstance(error, BrokenPipeError) or name is None:
-        return None
-    if isinstance(error, PermissionError):
-        return Explanation(f"no permission for {name}", "choose another folder with -o, or change its permissions")
-    if isinstance(error, FileNotFoundError):
-        return Explanation(f"{name} does not exist", "check the spelling of the path")
-    if isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError):
-        return Explanation(f"{name}: {error.strerror}", "choose another path")
-    return None
+    return None if isinstance(error, BrokenPipeError) else Explanation(*describe(error))
+
+
+def _of_library(error: BaseException) -> Explanation | None:
+    """An error of the system that a library in another language puts into words of its own."""
+    found = find_in(str(error))
+    return Explanation(*describe(found)) if found is not None else None
 
 
 def _memory(error: BaseException) -> Explanation:
     return Explanation("out of memory", "close other programs, or use fewer or smaller experts")
+
+
+def _device_memory(error: BaseException) -> Explanation:
+    return Explanation(
+        f"the GPU's memory is full: {_line(error).partition('.')[0]}",
+        "choose another one with --device cuda:N, compute on the CPU with --device cpu, or lower batch_size",
+    )
 
 
 def _encoding(error: BaseException) -> Explanation:
@@ -87,8 +84,10 @@ TABLE: dict[str, Callable[[BaseException], Explanation | None]] = {
     "httpx2.TransportError": _connection,
     "requests.ConnectionError": _connection,
     "builtins.MemoryError": _memory,
+    "torch.OutOfMemoryError": _device_memory,
     "builtins.UnicodeDecodeError": _encoding,
     "builtins.OSError": _os_error,
+    "builtins.Exception": _of_library,
 }
 
 

@@ -20,7 +20,6 @@ class FormerVerbs:
     add: Annotated[list[str] | None, typer.Option("--add", hidden=True)] = None
     remove: Annotated[list[str] | None, typer.Option("--remove", hidden=True)] = None
     from_mergekit: Annotated[Path | None, typer.Option("--from-mergekit", hidden=True)] = None
-    threads: Annotated[int | None, typer.Option("--threads", min=1, hidden=True)] = None
     shard_size: Annotated[str | None, typer.Option("--shard-size", hidden=True)] = None
     seed: Annotated[int | None, typer.Option("--seed", min=0, hidden=True)] = None
 
@@ -34,7 +33,7 @@ class FormerVerbs:
 
         given = [name for name, value in others.items() if value]
         changes = [*(f"--add {id}" for id in self.add or ()), *(f"--remove {id}" for id in self.remove or ())]
-        mergekit = {"--threads": self.threads, "--shard-size": self.shard_size, "--seed": self.seed}
+        mergekit = {"--shard-size": self.shard_size, "--seed": self.seed}
         alone = [name for name, value in mergekit.items() if value is not None]
         if self.from_mergekit is not None:
             given += ["--onto"] if self.onto else [change.split()[0] for change in changes]
@@ -68,11 +67,4 @@ class FormerVerbs:
 
         renamed("cogen fuse --from-mergekit", f"cogen merge {self.from_mergekit} -o {output}")
         assert self.from_mergekit is not None
-        merge(  # replacing, as it did
-            self.from_mergekit,
-            output,
-            threads=self.threads,
-            shard_size=self.shard_size,
-            seed=self.seed,
-            replace=True,
-        )
+        merge(self.from_mergekit, output, shard_size=self.shard_size, seed=self.seed, replace=True)  # as it did

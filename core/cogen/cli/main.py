@@ -21,10 +21,12 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from cogen.cli import streams
 from cogen.cli.arguments import GroupedCommand
 from cogen.cli.errors import USAGE, explain
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
+from cogen.devices import compute
 from cogen.extras import missing_extra
 
 #: Verb → its line in `cogen --help`, in the order in which people meet them.
@@ -60,13 +62,28 @@ VERBS = {
     "cache": "Show or clear the cache.",
 }
 
+#: Verbs that run models, and others that compute for long: these have --device and --threads, those --threads.
+MODEL_VERBS = frozenset(("audit", "chat", "check", "eval", "forecast", "fuse", "plan", "publish", "train", "update"))
+LONG_VERBS = MODEL_VERBS | {"adapter", "digest", "merge", "new", "scan"}
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="Where models run (default: auto, a GPU where there is one; merges: the CPU).",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads to compute on (default: all cores).")
+]
 
 
 def _help(ctx: typer.Context, value: bool) -> None:
     if value:
-        typer.echo(ctx.get_help())
+        out.help(ctx.get_help())
         raise typer.Exit
 
 
@@ -76,16 +93,29 @@ Help = Annotated[bool, typer.Option("--help", "-h", is_eager=True, callback=_hel
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; never raises for a mistake of the user."""
+    if args is None:
+        streams.prepare()
     arguments = list(sys.argv[1:] if args is None else args)
     out.mode = "human"
     try:
         app = _app(_verb(_completed() or arguments))
         code = app(arguments, standalone_mode=False, prog_name="cogen")
+        _say_at_the_end()
         return code if isinstance(code, int) else 0
     except typer.Exit as leave:
         return leave.exit_code
     except BaseException as error:  # noqa: BLE001 - the last resort: everything becomes a message or a reported bug
         return _report(error, arguments)
+    finally:
+        streams.settle()
+
+
+def _say_at_the_end() -> None:
+    if "cogen.cache" in sys.modules:  # else nothing was looked up in it
+        from cogen.cache import notice
+
+        if said := notice():
+            out.status(said)
 
 
 def _app(verb: str | None) -> typer.Typer:
@@ -112,7 +142,7 @@ def _app(verb: str | None) -> typer.Typer:
 
             out.result({"version": __version__}, human=f"cogen {__version__}")
         elif ctx.invoked_subcommand is None:
-            typer.echo(ctx.get_help())
+            out.help(ctx.get_help())
 
     for name, summary in VERBS.items():
         if not (Path(__file__).parent / f"{name}.py").exists():
@@ -162,12 +192,25 @@ def _with_switches(command: Callable[..., Any], verb: str | None = None) -> Call
         inspect.Parameter("quiet_", keyword, default=False, annotation=Quiet),
         inspect.Parameter("help_", keyword, default=False, annotation=Help),
     ]
+    if verb in LONG_VERBS:
+        extra.insert(0, inspect.Parameter("threads_", keyword, default=None, annotation=Threads))
+    if verb in MODEL_VERBS:
+        extra.insert(0, inspect.Parameter("device_", keyword, default=None, annotation=Device))
 
     @functools.wraps(command)
-    def wrapper(*args: Any, json_: bool, quiet_: bool, help_: bool, **kwargs: Any) -> None:
+    def wrapper(
+        *args: Any,
+        json_: bool,
+        quiet_: bool,
+        help_: bool,
+        device_: str | None = None,
+        threads_: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         _set_mode(json_, quiet_)
         check_needs(verb)
-        command(*args, **kwargs)
+        with compute(device_, threads_):
+            command(*args, **kwargs)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *extra], return_annotation=None)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
@@ -194,8 +237,8 @@ def _verb(arguments: list[str]) -> str | None:
 
 
 def _report(error: BaseException, arguments: list[str]) -> int:
-    if isinstance(error, BrokenPipeError):  # `cogen list | head`: not a mistake
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # of what writes to stdout itself: who reads has read enough
+        streams.discard(sys.stdout)
         return 0
     if any(kind.__name__ == "Abort" for kind in type(error).__mro__):
         error = KeyboardInterrupt()

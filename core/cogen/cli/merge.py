@@ -16,10 +16,6 @@ from cogen.cli.progress import CommandReporter
 def command(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Recipe in mergekit's format (YAML).")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, metavar="N", help="Threads (default: all cores); same result."),
-    ] = None,
     shard_size: Annotated[
         str | None, typer.Option("--shard-size", metavar="SIZE", help="Largest weights file, e.g. 2GB (default: 5GB).")
     ] = None,
@@ -36,9 +32,7 @@ def command(
     from cogen.api.merging import merge
 
     with CommandReporter("merging") as reporter:
-        result = merge(
-            config, output, threads=threads, shard_size=shard_size, seed=seed, replace=replace, reporter=reporter
-        )
+        result = merge(config, output, shard_size=shard_size, seed=seed, replace=replace, reporter=reporter)
     peak = peak_memory()
     memory = "" if peak is None else f", peak memory {peak / 1e9:.2f} GB"
     out.success(

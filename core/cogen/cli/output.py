@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal, TextIO
 
+from cogen.cli.streams import speaks_unicode, write
 from cogen.errors import UsageError
 
 Mode = Literal["human", "json", "quiet"]
@@ -104,6 +105,10 @@ class Output:
     def stderr(self) -> TextIO:
         return self._stderr or sys.stderr
 
+    def help(self, text: str) -> None:
+        """The text of --help."""
+        self._write(self.stdout, text)
+
     # ---- results, on stdout -------------------------------------------------------------------------
 
     def text(self, line: str = "") -> None:
@@ -140,15 +145,14 @@ class Output:
         if self.mode == "json":
             import json
 
-            text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(_plain(data), indent=2, ensure_ascii=not speaks_unicode(self.stdout), allow_nan=False)
             self._write(self.stdout, text if _is_plain(text) else "".join(map(_escaped, text)))
         elif human is not None and self.mode == "human":
             self._write(self.stdout, _shown(human))
 
     def stream(self, piece: str) -> None:
         """A piece of an answer, as it is generated."""
-        self.stdout.write(_shown(piece))
-        self.stdout.flush()
+        write(self.stdout, _shown(piece), result=True)
 
     # ---- messages, on stderr -------------------------------------------------------------------------
 
@@ -180,8 +184,7 @@ class Output:
             return True
         if self.mode != "human" or not sys.stdin.isatty() or not self.stderr.isatty():
             raise UsageError(f"confirmation required: {question}", hint="pass --yes to agree")
-        self.stderr.write(f"{_shown(question)} [y/N] ")
-        self.stderr.flush()
+        write(self.stderr, f"{_shown(question)} [y/N] ", result=False)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager
@@ -213,8 +216,7 @@ class Output:
     # ---- drawing ---------------------------------------------------------------------------------
 
     def _write(self, stream: TextIO, text: str) -> None:
-        stream.write(text + "\n")
-        stream.flush()
+        write(stream, text + "\n", result=stream is self.stdout)
 
     def _paint(self, style: str, text: str, stream: TextIO) -> str:
         if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():

@@ -27,6 +27,14 @@ def command(
         Path, typer.Argument(metavar="RECIPE", help="recipe.toml: base, texts, hyperparameters, data card.")
     ],
     plan: Annotated[bool, typer.Option("--plan", help="Show what the training would take, and stop.")] = False,
+    report_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--report-to",
+            metavar="NAME",
+            help="Experiment tracker that follows the training: wandb, trackio, tensorboard, mlflow. Repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Train an expert on its recipe's texts and write weights, suites and data card into its plugin.
 
@@ -41,7 +49,7 @@ def command(
             _show_estimate(found)
             _show_plan(found)
             return
-        trained = train(recipe, on_plan=_show_estimate, reporter=reporter)
+        trained = train(recipe, report_to=report_to or (), on_plan=_show_estimate, reporter=reporter)
     _show(trained, recipe.parent)
 
 

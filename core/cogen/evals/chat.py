@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cogen.devices import CPU, describe, device
 from cogen.evals import store
 from cogen.evals.answers import Judged, judge
 from cogen.evals.bound import GENERAL
@@ -75,6 +76,7 @@ def run_chat(
     # One batch whatever the level: the other rows of a batch change bfloat16 figures in the last digits.
     sampling = Sampling(limit=LIMIT, batch=QUICK)
     documents = canonical_digest([list(pair) for pair in asked])
+    place = describe(device())
     key = canonical_digest(
         {
             "format": _FORMAT,
@@ -89,6 +91,7 @@ def run_chat(
             "level": level,
             "versions": {name: value for name, value in store.versions().items() if name in ("torch", "transformers")},
         }
+        | ({"device": place} if place != CPU else {})
     )
     if use_cache and (known := store.read(key)) is not None:
         return known

@@ -52,7 +52,7 @@ def run_suites(
     :raises DigestError: the data are not those that the manifest promises.
     :raises UnsafeError: a task file asks for code.
     """
-    settings = settings or Settings(dtype=dtype)
+    settings = settings or Settings.here(dtype=dtype)
     if settings.dtype != dtype:
         raise EvalError(f"the settings say {settings.dtype}, the call says {dtype}", hint="give one dtype")
     prefix = prefix_token_id(tokenizer)

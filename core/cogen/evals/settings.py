@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from cogen.devices import CPU, batch_size, describe, device
 from cogen.errors import EvalError
 
 Split = Literal["dev", "test"]
@@ -27,9 +28,11 @@ class Settings:
     max_length: int = 1024
     #: lm-eval would take the model's own type: in bfloat16 a log-probability has only 8 bits.
     softmax_dtype: str = "float32"
-    #: Padding changes bfloat16 figures in the last digits, so no batching.
+    #: Padding changes bfloat16 figures in the last digits, so no batching on a CPU.
     batch_size: int = 1
     logits_cache: bool = True
+    #: Kind and model of the device: a GPU's figures differ from a CPU's in the last digits.
+    device: str = CPU
     #: Bootstrap by document.
     resamples: int = 2000
     confidence: float = 0.95
@@ -37,7 +40,13 @@ class Settings:
 
     def key(self) -> dict[str, Any]:
         """All settings, as they go into the key of a cached result."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("device", CPU)}
+
+    @classmethod
+    def here(cls, **settings: Any) -> Settings:
+        """These settings where models run now: see :func:`cogen.devices.device`."""
+        place = device()
+        return cls(**settings, batch_size=batch_size(place), device=describe(place))
 
 
 def prefix_token_id(tokenizer: Any) -> int:

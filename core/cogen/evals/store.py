@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import cached
 from cogen.evals.bound import BoundSuite
 from cogen.evals.results import SuiteResult
 from cogen.evals.settings import QUICK_TOKENS, RESULT_FORMAT, Level, Settings, Split
 from cogen.evals.task import Task
-from cogen.files import atomic_write, cache_dir
+from cogen.files import atomic_write
 from cogen.spec.expert import canonical_digest
 
 
@@ -67,7 +68,7 @@ def result_key(
 
 
 def _path(key: str) -> Path:
-    return cache_dir() / "results" / f"{key.removeprefix('sha256:')}.json"
+    return cached("results", f"{key.removeprefix('sha256:')}.json")
 
 
 def load(key: str, bound: BoundSuite) -> SuiteResult | None:

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from cogen.cache import cached
 from cogen.checkpoints.digests import check_file
 from cogen.errors import SourceError
-from cogen.files import cache_dir, locked
+from cogen.files import locked
 from cogen.forge.account import BROKEN_LINK, LINKED, NO_FILE, NO_MATCH, OTHER_CASE, TOO_LARGE
 from cogen.forge.recipe import CorpusSource
 from cogen.reporter import Reporter
@@ -229,7 +230,7 @@ def _fetch(scheme: str, location: str, source: CorpusSource, reporter: Reporter)
     if not match:
         raise SourceError(f"{source.uri} is not {scheme}://name==version", hint="pin the version with ==")
     assert source.digest is not None  # the recipe's validator demands it
-    folder = cache_dir() / "corpora" / source.digest.removeprefix("sha256:")[:24]
+    folder = cached("corpora", source.digest.removeprefix("sha256:")[:24])
     with locked(folder):
         found = [file for file in folder.glob("*") if not file.name.startswith(".")] if folder.is_dir() else []
         if not found:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import check_writable, writable
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.safetensors_file import read_folder, read_tensor
 from cogen.checkpoints.safetensors_writer import write_safetensors
+from cogen.devices import CPU, device, mark
 from cogen.errors import TrainError
 from cogen.evals import model_digest
 from cogen.files import atomic_folder, atomic_write, cache_dir, locked
@@ -29,10 +31,11 @@ from cogen.forge.chats import Chat, ChatEncoder, Cuts, LabeledTokens, Turn, to_j
 from cogen.forge.consent import check_floor, check_recipe
 from cogen.forge.corpus import CorpusParts, Document, build_corpus, json_lines
 from cogen.forge.estimate import Estimate, estimate
+from cogen.forge.launch import base_dtype, launch_training, uses_launcher
 from cogen.forge.private import note_size
 from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
-from cogen.forge.train import train, trainable
+from cogen.forge.train import UNTRACKED, Tracking, train, trainable
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
@@ -213,7 +216,7 @@ def plan(prepared: PreparedTraining) -> Estimate:
     training = prepared.recipe.training
     set_threads(training.threads)
     with quiet_trainer():
-        model = trainable(_fresh(prepared), training, prepared.home)
+        model = trainable(_fresh(prepared, device()), training, prepared.home)
         general = None
         if training.mode == "anchored":
             import torch
@@ -226,8 +229,9 @@ def plan(prepared: PreparedTraining) -> Estimate:
         return estimate(model, prepared, general)
 
 
-def _fresh(prepared: PreparedTraining) -> Any:
-    return load_model(prepared.base, "float32" if prepared.recipe.training.mode == "full" else "bfloat16")
+def _fresh(prepared: PreparedTraining, device: str = CPU) -> Any:
+    """The base to begin with; the Trainer moves it to where it trains."""
+    return load_model(prepared.base, base_dtype(prepared.recipe.training), device=device)
 
 
 def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[Chat]:
@@ -246,7 +250,7 @@ def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[C
             prepared.tokenizer,
             prepared.rehearsed_blocks * training.sequence_length,
             prepared.recipe.card.languages,
-            [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer)],
+            [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), *mark()],
             reporter,
         )
         # A run that is killed goes on with the same text, whatever becomes of the cache.
@@ -256,7 +260,12 @@ def rehearsed(prepared: PreparedTraining, reporter: Reporter = SILENT) -> list[C
     return [tuple(Turn(turn["role"], turn["content"]) for turn in chat) for chat in chats]
 
 
-def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter = SILENT) -> Path:
+def run_training(
+    prepared: PreparedTraining,
+    on_step: OnStep,
+    reporter: Reporter = SILENT,
+    tracking: Tracking = UNTRACKED,
+) -> Path:
     """Train, or resume, or do nothing when this recipe was trained before; the folder with the weights.
 
     The folder holds a PEFT adapter (modes lora, ffn, anchored) or a whole checkpoint (full), the router rows (anchored)
@@ -264,20 +273,37 @@ def run_training(prepared: PreparedTraining, on_step: OnStep, reporter: Reporter
 
     :param reporter: advanced by the tokens that the base writes for a rehearsal, if it has not before.
     """
+    result = prepared.run / "result"
+    if not writable(prepared.run):
+        if not result.is_dir() or _inputs_note(prepared.run) != _inputs(prepared):
+            check_writable("a training keeps its checkpoints there")
+        return result
     with locked(prepared.run):
         prepared.run.mkdir(parents=True, exist_ok=True)
         if prepared.recipe.private:  # weights remember text: in a cache that is shared they are their owner's alone
             prepared.run.chmod(0o700)
         _same_inputs(prepared)
-        result = prepared.run / "result"
         if not result.is_dir():
-            _train_into(prepared, result, on_step, reporter)
+            _train_into(prepared, result, on_step, reporter, tracking)
     return result
 
 
 def _same_inputs(prepared: PreparedTraining) -> None:
     """Drop a run of the same recipe on other texts (``file://`` sources can change) or another base."""
-    note = prepared.run / "inputs.json"
+    inputs, known = _inputs(prepared), _inputs_note(prepared.run)
+    if known not in (None, inputs):
+        shutil.rmtree(prepared.run)
+    if known != inputs:
+        atomic_write(prepared.run / "inputs.json", json.dumps(inputs).encode())
+
+
+def _inputs_note(run: Path) -> Any:
+    """What a run was made of; ``None`` if nothing says so."""
+    note = run / "inputs.json"
+    return json.loads(note.read_text()) if note.is_file() else None
+
+
+def _inputs(prepared: PreparedTraining) -> dict[str, str]:
     inputs = {
         "base": prepared.base_ref.weights_digest,
         "train": "sha256:" + hashlib.sha256(json_lines(prepared.corpus.train)).hexdigest(),
@@ -286,12 +312,12 @@ def _same_inputs(prepared: PreparedTraining) -> None:
         inputs["canaries"] = prepared.canaries.digest
     if (start := prepared.recipe.training.start) is not None:
         inputs["start"] = file_digest(prepared.home / start)
-    if note.is_file() and json.loads(note.read_text()) != inputs:
-        shutil.rmtree(prepared.run)
-    atomic_write(note, json.dumps(inputs).encode())
+    return inputs
 
 
-def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, reporter: Reporter) -> None:
+def _train_into(
+    prepared: PreparedTraining, result: Path, on_step: OnStep, reporter: Reporter, tracking: Tracking
+) -> None:
     import torch
 
     clock = Stopwatch(prepared.run / "seconds")
@@ -305,8 +331,10 @@ def _train_into(prepared: PreparedTraining, result: Path, on_step: OnStep, repor
     start = _start(prepared)
     steps = prepared.run / "steps"
     privacy = {}
-    if training.privacy is None:
-        model = train(_fresh(prepared), prepared.blocks(own), training, steps, timed, start, prepared.home)
+    if uses_launcher(training, reporter):
+        model = launch_training(prepared.base, prepared.blocks(own), training, steps, timed, prepared.home, tracking)
+    elif training.privacy is None:
+        model = train(_fresh(prepared), prepared.blocks(own), training, steps, timed, start, prepared.home, tracking)
     else:
         from cogen.forge.private_training import train_private
 
@@ -371,7 +399,7 @@ def _start(prepared: PreparedTraining) -> Start | None:
         return None
     # Threads are part of what makes a run repeatable, here too: states from another number of them are not taken.
     count = set_threads(recipe.training.threads)
-    key = [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), f"{count} threads"]
+    key = [model_digest(prepared.base), tokenizer_digest(prepared.tokenizer), f"{count} threads", *mark()]
     anchor = Anchor(lambda: load_model(prepared.base, "float32"), prepared.tokenizer, key)
     texts = some_texts(prepared.corpus.train, recipe.corpus.sample_bytes)
     return begin(anchor, texts, prepared.general(), private=recipe.private)

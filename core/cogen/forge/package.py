@@ -7,14 +7,13 @@ import datetime
 import functools
 import importlib.metadata
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cogen.cache import scratch
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import load_model
@@ -109,8 +108,8 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
     facts = json.loads((result / "run.json").read_text())
     sweep_cache(cache_dir())
     with contextlib.ExitStack() as folders:
-        scratch = folders.enter_context(tempfile.TemporaryDirectory(dir=cache_dir(), prefix=f".publish.{os.getpid()}."))
-        stage = Path(scratch) / "package" / target.name
+        place = folders.enter_context(scratch("publish"))
+        stage = place / "package" / target.name
         shutil.copytree(result, stage / "weights", ignore=shutil.ignore_patterns("run.json", ROUTER))
         if (result / ROUTER).is_file():
             shutil.copyfile(result / ROUTER, stage / ROUTER)

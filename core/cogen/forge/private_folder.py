@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cogen.errors import CogenError, TrainError
 from cogen.evals.private import PRIVATE_FILE, PrivateTask
-from cogen.files import alive, atomic_write
+from cogen.files import abandoned, alive, atomic_write, part_name
+from cogen.locks import Lock, hold
 from cogen.reporter import SILENT, Reporter
 
 PRIVATE = "private"
@@ -57,18 +57,18 @@ def one_training(home: Path, package: Path, private: bool) -> Iterator[None]:
 
     :raises TrainError: another one is running.
     """
-    import filelock
-
     names = [package.name, *([PRIVATE] if private else [])]
     with contextlib.ExitStack() as stack:
         for name in names:
+            lock = Lock(home / f".{name}.lock")
             try:
-                stack.enter_context(filelock.FileLock(home / f".{name}.lock", timeout=0))
-            except filelock.Timeout as error:
-                raise TrainError(
-                    f"another training is writing to {name}/ in {home}",
-                    hint="wait until it has ended, or stop it; a recipe of another expert belongs into another folder",
-                ) from error
+                if not lock.acquire(wait=False):
+                    raise TrainError(
+                        f"another training is writing to {name}/ in {home}",
+                        hint="wait until it has ended, or stop it; a recipe of another expert belongs into another "
+                        "folder",
+                    )
+                stack.callback(lock.release)
             except OSError as error:
                 raise CogenError(
                     f"{home} cannot be written: {error.strerror}",
@@ -86,14 +86,17 @@ def staging(home: Path, id: str) -> Iterator[Path]:
     new = not (home / PRIVATE).exists()
     folder = claim(home, id)
     for left in folder.glob(".staged.*"):
-        match = re.fullmatch(r"\.staged\.(\d+)\.[0-9a-f]+", left.name)
-        if match and not alive(int(match[1])):
+        match = re.fullmatch(r"\.staged\.(\d+)\.[0-9a-f]+", left.name)  # of an earlier version
+        if abandoned(left) or (match and not alive(int(match[1]))):
             shutil.rmtree(left, ignore_errors=True)
-    staged = folder / f".staged.{os.getpid()}.{secrets.token_hex(4)}"
+    staged, held = folder / part_name("staged"), None
     try:
         staged.mkdir(mode=0o700)
+        held = hold(staged)
         yield staged
     finally:
+        if held is not None:
+            os.close(held)
         shutil.rmtree(staged, ignore_errors=True)
         if new and [path.name for path in folder.iterdir()] == [OWNER]:  # nothing is kept
             shutil.rmtree(folder)
@@ -103,7 +106,7 @@ def sweep_cache(cache: Path) -> None:
     """Delete what packaging left in the cache when it was killed: earlier versions measured private text there."""
     for left in cache.glob(".publish.*"):
         match = re.fullmatch(r"\.publish\.(\d+)\..+", left.name)
-        if not match or not alive(int(match[1])):
+        if abandoned(left) if left.suffix == ".part" else not match or not alive(int(match[1])):
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -236,6 +236,11 @@ class TrainingRecipe(Frozen):
     router_loss: float = Field(default=1.0, ge=0)
     #: Modes lora and ffn: train with differential privacy.
     privacy: PrivacyRecipe | None = None
+    #: Experiment trackers that follow the training, by transformers' names: wandb, trackio, tensorboard, mlflow ….
+    #: They get losses and hyper-parameters. Not part of the recipe's digest: they change nothing.
+    report_to: tuple[Line, ...] = Field(default=(), exclude=True)
+    #: What the trackers call the run; default: their own choice.
+    run_name: Line | None = Field(default=None, exclude=True)
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

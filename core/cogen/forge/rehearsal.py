@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import cached
 from cogen.errors import TrainError
 from cogen.evals.answers import judge
 from cogen.evals.generation import Sampling, end_tokens, generate, render_question
-from cogen.files import atomic_write, cache_dir
+from cogen.files import atomic_write
 from cogen.forge.chats import Chat, ChatEncoder, LabeledTokens, Turn
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
@@ -117,7 +118,7 @@ def _round(
             "transformers": importlib.metadata.version("transformers"),
         }
     )
-    file = cache_dir() / "rehearsal" / f"{named.removeprefix('sha256:')}.jsonl"
+    file = cached("rehearsal", f"{named.removeprefix('sha256:')}.jsonl")
     if not file.is_file():
         model = load()
         sampling = Sampling(**(asdict(SAMPLING) | {"seed": SAMPLING.seed + number}))

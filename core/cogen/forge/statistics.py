@@ -51,7 +51,7 @@ def write_statistics(prepared: PreparedTraining, package: Path, reporter: Report
         used.append(documents)
     if wanted.states:
         # Not by way of the cache of states, whose names are digests of the text without a salt.
-        mean = mean_states(load_model(prepared.base, "float32"), prepared.tokenizer, texts, reporter)
+        mean = mean_states(load_model(prepared.base, "float32", deciding=True), prepared.tokenizer, texts, reporter)
         files["states"] = _write(package, "states", {"mean": mean})
         used.append(chosen)
     if wanted.embedding:

@@ -12,9 +12,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cogen.cache import cached
+from cogen.devices import mark
 from cogen.errors import CompatibilityError
 from cogen.evals.settings import prefix_token_id
-from cogen.files import atomic_write, cache_dir
+from cogen.files import atomic_write
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 
@@ -56,8 +58,10 @@ def generated_texts(writer: Writer, reporter: Reporter = SILENT) -> list[str]:
     :raises CompatibilityError: the model cannot write, or writes nothing.
     """
     settings = [_VERSION, TEXTS, TOKENS, BATCH, _SEED]
-    key = canonical_digest(["generated", settings, writer.digest, writer.tokenizer_digest]).removeprefix("sha256:")[:32]
-    path = cache_dir() / "generated" / f"{key}.json"
+    key = canonical_digest(
+        ["generated", settings, writer.digest, writer.tokenizer_digest, *mark(deciding=True)]
+    ).removeprefix("sha256:")[:32]
+    path = cached("generated", f"{key}.json")
     if path.is_file():
         try:
             kept: Any = json.loads(path.read_text(encoding="utf-8"))

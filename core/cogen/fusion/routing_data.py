@@ -65,7 +65,7 @@ def writer_of(host: Host, expert: Expert, checkpoint: Checkpoint, tokenizer: Any
         expert.id,
         tokenizer,
         digest,
-        lambda dtype: load_expert(host, expert.spec, checkpoint, dtype),
+        lambda dtype: load_expert(host, expert.spec, checkpoint, dtype, deciding=True),
         lambda: model_digest(checkpoint, own_loaders(host)),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import time
 
+from cogen.devices import device
+
 #: Operations a parameter and token: a dense layer multiplies and adds once in a forward pass.
 FORWARD = 2
 #: Tokens that are read in the time in which one is written, its question included: each step of an answer reads all
@@ -19,9 +21,9 @@ def flops() -> float:
     """Operations a second of a bfloat16 matrix product on this machine, measured in a moment."""
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.ones(512, 1024, dtype=torch.bfloat16, device=device)
-    b = torch.ones(1024, 1024, dtype=torch.bfloat16, device=device)
+    place = device()
+    a = torch.ones(512, 1024, dtype=torch.bfloat16, device=place)
+    b = torch.ones(1024, 1024, dtype=torch.bfloat16, device=place)
     found = []
     for _ in range(5):
         began = time.perf_counter()

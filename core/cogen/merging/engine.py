@@ -25,6 +25,7 @@ from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.model import accumulator
 from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
 from cogen.checkpoints.safetensors_writer import SafetensorsWriter, tensor_bytes
+from cogen.devices import threads as chosen_threads
 from cogen.errors import CompatibilityError
 from cogen.merging.allocator import keep_freed_memory
 from cogen.merging.block import Block, Operand, Stack
@@ -103,7 +104,7 @@ class Engine:
     """
 
     def __init__(self, threads: int | None = None, reporter: Reporter | None = None) -> None:
-        self.threads = threads or usable_cores()
+        self.threads = threads or chosen_threads() or usable_cores()
         self.files = OpenFiles()
         self._reporter = reporter
         self._reporting = threading.Lock()

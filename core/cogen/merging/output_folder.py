@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from cogen.cache import one_process
 from cogen.errors import UsageError
-from cogen.files import cache_dir
 
 #: A folder that holds one of these was written by CoGen.
 MARKS = ("cogen.lock", "merge.json", "route.json")
@@ -38,15 +38,10 @@ def one_writer(output: Path) -> Iterator[None]:
 
     :raises UsageError: one does.
     """
-    import filelock
-
     name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32]
-    place = cache_dir() / "writing" / f"{name}.lock"
-    place.parent.mkdir(exist_ok=True)
-    try:
-        with filelock.FileLock(place, timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise UsageError(
-            f"another run is writing {output}", hint="wait until it is done, or give another folder with -o"
-        ) from error
+    with one_process("writing", name) as alone:
+        if not alone:
+            raise UsageError(
+                f"another run is writing {output}", hint="wait until it is done, or give another folder with -o"
+            )
+        yield

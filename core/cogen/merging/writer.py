@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cogen.errors import CogenError, UsageError
 from cogen.merging.engine import Engine, OutputTensor
+from cogen.system_errors import describe
 
 #: Default size limit of a weights file; larger checkpoints are written in shards, as the Hub requires.
 SHARD_BYTES = 5_000_000_000
@@ -56,7 +57,8 @@ def write_outputs(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(folder, needed) from error
-        raise CogenError(f"{folder.parent} cannot be written: {error.strerror}", hint="give another folder") from error
+        wrong, hint = describe(error)
+        raise CogenError(f"{folder.parent} cannot be written: {wrong}", hint=hint) from error
 
 
 def copy_model_files(source: Path, folder: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cogen.cache import cached
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.evals import calibration_texts
-from cogen.files import atomic_folder, cache_dir
+from cogen.files import atomic_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.states import (
     WINDOW,
@@ -115,7 +116,7 @@ class Anchor:
 
     def _kept(self, what: Any, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         key = canonical_digest([_VERSION, WINDOW, self._key, what]).removeprefix("sha256:")[:32]
-        folder = cache_dir() / "states" / key
+        folder = cached("states", key)
         if not folder.is_dir():
             found = compute()
             with atomic_folder(folder) as part:

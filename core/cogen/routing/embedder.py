@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.sources import fetch
+from cogen.devices import device
 from cogen.errors import SourceError
 from cogen.reporter import SILENT, Reporter
 from cogen.routing import counts
@@ -118,7 +119,7 @@ class Embedder:
 
             with self._refused(), quiet_transformers():
                 self._model = SentenceTransformer(
-                    str(self.folder()), device="cpu", trust_remote_code=False, local_files_only=True
+                    str(self.folder()), device=device(), trust_remote_code=False, local_files_only=True
                 )
         return self._model
 

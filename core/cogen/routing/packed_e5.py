@@ -12,8 +12,9 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.cache import cached
 from cogen.errors import SourceError
-from cogen.files import atomic_folder, cache_dir, locked
+from cogen.files import atomic_folder, locked
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def converted(path: Path, digest: str, reporter: Reporter = SILENT) -> Path:
     :param digest: file digest of the file, the key of the cache entry.
     :raises SourceError: it is not such a file.
     """
-    home = cache_dir() / "embedders" / f"e5-{digest.removeprefix('sha256:')[:24]}-{_VERSION}"
+    home = cached("embedders", f"e5-{digest.removeprefix('sha256:')[:24]}-{_VERSION}")
     with locked(home):
         if not home.exists():
             reporter.note(f"unpacking {path.name} (470 MB), once")

@@ -69,7 +69,7 @@ def window_states(
 
     seen: list[torch.Tensor] = []
     handles = [
-        module.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()[0, 1:].float()))
+        module.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()[0, 1:].float().cpu()))
         for module in feed_forwards(model)
     ]
     decoder = model.get_decoder()

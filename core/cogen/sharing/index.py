@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import cached
 from cogen.errors import CogenError, DigestError, SourceError
-from cogen.files import atomic_write, cache_dir
+from cogen.files import atomic_write
 from cogen.remote import fields
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
@@ -133,7 +134,7 @@ def _brought(client: Client, path: str, place: str, shards: list[tuple[str, str,
 def _folder(place: str) -> Path | None:
     """Where the shards of one index are kept; ``None`` where nothing can be written."""
     try:
-        folder = cache_dir() / "index" / hashlib.sha256(place.encode()).hexdigest()[:32]
+        folder = cached("index", hashlib.sha256(place.encode()).hexdigest()[:32])
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, CogenError):
         return None

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import one_process
 from cogen.errors import CogenError
 
 _JOURNAL = "journal.json"
@@ -74,22 +75,8 @@ def recover() -> list[str]:
 @contextlib.contextmanager
 def _alone() -> Iterator[bool]:
     """Does nobody else install into this environment, for the length of a ``with``? A killed process holds nothing."""
-    from filelock import FileLock, Timeout
-
-    from cogen.files import cache_dir
-
-    place = cache_dir() / "environments" / f"{hashlib.sha256(sys.prefix.encode()).hexdigest()[:16]}.lock"
-    place.parent.mkdir(exist_ok=True)
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    with one_process("environments", hashlib.sha256(sys.prefix.encode()).hexdigest()[:16]) as alone:
+        yield alone
 
 
 def first_missing(path: Path, root: Path) -> Path:

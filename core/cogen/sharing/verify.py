@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from cogen.cache import cached
 from cogen.checkpoints.digests import sha256_file
 from cogen.checkpoints.sources.registry import place_of
 from cogen.errors import CogenError, UsageError
-from cogen.files import cache_dir
 from cogen.host import Host
 from cogen.remote.client import Client, quoted
 from cogen.remote.errors import NotThere, RegistryError
@@ -135,7 +135,7 @@ def _take(finding: Finding, lines: Iterable[tuple[bool, str]]) -> None:
 
 def _wheel(receipt: Receipt, finding: Finding) -> None:
     """The receipt's list of files could be edited too; the wheel's hash is signed, so the wheel has the last word."""
-    path = cache_dir() / "wheels" / receipt.sha256 / receipt.filename
+    path = cached("wheels", receipt.sha256, receipt.filename)
     if not path.is_file():
         return
     if sha256_file(path) != receipt.sha256:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.gguf import quiet_transformers
+from cogen.devices import CPU, device, threads
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,49 @@ def common_arguments() -> dict[str, Any]:
     """Arguments of the Trainer that every training has: arithmetic, and nothing that prints or reorders."""
     import torch
 
+    place = device()
     return {
         "optim": "adamw_torch",
-        "use_cpu": not torch.cuda.is_available(),
-        "bf16": not torch.cuda.is_available() or torch.cuda.is_bf16_supported(),
+        "use_cpu": place == CPU,
+        "bf16": place == CPU or (place.startswith("cuda") and torch.cuda.is_bf16_supported()),
         "logging_steps": 1,
         "save_total_limit": 2,
         "save_strategy": "steps",
         "report_to": [],
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
-        # The data are already in their final order: keep it, so that the order is the recipe's alone.
-        "train_sampling_strategy": "sequential",
         "remove_unused_columns": False,
         "dataloader_pin_memory": False,
     }
+
+
+def in_order(trainer: Any) -> Any:
+    """The trainer, which then reads its data in the order that they have: that is the recipe's alone.
+
+    transformers 5.24 has an argument ``train_sampling_strategy`` for it, earlier versions have not.
+    """
+    from torch.utils.data import SequentialSampler
+
+    trainer._get_train_sampler = lambda dataset=None: SequentialSampler(
+        trainer.train_dataset if dataset is None else dataset
+    )
+    return trainer
+
+
+def one_gpu(arguments: Any) -> Any:
+    """Trainer's arguments such that a process trains on the one GPU that was chosen.
+
+    transformers would take ``cuda:0``, and all others beside it by ``nn.DataParallel``. With a launcher every process
+    has its own GPU already.
+    """
+    import torch
+
+    place = device()
+    if place.startswith("cuda") and "WORLD_SIZE" not in os.environ:
+        torch.cuda.set_device(place)
+        vars(arguments)["_setup_devices"] = torch.device(place)
+        arguments._n_gpu = 1
+    return arguments
 
 
 def last_checkpoint(run: Path) -> str | None:
@@ -85,11 +114,11 @@ def last_checkpoint(run: Path) -> str | None:
 
 
 def set_threads(count: int) -> int:
-    """Set torch's CPU threads (0: leave them) and return how many there are."""
+    """Set torch's CPU threads (0: leave them) and return how many there are; --threads has the last word."""
     import torch
 
-    if count:
-        torch.set_num_threads(count)
+    if chosen := threads() or count:
+        torch.set_num_threads(chosen)
     return torch.get_num_threads()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cogen.files import atomic_write
+from cogen.system_errors import describe
 from cogen.trust.errors import TrustError
 
 
@@ -17,4 +18,5 @@ def write_private(path: Path, text: str, mode: int = 0o600) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if mode == 0o600 else 0o755)
         atomic_write(path, text.encode(), mode)
     except OSError as error:
-        raise TrustError(f"{path} cannot be written: {error.strerror}", hint="check its permissions") from error
+        wrong, hint = describe(error)
+        raise TrustError(f"{path} cannot be written: {wrong}", hint=hint) from error

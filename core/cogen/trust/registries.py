@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from cogen.errors import UsageError
 from cogen.files import config_dir
+from cogen.locks import Lock
 from cogen.settings import settings
 from cogen.trust.errors import TrustError
 from cogen.trust.files import write_private
@@ -192,12 +193,19 @@ def _known_keys() -> dict[str, dict[str, list[str]]]:
 @contextmanager
 def alone() -> Iterator[None]:
     """One process at a time changes the settings."""
-    import filelock
-
     folder = config_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise TrustError(f"{folder} cannot be made: {error.strerror}", hint="set COGEN_CONFIG to a folder") from error
-    with filelock.FileLock(folder / ".lock"):
+    lock = Lock(folder / ".lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise TrustError(
+            f"{folder} cannot be written: {error.strerror}", hint="set COGEN_CONFIG to a folder that you may write to"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()

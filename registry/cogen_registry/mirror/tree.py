@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from filelock import FileLock, Timeout
-
+from cogen.locks import Lock
 from cogen_registry.errors import Refused
 
 #: Says that a folder is a mirror: nothing else is ever replaced.
@@ -31,7 +30,7 @@ class Tree:
     def __init__(self, target: Path, fresh: bool = False) -> None:
         self.target = target.absolute()
         self._part, self._old = (self.target.with_name(f".{target.name}.{end}") for end in ("part", "old"))
-        self._lock = FileLock(self.target.with_name(f".{target.name}.lock"))
+        self._lock = Lock(self.target.with_name(f".{target.name}.lock"))
         self._fresh = fresh
         #: Files in all, those that were linked from the old tree, and the bytes that were written.
         self.files, self.kept, self.written = 0, 0, 0
@@ -40,10 +39,8 @@ class Tree:
 
     def __enter__(self) -> Self:
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise Refused(409, f"another export is writing {self.target}", hint="wait for it") from None
+        if not self._lock.acquire(wait=False):
+            raise Refused(409, f"another export is writing {self.target}", hint="wait for it")
         try:
             self._recover()
         except BaseException:

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from cogen.locks import Lock
 from cogen_registry.database.tables import (
     Attestation,
     Commit,
@@ -130,10 +130,8 @@ def finish(service: Service, seconds: float = 20.0) -> bool:
 
 def _alone(service: Service, root: Path) -> bool:
     """Delete under the lock that a service of this root would hold; whether nobody held it."""
-    lock = FileLock(root / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = Lock(root / ".lock")
+    if not lock.acquire(wait=False):
         return False
     try:
         delete_doomed(service)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from cogen.errors import TrainError, UsageError
 from cogen.fusion.distill.compose import compose_group
 from cogen.fusion.distill.plan import plan_distillation
-from cogen.fusion.distill.student import launch
-from cogen.fusion.distill.student.launch import MARK, command
+from cogen.training import launch
+from cogen.training.launch import MARK, command
 
 TWO = "torchrun --standalone --nproc_per_node 2"
 #: On CPUs of one machine accelerate starts one process, however many it is told to.
@@ -122,7 +122,7 @@ def test_lines_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path:
     output = '{"step": 1, "steps": 2, "loss": 0.5, "tokens_per_second": 9.0, "seconds_left": 1.0}'
     script = tmp_path / "noisy.py"
     script.write_text(f"print('half a '+{MARK!r}+{output!r}); print('{{\"step\": 7}}')")
-    assert [one.step for one in launch._follow([sys.executable, str(script)])] == [1]
+    assert [one.step for one in launch.follow([sys.executable, str(script)])] == [1]
 
 
 def test_words_of_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

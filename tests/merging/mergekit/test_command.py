@@ -124,7 +124,7 @@ def test_the_recipe_says_everything(models: Kitchen, capsys: pytest.CaptureFixtu
     assert not (models.folder / "out").exists()
 
 
-@pytest.mark.parametrize("own", [["--threads", "2"], ["--shard-size", "1GB"], ["--seed", "0"]])
+@pytest.mark.parametrize("own", [["--shard-size", "1GB"], ["--seed", "0"]])
 def test_its_own_options_go_with_it_alone(models: Kitchen, capsys: pytest.CaptureFixture[str], own: list[str]) -> None:
     """They would have no effect on a fusion of experts."""
     assert run(capsys, "fuse", *own, code=3)["error"] == f"{own[0]} is an option of `cogen merge`"

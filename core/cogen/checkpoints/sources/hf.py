@@ -12,9 +12,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cogen.cache import cached
 from cogen.checkpoints.sources._fetch import Request
 from cogen.errors import SourceError
-from cogen.files import atomic_folder, cache_dir, locked
+from cogen.files import atomic_folder, locked
 
 if TYPE_CHECKING:
     from cogen.trust.registries import Registry
@@ -110,7 +111,7 @@ def _view(snapshot: Path, repo: str, revision: str) -> Path:
     wanted = sorted(file for file in files if any(fnmatch(file, pattern) for pattern in _PATTERNS))
     if len(wanted) == len(files):
         return snapshot
-    home = cache_dir() / "hf" / f"{repo.replace('/', '--')}-{revision}"
+    home = cached("hf", f"{repo.replace('/', '--')}-{revision}")
     with locked(home):
         if sorted(file.relative_to(home).as_posix() for file in home.rglob("*") if file.is_file()) != wanted:
             with atomic_folder(home, replace=True) as part:

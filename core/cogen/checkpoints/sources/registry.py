@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from cogen.cache import cached
 from cogen.errors import SourceError, UnsafeError
-from cogen.files import atomic_folder, cache_dir, locked
+from cogen.files import atomic_folder, locked
 from cogen.remote.client import Client
 from cogen.remote.fields import text, whole
 from cogen.trust.registries import Registry
@@ -29,7 +30,7 @@ _LONGEST = 500
 def place_of(registry: Registry, repository: str, revision: str) -> Path:
     """Where a snapshot lies in our cache: registries don't share names."""
     host = hashlib.sha256(registry.url.encode()).hexdigest()[:12]
-    return cache_dir() / "registry" / host / f"{repository.replace('/', '--')}-{revision}"
+    return cached("registry", host, f"{repository.replace('/', '--')}-{revision}")
 
 
 def snapshot(

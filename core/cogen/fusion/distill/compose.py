@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import cached
 from cogen.checkpoints.load import load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import model_digest
-from cogen.files import cache_dir, made_once
+from cogen.files import made_once
 from cogen.fusion.distill.sources import OpenModel
 from cogen.fusion.distill.teachers.teacher import LocalTeacher
 from cogen.fusion.strategies import strategy_of
@@ -42,7 +43,7 @@ def compose_group(source: OpenModel, reporter: Reporter = SILENT) -> Checkpoint:
             run = Run(source.plan, inputs, part, Known(), reporter, lambda stage: None)
             strategy_of(source.plan, inputs.host).build(run)
 
-    return open_folder(made_once(cache_dir() / "distill" / f"group-{key[7:39]}", make))
+    return open_folder(made_once(cached("distill", f"group-{key[7:39]}"), make))
 
 
 def model_of(source: OpenModel, dtype: str, reporter: Reporter = SILENT) -> tuple[str, Callable[[], Any]]:

@@ -7,7 +7,6 @@ texts needs no teacher and no control again.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cogen.cache import cached, scratch
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
+from cogen.devices import mark
 from cogen.evals import model_digest
-from cogen.files import cache_dir, made_once
+from cogen.files import made_once
 from cogen.fusion.distill.alignment.align import align
 from cogen.fusion.distill.alignment.encode import Encoded, Encoder
 from cogen.fusion.distill.losses.plugin import PluginLoss, identity
@@ -75,7 +76,7 @@ class DistillRun:
 
     def fresh(self) -> Any:
         """The student's model as it is trained: in float32 where all of it is."""
-        return load_model(self.student, training_dtype(self.settings))
+        return load_model(self.student, training_dtype(self.settings), device="cpu")
 
     @property
     def key(self) -> list[Any]:
@@ -262,7 +263,7 @@ def _train_cached(
     """
     models = [[m.model.digest, m.model.tokenizer_digest] for m in teachers]
     how = method.key if method else []
-    folder = cache_dir() / "distill" / f"{kind}-{canonical_digest([setup.key, how, models, key])[7:39]}"
+    folder = cached("distill", f"{kind}-{canonical_digest([setup.key, how, models, key, *mark()])[7:39]}")
     steps = folder.with_name(f"{folder.name}.steps")
 
     def make(part: Path) -> None:
@@ -312,9 +313,9 @@ def write_student(model: Any, student: Checkpoint, folder: Path) -> None:
     import torch
 
     if hasattr(model, "peft_config"):
-        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".adapter.") as scratch:
-            model.save_pretrained(scratch)
-            write_merged(student, [read_adapter(Path(scratch))], [1.0], folder)
+        with scratch("adapter") as place:
+            model.save_pretrained(place)
+            write_merged(student, [read_adapter(place)], [1.0], folder)
         return
     # One type for all: that of the widest tensor, which is every tensor's in the checkpoints that are published.
     wide = max((info.dtype for info in student.tensors.values()), key=lambda name: getattr(torch, name).itemsize)
@@ -349,4 +350,4 @@ def _average(setup: DistillRun, parts: Sequence[Path], weights: Sequence[float])
             write_outputs(outputs, engine, part)
         copy_model_files(setup.student.folder, part)
 
-    return made_once(cache_dir() / "distill" / f"average-{key[7:39]}", make)
+    return made_once(cached("distill", f"average-{key[7:39]}"), make)

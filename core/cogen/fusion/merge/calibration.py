@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.cache import cached
 from cogen.checkpoints.load import load_expert, own_loaders
 from cogen.checkpoints.safetensors_file import TensorInfo, read_header
 from cogen.checkpoints.safetensors_writer import write_safetensors
+from cogen.devices import mark
 from cogen.evals import model_digest
-from cogen.files import atomic_folder, cache_dir
+from cogen.files import atomic_folder
 from cogen.fusion.merge.inputs import Inputs, calibration_of, tokenizer_of
 from cogen.merging.method import Method
 from cogen.reporter import SILENT, Reporter
@@ -41,11 +43,13 @@ def calibrate(
         expert = host.expert(id)
         texts = calibration_of(inputs, id, tokenizer_digest, reporter)
         tokenizer, digest = tokenizer_of(inputs, id, tokenizer_digest)
-        key = canonical_digest(["grams", model_digest(checkpoint, loaders), digest, texts, WINDOW])
-        folder = cache_dir() / "grams" / key.removeprefix("sha256:")[:32]
+        key = canonical_digest(
+            ["grams", model_digest(checkpoint, loaders), digest, texts, WINDOW, *mark(deciding=True)]
+        )
+        folder = cached("grams", key.removeprefix("sha256:")[:32])
         if not folder.is_dir():
             reporter.describe(f"inputs of {id}")
-            model = load_expert(host, expert.spec, checkpoint, "float32")
+            model = load_expert(host, expert.spec, checkpoint, "float32", deciding=True)
             with atomic_folder(folder) as part:
                 write_grams(model, tokenizer, texts, part)
         found[id] = read_grams(folder)
@@ -87,7 +91,7 @@ def write_grams(model: Any, tokenizer: Any, texts: Sequence[str], folder: Path) 
                 tokens += len(ids)
                 for start in range(0, len(ids), WINDOW):
                     seen.clear()
-                    model(input_ids=torch.tensor([ids[start : start + WINDOW]]), use_cache=False)
+                    model(input_ids=torch.tensor([ids[start : start + WINDOW]], device=model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

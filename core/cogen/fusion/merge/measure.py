@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cogen.cache import scratch
 from cogen.checkpoints.load import assign, load_expert, load_model, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.evals import GENERAL, BoundSuite, Matrix, SuiteResult, model_digest, run_chat, run_suites
 from cogen.evals.matrix import MatrixKind, suites_for
 from cogen.evals.settings import Level, Split
-from cogen.files import cache_dir
 from cogen.fusion.merge.inputs import Inputs, tokenizer_of
 from cogen.fusion.merge.outputs import MergeJob, planned_outputs, write_candidate, write_composite
 from cogen.merging.engine import Engine
@@ -120,12 +119,12 @@ def measure_candidate(
     """
     suites = [b for b in evaluation.inputs.suites if b.owner != GENERAL and b.suite.metric == "bits_per_byte"]
     digest = canonical_digest({"inputs": key, "parameters": dict(parameters)})
-    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".candidates.") as scratch:
-        file = Path(scratch) / "candidate.safetensors"
+    with scratch("candidates") as place:
+        file = place / "candidate.safetensors"
 
         def load() -> Any:
             if job.vocabulary is not None:  # it doesn't fit into the base
-                whole = Path(scratch) / "candidate"
+                whole = place / "candidate"
                 whole.mkdir()
                 write_composite(job, parameters, whole)
                 return load_model(open_folder(whole), evaluation.dtype)

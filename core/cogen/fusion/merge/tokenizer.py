@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from cogen.cache import scratch
 from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals.settings import prefix_token_id
-from cogen.files import cache_dir
 from cogen.fusion.plan import PlannedVocabulary
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
@@ -125,9 +124,9 @@ def _readable(recipe: FuseRecipe, tokenizer: Any) -> None:
 
 def _tried(vocabulary: Vocabulary, base: Path) -> Any:
     """The composite's tokenizer as its library reads it: what cannot be written fails here."""
-    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".tokenizer.") as scratch:
-        write_model_files(base, Path(scratch), vocabulary)
-        return load_tokenizer(Path(scratch))
+    with scratch("tokenizer") as place:
+        write_model_files(base, place, vocabulary)
+        return load_tokenizer(place)
 
 
 def write_model_files(base: Path, folder: Path, vocabulary: Vocabulary | None) -> None:

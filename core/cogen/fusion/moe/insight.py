@@ -102,7 +102,7 @@ def usage(model: Any, tokenizer: Any, bound: BoundSuite, reporter: Reporter = SI
 
     def watch(layer: int) -> Any:
         def hook(_: Any, __: Any, output: Any) -> None:
-            scores, indices = output[1][1:].double(), output[2][1:]
+            scores, indices = output[1][1:].double().cpu(), output[2][1:].cpu()
             weight[layer].index_add_(0, indices.reshape(-1), scores.reshape(-1))
             chosen[layer] += torch.bincount(indices.reshape(-1), minlength=slots)
 

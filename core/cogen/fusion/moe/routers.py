@@ -14,6 +14,7 @@ from cogen.checkpoints.load import load_model
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.checkpoints.safetensors_writer import write_safetensors
 from cogen.checkpoints.sources import fetch
+from cogen.devices import mark
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts, model_digest
 from cogen.fusion.merge.inputs import tokenizer_of
@@ -85,8 +86,8 @@ def untrained_rows(
 
 def anchor_of(inputs: Inputs, tokenizer_digest: str, reporter: Reporter = SILENT) -> Anchor:
     """The base on general text and on samples, in float32."""
-    key = [model_digest(inputs.base), tokenizer_digest]
-    return Anchor(lambda: load_model(inputs.base, "float32"), inputs.tokenizer, key, reporter)
+    key = [model_digest(inputs.base), tokenizer_digest, *mark(deciding=True)]
+    return Anchor(lambda: load_model(inputs.base, "float32", deciding=True), inputs.tokenizer, key, reporter)
 
 
 def shipped_rows(expert: Expert, layers: int, hidden: int) -> torch.Tensor:

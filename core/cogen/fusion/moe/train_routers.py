@@ -14,16 +14,16 @@ mean is steadier than any single one.
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.cache import cached, scratch
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
+from cogen.devices import mark
 from cogen.evals import calibration_texts
-from cogen.files import atomic_folder, cache_dir
+from cogen.files import atomic_folder
 from cogen.fusion.merge.inputs import calibration_of
 from cogen.fusion.moe.write import write_mixture
 from cogen.reporter import SILENT, Reporter
@@ -77,18 +77,18 @@ def trained_rows(
     slots = mixture.slots
     own = [calibration_of(inputs, id, tokenizer_digest, reporter) for id in slots if id != "base"]
     texts = [calibration_texts(), *own]
-    settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED]
+    settings = [_VERSION, STEPS, LENGTH, LEARNING_RATE, BALANCE, SEED, *mark(deciding=True)]
     key = canonical_digest([key, texts, settings]).removeprefix("sha256:")[:32]
-    folder = cache_dir() / "routers" / key
+    folder = cached("routers", key)
     if not folder.is_dir():
         anchor = anchor_of(inputs, tokenizer_digest)
         sizes = step_sizes(anchor.general).float()
         anchor.release()
-        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".mixture.") as scratch:
-            whole = Path(scratch) / "mixture"
+        with scratch("mixture") as place:
+            whole = place / "mixture"
             whole.mkdir()
             write_mixture(mixture, job, scale, rows, whole)
-            model = load_model(open_folder(whole), "bfloat16")
+            model = load_model(open_folder(whole), "bfloat16", deciding=True)
         start = _stacked(rows, slots)
         owners = ["base", *(id for id in slots if id != "base")]
         pools = [

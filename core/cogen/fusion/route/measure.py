@@ -55,7 +55,7 @@ def measure_route(
     was routed to it.
     """
     level: Any = plan.level
-    settings = Settings(dtype=plan.eval_dtype)
+    settings = Settings.here(dtype=plan.eval_dtype)
     routed = route_documents(router, inputs.suites, inputs.chooser[0], "test", level)
     rows: dict[str, list[SuiteResult]] = {}
     for name, member in inputs.members.items():

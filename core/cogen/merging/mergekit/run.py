@@ -27,6 +27,7 @@ from cogen.merging.mergekit.recipe import parse_recipe
 from cogen.merging.mergekit.side_files import write_side_files
 from cogen.merging.operands import fingerprint
 from cogen.merging.output_folder import MARKS, check_output_folder, one_writer, other_recipe
+from cogen.merging.own_files import keep_own_files
 from cogen.merging.writer import parse_size, write_outputs
 from cogen.reporter import SILENT, Reporter, begin
 
@@ -156,6 +157,7 @@ def merge_recipe(
             record = Record(checked.merge_method, text, seed, plan.models, keys, plan.donor, plan.steps, notes)
             write_record(record, part)
             write_card(record, part)
+            keep_own_files(output, part, reporter)
     copied = sum(isinstance(output.work, Copy) for output in outputs)
     size = sum(output.nbytes for output in outputs)
     return MergeResult(output, len(outputs), copied, size, round(time.monotonic() - start, 2), notes)

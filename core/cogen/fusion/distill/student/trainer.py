@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from cogen.errors import UsageError
 from cogen.fusion.distill.losses.balance import Balance
 from cogen.fusion.distill.losses.gradient_norms import GradientNorms
 from cogen.fusion.distill.losses.lm import LanguageModel
@@ -31,7 +29,17 @@ from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches
 from cogen.training.adapters import trainable
-from cogen.training.trainer import OnStep, common_arguments, last_checkpoint, quiet_trainer, set_threads, step_callback
+from cogen.training.launch import share_out
+from cogen.training.trainer import (
+    OnStep,
+    common_arguments,
+    in_order,
+    last_checkpoint,
+    one_gpu,
+    quiet_trainer,
+    set_threads,
+    step_callback,
+)
 
 _STATE = "balance.json"
 
@@ -156,40 +164,39 @@ def finish_training(make: Any, model: Any, batches: Any, settings: Distillation,
 
     :raises UsageError: the micro-batches of a step can't be shared out evenly.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if settings.accumulation % processes:
-        raise UsageError(
-            f"{processes} processes can't share the {settings.accumulation} batches of a step evenly",
-            hint=f"distill.accumulation = {-(-settings.accumulation // processes) * processes}",
-        )
+    accumulation = share_out(settings.accumulation, "distill.accumulation")
     set_threads(settings.threads)
     torch.manual_seed(settings.seed)
     model.config.use_cache = False
     with quiet_trainer():
         model = trainable(model, settings.mode, settings.rank, settings.alpha)
         steps = -(-len(batches) // settings.accumulation)
-        arguments = TrainingArguments(
-            output_dir=str(run),
-            max_steps=steps,
-            per_device_train_batch_size=1,
-            gradient_accumulation_steps=settings.accumulation // processes,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type=settings.schedule,
-            warmup_steps=round(settings.warmup * steps),
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            seed=settings.seed,
-            data_seed=settings.seed,
-            save_steps=settings.save_every,
-            ddp_find_unused_parameters=False,
-            **common_arguments(),
+        arguments = one_gpu(
+            TrainingArguments(
+                output_dir=str(run),
+                max_steps=steps,
+                per_device_train_batch_size=1,
+                gradient_accumulation_steps=accumulation,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type=settings.schedule,
+                warmup_steps=round(settings.warmup * steps),
+                weight_decay=settings.weight_decay,
+                max_grad_norm=settings.max_grad_norm,
+                seed=settings.seed,
+                data_seed=settings.seed,
+                save_steps=settings.save_every,
+                ddp_find_unused_parameters=False,
+                **common_arguments(),
+            )
         )
-        trainer = make(
-            model=model,
-            args=arguments,
-            train_dataset=batches,
-            data_collator=lambda items: items[0],
-            callbacks=[step_callback(on_step, batches.learned / steps)],
+        trainer = in_order(
+            make(
+                model=model,
+                args=arguments,
+                train_dataset=batches,
+                data_collator=lambda items: items[0],
+                callbacks=[step_callback(on_step, batches.learned / steps)],
+            )
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
     return trainer

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from cogen.files import cache_dir, locked
+from cogen.cache import cached, temporary, writable
+from cogen.devices import mark
+from cogen.files import locked
 from cogen.fusion.distill.alignment.encode import Encoded
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.shard import Shard, recorded_digest, write_shard
@@ -72,13 +74,25 @@ def build(
     """
     version = _SPARSE_VERSION if needs.sparse else _VERSION
     key = canonical_digest(
-        [version, teacher.digest, teacher.tokenizer_digest, texts_digest, max_length, vars(needs), len(encoded)]
+        [
+            version,
+            teacher.digest,
+            teacher.tokenizer_digest,
+            texts_digest,
+            max_length,
+            vars(needs),
+            len(encoded),
+            *mark(),
+        ]
     )
-    folder = cache_dir() / "teachers" / key[7:39]
+    folder = cached("teachers", key[7:39])
+    count = -(-len(encoded) // SHARD)
+    if not writable(folder) and not all(recorded_digest(_file(folder, number)) for number in range(count)):
+        folder = _copied(folder, temporary("teachers", key[7:39]))
     with locked(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            for number in range(-(-len(encoded) // SHARD)):
+            for number in range(count):
                 part = encoded[number * SHARD : (number + 1) * SHARD]
                 file = _file(folder, number)
                 if recorded_digest(file) is None:
@@ -87,6 +101,15 @@ def build(
         finally:
             teacher.release()  # also where it failed: whoever catches the error may want the memory
     return TeacherCache(folder, len(encoded))
+
+
+def _copied(folder: Path, target: Path) -> Path:
+    """The shards that a cache has which can only be read, where the missing ones can be written beside them."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if not (target / file.name).exists():
+            (target / file.name).symlink_to(file)
+    return target
 
 
 def _file(folder: Path, number: int) -> Path:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Padded tokens of a forward pass, and rows of logits that exist at once.
 TOKENS, ROWS = 2048, 128
+#: Times as many tokens go through a model on a GPU at once.
+ON_A_GPU = 8
 #: Configurations with one of these do something to logits behind the output head. Little where logits are small, so
 #: :func:`_head_is_all` would not always see it.
 _CHANGES_LOGITS = (
@@ -78,9 +80,10 @@ class LocalTeacher:
         order = sorted(read, key=lambda index: (len(texts[index].ids), index))
         words = torch.from_numpy(self.encoder.begins_word)
         batch: list[int] = []
+        tokens = TOKENS * (ON_A_GPU if read and self._model.device.type == "cuda" else 1)
         with torch.inference_mode():
             for index in [*order, -1]:
-                if batch and (index < 0 or len(texts[index].ids) * (len(batch) + 1) > TOKENS):
+                if batch and (index < 0 or len(texts[index].ids) * (len(batch) + 1) > tokens):
                     for place, statistics in zip(
                         batch, self._batch([texts[i] for i in batch], needs, words), strict=True
                     ):

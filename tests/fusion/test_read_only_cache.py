@@ -1,0 +1,107 @@
+"""Whole roads with a cache that others filled and that may only be read."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.readonly import obeying, read_only
+
+from cogen import cache
+from cogen.cli.main import main
+from cogen.files import cache_dir
+from cogen.host import Host
+
+ROADS = {
+    "merge": ["fuse", "--method", "ties", "--scale", "0.5", "--scale", "1", "--level", "quick"],
+    "moe": ["fuse", "--strategy", "moe", "--routing", "trained", "--level", "quick"],
+    "route": ["fuse", "--strategy", "route", "--level", "quick"],
+    "distill": ["fuse", "--strategy", "distill", "--student", "base", "--tokens", "600", "--level", "quick"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _machine(world: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    machine = host(world.expert("e1", 1), world.expert("e2", 2))
+    monkeypatch.setattr(Host, "discover", staticmethod(lambda *_, **__: machine))
+    monkeypatch.setattr(cache, "_overlays", {})
+    for known in (cache._writable, cache._sweep_once):
+        known.cache_clear()
+    yield
+    for known in (cache._writable, cache._sweep_once):
+        known.cache_clear()
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def shut_out(capsys: pytest.CaptureFixture[str], *commands: list[str]) -> str:
+    """Run commands with the cache as it is, read-only; nothing in it changes. What they said."""
+    cache._writable.cache_clear()
+    before = files(cache_dir())
+    capsys.readouterr()
+    with read_only(cache_dir()), obeying():
+        for command in commands:
+            assert main(command) == 0, (command, capsys.readouterr().err)
+    cache._writable.cache_clear()
+    assert files(cache_dir()) == before
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_the_same_composite(road: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With everything in the cache, and with nothing in it: the same weights as where it can be written."""
+    first, second, third = (str(tmp_path / name) for name in ("first", "second", "third"))
+    assert main([*ROADS[road], "-o", first]) == 0, capsys.readouterr().err
+    said = shut_out(capsys, [*ROADS[road], "-o", second])
+    assert "is read-only" not in said  # everything was there
+    shutil.rmtree(cache_dir())
+    cache_dir()
+    said = shut_out(capsys, [*ROADS[road], "-o", third])
+    assert said.count("is read-only: what was computed or fetched now is not kept") == 1
+    weights = [
+        {name: digest for name, digest in files(Path(folder)).items() if name.endswith(".safetensors")}
+        for folder in (first, second, third)
+    ]
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_every_other_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, again = str(tmp_path / "out"), str(tmp_path / "again")
+    assert main(["fuse", "--level", "none", "-o", out]) == 0
+    shut_out(
+        capsys,
+        ["list"],
+        ["show", "e1"],
+        ["plan"],
+        ["plan", "-o", str(tmp_path / "plan.json")],
+        ["eval", out],
+        ["eval", "e1", "--against", "base"],
+        ["chat", out, "--max-tokens", "3", "hello"],
+        ["fuse", "--lock", f"{out}/cogen.lock", "-o", again],
+        ["update", out, "--remove", "e2", "--level", "none", "-o", str(tmp_path / "less")],
+        ["forecast"],
+        ["cache"],
+        ["doctor"],
+        ["methods"],
+    )
+    assert files(Path(again))["model.safetensors"] == files(Path(out))["model.safetensors"]
+
+
+def test_clearing_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    (cache_dir() / "results").mkdir(parents=True)
+    (cache_dir() / "results" / "r.json").write_text("{}")
+    with read_only(cache_dir()), obeying():
+        assert main(["cache", "clear", "--yes"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["error", "hint"]
+    assert "permission" in said[0]
