@@ -8,13 +8,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
+from cogen.checkpoints.safetensors_file import WIDTHS, TensorInfo
 from cogen.errors import SourceError
 
 if TYPE_CHECKING:
     import torch
 
-_WIDTHS = dict(DTYPES.values())
 #: Errors of ``copy_file_range`` that only mean: not between these two files.
 _NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 _CHUNK = 1 << 24
@@ -38,12 +37,14 @@ class OpenFiles:
 
         found = torch.empty(stop - start, dtype=getattr(torch, info.dtype)) if into is None else into
         if stop > start:
-            width = _WIDTHS[info.dtype]
-            self._fill(info, memoryview(found.view(torch.uint8).numpy().data), info.start + start * width)
+            info.load(self._fill, start, stop, memoryview(found.view(torch.uint8).numpy().data))
         return found
 
     def copy(self, info: TensorInfo, target: int, position: int) -> None:
         """The tensor's bytes to ``position`` of the descriptor ``target``, by the kernel where it can."""
+        if info.parts != (info,):
+            self._copy_numbers(info, target, position)
+            return
         source, left, begin = self._descriptor(info.file), info.stop - info.start, info.start
         while left:
             try:
@@ -60,6 +61,17 @@ class OpenFiles:
             self._fill(info, data, begin)
             write_all(target, data, position)
             left, begin, position = left - len(data), begin + len(data), position + len(data)
+
+    def _copy_numbers(self, info: TensorInfo, target: int, position: int) -> None:
+        """Of a tensor that is not stored as its numbers."""
+        width = WIDTHS[info.dtype]
+        step = _CHUNK // width
+        data = memoryview(bytearray(min(_CHUNK, info.nbytes)))
+        for start in range(0, info.numel, step):
+            stop = min(start + step, info.numel)
+            view = data[: (stop - start) * width]
+            info.load(self._fill, start, stop, view)
+            write_all(target, view, position + start * width)
 
     def check_unchanged(self) -> None:
         """:raises SourceError: a file is not the one that was opened any more."""

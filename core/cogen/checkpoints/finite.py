@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cogen.checkpoints.safetensors_file import TensorInfo
+from cogen.checkpoints.safetensors_file import TensorInfo, byte_blocks
 
 #: dtype → bytes an element, then (place of a byte in an element, mask): a number is NaN or infinite where all bits of
 #: its exponent are set (IEEE 754; bfloat16 and float8_e5m2 alike). Little-endian, as safetensors are.
@@ -17,8 +17,6 @@ _EXPONENTS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
     "float8_e4m3fn": (1, ((0, 0x7F),)),  # has no infinity, and NaN where everything but the sign is set
 }
 _TABLES = {mask: bytes(byte & mask == mask for byte in range(256)) for mask in (0x7F, 0x80, 0xF0, 0x7C)}
-#: Bytes read at once; a multiple of every element's.
-_BLOCK = 1 << 22
 
 
 def first_not_finite(tensors: Mapping[str, TensorInfo]) -> str | None:
@@ -30,14 +28,10 @@ def _is_finite(info: TensorInfo) -> bool:
     if info.dtype not in _EXPONENTS:
         return True
     width, exponent = _EXPONENTS[info.dtype]
-    with info.file.open("rb") as file:
-        file.seek(info.start)
-        left = info.stop - info.start
-        while left and (block := file.read(min(_BLOCK, left))):
-            left -= len(block)
-            found = -1  # all bits set
-            for place, mask in exponent:
-                found &= int.from_bytes(block[place::width].translate(_TABLES[mask]), "little")
-            if found:
-                return False
+    for block in byte_blocks(info):
+        found = -1  # all bits set
+        for place, mask in exponent:
+            found &= int.from_bytes(bytes(block[place::width]).translate(_TABLES[mask]), "little")
+        if found:
+            return False
     return True

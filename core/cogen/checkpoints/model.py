@@ -12,7 +12,9 @@ from cogen.checkpoints.adapter import LoraAdapter, read_adapter
 from cogen.checkpoints.digests import check_file, weights_digest
 from cogen.checkpoints.gguf import converted
 from cogen.checkpoints.json_files import read_object
+from cogen.checkpoints.quantized import model_tensors, without_quantization
 from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes, read_folder, read_tensor
+from cogen.checkpoints.scaled import ScaledInfo
 from cogen.checkpoints.sources import Talk, fetch, reporter_of
 from cogen.errors import CompatibilityError, DigestError, SourceError, UnsafeError
 from cogen.reporter import SILENT, Reporter
@@ -36,11 +38,16 @@ class Checkpoint:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """``config.json``."""
+        """``config.json``, of a quantized model as the dequantized one has it."""
         try:
-            return read_object(self.folder / "config.json")
+            return without_quantization(read_object(self.folder / "config.json"))
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.folder} has no readable config.json", hint="a model folder needs one") from error
+
+    @property
+    def quantized(self) -> bool:
+        """Are some of its tensors dequantized when they are read?"""
+        return any(isinstance(info, ScaledInfo) for info in self.tensors.values())
 
     @property
     def tied(self) -> bool:
@@ -94,7 +101,10 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 
 
 def open_folder(folder: Path) -> Checkpoint:
-    """A plain checkpoint folder that is here already."""
+    """A checkpoint folder that is here already; a quantized one is dequantized when it is read.
+
+    :raises CompatibilityError: an adapter, or quantized in a way that cannot be read exactly.
+    """
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a model folder", hint="name a folder with config.json and *.safetensors")
     if (folder / "adapter_config.json").is_file():
@@ -103,7 +113,7 @@ def open_folder(folder: Path) -> Checkpoint:
             f"{folder} is an adapter, not a whole model",
             hint="declare format 'peft' with [model.base], or remove adapter_config.json",
         )
-    checkpoint = Checkpoint(folder, read_folder(folder))
+    checkpoint = Checkpoint(folder, model_tensors(folder))
     _check_code(checkpoint)
     return checkpoint
 

@@ -82,7 +82,7 @@ class SafetensorsWriter:
 
     def copy(self, name: str, files: OpenFiles, source: TensorInfo) -> None:
         """The bytes of a tensor of another file, unread."""
-        self._count(name, source.stop - source.start)
+        self._count(name, source.nbytes)
         files.copy(source, self._file.fileno(), self._places[name][0])
 
     def sync(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint
+from cogen.checkpoints.quantized import without_quantization
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals.settings import prefix_token_id
 from cogen.files import cache_dir
@@ -26,7 +26,7 @@ from cogen.host import Expert
 from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, apply_changes, chat_template, plan_vocabulary
 from cogen.merging.vocabulary.template import check_template, set_chat_template
 from cogen.merging.vocabulary.tokens import has_tokenizer
-from cogen.merging.writer import copy_model_files
+from cogen.merging.writer import copy_model_file, copy_model_files
 from cogen.spec.expert import canonical_digest
 
 
@@ -139,10 +139,10 @@ def write_model_files(base: Path, folder: Path, vocabulary: Vocabulary | None) -
     for name, change in changes.items():
         if change:
             own = json.loads((base / name).read_text(encoding="utf-8")) if (base / name).is_file() else {}
-            text = json.dumps(apply_changes(own, change), indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(apply_changes(without_quantization(own), change), indent=2, ensure_ascii=False) + "\n"
             (folder / name).write_text(text, encoding="utf-8")
         elif (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
+            copy_model_file(base / name, folder / name)
     vocabulary.write(folder)
 
 
