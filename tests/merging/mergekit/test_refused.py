@@ -175,10 +175,11 @@ class TestModels:
         self.refused(kitchen, CompatibilityError, "steps is float32 and int64 in different models")
 
     def test_quantized(self, kitchen: Kitchen) -> None:
-        """Codes and scales cannot be averaged."""
-        kitchen.model("a", 1, quantization_config={"quant_method": "fp8"})
+        """Codes cannot be averaged; see tests/checkpoints/test_quantized.py for all kinds."""
+        codes = {"model.norm.qweight": torch.zeros(2, 2, dtype=torch.int32)}
+        kitchen.model("a", tensors=tensors_of(1) | codes, quantization_config={"quant_method": "gptq"})
         kitchen.model("b", 2)
-        self.refused(kitchen, CompatibilityError, "a is quantized")
+        self.refused(kitchen, CompatibilityError, r"a is quantized \(GPTQ\)")
 
     def test_pickles(self, kitchen: Kitchen) -> None:
         """Never read."""
