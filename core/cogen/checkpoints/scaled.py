@@ -62,7 +62,7 @@ class ScaledInfo(TensorInfo):
             begin, until = max(start, row * columns), min(stop, end * columns)
             found = self._rows(fill, row, end).reshape(-1)[begin - row * columns : until - row * columns]
             view = into[(begin - start) * width : (until - start) * width]
-            view[:] = memoryview(_rounded(found, self.dtype).view(np.uint8))
+            view[:] = _rounded(found, self.dtype).view(np.uint8).data
 
     def _rows(self, fill: Fill, first: int, last: int) -> Floats:
         """Rows [first, last) of the tensor as (all rows, columns), in float32."""
@@ -72,7 +72,7 @@ class ScaledInfo(TensorInfo):
         numbers = np.arange(first, last)
         scales = self._scale_rows(fill, self.scales, numbers, exponents=self.exponents)
         codes = np.empty((last - first, columns), dtype=np.uint8)
-        fill(self.codes, memoryview(codes.reshape(-1)), self.codes.start + first * columns)
+        fill(self.codes, codes.reshape(-1).data, self.codes.start + first * columns)
         values = _float32(codes, self.codes.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             if self.zeros is not None:
@@ -94,7 +94,7 @@ class ScaledInfo(TensorInfo):
             at = rows // height * down + rows % height // block_rows
         begin, end = int(at[0]), int(at[-1]) + 1
         raw = np.empty((end - begin) * across * WIDTHS[info.dtype], dtype=np.uint8)
-        fill(info, memoryview(raw), info.start + begin * across * WIDTHS[info.dtype])
+        fill(info, raw.data, info.start + begin * across * WIDTHS[info.dtype])
         found = _powers(raw) if exponents else _float32(raw, info.dtype)
         each: Floats = found.reshape(-1, across)[at - begin]
         return each if across == 1 else np.repeat(each, block_columns, axis=1)[:, :columns]
@@ -105,7 +105,8 @@ def _float32(raw: NDArray[Any], dtype: str) -> Floats:
     import numpy as np
 
     if dtype in ("float8_e4m3fn", "float8_e5m2"):
-        return _table(dtype)[raw]
+        found: Floats = _table(dtype)[raw]
+        return found
     if dtype == "int8":
         return raw.view(np.int8).astype(np.float32)
     if dtype == "bfloat16":

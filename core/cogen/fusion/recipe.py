@@ -78,7 +78,8 @@ class FuseRecipe(Frozen):
     base's ("base") or those of an expert, by its id. Left out, all must have the base's. ``transplant`` is how a model
     gets an embedding for a token that it lacks: the mean of its own, the mean of those of the token's "subword"
     pieces, or a sparse combination ("omp", arXiv:2506.06607). ``chat_template``: the expert whose template is taken;
-    left out, the one that comes with the tokenizer.
+    left out, the one that comes with the tokenizer. ``generation_config``: the expert whose generation_config.json and
+    tokens that begin, end and fill a text are taken; left out, the base's, or those that come with the tokenizer.
 
     ``matrix`` says what experts are measured on: their "own" suites and general text, so that the cost grows linearly
     with their number, or all suites ("full"). Base and composite are measured on all.
@@ -110,6 +111,7 @@ class FuseRecipe(Frozen):
     tokenizer: Literal["base", "union"] | ExpertId | None = None
     transplant: Transplant = "mean"
     chat_template: ExpertId | None = None
+    generation_config: ExpertId | None = None
     routing: Routing | None = None
     top_k: Annotated[int, Field(ge=1)] | None = None
     public: bool = True

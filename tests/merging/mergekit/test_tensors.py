@@ -290,8 +290,8 @@ def test_random_methods_depend_on_seed_and_content_alone(kitchen: Kitchen) -> No
 def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
     """Configuration and companions of the base, the record, the card; nothing else."""
     kitchen.model("a", 1)
-    kitchen.model("b", 2, rope_theta=5.0)
-    kitchen.model("base", 3, rope_theta=1.0)
+    kitchen.model("b", 2)
+    kitchen.model("base", 3)
     files = {"generation_config.json": "{}", "preprocessor_config.json": "{}", "tokenizer.model": "x", "other.txt": "x"}
     for name, text in files.items():
         (kitchen.folder / "base" / name).write_text(text)
@@ -321,7 +321,7 @@ def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
         "weights": [1.0, 1.0],
         "parameters": {"scale": 1.0, "normalize": True, "density": [1.0, 1.0], "rescale": "none"},
     }
-    assert record["notes"] == ["b has rope_theta 5.0; the result has what base has"]
+    assert record["notes"] == []
     first = Path("out/merge.json").read_bytes()
     kitchen.merge(text, "again", seed=4)
     assert Path("again/merge.json").read_bytes() == first

@@ -47,6 +47,11 @@ class MergeJob:
         """Of the base (0) and the experts (1, 2 …), where they differ in it."""
         return None if self.tokenizer is None else self.tokenizer.vocabulary
 
+    @property
+    def config_changes(self) -> Mapping[str, Any]:
+        """To be put over a configuration that is made from the base's."""
+        return {} if self.tokenizer is None else self.tokenizer.tokens
+
     def write_model_files(self, folder: Path) -> None:
         """Configuration, tokenizer and chat template of the composite."""
         if self.tokenizer is None:

@@ -30,6 +30,7 @@ from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.methods.linear import linear
 from cogen.merging.methods.passthrough import passthrough
 from cogen.merging.operands import Stored
+from cogen.merging.vocabulary.configs import apply_changes
 from cogen.merging.writer import write_outputs
 from cogen.reporter import SILENT, Reporter
 
@@ -101,7 +102,8 @@ def write_prefix_mixture(
         write_outputs([*made, *blocks], engine, folder)
     scratch.unlink(missing_ok=True)
     job.write_model_files(folder)
-    settings = widened_config(mixture_config(config, target, len(slots), planned.top_k, planned.width), layout)
+    made_config = mixture_config(config, target, len(slots), planned.top_k, planned.width)
+    settings = apply_changes(widened_config(made_config, layout), job.config_changes)
     (folder / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
