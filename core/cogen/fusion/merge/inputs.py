@@ -40,6 +40,11 @@ class Inputs:
     #: Vocabulary and chat template, where the recipe chooses them.
     composite_tokenizer: CompositeTokenizer | None = None
 
+    @property
+    def models(self) -> dict[str, Checkpoint]:
+        """Base and experts, by name."""
+        return {"base": self.base, **self.experts}
+
 
 @dataclass(frozen=True)
 class OpenedInputs:

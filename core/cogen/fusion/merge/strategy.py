@@ -32,6 +32,7 @@ from cogen.phrases import count
 from cogen.reporter import Reporter
 
 if TYPE_CHECKING:
+    from cogen.checkpoints.model import Checkpoint
     from cogen.fusion.build import Rows
 
 #: Options of a recipe about what stands beside the weights.
@@ -90,6 +91,9 @@ class MergeStrategy(Strategy[Plan, Inputs]):
             ],
         )
         return plan, inputs
+
+    def models(self, inputs: Inputs) -> Mapping[str, Checkpoint]:
+        return inputs.models
 
     def build(self, run: Run[Plan, Inputs]) -> Built:
         made = build(run.plan, run.inputs, self, run.folder, given=run.given, reporter=run.reporter, lap=run.lap)
