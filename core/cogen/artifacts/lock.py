@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from cogen.display import plain, table
-from cogen.errors import SpecError
+from cogen.errors import CompatibilityError, SpecError
 from cogen.evals.matrix import EMPTY
 from cogen.fusion.plan import Plan, PlannedExpert, plan_digest
 from cogen.spec.base import Digest, Frozen, RelativePath
@@ -206,11 +206,24 @@ def make_lock(
         platform=" ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
         threads=torch.get_num_threads(),
         files=_digests(folder),
-        weights_digest=open_folder(folder).weights_digest,
+        weights_digest=_written(open_folder(folder)),
         matrix=None if matrix is None else LockedMatrix.of(matrix),
         sources={expert.id: _source(expert) for expert in plan.experts},
         model_files=model_files(models or {}),
     )
+
+
+def _written(composite: Checkpoint) -> str:
+    """Its weights digest. Whatever wrote them, a composite with NaN or infinity in it is none.
+
+    :raises CompatibilityError: a tensor holds one.
+    """
+    digest: str = composite.weights_digest
+    if (name := composite.not_finite) is not None:
+        raise CompatibilityError(
+            f"{name} of the composite holds NaN or infinity", hint="take a smaller scale or other weights"
+        )
+    return digest
 
 
 def model_files(models: Mapping[str, Checkpoint]) -> dict[str, dict[str, str]]:

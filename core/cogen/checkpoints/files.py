@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from cogen.checkpoints.finite import check_numbers
 from cogen.checkpoints.safetensors_file import WIDTHS, TensorInfo
 from cogen.errors import SourceError
 
@@ -22,22 +23,27 @@ _CHUNK = 1 << 24
 class OpenFiles:
     """Positioned reads that share one descriptor a file. Memory maps are avoided: their pages count as ours,
     and a file that is cut short underneath would end the process instead of raising an error.
+
+    :param check: look at what is read for NaN and infinity; needless where all of it was looked at before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, check: bool = False) -> None:
+        self._check = check
         self._open: dict[Path, tuple[int, tuple[int, ...]]] = {}
         self._lock = threading.Lock()
 
     def read(self, info: TensorInfo, start: int, stop: int, into: torch.Tensor | None = None) -> torch.Tensor:
         """The elements [start, stop) of the flattened tensor in its stored dtype; ``into`` memory that is there.
 
-        :raises SourceError: the file ended before them.
+        :raises SourceError: the file ended before them. :raises CompatibilityError: NaN or infinity, where it looks.
         """
         import torch
 
         found = torch.empty(stop - start, dtype=getattr(torch, info.dtype)) if into is None else into
         if stop > start:
             info.load(self._fill, start, stop, memoryview(found.view(torch.uint8).numpy().data))
+            if self._check:
+                check_numbers(found, info.name, info.parts[0].file.parent.name)
         return found
 
     def copy(self, info: TensorInfo, target: int, position: int) -> None:

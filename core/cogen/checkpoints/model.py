@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.adapter import LoraAdapter, read_adapter
 from cogen.checkpoints.digests import check_file, weights_digest
+from cogen.checkpoints.finite import all_finite
 from cogen.checkpoints.gguf import converted
 from cogen.checkpoints.json_files import read_object
 from cogen.checkpoints.quantized import model_tensors, without_quantization
@@ -89,8 +90,29 @@ class Checkpoint:
     @functools.cached_property
     def weights_digest(self) -> str:
         """Lineage: digest of names, dtypes, shapes and bytes; of the adapter's own tensors if there is one."""
+        return self._read_all[0]
+
+    @property
+    def not_finite(self) -> str | None:
+        """The first tensor that holds NaN or infinity; of the adapter's own if there is one."""
+        return self._read_all[1]
+
+    @functools.cached_property
+    def _read_all(self) -> tuple[str, str | None]:
+        """(weights digest, :attr:`not_finite`): all bytes are read for both at once."""
+        import torch
+
         own = self.tensors if self.adapter is None else read_folder(self.adapter.folder)
-        return weights_digest(((i.name, i.dtype, i.shape) for i in own.values()), lambda name: read_bytes(own[name]))
+        wrong: list[str] = []
+
+        def read(name: str) -> bytearray:
+            data, info = read_bytes(own[name]), own[name]
+            if data and not wrong and not all_finite(torch.frombuffer(data, dtype=getattr(torch, info.dtype))):
+                wrong.append(name)
+            return data
+
+        digest = weights_digest(((i.name, i.dtype, i.shape) for i in own.values()), read)
+        return digest, wrong[0] if wrong else None
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -165,11 +187,20 @@ def _open_adapter(ref: WeightsRef, reporter: Reporter, bases: MutableMapping[str
 
 
 def _check_weights(checkpoint: Checkpoint, ref: WeightsRef) -> None:
+    """Every byte is read once, for the digest; NaN and infinity are looked for in passing.
+
+    :raises DigestError: others than the manifest promises. :raises CompatibilityError: a tensor is not of numbers.
+    """
     if checkpoint.weights_digest != ref.weights_digest:
         raise DigestError(
             f"the tensors of {ref.name} are not the promised ones: weights digest {checkpoint.weights_digest[:19]}… "
             f"where {ref.weights_digest[:19]}… was promised",
             hint="another version of gguf or transformers may dequantize otherwise; else ask the publisher",
+        )
+    if (name := checkpoint.not_finite) is not None:
+        raise CompatibilityError(
+            f"{name} of {ref.name} holds NaN or infinity: nothing can be computed with it",
+            hint="take another version of it, or ask its publisher",
         )
 
 

@@ -51,7 +51,14 @@ def _some(setting: Setting) -> Setting:
 def _numbers(setting: Setting) -> Setting:
     if any(isinstance(value, bool | str) for value in _scalars(_some(setting))):
         raise ValueError("a weight is a number")
+    if any(abs(float(value)) > LARGEST for value in _scalars(setting)):
+        raise ValueError(f"a weight is at most {LARGEST:,.0f}")
     return setting
+
+
+#: Weights and scales beyond are mistakes: what they make of a model is beyond what its type can hold.
+LARGEST = 1e6
+_Scale = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 
 Parameters = dict[str, Annotated[Setting, AfterValidator(_some)]]
@@ -99,10 +106,10 @@ class FuseRecipe(Frozen):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    experts: dict[ExpertId, Annotated[float, Field(gt=0)] | ExpertOptions] = Field(default_factory=dict)
+    experts: dict[ExpertId, Annotated[float, Field(gt=0, le=LARGEST)] | ExpertOptions] = Field(default_factory=dict)
     strategy: str = "auto"
     method: str = "task_arithmetic"
-    scale: float | tuple[float, ...] | None = None
+    scale: _Scale | tuple[_Scale, ...] | None = None
     parameters: Parameters = Field(default_factory=dict)
     search: Annotated[int, Field(ge=0)] = 0
     space: dict[str, tuple[float, float]] = Field(default_factory=dict)

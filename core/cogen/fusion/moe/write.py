@@ -66,7 +66,7 @@ def write_mixture(
         reuse.checkpoint if reuse else None,
         reuse.slots if reuse else {},
     )
-    with Engine(threads, reporter) as engine:
+    with Engine(threads, reporter, verified=True) as engine:
         shared = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
     job.write_model_files(folder)

@@ -67,7 +67,7 @@ def write_prefix_mixture(
     experts = {one.id: (opened, one.weights_digest) for one, opened in zip(job.planned, job.experts, strict=True)}
     slots = tuple(ExpertSlot(id, *experts.get(id, (base, "base"))) for id in planned.slots)
     scratch = folder / "merged.safetensors"
-    with Engine(threads, reporter) as engine:
+    with Engine(threads, reporter, verified=True) as engine:
         outputs = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
         stored = _merged_first(outputs, engine, scratch, base)
 
