@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.adapter import LoraAdapter, read_adapter
-from cogen.checkpoints.digests import check_file, weights_digest
+from cogen.checkpoints.digests import weights_digest
 from cogen.checkpoints.finite import all_finite
 from cogen.checkpoints.gguf import converted
 from cogen.checkpoints.json_files import read_object
@@ -179,8 +179,7 @@ def _open_adapter(ref: WeightsRef, reporter: Reporter, bases: MutableMapping[str
     if declared not in bases:
         bases[declared] = open_weights(ref.base, reporter=reporter)
     base = bases[declared]
-    folder = fetch(ref.source, revision=ref.revision, reporter=reporter)
-    check_file(folder, ref.file_digest, ref.source)
+    folder = fetch(ref.source, revision=ref.revision, digest=ref.file_digest, reporter=reporter)
     checkpoint = base.with_adapter(read_adapter(folder), f"the adapter of {ref.name}", ref.base.name)
     _check_weights(checkpoint, ref)
     return checkpoint
