@@ -125,6 +125,12 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except ImportError as error:  # of a reader of tokenizer.model
+        missing = str(error).strip().splitlines()[0]
+        raise SourceError(
+            f"the tokenizer of {folder.name} needs a library that is not installed: {missing}",
+            hint='pip install "cogen-core[fuse]"',
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
             raise UnsafeError(
