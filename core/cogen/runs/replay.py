@@ -88,14 +88,14 @@ def _check_model_files(lock: Lock, now: Prepared, what: str, reporter: Reporter)
     """
     from cogen.artifacts.lock import model_files, software_versions
 
+    models = now.strategy.models(now.inputs)
     if not lock.model_files:
-        if now.strategy.writes_model:
+        if models:
             reporter.note(
                 f"{what} is of before CoGen pinned configuration and tokenizer files: only weights, tokenizers and "
                 "data are compared with it"
             )
         return
-    models = now.strategy.models(now.inputs)
     found, versions = model_files(models), software_versions()
     same = all(versions.get(name) == lock.software.get(name) for name in _CONVERTERS)
     for name in sorted(lock.model_files.keys() & found.keys()):
