@@ -18,7 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "postgresql": ("psycopg",),
     "fuse": (
         *("torch", "transformers", "lm_eval", "numpy", "scipy", "peft", "accelerate", "gguf", "optuna", "psutil"),
-        *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors"),
+        *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors", "sentencepiece", "tiktoken"),
     ),
     "documents": ("pypdfium2", "docx", "pyarrow"),
     "chinese": ("opencc",),

@@ -107,7 +107,7 @@ def test_weights_digest_is_of_the_tensors(lock: Lock, plan: Any, folder: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 3}, "a lock of version 3, this CoGen reads version 2"),
+        ({"version": 4}, "a lock of version 4, this CoGen reads version 3"),
         ({"version": None}, "a lock of version None"),
         ({"scale": "much"}, "is not a lock: scale: "),
         ({"surprise": 1}, "is not a lock: surprise: "),

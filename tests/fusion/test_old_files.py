@@ -31,7 +31,7 @@ def test_old_files_are_read(name: str) -> None:
     """With the digests that the old code computed; what was in a field of its own is in ``details``."""
     plan, lock = read_plan(OLD / name / "plan.json"), read_lock(OLD / name)
     assert {"digest": plan.digest, "inputs_digest": plan.inputs_digest} == DIGESTS[name]
-    assert (plan.version, lock.version, lock.plan) == (2, 2, plan)
+    assert (plan.version, lock.version, lock.plan, lock.model_files) == (2, 3, plan, {})
     assert lock.plan_digest == plan.digest
     strategy = {"moe": "moe", "distill": "distill"}.get(name, "merge")
     assert (plan.strategy, plan.details.strategy) == (strategy, strategy)
@@ -55,7 +55,7 @@ def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
     write_lock(lock, tmp_path / "cogen.lock")
     assert read_lock(tmp_path) == lock
     value = json.loads((tmp_path / "cogen.lock").read_text())
-    assert (value["version"], value["plan"]["version"]) == (2, 2)
+    assert (value["version"], value["plan"]["version"]) == (3, 2)
     value["plan"]["why"] = "because"
     (tmp_path / "cogen.lock").write_text(json.dumps(value))
     with pytest.raises(SpecError, match="is not the one that was locked"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,45 @@ def test_distribution_found_twice_is_noted(site: Path, tmp_path: Path) -> None:
     (shadow,) = host.shadowed
     assert shadow.distribution == "cogen-plugin-power"
     assert shadow.location.startswith(str(stale))
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.9", "1.0"), ("1.0rc1", "1.0"), ("1.0.dev2", "1.0"), ("broken", "1.0")])
+def test_metadata_of_a_former_version_beside_the_new_one(site: Path, old: str, new: str) -> None:
+    """An installation that was interrupted leaves it: the newer one is listed, the other is remembered."""
+    install(site, "power")
+    info = site / f"cogen_plugin_power-{new}.dist-info"
+    stale = site / f"cogen_plugin_power-{old}.dist-info"
+    shutil.copytree(info, stale)
+    (stale / "METADATA").write_text((info / "METADATA").read_text().replace("Version: 1.0", f"Version: {old}"))
+    host = Host.discover()
+    assert (only(host).version, only(host).state) == (new, "ok")
+    (shadow,) = host.shadowed
+    assert (shadow.version, Path(shadow.location).name, Path(shadow.used).name) == (old, stale.name, info.name)
+
+
+def test_versions_are_compared_as_versions(site: Path) -> None:
+    """0.10 is newer than 0.9, and 10.0 than 9.0, though not by the alphabet."""
+    install(site, "power")
+    info = site / "cogen_plugin_power-1.0.dist-info"
+    for version in ("10.0", "9.0", "0.10"):
+        newer = site / f"cogen_plugin_power-{version}.dist-info"
+        shutil.copytree(info, newer)
+        (newer / "METADATA").write_text((info / "METADATA").read_text().replace("Version: 1.0", f"Version: {version}"))
+    host = Host.discover()
+    assert only(host).version == "10.0"
+    assert sorted(shadow.version for shadow in host.shadowed) == ["0.10", "1.0", "9.0"]
+
+
+def test_a_new_version_that_is_no_plugin_any_more(site: Path) -> None:
+    """The entry point of the former version's metadata is not one."""
+    install(site, "power")
+    newer = site / "cogen_plugin_power-2.0.dist-info"
+    newer.mkdir()
+    (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: cogen-plugin-power\nVersion: 2.0\n")
+    host = Host.discover()
+    assert host.plugins == ()
+    (shadow,) = host.shadowed
+    assert shadow.version == "1.0"
 
 
 def test_index_follows_changes(site: Path) -> None:

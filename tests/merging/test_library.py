@@ -114,11 +114,13 @@ class TestMerge:
                 self.notes.append(text)
 
         log = Log()
-        models.model("c", 5, rms_norm_eps=1e-5)
-        models.model("d", 6, rms_norm_eps=1e-6)
+        models.model("c", 5)
+        models.model("d", 6)
+        (models.folder / "c" / "tokenizer.json").write_text("{}")  # which the base lacks: worth a note
         result = merge(TEXT.replace("{model: a", "{model: c").replace("{model: b", "{model: d"), "out", reporter=log)
         assert log.done == log.total == result.tensors
         assert [f"note: {note}" for note in result.notes] == log.notes
+        assert len(log.notes) == 1
 
     def test_methods_that_mergekit_lacks(self, models: Kitchen) -> None:
         """CoGen's own by their parameters, whole-model ones too; other people's by a lookup."""

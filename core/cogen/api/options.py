@@ -55,6 +55,7 @@ class FuseOptions(TypedDict, total=False):
     tokenizer: str | None
     transplant: str | None
     chat_template: str | None
+    generation_config: str | None
     routing: str | None
     top_k: int | None
     public: bool | None

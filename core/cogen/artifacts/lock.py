@@ -19,19 +19,20 @@ from pydantic import Field, ValidationError
 
 from cogen.devices import mark
 from cogen.display import plain, table
-from cogen.errors import SpecError
+from cogen.errors import CompatibilityError, SpecError
 from cogen.evals.matrix import EMPTY
 from cogen.fusion.plan import Plan, PlannedExpert, plan_digest
 from cogen.spec.base import Digest, Frozen, RelativePath
 
 if TYPE_CHECKING:
+    from cogen.checkpoints.model import Checkpoint
     from cogen.evals import Matrix
     from cogen.fusion.merge.measure import Trial
 
 LOCK_NAME = "cogen.lock"
-#: Version 1 is read too; its plan is one of version 1.
-LOCK_VERSION: Literal[2] = 2
-_READABLE = (1, 2)
+#: Older ones are read too: the plan of version 1 is one of version 1, and neither 1 nor 2 has ``model_files``.
+LOCK_VERSION: Literal[3] = 3
+_READABLE = (1, 2, 3)
 #: Packages whose version can change the bits of a composite or the figures of its matrix.
 _SOFTWARE = (
     "torch",
@@ -143,7 +144,7 @@ class Lock(Frozen):
     but a training's (strategy distill) do depend on them.
     """
 
-    version: Literal[2] = LOCK_VERSION
+    version: Literal[3] = LOCK_VERSION
     #: Moment of writing, ISO 8601 in UTC.
     created: str
     cogen: str
@@ -163,6 +164,9 @@ class Lock(Frozen):
     matrix: LockedMatrix | None
     #: By expert; empty in locks of before it was written down.
     sources: dict[str, LockedSource] = Field(default_factory=dict)
+    #: By model ("base", an expert's id): configuration, tokenizer and what else lies beside its weights, by
+    #: :func:`cogen.checkpoints.side_files.side_files`. Empty in locks of before version 3.
+    model_files: dict[str, dict[RelativePath, Digest]] = Field(default_factory=dict)
 
 
 def make_lock(
@@ -175,12 +179,14 @@ def make_lock(
     parameters: Mapping[str, float] | None = None,
     created: str | None = None,
     seed: int | None = None,
+    models: Mapping[str, Checkpoint] | None = None,
 ) -> Lock:
     """The lock of the composite that lies in ``folder``; reads every byte of it.
 
     :param parameters: what was chosen beside the scale.
     :param created: replaces the present moment.
     :param seed: of a training; default: that of the plan's method, where it has one.
+    :param models: what the composite is made of, by name.
     :raises SourceError: the folder holds no readable checkpoint.
     """
     import torch
@@ -201,10 +207,34 @@ def make_lock(
         platform=" ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
         threads=torch.get_num_threads(),
         files=_digests(folder),
-        weights_digest=open_folder(folder).weights_digest,
+        weights_digest=_written(open_folder(folder)),
         matrix=None if matrix is None else LockedMatrix.of(matrix),
         sources={expert.id: _source(expert) for expert in plan.experts},
+        model_files=model_files(models or {}),
     )
+
+
+def _written(composite: Checkpoint) -> str:
+    """Its weights digest. Whatever wrote them, a composite with NaN or infinity in it is none.
+
+    :raises CompatibilityError: a tensor holds one.
+    """
+    digest: str = composite.weights_digest
+    if (name := composite.not_finite) is not None:
+        raise CompatibilityError(
+            f"{name} of the composite holds NaN or infinity", hint="take a smaller scale or other weights"
+        )
+    return digest
+
+
+def model_files(models: Mapping[str, Checkpoint]) -> dict[str, dict[str, str]]:
+    """What a lock says of the files beside the weights of ``models``; an adapter has those of its own folder."""
+    from cogen.checkpoints.side_files import side_files
+
+    return {
+        name: side_files(model.folder if model.adapter is None else model.adapter.folder)
+        for name, model in sorted(models.items())
+    }
 
 
 def _source(expert: PlannedExpert) -> LockedSource:

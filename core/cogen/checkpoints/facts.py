@@ -19,7 +19,8 @@ from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.json_files import json_object
 from cogen.checkpoints.magnitude import first_too_large
-from cogen.checkpoints.safetensors_file import TensorInfo, read_folder
+from cogen.checkpoints.quantized import model_tensors
+from cogen.checkpoints.safetensors_file import TensorInfo, byte_blocks, read_folder
 from cogen.errors import CogenError, SourceError
 from cogen.spec.model import ModelSpec, WeightsRef
 
@@ -30,7 +31,6 @@ _FEED_FORWARD = re.compile(
 #: Names of the length of the context in a configuration, in the order in which transformers prefers them.
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
 _DTYPES = ("float32", "float16", "bfloat16")
-_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class WeightFacts:
     @property
     def bytes(self) -> int:
         """Of all tensors."""
-        return sum(info.stop - info.start for info in self.tensors.values())
+        return sum(info.nbytes for info in self.tensors.values())
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def facts_of(folder: Path) -> WeightFacts:
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a folder of weights", hint="name a folder with *.safetensors in it")
     peft = (folder / "adapter_config.json").is_file()
-    tensors = read_folder(folder)
+    tensors = read_folder(folder) if peft else model_tensors(folder)
     elements: Counter[str] = Counter()
     for info in tensors.values():
         elements[info.dtype] += info.numel
@@ -128,7 +128,7 @@ def digest_of(tensors: Mapping[str, TensorInfo]) -> str:
     digest = hashlib.sha256()
     for name, dtype, shape in sorted((info.name, info.dtype, info.shape) for info in tensors.values()):
         digest.update(json.dumps([name, dtype, list(shape)], separators=(",", ":")).encode() + b"\n")
-        for block in _blocks(tensors[name]):
+        for block in byte_blocks(tensors[name]):
             digest.update(block)
     return "sha256:" + digest.hexdigest()
 
@@ -213,15 +213,3 @@ def _mismatch(field: str, promised: Any, found: Any, message: str) -> Mismatch:
 def layer_of(name: str) -> str:
     """``base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`` is model.layers.0.self_attn.q_proj."""
     return re.sub(r"\.lora_\w+.*$|\.weight$", "", name.removeprefix("base_model.model."))
-
-
-def _blocks(info: TensorInfo) -> Iterator[bytes]:
-    left = info.stop - info.start
-    with info.file.open("rb") as file:
-        file.seek(info.start)
-        while left:
-            block = file.read(min(left, _BLOCK))
-            if not block:
-                raise SourceError(f"{info.file.name} ended inside tensor {info.name}", hint="fetch it again")
-            left -= len(block)
-            yield block

@@ -8,13 +8,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
+from cogen.checkpoints.finite import check_numbers
+from cogen.checkpoints.safetensors_file import WIDTHS, TensorInfo
 from cogen.errors import SourceError
 
 if TYPE_CHECKING:
     import torch
 
-_WIDTHS = dict(DTYPES.values())
 #: Errors of ``copy_file_range`` that only mean: not between these two files.
 _NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 _CHUNK = 1 << 24
@@ -23,27 +23,34 @@ _CHUNK = 1 << 24
 class OpenFiles:
     """Positioned reads that share one descriptor a file. Memory maps are avoided: their pages count as ours,
     and a file that is cut short underneath would end the process instead of raising an error.
+
+    :param check: look at what is read for NaN and infinity; needless where all of it was looked at before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, check: bool = False) -> None:
+        self._check = check
         self._open: dict[Path, tuple[int, tuple[int, ...]]] = {}
         self._lock = threading.Lock()
 
     def read(self, info: TensorInfo, start: int, stop: int, into: torch.Tensor | None = None) -> torch.Tensor:
         """The elements [start, stop) of the flattened tensor in its stored dtype; ``into`` memory that is there.
 
-        :raises SourceError: the file ended before them.
+        :raises SourceError: the file ended before them. :raises CompatibilityError: NaN or infinity, where it looks.
         """
         import torch
 
         found = torch.empty(stop - start, dtype=getattr(torch, info.dtype)) if into is None else into
         if stop > start:
-            width = _WIDTHS[info.dtype]
-            self._fill(info, memoryview(found.view(torch.uint8).numpy().data), info.start + start * width)
+            info.load(self._fill, start, stop, memoryview(found.view(torch.uint8).numpy().data))
+            if self._check:
+                check_numbers(found, info.name, info.parts[0].file.parent.name)
         return found
 
     def copy(self, info: TensorInfo, target: int, position: int) -> None:
         """The tensor's bytes to ``position`` of the descriptor ``target``, by the kernel where it can."""
+        if info.parts != (info,):
+            self._copy_numbers(info, target, position)
+            return
         source, left, begin = self._descriptor(info.file), info.stop - info.start, info.start
         while left:
             try:
@@ -60,6 +67,17 @@ class OpenFiles:
             self._fill(info, data, begin)
             write_all(target, data, position)
             left, begin, position = left - len(data), begin + len(data), position + len(data)
+
+    def _copy_numbers(self, info: TensorInfo, target: int, position: int) -> None:
+        """Of a tensor that is not stored as its numbers."""
+        width = WIDTHS[info.dtype]
+        step = _CHUNK // width
+        data = memoryview(bytearray(min(_CHUNK, info.nbytes)))
+        for start in range(0, info.numel, step):
+            stop = min(start + step, info.numel)
+            view = data[: (stop - start) * width]
+            info.load(self._fill, start, stop, view)
+            write_all(target, view, position + start * width)
 
     def check_unchanged(self) -> None:
         """:raises SourceError: a file is not the one that was opened any more."""

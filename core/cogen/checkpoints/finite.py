@@ -1,10 +1,15 @@
-"""NaN and infinity in weights, found in their bytes: without torch, which a host alone does not have."""
+"""NaN and infinity in weights: in tensors in memory, and in the bytes of files, without torch, as a host alone is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from cogen.checkpoints.safetensors_file import TensorInfo
+from cogen.checkpoints.safetensors_file import TensorInfo, byte_blocks
+from cogen.errors import CompatibilityError
+
+if TYPE_CHECKING:
+    import torch
 
 #: dtype → bytes an element, then (place of a byte in an element, mask): a number is NaN or infinite where all bits of
 #: its exponent are set (IEEE 754; bfloat16 and float8_e5m2 alike). Little-endian, as safetensors are.
@@ -17,8 +22,37 @@ _EXPONENTS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
     "float8_e4m3fn": (1, ((0, 0x7F),)),  # has no infinity, and NaN where everything but the sign is set
 }
 _TABLES = {mask: bytes(byte & mask == mask for byte in range(256)) for mask in (0x7F, 0x80, 0xF0, 0x7C)}
-#: Bytes read at once; a multiple of every element's.
-_BLOCK = 1 << 22
+
+
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Is every element a number? Of a tensor that was just read or computed this takes next to no time."""
+    import torch
+
+    if not tensor.dtype.is_floating_point:
+        return True
+    wide = tensor if tensor.dtype.itemsize > 1 else tensor.float()
+    # A finite sum proves that all are finite and reads them once; where it overflows itself, each number is looked at.
+    total = wide.sum(dtype=torch.float64 if wide.dtype == torch.float64 else torch.float32)
+    return bool(total.isfinite()) or bool(wide.isfinite().all())
+
+
+def check_numbers(tensor: torch.Tensor, name: str, owner: str) -> None:
+    """
+    :param tensor: as it was read, or will be stored; called ``name``.
+    :param owner: the model, adapter or file that it belongs to.
+    :raises CompatibilityError: it holds NaN or infinity: nothing could be computed with it, and nothing would say why.
+    """
+    if not all_finite(tensor):
+        raise CompatibilityError(
+            f"{name} of {owner} holds NaN or infinity: nobody can use these weights",
+            hint="take another version of it, or ask its publisher; trained here? lower the learning rate",
+        )
+
+
+def check_model(model: Any, owner: str) -> None:
+    """As :func:`check_numbers`, of every parameter and buffer of a ``torch`` module that is going to be stored."""
+    for name, tensor in model.state_dict().items():
+        check_numbers(tensor, name, owner)
 
 
 def first_not_finite(tensors: Mapping[str, TensorInfo]) -> str | None:
@@ -30,14 +64,10 @@ def _is_finite(info: TensorInfo) -> bool:
     if info.dtype not in _EXPONENTS:
         return True
     width, exponent = _EXPONENTS[info.dtype]
-    with info.file.open("rb") as file:
-        file.seek(info.start)
-        left = info.stop - info.start
-        while left and (block := file.read(min(_BLOCK, left))):
-            left -= len(block)
-            found = -1  # all bits set
-            for place, mask in exponent:
-                found &= int.from_bytes(block[place::width].translate(_TABLES[mask]), "little")
-            if found:
-                return False
+    for block in byte_blocks(info):
+        found = -1  # all bits set
+        for place, mask in exponent:
+            found &= int.from_bytes(bytes(block[place::width]).translate(_TABLES[mask]), "little")
+        if found:
+            return False
     return True

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from cogen.cache import cached
+from cogen.checkpoints.side_files import RECORD, check_side_files, side_files
 from cogen.checkpoints.sources import Talk, reporter_of
 from cogen.errors import SourceError
 from cogen.files import atomic_folder, atomic_write, locked
 from cogen.reporter import SILENT, Reporter, begin
 
 #: Raised when the conversion itself changes, so that old cache entries are not reused.
-_VERSION = 1
+_VERSION = 2
 #: Of one core, measured with SmolLM2-135M (134.5 million elements, Q4_1): 21 s, and loading the libraries.
 _ELEMENTS_A_SECOND, _START_SECONDS = 6.5e6, 5.0
 
@@ -45,8 +46,23 @@ def converted(path: Path, digest: str, dtype: str, reporter: Reporter | Talk = S
             begin(reporter, f"converting {path.name}", cost.seconds, "s")
             with atomic_folder(home) as part, _ticking(reporter, cost.seconds):
                 _convert(path, dtype, part)
-                atomic_write(part / "gguf.json", json.dumps({"file_digest": digest, "gguf": reader}).encode())
+                record = {"file_digest": digest, "gguf": reader, "files": side_files(part)}
+                atomic_write(part / RECORD, json.dumps(record).encode())
+        else:
+            _check_unaltered(home, path.name)
     return home
+
+
+def _check_unaltered(home: Path, name: str) -> None:
+    """The weights have a digest in every manifest; what lies beside them has one in the record of the conversion.
+
+    :raises DigestError: it was altered, or the record was.
+    """
+    try:
+        recorded = json.loads((home / RECORD).read_bytes())["files"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        recorded = {}
+    check_side_files(home, recorded if isinstance(recorded, dict) else {}, f"what {name} was converted to")
 
 
 @dataclass(frozen=True)

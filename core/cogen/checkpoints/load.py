@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen import devices
 from cogen.checkpoints.gguf import quiet_transformers
 from cogen.checkpoints.model import Checkpoint, accumulator
+from cogen.checkpoints.quantized import CONFIG_KEYS
 from cogen.errors import CompatibilityError, SourceError, UnsafeError
 
 if TYPE_CHECKING:
@@ -33,12 +35,17 @@ def load_model(checkpoint: Checkpoint, dtype: str, *, device: str | None = None,
     devices.settle_threads()
     try:
         with quiet_transformers():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder,
+            kind: Any = AutoModelForCausalLM
+            source: Path | None = checkpoint.folder
+            options: dict[str, Any] = {"trust_remote_code": False}
+            if checkpoint.quantized:
+                kind, source, options = _dequantized(checkpoint)
+            loaded: Any = kind.from_pretrained(
+                source,
                 dtype=getattr(torch, dtype),
-                trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                **options,
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise SourceError(
@@ -54,6 +61,26 @@ def load_model(checkpoint: Checkpoint, dtype: str, *, device: str | None = None,
     if checkpoint.adapter is not None:
         assign(model, {name: applied(checkpoint, name) for name in sorted(checkpoint.adapter.changed)})
     return devices.place(model.eval(), place)
+
+
+def _dequantized(checkpoint: Checkpoint) -> tuple[Any, None, dict[str, Any]]:
+    """Class, no folder, and options: the weights as CoGen reads them, with a configuration that calls them plain.
+
+    transformers would dequantize FP8 by itself where there is no GPU, and compute with the codes where there is one.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, GenerationConfig
+
+    plain = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
+    for config in (plain, getattr(plain, "text_config", plain)):
+        for key in CONFIG_KEYS:
+            if hasattr(config, key):
+                delattr(config, key)
+    options: dict[str, Any] = {"config": plain}
+    if (checkpoint.folder / "generation_config.json").is_file():
+        options["generation_config"] = GenerationConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    base = dataclasses.replace(checkpoint, adapter=None)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(plain)]
+    return kind, None, options | {"state_dict": {name: base.read(name) for name in base.names()}}
 
 
 def load_expert(host: Host, spec: ExpertSpec, checkpoint: Checkpoint, dtype: str, *, deciding: bool = False) -> Any:
@@ -108,6 +135,12 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except ImportError as error:  # of a reader of tokenizer.model
+        missing = str(error).strip().splitlines()[0]
+        raise SourceError(
+            f"the tokenizer of {folder.name} needs a library that is not installed: {missing}",
+            hint='pip install "cogen-core[fuse]"',
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
             raise UnsafeError(

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterator
 
 from cogen.checkpoints.adapter import LoraAdapter
-from cogen.checkpoints.safetensors_file import TensorInfo
+from cogen.checkpoints.safetensors_file import TensorInfo, byte_blocks
 
 #: dtype → bytes an element, mask of the exponent's bits in its last byte, how many steps of the exponent one of that
 #: byte's values stands for, the bits of the byte below the exponent, and the exponent's bias (IEEE 754, bfloat16).
@@ -24,8 +24,6 @@ _BEYOND = {"float16": 65520.0}
 _BEYOND_FLOAT32 = 2.0**128
 #: Width of an element → code of an unsigned integer of it for ``array``, and its bits without the sign.
 _INTEGERS = {2: ("H", 0x7FFF), 4: ("I", 0x7FFFFFFF), 8: ("Q", 0x7FFFFFFFFFFFFFFF)}
-#: Bytes read at once; a multiple of every element's.
-_BLOCK = 1 << 22
 
 
 def first_too_large(adapter: LoraAdapter, dtype: str = "float32") -> str | None:
@@ -97,10 +95,6 @@ def log2_bound(info: TensorInfo) -> float:
     width, mask, steps, below, bias = _FORMATS[info.dtype]
     table = bytes(byte & mask for byte in range(256))
     largest = 0
-    with info.file.open("rb") as file:
-        file.seek(info.start)
-        left = info.stop - info.start
-        while left and (block := file.read(min(_BLOCK, left))):
-            left -= len(block)
-            largest = max(largest, *set(block[width - 1 :: width].translate(table)))
+    for block in byte_blocks(info):
+        largest = max(largest, *set(bytes(block[width - 1 :: width]).translate(table)))
     return float(((largest >> below) + 1) * steps - bias)

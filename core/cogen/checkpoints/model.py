@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.adapter import LoraAdapter, read_adapter
-from cogen.checkpoints.digests import check_file, weights_digest
+from cogen.checkpoints.digests import weights_digest
+from cogen.checkpoints.finite import all_finite
 from cogen.checkpoints.gguf import converted
 from cogen.checkpoints.json_files import read_object
+from cogen.checkpoints.quantized import model_tensors, without_quantization
 from cogen.checkpoints.safetensors_file import TensorInfo, read_bytes, read_folder, read_tensor
+from cogen.checkpoints.scaled import ScaledInfo
 from cogen.checkpoints.sources import Talk, fetch, reporter_of
 from cogen.errors import CompatibilityError, DigestError, SourceError, UnsafeError
 from cogen.reporter import SILENT, Reporter
@@ -36,11 +39,16 @@ class Checkpoint:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """``config.json``."""
+        """``config.json``, of a quantized model as the dequantized one has it."""
         try:
-            return read_object(self.folder / "config.json")
+            return without_quantization(read_object(self.folder / "config.json"))
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.folder} has no readable config.json", hint="a model folder needs one") from error
+
+    @property
+    def quantized(self) -> bool:
+        """Are some of its tensors dequantized when they are read?"""
+        return any(isinstance(info, ScaledInfo) for info in self.tensors.values())
 
     @property
     def tied(self) -> bool:
@@ -82,8 +90,29 @@ class Checkpoint:
     @functools.cached_property
     def weights_digest(self) -> str:
         """Lineage: digest of names, dtypes, shapes and bytes; of the adapter's own tensors if there is one."""
+        return self._read_all[0]
+
+    @property
+    def not_finite(self) -> str | None:
+        """The first tensor that holds NaN or infinity; of the adapter's own if there is one."""
+        return self._read_all[1]
+
+    @functools.cached_property
+    def _read_all(self) -> tuple[str, str | None]:
+        """(weights digest, :attr:`not_finite`): all bytes are read for both at once."""
+        import torch
+
         own = self.tensors if self.adapter is None else read_folder(self.adapter.folder)
-        return weights_digest(((i.name, i.dtype, i.shape) for i in own.values()), lambda name: read_bytes(own[name]))
+        wrong: list[str] = []
+
+        def read(name: str) -> bytearray:
+            data, info = read_bytes(own[name]), own[name]
+            if data and not wrong and not all_finite(torch.frombuffer(data, dtype=getattr(torch, info.dtype))):
+                wrong.append(name)
+            return data
+
+        digest = weights_digest(((i.name, i.dtype, i.shape) for i in own.values()), read)
+        return digest, wrong[0] if wrong else None
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -94,7 +123,10 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 
 
 def open_folder(folder: Path) -> Checkpoint:
-    """A plain checkpoint folder that is here already."""
+    """A checkpoint folder that is here already; a quantized one is dequantized when it is read.
+
+    :raises CompatibilityError: an adapter, or quantized in a way that cannot be read exactly.
+    """
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a model folder", hint="name a folder with config.json and *.safetensors")
     if (folder / "adapter_config.json").is_file():
@@ -103,7 +135,7 @@ def open_folder(folder: Path) -> Checkpoint:
             f"{folder} is an adapter, not a whole model",
             hint="declare format 'peft' with [model.base], or remove adapter_config.json",
         )
-    checkpoint = Checkpoint(folder, read_folder(folder))
+    checkpoint = Checkpoint(folder, model_tensors(folder))
     _check_code(checkpoint)
     return checkpoint
 
@@ -147,19 +179,27 @@ def _open_adapter(ref: WeightsRef, reporter: Reporter, bases: MutableMapping[str
     if declared not in bases:
         bases[declared] = open_weights(ref.base, reporter=reporter)
     base = bases[declared]
-    folder = fetch(ref.source, revision=ref.revision, reporter=reporter)
-    check_file(folder, ref.file_digest, ref.source)
+    folder = fetch(ref.source, revision=ref.revision, digest=ref.file_digest, reporter=reporter)
     checkpoint = base.with_adapter(read_adapter(folder), f"the adapter of {ref.name}", ref.base.name)
     _check_weights(checkpoint, ref)
     return checkpoint
 
 
 def _check_weights(checkpoint: Checkpoint, ref: WeightsRef) -> None:
+    """Every byte is read once, for the digest; NaN and infinity are looked for in passing.
+
+    :raises DigestError: others than the manifest promises. :raises CompatibilityError: a tensor is not of numbers.
+    """
     if checkpoint.weights_digest != ref.weights_digest:
         raise DigestError(
             f"the tensors of {ref.name} are not the promised ones: weights digest {checkpoint.weights_digest[:19]}… "
             f"where {ref.weights_digest[:19]}… was promised",
             hint="another version of gguf or transformers may dequantize otherwise; else ask the publisher",
+        )
+    if (name := checkpoint.not_finite) is not None:
+        raise CompatibilityError(
+            f"{name} of {ref.name} holds NaN or infinity: nothing can be computed with it",
+            hint="take another version of it, or ask its publisher",
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,14 +35,27 @@ DTYPES = {
     "U64": ("uint64", 8),
     "F8_E4M3": ("float8_e4m3fn", 1),
     "F8_E5M2": ("float8_e5m2", 1),
+    "F8_E8M0": ("float8_e8m0fnu", 1),
 }
+#: torch name → bytes an element.
+WIDTHS = dict(DTYPES.values())
 _MAX_HEADER = 100 << 20
+#: Bytes that :func:`byte_blocks` gives at once; a multiple of every element's.
+_BLOCK = 1 << 22
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+#: ``fill(info, view, position)`` reads ``len(view)`` bytes from ``position`` of ``info.file``.
+Fill = Callable[["TensorInfo", memoryview, int], None]
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: ``dtype`` is the torch name, ``start``/``stop`` are absolute byte offsets in ``file``."""
+    """Where a tensor lies: ``dtype`` is the torch name, ``start``/``stop`` are absolute byte offsets in ``file``.
+
+    Who reads a tensor uses :meth:`load`: of a quantized one (:class:`cogen.checkpoints.scaled.ScaledInfo`) the bytes of
+    the file are not those of its numbers.
+    """
 
     name: str
     dtype: str
@@ -53,6 +67,23 @@ class TensorInfo:
     @property
     def numel(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Of its numbers."""
+        return self.numel * WIDTHS[self.dtype]
+
+    @property
+    def parts(self) -> tuple[TensorInfo, ...]:
+        """What of it lies in files."""
+        return (self,)
+
+    def load(self, fill: Fill, start: int, stop: int, into: memoryview) -> None:
+        """The elements [start, stop) of the flattened tensor, as little-endian bytes.
+
+        :raises SourceError: ``fill`` found the file's end before them.
+        """
+        fill(self, into, self.start + start * WIDTHS[self.dtype])
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
@@ -159,19 +190,38 @@ def _read_index(index: Path) -> dict[str, str]:
 
 
 def read_bytes(info: TensorInfo) -> bytearray:
-    """The tensor's raw bytes, by one positioned read."""
-    data = bytearray(info.stop - info.start)
-    with info.file.open("rb", buffering=0) as file:
-        file.seek(info.start)
-        view = memoryview(data)
-        while len(view):
-            count = file.readinto(view)
-            if not count:
-                raise SourceError(
-                    f"{info.file.name} ended inside tensor {info.name}", hint="the file changed: start over"
-                )
-            view = view[count:]
+    """The bytes of the tensor's numbers."""
+    data = bytearray(info.nbytes)
+    if data:
+        info.load(_fill, 0, info.numel, memoryview(data))
     return data
+
+
+def byte_blocks(info: TensorInfo) -> Iterator[memoryview]:
+    """As :func:`read_bytes`, a block at a time; each is only valid until the next."""
+    width = WIDTHS[info.dtype]
+    step = _BLOCK // width
+    data = memoryview(bytearray(min(_BLOCK, info.nbytes)))
+    for start in range(0, info.numel, step):
+        stop = min(start + step, info.numel)
+        view = data[: (stop - start) * width]
+        info.load(_fill, start, stop, view)
+        yield view
+
+
+def _fill(info: TensorInfo, view: memoryview, position: int) -> None:
+    try:
+        with info.file.open("rb", buffering=0) as file:
+            file.seek(position)
+            while len(view):
+                count = file.readinto(view)
+                if not count:
+                    raise SourceError(
+                        f"{info.file.name} ended inside tensor {info.name}", hint="the file changed: start over"
+                    )
+                view = view[count:]
+    except OSError as error:
+        raise SourceError(f"{info.file} cannot be read: {error.strerror}", hint="check the file") from error
 
 
 def read_tensor(info: TensorInfo) -> torch.Tensor:

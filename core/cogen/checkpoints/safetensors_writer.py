@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cogen.checkpoints.files import OpenFiles, write_all
+from cogen.checkpoints.finite import all_finite
 from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
+from cogen.errors import CompatibilityError
 
 if TYPE_CHECKING:
     import torch
@@ -68,8 +70,16 @@ class SafetensorsWriter:
             raise
 
     def write(self, name: str, tensor: torch.Tensor | bytes | bytearray) -> None:
-        """Put a tensor, or its raw bytes, at its final place; each exactly once, in any order."""
-        data = memoryview(tensor) if isinstance(tensor, (bytes, bytearray)) else tensor_bytes(tensor)
+        """Put a tensor, or its raw bytes, at its final place; each exactly once, in any order.
+
+        :raises CompatibilityError: the tensor holds NaN or infinity.
+        """
+        if isinstance(tensor, (bytes, bytearray)):
+            data = memoryview(tensor)
+        else:
+            if not all_finite(tensor):
+                raise not_numbers(name, str(tensor.dtype))
+            data = tensor_bytes(tensor)
         start, stop = self._places[name]
         if len(data) != stop - start:
             raise ValueError(f"{name}: {len(data)} bytes where {stop - start} were announced")
@@ -82,7 +92,7 @@ class SafetensorsWriter:
 
     def copy(self, name: str, files: OpenFiles, source: TensorInfo) -> None:
         """The bytes of a tensor of another file, unread."""
-        self._count(name, source.stop - source.start)
+        self._count(name, source.nbytes)
         files.copy(source, self._file.fileno(), self._places[name][0])
 
     def sync(self) -> None:
@@ -107,6 +117,17 @@ class SafetensorsWriter:
                 os.fsync(self._file.fileno())
         finally:
             self._file.close()
+
+
+def not_numbers(name: str, dtype: str, blame: str = "a number in it is none", hint: str = "") -> CompatibilityError:
+    """What is said in the place of writing a tensor that holds NaN or infinity.
+
+    :param blame: where that comes from, as far as it is known.
+    """
+    return CompatibilityError(
+        f"{name} would hold NaN or infinity: {blame}, or beyond what {dtype.removeprefix('torch.')} can hold",
+        hint=hint or "is lora_alpha, a scale or a weight far too large, or an input damaged? a wider dtype holds more",
+    )
 
 
 def _allocate(descriptor: int, size: int) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from cogen.checkpoints.adapter import LoraAdapter
-from cogen.checkpoints.safetensors_file import TensorInfo
+from cogen.checkpoints.safetensors_file import TensorInfo, byte_blocks
 
-#: Bytes read at once; a multiple of every element's.
-_BLOCK = 1 << 22
 _FLOATS = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 #: Little-endian: the last byte of an element holds the sign, and a negative zero is zero.
 _UNSIGNED = bytes(byte & 0x7F for byte in range(256))
@@ -24,13 +22,9 @@ def _is_zero(info: TensorInfo) -> bool:
     width = _FLOATS.get(info.dtype)
     if width is None:
         return False
-    with info.file.open("rb") as file:
-        file.seek(info.start)
-        left = info.stop - info.start
-        while left and (block := file.read(min(_BLOCK, left))):
-            left -= len(block)
-            if any(any(block[place::width]) for place in range(width - 1)):
-                return False
-            if any(block[width - 1 :: width].translate(_UNSIGNED)):
-                return False
+    for block in byte_blocks(info):
+        if any(any(bytes(block[place::width])) for place in range(width - 1)):
+            return False
+        if any(bytes(block[width - 1 :: width]).translate(_UNSIGNED)):
+            return False
     return True

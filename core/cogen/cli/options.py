@@ -164,6 +164,16 @@ class FuseArguments:
             autocompletion=starting(expert_ids),
         ),
     ] = None
+    generation_config: Annotated[
+        str | None,
+        typer.Option(
+            "--generation-config",
+            metavar="EXPERT",
+            rich_help_panel=_MERGE,
+            help="Expert whose generation_config.json and end-of-text tokens the composite takes.",
+            autocompletion=starting(expert_ids),
+        ),
+    ] = None
     routing: Annotated[
         str | None,
         choice("routing", ROUTINGS, "--routing", panel=_MOE, help="How the routers are initialized or trained."),
@@ -265,6 +275,7 @@ class FuseArguments:
             "tokenizer": self.tokenizer,
             "transplant": self.transplant,
             "chat_template": self.chat_template,
+            "generation_config": self.generation_config,
             "routing": self.routing,
             "top_k": self.top_k,
             "public": None if self.public else False,

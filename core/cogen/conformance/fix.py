@@ -194,7 +194,7 @@ def _base(base: WeightsRef, root: Path, reporter: Reporter) -> tuple[Path, str]:
     from cogen.checkpoints.digests import check_file
     from cogen.checkpoints.facts import digest_of
     from cogen.checkpoints.gguf import converted
-    from cogen.checkpoints.safetensors_file import read_folder
+    from cogen.checkpoints.quantized import model_tensors
     from cogen.checkpoints.sources import fetch
 
     path = _weights(base, root)
@@ -202,7 +202,7 @@ def _base(base: WeightsRef, root: Path, reporter: Reporter) -> tuple[Path, str]:
         path = fetch(base.source, revision=base.revision, digest=base.file_digest, reporter=reporter)
     check_file(path, base.file_digest, base.source)
     folder = converted(path, base.file_digest, base.dtype, reporter) if base.format == "gguf" else path
-    return folder, digest_of(read_folder(folder))
+    return folder, digest_of(model_tensors(folder))
 
 
 def _weights(ref: WeightsRef, root: Path) -> Path | None:

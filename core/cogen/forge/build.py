@@ -16,6 +16,7 @@ from typing import Any
 from cogen.cache import check_writable, writable
 from cogen.checkpoints.bases import BASES
 from cogen.checkpoints.digests import file_digest, tokenizer_digest
+from cogen.checkpoints.finite import check_model
 from cogen.checkpoints.load import load_model, load_tokenizer
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.safetensors_file import read_folder, read_tensor
@@ -384,7 +385,9 @@ def _save(model: Any, prepared: PreparedTraining, part: Path) -> None:
     with quiet_trainer():
         if prepared.recipe.training.mode == "full":
             # Rounded once to the base's dtype: the manifest says so, and a merge is written in it.
-            model.to(getattr(torch, prepared.base_ref.dtype)).save_pretrained(part)
+            model.to(getattr(torch, prepared.base_ref.dtype))
+            check_model(model, "the trained model")
+            model.save_pretrained(part)
             prepared.tokenizer.save_pretrained(part)
         else:
             model.save_pretrained(part)

@@ -143,9 +143,10 @@ class PlanBase(Frozen):
 
     @model_serializer(mode="wrap")
     def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plans of before ``matrix`` keep their digest."""
+        """Plans of before ``matrix`` and ``generation_config`` keep their digest."""
         found: dict[str, Any] = handler(self)
-        return {name: value for name, value in found.items() if name != "matrix" or value != "full"}
+        former = {"matrix": "full", "generation_config": None}
+        return {name: value for name, value in found.items() if name not in former or value != former[name]}
 
     @model_validator(mode="after")
     def _one_strategy(self) -> Self:
@@ -202,6 +203,7 @@ class Plan(PlanBase):
     tokenizer: str | None = None
     transplant: Transplant = "mean"
     chat_template: str | None = None
+    generation_config: str | None = None
     vocabulary: PlannedVocabulary | None = None
     details: Details = MergeDetails()
 

@@ -51,7 +51,14 @@ def _some(setting: Setting) -> Setting:
 def _numbers(setting: Setting) -> Setting:
     if any(isinstance(value, bool | str) for value in _scalars(_some(setting))):
         raise ValueError("a weight is a number")
+    if any(abs(float(value)) > LARGEST for value in _scalars(setting)):
+        raise ValueError(f"a weight is at most {LARGEST:,.0f}")
     return setting
+
+
+#: Weights and scales beyond are mistakes: what they make of a model is beyond what its type can hold.
+LARGEST = 1e6
+_Scale = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 
 Parameters = dict[str, Annotated[Setting, AfterValidator(_some)]]
@@ -78,7 +85,8 @@ class FuseRecipe(Frozen):
     base's ("base") or those of an expert, by its id. Left out, all must have the base's. ``transplant`` is how a model
     gets an embedding for a token that it lacks: the mean of its own, the mean of those of the token's "subword"
     pieces, or a sparse combination ("omp", arXiv:2506.06607). ``chat_template``: the expert whose template is taken;
-    left out, the one that comes with the tokenizer.
+    left out, the one that comes with the tokenizer. ``generation_config``: the expert whose generation_config.json and
+    tokens that begin, end and fill a text are taken; left out, the base's, or those that come with the tokenizer.
 
     ``matrix`` says what experts are measured on: their "own" suites and general text, so that the cost grows linearly
     with their number, or all suites ("full"). Base and composite are measured on all.
@@ -98,10 +106,10 @@ class FuseRecipe(Frozen):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    experts: dict[ExpertId, Annotated[float, Field(gt=0)] | ExpertOptions] = Field(default_factory=dict)
+    experts: dict[ExpertId, Annotated[float, Field(gt=0, le=LARGEST)] | ExpertOptions] = Field(default_factory=dict)
     strategy: str = "auto"
     method: str = "task_arithmetic"
-    scale: float | tuple[float, ...] | None = None
+    scale: _Scale | tuple[_Scale, ...] | None = None
     parameters: Parameters = Field(default_factory=dict)
     search: Annotated[int, Field(ge=0)] = 0
     space: dict[str, tuple[float, float]] = Field(default_factory=dict)
@@ -110,6 +118,7 @@ class FuseRecipe(Frozen):
     tokenizer: Literal["base", "union"] | ExpertId | None = None
     transplant: Transplant = "mean"
     chat_template: ExpertId | None = None
+    generation_config: ExpertId | None = None
     routing: Routing | None = None
     top_k: Annotated[int, Field(ge=1)] | None = None
     public: bool = True

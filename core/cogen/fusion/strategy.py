@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from cogen.errors import UsageError
 
 if TYPE_CHECKING:
+    from cogen.checkpoints.model import Checkpoint
     from cogen.evals import Matrix
     from cogen.fusion.details import PlannedStage
     from cogen.fusion.merge.measure import Trial
@@ -170,6 +171,13 @@ class Strategy(abc.ABC, Generic[P, I]):
         :raises UsageError: an option that is wrong, or not for this strategy.
         :raises CompatibilityError: experts that do not go together, or a license that forbids it.
         """
+
+    def models(self, inputs: I) -> Mapping[str, Checkpoint]:
+        """What the composite is made of: the base as "base", experts by id. A lock pins the files beside their weights.
+
+        A plugin's strategy that says nothing pins none.
+        """
+        return {}
 
     @abc.abstractmethod
     def build(self, run: Run[P, I]) -> Built:

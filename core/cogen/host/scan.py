@@ -58,12 +58,12 @@ def scan(path: Iterable[str] | None = None) -> tuple[list[EntryPoint], list[Shad
     shadowed: list[Shadowed] = []
     for location, text, header in _metadata(sys.path if path is None else path, everywhere=path is None):
         lines = list(_group(text))
-        if not lines:
+        if text and not lines:
             continue
         distribution, version = _identity(header, location)
         key = canonical(distribution)
         if key in seen:
-            if os.path.realpath(seen[key]) != os.path.realpath(location):
+            if lines and os.path.realpath(seen[key]) != os.path.realpath(location):
                 shadowed.append(Shadowed(distribution, version, location, seen[key]))
             continue
         seen[key] = location
@@ -77,18 +77,20 @@ def _metadata(path: Iterable[str], *, everywhere: bool) -> Iterator[tuple[str, s
     for entry in dict.fromkeys(path):
         folder = entry or os.curdir
         try:
-            # sorted, so that of two versions in one folder the same one is found every time
             names = sorted(item.name for item in os.scandir(folder) if item.name.endswith((".dist-info", ".egg-info")))
         except NotADirectoryError:
             archives.append(folder)
             continue
         except OSError:
             continue
+        names, newest = _newest_first(names)
         for name in names:
             location = os.path.join(folder, name)  # noqa: PTH118 - pathlib costs 0.05 s at 1,000 distributions
             text = _read(location, "entry_points.txt")
-            if text and f"[{GROUP}]" in text:
-                yield location, text, _read(location, "METADATA") or _read(location, "PKG-INFO") or ""
+            plugin = bool(text) and f"[{GROUP}]" in str(text)
+            if plugin or name in newest:
+                header = _read(location, "METADATA") or _read(location, "PKG-INFO") or ""
+                yield location, str(text) if plugin else "", header
     others = [finder for finder in sys.meta_path if _finds_distributions(finder)] if everywhere else []
     if archives or others:
         from importlib.metadata import Distribution, DistributionFinder, distributions
@@ -101,6 +103,30 @@ def _metadata(path: Iterable[str], *, everywhere: bool) -> Iterator[tuple[str, s
             if text and f"[{GROUP}]" in text:
                 header = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
                 yield str(getattr(distribution, "_path", distribution)), text, header
+
+
+def _newest_first(names: list[str]) -> tuple[list[str], set[str]]:
+    """Names of metadata folders with the newest of each distribution first, and those that others are older than.
+
+    An installation that was interrupted leaves the metadata of the former version beside that of the new one, whose
+    files lie there.
+    """
+    by_project: dict[str, list[tuple[str, str]]] = {}
+    for name in names:
+        project, _, rest = re.sub(r"\.(dist|egg)-info$", "", name).partition("-")
+        by_project.setdefault(canonical(project), []).append((rest.partition("-")[0], name))
+    if len(by_project) == len(names):
+        return names, set()
+    from packaging.version import InvalidVersion, Version
+
+    def age(one: tuple[str, str]) -> tuple[bool, Version, str]:
+        try:
+            return True, Version(one[0]), one[1]
+        except InvalidVersion:
+            return False, Version("0"), one[1]
+
+    found = [[name for _, name in sorted(group, key=age, reverse=True)] for group in by_project.values()]
+    return [name for group in found for name in group], {group[0] for group in found if len(group) > 1}
 
 
 def _finds_distributions(finder: object) -> bool:

@@ -52,7 +52,7 @@ class Block:
 
     def __init__(self, stack: Stack, start: int, stop: int) -> None:
         self._stack, self.start, self.stop = stack, start, stop
-        self.name, self.keys, self.count = stack.name, stack.keys, len(stack.experts)
+        self.name, self.keys, self.count, self.dtype = stack.name, stack.keys, len(stack.experts), stack.dtype
 
     @functools.cached_property
     def base(self) -> torch.Tensor | None:

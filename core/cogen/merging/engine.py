@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.files import OpenFiles
+from cogen.checkpoints.finite import all_finite
 from cogen.checkpoints.model import accumulator
 from cogen.checkpoints.safetensors_file import DTYPES, TensorInfo
-from cogen.checkpoints.safetensors_writer import SafetensorsWriter, tensor_bytes
+from cogen.checkpoints.safetensors_writer import SafetensorsWriter, not_numbers, tensor_bytes
 from cogen.devices import threads as chosen_threads
 from cogen.errors import CompatibilityError
 from cogen.merging.allocator import keep_freed_memory
@@ -41,6 +42,8 @@ FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_
 #: Memory of all threads together for tensors that are read more than once.
 REMEMBERED_BYTES = 256 << 20
 _WIDTHS = dict(DTYPES.values())
+#: Elements that are copied at once.
+_COPIED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Merge:
     experts: tuple[Operand, ...]
     weights: tuple[float, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
+    #: What the experts are called in an error, one each; empty: nobody said.
+    titles: tuple[str, ...] = ()
 
     def in_order(self) -> Merge:
         """The experts sorted by key, unless the method depends on their order."""
@@ -70,7 +75,12 @@ class Merge:
             for name, value in self.parameters.items()
         }
         return Merge(
-            self.method, self.base, tuple(self.experts[i] for i in order), tuple(self.weights[i] for i in order), each
+            self.method,
+            self.base,
+            tuple(self.experts[i] for i in order),
+            tuple(self.weights[i] for i in order),
+            each,
+            tuple(self.titles[i] for i in order) if self.titles else (),
         )
 
 
@@ -101,11 +111,13 @@ class Engine:
 
     :param threads: workers; default: all usable cores. The result does not depend on it.
     :param reporter: advances by one per tensor.
+    :param verified: was every input looked at for NaN and infinity when it was opened? (:func:`open_weights` does.)
     """
 
-    def __init__(self, threads: int | None = None, reporter: Reporter | None = None) -> None:
+    def __init__(self, threads: int | None = None, reporter: Reporter | None = None, *, verified: bool = False) -> None:
+        self._verified = verified
         self.threads = threads or chosen_threads() or usable_cores()
-        self.files = OpenFiles()
+        self.files = OpenFiles(check=not verified)
         self._reporter = reporter
         self._reporting = threading.Lock()
         self._stop = threading.Event()
@@ -178,12 +190,22 @@ class Engine:
         if self._stop.is_set():
             return
         if isinstance(output.work, Copy):
-            writer.copy(output.name, self.files, output.work.source)
+            self._copy(output.name, output.work.source, writer)
         else:
             self._merge(output, output.work.in_order(), writer, states)
         if self._reporter is not None:
             with self._reporting:
                 self._reporter.advance(1)
+
+    def _copy(self, name: str, source: TensorInfo, writer: SafetensorsWriter) -> None:
+        """By the kernel where the numbers were looked at before, or are none; else they are read, and looked at."""
+        if self._verified or source.dtype not in FLOATS:
+            writer.copy(name, self.files, source)
+            return
+        width = _WIDTHS[source.dtype]
+        for start in range(0, source.numel, _COPIED):
+            part = self.files.read(source, start, min(start + _COPIED, source.numel))
+            writer.write_part(name, start * width, tensor_bytes(part))
 
     def _merge(self, output: OutputTensor, merge: Merge, writer: SafetensorsWriter, states: dict[str, Any]) -> None:
         import torch
@@ -202,7 +224,8 @@ class Engine:
         def work(block: Block) -> None:
             found = method.apply(block, merge.weights, state, **parameters)
             written = found.to(dtype)
-            check_finite(output.name, written)
+            if not all_finite(written):
+                raise _not_finite(output, merge, block, found)
             writer.write_part(output.name, block.start * width, tensor_bytes(written))
 
         collections.deque(stack.map(work), maxlen=0)
@@ -249,23 +272,25 @@ class Engine:
                 yield waiting.popleft().result()
 
 
-def check_finite(name: str, written: torch.Tensor) -> None:
-    """
-    :param written: part of the tensor ``name``, as it will be stored.
-    :raises CompatibilityError: it holds NaN or infinity: the model would be of no use, and nothing would say why.
-    """
-    import torch
+def _not_finite(output: OutputTensor, merge: Merge, block: Block, found: torch.Tensor) -> CompatibilityError:
+    """Who is to blame for NaN or infinity in a block: an input, the method, or the type that it is written in.
 
-    wide = written if written.dtype.itemsize > 1 else written.float()
-    # A finite sum proves that all are finite and reads them once; where it overflows itself, each number is looked at.
-    total = wide.sum(dtype=torch.float64 if wide.dtype == torch.float64 else torch.float32)
-    if bool(total.isfinite()) or bool(wide.isfinite().all()):
-        return
-    dtype = str(written.dtype).removeprefix("torch.")
-    raise CompatibilityError(
-        f"{name} would hold NaN or infinity: a number in it is none, or beyond what {dtype} can hold",
-        hint="is lora_alpha or a weight far too large, or an input damaged? a wider dtype holds larger numbers",
-    )
+    :param found: what the method gave, before it was rounded to the output's type.
+    """
+    titles = merge.titles or tuple(f"expert {number}" for number in range(1, len(merge.experts) + 1))
+    inputs = [*zip(titles, merge.experts, strict=True), *([("the base", merge.base)] if merge.base else [])]
+    for title, operand in inputs:
+        if not all_finite(operand.read(block.start, block.stop, block.dtype)):
+            return not_numbers(
+                output.name,
+                output.dtype,
+                f"a number of {title} is none",
+                f"leave {title} out, or take another version of it; is its lora_alpha far too large?",
+            )
+    weights = ", ".join(f"{title} {weight:g}" for title, weight in zip(titles, merge.weights, strict=True))
+    if all_finite(found):
+        return not_numbers(output.name, output.dtype, f"with the weights {weights} a number is too large")
+    return not_numbers(output.name, output.dtype, f"method {merge.method.name} gives none for the weights {weights}")
 
 
 def make_stack(name: str, merge: Merge, mapper: Callable[[Callable[[Any], Any], Sequence[Any]], Any] = map) -> Stack:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from cogen.checkpoints.quantized import without_quantization
 from cogen.errors import CogenError, UsageError
 from cogen.merging.engine import Engine, OutputTensor
 from cogen.system_errors import describe
@@ -62,10 +63,20 @@ def write_outputs(
 
 
 def copy_model_files(source: Path, folder: Path) -> None:
-    """Copy the configuration and tokenizer of a model folder, where it has them."""
+    """Copy the configuration and tokenizer of a model folder, where it has them; weights are written dequantized."""
     for name in MODEL_FILES:
         if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+            copy_model_file(source / name, folder / name)
+
+
+def copy_model_file(source: Path, target: Path) -> None:
+    """One of them. What a ``config.json`` says of quantization does not hold for what is written."""
+    if source.name == "config.json":
+        config = json.loads(source.read_text(encoding="utf-8"))
+        if (plain := without_quantization(config)) != config:
+            target.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            return
+    shutil.copyfile(source, target)
 
 
 def _disk_full(folder: Path, needed: int) -> CogenError:

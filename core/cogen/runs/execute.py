@@ -116,7 +116,14 @@ def _leave(prepared: Prepared, folder: Path, built: Built, measured: Measurement
     with blamed(prepared.strategy, "describe"):
         description = prepared.strategy.describe(plan, settings, len(built.trials))
     lock = make_lock(
-        plan, settings.scale, built.trials, folder, matrix, parameters=settings.parameters, seed=description.seed
+        plan,
+        settings.scale,
+        built.trials,
+        folder,
+        matrix,
+        parameters=settings.parameters,
+        seed=description.seed,
+        models=prepared.strategy.models(prepared.inputs),
     )
     write_lock(lock, folder / LOCK)
     write_card(folder, lock, matrix, experts, description)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.checkpoints.side_files import RECORD, differing
+from cogen.errors import PlanError
 from cogen.fusion.merge.search import ChosenSettings
 from cogen.fusion.moe.routers import ROUTER
 from cogen.fusion.plan import Plan, PlanBase, check_unmoved
@@ -14,6 +16,9 @@ from cogen.fusion.recipe import FuseRecipe, Level, MatrixKind
 from cogen.fusion.strategies import strategy_of
 from cogen.reporter import SILENT, Reporter
 from cogen.runs.prepare import Prepared, prepare
+
+#: What converts GGUF files.
+_CONVERTERS = ("gguf", "transformers", "tokenizers")
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock
@@ -71,8 +76,41 @@ def prepare_replay(
     recipe = recipe_of(lock.plan, scale=lock.scale, parameters=lock.parameters, host=host, **how)
     now = prepare(host, recipe, reporter=reporter)
     check_unmoved(lock.plan, now.plan, what)
+    _check_model_files(lock, now, what, reporter)
     measured = {name: getattr(now.plan, name) for name in ("level", "matrix", "eval_dtype", "suites", "cost")}
     return replace(now, plan=lock.plan.model_copy(update=measured))
+
+
+def _check_model_files(lock: Lock, now: Prepared, what: str, reporter: Reporter) -> None:
+    """Configuration, tokenizer and what else lies beside the weights are those of the lock.
+
+    :raises PlanError: naming the first that is not.
+    """
+    from cogen.artifacts.lock import model_files, software_versions
+
+    models = now.strategy.models(now.inputs)
+    if not lock.model_files:
+        if models:
+            reporter.note(
+                f"{what} is of before CoGen pinned configuration and tokenizer files: only weights, tokenizers and "
+                "data are compared with it"
+            )
+        return
+    found, versions = model_files(models), software_versions()
+    same = all(versions.get(name) == lock.software.get(name) for name in _CONVERTERS)
+    for name in sorted(lock.model_files.keys() & found.keys()):
+        wrong = differing(lock.model_files[name], found[name])
+        if not wrong:
+            continue
+        called = "the base" if name == "base" else name
+        if not same and (models[name].folder / RECORD).is_file():
+            # What other versions write beside a GGUF file's weights says the same in other words.
+            reporter.note(f"{wrong[0]} of {called} was converted from GGUF by other versions than the lock's")
+            continue
+        raise PlanError(
+            f"{what} no longer holds: {wrong[0]} of {called} is another file ({models[name].folder})",
+            hint="put the former file back, or fuse anew",
+        )
 
 
 def routers_beside(lock: Path) -> Path | None:

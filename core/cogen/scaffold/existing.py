@@ -198,7 +198,7 @@ def _place(weights: _Weights, package: Path) -> tuple[Literal["package", "apart"
         names: Sequence[str] = ()
     else:
         names = [name for name in _MODEL_FILES if (weights.folder / name).is_file()]
-    shards = sorted({info.file for info in facts.tensors.values()})
+    shards = sorted({part.file for info in facts.tensors.values() for part in info.parts})
     for file in [*(weights.folder / name for name in names), *shards]:
         copy_model_file(file, weights.folder, target)
     return "package", f"package://{package.name}/weights", file_digest(target)

@@ -145,7 +145,12 @@ def test_refusals(tmp_path: Path, two: list[LoraAdapter]) -> None:
     tensors = load_file(base / "model.safetensors")
     tensors[f"{FFN[0]}.weight"] = torch.zeros(64, 32, dtype=torch.int8)
     save_file(tensors, tmp_path / "quantized" / "model.safetensors")
-    with pytest.raises(CompatibilityError, match=r"gate_proj\.weight of quantized is int8"):
+    with pytest.raises(CompatibilityError, match=r"quantized, as its tensor .*gate_proj\.weight shows"):
+        write_merged(open_folder(tmp_path / "quantized"), two, [1.0, 1.0], out)
+    # Without scales numbers of eight bits are no codes; but a sum is not rounded to them.
+    tensors[f"{FFN[0]}.weight"] = torch.zeros(64, 32).to(torch.float8_e4m3fn)
+    save_file(tensors, tmp_path / "quantized" / "model.safetensors")
+    with pytest.raises(CompatibilityError, match=r"gate_proj\.weight of quantized is float8_e4m3fn"):
         write_merged(open_folder(tmp_path / "quantized"), two, [1.0, 1.0], out)
     assert list(out.iterdir()) == []
     assert json.loads((base / "config.json").read_text())["model_type"] == "llama"

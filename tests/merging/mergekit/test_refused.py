@@ -174,11 +174,24 @@ class TestModels:
         kitchen.model("b", tensors=tensors_of(2) | {"steps": torch.ones(3)})
         self.refused(kitchen, CompatibilityError, "steps is float32 and int64 in different models")
 
+    def test_another_function(self, kitchen: Kitchen) -> None:
+        """The result has one configuration: weights that mean something else there are refused, also where they are
+        only copied; an unknown field counts."""
+        kitchen.model("a", 1, rope_theta=5.0)
+        kitchen.model("b", 2, rope_theta=1.0)
+        self.refused(kitchen, CompatibilityError, r"b and a compute differently .*rope_theta is 1\.0 and 5\.0")
+        kitchen.model("c", 3, rope_theta=5.0, new_multiplier=2.0)
+        text = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: c}]\n"
+        self.refused(kitchen, CompatibilityError, r"new_multiplier is 2\.0 and not set", text)
+        text = "merge_method: passthrough\nbase_model: a\nmodels: [{model: b}]\n"
+        self.refused(kitchen, CompatibilityError, r"rope_theta is 1\.0 and 5\.0", text)
+
     def test_quantized(self, kitchen: Kitchen) -> None:
-        """Codes and scales cannot be averaged."""
-        kitchen.model("a", 1, quantization_config={"quant_method": "fp8"})
+        """Codes cannot be averaged; see tests/checkpoints/test_quantized.py for all kinds."""
+        codes = {"model.norm.qweight": torch.zeros(2, 2, dtype=torch.int32)}
+        kitchen.model("a", tensors=tensors_of(1) | codes, quantization_config={"quant_method": "gptq"})
         kitchen.model("b", 2)
-        self.refused(kitchen, CompatibilityError, "a is quantized")
+        self.refused(kitchen, CompatibilityError, r"a is quantized \(GPTQ\)")
 
     def test_pickles(self, kitchen: Kitchen) -> None:
         """Never read."""

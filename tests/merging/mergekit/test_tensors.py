@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.kitchen import Kitchen, Tensors, tensors_of
 from support.tiny import logits, save_adapter, save_model
 
 from cogen.checkpoints.safetensors_file import read_bytes, read_folder
+from cogen.errors import CompatibilityError
 
 EMBED, HEAD, NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
 HALVES = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n"
@@ -26,8 +29,8 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def test_pure_moves_are_copies(kitchen: Kitchen) -> None:
-    """One model, passed through, averaged with nothing or without a density: its bytes, NaN and -0.0 and all."""
-    odd = tensors_of(1) | {NORM: torch.tensor([float("nan"), -0.0, 0.0, float("inf"), 1e-42, 1, 2, 3])}
+    """One model, passed through, averaged with nothing or without a density: its bytes, -0.0 and 1e-42 and all."""
+    odd = tensors_of(1) | {NORM: torch.tensor([-0.0, 0.0, 3e38, 1e-42, -1e-42, 1, 2, 3])}
     odd |= {"flag": torch.tensor(True), "none": torch.zeros(0, 3), "number": torch.tensor(2.5)}
     kitchen.model("a", tensors=odd)
     kitchen.model("base", tensors=odd | tensors_of(5))
@@ -46,6 +49,31 @@ def test_pure_moves_are_copies(kitchen: Kitchen) -> None:
         before, after = read_folder(kitchen.folder / "a"), read_folder(kitchen.folder / f"out{number}")
         assert after.keys() == before.keys()
         assert all(read_bytes(after[name]) == read_bytes(before[name]) for name in before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "merge_method: passthrough\nmodels: [{model: a}]\n",
+        "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}, {model: base, parameters: {weight: 1}}]\n",
+        "merge_method: ties\nbase_model: base\nmodels: [{model: a, parameters: {weight: 1, density: 1}}]\n",
+        "merge_method: passthrough\nmodels: [{model: a}]\ndtype: bfloat16\n",
+    ],
+)
+def test_what_is_no_number_is_not_written(kitchen: Kitchen, value: float, text: str) -> None:
+    """Copied or computed: named by tensor and model; no folder appears."""
+    kitchen.model("a", 1)
+    tensors = load_file(kitchen.folder / "a" / "model.safetensors")
+    tensors[NORM][1] = value
+    save_file(tensors, kitchen.folder / "a" / "model.safetensors")
+    kitchen.model("base", 2)
+    with pytest.raises(CompatibilityError, match="NaN or infinity") as caught:
+        kitchen.merge(text)
+    assert NORM in caught.value.message
+    assert re.search(r"\ba\b", caught.value.message.replace("a number", ""))
+    assert caught.value.hint
+    assert not Path("out").exists()
 
 
 def test_a_move_that_changes_something_is_none(kitchen: Kitchen) -> None:
@@ -290,8 +318,8 @@ def test_random_methods_depend_on_seed_and_content_alone(kitchen: Kitchen) -> No
 def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
     """Configuration and companions of the base, the record, the card; nothing else."""
     kitchen.model("a", 1)
-    kitchen.model("b", 2, rope_theta=5.0)
-    kitchen.model("base", 3, rope_theta=1.0)
+    kitchen.model("b", 2)
+    kitchen.model("base", 3)
     files = {"generation_config.json": "{}", "preprocessor_config.json": "{}", "tokenizer.model": "x", "other.txt": "x"}
     for name, text in files.items():
         (kitchen.folder / "base" / name).write_text(text)
@@ -321,7 +349,7 @@ def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
         "weights": [1.0, 1.0],
         "parameters": {"scale": 1.0, "normalize": True, "density": [1.0, 1.0], "rescale": "none"},
     }
-    assert record["notes"] == ["b has rope_theta 5.0; the result has what base has"]
+    assert record["notes"] == []
     first = Path("out/merge.json").read_bytes()
     kitchen.merge(text, "again", seed=4)
     assert Path("again/merge.json").read_bytes() == first

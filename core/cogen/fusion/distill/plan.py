@@ -132,6 +132,7 @@ _FOREIGN = (
     "ensemble",
     "tokenizer",
     "chat_template",
+    "generation_config",
 )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from cogen.cache import cached, scratch
 from cogen.checkpoints.adapter import read_adapter
+from cogen.checkpoints.finite import check_model
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.devices import mark
@@ -314,12 +315,15 @@ def write_student(model: Any, student: Checkpoint, folder: Path) -> None:
 
     if hasattr(model, "peft_config"):
         with scratch("adapter") as place:
+            check_model(model, "the student")
             model.save_pretrained(place)
             write_merged(student, [read_adapter(place)], [1.0], folder)
         return
     # One type for all: that of the widest tensor, which is every tensor's in the checkpoints that are published.
     wide = max((info.dtype for info in student.tensors.values()), key=lambda name: getattr(torch, name).itemsize)
-    model.to(getattr(torch, wide)).save_pretrained(folder)
+    model.to(getattr(torch, wide))
+    check_model(model, "the student")
+    model.save_pretrained(folder)
     copy_model_files(student.folder, folder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,12 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
 
     def plan(self, host: Host, recipe: FuseRecipe, reporter: Reporter) -> tuple[Plan, DistillInputs]:
         return plan_distillation(host, recipe, reporter=reporter)
+
+    def models(self, inputs: DistillInputs) -> Mapping[str, Checkpoint]:
+        found = dict(inputs.common.models)
+        for group in inputs.teachers:
+            found |= group.inputs.experts | {f"base of {group.group.name}": group.inputs.base}
+        return found | inputs.student.inputs.experts
 
     def build(self, run: Run[Plan, DistillInputs]) -> Built:
         plan, inputs, reporter, details = run.plan, run.inputs, run.reporter, details_of(run.plan)

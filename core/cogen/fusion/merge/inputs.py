@@ -19,6 +19,7 @@ from cogen.fusion.merge.tokenizer import CompositeTokenizer, check_tokenizer, pl
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.routing_data import texts_of, writer_of
 from cogen.host import Expert, Host
+from cogen.merging.configurations import check_same_function
 from cogen.merging.method import Method
 from cogen.merging.parameters import for_tensor
 from cogen.merging.vocabulary import Vocabulary
@@ -38,6 +39,11 @@ class Inputs:
     suites: list[BoundSuite]
     #: Vocabulary and chat template, where the recipe chooses them.
     composite_tokenizer: CompositeTokenizer | None = None
+
+    @property
+    def models(self) -> dict[str, Checkpoint]:
+        """Base and experts, by name."""
+        return {"base": self.base, **self.experts}
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def open_inputs(
 
     :param united: the strategy can merge vocabularies.
     :raises UsageError: a method, parameter or search that is impossible.
-    :raises CompatibilityError: tokenizers differ.
+    :raises CompatibilityError: tokenizers differ, or an expert's weights compute something else in its base's place.
     """
     method = find_method(host, recipe.method)
     search = search_space(chosen, recipe, method)
@@ -93,6 +99,17 @@ def open_inputs(
         one_tokenizer(chosen, digest, "its base's", united=united)
     bases = {base.model_dump_json(): opened_base}
     opened = {expert.id: open_weights(expert.spec.model, reporter=reporter, bases=bases) for expert in chosen}
+    for id, checkpoint in opened.items():
+        # With a vocabulary of its own, the composite decides whether its head is its embedding.
+        ignored = () if recipe.tokenizer is None else ("tie_word_embeddings",)
+        check_same_function(
+            opened_base.config,
+            checkpoint.config,
+            f"{base.name}, its base",
+            id,
+            ignored=ignored,
+            otherwise=", keep it apart (--strategy route)",
+        )
     # Sums are made in an order that doesn't depend on that of the recipe; where the order has a meaning it is kept.
     by_digest = sorted(chosen, key=lambda expert: (expert.spec.model.weights_digest, expert.id))
     order = chosen if method.ordered else by_digest

@@ -128,7 +128,7 @@ def measure_candidate(
                 whole.mkdir()
                 write_composite(job, parameters, whole)
                 return load_model(open_folder(whole), evaluation.dtype)
-            with Engine() as engine:
+            with Engine(verified=True) as engine:
                 write_candidate(planned_outputs(job, engine, parameters), engine, file)
             return _with(job.base, file, evaluation.dtype)
 

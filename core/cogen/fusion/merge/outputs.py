@@ -47,6 +47,11 @@ class MergeJob:
         """Of the base (0) and the experts (1, 2 …), where they differ in it."""
         return None if self.tokenizer is None else self.tokenizer.vocabulary
 
+    @property
+    def config_changes(self) -> Mapping[str, Any]:
+        """To be put over a configuration that is made from the base's."""
+        return {} if self.tokenizer is None else self.tokenizer.tokens
+
     def write_model_files(self, folder: Path) -> None:
         """Configuration, tokenizer and chat template of the composite."""
         if self.tokenizer is None:
@@ -94,7 +99,11 @@ def planned_outputs(job: MergeJob, engine: Engine, parameters: Mapping[str, Any]
             shares = [_weight(expert.id, weights[expert.id], name, position) for expert in job.planned]
             if method.pairs_with_base(len(operands)):
                 operands, shares = [root, *operands], [1.0, *shares]
-            work = Merge(method, None if method.base == "unused" else root, tuple(operands), tuple(shares), settings)
+            titles = [expert.id for expert in job.planned]
+            if len(titles) < len(operands):
+                titles = ["the base", *titles]
+            used = None if method.base == "unused" else root
+            work = Merge(method, used, tuple(operands), tuple(shares), settings, tuple(titles))
         outputs.append(OutputTensor(name, dtype, shape, work))
     return outputs
 
@@ -123,6 +132,6 @@ def write_composite(
 
     :param parameters: see :func:`planned_outputs`.
     """
-    with Engine(threads, reporter) as engine:
+    with Engine(threads, reporter, verified=True) as engine:
         write_outputs(planned_outputs(job, engine, parameters), engine, folder)
     job.write_model_files(folder)

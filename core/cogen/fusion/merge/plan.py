@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cogen.fusion.compatible import license_of
 from cogen.fusion.details import Details
+from cogen.fusion.merge.companions import companion_notes
 from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
@@ -32,7 +33,7 @@ def lineage_plan(
     :raises CompatibilityError: a plugin vetoes it.
     """
     recipe, search, composite = opened.recipe, opened.search, opened.inputs.composite_tokenizer
-    vocabulary = opened.vocabulary
+    vocabulary, base = opened.vocabulary, opened.inputs.base
     plan = Plan(
         cogen=importlib.metadata.version("cogen-core"),
         strategy=details.strategy,
@@ -55,10 +56,11 @@ def lineage_plan(
         tensors=tensors,
         changed_tensors=changed_tensors,
         cost=cost,
-        notes=(*notes_on(opened.chosen), *warnings(remarks)),
+        notes=(*notes_on(opened.chosen), *warnings([*remarks, *companion_notes(recipe, base, opened.inputs.experts)])),
         tokenizer=recipe.tokenizer,
         transplant=recipe.transplant,
         chat_template=recipe.chat_template,
+        generation_config=recipe.generation_config,
         vocabulary=None
         if composite is None or vocabulary is None
         else planned_vocabulary(vocabulary, composite.digest),

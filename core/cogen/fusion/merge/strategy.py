@@ -32,10 +32,13 @@ from cogen.phrases import count
 from cogen.reporter import Reporter
 
 if TYPE_CHECKING:
+    from cogen.checkpoints.model import Checkpoint
     from cogen.fusion.build import Rows
 
+#: Options of a recipe about what stands beside the weights.
+TOKENIZER_OPTIONS = ("tokenizer", "transplant", "chat_template", "generation_config")
 #: Options of a recipe that the strategies which merge weights share, and those of strategy moe that a merge has not.
-OPTIONS = frozenset({"method", "scale", "parameters", "search", "space", "tokenizer", "transplant", "chat_template"})
+OPTIONS = frozenset({"method", "scale", "parameters", "search", "space", *TOKENIZER_OPTIONS})
 _FOREIGN = {
     **dict.fromkeys(("routing", "top_k", "public", "public_expert", "embedder"), "moe"),
     "ensemble": "route",
@@ -88,6 +91,9 @@ class MergeStrategy(Strategy[Plan, Inputs]):
             ],
         )
         return plan, inputs
+
+    def models(self, inputs: Inputs) -> Mapping[str, Checkpoint]:
+        return inputs.models
 
     def build(self, run: Run[Plan, Inputs]) -> Built:
         made = build(run.plan, run.inputs, self, run.folder, given=run.given, reporter=run.reporter, lap=run.lap)
@@ -181,7 +187,7 @@ def lineage_options(plan: Plan, chosen: dict[str, float]) -> dict[str, object]:
         expert.id: ExpertOptions(weight=chosen.pop(f"weight.{expert.id}", expert.weight), parameters=expert.parameters)
         for expert in plan.experts
     }
-    return {"experts": experts} | {name: getattr(plan, name) for name in ("tokenizer", "transplant", "chat_template")}
+    return {"experts": experts} | {name: getattr(plan, name) for name in TOKENIZER_OPTIONS}
 
 
 def rescaled(plan: Plan, recipe: FuseRecipe) -> FuseRecipe:

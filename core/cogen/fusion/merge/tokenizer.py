@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,17 @@ from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.files import OpenFiles
 from cogen.checkpoints.load import load_tokenizer
 from cogen.checkpoints.model import Checkpoint
+from cogen.checkpoints.quantized import without_quantization
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals.settings import prefix_token_id
+from cogen.fusion.merge.companions import Generation, generation_from
 from cogen.fusion.plan import PlannedVocabulary
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
 from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, apply_changes, chat_template, plan_vocabulary
 from cogen.merging.vocabulary.template import check_template, set_chat_template
 from cogen.merging.vocabulary.tokens import has_tokenizer
-from cogen.merging.writer import copy_model_files
+from cogen.merging.writer import copy_model_file, copy_model_files
 from cogen.spec.expert import canonical_digest
 
 
@@ -36,18 +37,27 @@ class CompositeTokenizer:
     :param vocabulary: of the base (0) and the plan's experts (1, 2 …) in its order; None: that of the base, unchanged.
     :param tokenizer: the composite's, and ``digest`` its digest.
     :param template: in the place of the chat template that comes with the tokenizer; None: that one.
+    :param generation: in the place of the base's generation config and tokens that end a text; None: those.
     """
 
     vocabulary: Vocabulary | None
     tokenizer: Any
     digest: str
     template: str | None = None
+    generation: Generation | None = None
+
+    @property
+    def tokens(self) -> Mapping[str, Any]:
+        """Fields of ``config.json`` that are not the base's."""
+        return {} if self.generation is None else self.generation.tokens
 
     def write(self, base: Path, folder: Path) -> None:
         """Configuration, tokenizer and chat template of a composite."""
         write_model_files(base, folder, self.vocabulary)
         if self.template is not None:
             set_chat_template(folder, self.template)
+        if self.generation is not None:
+            self.generation.write(folder)
 
 
 def check_tokenizer(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
@@ -62,6 +72,14 @@ def check_tokenizer(recipe: FuseRecipe, chosen: Sequence[Expert]) -> None:
         raise UsageError(f"unknown tokenizer {recipe.tokenizer!r}", hint=f"one of base, union, {listed}")
     if recipe.chat_template not in (None, *ids):
         raise UsageError(f"unknown chat template {recipe.chat_template!r}", hint=f"one of {listed}")
+    if recipe.generation_config not in (None, *ids):
+        raise UsageError(f"unknown generation config {recipe.generation_config!r}", hint=f"one of {listed}")
+    if recipe.generation_config is not None and recipe.tokenizer is not None:
+        raise UsageError(
+            "generation_config and tokenizer cannot be combined: the ids of the tokens that end a text come with the "
+            "tokenizer",
+            hint="leave one of the two out",
+        )
 
 
 def plan_tokenizer(
@@ -78,11 +96,13 @@ def plan_tokenizer(
     :param tokenizer: the base's; ``digest`` its digest.
     :raises CompatibilityError: it is impossible; see also :func:`~cogen.merging.vocabulary.plan_vocabulary`.
     """
-    if recipe.tokenizer is None and recipe.chat_template is None:
+    if recipe.tokenizer is None and recipe.chat_template is None and recipe.generation_config is None:
         return None
     template = None if recipe.chat_template is None else _template(recipe.chat_template, experts[recipe.chat_template])
     if recipe.tokenizer is None:
-        return CompositeTokenizer(None, tokenizer, digest, template)
+        chosen_generation = recipe.generation_config
+        generation = None if chosen_generation is None else generation_from(base, experts[chosen_generation])
+        return CompositeTokenizer(None, tokenizer, digest, template, generation)
     specs = {expert.id: expert.spec for expert in chosen}
     known = {base.folder: (tokenizer, digest)}
     for id, checkpoint in experts.items():
@@ -138,10 +158,10 @@ def write_model_files(base: Path, folder: Path, vocabulary: Vocabulary | None) -
     for name, change in changes.items():
         if change:
             own = json.loads((base / name).read_text(encoding="utf-8")) if (base / name).is_file() else {}
-            text = json.dumps(apply_changes(own, change), indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(apply_changes(without_quantization(own), change), indent=2, ensure_ascii=False) + "\n"
             (folder / name).write_text(text, encoding="utf-8")
         elif (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
+            copy_model_file(base / name, folder / name)
     vocabulary.write(folder)
 
 

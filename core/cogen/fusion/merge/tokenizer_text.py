@@ -22,7 +22,8 @@ def tokenizer_text(plan: Plan) -> str:
         text += f", {_tokens(found.dropped)} of the base or of other experts dropped" if found.dropped else ""
     if found is not None:
         text += f" ({found.size:,} rows of embeddings)"
-    return text + (f", its chat template that of {plan.chat_template}" if plan.chat_template else "")
+    text += f", its chat template that of {plan.chat_template}" if plan.chat_template else ""
+    return text + (f", its generation config that of {plan.generation_config}" if plan.generation_config else "")
 
 
 def _tokens(count: int) -> str:

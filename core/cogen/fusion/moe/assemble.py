@@ -155,7 +155,9 @@ def _expert(
         return OutputTensor(name, dtype, shape, Copy(old))
     operand = expert_operand(shape, layer, part, slot, base, mixture.target, engine)
     plain = isinstance(operand, Stored) and operand.plain and operand.dtype == dtype
-    work = Copy(slot.checkpoint.tensors[_dense(layer, part)]) if plain else Merge(identity, None, (operand,), (1.0,))
+    work: Copy | Merge = Copy(slot.checkpoint.tensors[_dense(layer, part)])
+    if not plain:
+        work = Merge(identity, None, (operand,), (1.0,), titles=(slot.id,))
     return OutputTensor(name, dtype, shape, work)
 
 

@@ -52,6 +52,7 @@ from cogen.reporter import Reporter
 from cogen.routing.embedder import Embedder
 
 if TYPE_CHECKING:
+    from cogen.checkpoints.model import Checkpoint
     from cogen.fusion.build import Rows
 
 #: How the routers are made, in half a sentence.
@@ -113,6 +114,9 @@ class MoeStrategy(Strategy[Plan, Inputs]):
             notes = embedder_notes(recipe, Embedder(*details.embedder, reporter=reporter), chosen)
             plan = plan.model_copy(update={"notes": (*plan.notes, *notes)})
         return plan, inputs
+
+    def models(self, inputs: Inputs) -> Mapping[str, Checkpoint]:
+        return inputs.models
 
     def build(self, run: Run[Plan, Inputs]) -> Built:
         plan, given = run.plan, run.given

@@ -14,6 +14,7 @@ from cogen.fusion.moe.assemble import ExpertSlot, Mixture, mixture_outputs, shar
 from cogen.fusion.moe.targets import full_config, mixture_config, target_of
 from cogen.merging.engine import Engine
 from cogen.merging.methods.passthrough import passthrough
+from cogen.merging.vocabulary.configs import apply_changes
 from cogen.merging.writer import write_outputs
 from cogen.reporter import SILENT, Reporter
 
@@ -65,9 +66,10 @@ def write_mixture(
         reuse.checkpoint if reuse else None,
         reuse.slots if reuse else {},
     )
-    with Engine(threads, reporter) as engine:
+    with Engine(threads, reporter, verified=True) as engine:
         shared = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
     job.write_model_files(folder)
     made = mixture_config(config, target, len(slots), planned.top_k, planned.width)
+    made = apply_changes(made, job.config_changes)
     (folder / "config.json").write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ _FOREIGN = (
     "tokenizer",
     "transplant",
     "chat_template",
+    "generation_config",
     "routing",
     "top_k",
     "public",

@@ -127,9 +127,11 @@ def _sum(engine: Engine, base: Checkpoint, name: str, touching: Sequence[tuple[s
     ((key, adapter, weight), *more) = touching
     if not more and weight == 1.0 and not adapter.is_sum(name):  # base plus difference would round twice
         adapted = Checkpoint(base.folder, base.tensors, adapter)
-        return Merge(take_adapted, stored, (Stored(engine.files, adapted, name, key),), (1.0,))
+        whole = Stored(engine.files, adapted, name, key)
+        return Merge(take_adapted, stored, (whole,), (1.0,), titles=(adapter.folder.name,))
     operands = tuple(AdapterDifference(a, base.tensors[name], k, engine.files) for k, a, _ in touching)
-    return Merge(add_adapters, stored, operands, tuple(w for *_, w in touching))
+    titles = tuple(a.folder.name for _, a, _ in touching)
+    return Merge(add_adapters, stored, operands, tuple(w for *_, w in touching), titles=titles)
 
 
 def _key(adapter: LoraAdapter) -> str:

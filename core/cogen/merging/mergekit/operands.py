@@ -74,7 +74,8 @@ def _output(step: TensorStep, plan: MergePlan, keys: Sequence[str], files: OpenF
 
     base = None if step.base is None else operand(step.base)
     experts = tuple(operand(entry) for entry in step.experts)
-    merge = Merge(step.method, base, experts, step.weights, dict(step.parameters or {}))
+    titles = tuple(plan.models[entry.model].title for entry in step.experts)
+    merge = Merge(step.method, base, experts, step.weights, dict(step.parameters or {}), titles)
     return OutputTensor(step.name, step.dtype, step.shape, merge)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.errors import CompatibilityError, UsageError
+from cogen.merging.configurations import check_same_function
 from cogen.merging.engine import FLOATS
 from cogen.merging.mergekit.config import Origins, output_config
 from cogen.merging.mergekit.layers import place_of
@@ -25,21 +26,8 @@ from cogen.reporter import SILENT, Reporter
 
 #: What merged weights can be stored as.
 DTYPES = ("bfloat16", "float16", "float32", "float64")
-#: Settings by which the same weights compute something else.
-_MEANING = (
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "hidden_activation",
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "partial_rotary_factor",
-    "sliding_window",
-)
+#: Settings that say something of each layer: :mod:`cogen.merging.mergekit.config` puts them together.
+_BY_LAYER = ("layer_types", "max_window_layers", "no_rope_layers", "mlp_only_layers", "layers_block_type")
 
 
 @dataclass(frozen=True)
@@ -104,7 +92,8 @@ def make_merge_plan(
         origins=_origins(planned) if sections[0].length is not None else None,
         changes=vocabulary.config_changes if vocabulary else None,
     )
-    notes += [*tensors.notes, *_differences(models, used, donor)]
+    _check_function(models, used, donor, sliced=sections[0].length is not None)
+    notes += tensors.notes
     return MergePlan(
         recipe,
         recipe_method,
@@ -178,14 +167,18 @@ def _origins(planned: Sequence[PlannedTensor]) -> Origins:
     return [found[layer] for layer in sorted(found)]
 
 
-def _differences(models: Sequence[Model], used: Sequence[int], donor: int) -> list[str]:
-    """Settings of the models that the result doesn't have."""
-    notes = []
-    own = models[donor].checkpoint.config
+def _check_function(models: Sequence[Model], used: Sequence[int], donor: int, *, sliced: bool) -> None:
+    """The result computes by the donor's configuration: the others' weights must mean the same there.
+
+    Which of the two a tied head is, tensors say.
+
+    :raises CompatibilityError: naming fields and values.
+    """
+    ignored = ("tie_word_embeddings", *(_BY_LAYER if sliced else ()))
+    own = models[donor]
     for number in used:
-        theirs = models[number].checkpoint.config
-        keys = [key for key in _MEANING if key in own and key in theirs and own[key] != theirs[key]]
-        if keys:
-            listed = ", ".join(f"{key} {theirs[key]!r}" for key in keys)
-            notes.append(f"{models[number].title} has {listed}; the result has what {models[donor].title} has")
-    return notes
+        if number != donor:
+            theirs = models[number]
+            check_same_function(
+                own.checkpoint.config, theirs.checkpoint.config, own.title, theirs.title, ignored=ignored
+            )

@@ -10,7 +10,6 @@ from cogen.errors import CompatibilityError, UsageError
 from cogen.merging.engine import FLOATS
 from cogen.merging.mergekit.layout import PlannedTensor
 from cogen.merging.mergekit.methods import MERGEKIT_METHODS, MergekitMethod
-from cogen.merging.mergekit.models import Model
 from cogen.merging.mergekit.tensors import Input, Tensors
 from cogen.merging.mergekit.values import active_experts, parameters_of
 from cogen.merging.method import Method
@@ -47,12 +46,10 @@ def plan_steps(
 
     :param dtype: of floating-point tensors of the result; default: the common type of the tensor's inputs.
     :raises UsageError: a parameter that is missing, or out of range.
-    :raises CompatibilityError: tensors of different shapes or kinds, quantized models that are not only copied.
+    :raises CompatibilityError: tensors of different shapes or kinds.
     """
     tried: set[Any] = set()
-    return [
-        _check_step(_step(recipe_method, tensor, tensors, dtype, seed), tensors.models, tried) for tensor in planned
-    ]
+    return [_check_step(_step(recipe_method, tensor, tensors, dtype, seed), tried) for tensor in planned]
 
 
 def _step(
@@ -151,16 +148,10 @@ def _times(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "a number"
 
 
-def _check_step(step: TensorStep, models: Sequence[Model], tried: set[Any]) -> TensorStep:
+def _check_step(step: TensorStep, tried: set[Any]) -> TensorStep:
     """The step, checked by running its method on single numbers."""
     if step.method is None:
         return step
-    for entry in (*step.experts, *([step.base] if step.base else [])):
-        if models[entry.model].checkpoint.config.get("quantization_config"):
-            raise CompatibilityError(
-                f"{models[entry.model].title} is quantized: its codes and scales cannot be merged",
-                hint="use the model that it was quantized from",
-            )
     parameters = dict(step.parameters or {})
     alike = step.method.name, step.base is None, step.weights, tuple(sorted(parameters.items()))
     if alike not in tried:

@@ -30,6 +30,7 @@ from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.methods.linear import linear
 from cogen.merging.methods.passthrough import passthrough
 from cogen.merging.operands import Stored
+from cogen.merging.vocabulary.configs import apply_changes
 from cogen.merging.writer import write_outputs
 from cogen.reporter import SILENT, Reporter
 
@@ -66,7 +67,7 @@ def write_prefix_mixture(
     experts = {one.id: (opened, one.weights_digest) for one, opened in zip(job.planned, job.experts, strict=True)}
     slots = tuple(ExpertSlot(id, *experts.get(id, (base, "base"))) for id in planned.slots)
     scratch = folder / "merged.safetensors"
-    with Engine(threads, reporter) as engine:
+    with Engine(threads, reporter, verified=True) as engine:
         outputs = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
         stored = _merged_first(outputs, engine, scratch, base)
 
@@ -101,7 +102,8 @@ def write_prefix_mixture(
         write_outputs([*made, *blocks], engine, folder)
     scratch.unlink(missing_ok=True)
     job.write_model_files(folder)
-    settings = widened_config(mixture_config(config, target, len(slots), planned.top_k, planned.width), layout)
+    made_config = mixture_config(config, target, len(slots), planned.top_k, planned.width)
+    settings = apply_changes(widened_config(made_config, layout), job.config_changes)
     (folder / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
