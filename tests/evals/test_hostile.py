@@ -175,13 +175,13 @@ def test_a_mistaken_task_file_is_explained(task: str, message: str, bind: Bind) 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"{", "line 1 is not JSON"),
-        (b'"text"', "line 1 is not a JSON object"),
+        (b"{", "line 1: it is not JSON"),
+        (b'"text"', "line 1: it is not a JSON object"),
         (b'{"text": ""}', "document 1 has no text"),
         (b'{"text": 3}', "document 1 has no text"),
-        (b'{"text": "\\ud800"}', "line 1 is not JSON"),
+        (b'{"text": "\\ud800"}', "line 1: a text with half a surrogate pair"),
         (b'{"text": "a"}\n{"text": "b"}', "holds 2 documents where 1 were promised"),
-        (b"[" * 100_000, "line 1 is not JSON"),
+        (b"[" * 100_000, "line 1: it is nested more than 64 deep"),
     ],
 )
 def test_a_mistaken_data_file_is_explained(line: bytes, message: str, bind: Bind) -> None:

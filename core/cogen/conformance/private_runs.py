@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cogen.errors import CogenError
 from cogen.host import Expert
 from cogen.text.grams import runs
 from cogen.text.scripts import words
+from cogen.untrusted.json_lines import json_lines, read_bytes
 
 NAME = "private runs"
 
@@ -50,9 +50,8 @@ def private_texts(home: Path) -> Iterator[str]:
         documents, _ = collect(corpus, home, SILENT, chats=recipe.training.data == "chat")
         yield from (document.text for document in documents)
     for file in sorted((home / "private").rglob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                yield " ".join(strings(json.loads(line)))
+        for _, row in json_lines(read_bytes(file, file.name), file.name):
+            yield " ".join(strings(row))
 
 
 def compare(expert: Expert, texts: list[str]) -> str:

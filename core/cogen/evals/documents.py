@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ from cogen.evals.bound import BoundSuite
 from cogen.evals.settings import Split
 from cogen.evals.task import Task
 from cogen.evals.templates import render
+from cogen.untrusted.json_lines import json_lines
 
 DATA_LIMIT = 8 * 1024 * 1024
 
@@ -57,17 +57,7 @@ def read_documents(bound: BoundSuite, split: Split) -> list[dict[str, Any]]:
             f"{where} has digest {found[:19]}… where {data.digest[:19]}… was promised",
             hint="the file is damaged or was changed: reinstall the plugin, or publish it again with the new digest",
         )
-    documents = []
-    for number, line in enumerate(content.splitlines(), 1):
-        if line.strip():
-            try:
-                document = json.loads(line)
-                json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair has no bytes to count
-            except (ValueError, RecursionError) as error:
-                raise EvalError(f"{where} line {number} is not JSON", hint="one JSON object a line") from error
-            if not isinstance(document, dict):
-                raise EvalError(f"{where} line {number} is not a JSON object", hint='for example {"text": "…"}')
-            documents.append(document)
+    documents = [document for _, document in json_lines(content, where, error=EvalError)]
     if len(documents) != data.documents:
         raise EvalError(
             f"{where} holds {len(documents)} documents where {data.documents} were promised",
