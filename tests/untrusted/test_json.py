@@ -42,7 +42,7 @@ def test_refused(text: str, reason: str) -> None:
 @pytest.mark.parametrize("text", ["utf-16", "utf-32", "latin-1"])
 def test_other_encodings(text: str) -> None:
     """Python's reader guesses UTF-16 and UTF-32; a file that one reader takes and another does not is two files."""
-    with pytest.raises(ValueError, match="not UTF-8|not JSON"):
+    with pytest.raises(ValueError, match=r"not UTF-8|not JSON"):
         parse_json('["é"]'.encode(text))
 
 

@@ -23,6 +23,7 @@ import typer
 
 from cogen.cli.arguments import GroupedCommand
 from cogen.cli.errors import USAGE, explain
+from cogen.cli.exclusive import exclusive
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
 from cogen.extras import missing_extra
@@ -78,6 +79,11 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; never raises for a mistake of the user."""
     arguments = list(sys.argv[1:] if args is None else args)
     out.mode = "human"
+    with exclusive(out, arguments):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         app = _app(_verb(_completed() or arguments))
         code = app(arguments, standalone_mode=False, prog_name="cogen")

@@ -17,7 +17,7 @@ import contextlib
 import errno
 from collections.abc import Callable, Iterator
 
-from cogen.errors import CogenError, SourceError
+from cogen.errors import CogenError, SourceError, message_of
 
 #: Errors of the machine rather than of a file.
 _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EIO, errno.ESTALE})
@@ -38,11 +38,8 @@ def reason_of(error: BaseException) -> str:
         return "it needs more memory than there is"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    try:
-        lines = [" ".join(line.split()) for line in str(error).split("\n")]
-    except Exception:  # noqa: BLE001 - an exception of a stranger may fail to say what it is
-        lines = []
-    text = next((line for line in lines if line), "")
+    lines = str(error).split("\n") if message_of(error) else []
+    text = next((" ".join(line.split()) for line in lines if line.strip()), "")
     if isinstance(error, KeyError) or not text:
         text = f"{type(error).__name__} {text}".rstrip()
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
