@@ -61,7 +61,8 @@ def _of_plugin(target: str, name: str, found: Any) -> Method:
         return result
 
     survey = None if found.survey is None else of_plugin(target, found.survey, what)
-    return dataclasses.replace(found, apply=checked, survey=survey)
+    method: Method = dataclasses.replace(found, apply=checked, survey=survey)
+    return method
 
 
 def _kind(value: object) -> str:
