@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cogen.checkpoints.chat_templates import RejectedError, render_chat
 from cogen.errors import TrainError
 from cogen.untrusted.json_text import parse_json
 
@@ -302,20 +303,11 @@ class ChatEncoder:
         return [*pieces, (whole[place:], False)] if whole[place:] else pieces
 
     def _render(self, turns: Sequence[Turn], ask: bool) -> str:
-        from jinja2 import TemplateError
-
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                [{"role": turn.role, "content": turn.content} for turn in turns],
-                tokenize=False,
-                add_generation_prompt=ask,
-            )
-        except TemplateError as error:
-            raise TrainError(
-                f"the base's chat template rejects {', '.join(turn.role for turn in turns)}: {error}",
-                hint="some models support no system message",
-            ) from error
-        return text
+            return render_chat(self.tokenizer, messages, ask=ask, owner="the base")
+        except RejectedError as error:
+            raise TrainError(error.message, hint=error.hint) from error
 
     def _tokens(self, pieces: Sequence[tuple[str, bool]]) -> LabeledTokens:
         """Every piece is tokenized on its own: a question exactly as when the model is asked."""
