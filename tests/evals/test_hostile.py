@@ -65,9 +65,6 @@ TEMPLATES = {
     "a chain of replacements": "{{ text" + f".replace('a', '{'a' * 400}')" * 5 + " }}",
     "replacements by a filter": "{{ text" + f" | replace('', '{'a' * 400}')" * 5 + " }}",
     "joined": f"{{{{ '{'b' * 3000}'.join(text.replace('a', '{'a' * 3000}') | list) }}}}",
-    "scans without output": "{% for a in text.replace('a', '"
-    + "a" * 3000
-    + "').replace('a', 'aaaaaaaaaaaaaaaaaaaa') %}{% if 'x' in text %}{% endif %}{% endfor %}",
     "long template": "{{ text }}" * 2000,
 }
 

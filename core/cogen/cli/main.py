@@ -27,6 +27,7 @@ from cogen.cli.exclusive import exclusive
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
 from cogen.extras import missing_extra
+from cogen.untrusted.printable import printable
 
 #: Verb → its line in `cogen --help`, in the order in which people meet them.
 VERBS = {
@@ -222,7 +223,7 @@ def _report(error: BaseException, arguments: list[str]) -> int:
     if explanation is None:
         import traceback
 
-        traceback.print_exception(error, file=out.stderr)
+        out.stderr.write(printable("".join(traceback.format_exception(error))))
         _say(f"this is a bug in cogen: {type(error).__name__}", "report it with the text above")
         return 1
     _say(explanation.message, explanation.hint)

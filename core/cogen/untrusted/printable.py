@@ -30,3 +30,15 @@ def one_line(text: object, most: int | None = None) -> str:
 def is_printable(text: str) -> bool:
     """Does nothing of it, but line feeds, have to be replaced?"""
     return all(line.isprintable() for line in text.split("\n"))
+
+
+def escape_json(text: str) -> str:
+    """A JSON text with the same characters written by their numbers: whoever parses it notices nothing."""
+    return text if is_printable(text) else "".join(map(_escaped, text))
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable() or char == "\n":
+        return char
+    code = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{code[i : i + 4]}" for i in range(0, len(code), 4))
