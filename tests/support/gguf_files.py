@@ -22,11 +22,15 @@ def write_model(
     kind: str = "F32",
     *,
     leave_out: str = "",
+    quantizer: Callable[[np.ndarray, str], np.ndarray] | None = None,
+    dequantizer: Callable[[np.ndarray, str], np.ndarray] | None = None,
     more: Callable[[Any, str], None] = lambda writer, arch: None,
 ) -> dict[str, np.ndarray]:
     """Write a model; returns what each tensor is after quantization, by transformers' names.
 
     :param kind: ggml type of tensors with two axes, as far as the rows are long enough; F32 for the others.
+    :param quantizer: rows of floats, and a ggml type → bytes, and ``dequantizer`` back; by default those of gguf, which
+        has no quantizer of types with K.
     :param more: adds keys to the writer of an architecture.
     """
     from gguf import (
@@ -55,15 +59,21 @@ def write_model(
         wanted = GGMLQuantizationType[kind]
         fits = data.ndim == 2 and data.shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0
         chosen = wanted if fits else GGMLQuantizationType.F32
-        found[name] = dequantize(quantize(data, chosen), chosen)
         stem, _, suffix = name.rpartition(".")
-        if arch == "gemma3" and stem.endswith("norm"):
-            data = data + 1  # llama.cpp's norms multiply by the weight, Gemma's by one more
-            found[name] = dequantize(quantize(data, chosen), chosen) - 1
+        one = 1 if arch == "gemma3" and stem.endswith("norm") else 0  # llama.cpp's norms multiply by one more
+        heads = 0
         if arch == "llama" and stem.endswith(("q_proj", "k_proj")):  # it interleaves the halves of a rotary head
             heads = config.num_attention_heads if stem.endswith("q_proj") else config.num_key_value_heads
+        if heads:
             data = data.reshape(heads, 2, -1, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
-        writer.add_tensor(f"{names.get_name(stem)}.{suffix}", quantize(data, chosen), raw_dtype=chosen)
+        own = quantizer if quantizer is not None and fits else None
+        raw = own(data, kind) if own else quantize(data + one, chosen)
+        plain = dequantizer(raw, kind) if dequantizer is not None and fits else dequantize(raw, chosen)
+        plain = plain.reshape(data.shape)
+        if heads:
+            plain = plain.reshape(heads, -1, 2, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
+        found[name] = plain - one
+        writer.add_tensor(f"{names.get_name(stem)}.{suffix}", raw, raw_dtype=chosen)
     if (factors := llama3_factors(config)) is not None:
         writer.add_tensor("rope_freqs.weight", factors)
     writer.write_header_to_file()
@@ -71,6 +81,21 @@ def write_model(
     writer.write_tensors_to_file()
     writer.close()
     return found
+
+
+def random_blocks(data: np.ndarray, kind: str) -> np.ndarray:
+    """Any blocks of a type with K, of the size of ``data``: all bytes are random, and the scales are small numbers."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    elements, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
+    generator = np.random.default_rng(data.size)
+    blocks = generator.integers(0, 256, (data.size // elements, size), dtype=np.uint8)
+    # https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h: two half floats at the start, or one at the end
+    places = [size - 2] if kind == "Q6_K" else [0, 2]
+    for place in places:
+        scales = generator.uniform(1e-3, 5e-3, len(blocks)).astype(np.float16)
+        blocks[:, place : place + 2] = scales.view(np.uint8).reshape(-1, 2)
+    return blocks.reshape(data.shape[0], -1)
 
 
 def _keys(writer: Any, config: Any) -> None:
