@@ -26,9 +26,17 @@ class CogenError(Exception):
         return self.message
 
 
+def message_of(error: BaseException) -> str:
+    """What an exception says, on one line; "" where it cannot even say that, as somebody else's may."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - see above
+        return ""
+
+
 def failure(error: BaseException) -> str:
     """What somebody else's code raised, in one line: "ZeroDivisionError: division by zero (odd.py:3)"."""
-    text = " ".join(str(error).split())
+    text = message_of(error)
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen.untrusted.printable import one_line
 from cogen_registry import cli_metadata, cli_names, cli_operators, cli_trusted
-from cogen_registry.cli_common import Database, Root
+from cogen_registry.cli_common import Database, Root, echo
 from cogen_registry.cli_common import publisher_named as _publisher
 from cogen_registry.cli_common import sessions as _sessions
 from cogen_registry.cli_metadata import check_initialised
@@ -53,9 +54,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str, hint: str | None) -> int:
-    typer.echo(f"error: {message}", err=True)
+    echo(f"error: {one_line(message)}", err=True)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        echo(f"hint: {one_line(hint)}", err=True)
     return 1
 
 
@@ -118,7 +119,7 @@ def serve(
         # A thread that works on an upload lets the loop, which answers everybody, go on after so long (5 ms by default:
         # at 2,000 answers a second each waits for that twice).
         sys.setswitchinterval(0.0005)
-        typer.echo(f"serving {root} at http://{host}:{listening.getsockname()[1]}", err=True)
+        echo(f"serving {root} at http://{host}:{listening.getsockname()[1]}", err=True)
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -166,7 +167,7 @@ def export_(
     )
     with _progress("documents") as report:
         done = export(settings, target, _checked_url(url), fresh=fresh, report=report)
-    typer.echo(
+    echo(
         f"{target}: {done.experts:,} experts, {done.files:,} files, {done.kept:,} of them as before, "
         f"{done.written:,} bytes written",
         err=True,
@@ -194,10 +195,10 @@ def check_(
 
         found = check(service, quick=quick, advance=advance)
     for line in found.damage:
-        typer.echo(line)
-    typer.echo(f"newest entry of the audit log: {found.head}", err=True)
+        echo(line)
+    echo(f"newest entry of the audit log: {found.head}", err=True)
     left = f", {found.unnamed:,} of them named by nothing" if found.unnamed else ""
-    typer.echo(
+    echo(
         f"{found.blobs:,} blobs{left}, {found.bytes:,} bytes, {found.rows:,} names of blobs: "
         + (f"{len(found.damage):,} damaged" if found.damage else "all whole"),
         err=True,
@@ -230,7 +231,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
         nonlocal last, shown
         if sys.stderr.isatty() and time.monotonic() - last > 0.5:
             last, shown = time.monotonic(), True
-            typer.echo(f"\r{done:,} {f'of {total:,} ' if total else ''}{what}", err=True, nl=False)
+            typer.echo(f"\r{done:,} {f'of {total:,} ' if total else ''}{one_line(what)}", err=True, nl=False)
 
     try:
         yield report
@@ -273,9 +274,9 @@ def publisher_add(
         feed.change(session, "publisher", name)
         log.record(session, log.operator(), "publisher.add", name, title=title or None)
         secret = _new_token(session, name, scopes, "first", _DAYS) if scopes else None
-    typer.echo(f"added {name}", err=True)
+    echo(f"added {name}", err=True)
     if secret:
-        typer.echo(secret)
+        echo(secret)
 
 
 @publishers.command("list")
@@ -308,7 +309,7 @@ def publisher_set(
             limits[field] = int(value)
         publisher.limits = limits
         log.record(session, log.operator(), "publisher.set", name, limits=limits)
-    typer.echo(f"{name}: " + " ".join(f"{field}={value}" for field, value in sorted(limits.items())), err=True)
+    echo(f"{name}: " + " ".join(f"{field}={value}" for field, value in sorted(limits.items())), err=True)
 
 
 @tokens.command("new")
@@ -329,7 +330,7 @@ def token_new(
     scopes = checked_scopes(scope or [])
     with _sessions(root, database).write() as session:
         secret = _new_token(session, publisher, scopes, label, None if no_expiry else days)
-    typer.echo(secret)
+    echo(secret)
 
 
 def _new_token(session: Session, publisher: str, scopes: list[str], label: str, days: float | None) -> str:
@@ -379,7 +380,7 @@ def token_revoke(
             found.revoked = now()
             log.record(session, log.operator(), "token.revoke", found.publisher.name, token=found.id)
         message = f"revoked token {found.id} of {found.publisher.name}"
-    typer.echo(message, err=True)
+    echo(message, err=True)
 
 
 @app.command("quarantine")
@@ -396,7 +397,7 @@ def _show(root: Path, database: str | None, lines: Callable[[Session], Iterator[
 
     with open_readonly(_settings(root, database, None)) as service, service.sessions.read() as session:
         for cells in lines(session):
-            typer.echo("\t".join(cells))
+            echo("\t".join(cells))
 
 
 if __name__ == "__main__":

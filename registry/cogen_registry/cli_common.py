@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen.untrusted.printable import escape_json, one_line, printable
 from cogen_registry.errors import Refused
 
 if TYPE_CHECKING:
@@ -73,11 +74,16 @@ def settle() -> None:
     time.sleep(2 * PULSE)
 
 
+def echo(text: object, err: bool = False) -> None:
+    """Whatever this command line prints: what others wrote is in most of it, and a terminal obeys nothing of that."""
+    typer.echo(printable(text), err=err)
+
+
 def show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Rows on stdout: one JSON document, or cells that tabs part."""
     found = list(rows)
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+        typer.echo(escape_json(json.dumps(found, indent=2, ensure_ascii=False, default=str)))
         return
     for row in found:
         typer.echo("\t".join(_cell(value) for value in row.values()))
@@ -88,5 +94,4 @@ def _cell(value: object) -> str:
         return " ".join(f"{key}={_cell(inner)}" for key, inner in value.items()) or "-"
     if isinstance(value, (list, tuple)):
         return ",".join(map(_cell, value)) or "-"
-    text = "-" if value in (None, "") else str(value)
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return one_line("-" if value in (None, "") else value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen_registry.cli_common import echo
 from cogen_registry.errors import Refused, not_found
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def check_initialised(settings: Settings) -> None:
     with _opened(settings.root, settings.database) as sessions, sessions.read() as session:
         _check_signed(session, settings.root)
     if (offline := settings.root / "offline").is_dir():
-        typer.echo(
+        echo(
             f"warning: the operator's keys still lie in {offline}: who breaks into this machine has them too", err=True
         )
-        typer.echo("hint: move that folder to a medium that is not connected, and keep two copies", err=True)
+        echo("hint: move that folder to a medium that is not connected, and keep two copies", err=True)
 
 
 def _check_signed(session: Session, root: Path) -> None:
@@ -106,12 +107,10 @@ def init(
             for place in places:
                 shutil.rmtree(place, ignore_errors=True)
             raise
-    typer.echo(found)
-    typer.echo(
-        f"initialised {root}; above is the fingerprint of its root: publish it where your users can see it", err=True
-    )
-    typer.echo(f"{places[1]}: the service's keys; they stay here, readable by the service alone", err=True)
-    typer.echo(
+    echo(found)
+    echo(f"initialised {root}; above is the fingerprint of its root: publish it where your users can see it", err=True)
+    echo(f"{places[1]}: the service's keys; they stay here, readable by the service alone", err=True)
+    echo(
         f"{places[0]}: your {root_keys} keys, {threshold} of which sign; move this folder to a medium that is not "
         f"connected, keep two copies; it is needed once a year (`cogen-registry renew`)",
         err=True,
@@ -126,15 +125,15 @@ def status(root: Root, database: Database = None) -> None:
 
     with _opened(root, database) as sessions, sessions.read() as session:
         _check_signed(session, root)
-        typer.echo(f"root\t{setup.fingerprint(session)}")
+        echo(f"root\t{setup.fingerprint(session)}")
         for one in setup.expiries(session):
             left = "EXPIRED" if one.days < 0 else f"{one.days} days" if one.days > 1 else f"{one.hours} hours"
             whose = "the service renews it"
             if one.role in ("root", "targets"):
                 whose = "soon: cogen-registry renew" if one.soon else "cogen-registry renew"
-            typer.echo(f"{one.role}\tversion {one.version}\t{one.expires:%Y-%m-%d %H:%M}\t{left}\t{whose}")
-        typer.echo(f"projects\t{chained(session)} of {len(every_project(session))} with keys of their publisher")
-        typer.echo(f"revoked\t{len(revoked(session))} keys")
+            echo(f"{one.role}\tversion {one.version}\t{one.expires:%Y-%m-%d %H:%M}\t{left}\t{whose}")
+        echo(f"projects\t{chained(session)} of {len(every_project(session))} with keys of their publisher")
+        echo(f"revoked\t{len(revoked(session))} keys")
 
 
 def sign(root: Root, online: Online = None, database: Database = None) -> None:
@@ -146,13 +145,13 @@ def sign(root: Root, online: Online = None, database: Database = None) -> None:
         names = every_project(session)
         signer.change(session, names, revocations=True)
         log.record(session, log.operator(), "registry.sign", "every project", projects=len(names))
-    typer.echo(f"signed what is said of {len(names):,} projects", err=True)
+    echo(f"signed what is said of {len(names):,} projects", err=True)
 
 
 def renew(root: Root, keys: Offline, online: Online = None, database: Database = None) -> None:
     """Renew the signatures of root and targets for another year."""
     _renew(root, database, online, keys, "registry.renew")
-    typer.echo("renewed root and targets for a year; take the keys offline again", err=True)
+    echo("renewed root and targets for a year; take the keys offline again", err=True)
 
 
 def rotate_online(
@@ -183,7 +182,7 @@ def rotate_online(
         place.rename(kept)
     part.rename(place)
     old = f"; delete {kept}" if before else ""
-    typer.echo(f"the service signs with the keys in {place} from now on{old}", err=True)
+    echo(f"the service signs with the keys in {place} from now on{old}", err=True)
 
 
 def rotate_root(
@@ -212,8 +211,8 @@ def rotate_root(
         shutil.rmtree(new, ignore_errors=True)
         raise
     with _opened(root, database) as sessions, sessions.read() as session:
-        typer.echo(setup.fingerprint(session))
-    typer.echo(f"the keys in {new} sign from now on; take them offline, and destroy the old ones", err=True)
+        echo(setup.fingerprint(session))
+    echo(f"the keys in {new} sign from now on; take them offline, and destroy the old ones", err=True)
 
 
 @keys.command("revoke")
@@ -256,7 +255,7 @@ def key_revoke(
             feed.change(session, "publisher", owner)
         log.record(session, log.operator(), "key.revoke", owner or name, key=name, reason=revocation["reason"] or None)
     settle()
-    typer.echo(f"revoked {name}" + (f" of {owner}" if owner else "; no publisher has it here"), err=True)
+    echo(f"revoked {name}" + (f" of {owner}" if owner else "; no publisher has it here"), err=True)
 
 
 def project_recover(
@@ -275,7 +274,7 @@ def project_recover(
     with _signing(root, database, online) as (sessions, signer), sessions.write() as session:
         signer.change(session, [project], files=recover(session, project, why))
         log.record(session, log.operator(), "project.recover", project, reason=why)
-    typer.echo(f"{project} may be signed with new keys: its publisher runs `cogen publish` again", err=True)
+    echo(f"{project} may be signed with new keys: its publisher runs `cogen publish` again", err=True)
 
 
 def _renew(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cogen_registry.cli_common import Database, Json, Reason, Root, opened, publisher_named, settle, show
+from cogen_registry.cli_common import Database, Json, Reason, Root, echo, opened, publisher_named, settle, show
 from cogen_registry.errors import Refused
 
 projects = typer.Typer(
@@ -41,9 +41,9 @@ def project_transfer(
         project, before = transfer(session, operator(), name, publisher, reason)
         signed = bool(roots_of(session, project))
     settle()
-    typer.echo(f"{project} went from {before} to {publisher}; who pinned {before} is told at the next update", err=True)
+    echo(f"{project} went from {before} to {publisher}; who pinned {before} is told at the next update", err=True)
     if signed:
-        typer.echo(
+        echo(
             f"hint: it is bound to keys of {before}, which have to sign those of {publisher}; where they cannot: "
             f"cogen-registry project recover {project}",
             err=True,
@@ -67,7 +67,7 @@ def project_link(
         found = set_links(session, operator(), name, tracks or [], alternate or [], clear)
     settle()
     for kind, url in found:
-        typer.echo(f"{kind}\t{url}")
+        echo(f"{kind}\t{url}")
 
 
 @names.command("prohibit")
@@ -88,7 +88,7 @@ def names_prohibit(
     with opened(root, database) as service, service.sessions.write() as session:
         session.merge(Prohibited(pattern=normal, reason=why[:300]))
         log.record(session, log.operator(), "names.prohibit", normal, reason=why[:300])
-    typer.echo(f"prohibited {normal}", err=True)
+    echo(f"prohibited {normal}", err=True)
 
 
 @names.command("allow")
@@ -105,7 +105,7 @@ def names_allow(pattern: str, root: Root, database: Database = None) -> None:
             raise Refused(404, f"{normal} is not prohibited", hint="`cogen-registry names list` shows what is")
         session.delete(found)
         log.record(session, log.operator(), "names.allow", normal)
-    typer.echo(f"allowed {normal}", err=True)
+    echo(f"allowed {normal}", err=True)
 
 
 @names.command("consent")
@@ -122,7 +122,7 @@ def names_consent(name: str, publisher: str, root: Root, database: Database = No
         if session.get(Consent, (normal, owner.id)) is None:
             session.add(Consent(name=normal, publisher_id=owner.id))
             log.record(session, log.operator(), "names.consent", normal, publisher=publisher)
-    typer.echo(f"{publisher} may take {normal}", err=True)
+    echo(f"{publisher} may take {normal}", err=True)
 
 
 @names.command("list")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cogen_registry.cli_common import Database, Json, Reason, Root, opened, settle, show
+from cogen_registry.cli_common import Database, Json, Reason, Root, echo, opened, settle, show
 
 Kind = Annotated[
     str, typer.Argument(metavar="KIND", help="release, expert, repository, publisher, composite, evaluation")
@@ -50,9 +50,9 @@ def takedown(
         with service.sessions.write() as session:
             rows = take_down(session, operator(), subject, reason, purge=purge, hold=legal_hold, legal=legal)
         settle()
-        typer.echo(f"took down {subject}: {rows:,} row{'' if rows == 1 else 's'} hidden", err=True)
+        echo(f"took down {subject}: {rows:,} row{'' if rows == 1 else 's'} hidden", err=True)
         if purge and not finish(service):
-            typer.echo("its bytes are deleted by the service, at its next start if none runs", err=True)
+            echo("its bytes are deleted by the service, at its next start if none runs", err=True)
 
 
 def restore(kind: Kind, name: Name, root: Root, reason: Reason = "", database: Database = None) -> None:
@@ -65,7 +65,7 @@ def restore(kind: Kind, name: Name, root: Root, reason: Reason = "", database: D
     with opened(root, database) as service, service.sessions.write() as session:
         rows = restored(session, operator(), subject, reason)
     settle()
-    typer.echo(f"restored {subject}: {rows:,} row{'' if rows == 1 else 's'} shown again", err=True)
+    echo(f"restored {subject}: {rows:,} row{'' if rows == 1 else 's'} shown again", err=True)
 
 
 def release_hold(kind: Kind, name: Name, root: Root, reason: Reason, database: Database = None) -> None:
@@ -77,7 +77,7 @@ def release_hold(kind: Kind, name: Name, root: Root, reason: Reason, database: D
     subject = Subject.of(kind, name)
     with opened(root, database) as service, service.sessions.write() as session:
         released(session, operator(), subject, reason)
-    typer.echo(f"released the legal hold on {subject}", err=True)
+    echo(f"released the legal hold on {subject}", err=True)
 
 
 def takedowns(
@@ -173,7 +173,7 @@ def reports(
         if close is not None:
             with service.sessions.write() as session:
                 closed(session, operator(), close, answer)
-            typer.echo(f"closed report {close}", err=True)
+            echo(f"closed report {close}", err=True)
             return
         with service.sessions.read() as session:
             show(listed(session, every), as_json)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cogen_registry.cli_common import Database, Json, Root, opened, show
+from cogen_registry.cli_common import Database, Json, Root, echo, opened, show
 from cogen_registry.errors import Refused
 
 trusted = typer.Typer(
@@ -44,7 +44,7 @@ def trusted_add(
     with opened(root, database) as service, service.sessions.write() as session:
         made = add(session, operator(), project, issuer, wanted, publisher)
         message = f"{made.id}: {made.issuer} may publish {made.project} for {made.publisher.name}"
-    typer.echo(message, err=True)
+    echo(message, err=True)
 
 
 def _claims(items: list[str]) -> dict[str, str]:
@@ -93,4 +93,4 @@ def trusted_remove(
 
     with opened(root, database) as service, service.sessions.write() as session:
         message = f"removed {remove(session, operator(), number).project}'s trusted publisher {number}"
-    typer.echo(message, err=True)
+    echo(message, err=True)

@@ -62,6 +62,9 @@ TEMPLATES = {
     "nested loops": "{% for a in text %}{% for b in text %}{{ text }}{% endfor %}{% endfor %}",
     "doubling": "{% set a = text ~ text %}{% set a = a ~ a %}{{ a }}",
     "centre": "{{ text | center(9999999999) }}",
+    "a chain of replacements": "{{ text" + f".replace('a', '{'a' * 400}')" * 5 + " }}",
+    "replacements by a filter": "{{ text" + f" | replace('', '{'a' * 400}')" * 5 + " }}",
+    "joined": f"{{{{ '{'b' * 3000}'.join(text.replace('a', '{'a' * 3000}') | list) }}}}",
     "long template": "{{ text }}" * 2000,
 }
 
@@ -175,13 +178,13 @@ def test_a_mistaken_task_file_is_explained(task: str, message: str, bind: Bind) 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"{", "line 1 is not JSON"),
-        (b'"text"', "line 1 is not a JSON object"),
+        (b"{", "line 1: it is not JSON"),
+        (b'"text"', "line 1: it is not a JSON object"),
         (b'{"text": ""}', "document 1 has no text"),
         (b'{"text": 3}', "document 1 has no text"),
-        (b'{"text": "\\ud800"}', "line 1 is not JSON"),
+        (b'{"text": "\\ud800"}', "line 1: a text with half a surrogate pair"),
         (b'{"text": "a"}\n{"text": "b"}', "holds 2 documents where 1 were promised"),
-        (b"[" * 100_000, "line 1 is not JSON"),
+        (b"[" * 100_000, "line 1: it is nested more than 64 deep"),
     ],
 )
 def test_a_mistaken_data_file_is_explained(line: bytes, message: str, bind: Bind) -> None:

@@ -191,7 +191,7 @@ def test_review_of_a_plan_can_veto(site: Path) -> None:
     install(site, "careful", init=text)
     assert Host.discover().review("too big") == [("cogen-plugin-careful", Diagnostic("veto", "too big"))]
     install(site, "wrong", init="import cogen\n@cogen.hookimpl\ndef cogen_review_plan(plan): return ['no']\n")
-    with pytest.raises(PluginError, match="gave a str"):
+    with pytest.raises(PluginError, match="gave a str, not a Diagnostic"):
         Host.discover().review("too big")
 
 

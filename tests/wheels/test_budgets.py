@@ -15,8 +15,8 @@ from packaging.version import Version
 from support.manifests import manifest
 from support.wheels import build, package_files, raw
 
-from cogen.host.budget import check_numbers, check_toml
 from cogen.host.manifest import read_manifest
+from cogen.untrusted.toml_text import check_numbers, check_toml
 from cogen.wheels import Limits, WheelError, read_wheel
 from cogen.wheels.archive import open_archive
 from cogen.wheels.metadata import read_metadata

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from packaging.version import Version
 from support.wheels import build
 
-from cogen.host.budget import check_toml
 from cogen.host.code import does_nothing
 from cogen.host.manifest import read_manifest
+from cogen.untrusted.toml_text import check_toml
 from cogen.wheels import Limits, WheelError, compiled, read_wheel
 from cogen.wheels.metadata import check_wheel_file, read_metadata
 from cogen.wheels.points import read_points

@@ -191,8 +191,12 @@ def reply(
     """The model's next turn, stripped; its pieces go to ``on_text`` as they are generated."""
     import torch
 
+    from cogen.checkpoints.chat_templates import render_chat
+
     if tokenizer.chat_template:
-        inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        # The template writes the special tokens itself.
+        text = render_chat(tokenizer, turns, ask=True)
+        inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
     else:  # a base model without a template continues the text
         inputs = tokenizer("\n".join(turn["content"] for turn in turns), return_tensors="pt")
     inputs = inputs.to(model.device)
@@ -206,8 +210,8 @@ def reply(
             pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
             **sampling,
         )
-    text: str = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return text.strip()
+    written: str = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return written.strip()
 
 
 def _streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:

@@ -13,7 +13,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -23,6 +23,7 @@ from cogen.errors import CompatibilityError, SpecError
 from cogen.evals.matrix import EMPTY
 from cogen.fusion.plan import Plan, PlannedExpert, plan_digest
 from cogen.spec.base import Digest, Frozen, RelativePath
+from cogen.untrusted.json_text import parse_object
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
@@ -287,12 +288,12 @@ def read_lock(path: Path) -> Lock:
     if path.is_dir():
         path = path / LOCK_NAME
     try:
-        value: Any = json.loads(path.read_bytes())
+        value = parse_object(path.read_bytes())
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
     except ValueError as error:
         raise SpecError(f"{path.name} is not a lock: {error}", hint=_HINT) from error
-    if not isinstance(value, dict) or "version" not in value:
+    if "version" not in value:
         raise SpecError(f"{path.name} is not a lock: it has no field `version`", hint=_HINT)
     if value["version"] not in _READABLE:
         raise SpecError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cogen.markdown import plain as md
 from cogen.markdown import table
 from cogen.reporter import SILENT, Reporter
 from cogen.trust.errors import TrustError
+from cogen.untrusted.json_text import parse_json
 
 if TYPE_CHECKING:
     import jinja2
@@ -395,7 +395,7 @@ def _read_added(composite: Path, experts: Sequence[Expert], reporter: Reporter) 
     # Split as it was joined: a title may hold what else ends a line for Python.
     for number, line in enumerate(path.read_bytes().rstrip(b"\n").split(b"\n"), 1):
         try:
-            document = FiguresDocument.model_validate(json.loads(line))
+            document = FiguresDocument.model_validate(parse_json(line))
         except (ValueError, ValidationError) as error:
             raise SpecError(f"{path}, line {number}, holds no figures", hint="delete the line, or the file") from error
         try:

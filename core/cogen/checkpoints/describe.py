@@ -18,6 +18,7 @@ from cogen.checkpoints.locate import Located
 from cogen.errors import CompatibilityError, SourceError
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.model import BaseRef, Dtype, TokenizerSpec
+from cogen.untrusted.printable import one_line
 
 _KINDS: dict[str, Literal["bpe", "unigram", "wordpiece"]] = {
     "BPE": "bpe",
@@ -150,5 +151,4 @@ def languages_of(folder: Path) -> tuple[str, ...]:
 
 def line(text: str, most: int = 300) -> str:
     """One line of printable text."""
-    plain = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(plain.split())[:most] or "unnamed"
+    return one_line(text, most) or "unnamed"

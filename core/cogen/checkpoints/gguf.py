@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from cogen.cache import cached
+from cogen.checkpoints.gguf_config import apply_changes, check_tensors, config_changes
+from cogen.checkpoints.gguf_header import GgufHeader, read_gguf_header
 from cogen.checkpoints.side_files import RECORD, check_side_files, side_files
 from cogen.checkpoints.sources import Talk, reporter_of
-from cogen.errors import SourceError
 from cogen.files import atomic_folder, atomic_write, locked
 from cogen.reporter import SILENT, Reporter, begin
+from cogen.untrusted.border import border
 
 #: Raised when the conversion itself changes, so that old cache entries are not reused.
 _VERSION = 2
@@ -35,8 +38,10 @@ def converted(path: Path, digest: str, dtype: str, reporter: Reporter | Talk = S
     """
     # gguf dequantizes; transformers names the tensors and makes config and tokenizer.
     reader = " ".join(importlib.metadata.version(name) for name in ("gguf", "transformers"))
+    header, changes = _function(path)
     # The same digest in another place or under another name is the same conversion.
-    key = hashlib.sha256(f"{digest} {dtype} {reader} {_VERSION}".encode()).hexdigest()[:24]
+    different = f" {json.dumps(changes, sort_keys=True)}" if changes else ""
+    key = hashlib.sha256(f"{digest} {dtype} {reader} {_VERSION}{different}".encode()).hexdigest()[:24]
     home = cached("gguf", key)
     with locked(home):
         if not home.exists():
@@ -45,7 +50,7 @@ def converted(path: Path, digest: str, dtype: str, reporter: Reporter | Talk = S
             reporter.note(f"converting {path.name} to safetensors ({dtype}), once: {cost}")
             begin(reporter, f"converting {path.name}", cost.seconds, "s")
             with atomic_folder(home) as part, _ticking(reporter, cost.seconds):
-                _convert(path, dtype, part)
+                _convert(path, dtype, part, header, changes)
                 record = {"file_digest": digest, "gguf": reader, "files": side_files(part)}
                 atomic_write(part / RECORD, json.dumps(record).encode())
         else:
@@ -93,12 +98,8 @@ def conversion_cost(path: Path, dtype: str) -> ConversionCost:
 
     :raises SourceError: it is not GGUF.
     """
-    from gguf import GGUFReader
-
-    try:
-        elements = sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
-    except (ValueError, OSError, IndexError, KeyError) as error:
-        raise _unreadable(path, error) from error
+    header, _ = _function(path)
+    elements = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
     width = 4 if dtype == "float32" else 2
     return ConversionCost(_START_SECONDS + elements / _ELEMENTS_A_SECOND, elements * (4 + width), elements * width)
 
@@ -136,42 +137,60 @@ def _ticking(reporter: Reporter, seconds: float) -> Iterator[None]:
     reporter.advance(max(0.0, seconds - done))
 
 
-def _convert(path: Path, dtype: str, folder: Path) -> None:
+def _function(path: Path) -> tuple[GgufHeader, dict[str, Any]]:
+    """The head of a file, and what of its configuration transformers would make otherwise.
+
+    :raises SourceError: damaged, or a model that cannot be read exactly.
+    """
+    with _readable(path):
+        header = read_gguf_header(path)
+        return header, config_changes(header)
+
+
+def _convert(path: Path, dtype: str, folder: Path, header: GgufHeader, changes: dict[str, Any]) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        # The reader's own bars know nothing of --json or a terminal; progress was reported before.
-        with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                gguf_file=path.name,
-                dtype=getattr(torch, dtype),
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-            model, info = loaded
-            if missing := sorted(info["missing_keys"]):  # they would be random numbers
-                raise ValueError(f"it lacks {missing[0]}")
-            # transformers 5 leaves a GGUF quantizer on the dequantized model, which makes save_pretrained refuse.
-            model.hf_quantizer = None
-            model.is_quantized = False
-            if hasattr(model.config, "quantization_config"):
-                del model.config.quantization_config
-            model.config._name_or_path = ""
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    except (ValueError, OSError, RuntimeError, KeyError, IndexError, NotImplementedError) as error:
-        raise _unreadable(path, error) from error
+    # The reader's own bars know nothing of --json or a terminal; progress was reported before.
+    with _readable(path), quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+        options: dict[str, Any] = {"gguf_file": path.name, "trust_remote_code": False}
+        if changes:
+            options["config"] = AutoConfig.from_pretrained(path.parent, **options)
+            apply_changes(options["config"], changes, path, header)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent, dtype=getattr(torch, dtype), output_loading_info=True, **options
+        )
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):  # they would be random numbers
+            raise ValueError(f"it lacks {missing[0]}")
+        check_tensors(header, _used(model, header.architecture))
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise ValueError(f"{name} holds NaN or infinity")
+        # transformers 5 leaves a GGUF quantizer on the dequantized model, which makes save_pretrained refuse.
+        model.hf_quantizer = None
+        model.is_quantized = False
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.config._name_or_path = ""
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
-def _unreadable(path: Path, error: Exception) -> SourceError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return SourceError(
-        f"{path.name} cannot be read as GGUF: {text}",
-        hint="the file is damaged, or its architecture or quantization is not one that transformers reads",
-    )
+def _used(model: Any, architecture: str) -> dict[str, str]:
+    """Tensors of the file → parameters of the model, as transformers maps them when it loads."""
+    from transformers import modeling_gguf_pytorch_utils
+
+    library: Any = modeling_gguf_pytorch_utils  # without types
+    kind = library.TENSOR_PROCESSORS.get(architecture, library.TensorProcessor)
+    found: dict[str, str] = library.get_gguf_hf_weights_map(model, kind(config=model.config.to_dict()))
+    return found
+
+
+def _readable(path: Path) -> contextlib.AbstractContextManager[None]:
+    hint = "it is damaged, or its architecture or quantization cannot be read exactly: see docs/compatibility.md"
+    return border(f"{path.name} cannot be read as GGUF", hint=hint)
 
 
 @contextlib.contextmanager

@@ -6,13 +6,14 @@ are of no use to anybody.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cogen.errors import SourceError
+from cogen.untrusted.border import reason_of
+from cogen.untrusted.json_text import parse_object
 
 #: Whole numbers beyond are no sizes, and no other reader takes them.
 _LARGEST = 1 << 63
@@ -46,8 +47,10 @@ def json_object(path: Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except (OSError, ValueError) as error:
+        reason = "it is not there" if isinstance(error, FileNotFoundError) else reason_of(error)
         raise SourceError(
-            f"{path.parent.name} has no readable {path.name}", hint="publish the folder that save_pretrained writes"
+            f"{path.parent.name} has no readable {path.name}: {reason}",
+            hint="publish the folder that save_pretrained writes",
         ) from error
 
 
@@ -57,13 +60,8 @@ def read_object(path: Path) -> dict[str, Any]:
     :raises OSError: there is no such file. :raises ValueError: it does not hold an object.
     :raises SourceError: a number in it is NaN, infinite or far too large; of a config.json also a size that is none.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("not an object")
-        wrong = next(_no_numbers(value), None)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    value = parse_object(path.read_bytes(), any_number=True)
+    wrong = next(_no_numbers(value), None)
     if wrong is None and path.name == "config.json":
         wrong = next(_odd_sizes(value), None)
     if wrong is not None:

@@ -10,7 +10,8 @@ from cogen import devices
 from cogen.checkpoints.gguf import quiet_transformers
 from cogen.checkpoints.model import Checkpoint, accumulator
 from cogen.checkpoints.quantized import CONFIG_KEYS
-from cogen.errors import CompatibilityError, SourceError, UnsafeError
+from cogen.errors import CompatibilityError, PluginError, SourceError, UnsafeError
+from cogen.untrusted.border import border
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from cogen.spec.expert import ExpertSpec
 
 
-def load_model(checkpoint: Checkpoint, dtype: str, *, device: str | None = None, deciding: bool = False) -> Any:
+def load_model(
+    checkpoint: Checkpoint, dtype: str, owner: str = "", *, device: str | None = None, deciding: bool = False
+) -> Any:
     """A ``transformers`` causal language model in eval mode, in ``dtype`` ("float32", "bfloat16").
 
     :param device: where it runs; default: where :func:`cogen.devices.device` says.
@@ -27,37 +30,39 @@ def load_model(checkpoint: Checkpoint, dtype: str, *, device: str | None = None,
 
     An adapter is added to the weights, rounded as the published dtype: what is evaluated is
     what a merge of this expert alone would write.
+
+    :param owner: id of the expert, for errors.
+    :raises SourceError: transformers cannot load it, or a tensor is missing.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     place = device or devices.device(deciding=deciding)  # an unknown one is an error before anything is read
     devices.settle_threads()
-    try:
-        with quiet_transformers():
-            kind: Any = AutoModelForCausalLM
-            source: Path | None = checkpoint.folder
-            options: dict[str, Any] = {"trust_remote_code": False}
-            if checkpoint.quantized:
-                kind, source, options = _dequantized(checkpoint)
-            loaded: Any = kind.from_pretrained(
-                source,
-                dtype=getattr(torch, dtype),
-                local_files_only=True,
-                output_loading_info=True,
-                **options,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise SourceError(
-            f"{checkpoint.folder.name} cannot be loaded: {str(error).splitlines()[0]}",
+    name = named(checkpoint.folder, owner)
+    with (
+        border(
+            f"{name} cannot be loaded",
             hint="is it a causal language model of an architecture that this transformers has?",
-        ) from error
+        ),
+        quiet_transformers(),
+    ):
+        kind: Any = AutoModelForCausalLM
+        source: Path | None = checkpoint.folder
+        options: dict[str, Any] = {"trust_remote_code": False}
+        if checkpoint.quantized:
+            kind, source, options = _dequantized(checkpoint)
+        loaded: Any = kind.from_pretrained(
+            source,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
     model, info = loaded
     # transformers would fill what is missing with random numbers and only warn.
     if missing := sorted(info["missing_keys"]):
-        raise SourceError(
-            f"{checkpoint.folder.name} lacks the tensor {missing[0]}", hint="the model is incomplete: fetch it again"
-        )
+        raise SourceError(f"{name} lacks the tensor {missing[0]}", hint="the model is incomplete: fetch it again")
     if checkpoint.adapter is not None:
         assign(model, {name: applied(checkpoint, name) for name in sorted(checkpoint.adapter.changed)})
     return devices.place(model.eval(), place)
@@ -89,14 +94,32 @@ def load_expert(host: Host, spec: ExpertSpec, checkpoint: Checkpoint, dtype: str
     :param deciding: see :func:`cogen.devices.device`.
     """
     place = devices.device(deciding=deciding)
-    loaded = host.hooks.first("cogen_load_model", spec=spec, device=place, dtype=dtype)
-    return load_model(checkpoint, dtype, device=place) if loaded is None else loaded
+    found = host.hooks.first_of("cogen_load_model", spec=spec, device=place, dtype=dtype)
+    if found is None:
+        return load_model(checkpoint, dtype, spec.id, device=place)
+    plugin, loaded = found
+    if not callable(loaded) or not hasattr(loaded, "config"):
+        raise PluginError(
+            plugin.distribution,
+            f"{plugin.distribution}: cogen_load_model gave no model for {spec.id}: a {type(loaded).__name__}",
+            hint="it returns a torch.nn.Module with the forward pass of a transformers causal language model, or None",
+        )
+    return loaded
 
 
 def load_expert_tokenizer(host: Host, spec: ExpertSpec, checkpoint: Checkpoint) -> Any:
     """An expert's tokenizer, by a plugin's hook ``cogen_load_tokenizer`` or by ours."""
-    loaded = host.hooks.first("cogen_load_tokenizer", spec=spec)
-    return load_tokenizer(checkpoint.folder) if loaded is None else loaded
+    found = host.hooks.first_of("cogen_load_tokenizer", spec=spec)
+    if found is None:
+        return load_tokenizer(checkpoint.folder, spec.id)
+    plugin, loaded = found
+    if not callable(loaded) or not hasattr(loaded, "decode"):
+        raise PluginError(
+            plugin.distribution,
+            f"{plugin.distribution}: cogen_load_tokenizer gave no tokenizer for {spec.id}: a {type(loaded).__name__}",
+            hint="it returns an object with the interface of transformers.PreTrainedTokenizerFast, or None",
+        )
+    return loaded
 
 
 def own_loaders(host: Host) -> list[str]:
@@ -128,26 +151,35 @@ def assign(model: Any, tensors: dict[str, torch.Tensor]) -> None:
             parameters[name].copy_(tensor)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer of a checkpoint folder."""
+def load_tokenizer(folder: Path, owner: str = "") -> Any:
+    """The fast tokenizer of a checkpoint folder.
+
+    :param owner: id of the expert, for errors.
+    :raises SourceError: transformers, or the library of tokenizers below it, cannot read it.
+    :raises UnsafeError: it asks for remote code.
+    """
     from transformers import AutoTokenizer
 
-    try:
-        with quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except ImportError as error:  # of a reader of tokenizer.model
-        missing = str(error).strip().splitlines()[0]
-        raise SourceError(
-            f"the tokenizer of {folder.name} needs a library that is not installed: {missing}",
-            hint='pip install "cogen-core[fuse]"',
-        ) from error
-    except (OSError, ValueError, KeyError) as error:
-        if "trust_remote_code" in str(error):
+    name = named(folder, owner)
+    with border(f"the tokenizer of {name} cannot be read", hint="a model folder needs a whole tokenizer.json"):
+        try:
+            with quiet_transformers():
+                return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        except ImportError as error:  # of a reader of tokenizer.model
+            missing = str(error).strip().splitlines()[0]
+            raise SourceError(
+                f"the tokenizer of {name} needs a library that is not installed: {missing}",
+                hint='pip install "cogen-core[fuse]"',
+            ) from error
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
             raise UnsafeError(
-                f"the tokenizer of {folder.name} asks for remote code (auto_map in tokenizer_config.json)",
+                f"the tokenizer of {name} asks for remote code (auto_map in tokenizer_config.json)",
                 hint="CoGen never runs code that comes with weights; use a model with a plain tokenizer.json",
             ) from error
-        raise SourceError(
-            f"{folder.name} holds no tokenizer: {str(error).splitlines()[0]}",
-            hint="a model folder needs tokenizer.json",
-        ) from error
+
+
+def named(folder: Path, owner: str) -> str:
+    """A model folder as a user knows it: "power (3f2a…)", or the folder alone."""
+    return f"{owner} ({folder.name})" if owner else folder.name

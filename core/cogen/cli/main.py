@@ -24,10 +24,12 @@ import typer
 from cogen.cli import streams
 from cogen.cli.arguments import GroupedCommand
 from cogen.cli.errors import USAGE, explain
+from cogen.cli.exclusive import exclusive
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
 from cogen.devices import compute
 from cogen.extras import missing_extra
+from cogen.untrusted.printable import printable
 
 #: Verb → its line in `cogen --help`, in the order in which people meet them.
 VERBS = {
@@ -97,6 +99,11 @@ def main(args: Sequence[str] | None = None) -> int:
         streams.prepare()
     arguments = list(sys.argv[1:] if args is None else args)
     out.mode = "human"
+    with exclusive(out, arguments):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         app = _app(_verb(_completed() or arguments))
         code = app(arguments, standalone_mode=False, prog_name="cogen")
@@ -259,7 +266,7 @@ def _report(error: BaseException, arguments: list[str]) -> int:
     if explanation is None:
         import traceback
 
-        traceback.print_exception(error, file=out.stderr)
+        out.stderr.write(printable("".join(traceback.format_exception(error))))
         _say(f"this is a bug in cogen: {type(error).__name__}", "report it with the text above")
         return 1
     _say(explanation.message, explanation.hint)

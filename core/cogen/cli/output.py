@@ -19,6 +19,7 @@ from typing import Any, Literal, TextIO
 
 from cogen.cli.streams import speaks_unicode, write
 from cogen.errors import UsageError
+from cogen.untrusted.printable import escape_json, one_line, printable
 
 Mode = Literal["human", "json", "quiet"]
 _CODES = {"error": "1;31", "warning": "1;33", "hint": "36", "success": "32", "bold": "1"}
@@ -84,7 +85,7 @@ class _Bar(Progress):
         self._bar, self._task = bar, bar.add_task(label, total=total)
 
     def describe(self, label: str) -> None:
-        self._bar.update(self._task, description=_shown(label))
+        self._bar.update(self._task, description=printable(label))
 
     def _show(self) -> None:
         self._bar.update(self._task, completed=self.done, total=self.total)
@@ -114,7 +115,7 @@ class Output:
     def text(self, line: str = "") -> None:
         """A line for people; scripts read :meth:`result`."""
         if self.mode == "human":
-            self._write(self.stdout, _shown(line))
+            self._write(self.stdout, printable(line))
 
     def table(
         self,
@@ -136,7 +137,7 @@ class Output:
                 self._write(self.stdout, row[0])
         elif self.mode == "human" and heads:
             if title:
-                self._write(self.stdout, self._paint("bold", _shown(title), self.stdout))
+                self._write(self.stdout, self._paint("bold", printable(title), self.stdout))
             draw = self._rich_table if self.stdout.isatty() else self._plain_table
             draw(heads, cells)
 
@@ -145,35 +146,37 @@ class Output:
         if self.mode == "json":
             import json
 
-            text = json.dumps(_plain(data), indent=2, ensure_ascii=not speaks_unicode(self.stdout), allow_nan=False)
-            self._write(self.stdout, text if _is_plain(text) else "".join(map(_escaped, text)))
+            escapes = not speaks_unicode(self.stdout)
+            text = json.dumps(_plain(data), indent=2, ensure_ascii=escapes, allow_nan=False)
+            self._write(self.stdout, escape_json(text))
         elif human is not None and self.mode == "human":
-            self._write(self.stdout, _shown(human))
+            self._write(self.stdout, printable(human))
 
     def stream(self, piece: str) -> None:
         """A piece of an answer, as it is generated."""
-        write(self.stdout, _shown(piece), result=True)
+        write(self.stdout, printable(piece), result=True)
 
     # ---- messages, on stderr -------------------------------------------------------------------------
 
     def status(self, message: str) -> None:
         """What is going on."""
         if self.mode == "human":
-            self._write(self.stderr, _shown(message))
+            self._write(self.stderr, printable(message))
 
     def success(self, message: str) -> None:
         if self.mode == "human":
-            self._write(self.stderr, self._paint("success", _shown(message), self.stderr))
+            self._write(self.stderr, self._paint("success", printable(message), self.stderr))
 
     def warn(self, message: str) -> None:
-        self._write(self.stderr, f"{self._paint('warning', 'warning:', self.stderr)} {_shown(message)}")
+        """As errors and hints, on one line: text of others in it cannot pass for a message of its own."""
+        self._write(self.stderr, f"{self._paint('warning', 'warning:', self.stderr)} {one_line(message)}")
 
     def error(self, message: str) -> None:
-        self._write(self.stderr, f"{self._paint('error', 'error:', self.stderr)} {_shown(message)}")
+        self._write(self.stderr, f"{self._paint('error', 'error:', self.stderr)} {one_line(message)}")
 
     def hint(self, message: str) -> None:
         if self.mode != "quiet":
-            self._write(self.stderr, f"{self._paint('hint', 'hint:', self.stderr)} {_shown(message)}")
+            self._write(self.stderr, f"{self._paint('hint', 'hint:', self.stderr)} {one_line(message)}")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Ask on a terminal; elsewhere ``--yes`` is required.
@@ -184,13 +187,13 @@ class Output:
             return True
         if self.mode != "human" or not sys.stdin.isatty() or not self.stderr.isatty():
             raise UsageError(f"confirmation required: {question}", hint="pass --yes to agree")
-        write(self.stderr, f"{_shown(question)} [y/N] ", result=False)
+        write(self.stderr, f"{printable(question)} [y/N] ", result=False)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager
     def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
         """A progress bar for anything that may take over two seconds; ``total`` None: unknown."""
-        label = _shown(label)
+        label = printable(label)
         if self.mode != "human":
             yield Progress(total)
         elif not self.stderr.isatty():
@@ -296,31 +299,8 @@ def _cells(rows: Sequence[Any], columns: Sequence[str | Column] | None) -> tuple
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return _shown(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
-
-
-#: What is not printable and harmless: line breaks, tabs, and what joins letters of some scripts.
-_HARMLESS = frozenset("\n\t\u200c\u200d")
-
-
-def _is_plain(text: str) -> bool:
-    return all(line.isprintable() for line in text.split("\n"))
-
-
-def _shown(text: str) -> str:
-    """What a person may be shown, whoever wrote it: a terminal must obey nothing of it."""
-    text = str(text)
-    if _is_plain(text):
-        return text
-    return "".join(c if c.isprintable() or c in _HARMLESS else " " for c in text)
-
-
-def _escaped(char: str) -> str:
-    """The same in JSON, where a character may be written by its number: what reads it notices nothing."""
-    if char.isprintable() or char == "\n":
-        return char
-    code = char.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{code[i : i + 4]}" for i in range(0, len(code), 4))
+    # One line: a line feed in a cell would begin a row that nobody wrote.
+    return one_line(", ".join(map(str, value)) if isinstance(value, list | tuple) else value)
 
 
 def _plain(value: Any) -> Any:

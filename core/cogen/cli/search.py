@@ -8,6 +8,7 @@ import typer
 
 from cogen.cli.arguments import renamed
 from cogen.cli.output import Column, out
+from cogen.untrusted.printable import one_line
 
 
 def command(
@@ -85,4 +86,4 @@ def _row(card: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(text: Any) -> str:
     """Without control characters, which a terminal would act on."""
-    return "".join(c if c.isprintable() else " " for c in str(text or ""))
+    return one_line(text or "")

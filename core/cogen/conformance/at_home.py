@@ -7,6 +7,7 @@ beside the one that is read or a running header is of the same patients.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,10 +109,10 @@ def _lines(text: str) -> Iterator[str]:
     try:
         yield from strings(json.loads(text))
         return
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
-    for line in text.splitlines():
+    for line in re.split(r"\r\n|\n|\r", text):
         try:
             yield " ".join(strings(json.loads(line)))
-        except ValueError:
+        except (ValueError, RecursionError):
             yield line

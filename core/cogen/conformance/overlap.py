@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cogen.conformance.shipped_texts import strings
 from cogen.host import Expert
 from cogen.text.grams import has_run, readable, runs, windows
 from cogen.text.scripts import words
+from cogen.untrusted.json_lines import json_lines, read_bytes
 
 #: Length of a run of words that counts as copied: usual in decontamination (GPT-3, arXiv:2005.14165, app. C). Where
 #: words are not separated it is as many characters as weigh the same: 20 of Chinese.
@@ -62,9 +62,8 @@ def _short_runs(expert: Expert, samples: list[str]) -> set[str]:
 
 def texts(path: Path) -> Iterator[str]:
     """All text of each line of a JSON Lines file."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            yield " ".join(strings(json.loads(line)))
+    for _, row in json_lines(read_bytes(path, path.name), path.name):
+        yield " ".join(strings(row))
 
 
 def normal(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -115,10 +116,10 @@ def _pieces(files: Iterable[Shipped]) -> Iterator[_Piece]:
 
 
 def _lines(name: str, content: bytes) -> Iterator[_Piece]:
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", content.decode("utf-8", "replace")), 1):
         try:
             found = list(strings(json.loads(line)))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = [line]
         yield from (_Piece(name, text, 0, number) for text in found)
 

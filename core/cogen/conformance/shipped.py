@@ -9,6 +9,7 @@ from pathlib import Path
 from cogen.checkpoints.digests import file_digest
 from cogen.checkpoints.safetensors_file import TensorInfo, read_header, read_notes
 from cogen.conformance.result import Failed
+from cogen.evals.samples import read_samples
 from cogen.forge.corpus import PERMISSIVE
 from cogen.host import Expert
 from cogen.spec.suite import SAMPLES_LIMIT
@@ -120,6 +121,8 @@ def check_samples(expert: Expert) -> str:
     size = path.stat().st_size
     if size > SAMPLES_LIMIT:
         raise Failed(f"{path.name} has {size:,} bytes, at most {SAMPLES_LIMIT:,} are allowed", "ship fewer documents")
+    if samples.path is not None:
+        read_samples(path, expert.id)
     return f"{size:,} of {SAMPLES_LIMIT:,} bytes"
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from cogen.host import Expert
 from cogen.spec.expert import ExpertSpec
+from cogen.untrusted.json_lines import json_lines, read_bytes
 
 #: What a text is shipped as: the source's `leaves` has to go as far as that.
 Use = Literal["samples", "heldout"]
@@ -39,19 +38,11 @@ def text_files(spec: ExpertSpec) -> Iterator[tuple[str, Use]]:
 def shipped_texts(expert: Expert) -> Iterator[ShippedText]:
     """Every text of the samples and suites.
 
-    :raises ValueError: a line is not JSON. :raises OSError: a file that the manifest names is not there.
+    :raises SpecError: a file that the manifest names cannot be read, or a line is not a JSON object.
     """
     for path, use in dict.fromkeys(text_files(expert.spec)):
-        for number, row in read_lines(expert.root / path):
+        for number, row in json_lines(read_bytes(expert.root / path, path), path):
             yield ShippedText(f"document {number} of {path}", use, *about(row))
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """(number from 1, value) of each line of a JSON Lines file that is not empty."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, json.loads(line)
 
 
 def about(row: Any) -> tuple[str | None, str | None, str]:

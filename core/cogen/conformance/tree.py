@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from cogen.errors import SpecError, UsageError
 from cogen.host import Expert, Host
 from cogen.host.manifest import MANIFEST, read_manifest, referenced_files
+from cogen.untrusted.toml_text import read_toml
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_tree(folder: Path) -> Tree:
             hint="name the folder of a plugin with one expert, or the id of an installed one",
         )
     try:
-        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = read_toml(folder / "pyproject.toml")["project"]
         name, version = str(project["name"]), str(project.get("version", "0"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder} holds no readable pyproject.toml", hint="see `cogen new`") from error

@@ -8,15 +8,15 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import json
 import re
 import tokenize
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from cogen.conformance.shipped_texts import strings
 from cogen.text.scripts import words
+from cogen.untrusted.json_text import parse_json
+from cogen.untrusted.toml_text import parse_toml
 
 #: Words that make something written: fewer are a name or a number.
 LEAST_WORDS = 4
@@ -93,7 +93,7 @@ def _literal(source: str) -> str:
 
 
 def _toml(text: str) -> Iterator[str]:
-    yield from strings(tomllib.loads(text))
+    yield from strings(parse_toml(text))
     yield from _comments(text)
 
 
@@ -108,7 +108,7 @@ def _yaml(text: str) -> Iterator[str]:
 
 
 def _json(text: str) -> Iterator[str]:
-    yield from strings(json.loads(text))
+    yield from strings(parse_json(text))
 
 
 _READERS: dict[str, Callable[[str], Iterator[str]]] = {

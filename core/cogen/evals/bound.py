@@ -59,7 +59,7 @@ def hook_suites(host: Host, expert: Expert) -> list[BoundSuite]:
 
     This runs the plugins' code: ask the user first. Paths start at the package of the plugin that has the hook.
     """
-    answers = host.hooks.collect("cogen_eval_suites", spec=expert.spec)
+    answers = host.hooks.collect_of("cogen_eval_suites", Suite, spec=expert.spec)
     return [BoundSuite(expert.id, suite, plugin.root or expert.root) for plugin, suites in answers for suite in suites]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,8 @@ from cogen.evals.bound import BoundSuite
 from cogen.evals.settings import Split
 from cogen.evals.task import Task
 from cogen.evals.templates import render
+from cogen.untrusted.json_lines import json_lines
+from cogen.untrusted.templates import Budget
 
 DATA_LIMIT = 8 * 1024 * 1024
 
@@ -57,17 +58,7 @@ def read_documents(bound: BoundSuite, split: Split) -> list[dict[str, Any]]:
             f"{where} has digest {found[:19]}… where {data.digest[:19]}… was promised",
             hint="the file is damaged or was changed: reinstall the plugin, or publish it again with the new digest",
         )
-    documents = []
-    for number, line in enumerate(content.splitlines(), 1):
-        if line.strip():
-            try:
-                document = json.loads(line)
-                json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair has no bytes to count
-            except (ValueError, RecursionError) as error:
-                raise EvalError(f"{where} line {number} is not JSON", hint="one JSON object a line") from error
-            if not isinstance(document, dict):
-                raise EvalError(f"{where} line {number} is not a JSON object", hint='for example {"text": "…"}')
-            documents.append(document)
+    documents = [document for _, document in json_lines(content, where, error=EvalError)]
     if len(documents) != data.documents:
         raise EvalError(
             f"{where} holds {len(documents)} documents where {data.documents} were promised",
@@ -79,8 +70,10 @@ def read_documents(bound: BoundSuite, split: Split) -> list[dict[str, Any]]:
 def rows_of(bound: BoundSuite, task: Task, split: Split) -> list[Row]:
     """All documents of one split, rendered."""
     documents = read_documents(bound, split)
+    # One for all documents: a file of many small ones must not take many times what a large one may.
+    budget = Budget.of_file(bound.path(bound.data(split).path).stat().st_size, len(documents))
     where = f"{bound.name}: {bound.data(split).path}"
-    return [_row(task, document, f"{where} document {number}") for number, document in enumerate(documents, 1)]
+    return [_row(task, document, f"{where} document {number}", budget) for number, document in enumerate(documents, 1)]
 
 
 def example_rows(bound: BoundSuite, task: Task, split: Split) -> tuple[list[Row], list[Row]]:
@@ -101,16 +94,16 @@ def example_rows(bound: BoundSuite, task: Task, split: Split) -> tuple[list[Row]
     return examples, rows
 
 
-def _row(task: Task, document: dict[str, Any], where: str) -> Row:
+def _row(task: Task, document: dict[str, Any], where: str, budget: Budget) -> Row:
     try:
-        target = _target(task, document, where)
+        target = _target(task, document, where, budget)
         if task.metric == "bits_per_byte":
             return Row("", target, cluster=_label(document, task.cluster, where))
-        text = _value(task.doc_to_text, document)
+        text = _value(task.doc_to_text, document, budget)
         if not isinstance(text, str):
             raise EvalError("`doc_to_text` is not text", hint="tasks with several contexts need the suites hook")
-        description = render(task.description, document) if task.description else ""
-        choices = _choices(task, document) if task.metric == "acc" else ()
+        description = render(task.description, document, budget) if task.description else ""
+        choices = _choices(task, document, budget) if task.metric == "acc" else ()
     except (EvalError, UnsafeError) as error:
         raise type(error)(error.message if where in error.message else f"{where}: {error}", hint=error.hint) from error
     if task.metric == "acc":
@@ -131,15 +124,15 @@ def _label(document: dict[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _value(template: str | int, document: dict[str, Any]) -> Any:
+def _value(template: str | int, document: dict[str, Any], budget: Budget) -> Any:
     """lm-eval's rule: a number stands for itself, a field's name for the field, all else is a template."""
     if isinstance(template, int):
         return template
-    return document[template] if template in document else render(template, document)
+    return document[template] if template in document else render(template, document, budget)
 
 
-def _target(task: Task, document: dict[str, Any], where: str) -> Any:
-    value = _value(task.doc_to_target, document)
+def _target(task: Task, document: dict[str, Any], where: str, budget: Budget) -> Any:
+    value = _value(task.doc_to_target, document, budget)
     if task.metric == "bits_per_byte":
         if not isinstance(value, str) or not value:
             raise EvalError(f"{where} has no text", hint="remove empty documents")
@@ -158,11 +151,11 @@ def _target(task: Task, document: dict[str, Any], where: str) -> Any:
     return tuple(answers)
 
 
-def _choices(task: Task, document: dict[str, Any]) -> tuple[str, ...]:
+def _choices(task: Task, document: dict[str, Any], budget: Budget) -> tuple[str, ...]:
     if isinstance(task.doc_to_choice, tuple):
         return task.doc_to_choice
     assert task.doc_to_choice is not None
-    value = _value(task.doc_to_choice, document)
+    value = _value(task.doc_to_choice, document, budget)
     value = _literal(value) if isinstance(value, str) else value
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(choice, str) and choice for choice in value):
         raise EvalError("the choices are not a list of two or more texts", hint="see `doc_to_choice`")

@@ -11,7 +11,6 @@ manifest; ``text_digest`` is salted (:func:`cogen.evals.private.text_digest`).
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -23,6 +22,7 @@ from cogen.spec.base import Digest, Frozen, Line
 from cogen.spec.suite import Metric, PrivateFigure, SuiteId
 from cogen.trust.documents import check_document, sign_document
 from cogen.trust.keys import Signer, fingerprint
+from cogen.untrusted.json_text import parse_json
 
 if TYPE_CHECKING:
     from cogen.evals.private import PrivateTask
@@ -225,11 +225,11 @@ def read_figures(path: Path) -> FiguresDocument:
             data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise EvalError(f"{path.name} is larger than {LARGEST:,} bytes, figures are a few hundred", hint=_HINT)
-        value: Any = json.loads(data)
+        value = parse_json(data)
     except OSError as error:
         raise EvalError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
-    except (ValueError, RecursionError) as error:
-        raise EvalError(f"{path.name} is not JSON", hint=_HINT) from error
+    except ValueError as error:
+        raise EvalError(f"{path.name} is not JSON that can be read: {error}", hint=_HINT) from error
     try:
         return FiguresDocument.model_validate(value)
     except ValidationError as error:

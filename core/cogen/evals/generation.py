@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cogen.checkpoints.chat_templates import render_chat
 from cogen.errors import EvalError
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 
 def render_question(tokenizer: Any, question: str) -> list[int]:
     """Token ids of a user's question in the model's chat template, up to where the answer begins."""
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
-    )
+    text = render_chat(tokenizer, [{"role": "user", "content": question}], ask=True)
     # The template writes the special tokens itself: a second beginning of text would be one too many.
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

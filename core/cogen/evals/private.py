@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -24,6 +23,7 @@ from cogen.evals.settings import Split
 from cogen.files import atomic_write
 from cogen.spec.base import Digest, Frozen, Line, RelativePath
 from cogen.spec.suite import DataFile, Metric, Suite, SuiteId
+from cogen.untrusted.json_lines import json_lines
 
 #: Owner of a private suite among the columns of a matrix, and the name of the file that describes it.
 PRIVATE, PRIVATE_FILE = "private", "private.yaml"
@@ -359,7 +359,7 @@ def _read(path: Path) -> bytes:
 
 def _distinct(data: bytes, name: str, file: str) -> int:
     """How many values the field has."""
-    values = {json.loads(line).get(name) for line in data.splitlines() if line.strip()}
+    values = {row.get(name) for _, row in json_lines(data, file, error=EvalError, hint=_HINT)}
     if not all(isinstance(value, str) and value for value in values):
         raise EvalError(f"{file}: a line has no text in the field {name!r}", hint=_HINT)
     return len(values)
@@ -371,22 +371,11 @@ def _texts(data: bytes, name: str, group: str | None = None) -> list[str]:
     :param group: a field that is no text.
     """
     texts = []
-    for number, line in enumerate(data.splitlines(), 1):
-        if line.strip():
-            texts.append(_text(line, f"{name} line {number}", group))
+    for _, document in json_lines(data, name, error=EvalError, hint=_HINT):
+        text = document.get("text")
+        if not isinstance(text, str) or not document.keys() <= {"text", group}:
+            text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        texts.append(text)
     if not texts:
         raise EvalError(f"{name} holds no document", hint='JSON Lines such as {"text": "…"}')
     return texts
-
-
-def _text(line: bytes, where: str, group: str | None) -> str:
-    try:
-        document: Any = json.loads(line)
-        whole = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        whole.encode()  # half a surrogate pair has no bytes to count
-    except (ValueError, RecursionError):
-        raise EvalError(f"{where} is not JSON", hint='one JSON object a line, such as {"text": "…"}') from None
-    if not isinstance(document, dict):
-        raise EvalError(f"{where} is not a JSON object", hint='for example {"text": "…"}')
-    text = document.get("text")
-    return text if isinstance(text, str) and document.keys() <= {"text", group} else whole

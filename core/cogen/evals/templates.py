@@ -16,6 +16,7 @@ from typing import Any
 
 from cogen.errors import EvalError, UnsafeError
 from cogen.evals.safe_yaml import HOOK_HINT
+from cogen.untrusted.templates import Budget, LimitError, limited_environment, render_limited
 
 # fmt: off
 _NODES = frozenset({
@@ -41,13 +42,21 @@ _TEMPLATE_LIMIT = 8192
 @functools.cache
 def _environment() -> Any:
     from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     # The same two options as lm-eval's environment, so that a task renders to the same text here and there.
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment = limited_environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals.clear()
-    environment.filters = {name: environment.filters[name] for name in _FILTERS}
+    own = [name for name in environment.filters if name.startswith("__")]
+    environment.filters = {name: environment.filters[name] for name in (*_FILTERS, *own)}
     return environment
+
+
+@functools.cache
+def _parser() -> Any:
+    """Parses alone, so that a template is checked as it was written."""
+    from jinja2 import Environment
+
+    return Environment(keep_trailing_newline=True)
 
 
 @functools.lru_cache(maxsize=256)
@@ -57,7 +66,7 @@ def _compile(template: str) -> Any:
     if len(template) > _TEMPLATE_LIMIT:
         raise UnsafeError(f"a template is longer than {_TEMPLATE_LIMIT} characters", hint=HOOK_HINT)
     try:
-        tree = _environment().parse(template)
+        tree = _parser().parse(template)
         _check(tree, template, loops=0)
         return _environment().from_string(template)
     except (jinja2.TemplateError, RecursionError) as error:
@@ -90,17 +99,20 @@ def _named(node: Any) -> bool:
     return bool(node.kwargs or node.dyn_args or node.dyn_kwargs)
 
 
-def render(template: str, document: Mapping[str, Any]) -> str:
+def render(template: str, document: Mapping[str, Any], budget: Budget | None = None) -> str:
     """The text of ``template`` for one document.
 
-    :raises UnsafeError: the template uses anything off the list, or the sandbox stops it.
+    :param budget: of all renderings of a file together; by default one that a single document has.
+    :raises UnsafeError: the template uses anything off the list or takes too much, or the sandbox stops it.
     :raises EvalError: it does not parse, or names a field that the document does not have.
     """
     from jinja2.exceptions import SecurityError
 
     compiled = _compile(template)
     try:
-        return str(compiled.render(dict(document)))
+        return render_limited(compiled, document, budget or Budget.of(len(template)))
+    except LimitError as error:
+        raise UnsafeError(f"the template {template[:60]!r} {error}", hint=HOOK_HINT) from error
     except SecurityError as error:
         raise UnsafeError(f"the template {template[:60]!r} was stopped: {error}", hint=HOOK_HINT) from error
     except Exception as error:  # whatever a template does wrong is the suite's, not ours

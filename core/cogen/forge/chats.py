@@ -6,13 +6,14 @@ rendered up to where the answer begins, as when the model is asked, and what the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cogen.checkpoints.chat_templates import RejectedError, render_chat
 from cogen.errors import TrainError
+from cogen.untrusted.json_text import parse_json
 
 #: ShareGPT's names of the roles, and those of other collections.
 _ROLES = {
@@ -31,6 +32,8 @@ _MESSAGES, _CONTENT = ("messages", "conversations", "conversation"), ("content",
 #: What leads the question of an instruction's row, and its answer: Alpaca's names, Dolly's and the usual ones.
 _QUESTIONS = ("instruction", "question", "prompt", "query", "input")
 _ANSWERS = ("output", "response", "answer", "completion", "chosen")
+#: Bytes of a file, which is the user's own.
+_LARGEST = 1 << 32
 _HINT = (
     "a line is {messages: [{role, content}, …]}, {prompt, response}, {instruction, input, output} or "
     "{conversations: [{from, value}, …]}"
@@ -69,11 +72,11 @@ def json_rows(text: str) -> list[tuple[int, Any]]:
     :raises ValueError: neither.
     """
     try:
-        whole = json.loads(text)
+        whole = parse_json(text, limit=_LARGEST)
     except ValueError:
         # Not splitlines(): a JSON string may hold U+2028 as it is.
         lines = enumerate(text.split("\n"), 1)
-        return [(number, json.loads(line)) for number, line in lines if line.strip()]
+        return [(number, parse_json(line)) for number, line in lines if line.strip()]
     first = 1 + text[: len(text) - len(text.lstrip())].count("\n")
     return list(enumerate(whole, 1)) if isinstance(whole, list) else [(first, whole)]
 
@@ -309,20 +312,11 @@ class ChatEncoder:
         return [*pieces, (whole[place:], False)] if whole[place:] else pieces
 
     def _render(self, turns: Sequence[Turn], ask: bool) -> str:
-        from jinja2 import TemplateError
-
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                [{"role": turn.role, "content": turn.content} for turn in turns],
-                tokenize=False,
-                add_generation_prompt=ask,
-            )
-        except TemplateError as error:
-            raise TrainError(
-                f"the base's chat template rejects {', '.join(turn.role for turn in turns)}: {error}",
-                hint="some models support no system message",
-            ) from error
-        return text
+            return render_chat(self.tokenizer, messages, ask=ask, owner="the base")
+        except RejectedError as error:
+            raise TrainError(error.message, hint=error.hint) from error
 
     def _tokens(self, pieces: Sequence[tuple[str, bool]]) -> LabeledTokens:
         """Every piece is tokenized on its own: a question exactly as when the model is asked."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +16,7 @@ from cogen.spec.data import Leaves, PersonalData, SourceUse
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef
 from cogen.text.decode import known_encoding
+from cogen.untrusted.toml_text import read_toml
 
 Prose = Literal["rst", "markdown", "docstrings", "text", "html", "xml", "obo", "icd10", "idd", "pdf", "docx"]
 Table = Literal["json", "csv", "chat", "parquet", "datasets"]
@@ -401,13 +401,11 @@ def read_recipe(path: Path) -> TrainRecipe:
     :raises SpecError: unreadable, no TOML, or a field that is wrong, named with its place.
     """
     try:
-        return TrainRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return TrainRecipe.model_validate(read_toml(path))
     except OSError as error:
         raise SpecError(
             f"{path} cannot be read: {error.strerror}", hint="name a recipe.toml; `cogen new` makes one"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not TOML: {error}", hint="fix the line that it names") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -415,3 +413,5 @@ def read_recipe(path: Path) -> TrainRecipe:
         raise SpecError(
             f"{path.name}: {place}: {first['msg']}{more}", hint="see the recipes in plugins/ for examples"
         ) from error
+    except ValueError as error:
+        raise SpecError(str(error), hint="fix the line that it names") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -14,6 +15,7 @@ from cogen.merging.parameters import Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.expert import canonical_digest
 from cogen.spec.model import BaseRef, Dtype
+from cogen.untrusted.json_text import parse_object
 
 PLAN_VERSION: Final = 2
 
@@ -239,7 +241,7 @@ def read_plan(path: Path) -> Plan:
     :raises SpecError: not a plan.
     """
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        return Plan.model_validate_json(json.dumps(parse_object(path.read_bytes())))
     except OSError as error:
         raise SpecError(
             f"{path} cannot be read: {error.strerror}", hint="`cogen plan -o plan.json` writes one"
@@ -249,6 +251,8 @@ def read_plan(path: Path) -> Plan:
         place = ".".join(str(part) for part in first["loc"])
         text = f"{place}: {first['msg']}" if place else first["msg"]
         raise SpecError(f"{path.name} is not a plan: {text}", hint="make it again with `cogen plan -o`") from error
+    except ValueError as error:
+        raise SpecError(f"{path.name} is not a plan: {error}", hint="make it again with `cogen plan -o`") from error
 
 
 def moved(saved: Plan, now: Plan) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from cogen.errors import SpecError
 from cogen.fusion.distill.settings import Distillation
 from cogen.merging.parameters import Conditional, Setting
 from cogen.spec.base import Digest, ExpertId, Frozen
+from cogen.untrusted.toml_text import read_toml
 
 #: What pydantic calls the possible types of a field in the place of an error.
 _TYPE = re.compile(r"(bool|float|str|constrained-float|ExpertOptions|literal\[.*|tuple\[.*|function-after\[.*)$")
@@ -146,13 +146,13 @@ class FuseRecipe(Frozen):
 def read_fuse_recipe(path: Path) -> FuseRecipe:
     """:raises SpecError: unreadable, no TOML, or a field that is wrong, named with its place."""
     try:
-        return FuseRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return FuseRecipe.model_validate(read_toml(path))
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}", hint="see examples/ for a recipe") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not TOML: {error}", hint="fix the line shown above") from error
     except ValidationError as error:
         raise SpecError(f"{path.name}: {mistake(error)}", hint="see examples/ for a recipe") from error
+    except ValueError as error:
+        raise SpecError(str(error), hint="fix the line shown above") from error
 
 
 def mistake(error: ValidationError) -> str:

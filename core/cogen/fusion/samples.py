@@ -5,12 +5,12 @@ What takes their place where an expert ships none is in :mod:`cogen.fusion.routi
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.digests import check_file
 from cogen.checkpoints.safetensors_file import read_header, read_tensor
 from cogen.errors import CompatibilityError
+from cogen.evals.samples import read_samples
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def sample_texts(expert: Expert) -> list[str]:
     """The expert's samples.
 
-    :raises CompatibilityError: it ships none, or only their embedding.
+    :raises CompatibilityError: it ships none, or only their embedding. :raises SpecError: see :func:`read_samples`.
     """
     samples = expert.spec.samples
     if samples is None or samples.path is None:
@@ -32,7 +32,7 @@ def sample_texts(expert: Expert) -> list[str]:
         )
     path = expert.root / samples.path
     check_file(path, samples.digest, f"the samples of {expert.id}")
-    return [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return read_samples(path, expert.id)
 
 
 def sample_embedding(expert: Expert, embedder: Embedder) -> torch.Tensor:

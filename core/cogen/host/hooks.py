@@ -7,23 +7,25 @@ markers, the specifications and their validation.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
-from cogen.errors import PluginError
+from cogen.errors import PluginError, message_of
 from cogen.host import builtin, hookspecs
+from cogen.host.guard import guarded
 from cogen.host.plugin import Plugin, ProgressEvent
 
 CORE = Plugin("cogen-core", "cogen-core", "", "ok", module="cogen.host.builtin", code=True)
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,26 @@ class Hooks:
 
         :raises PluginError: an implementation failed; it names the plugin.
         """
-        return [(plugin, self._call(plugin, call, arguments)) for plugin, call in self._calls(hook)]
+        return [(plugin, self._call(plugin, call, arguments)) for plugin, call in list(self._calls(hook))]
 
-    def collect_safely(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Any]]:
-        """Like :meth:`collect`, but an implementation that fails is left out and remembered in :attr:`failures`."""
+    def collect_of(self, hook: str, kind: type[T], **arguments: Any) -> list[tuple[Plugin, list[T]]]:
+        """As :meth:`collect`, of a hook that answers with a list.
+
+        :param kind: the class of each item.
+        :raises PluginError: also where an answer is of another type; one item alone counts as a list of it.
+        """
+        return [(plugin, _items(plugin, hook, answer, kind)) for plugin, answer in self.collect(hook, **arguments)]
+
+    def collect_safely(self, hook: str, *, kind: type | None = None, **arguments: Any) -> list[tuple[Plugin, Any]]:
+        """Like :meth:`collect`, but an implementation that fails is left out and remembered in :attr:`failures`.
+
+        :param kind: as in :meth:`collect_of`.
+        """
         results = []
-        for plugin, call in self._calls(hook):
+        for plugin, call in list(self._calls(hook)):
             try:
-                results.append((plugin, self._call(plugin, call, arguments)))
+                answer = self._call(plugin, call, arguments)
+                results.append((plugin, answer if kind is None else _items(plugin, hook, answer, kind)))
             except PluginError as error:
                 self.fail(plugin, error.message, error.__cause__)
         return results
@@ -86,11 +100,16 @@ class Hooks:
 
         :raises PluginError: an implementation failed; it names the plugin.
         """
+        found = self.first_of(hook, **arguments)
+        return None if found is None else found[1]
+
+    def first_of(self, hook: str, **arguments: Any) -> tuple[Plugin, Any] | None:
+        """As :meth:`first`, with the plugin whose answer it is."""
         calls = list(self._calls(hook))
         for plugin, call in [*(c for c in calls if c[0] is not CORE), *(c for c in calls if c[0] is CORE)]:
             answer = self._call(plugin, call, arguments, empty=None)
             if answer is not None:
-                return answer
+                return plugin, answer
         return None
 
     def registered(self, hook: str, reserved: Iterable[str] = ()) -> dict[str, str]:
@@ -130,7 +149,7 @@ class Hooks:
 
     def _load(self, plugin: Plugin) -> None:
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the result of the verb
+            with guarded():
                 module = importlib.import_module(plugin.module)
         except KeyboardInterrupt:
             raise
@@ -157,11 +176,12 @@ class Hooks:
 
     def _call(self, plugin: Plugin, call: pluggy.HookImpl, arguments: dict[str, Any], empty: Any = ()) -> Any:
         try:
-            answer = call.function(*(arguments[name] for name in call.argnames))
-            # a collection is iterated here, so that a generator's error is caught here too
-            if empty == () and isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
-                return list(answer)
-            return empty if answer is None else answer
+            with guarded():
+                answer = call.function(*(arguments[name] for name in call.argnames))
+                # a collection is iterated here, so that a generator's error is caught here too
+                if empty == () and isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
+                    return list(answer)
+                return empty if answer is None else answer
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -171,6 +191,23 @@ class Hooks:
                 f"{plugin.distribution}: {name} failed: {_short(error)}",
                 hint=f"see `cogen doctor {plugin.name}`, or leave it out with COGEN_BLOCK={plugin.name}",
             ) from error
+
+
+def _items(plugin: Plugin, hook: str, answer: Any, kind: type[T]) -> list[T]:
+    """:raises PluginError: the answer of a hook is not a list of such items."""
+    items = [answer] if isinstance(answer, kind) else answer
+    wrong = f"returned a {type(answer).__name__}, not a list" if not isinstance(items, list | tuple) else None
+    for item in items if wrong is None else ():
+        if not isinstance(item, kind):
+            wrong = f"gave a {type(item).__name__}, not a {kind.__name__}"
+            break
+    if wrong is not None:
+        raise PluginError(
+            plugin.distribution,
+            f"{plugin.distribution}: {hook} {wrong}",
+            hint=f"it returns a list of {kind.__name__}; report it to the authors of {plugin.distribution}",
+        )
+    return list(items)
 
 
 def _check_marks(module: ModuleType) -> None:
@@ -214,5 +251,5 @@ def _registrar(table: dict[str, str]) -> Callable[[str, str], None]:
 
 
 def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = message_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

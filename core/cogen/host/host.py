@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.errors import CogenError, PluginError, UsageError, failure
 from cogen.extras import missing_extra
 from cogen.host.discovery import discover
+from cogen.host.guard import guarded
 from cogen.host.plugin import Diagnostic, Expert, Plugin
 from cogen.host.scan import Shadowed
 from cogen.settings import settings
@@ -70,7 +71,9 @@ class Host:
         hooks = self.hooks if computed else None  # first, because loading hooks can turn a plugin broken
         experts = {p.name: p.expert for p in self._plugins if p.state == "ok" and p.expert is not None}
         if hooks is not None:
-            for plugin, specs in hooks.collect_safely("cogen_experts"):
+            from cogen.spec.expert import ExpertSpec
+
+            for plugin, specs in hooks.collect_safely("cogen_experts", kind=ExpertSpec):
                 for spec in specs:
                     if spec.id in experts:
                         hooks.fail(plugin, f"its hook cogen_experts computes {spec.id!r}, which is there already")
@@ -137,19 +140,13 @@ class Host:
     def review(self, plan: Any) -> list[tuple[str, Diagnostic]]:
         """What the plugins say about a plan: (distribution, diagnostic), in the order of plugins.
 
-        :raises PluginError: a reviewer failed; a check that did not run has not passed.
+        :raises PluginError: a reviewer failed, or gave something else: a check that did not run has not passed.
         """
-        found = []
-        for plugin, diagnostics in self.hooks.collect("cogen_review_plan", plan=plan):
-            for diagnostic in diagnostics:
-                if not isinstance(diagnostic, Diagnostic):
-                    raise PluginError(
-                        plugin.distribution,
-                        f"{plugin.distribution}: cogen_review_plan gave a {type(diagnostic).__name__}, no Diagnostic",
-                        hint="return a list of cogen.Diagnostic",
-                    )
-                found.append((plugin.distribution, diagnostic))
-        return found
+        return [
+            (plugin.distribution, _diagnostic(plugin, diagnostic))
+            for plugin, diagnostics in self.hooks.collect_of("cogen_review_plan", Diagnostic, plan=plan)
+            for diagnostic in diagnostics
+        ]
 
     def register_commands(self, app: Any) -> None:
         """Let plugins add their verbs to the command line's :class:`typer.Typer`."""
@@ -166,7 +163,8 @@ class Host:
         """
         module, _, attribute = target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            with guarded():
+                return getattr(importlib.import_module(module), attribute)
         except (CogenError, KeyboardInterrupt):
             raise
         except BaseException as error:  # SystemExit at import must not end the host either
@@ -194,6 +192,28 @@ class Host:
                 self._plugins[i] = replace(
                     plugin, state="broken", reason=failure.reason, hint=failure.hint, traceback=failure.traceback
                 )
+
+
+def _diagnostic(plugin: Plugin, given: Diagnostic) -> Diagnostic:
+    """With the severity as it is spelt here. What is neither a warning nor a veto may have been meant as a veto.
+
+    :raises PluginError: another severity, or a message or hint that is not text.
+    """
+    severity = given.severity.strip().lower() if isinstance(given.severity, str) else given.severity
+    wrong = None
+    if severity not in ("warn", "veto"):
+        wrong = f"the severity {ascii(given.severity)[:40]}"
+    elif not isinstance(given.message, str):
+        wrong = "a message that is not text"
+    elif not isinstance(given.hint, str | None):
+        wrong = "a hint that is not text"
+    if wrong is not None:
+        raise PluginError(
+            plugin.distribution,
+            f"{plugin.distribution}: cogen_review_plan gave {wrong}",
+            hint=f"return cogen.Diagnostic('warn' or 'veto', '…'); report it to the authors of {plugin.distribution}",
+        )
+    return replace(given, severity="veto" if severity == "veto" else "warn")
 
 
 def _moved(error: BaseException) -> str | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.host.budget import MANIFEST_BYTES, check_numbers, check_toml
 from cogen.host.plugin import State
+from cogen.untrusted.toml_text import MANIFEST_BYTES, read_toml
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -41,17 +40,11 @@ def read_manifest(path: Path) -> Reading:
     try:
         if path.stat().st_size > MANIFEST_BYTES:
             return broken(f"{MANIFEST} is larger than {MANIFEST_BYTES // 1024} KiB", "put data into files of their own")
-        text = path.read_text(encoding="utf-8")
-        check_toml(text)
-        raw = tomllib.loads(text)
-        check_numbers(raw)
+        raw = read_toml(path, what=MANIFEST)
     except OSError as error:
         return broken(f"{MANIFEST} cannot be read: {error.strerror}", "check the permissions of the installed files")
-    except UnicodeDecodeError:
-        return broken(f"{MANIFEST} is not UTF-8 text", "save it as UTF-8")
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        return broken(f"{MANIFEST} is not valid TOML: {reason}", "fix the line shown above")
+    except ValueError as error:
+        return broken(str(error), "save it as UTF-8" if "UTF-8" in str(error) else "fix the line shown above")
     return validate(raw)
 
 

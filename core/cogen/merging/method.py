@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from cogen.errors import UsageError
+from cogen.errors import PluginError, UsageError
 from cogen.merging.block import BLOCK, Block, InMemory, Stack, Unit
 from cogen.merging.parameters import scalars
 
@@ -99,7 +99,9 @@ class Method:
         one = torch.ones(1)
         try:
             self(one if has_base else None, [one] * experts, weights or [1.0] * experts, **parameters)
-        except ZeroDivisionError as error:
+        except (ZeroDivisionError, PluginError) as error:
+            if isinstance(error, PluginError) and not isinstance(error.__cause__, ZeroDivisionError):
+                raise
             raise UsageError(f"{self.name}: the weights sum to zero", hint="give weights with another sum") from error
 
     def pairs_with_base(self, experts: int) -> bool:

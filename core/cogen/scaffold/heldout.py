@@ -11,6 +11,10 @@ from typing import Any, Literal
 from cogen.checkpoints.digests import file_digest
 from cogen.errors import UsageError
 from cogen.evals.private import write_private
+from cogen.untrusted.json_lines import read_bytes, text_lines
+
+#: Bytes of a file, which is the user's own.
+_LARGEST = 1 << 32
 
 #: As many test documents as `cogen check` asks for, and dev documents for a search to tell candidates apart.
 _TEST, _DEV = 30, 10
@@ -116,22 +120,6 @@ def _texts(path: Path) -> list[str]:
 
     :raises UsageError: it is not JSON Lines with a field ``text``.
     """
-    found: dict[str, None] = {}
-    number = 0
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                number += 1
-                if line.strip():
-                    text = json.loads(line)["text"]
-                    if not isinstance(text, str) or not text.strip():
-                        raise ValueError
-                    found[text.strip()] = None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="name a file of JSON Lines") from error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        where = f"line {max(number, 1)}"
-        raise UsageError(
-            f'{path}, {where}: not a JSON object with a field "text"', hint='{"text": "…"}, in UTF-8, a document a line'
-        ) from None
-    return list(found)
+    name, hint = str(path), '{"text": "…"}, in UTF-8, a document a line'
+    content = read_bytes(path, name, limit=_LARGEST, error=UsageError)
+    return list(dict.fromkeys(text.strip() for text in text_lines(content, name, error=UsageError, hint=hint)))

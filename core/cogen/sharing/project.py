@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from cogen.errors import SpecError
-from cogen.host.budget import check_toml
+from cogen.untrusted.toml_text import check_toml
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from cogen.checkpoints.adapter_config import read_config
 from cogen.errors import SourceError, TrainError
+from cogen.untrusted.border import border
 
 Mode = Literal["full", "lora", "ffn", "anchored"]
 #: Feed-forward projections by the names that transformers' dense architectures use.
@@ -68,13 +69,13 @@ def go_on_from(model: Any, folder: Path, alpha: int) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
+    hint = "`start` is a folder with adapter_config.json, e.g. weights"
     try:
         config = read_config(folder)
+    except SourceError as error:
+        raise TrainError(f"{folder} cannot be read as an adapter: {error.message}", hint=hint) from error
+    with border(f"{folder} cannot be read as an adapter", hint=hint, make=TrainError):
         found = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError, SourceError) as error:
-        raise TrainError(
-            f"{folder} cannot be read as an adapter", hint="`start` is a folder with adapter_config.json, e.g. weights"
-        ) from error
     own = get_peft_model_state_dict(model)
     differing = sorted(
         name

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cogen.untrusted.printable import printable
 from cogen_registry.audit import log
 from cogen_registry.database.tables import Report, now
 from cogen_registry.errors import Refused, not_found
@@ -93,7 +94,7 @@ def add(session: Session, about: str, kind: str, text: str, contact: str, addres
 
 def _plain(text: str, lines: bool = False) -> str:
     """Without what a terminal would obey."""
-    return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
+    return printable(text) if lines else printable(text).replace("\n", " ")
 
 
 def listed(session: Session, every: bool = False) -> Iterator[dict[str, Any]]:

@@ -49,8 +49,8 @@ def test_files_of_other_systems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("nothing", "not an object"),
-        ([], "not an object"),
+        ("nothing", "not a JSON object"),
+        ([], "not a JSON object"),
         ({}, "answer is missing"),
         ({"answer": "x"}, "prompt is missing"),
         ({"text": None}, "text is not a text"),
@@ -68,7 +68,7 @@ def test_files_of_other_systems(tmp_path: Path) -> None:
 def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, line: Any, reason: str) -> None:
     with pytest.raises(SpecError) as found:
         read(tmp_path, {"text": "fine"}, {"text": "fine"}, line)
-    assert found.value.message.startswith("texts.jsonl, line 3: ")
+    assert found.value.message.startswith("texts.jsonl line 3: ")
     assert reason in found.value.message
     assert "\n" not in found.value.message
     assert '{"text": "…"}' in (found.value.hint or "")

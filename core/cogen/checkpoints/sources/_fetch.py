@@ -112,6 +112,7 @@ def fetch(
     :raises UnsafeError: it is a pickle, or asks for remote code.
     """
     from cogen.host import Host
+    from cogen.host.foreign import of_plugin, plugin_error
 
     scheme, location = split_uri(uri)
     sources = Host().sources()
@@ -119,7 +120,11 @@ def fetch(
         sources = Host.discover().sources()
     if scheme not in sources:
         raise UsageError(f"no source is known for {scheme}://", hint=f"known are {', '.join(sorted(sources))}")
-    fetcher = Host.resolve(sources[scheme])
-    path: Path = fetcher(Request(uri, location, revision, digest, reporter_of(reporter, talk)))
+    target = sources[scheme]
+    fetcher = of_plugin(target, Host.resolve(target), f"fetching {uri}")
+    found = fetcher(Request(uri, location, revision, digest, reporter_of(reporter, talk)))
+    if not isinstance(found, str | os.PathLike) or not Path(found).exists():
+        raise plugin_error(target, f"fetching {uri} gave {ascii(found)[:80]}, not the path of a file or folder")
+    path = Path(found)
     check_file(path, digest, uri)
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,11 @@ from typing import Any, TypeVar
 
 from cogen.errors import SpecError
 from cogen.spec.expert import canonical_digest
+from cogen.untrusted.json_lines import json_lines, read_bytes
 
 T = TypeVar("T")
+#: Bytes of a file of training texts, which is the user's own.
+_LARGEST = 4 << 30
 _HINT = 'a line is {"text": "…"}, {"prompt": "…", "answer": "…"} or {"messages": […]} that ends with an assistant\'s'
 
 
@@ -51,30 +53,18 @@ def read_lines(path: Path, parse: Callable[[dict[str, Any]], T], hint: str) -> l
     :param hint: how a line should be.
     :raises SpecError: unreadable, empty, or a line that is wrong, named with its number.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is not UTF-8: {error.reason}", hint=hint) from error
     found = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                entry = json.loads(line)
-                if not isinstance(entry, dict):
-                    raise ValueError("not an object")
-                found.append(parse(entry))
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise SpecError(f"{path.name}, line {number}: {_reason(error)}", hint=hint) from error
+    for number, entry in json_lines(read_bytes(path, str(path), limit=_LARGEST), path.name, hint=hint):
+        try:
+            found.append(parse(entry))
+        except (ValueError, KeyError, TypeError) as error:
+            raise SpecError(f"{path.name} line {number}: {_reason(error)}", hint=hint) from error
     if not found:
         raise SpecError(f"{path.name} contains no text", hint=hint)
     return found
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"invalid JSON ({error.msg})"
     return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cogen.errors import CompatibilityError, UsageError
+from cogen.errors import CompatibilityError, PluginError, UsageError
 from cogen.fusion.merge.measure import Trial, mean_log
 from cogen.fusion.merge.optimiser import Optimiser
 from cogen.fusion.merge.outputs import MergeJob
@@ -68,7 +68,10 @@ class _Trials:
         point = dict(parameters)
         try:
             values = self._measure({"scale": scale, **point})
-        except (UsageError, ArithmeticError) as error:  # a value that the method refuses, weights that sum to zero
+        except (UsageError, ArithmeticError, PluginError) as error:
+            # A value that the method refuses, weights that sum to zero; any other failure of a plugin ends the search.
+            if isinstance(error, PluginError) and not isinstance(error.__cause__, ArithmeticError):
+                raise
             trial = Trial(scale, None, {}, point, str(error))
         else:
             odd = sorted(name for name, value in values.items() if not (math.isfinite(value) and value > 0))

@@ -16,6 +16,7 @@ from cogen.reporter import SILENT, Reporter
 from cogen.routing.embedder import Embedder
 from cogen.spec.base import Digest, ExpertId, Frozen
 from cogen.spec.model import BaseRef
+from cogen.untrusted.json_text import parse_object
 
 if TYPE_CHECKING:
     from cogen.fusion.plan import PlannedExpert
@@ -126,12 +127,12 @@ def read_route(folder: Path) -> RouteManifest:
     """
     path = folder / ROUTE
     try:
-        value: Any = json.loads(path.read_bytes())
+        value = parse_object(path.read_bytes())
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SpecError(f"{path} is not a route: {error}", hint=_HINT) from error
-    if not isinstance(value, dict) or "version" not in value:
+    if "version" not in value:
         raise SpecError(f"{path} is not a route: it has no field `version`", hint=_HINT)
     if value["version"] not in (1, ROUTE_VERSION):
         raise SpecError(

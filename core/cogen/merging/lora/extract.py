@@ -11,6 +11,7 @@ from cogen.checkpoints.model import Checkpoint, accumulator
 from cogen.errors import CompatibilityError, UsageError
 from cogen.merging.lora.svd import factorize, squared_error, squared_norm
 from cogen.reporter import SILENT, Reporter
+from cogen.untrusted.border import border
 
 if TYPE_CHECKING:
     import torch
@@ -123,20 +124,17 @@ def linear_weights(base: Checkpoint) -> set[str]:
     import torch
     import transformers
 
-    try:
-        with quiet_transformers(), torch.device("meta"):
-            config = transformers.AutoConfig.from_pretrained(
-                base.folder, local_files_only=True, trust_remote_code=False
-            )
-            kind = getattr(transformers, (config.architectures or ["AutoModelForCausalLM"])[0], None)
-            automatic = transformers.AutoModelForCausalLM
-            build: Any = automatic.from_config if kind in (None, automatic) else kind
-            model = build(config)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise CompatibilityError(
-            f"transformers cannot build {base.folder.name}: {str(error).splitlines()[0]}",
-            hint="its config.json must name an architecture that the installed transformers has",
-        ) from error
+    hint = "its config.json must name an architecture that the installed transformers has"
+    with (
+        border(f"transformers cannot build {base.folder.name}", hint=hint, make=CompatibilityError),
+        quiet_transformers(),
+        torch.device("meta"),
+    ):
+        config = transformers.AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+        kind: Any = getattr(transformers, (config.architectures or ["AutoModelForCausalLM"])[0], None)
+        model_class = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
+        automatic: Any = transformers.AutoModelForCausalLM
+        model = kind(config) if model_class else automatic.from_config(config)
     uses: dict[int, int] = {}
     for _, parameter in model.named_parameters(remove_duplicate=False):
         uses[id(parameter)] = uses.get(id(parameter), 0) + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from cogen.conformance.shipped_texts import about
 from cogen.conformance.wording import decoded, wording
 from cogen.host import Expert
 from cogen.spec.expert import ExpertSpec
+from cogen.untrusted.json_text import parse_json
 from cogen.wheels import Wheel
 
 #: Texts of a source that are shown, and characters of each.
@@ -200,7 +200,7 @@ def _lines(content: bytes) -> tuple[PackedText, ...]:
     for line in io.StringIO(content.decode("utf-8", "replace")):
         if line.strip():
             try:
-                source, license, text = about(json.loads(line))
+                source, license, text = about(parse_json(line))
             except ValueError:
                 source, license, text = None, None, line
             found.setdefault((source, license), []).append(text)
@@ -214,7 +214,7 @@ def _header(content: bytes) -> tuple[PackedText, ...]:
     """What a trainer wrote into the header of its weights: folders and captions of the training data, at times."""
     size = int.from_bytes(content[:8], "little")
     try:
-        stated: Any = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+        stated: Any = parse_json(content[8 : 8 + size]).get("__metadata__") or {}
         text = " ".join(f"{name}: {value}" for name, value in stated.items() if name not in _USUAL)
     except (ValueError, AttributeError):
         return ()

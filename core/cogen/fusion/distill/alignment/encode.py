@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cogen.checkpoints.chat_templates import render_chat
 from cogen.errors import CompatibilityError
 from cogen.evals.settings import prefix_token_id
 from cogen.fusion.distill.alignment.ends import by_bytes, by_offsets
@@ -127,17 +128,8 @@ class Encoder:
         return self.tokenizer.name_or_path or "a tokenizer"
 
     def _render(self, messages: Sequence[Message], ask: bool) -> str:
-        from jinja2 import TemplateError
-
         turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-        try:
-            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask)
-        except TemplateError as error:
-            raise CompatibilityError(
-                f"the chat template of {self._name} rejects {', '.join(turn.role for turn in messages)}: {error}",
-                hint="some models support no system message and need alternating user and assistant messages",
-            ) from error
-        return text
+        return render_chat(self.tokenizer, turns, ask=ask, owner=self._name)
 
     def _closing(self) -> list[int]:
         """The special token that the model's template puts behind an answer; else the end of text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from cogen.errors import PluginError
 from cogen.fusion.distill.losses.names import known
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
+from cogen.host.foreign import of_plugin
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.alignment.encode import Encoder
@@ -59,7 +61,10 @@ def plugin_losses(host: Host, method: str) -> dict[str, PluginLoss]:
             raise PluginError(module, f"{target} is not a cogen PluginLoss", hint=hint)
         if name in known():
             raise PluginError(module, f"{target} has the name of a built-in loss: {name}", hint="give it another name")
-        found[name] = loss
+        what = f"loss {name}"
+        found[name] = dataclasses.replace(
+            loss, needs=of_plugin(target, loss.needs, what), make=of_plugin(target, loss.make, what)
+        )
     return found
 
 

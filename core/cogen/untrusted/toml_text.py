@@ -8,6 +8,9 @@ and counts. Where the text is not TOML it stops: the reader stops there, too.
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
 #: Of a manifest: the largest that anybody wrote has 40 KB.
 MANIFEST_BYTES = 256 * 1024
@@ -15,6 +18,38 @@ _PARTS, _DEPTH, _BARE = 16, 32, 200
 _MARK = re.compile(r"[\"'#\n=,\[\]{}.]")
 _IN_STRING = re.compile(r'["\\]')
 _IN_LINE = re.compile(r'["\\\n]')
+
+
+def read_toml(path: Path, *, what: str | None = None, limit: int = MANIFEST_BYTES) -> dict[str, Any]:
+    """The document in a TOML file, which may begin with a byte order mark.
+
+    :param what: what to call it in an error; by default its path.
+    :raises OSError: it cannot be read.
+    :raises ValueError: it is too large, not UTF-8, not TOML, or see :func:`check_toml` and :func:`check_numbers`; the
+        message says which, in one line.
+    """
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{what or path} is larger than {limit // 1024:,} KiB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{what or path} is not UTF-8 text") from None
+    return parse_toml(text, what or str(path))
+
+
+def parse_toml(text: str, what: str = "it") -> dict[str, Any]:
+    """As :func:`read_toml`, of a text."""
+    try:
+        check_toml(text)
+        value = tomllib.loads(text)
+        check_numbers(value)
+    except RecursionError:
+        raise ValueError(f"{what} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{what} is not valid TOML: {' '.join(str(error).split())[:200]}") from None
+    return value
 
 
 def check_toml(text: str) -> None:

@@ -1,0 +1,3 @@
+from support.sites import site
+
+__all__ = ["site"]
