@@ -33,6 +33,7 @@ from cogen.forge.private import note_size
 from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import train, trainable
+from cogen.merging.writer import finish_model_files, index_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
@@ -358,6 +359,8 @@ def _save(model: Any, prepared: PreparedTraining, part: Path) -> None:
             # Rounded once to the base's dtype: the manifest says so, and a merge is written in it.
             model.to(getattr(torch, prepared.base_ref.dtype)).save_pretrained(part)
             prepared.tokenizer.save_pretrained(part)
+            index_folder(part)
+            finish_model_files(part)
         else:
             model.save_pretrained(part)
             _round_adapter(part)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.fusion.merge.search import ChosenSettings
-from cogen.fusion.moe.routers import ROUTER
+from cogen.fusion.moe.routers import router_file
 from cogen.fusion.plan import Plan, PlanBase, check_unmoved
 from cogen.fusion.recipe import FuseRecipe, Level, MatrixKind
 from cogen.fusion.strategies import strategy_of
@@ -77,5 +77,4 @@ def prepare_replay(
 
 def routers_beside(lock: Path) -> Path | None:
     """The file of router rows that lies beside a lock: with it a replay on another machine has the same bits."""
-    file = (lock if lock.is_dir() else lock.parent) / ROUTER
-    return file if file.is_file() else None
+    return router_file(lock if lock.is_dir() else lock.parent)

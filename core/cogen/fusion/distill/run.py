@@ -32,7 +32,7 @@ from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.texts import Item, texts_digest
 from cogen.merging.lora.merge import write_merged
-from cogen.merging.writer import copy_model_files
+from cogen.merging.writer import copy_model_files, index_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 from cogen.training.trainer import OnStep
@@ -319,6 +319,7 @@ def write_student(model: Any, student: Checkpoint, folder: Path) -> None:
     # One type for all: that of the widest tensor, which is every tensor's in the checkpoints that are published.
     wide = max((info.dtype for info in student.tensors.values()), key=lambda name: getattr(torch, name).itemsize)
     model.to(getattr(torch, wide)).save_pretrained(folder)
+    index_folder(folder)
     copy_model_files(student.folder, folder)
 
 

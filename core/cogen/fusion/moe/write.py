@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from cogen.fusion.moe.assemble import ExpertSlot, Mixture, mixture_outputs, shar
 from cogen.fusion.moe.targets import full_config, mixture_config, target_of
 from cogen.merging.engine import Engine
 from cogen.merging.methods.passthrough import passthrough
-from cogen.merging.writer import write_outputs
+from cogen.merging.writer import finish_model_files, write_outputs
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -69,5 +68,4 @@ def write_mixture(
         shared = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
     job.write_model_files(folder)
-    made = mixture_config(config, target, len(slots), planned.top_k, planned.width)
-    (folder / "config.json").write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    finish_model_files(folder, mixture_config(config, target, len(slots), planned.top_k, planned.width))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.methods.linear import linear
 from cogen.merging.methods.passthrough import passthrough
 from cogen.merging.operands import Stored
-from cogen.merging.writer import write_outputs
+from cogen.merging.writer import finish_model_files, write_outputs
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def write_prefix_mixture(
     scratch.unlink(missing_ok=True)
     job.write_model_files(folder)
     settings = widened_config(mixture_config(config, target, len(slots), planned.top_k, planned.width), layout)
-    (folder / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    finish_model_files(folder, settings)
 
 
 def _merged_first(outputs: Sequence[OutputTensor], engine: Engine, file: Path, base: Checkpoint) -> Checkpoint:

@@ -16,7 +16,7 @@ from cogen.fusion.moe.assemble import layers_of
 from cogen.fusion.moe.prefix.head import Norms, planned_kernel
 from cogen.fusion.moe.prefix.layout import layout_of
 from cogen.fusion.moe.prefix.reset import reset_fits
-from cogen.fusion.moe.routers import anchor_of, opened_writer
+from cogen.fusion.moe.routers import ROUTER, anchor_of, opened_writer
 from cogen.fusion.moe.targets import full_config
 from cogen.fusion.routing_data import token_frequencies
 from cogen.reporter import SILENT, Reporter
@@ -159,7 +159,7 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
     if wrong is not None:
         raise SourceError(
             f"the router file has no {wrong} of {' × '.join(f'{size:,}' for size in shapes[wrong])} numbers",
-            hint="put the composite's own router.safetensors beside its lock",
+            hint=f"put the composite's own {ROUTER} beside its lock",
         )
     kernel = Kernel(rotary, rows[KERNEL].double().numpy(), mixture.prefix.depth)
     own = [rows[id] for id in ids]
