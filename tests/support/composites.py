@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from support.families import Zoo
-from support.prefix import FIELDS, WORLDS, WideNorms, spoken
+from support.lexicons import END, START, save_expert
+from support.prefix import FIELDS, WORLDS, WideNorms, field_ids, spoken, with_turns
 from support.world import FakeHost, World
 
 #: Head sizes of vLLM's kernels are multiples of 32, and quantised blocks of llama.cpp have 32 numbers.
@@ -56,6 +57,7 @@ def small_world(cache: Path) -> Iterator[None]:
 def _zoo(folder: Path, family: str, **changes: Any) -> Zoo:
     folder.mkdir(parents=True, exist_ok=True)
     own = {} if family == "llama-scaled" else THETA
+    own = own | ({"sliding_window": 64} if family == "mistral" else {})
     return Zoo(World(folder), family, "float32", **(SIZES | own | changes))
 
 
@@ -75,36 +77,35 @@ def _feed_forward(zoo: Zoo, seed: int) -> Any:
     return found
 
 
-def _fuse(zoo: Zoo, experts: list[Any], folder: Path, **recipe: Any) -> Path:
+def _fuse(experts: list[Any], folder: Path, **recipe: Any) -> Path:
     from cogen.fusion.recipe import FuseRecipe
     from support.runs import carry_out
 
-    del zoo
     carry_out(FakeHost(*experts), FuseRecipe(**({"level": "none"} | recipe)), folder)
     return folder
 
 
-def merged(family: str, folder: Path) -> Path:
+def merged(family: str, folder: Path, **changes: Any) -> Path:
     """A dense model out of two."""
-    zoo = _zoo(folder.with_name(f"{folder.name}-world"), family)
-    return _fuse(zoo, _experts(zoo), folder, strategy="merge", method="linear", scale=1.0)
+    zoo = _zoo(folder.with_name(f"{folder.name}-world"), family, **changes)
+    return _fuse(_experts(zoo), folder, strategy="merge", method="linear", scale=1.0)
 
 
 def stacked(family: str, folder: Path) -> Path:
     """A mixture whose routers read the state of one token."""
     zoo = _zoo(folder.with_name(f"{folder.name}-world"), family)
-    return _fuse(zoo, _experts(zoo), folder, strategy="moe", routing="hidden")
+    return _fuse(_experts(zoo), folder, strategy="moe", routing="hidden")
 
 
 def prefixed(family: str, folder: Path) -> Path:
-    """A mixture with prefix routing: a wider stream, and one more key-value head."""
+    """A mixture with prefix routing that forgets at turns: a wider stream, and one more key-value head."""
     place = folder.with_name(f"{folder.name}-world")
     place.mkdir(parents=True, exist_ok=True)
     kind = WideNorms if family == "qwen3" else Zoo
-    options = SIZES | WORLDS[family] | {"intermediate_size": 96}
-    zoo = kind(World(place), family, "float32", **options)
+    options = SIZES | WORLDS[family] | ({"hidden_size": 256} if family == "qwen2" else {})
+    zoo = with_turns(kind(World(place), family, "float32", **options))
     experts = [_speaking(zoo, id, seed) for id, seed in (("e1", 21), ("e2", 22))]
-    return _fuse(zoo, experts, folder, strategy="moe", routing="prefix")
+    return _fuse(experts, folder, strategy="moe", routing="prefix")
 
 
 def _speaking(zoo: Zoo, id: str, seed: int) -> Any:
@@ -122,6 +123,7 @@ def _speaking(zoo: Zoo, id: str, seed: int) -> Any:
 
 def adapted(folder: Path) -> Path:
     """A LoRA merged into its base."""
+    import torch
     from peft import LoraConfig, get_peft_model
 
     from cogen.checkpoints.adapter import read_adapter
@@ -129,11 +131,32 @@ def adapted(folder: Path) -> Path:
     from cogen.merging.lora.merge import write_merged
 
     zoo = _zoo(folder.with_name(f"{folder.name}-world"), "llama-tied")
+    torch.manual_seed(1)
     lora = get_peft_model(zoo.model(), LoraConfig(r=4, target_modules=["up_proj", "q_proj"], init_lora_weights=False))
     lora.save_pretrained(zoo.world.folder / "adapter")
     folder.mkdir()
     write_merged(open_folder(zoo.world.folder / "base"), [read_adapter(zoo.world.folder / "adapter")], [1.0], folder)
     return folder
+
+
+def distilled(folder: Path) -> Path:
+    """What a distillation writes of its student."""
+    from cogen.checkpoints.model import open_folder
+    from cogen.fusion.distill.run import write_student
+
+    zoo = _zoo(folder.with_name(f"{folder.name}-world"), "llama-tied")
+    folder.mkdir()
+    write_student(_feed_forward(zoo, 21), open_folder(zoo.world.folder / "base"), folder)
+    return folder
+
+
+def united(folder: Path) -> Path:
+    """A merge of models with other tokens, whose tokenizer has those of both."""
+    place = folder.with_name(f"{folder.name}-world")
+    place.mkdir(parents=True, exist_ok=True)
+    world = World(place)
+    experts = [world.expert("e1", 1), save_expert(world, "e2", added=[START, END])]
+    return _fuse(experts, folder, strategy="merge", method="linear", scale=0.6, tokenizer="union")
 
 
 #: Kind of composite → what writes one into a folder that does not exist yet.
@@ -150,7 +173,10 @@ KINDS: dict[str, Callable[[Path], Path]] = {
             ("OLMo-2", "olmo2"),
         )
     },
+    "merge of Mistral, short window": functools.partial(merged, "mistral", sliding_window=6),
+    "merge, tokenizers united (Llama)": united,
     "adapter merged (Llama)": adapted,
+    "distilled (Llama)": distilled,
     **{
         f"mixture, hidden: {name}": functools.partial(stacked, family)
         for name, family in (
@@ -171,6 +197,11 @@ KINDS: dict[str, Callable[[Path], Path]] = {
         )
     },
 }
+
+
+def some_ids() -> list[int]:
+    """The prefix token and text of two fields: no token of it is unknown to all experts of the mixtures."""
+    return field_ids("e1", "e2", length=20)
 
 
 def made(kind: str, folder: Path) -> Path:

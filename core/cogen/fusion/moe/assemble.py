@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: The embedding, and the head that turns states into logits.
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
 @dataclass(frozen=True)
 class ExpertSlot:
     """One expert of the mixture: a model whose feed-forward blocks are taken. ``id`` is "base" or an expert's."""

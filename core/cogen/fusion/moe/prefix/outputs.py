@@ -11,6 +11,8 @@ from cogen.checkpoints.safetensors_file import read_header
 from cogen.evals.settings import prefix_token_id
 from cogen.fusion.merge.outputs import MergeJob, planned_outputs
 from cogen.fusion.moe.assemble import (
+    EMBEDDING,
+    HEAD,
     ExpertSlot,
     Mixture,
     expert_operand,
@@ -19,11 +21,11 @@ from cogen.fusion.moe.assemble import (
     shared_outputs,
 )
 from cogen.fusion.moe.prefix.head import extra_head
-from cogen.fusion.moe.prefix.layout import layout_of, widened_config
+from cogen.fusion.moe.prefix.layout import planned_layout, widened_config
 from cogen.fusion.moe.prefix.reset import reset_head
 from cogen.fusion.moe.prefix.rows import norms_of, read_prefix_rows
 from cogen.fusion.moe.prefix.widened import AFTER, WidenedTensors
-from cogen.fusion.moe.targets import PARTS, full_config, mixture_config, target_of
+from cogen.fusion.moe.targets import PARTS, full_config, planned_config, target_of
 from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.methods.linear import linear
@@ -61,7 +63,7 @@ def write_prefix_mixture(
     assert planned.prefix is not None
     base, config = job.base, full_config(job.base)
     target, found = target_of(config), read_prefix_rows(rows, planned, job.base)
-    layout = layout_of(config, len(planned.slots) - 1, turns=planned.prefix.turn is not None)
+    layout = planned_layout(config, planned)
     experts = {one.id: (opened, one.weights_digest) for one, opened in zip(job.planned, job.experts, strict=True)}
     slots = tuple(ExpertSlot(id, *experts.get(id, (base, "base"))) for id in planned.slots)
     scratch = folder / "merged.safetensors"
@@ -90,6 +92,9 @@ def write_prefix_mixture(
             reuse.slots if reuse else {},
         )
         made = [_shared(output, wide, engine, stored if output.name in stored.tensors else base) for output in outputs]
+        if planned.untied:
+            source = Stored(engine.files, stored if EMBEDDING in stored.tensors else base, EMBEDDING, "shared")
+            made.append(_output(HEAD, wide.operand(HEAD, source)))
         for layer in range(planned.layers):
             name = f"model.layers.{layer}.{AFTER}"
             operand = wide.operand(name, Stored(engine.files, base, name, "base"))
@@ -100,7 +105,7 @@ def write_prefix_mixture(
         write_outputs([*made, *blocks], engine, folder)
     scratch.unlink(missing_ok=True)
     job.write_model_files(folder)
-    settings = widened_config(mixture_config(config, target, len(slots), planned.top_k, planned.width), layout)
+    settings = widened_config(planned_config(config, planned), layout)
     finish_model_files(folder, settings)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts
-from cogen.fusion.moe.assemble import layers_of
+from cogen.fusion.moe.assemble import EMBEDDING, layers_of
 from cogen.fusion.moe.prefix.head import Norms, planned_kernel
 from cogen.fusion.moe.prefix.layout import layout_of
 from cogen.fusion.moe.prefix.reset import reset_fits
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 #: Tensors of the router file that belong to no expert; no expert's id begins with a full stop.
 USUAL, FIRST, KERNEL, FEATURES = ".stream", ".prefix", ".kernel", ".features"
 ATTENDED, MARK = ".attended", ".mark"
-EMBEDDING = "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
