@@ -91,10 +91,10 @@ def merged(family: str, folder: Path, **changes: Any) -> Path:
     return _fuse(_experts(zoo), folder, strategy="merge", method="linear", scale=1.0)
 
 
-def stacked(family: str, folder: Path) -> Path:
+def stacked(family: str, folder: Path, **recipe: Any) -> Path:
     """A mixture whose routers read the state of one token."""
     zoo = _zoo(folder.with_name(f"{folder.name}-world"), family)
-    return _fuse(_experts(zoo), folder, strategy="moe", routing="hidden")
+    return _fuse(_experts(zoo), folder, **{"strategy": "moe", "routing": "hidden"} | recipe)
 
 
 def prefixed(family: str, folder: Path) -> Path:
@@ -102,7 +102,8 @@ def prefixed(family: str, folder: Path) -> Path:
     place = folder.with_name(f"{folder.name}-world")
     place.mkdir(parents=True, exist_ok=True)
     kind = WideNorms if family == "qwen3" else Zoo
-    options = SIZES | WORLDS[family] | ({"hidden_size": 256} if family == "qwen2" else {})
+    own = {"qwen2": {"hidden_size": 256}, "mistral": {"sliding_window": 64}}
+    options = SIZES | WORLDS[family] | own.get(family, {})
     zoo = with_turns(kind(World(place), family, "float32", **options))
     experts = [_speaking(zoo, id, seed) for id, seed in (("e1", 21), ("e2", 22))]
     return _fuse(experts, folder, strategy="moe", routing="prefix")
@@ -155,7 +156,8 @@ def united(folder: Path) -> Path:
     place = folder.with_name(f"{folder.name}-world")
     place.mkdir(parents=True, exist_ok=True)
     world = World(place)
-    experts = [world.expert("e1", 1), save_expert(world, "e2", added=[START, END])]
+    base = world.base(dtype="float32")
+    experts = [world.expert("e1", 1, base=base), save_expert(world, "e2", added=[START, END], dtype="float32")]
     return _fuse(experts, folder, strategy="merge", method="linear", scale=0.6, tokenizer="union")
 
 
@@ -187,6 +189,7 @@ KINDS: dict[str, Callable[[Path], Path]] = {
             ("FlexOlmo", "olmo2"),
         )
     },
+    "mixture, hidden: Qwen2-MoE, all experts": functools.partial(stacked, "qwen2", top_k=3),
     **{
         f"mixture, prefix: {name}": functools.partial(prefixed, family)
         for name, family in (

@@ -67,7 +67,8 @@ class MoeDetails(Frozen):
     :param exact: taking an expert out leaves bit for bit what would have been built without it.
     :param embedder: of routing "embedding": its source and digest.
     :param prefix: of routing "prefix".
-    :param untied: the head is a copy of the embedding, not the embedding itself, since some engines know no other.
+    :param servable: written so that other engines than transformers 5 can read this architecture too: a head of its own
+        in the place of a tied one, and a shared expert that is not gated by zeros.
     """
 
     FIELD: ClassVar[str] = "mixture"
@@ -86,13 +87,13 @@ class MoeDetails(Frozen):
     exact: bool
     embedder: tuple[str, str] | None = None
     prefix: PlannedPrefix | None = None
-    untied: bool = False
+    servable: bool = False
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Plans without them keep the digest that they had before there were these fields."""
         found: dict[str, Any] = handler(self)
-        return {name: value for name, value in found.items() if name not in ("prefix", "untied") or value}
+        return {name: value for name, value in found.items() if name not in ("prefix", "servable") or value}
 
     @property
     def public(self) -> bool:

@@ -15,7 +15,15 @@ from cogen.fusion.moe.assemble import EMBEDDING, HEAD, layers_of, mixture_extent
 from cogen.fusion.moe.insight import left_out_on
 from cogen.fusion.moe.prefix.layout import layout_of, of_whole_heads, planned_layout
 from cogen.fusion.moe.prefix.rows import can_forget, kernel_of
-from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
+from cogen.fusion.moe.targets import (
+    PARTS,
+    MoeArchitecture,
+    ffn_tensor,
+    full_config,
+    mixture_config,
+    own_head,
+    target_of,
+)
 from cogen.fusion.moe.train_routers import training_tokens
 from cogen.fusion.moe.validate import TOP_K, check_routing, no_prefix, pick_routing
 from cogen.fusion.plan import Cost, PlannedSuite
@@ -76,7 +84,7 @@ def plan_mixture(
         exact=not merged and routing != "trained" and deletable,
         embedder=_embedder(recipe, chosen) if routing == "embedding" else None,
         prefix=prefix,
-        untied=bool(config.get("tie_word_embeddings")) and not target.tied,
+        servable=target.demanding,
     )
     total = sum(math.prod(shape) for _, shape in extents_of(base, found).values())
     idle = (len(slots) - top_k) * layers * len(PARTS) * (prefix.hidden if prefix else hidden) * width
@@ -187,7 +195,7 @@ def extents_of(base: Checkpoint, mixture: MoeDetails) -> dict[str, tuple[str, tu
         layout = planned_layout(config, mixture)
         shared = [name for name in found if name in base.tensors]
         found |= {name: (found[name][0], layout.shape(name, found[name][1])) for name in shared}
-    return found | ({HEAD: found[EMBEDDING]} if mixture.untied else {})
+    return found | ({HEAD: found[EMBEDDING]} if own_head(config, mixture) else {})
 
 
 def mixture_cost(

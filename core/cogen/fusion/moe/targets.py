@@ -41,7 +41,8 @@ class MoeArchitecture:
     :param shared: names and kinds of what a layer has beside router and experts, and must not add anything.
     :param whole_heads: vLLM, mlx-lm and transformers 4 take the width of a head as that of the stream divided by the
         number of heads, whatever ``head_dim`` says.
-    :param tied: llama.cpp and mlx-lm know this architecture with a head that is the embedding.
+    :param demanding: llama.cpp and mlx-lm want a head that is not the embedding, and llama.cpp divides by what gates the
+        shared expert: see ``servable`` of :class:`~cogen.fusion.details.MoeDetails`.
     """
 
     model_type: str
@@ -54,7 +55,7 @@ class MoeArchitecture:
     extra: Mapping[str, Any] = field(default_factory=dict)
     shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     whole_heads: bool = False
-    tied: bool = True
+    demanding: bool = False
 
     def tensor(self, layer: int, slot: int, part: str) -> str:
         """Name of one projection of one expert."""
@@ -102,7 +103,7 @@ QWEN2_MOE = MoeArchitecture(
         "model.layers.{layer}.mlp.shared_expert_gate.weight": ("one", "hidden"),
     },
     whole_heads=True,
-    tied=False,
+    demanding=True,
 )
 QWEN3_MOE = MoeArchitecture(
     "qwen3_moe",
@@ -251,7 +252,12 @@ def mixture_config(
 def planned_config(config: Mapping[str, Any], planned: MoeDetails) -> dict[str, Any]:
     """As :func:`mixture_config`, of a plan."""
     made = mixture_config(config, target_of(config), len(planned.slots), planned.top_k, planned.width)
-    return made | ({"tie_word_embeddings": False} if planned.untied else {})
+    return made | ({"tie_word_embeddings": False} if own_head(config, planned) else {})
+
+
+def own_head(config: Mapping[str, Any], planned: MoeDetails) -> bool:
+    """Whether the mixture has a copy of the embedding as its head, where the base has the embedding itself."""
+    return planned.servable and bool(config.get("tie_word_embeddings"))
 
 
 def full_config(base: Checkpoint) -> dict[str, Any]:

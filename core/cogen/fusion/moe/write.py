@@ -12,7 +12,7 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.checkpoints.safetensors_file import read_header
 from cogen.fusion.merge.outputs import MergeJob, planned_outputs
 from cogen.fusion.moe.assemble import EMBEDDING, HEAD, ExpertSlot, Mixture, mixture_outputs, shared_outputs
-from cogen.fusion.moe.targets import full_config, planned_config, target_of
+from cogen.fusion.moe.targets import full_config, own_head, planned_config, target_of
 from cogen.merging.engine import Copy, Engine, OutputTensor
 from cogen.merging.methods.passthrough import passthrough
 from cogen.merging.writer import finish_model_files, write_outputs
@@ -65,11 +65,12 @@ def write_mixture(
         torch.stack([rows[id] for id in planned.slots], dim=1),
         reuse.checkpoint if reuse else None,
         reuse.slots if reuse else {},
+        planned.servable,
     )
     scratch = folder / "head.safetensors"
     with Engine(threads, reporter) as engine:
         shared = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
-        if planned.untied:
+        if own_head(config, planned):
             shared = _with_head(shared, engine, scratch)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
     scratch.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from cogen.fusion.moe.prefix.layout import planned_layout, widened_config
 from cogen.fusion.moe.prefix.reset import reset_head
 from cogen.fusion.moe.prefix.rows import norms_of, read_prefix_rows
 from cogen.fusion.moe.prefix.widened import AFTER, WidenedTensors
-from cogen.fusion.moe.targets import PARTS, full_config, planned_config, target_of
+from cogen.fusion.moe.targets import PARTS, full_config, own_head, planned_config, target_of
 from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.methods.linear import linear
@@ -90,9 +90,10 @@ def write_prefix_mixture(
             wide.routers().expand(planned.layers, -1, -1),
             reuse.checkpoint if reuse else None,
             reuse.slots if reuse else {},
+            planned.servable,
         )
         made = [_shared(output, wide, engine, stored if output.name in stored.tensors else base) for output in outputs]
-        if planned.untied:
+        if own_head(config, planned):
             source = Stored(engine.files, stored if EMBEDDING in stored.tensors else base, EMBEDDING, "shared")
             made.append(_output(HEAD, wide.operand(HEAD, source)))
         for layer in range(planned.layers):
