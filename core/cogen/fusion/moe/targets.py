@@ -41,8 +41,8 @@ class MoeArchitecture:
     :param shared: names and kinds of what a layer has beside router and experts, and must not add anything.
     :param whole_heads: vLLM, mlx-lm and transformers 4 take the width of a head as that of the stream divided by the
         number of heads, whatever ``head_dim`` says.
-    :param demanding: llama.cpp and mlx-lm want a head that is not the embedding, and llama.cpp divides by what gates the
-        shared expert: see ``servable`` of :class:`~cogen.fusion.details.MoeDetails`.
+    :param demanding: llama.cpp and mlx-lm want a head that is not the embedding, and llama.cpp divides by what gates
+        the shared expert: see ``servable`` of :class:`~cogen.fusion.details.MoeDetails`.
     """
 
     model_type: str
