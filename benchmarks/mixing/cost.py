@@ -62,7 +62,7 @@ def cost(ids: list[str], work: Path, runs: int) -> dict[str, Any]:
         str(out),
     ]
     timed(command)  # router rows are in the cache from now on
-    inputs = [file for file in weights(out) if file.name != ROUTER]
+    inputs = [file for file in weights(out) if file != out / ROUTER]
     size = read_all(inputs)
     seconds, peaks, assembly, copies, durable = [], [], [], [], []
     for _ in range(runs):

@@ -37,6 +37,7 @@ from cogen.forge.private import note_size
 from cogen.forge.recipe import TrainingRecipe, TrainRecipe, read_recipe
 from cogen.forge.router_init import Start, begin, general_blocks, some_texts
 from cogen.forge.train import UNTRACKED, Tracking, train, trainable
+from cogen.merging.writer import finish_model_files, index_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.routing.anchors import Anchor
 from cogen.spec.model import BaseRef
@@ -389,6 +390,8 @@ def _save(model: Any, prepared: PreparedTraining, part: Path) -> None:
             check_model(model, "the trained model")
             model.save_pretrained(part)
             prepared.tokenizer.save_pretrained(part)
+            index_folder(part)
+            finish_model_files(part)
         else:
             model.save_pretrained(part)
             _round_adapter(part)

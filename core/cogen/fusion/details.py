@@ -67,6 +67,8 @@ class MoeDetails(Frozen):
     :param exact: taking an expert out leaves bit for bit what would have been built without it.
     :param embedder: of routing "embedding": its source and digest.
     :param prefix: of routing "prefix".
+    :param servable: written so that other engines than transformers 5 can read this architecture too: a head of its own
+        in the place of a tied one, and a shared expert that is not gated by zeros.
     """
 
     FIELD: ClassVar[str] = "mixture"
@@ -85,12 +87,13 @@ class MoeDetails(Frozen):
     exact: bool
     embedder: tuple[str, str] | None = None
     prefix: PlannedPrefix | None = None
+    servable: bool = False
 
     @model_serializer(mode="wrap")
     def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plans of other routings keep the digest that they had before there was this one."""
+        """Plans without them keep the digest that they had before there were these fields."""
         found: dict[str, Any] = handler(self)
-        return {name: value for name, value in found.items() if name != "prefix" or value is not None}
+        return {name: value for name, value in found.items() if name not in ("prefix", "servable") or value}
 
     @property
     def public(self) -> bool:

@@ -1,4 +1,7 @@
-"""The files of a checkpoint folder: weights in one file or in shards, and everything that belongs to them."""
+"""The files of a checkpoint folder: weights in one file or in shards, and everything that belongs to them.
+
+Whatever writes a checkpoint ends with :func:`finish_model_files`, by :func:`copy_model_files` or directly.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,21 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from cogen.checkpoints.common_form import write_common_form
 from cogen.checkpoints.quantized import without_quantization
+from cogen.checkpoints.safetensors_file import read_folder
 from cogen.errors import CogenError, UsageError
 from cogen.merging.engine import Engine, OutputTensor
 from cogen.system_errors import describe
 
 #: Default size limit of a weights file; larger checkpoints are written in shards, as the Hub requires.
 SHARD_BYTES = 5_000_000_000
+#: Which tensor lies in which file.
+INDEX = "model.safetensors.index.json"
 #: Configuration and tokenizer files that are copied with the weights of a model, where it has them.
 MODEL_FILES = (
     "config.json",
@@ -35,7 +43,8 @@ MODEL_FILES = (
 def write_outputs(
     outputs: Sequence[OutputTensor], engine: Engine, folder: Path, shard_bytes: int | None = None
 ) -> None:
-    """The weights of a checkpoint folder: one file, or shards with an index.
+    """The weights of a checkpoint folder: one file or shards, and always an index, so that no engine has to guess which
+    files hold weights.
 
     :raises CogenError: the disk is full, or cannot be written to.
     """
@@ -51,10 +60,8 @@ def write_outputs(
     try:
         for file, members in zip(names, shards, strict=True):
             engine.write(members, folder / file, {"format": "pt"})
-        if len(shards) > 1:
-            where = {output.name: file for file, members in zip(names, shards, strict=True) for output in members}
-            index = {"metadata": {"total_size": needed}, "weight_map": dict(sorted(where.items()))}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        where = {output.name: file for file, members in zip(names, shards, strict=True) for output in members}
+        write_index(where, needed, folder)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(folder, needed) from error
@@ -62,11 +69,29 @@ def write_outputs(
         raise CogenError(f"{folder.parent} cannot be written: {wrong}", hint=hint) from error
 
 
+def write_index(where: Mapping[str, str], size: int, folder: Path) -> None:
+    """``model.safetensors.index.json``.
+
+    :param where: tensor → file that holds it; ``size``: bytes of all tensors.
+    """
+    index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def index_folder(folder: Path) -> None:
+    """The index of weights that another library wrote."""
+    tensors = read_folder(folder)
+    size = sum(info.stop - info.start for info in tensors.values())
+    write_index({name: info.file.name for name, info in tensors.items()}, size, folder)
+
+
 def copy_model_files(source: Path, folder: Path) -> None:
-    """Copy the configuration and tokenizer of a model folder, where it has them; weights are written dequantized."""
+    """Copy the configuration and tokenizer of a model folder, where it has them, in the form that most readers know;
+    weights are written dequantized."""
     for name in MODEL_FILES:
         if (source / name).is_file():
             copy_model_file(source / name, folder / name)
+    finish_model_files(folder)
 
 
 def copy_model_file(source: Path, target: Path) -> None:
@@ -77,6 +102,16 @@ def copy_model_file(source: Path, target: Path) -> None:
             target.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             return
     shutil.copyfile(source, target)
+
+
+def finish_model_files(folder: Path, config: Mapping[str, Any] | None = None) -> None:
+    """The last step of every checkpoint that CoGen writes: see :mod:`cogen.checkpoints.common_form`.
+
+    :param config: in the place of the ``config.json`` that lies there.
+    """
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
+    write_common_form(folder)
 
 
 def _disk_full(folder: Path, needed: int) -> CogenError:

@@ -15,7 +15,7 @@ from cogen.errors import PlanError
 from cogen.files import atomic_folder
 from cogen.fusion.merge.measure import Trial
 from cogen.fusion.merge.search import ChosenSettings
-from cogen.fusion.moe.routers import ROUTER
+from cogen.fusion.moe.routers import ROUTER, current_names
 from cogen.fusion.moe.write import Reuse
 from cogen.fusion.route.manifest import ROUTE
 from cogen.fusion.strategies import blamed
@@ -41,7 +41,7 @@ def execute(
 
     :param replay: a lock whose scale and parameters are used without searching and whose digests the weights must have.
     :param reuse: of an earlier mixture of experts, what needs not be made again.
-    :param routers: the file ``router.safetensors`` that belongs to ``replay``: its rows are taken as they are.
+    :param routers: the router file that belongs to ``replay``: its rows are taken as they are.
     :raises UsageError: ``output`` holds something that CoGen did not write.
     :raises PlanError: a replay did not give the lock's bits; nothing is written.
     """
@@ -92,7 +92,7 @@ class _Stopwatch:
 def _given(replay: Lock | None, reuse: Reuse | None, routers: Path | None) -> Known:
     if replay is None:
         return Known(reuse=reuse)
-    if routers is not None and file_digest(routers) != replay.files.get(ROUTER):
+    if routers is not None and file_digest(routers) != current_names(replay.files).get(ROUTER):
         raise PlanError(
             f"{routers} does not match the digest in the lock",
             hint="put the composite's own file beside its lock, or delete it to recompute the routers",
@@ -104,7 +104,10 @@ def _given(replay: Lock | None, reuse: Reuse | None, routers: Path | None) -> Kn
 
 def _check_reproduced(replay: Lock | None, folder: Path, hint: str) -> None:
     """Configuration files name the version of transformers that wrote them; the promise is about weights."""
-    wrong = [name for name in verify(replay, folder) if name.endswith(".safetensors")] if replay else []
+    if replay is None:
+        return
+    locked = replay.model_copy(update={"files": current_names(replay.files)})
+    wrong = [name for name in verify(locked, folder) if name.endswith(".safetensors")]
     if wrong:
         raise PlanError(f"replay is not reproducible: {wrong[0]} differs from the lock", hint=hint)
 

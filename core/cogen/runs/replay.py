@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.side_files import RECORD, differing
 from cogen.errors import PlanError
 from cogen.fusion.merge.search import ChosenSettings
-from cogen.fusion.moe.routers import ROUTER
+from cogen.fusion.moe.routers import router_file
 from cogen.fusion.plan import Plan, PlanBase, check_unmoved
 from cogen.fusion.recipe import FuseRecipe, Level, MatrixKind
 from cogen.fusion.strategies import strategy_of
@@ -115,5 +115,4 @@ def _check_model_files(lock: Lock, now: Prepared, what: str, reporter: Reporter)
 
 def routers_beside(lock: Path) -> Path | None:
     """The file of router rows that lies beside a lock: with it a replay on another machine has the same bits."""
-    file = (lock if lock.is_dir() else lock.parent) / ROUTER
-    return file if file.is_file() else None
+    return router_file(lock if lock.is_dir() else lock.parent)

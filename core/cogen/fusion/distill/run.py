@@ -34,7 +34,7 @@ from cogen.fusion.distill.teachers.needs import TeacherStatistics
 from cogen.fusion.distill.teachers.teacher import LocalTeacher, Teacher
 from cogen.fusion.distill.texts import Item, texts_digest
 from cogen.merging.lora.merge import write_merged
-from cogen.merging.writer import copy_model_files
+from cogen.merging.writer import copy_model_files, index_folder
 from cogen.reporter import SILENT, Reporter
 from cogen.spec.expert import canonical_digest
 from cogen.training.trainer import OnStep
@@ -324,6 +324,7 @@ def write_student(model: Any, student: Checkpoint, folder: Path) -> None:
     model.to(getattr(torch, wide))
     check_model(model, "the student")
     model.save_pretrained(folder)
+    index_folder(folder)
     copy_model_files(student.folder, folder)
 
 

@@ -26,7 +26,7 @@ from cogen.host import Expert
 from cogen.merging.vocabulary import Vocabulary, VocabularyConfig, apply_changes, chat_template, plan_vocabulary
 from cogen.merging.vocabulary.template import check_template, set_chat_template
 from cogen.merging.vocabulary.tokens import has_tokenizer
-from cogen.merging.writer import copy_model_file, copy_model_files
+from cogen.merging.writer import copy_model_file, copy_model_files, finish_model_files
 from cogen.spec.expert import canonical_digest
 
 
@@ -163,6 +163,7 @@ def write_model_files(base: Path, folder: Path, vocabulary: Vocabulary | None) -
         elif (base / name).is_file():
             copy_model_file(base / name, folder / name)
     vocabulary.write(folder)
+    finish_model_files(folder)
 
 
 def planned_vocabulary(vocabulary: Vocabulary, tokenizer: str) -> PlannedVocabulary:

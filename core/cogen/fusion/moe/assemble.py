@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: The embedding, and the head that turns states into logits.
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
 @dataclass(frozen=True)
 class ExpertSlot:
     """One expert of the mixture: a model whose feed-forward blocks are taken. ``id`` is "base" or an expert's."""
@@ -39,6 +43,7 @@ class Mixture:
 
     :param slots: in their order; ``layers``, ``hidden``: of the base; ``width``: of every expert, after padding.
     :param rows: the routers, shape (layers, slots, hidden).
+    :param servable: of the plan.
     :param kept: expert's id → its index in ``of``, an earlier mixture that holds the same expert's tensors.
     """
 
@@ -50,6 +55,7 @@ class Mixture:
     rows: torch.Tensor
     of: Checkpoint | None = None
     kept: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    servable: bool = False
 
 
 def layers_of(base: Checkpoint) -> int:
@@ -129,8 +135,11 @@ def expert_outputs(base: Checkpoint, mixture: Mixture, engine: Engine, identity:
 
     for layer in range(mixture.layers):
         small(target.gate(layer), mixture.rows[layer])
-        for name in (name.format(layer=layer) for name in target.shared):
-            small(name, torch.zeros(extents[name][1]))
+        for pattern, axes in target.shared.items():
+            name = pattern.format(layer=layer)
+            # What gates the shared expert, which adds nothing, is of no account, but llama.cpp divides by it.
+            gate = mixture.servable and axes[0] == "one"
+            small(name, torch.full(extents[name][1], 1.0 if gate else 0.0))
         for number, slot in enumerate(mixture.slots):
             for part in PARTS:
                 name = target.tensor(layer, number, part)

@@ -11,11 +11,19 @@ from cogen.evals import QUICK_TOKENS, calibration_texts
 from cogen.evals.matrix import MatrixKind
 from cogen.fusion.details import MoeDetails, PlannedPrefix
 from cogen.fusion.merge.shapes import changed_names
-from cogen.fusion.moe.assemble import layers_of, mixture_extents, width_of
+from cogen.fusion.moe.assemble import EMBEDDING, HEAD, layers_of, mixture_extents, width_of
 from cogen.fusion.moe.insight import left_out_on
-from cogen.fusion.moe.prefix.layout import layout_of
+from cogen.fusion.moe.prefix.layout import layout_of, of_whole_heads, planned_layout
 from cogen.fusion.moe.prefix.rows import can_forget, kernel_of
-from cogen.fusion.moe.targets import PARTS, MoeArchitecture, ffn_tensor, full_config, mixture_config, target_of
+from cogen.fusion.moe.targets import (
+    PARTS,
+    MoeArchitecture,
+    ffn_tensor,
+    full_config,
+    mixture_config,
+    own_head,
+    target_of,
+)
 from cogen.fusion.moe.train_routers import training_tokens
 from cogen.fusion.moe.validate import TOP_K, check_routing, no_prefix, pick_routing
 from cogen.fusion.plan import Cost, PlannedSuite
@@ -76,6 +84,7 @@ def plan_mixture(
         exact=not merged and routing != "trained" and deletable,
         embedder=_embedder(recipe, chosen) if routing == "embedding" else None,
         prefix=prefix,
+        servable=target.demanding,
     )
     total = sum(math.prod(shape) for _, shape in extents_of(base, found).values())
     idle = (len(slots) - top_k) * layers * len(PARTS) * (prefix.hidden if prefix else hidden) * width
@@ -118,6 +127,8 @@ def _prefix(
     kernel = kernel_of(base, PREFIX)
     turn = user_mark(tokenizer, calibration_texts()) if can_forget(base, kernel, MASS) else None
     layout = layout_of(config, experts, turns=turn is not None)
+    if target_of(config).whole_heads:
+        layout = layout_of(config, experts, turns=turn is not None, wide=of_whole_heads(layout))
     sizes = {"hidden": layout.wide, "heads": layout.heads + layout.extra_heads, "groups": layout.groups + 1}
     resets = {"turn": turn, "reset": RESET if turn is not None else 0.0}
     own = {"public": recipe.public_expert or "mean", "depth": kernel.depth}
@@ -181,10 +192,10 @@ def extents_of(base: Checkpoint, mixture: MoeDetails) -> dict[str, tuple[str, tu
     hidden = mixture.hidden if mixture.prefix is None else mixture.prefix.hidden
     found = mixture_extents(base, target_of(config), mixture.layers, hidden, mixture.width, len(mixture.slots))
     if mixture.prefix is not None:
-        layout = layout_of(config, len(mixture.slots) - 1, turns=mixture.prefix.turn is not None)
+        layout = planned_layout(config, mixture)
         shared = [name for name in found if name in base.tensors]
         found |= {name: (found[name][0], layout.shape(name, found[name][1])) for name in shared}
-    return found
+    return found | ({HEAD: found[EMBEDDING]} if own_head(config, mixture) else {})
 
 
 def mixture_cost(

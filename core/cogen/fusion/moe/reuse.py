@@ -7,7 +7,7 @@ from pathlib import Path
 from cogen.checkpoints.model import open_folder
 from cogen.fusion.details import MoeDetails
 from cogen.fusion.moe.prefix.rows import FEATURES
-from cogen.fusion.moe.routers import ROUTER, read_rows
+from cogen.fusion.moe.routers import rows_of
 from cogen.fusion.moe.write import Reuse
 from cogen.fusion.plan import Plan
 
@@ -34,7 +34,7 @@ def reusable_parts(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | No
         return None, f"rebuilt from {ids}: base or widths are others"
     same = _unchanged(before, now)
     kept = {id: slot for slot, id in enumerate(old.slots) if id in same or id == "base"}
-    rows = {id: row for id, row in read_rows(composite / ROUTER).items() if id in same}
+    rows = {id: row for id, row in rows_of(composite).items() if id in same}
     return Reuse(open_folder(composite), kept, rows), _message(now, same)
 
 
@@ -52,7 +52,7 @@ def _of_prefix(before: Plan, now: Plan, composite: Path) -> tuple[Reuse | None, 
     same = _unchanged(before, now)
     own = new.exact and old.exact
     base = bool(old.prefix and new.prefix and old.prefix.public == new.prefix.public == "base")
-    stored = read_rows(composite / ROUTER)
+    stored = rows_of(composite)
     # What the file has beside the experts' evidence is of the base alone.
     rows = {id: row for id, row in stored.items() if (id.startswith(".") and id != FEATURES) or (own and id in same)}
     fits = (old.width, old.prefix and old.prefix.hidden) == (new.width, new.prefix and new.prefix.hidden)

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from cogen.fusion.merge.inputs import Inputs
     from cogen.host import Expert
 
-#: File in the composite's folder that holds the rows: one tensor a slot, shape (layers, hidden), float32.
-ROUTER = "router.safetensors"
+#: File in the composite's folder that holds the rows: one tensor a slot, shape (layers, hidden), float32. It has a
+#: folder of its own, since engines take whatever safetensors lie beside a config.json for weights of the model.
+ROUTER = "router/router.safetensors"
+#: Where it lay before, and where a user may put it beside a lock.
+BESIDE = "router.safetensors"
 #: Penalty of the map from sentence embeddings to states, as a share of the embeddings' mean variance: the general text
 #: has fewer documents than embeddings have dimensions.
 RIDGE = 1.0
@@ -151,8 +154,30 @@ def embedded_means(anchor: Anchor, own: Sequence[torch.Tensor], embedder: Embedd
 
 
 def write_rows(rows: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """``router.safetensors``: with the lock, all that is needed for the same bits again."""
+    """:data:`ROUTER` in a composite's folder: with the lock, all that is needed for the same bits again."""
+    (folder / ROUTER).parent.mkdir(exist_ok=True)
     write_safetensors(folder / ROUTER, {id: row.float().contiguous() for id, row in rows.items()})
+
+
+def router_file(folder: Path) -> Path | None:
+    """The router rows of a composite, or those that lie beside a lock; None where there are none."""
+    return next((folder / name for name in (ROUTER, BESIDE) if (folder / name).is_file()), None)
+
+
+def current_names(files: Mapping[str, str]) -> dict[str, str]:
+    """The files of a lock under the names that a replay gives them today."""
+    return {ROUTER if name == BESIDE else name: digest for name, digest in files.items()}
+
+
+def rows_of(folder: Path) -> dict[str, torch.Tensor]:
+    """Rows by slot of a composite.
+
+    :raises SourceError: it has no router file.
+    """
+    file = router_file(folder)
+    if file is None:
+        raise SourceError(f"{folder} has no {ROUTER}", hint="build the composite again")
+    return read_rows(file)
 
 
 def read_rows(path: Path) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from cogen.fusion.compatible import DENSE
 
 if TYPE_CHECKING:
     from cogen.checkpoints.model import Checkpoint
+    from cogen.fusion.details import MoeDetails
 
 #: Projections of a dense feed-forward block: ``down(act(gate(x)) * up(x))``.
 PARTS = ("gate_proj", "up_proj", "down_proj")
@@ -38,6 +39,10 @@ class MoeArchitecture:
         block reads the residual stream itself (OLMo-2) and has its norm behind it, where nothing can be folded.
     :param extra: further configuration.
     :param shared: names and kinds of what a layer has beside router and experts, and must not add anything.
+    :param whole_heads: vLLM, mlx-lm and transformers 4 take the width of a head as that of the stream divided by the
+        number of heads, whatever ``head_dim`` says.
+    :param demanding: llama.cpp and mlx-lm want a head that is not the embedding, and llama.cpp divides by what gates
+        the shared expert: see ``servable`` of :class:`~cogen.fusion.details.MoeDetails`.
     """
 
     model_type: str
@@ -49,6 +54,8 @@ class MoeArchitecture:
     norm: str | None = "model.layers.{layer}.post_attention_layernorm.weight"
     extra: Mapping[str, Any] = field(default_factory=dict)
     shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    whole_heads: bool = False
+    demanding: bool = False
 
     def tensor(self, layer: int, slot: int, part: str) -> str:
         """Name of one projection of one expert."""
@@ -95,6 +102,8 @@ QWEN2_MOE = MoeArchitecture(
         "model.layers.{layer}.mlp.shared_expert.down_proj.weight": ("hidden", "shared"),
         "model.layers.{layer}.mlp.shared_expert_gate.weight": ("one", "hidden"),
     },
+    whole_heads=True,
+    demanding=True,
 )
 QWEN3_MOE = MoeArchitecture(
     "qwen3_moe",
@@ -238,6 +247,17 @@ def mixture_config(
             f"{target.architecture} reads {odd[0]} as {read[odd[0]]!r} where the base has {same[odd[0]]!r}", hint=_HINT
         )
     return dict(sorted(made.items()))
+
+
+def planned_config(config: Mapping[str, Any], planned: MoeDetails) -> dict[str, Any]:
+    """As :func:`mixture_config`, of a plan."""
+    made = mixture_config(config, target_of(config), len(planned.slots), planned.top_k, planned.width)
+    return made | ({"tie_word_embeddings": False} if own_head(config, planned) else {})
+
+
+def own_head(config: Mapping[str, Any], planned: MoeDetails) -> bool:
+    """Whether the mixture has a copy of the embedding as its head, where the base has the embedding itself."""
+    return planned.servable and bool(config.get("tie_word_embeddings"))
 
 
 def full_config(base: Checkpoint) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def trained_rows(
     :param rows: where it starts: those of routing "hidden".
     :param key: digest of what decides the mixture.
     """
-    from cogen.fusion.moe.routers import ROUTER, anchor_of, read_rows, write_rows
+    from cogen.fusion.moe.routers import anchor_of, rows_of, write_rows
 
     slots = mixture.slots
     own = [calibration_of(inputs, id, tokenizer_digest, reporter) for id in slots if id != "base"]
@@ -98,7 +98,7 @@ def trained_rows(
         found = tune(model, start, sizes, pools, reporter)
         with atomic_folder(folder) as part:
             write_rows({id: found[:, slot] for slot, id in enumerate(slots)}, part)
-    return read_rows(folder / ROUTER)
+    return rows_of(folder)
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogen.checkpoints.model import Checkpoint
+from cogen.checkpoints.safetensors_file import read_header
 from cogen.fusion.merge.outputs import MergeJob, planned_outputs
-from cogen.fusion.moe.assemble import ExpertSlot, Mixture, mixture_outputs, shared_outputs
-from cogen.fusion.moe.targets import full_config, mixture_config, target_of
-from cogen.merging.engine import Engine
+from cogen.fusion.moe.assemble import EMBEDDING, HEAD, ExpertSlot, Mixture, mixture_outputs, shared_outputs
+from cogen.fusion.moe.targets import full_config, own_head, planned_config, target_of
+from cogen.merging.engine import Copy, Engine, OutputTensor
 from cogen.merging.methods.passthrough import passthrough
 from cogen.merging.vocabulary.configs import apply_changes
-from cogen.merging.writer import write_outputs
+from cogen.merging.writer import finish_model_files, write_outputs
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -65,11 +66,24 @@ def write_mixture(
         torch.stack([rows[id] for id in planned.slots], dim=1),
         reuse.checkpoint if reuse else None,
         reuse.slots if reuse else {},
+        planned.servable,
     )
+    scratch = folder / "head.safetensors"
     with Engine(threads, reporter, verified=True) as engine:
         shared = shared_outputs(planned_outputs(job, engine, {"scale": scale}), target, planned.layers)
+        if own_head(config, planned):
+            shared = _with_head(shared, engine, scratch)
         write_outputs(mixture_outputs(base, mixture, shared, engine, passthrough), engine, folder)
+    scratch.unlink(missing_ok=True)
     job.write_model_files(folder)
-    made = mixture_config(config, target, len(slots), planned.top_k, planned.width)
-    made = apply_changes(made, job.config_changes)
-    (folder / "config.json").write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    finish_model_files(folder, apply_changes(planned_config(config, planned), job.config_changes))
+
+
+def _with_head(shared: Sequence[OutputTensor], engine: Engine, scratch: Path) -> list[OutputTensor]:
+    """With the head as a copy of the embedding. What is merged is merged once: a method may use the tensor's name."""
+    embedding = next(output for output in shared if output.name == EMBEDDING)
+    if not isinstance(embedding.work, Copy):
+        engine.write([embedding], scratch)
+        embedding = dataclasses.replace(embedding, work=Copy(read_header(scratch)[EMBEDDING]))
+    head = dataclasses.replace(embedding, name=HEAD)
+    return [*(embedding if output.name == EMBEDDING else output for output in shared), head]

@@ -28,7 +28,7 @@ from cogen.merging.mergekit.side_files import write_side_files
 from cogen.merging.operands import fingerprint
 from cogen.merging.output_folder import MARKS, check_output_folder, one_writer, other_recipe
 from cogen.merging.own_files import keep_own_files
-from cogen.merging.writer import parse_size, write_outputs
+from cogen.merging.writer import finish_model_files, parse_size, write_outputs
 from cogen.reporter import SILENT, Reporter, begin
 
 
@@ -145,7 +145,7 @@ def merge_recipe(
             reporter.note(f"note: {note}")
         with one_writer(output), atomic_folder(output, replace=True) as part:
             more = write_side_files(checked, plan.models, plan.donor, plan.vocabulary, part)
-            _write_json(part / "config.json", plan.config)
+            finish_model_files(part, plan.config)
             for note in more:
                 reporter.note(f"note: {note}")
             # The first read of weights: 4 KB of every tensor.
@@ -181,7 +181,3 @@ def _check_not_an_input(output: Path, models: tuple[Model, ...]) -> None:
         folders = [model.checkpoint.folder, *([model.checkpoint.adapter.folder] if model.checkpoint.adapter else [])]
         if any(folder.resolve() == output.resolve() for folder in folders):
             raise UsageError(f"{output} is one of the merged models", hint="give another folder with -o")
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cogen.fusion.details import MoeDetails
 
 #: The stream is widened to a multiple of this: a block of llama.cpp's Q8_0, so that evidence has scales of its own,
 #: and whole tiles of matrix kernels.
@@ -97,9 +100,10 @@ class StreamLayout:
         return (shape[0], wide) if len(shape) == 2 else (wide,)
 
 
-def layout_of(config: Mapping[str, Any], experts: int, *, turns: bool = False) -> StreamLayout:
+def layout_of(config: Mapping[str, Any], experts: int, *, turns: bool = False, wide: int | None = None) -> StreamLayout:
     """
     :param config: every field of the base's configuration.
+    :param wide: of a plan; default: the least that holds everything.
     """
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     width = int(config.get("head_dim") or hidden // heads)
@@ -107,7 +111,7 @@ def layout_of(config: Mapping[str, Any], experts: int, *, turns: bool = False) -
     needed = hidden + (4 + 3 * evidences if turns else 2 + 2 * evidences)
     return StreamLayout(
         hidden=hidden,
-        wide=-(-needed // ALIGNED) * ALIGNED,
+        wide=-(-needed // ALIGNED) * ALIGNED if wide is None else wide,
         heads=heads,
         groups=int(config.get("num_key_value_heads") or heads),
         width=width,
@@ -115,6 +119,22 @@ def layout_of(config: Mapping[str, Any], experts: int, *, turns: bool = False) -
         epsilon=float(config["rms_norm_eps"]),
         turns=turns,
     )
+
+
+def planned_layout(config: Mapping[str, Any], mixture: MoeDetails) -> StreamLayout:
+    """Of a plan with routing prefix: as it says, so that the plans of earlier versions keep theirs."""
+    assert mixture.prefix is not None
+    turns = mixture.prefix.turn is not None
+    return layout_of(config, len(mixture.slots) - 1, turns=turns, wide=mixture.prefix.hidden)
+
+
+def of_whole_heads(layout: StreamLayout) -> int:
+    """The width of a stream that is as wide as all query heads together, as in the base; that of ``layout`` where the
+    base is not so, or where the extra dimensions need more room than the extra heads make.
+    """
+    whole = (layout.heads + layout.extra_heads) * layout.width
+    alike = layout.hidden == layout.heads * layout.width
+    return whole if alike and whole >= layout.wide else layout.wide
 
 
 def widened_config(made: Mapping[str, Any], layout: StreamLayout) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ from cogen.checkpoints.safetensors_file import read_header
 from cogen.evals.settings import prefix_token_id
 from cogen.fusion.merge.outputs import MergeJob, planned_outputs
 from cogen.fusion.moe.assemble import (
+    EMBEDDING,
+    HEAD,
     ExpertSlot,
     Mixture,
     expert_operand,
@@ -20,18 +21,18 @@ from cogen.fusion.moe.assemble import (
     shared_outputs,
 )
 from cogen.fusion.moe.prefix.head import extra_head
-from cogen.fusion.moe.prefix.layout import layout_of, widened_config
+from cogen.fusion.moe.prefix.layout import planned_layout, widened_config
 from cogen.fusion.moe.prefix.reset import reset_head
 from cogen.fusion.moe.prefix.rows import norms_of, read_prefix_rows
 from cogen.fusion.moe.prefix.widened import AFTER, WidenedTensors
-from cogen.fusion.moe.targets import PARTS, full_config, mixture_config, target_of
+from cogen.fusion.moe.targets import PARTS, full_config, own_head, planned_config, target_of
 from cogen.merging.block import Operand
 from cogen.merging.engine import Copy, Engine, Merge, OutputTensor
 from cogen.merging.methods.linear import linear
 from cogen.merging.methods.passthrough import passthrough
 from cogen.merging.operands import Stored
 from cogen.merging.vocabulary.configs import apply_changes
-from cogen.merging.writer import write_outputs
+from cogen.merging.writer import finish_model_files, write_outputs
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def write_prefix_mixture(
     assert planned.prefix is not None
     base, config = job.base, full_config(job.base)
     target, found = target_of(config), read_prefix_rows(rows, planned, job.base)
-    layout = layout_of(config, len(planned.slots) - 1, turns=planned.prefix.turn is not None)
+    layout = planned_layout(config, planned)
     experts = {one.id: (opened, one.weights_digest) for one, opened in zip(job.planned, job.experts, strict=True)}
     slots = tuple(ExpertSlot(id, *experts.get(id, (base, "base"))) for id in planned.slots)
     scratch = folder / "merged.safetensors"
@@ -90,8 +91,12 @@ def write_prefix_mixture(
             wide.routers().expand(planned.layers, -1, -1),
             reuse.checkpoint if reuse else None,
             reuse.slots if reuse else {},
+            planned.servable,
         )
         made = [_shared(output, wide, engine, stored if output.name in stored.tensors else base) for output in outputs]
+        if own_head(config, planned):
+            source = Stored(engine.files, stored if EMBEDDING in stored.tensors else base, EMBEDDING, "shared")
+            made.append(_output(HEAD, wide.operand(HEAD, source)))
         for layer in range(planned.layers):
             name = f"model.layers.{layer}.{AFTER}"
             operand = wide.operand(name, Stored(engine.files, base, name, "base"))
@@ -102,9 +107,8 @@ def write_prefix_mixture(
         write_outputs([*made, *blocks], engine, folder)
     scratch.unlink(missing_ok=True)
     job.write_model_files(folder)
-    made_config = mixture_config(config, target, len(slots), planned.top_k, planned.width)
-    settings = apply_changes(widened_config(made_config, layout), job.config_changes)
-    (folder / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    settings = widened_config(planned_config(config, planned), layout)
+    finish_model_files(folder, apply_changes(settings, job.config_changes))
 
 
 def _merged_first(outputs: Sequence[OutputTensor], engine: Engine, file: Path, base: Checkpoint) -> Checkpoint:

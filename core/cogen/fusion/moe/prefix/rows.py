@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from cogen.checkpoints.model import Checkpoint
 from cogen.errors import CompatibilityError, SourceError
 from cogen.evals import calibration_texts
-from cogen.fusion.moe.assemble import layers_of
+from cogen.fusion.moe.assemble import EMBEDDING, layers_of
 from cogen.fusion.moe.prefix.head import Norms, planned_kernel
 from cogen.fusion.moe.prefix.layout import layout_of
 from cogen.fusion.moe.prefix.reset import reset_fits
-from cogen.fusion.moe.routers import anchor_of, opened_writer
+from cogen.fusion.moe.routers import ROUTER, anchor_of, opened_writer
 from cogen.fusion.moe.targets import full_config
 from cogen.fusion.routing_data import token_frequencies
 from cogen.reporter import SILENT, Reporter
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 #: Tensors of the router file that belong to no expert; no expert's id begins with a full stop.
 USUAL, FIRST, KERNEL, FEATURES = ".stream", ".prefix", ".kernel", ".features"
 ATTENDED, MARK = ".attended", ".mark"
-EMBEDDING = "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def read_prefix_rows(rows: Mapping[str, torch.Tensor], mixture: MoeDetails, base
     if wrong is not None:
         raise SourceError(
             f"the router file has no {wrong} of {' × '.join(f'{size:,}' for size in shapes[wrong])} numbers",
-            hint="put the composite's own router.safetensors beside its lock",
+            hint=f"put the composite's own {ROUTER} beside its lock",
         )
     kernel = Kernel(rotary, rows[KERNEL].double().numpy(), mixture.prefix.depth)
     own = [rows[id] for id in ids]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from cogen.fusion.moe.assemble import EMBEDDING
 from cogen.fusion.moe.prefix.head import ExtraHead
 from cogen.fusion.moe.prefix.layout import SHARE, StreamLayout
 from cogen.fusion.moe.prefix.operands import WideEmbedding, WideMatrix, WideVector
 from cogen.fusion.moe.prefix.reset import ResetHead
-from cogen.fusion.moe.prefix.rows import EMBEDDING, PrefixRows
+from cogen.fusion.moe.prefix.rows import PrefixRows
 from cogen.merging.block import Operand
 
 if TYPE_CHECKING:
