@@ -25,7 +25,8 @@ from cogen.phrases import count
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock
-    from cogen.evals import Comparison, Matrix
+    from cogen.evals import Comparison, Matrix, SuiteResult
+    from cogen.fusion.plan import PlannedSuite
     from cogen.host import Expert
 
 CARD_NAME = "README.md"
@@ -96,28 +97,30 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], word
 
 def _eval_results(lock: Lock, matrix: Matrix) -> list[Any]:
     """The composite's row, one result a suite, values as they stand in the matrix."""
+    suites = {f"{suite.owner}/{suite.id}": suite for suite in lock.plan.suites}
+    found = matrix.cells.get(summary.COMPOSITE, {})
+    return [eval_result(result, suites.get(column)) for column, result in found.items()]
+
+
+def eval_result(result: SuiteResult, suite: PlannedSuite | None) -> Any:
+    """A :class:`huggingface_hub.EvalResult`: value, data set, split and n of one figure.
+
+    :param suite: of a plan, for its title and the digest of its data.
+    """
     from huggingface_hub import EvalResult
 
-    titles = {f"{suite.owner}/{suite.id}": suite for suite in lock.plan.suites}
-    found = []
-    for column, result in matrix.cells.get(summary.COMPOSITE, {}).items():
-        suite = titles.get(column)
-        label = f"{result.metric.replace('_', ' ')}, {result.n} documents, level {result.level}"
-        arguments = {"documents": result.n, "low": result.low, "high": result.high}
-        found.append(
-            EvalResult(
-                task_type="text-generation",
-                dataset_type=f"cogen/{column}",
-                dataset_name=suite.title if suite else column,
-                dataset_split=result.split,
-                dataset_args={"digest": suite.test_digest} if suite and result.split == "test" else None,
-                metric_type=METRICS.get(result.metric, result.metric),
-                metric_value=result.value,
-                metric_name=label,
-                metric_args={key: value for key, value in arguments.items() if value is not None},
-            )
-        )
-    return found
+    arguments = {"documents": result.n, "low": result.low, "high": result.high}
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=f"cogen/{result.column}",
+        dataset_name=suite.title if suite else result.column,
+        dataset_split=result.split,
+        dataset_args={"digest": suite.test_digest} if suite and result.split == "test" else None,
+        metric_type=METRICS.get(result.metric, result.metric),
+        metric_value=result.value,
+        metric_name=f"{result.metric.replace('_', ' ')}, {result.n} documents, level {result.level}",
+        metric_args={key: value for key, value in arguments.items() if value is not None},
+    )
 
 
 def _name(lock: Lock) -> str:
