@@ -107,8 +107,8 @@ def _body(exported: Exported, source: ExportSource) -> str:
     parts = [
         f"# {md(source.name)}, {format}",
         f"The model {md(source.name)} as {format}, made by `cogen export` with {md(str(details['tool']))}: "
-        f"{exported.bytes / 1e6:,.1f} MB where it has {exported.before / 1e6:,.1f} MB ({share:.0%}). The weights that it "
-        f"was made of are `{source.checkpoint.weights_digest}`.",
+        f"{exported.bytes / 1e6:,.1f} MB where it has {exported.before / 1e6:,.1f} MB ({share:.0%}). The weights that "
+        f"it was made of are `{source.checkpoint.weights_digest}`.",
         f"## Use it\n\n{use}",
         f"## What it costs\n\n{_cost(exported)}",
     ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cogen.errors import CogenError, failure
+from cogen.exports.tools import ExportError
+
 if TYPE_CHECKING:
     import torch
+
+_HINT = "export it to another format"
 
 
 @dataclass(frozen=True)
@@ -42,4 +48,22 @@ class EngineModel:
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> EngineOutput:
         import torch
 
-        return EngineOutput(torch.stack([self.logits(ids) for ids in input_ids.cpu()]))
+        try:
+            return EngineOutput(torch.stack([self.logits(ids) for ids in input_ids.cpu()]))
+        except (CogenError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything on a model that it cannot run
+            raise ExportError(f"the exported model does not run: {failure(error)}", hint=_HINT) from error
+
+
+def opened(load: Callable[[], Any]) -> Any:
+    """``load()``, whatever an engine raises on a file that it cannot load.
+
+    :raises ExportError: it cannot.
+    """
+    try:
+        return load()
+    except (CogenError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - see EngineModel
+        raise ExportError(f"the exported model cannot be loaded: {failure(error)}", hint=_HINT) from error

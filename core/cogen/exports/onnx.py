@@ -67,7 +67,7 @@ class OnnxModel(EngineModel):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        self._past = [i for i in self._session.get_inputs() if i.name.startswith("past_key_values.")]
+        self._past = [i.name for i in self._session.get_inputs() if i.name.startswith("past_key_values.")]
 
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
         import numpy
@@ -75,8 +75,8 @@ class OnnxModel(EngineModel):
 
         tokens = ids.numpy()[None, :].astype(numpy.int64)
         inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": numpy.ones_like(tokens)}
-        for past in self._past:  # shape (batch, heads, past, width): batch and past have names in place of numbers
-            axes = zip((1, 0, 0, 0), past.shape, strict=True)
-            shape = [size if isinstance(size, int) else own for own, size in axes]
-            inputs[past.name] = numpy.zeros(shape, dtype=numpy.float32)
+        heads = self.config.num_key_value_heads
+        width = getattr(self.config, "head_dim", None) or self.config.hidden_size // self.config.num_attention_heads
+        for past in self._past:  # shape (batch, heads, tokens before, width)
+            inputs[past] = numpy.zeros((1, heads, 0, width), dtype=numpy.float32)
         return torch.from_numpy(self._session.run(["logits"], inputs)[0][0])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.exports import compressed, gguf, llama, onnx
 from cogen.exports.card import RECORD, write_card
 from cogen.exports.cost import CostReport, check_same, measure_cost, suites_for
+from cogen.exports.engine import opened
 from cogen.exports.formats import ExportFormat
 from cogen.exports.source import ExportSource, open_source
 from cogen.exports.tools import weight_bytes
@@ -134,10 +135,12 @@ def _compare(source: ExportSource, format: ExportFormat, folder: Path, reporter:
     reporter.describe("comparing with the composite")
     config = _config(source)
     if format.kind == "onnx":
-        check_same(source, load_tokenizer(source.folder), onnx.OnnxModel(folder / onnx.FILE, config), "the ONNX graph")
+        graph = opened(lambda: onnx.OnnxModel(folder / onnx.FILE, config))
+        check_same(source, load_tokenizer(source.folder), graph, "the ONNX graph")
         return []
     file = plain if plain.is_file() else next(folder.glob("*.gguf"))
-    check_same(source, load_tokenizer(source.folder), llama.LlamaModel(file, config), "the GGUF in llama.cpp")
+    loaded = opened(lambda: llama.LlamaModel(file, config))
+    check_same(source, load_tokenizer(source.folder), loaded, "the GGUF in llama.cpp")
     plain.unlink(missing_ok=True)
     return []
 

@@ -100,7 +100,7 @@ def _route(
     manifest = read_route(served.path)
     if manifest.ensemble is not None:
         raise CompatibilityError(
-            f"{served.path.name} answers with all experts together (--ensemble {manifest.ensemble}): no engine does that",
+            f"{served.path.name} answers with all experts together (--ensemble {manifest.ensemble}), as no engine does",
             hint="talk to it with `cogen chat`, or build the route without --ensemble",
         )
     router = open_router(served.path, manifest, reporter)
