@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts import summary
-from cogen.artifacts.names import METRICS, hub_license, hub_model
+from cogen.artifacts.names import METRICS, dataset_name, hub_languages, hub_license, hub_model, hub_tag
 from cogen.artifacts.origin import data_licenses
 from cogen.artifacts.private import card_section
 from cogen.evals.matrix import EMPTY
@@ -75,9 +75,9 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], word
     refs = [plan.base, *(expert.spec.model for expert in experts)]
     models = list(dict.fromkeys(name for name in map(hub_model, refs) if name))
     results = _eval_results(lock, matrix) if matrix is not None else []
-    extra: dict[str, Any] = {"base_model_relation": "merge"} if models else {}
+    extra: dict[str, Any] = {"base_model_relation": words.relation} if models else {}
     return ModelCardData(
-        language=sorted({language for expert in experts for language in expert.spec.languages}) or None,
+        language=hub_languages(language for expert in experts for language in expert.spec.languages) or None,
         license=license,
         license_name=license_name,
         library_name="transformers",
@@ -85,7 +85,7 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], word
         tags=[
             "cogen",
             plan.strategy,
-            words.tag,
+            hub_tag(words.tag),
             *sorted(e.id for e in plan.experts),
         ],
         base_model=models or None,
@@ -112,7 +112,8 @@ def eval_result(result: SuiteResult, suite: PlannedSuite | None) -> Any:
     arguments = {"documents": result.n, "low": result.low, "high": result.high}
     return EvalResult(
         task_type="text-generation",
-        dataset_type=f"cogen/{result.column}",
+        # One name without an owner: with one, the Hub would link to a data set of that owner.
+        dataset_type=dataset_name(result.column),
         dataset_name=suite.title if suite else result.column,
         dataset_split=result.split,
         dataset_args={"digest": suite.test_digest} if suite and result.split == "test" else None,

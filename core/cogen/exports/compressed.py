@@ -7,6 +7,8 @@ token (FP8_DYNAMIC and W8A8). Embeddings and norms keep their type. Tensors are 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,7 +196,8 @@ def load(folder: Path) -> Any:
 
     from cogen.checkpoints.gguf import quiet_transformers
 
-    with quiet_transformers():
+    # compressed-tensors draws bars of its own.
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -202,12 +205,13 @@ def load(folder: Path) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
-    model, info = loaded
-    if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
-        raise ExportError(
-            f"transformers does not load the export: {wrong[0]} is missing or unknown",
-            hint="export it to gguf",
-        )
+        model, info = loaded
+        if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
+            raise ExportError(
+                f"transformers does not load the export: {wrong[0]} is missing or unknown", hint="export it to gguf"
+            )
+        with torch.no_grad():
+            model(torch.zeros(1, 1, dtype=torch.long))  # the first call decompresses the weights
     return model.eval()
 
 

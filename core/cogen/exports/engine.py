@@ -52,7 +52,7 @@ class EngineModel:
             return EngineOutput(torch.stack([self.logits(ids) for ids in input_ids.cpu()]))
         except (CogenError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything on a model that it cannot run
+        except Exception as error:  # an engine may raise anything on a model that it cannot run
             raise ExportError(f"the exported model does not run: {failure(error)}", hint=_HINT) from error
 
 
@@ -65,5 +65,5 @@ def opened(load: Callable[[], Any]) -> Any:
         return load()
     except (CogenError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - see EngineModel
+    except Exception as error:  # see EngineModel
         raise ExportError(f"the exported model cannot be loaded: {failure(error)}", hint=_HINT) from error

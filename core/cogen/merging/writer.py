@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cogen.errors import CogenError, UsageError
+from cogen.merging.companions import copy_companions
 from cogen.merging.engine import Engine, OutputTensor
 
 #: Default size limit of a weights file; larger checkpoints are written in shards, as the Hub requires.
@@ -60,10 +61,11 @@ def write_outputs(
 
 
 def copy_model_files(source: Path, folder: Path) -> None:
-    """Copy the configuration and tokenizer of a model folder, where it has them."""
+    """Copy the configuration and tokenizer of a model folder, and what lies beside them, where it has them."""
     for name in MODEL_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+    copy_companions(source, folder)
 
 
 def _disk_full(folder: Path, needed: int) -> CogenError:

@@ -11,7 +11,7 @@ from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
 from cogen.fusion.review import reviewed
-from cogen.fusion.selection import notes_on, planned_expert, warnings
+from cogen.fusion.selection import companion_notes, notes_on, planned_expert, warnings
 
 
 def lineage_plan(
@@ -55,7 +55,11 @@ def lineage_plan(
         tensors=tensors,
         changed_tensors=changed_tensors,
         cost=cost,
-        notes=(*notes_on(opened.chosen), *warnings(remarks)),
+        notes=(
+            *notes_on(opened.chosen),
+            *companion_notes(opened.inputs.base.folder, opened.base.name),
+            *warnings(remarks),
+        ),
         tokenizer=recipe.tokenizer,
         transplant=recipe.transplant,
         chat_template=recipe.chat_template,
