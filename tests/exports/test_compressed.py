@@ -42,10 +42,11 @@ def test_weights_of_linear_layers_alone_are_quantized(model: Path, kind: str, dt
         assert ((back - weight).abs() <= bound).all()
 
 
-def test_the_library_reads_the_configuration(model: Path) -> None:
+@pytest.mark.parametrize("format", ["fp8", "fp8:W8A8"])
+def test_the_library_reads_the_configuration(model: Path, format: str) -> None:
     from compressed_tensors.quantization import QuantizationConfig
 
-    config = json.loads((_export(model, "fp8") / "config.json").read_text())
+    config = json.loads((_export(model, format) / "config.json").read_text())
     own = json.loads((model / "config.json").read_text())
     settings = config.pop("quantization_config")
     assert config == own
@@ -54,11 +55,21 @@ def test_the_library_reads_the_configuration(model: Path) -> None:
     assert settings["ignore"] == ["lm_head"]
     read = QuantizationConfig.model_validate({k: v for k, v in settings.items() if k != "version"})
     scheme = read.config_groups["group_0"]
-    assert (scheme.weights.strategy, scheme.input_activations.strategy) == ("channel", "token")
-    assert scheme.input_activations.dynamic is True
+    assert (scheme.weights.strategy, scheme.weights.num_bits) == ("channel", 8)
+    if format == "fp8":
+        assert scheme.input_activations is None
+    else:
+        assert (scheme.input_activations.strategy, scheme.input_activations.dynamic) == ("token", True)
 
 
-@pytest.mark.parametrize("kind", ["fp8", "int8"])
+def test_formats_that_differ_in_activations_alone_have_digests_of_their_own(model: Path) -> None:
+    """Figures are cached by them."""
+    folders = [_export(model, "fp8"), _export(model, "fp8:W8A8")]
+    assert len({(folder / "model.safetensors").read_bytes() for folder in folders}) == 1
+    assert len({compressed.digest(folder) for folder in folders}) == 2
+
+
+@pytest.mark.parametrize("kind", ["fp8", "fp8:W8A8", "int8"])
 def test_transformers_loads_every_tensor_and_the_function_is_near(model: Path, kind: str) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -15,6 +15,8 @@ from cogen.exports.formats import FORMATS, GGUF_TYPES, ExportFormat, read_format
         ("GGUF:q4_k_m", ExportFormat("gguf", "Q4_K_M"), "gguf-q4_k_m", True),
         ("gguf:BF16", ExportFormat("gguf", "BF16"), "gguf-bf16", False),
         ("fp8", ExportFormat("fp8"), "fp8", True),
+        ("fp8:w8a8", ExportFormat("fp8", "W8A8"), "fp8-w8a8", True),
+        ("fp8:W8A16", ExportFormat("fp8"), "fp8", True),
         ("int8", ExportFormat("int8"), "int8", True),
         ("onnx", ExportFormat("onnx"), "onnx", False),
     ],
@@ -37,7 +39,8 @@ def test_every_shown_format_is_read() -> None:
         ("", "unknown format ''"),
         ("gguf:", "unknown GGUF type ''"),
         ("gguf:Q4_K_X", "unknown GGUF type 'Q4_K_X'"),
-        ("fp8:e5m2", "fp8 has no types"),
+        ("fp8:e5m2", "unknown FP8 type"),
+        ("int8:W4", "int8 has no types"),
     ],
 )
 def test_others_are_refused_in_one_line(text: str, message: str) -> None:

@@ -222,7 +222,8 @@ def test_nothing_is_left_of_a_process_that_is_killed(model: Path, converter: Pat
     (converter / llama.SCRIPT).write_text("import os, signal; os.kill(os.getppid(), signal.SIGKILL)\n")
     code = (
         "import sys; from cogen.api.exports import export; from cogen.exports import gguf; "
-        "from cogen.host import Host; gguf.need_module = lambda *_: None; export(sys.argv[1], 'gguf', level='none', host=Host.discover())"
+        "from cogen.host import Host; gguf.need_module = lambda *_: None; "
+        "export(sys.argv[1], 'gguf', level='none', host=Host.discover())"
     )
     paths = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run([sys.executable, "-c", code, str(model)], env=os.environ | {"PYTHONPATH": paths})

@@ -30,7 +30,7 @@ def export(
 
     :param model: a folder that :func:`cogen.fuse` or :func:`cogen.merge` wrote, or another model folder.
     :param to: ``"gguf"``, ``"gguf:Q4_K_M"`` (or another type of llama.cpp that needs no importance matrix), ``"fp8"``,
-        ``"int8"`` or ``"onnx"``.
+        ``"fp8:W8A8"``, ``"int8"`` or ``"onnx"``.
     :param output: folder to write; default: the model's name and the format, beside it.
     :param level: quick: bits per byte before and after on the first 1,500 tokens of each suite; full: everything; none.
     :param replace: replace an export to another format, too.

@@ -27,9 +27,9 @@ To = Annotated[
     str,
     typer.Option(
         "--to",
-        metavar="gguf[:TYPE]|fp8|int8|onnx",
+        metavar="gguf[:TYPE]|fp8[:W8A8]|int8|onnx",
         help="gguf: for llama.cpp and ollama, in the weights' own type or quantized to TYPE, such as Q8_0 or Q4_K_M. "
-        "fp8, int8: 8-bit weights and activations, for vLLM and transformers. onnx: for ONNX Runtime.",
+        "fp8: 8-bit weights, for vLLM and transformers; fp8:W8A8 and int8: activations, too. onnx: for ONNX Runtime.",
         autocompletion=starting(_formats),
     ),
 ]

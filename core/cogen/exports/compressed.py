@@ -1,8 +1,9 @@
 """FP8 and INT8 by compressed-tensors: the form that vLLM and transformers read.
 
 Every linear layer but the output layer is quantized: weights once, with a scale for each output channel (round to
-nearest, what llm-compressor does where no data is used); activations by the engine at run time, with a scale for each
-token (FP8_DYNAMIC and W8A8). Embeddings and norms keep their type. Tensors are read and written one by one.
+nearest, what llm-compressor does where no data is used). With ``fp8`` activations stay as they are; with ``fp8:W8A8``
+and ``int8`` the engine quantizes them at run time, with a scale for each token. Embeddings and norms keep their type.
+Tensors are read and written one by one.
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ from cogen.reporter import Reporter, begin
 if TYPE_CHECKING:
     import torch
 
-#: Our name → scheme, type of a stored weight.
-SCHEMES = {"fp8": ("FP8_DYNAMIC", "float8_e4m3fn"), "int8": ("INT8", "int8")}
+#: Format → scheme of compressed-tensors, type of a stored weight.
+SCHEMES = {
+    "fp8": ("FP8_DYNAMIC", "float8_e4m3fn"),
+    "fp8:W8A8": ("FP8_DYNAMIC", "float8_e4m3fn"),
+    "int8": ("INT8", "int8"),
+}
+#: Whose activations are left as they are.
+_WEIGHTS_ALONE = "fp8"
 WEIGHTS = "model.safetensors"
 EXTRA = "export-fp8"
 
@@ -46,15 +53,19 @@ def check_fits(source: ExportSource, kind: str) -> None:
         )
 
 
-def write_compressed(source: ExportSource, kind: str, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def write_compressed(source: ExportSource, format: str, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Weights, configuration and the source's other model files; returns notes for the card.
+
+    :param format: a key of SCHEMES.
 
     :raises CompatibilityError: a model without linear layers that can be quantized.
     """
     from compressed_tensors.quantization import QuantizationConfig, preset_name_to_scheme
 
-    preset, stored = SCHEMES[kind]
+    preset, stored = SCHEMES[format]
     scheme = preset_name_to_scheme(preset, ["Linear"])
+    if format == _WEIGHTS_ALONE:
+        scheme.input_activations = None
     chosen = linear_weights(source)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, info in source.checkpoint.tensors.items():
@@ -63,7 +74,7 @@ def write_compressed(source: ExportSource, kind: str, folder: Path, reporter: Re
             shapes[f"{name}_scale"] = info.dtype, (info.shape[0], 1)
         else:
             shapes[name] = info.dtype, info.shape
-    begin(reporter, f"quantizing to {kind}", source.bytes, "bytes")
+    begin(reporter, f"quantizing to {format}", source.bytes, "bytes")
     shards = _shards(source, shapes)
     for number, members in enumerate(shards, 1):
         name = WEIGHTS if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
@@ -85,7 +96,11 @@ def write_compressed(source: ExportSource, kind: str, folder: Path, reporter: Re
         "quantization_config": settings | {"version": version("compressed-tensors").split()[-1]}
     }
     atomic_write(folder / "config.json", (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
-    return {"quantized_tensors": len(chosen), "scheme": preset, "tool": version("compressed-tensors")}
+    return {
+        "quantized_tensors": len(chosen),
+        "scheme": f"{preset}, weights alone" if format == _WEIGHTS_ALONE else preset,
+        "tool": version("compressed-tensors"),
+    }
 
 
 def linear_weights(source: ExportSource) -> dict[str, TensorInfo]:
@@ -220,4 +235,5 @@ def digest(folder: Path) -> str:
     from cogen.checkpoints.digests import file_digest
     from cogen.spec.expert import canonical_digest
 
-    return canonical_digest([file_digest(file) for file in sorted(folder.glob("*.safetensors*"))])
+    files = [*sorted(folder.glob("*.safetensors*")), folder / "config.json"]
+    return canonical_digest([file_digest(file) for file in files])

@@ -31,14 +31,18 @@ GGUF_TYPES = {
 }
 #: The types that llama.cpp's converter writes by itself: nothing is quantized.
 PLAIN_TYPES = ("F32", "F16", "BF16")
+#: FP8: of weights alone, or of weights and activations.
+FP8_TYPES = ("W8A16", "W8A8")
 #: Shown in help texts; every name of GGUF_TYPES may stand behind the colon.
-FORMATS = ("gguf", "gguf:Q8_0", "gguf:Q4_K_M", "fp8", "int8", "onnx")
+FORMATS = ("gguf", "gguf:Q8_0", "gguf:Q4_K_M", "fp8", "fp8:W8A8", "int8", "onnx")
 KINDS = ("gguf", "fp8", "int8", "onnx")
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """``kind``: one of KINDS; ``type``: of a GGUF, a key of GGUF_TYPES, or None for the type of the weights."""
+    """``kind``: one of KINDS. ``type``: of a GGUF, a key of GGUF_TYPES, or None for the type of the weights; of FP8, W8A8,
+    or None for weights alone.
+    """
 
     kind: str
     type: str | None = None
@@ -58,7 +62,7 @@ class ExportFormat:
 
 
 def read_format(text: str) -> ExportFormat:
-    """``gguf``, ``gguf:TYPE``, ``fp8``, ``int8`` or ``onnx``, in any case.
+    """``gguf``, ``gguf:TYPE``, ``fp8``, ``fp8:W8A8``, ``int8`` or ``onnx``, in any case.
 
     :raises UsageError: it is none of them.
     """
@@ -68,6 +72,10 @@ def read_format(text: str) -> ExportFormat:
         raise unknown("format", text, FORMATS)
     if not colon:
         return ExportFormat(kind)
+    if kind == "fp8":
+        if type.upper() not in FP8_TYPES:
+            raise unknown("FP8 type", type, FP8_TYPES)
+        return ExportFormat(kind, None if type.upper() == FP8_TYPES[0] else type.upper())
     if kind != "gguf":
         raise UsageError(f"{kind} has no types (got {text!r})", hint=f"--to {kind}")
     if type.upper() not in GGUF_TYPES:

@@ -116,7 +116,7 @@ def _write(source: ExportSource, format: ExportFormat, folder: Path, reporter: R
         return gguf.write_gguf(source, format, folder, reporter)
     if format.kind == "onnx":
         return onnx.write_onnx(source, folder, reporter)
-    return compressed.write_compressed(source, format.kind, folder, reporter)
+    return compressed.write_compressed(source, str(format), folder, reporter)
 
 
 def _compare(source: ExportSource, format: ExportFormat, folder: Path, reporter: Reporter) -> list[str]:
