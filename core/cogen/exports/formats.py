@@ -40,8 +40,8 @@ KINDS = ("gguf", "fp8", "int8", "onnx")
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """``kind``: one of KINDS. ``type``: of a GGUF, a key of GGUF_TYPES, or None for the type of the weights; of FP8, W8A8,
-    or None for weights alone.
+    """``kind``: one of KINDS. ``type``: of a GGUF, a key of GGUF_TYPES, or None for the type of the weights; of
+    FP8, W8A8, or None for weights alone.
     """
 
     kind: str
