@@ -17,7 +17,7 @@ from cogen.api.exports import default_output, export
 from cogen.checkpoints.load import load_tokenizer
 from cogen.errors import CogenError, CompatibilityError, MissingExtraError, UsageError
 from cogen.exports import cost, llama, run
-from cogen.exports.cost import Cost, CostReport, check_same
+from cogen.exports.cost import SuiteCost, CostReport, check_same
 from cogen.exports.engine import EngineModel, opened
 from cogen.exports.source import open_source
 from cogen.exports.tools import ExportError, need_module, run_tool
@@ -178,8 +178,8 @@ def test_the_card_has_the_cost_and_passes_the_hubs_validation(
     front += "tags:\n- cogen\n- merge\n---\n"
     (model / "README.md").write_text(f"{front}\n# Mine\n")
     rows = (
-        Cost("power/heldout", "bits_per_byte", 1.0, 1.002, 0.002, 0.001, 0.003, 40),
-        Cost("neuro/heldout", "bits_per_byte", 2.0, 2.012, 0.006, None, None, 30),
+        SuiteCost("power/heldout", "bits_per_byte", 1.0, 1.002, 0.002, 0.001, 0.003, 40),
+        SuiteCost("neuro/heldout", "bits_per_byte", 2.0, 2.012, 0.006, None, None, 30),
     )
     report = CostReport("quick", rows, ("clinical/heldout",))
     assert report.change == pytest.approx(0.004)

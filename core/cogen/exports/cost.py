@@ -23,7 +23,7 @@ _SAME = 0.01
 
 
 @dataclass(frozen=True)
-class Cost:
+class SuiteCost:
     """One suite: bits per byte (or a share) of the composite and of the export, and their 95 % intervals.
 
     :param change: of the value, as a share of the composite's; with bits per byte, more is worse.
@@ -47,7 +47,7 @@ class CostReport:
     """
 
     level: str
-    rows: tuple[Cost, ...]
+    rows: tuple[SuiteCost, ...]
     missing: tuple[str, ...] = ()
     results: tuple[SuiteResult, ...] = field(default=(), repr=False)
 
@@ -116,13 +116,13 @@ def measure_cost(
     return CostReport(level, rows, (*missing, *left), tuple(found[1]))
 
 
-def _cost(before: SuiteResult, after: SuiteResult) -> Cost:
+def _cost(before: SuiteResult, after: SuiteResult) -> SuiteCost:
     """Paired by document; the bounds are of the change."""
     from cogen.evals import compare
 
     paired = compare(after, before)
     low, high = (None if bound is None else bound - 1 for bound in (paired.ratio_low, paired.ratio_high))
-    return Cost(
+    return SuiteCost(
         suite=after.column,
         metric=after.metric,
         before=before.value,

@@ -43,8 +43,8 @@ def run_tool(command: Sequence[str], name: str, *, env: Mapping[str, str] | None
         raise ExportError(f"{name} cannot be started: {error.strerror}", hint=hint) from error
     if done.returncode:
         lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
-        said = f": {lines[-1][:300]}" if lines else f" with exit code {done.returncode}"
-        raise ExportError(f"{name} failed{said}", hint=hint)
+        reason = f": {lines[-1][:300]}" if lines else f" with exit code {done.returncode}"
+        raise ExportError(f"{name} failed{reason}", hint=hint)
 
 
 def weight_bytes(folder: Path) -> int:

@@ -64,9 +64,9 @@ def notes_on(chosen: Sequence[Expert]) -> tuple[Note, ...]:
     return (*warnings(notes), *unmeasured(chosen))
 
 
-def companion_notes(folder: Path, whose: str) -> tuple[Note, ...]:
+def side_file_notes(folder: Path, whose: str) -> tuple[Note, ...]:
     """What of the files beside the weights of ``folder``, the model of that name, the composite will not have."""
-    from cogen.merging.companions import left_behind_note
+    from cogen.merging.side_files import left_behind_note
     from cogen.merging.writer import MODEL_FILES
 
     return warnings(left_behind_note(folder, MODEL_FILES, whose))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cogen.errors import CogenError, UsageError
-from cogen.merging.companions import copy_companions
+from cogen.merging.side_files import copy_side_files
 from cogen.merging.engine import Engine, OutputTensor
 
 #: Default size limit of a weights file; larger checkpoints are written in shards, as the Hub requires.
@@ -65,7 +65,7 @@ def copy_model_files(source: Path, folder: Path) -> None:
     for name in MODEL_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
-    copy_companions(source, folder)
+    copy_side_files(source, folder)
 
 
 def _disk_full(folder: Path, needed: int) -> CogenError:

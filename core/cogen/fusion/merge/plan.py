@@ -11,7 +11,7 @@ from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
 from cogen.fusion.review import reviewed
-from cogen.fusion.selection import companion_notes, notes_on, planned_expert, warnings
+from cogen.fusion.selection import side_file_notes, notes_on, planned_expert, warnings
 
 
 def lineage_plan(
@@ -57,7 +57,7 @@ def lineage_plan(
         cost=cost,
         notes=(
             *notes_on(opened.chosen),
-            *companion_notes(opened.inputs.base.folder, opened.base.name),
+            *side_file_notes(opened.inputs.base.folder, opened.base.name),
             *warnings(remarks),
         ),
         tokenizer=recipe.tokenizer,

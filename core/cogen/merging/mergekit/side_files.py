@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cogen.errors import CompatibilityError, UsageError
-from cogen.merging.companions import copy_companions, left_behind_note
+from cogen.merging.side_files import copy_side_files, left_behind_note
 from cogen.merging.mergekit.models import Model, Models
 from cogen.merging.mergekit.recipe import MergekitRecipe, TokenEmbedding
 from cogen.merging.mergekit.reference import Reference
@@ -67,7 +67,7 @@ def write_side_files(
     source = models[donor].checkpoint.folder
     if (source / "generation_config.json").is_file():
         shutil.copyfile(source / "generation_config.json", folder / "generation_config.json")
-    copy_companions(source, folder)
+    copy_side_files(source, folder)
     notes += left_behind_note(source, MODEL_FILES, models[donor].title)
     if vocabulary is not None:
         vocabulary.write(folder)

@@ -37,7 +37,7 @@ _OWN = ("gguf.json", "merge.json", "export.json", "route.json", "publisher-figur
 _MOST = 1000
 
 
-def copied_companions(source: Path) -> list[str]:
+def copied_side_files(source: Path) -> list[str]:
     """Paths in a model folder that a composite takes over, sorted."""
     found = {name for name in FILES if (source / name).is_file()}
     found |= {f"{TEMPLATES}/{file.name}" for file in sorted((source / TEMPLATES).glob("*.jinja")) if file.is_file()}
@@ -47,10 +47,10 @@ def copied_companions(source: Path) -> list[str]:
     return sorted(found)
 
 
-def copy_companions(source: Path, folder: Path) -> None:
+def copy_side_files(source: Path, folder: Path) -> None:
     """Copy them; those of a module with weights stay behind, and with them the list of modules that names it."""
     left = [module for module in _modules(source) if _has_weights(source / module)]
-    for name in copied_companions(source):
+    for name in copied_side_files(source):
         if left and name == MODULES:
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +60,9 @@ def copy_companions(source: Path, folder: Path) -> None:
 def left_behind(source: Path, files: tuple[str, ...]) -> list[str]:
     """Paths that a composite does not take over, sorted.
 
-    :param files: what is copied besides companions: configuration and tokenizer.
+    :param files: what is copied besides them: configuration and tokenizer.
     """
-    copied = {*copied_companions(source), *files}
+    copied = {*copied_side_files(source), *files}
     if any(_has_weights(source / module) for module in _modules(source)):
         copied.discard(MODULES)
     return sorted(name for name in _listed(source) if name not in copied and not _uninteresting(name))
