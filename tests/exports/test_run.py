@@ -17,7 +17,7 @@ from cogen.api.exports import default_output, export
 from cogen.checkpoints.load import load_tokenizer
 from cogen.errors import CogenError, CompatibilityError, MissingExtraError, UsageError
 from cogen.exports import cost, llama, run
-from cogen.exports.cost import SuiteCost, CostReport, check_same
+from cogen.exports.cost import CostReport, SuiteCost, check_same
 from cogen.exports.engine import EngineModel, opened
 from cogen.exports.source import open_source
 from cogen.exports.tools import ExportError, need_module, run_tool

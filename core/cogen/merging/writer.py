@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cogen.errors import CogenError, UsageError
-from cogen.merging.side_files import copy_side_files
 from cogen.merging.engine import Engine, OutputTensor
+from cogen.merging.side_files import copy_side_files
 
 #: Default size limit of a weights file; larger checkpoints are written in shards, as the Hub requires.
 SHARD_BYTES = 5_000_000_000

@@ -31,7 +31,7 @@ from cogen.fusion.plan import Note, Plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
-from cogen.fusion.selection import chosen_experts, side_file_notes, planned_expert, unmeasured
+from cogen.fusion.selection import chosen_experts, planned_expert, side_file_notes, unmeasured
 from cogen.fusion.strategies import find_strategy
 from cogen.host import Expert, Host
 from cogen.reporter import SILENT, Reporter

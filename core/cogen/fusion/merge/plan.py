@@ -11,7 +11,7 @@ from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
 from cogen.fusion.review import reviewed
-from cogen.fusion.selection import side_file_notes, notes_on, planned_expert, warnings
+from cogen.fusion.selection import notes_on, planned_expert, side_file_notes, warnings
 
 
 def lineage_plan(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cogen.errors import CompatibilityError, UsageError
-from cogen.merging.side_files import copy_side_files, left_behind_note
 from cogen.merging.mergekit.models import Model, Models
 from cogen.merging.mergekit.recipe import MergekitRecipe, TokenEmbedding
 from cogen.merging.mergekit.reference import Reference
 from cogen.merging.mergekit.templates import named_template
+from cogen.merging.side_files import copy_side_files, left_behind_note
 from cogen.merging.vocabulary import (
     ModelToken,
     TokenSource,
