@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cogen.api.evaluation import Evaluation as Evaluation
     from cogen.api.evaluation import evaluate as evaluate
     from cogen.api.experts import list_experts as list_experts
+    from cogen.api.exports import export as export
     from cogen.api.forecast import Forecast as Forecast
     from cogen.api.forecast import forecast as forecast
     from cogen.api.fusion import Composite as Composite
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cogen.api.publishing import packing_list as packing_list
     from cogen.api.scan import Scanned as Scanned
     from cogen.api.scan import scan as scan
+    from cogen.api.serving import serve as serve
     from cogen.api.training import TrainedExpert as TrainedExpert
     from cogen.api.training import TrainingPlan as TrainingPlan
     from cogen.api.training import plan_training as plan_training
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from cogen.devices import compute as compute
     from cogen.errors import CogenError as CogenError
     from cogen.evals.matrix import Matrix as Matrix
+    from cogen.exports.run import Exported as Exported
     from cogen.fusion.plan import Plan as Plan
     from cogen.fusion.recipe import FuseRecipe as FuseRecipe
     from cogen.host import Diagnostic as Diagnostic
@@ -66,6 +69,7 @@ _WHERE = {
     "Evaluation": "cogen.api.evaluation",
     "Expert": "cogen.host",
     "ExpertSpec": "cogen.spec.expert",
+    "Exported": "cogen.exports.run",
     "Forecast": "cogen.api.forecast",
     "FuseRecipe": "cogen.fusion.recipe",
     "Host": "cogen.host",
@@ -85,6 +89,7 @@ _WHERE = {
     "digest": "cogen.api.plugins",
     "evaluate": "cogen.api.evaluation",
     "evaluate_private": "cogen.api.private",
+    "export": "cogen.api.exports",
     "fix": "cogen.api.plugins",
     "forecast": "cogen.api.forecast",
     "fuse": "cogen.api.fusion",
@@ -96,6 +101,7 @@ _WHERE = {
     "plan": "cogen.api.fusion",
     "plan_training": "cogen.api.training",
     "scan": "cogen.api.scan",
+    "serve": "cogen.api.serving",
     "train": "cogen.api.training",
     "update": "cogen.api.fusion",
 }
@@ -109,6 +115,7 @@ __all__ = [
     "Evaluation",
     "Expert",
     "ExpertSpec",
+    "Exported",
     "Forecast",
     "FuseRecipe",
     "Host",
@@ -129,6 +136,7 @@ __all__ = [
     "digest",
     "evaluate",
     "evaluate_private",
+    "export",
     "fix",
     "forecast",
     "fuse",
@@ -140,6 +148,7 @@ __all__ = [
     "plan",
     "plan_training",
     "scan",
+    "serve",
     "train",
     "update",
 ]

@@ -21,6 +21,8 @@ ROUTINGS = ("prefix", "hidden", "embedding", "anchored", "trained")
 PUBLIC_EXPERTS = ("mean", "base")
 SPLITS = ("dev", "test")
 DTYPES = ("float32", "bfloat16")
+#: Of `cogen serve`.
+ENGINES = ("transformers", "vllm", "llama-server")
 #: Of `cogen publish`.
 TARGETS = ("registry", "pypi", "hub")
 CHECK_LEVELS = ("static", "smoke", "full")

@@ -23,6 +23,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "documents": ("pypdfium2", "docx", "pyarrow"),
     "chinese": ("opencc",),
     "privacy": ("opacus", "phonenumbers", "stdnum"),
+    "export-fp8": ("compressed_tensors",),
+    "export-gguf": ("cyllama", "sentencepiece"),
+    "export-onnx": ("onnxruntime_genai", "onnxruntime", "onnx", "onnx_ir"),
+    "serve": ("fastapi", "httpx", "openai", "uvicorn"),
     "search": ("sentence_transformers", "torch", "transformers"),
 }
 

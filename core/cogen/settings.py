@@ -31,6 +31,8 @@ class EnvironmentSettings:
     strict: bool
     #: ``COGEN_LAUNCH``: command that starts training processes; empty: train in this process.
     launch: str
+    #: ``COGEN_LLAMA_CPP``: folder of llama.cpp, for its converter and its programs.
+    llama_cpp: Path | None
     #: ``COGEN_REGISTRY``: URL of the registry, in the place of the one that was logged in at.
     registry: str | None
     #: ``COGEN_TOKEN``: token for the registry.
@@ -54,6 +56,7 @@ def settings() -> EnvironmentSettings:
         prefer=_names("COGEN_PREFER") or (),
         strict=os.environ.get("COGEN_STRICT") == "1",
         launch=os.environ.get("COGEN_LAUNCH", "").strip(),
+        llama_cpp=_path("COGEN_LLAMA_CPP"),
         registry=_text("COGEN_REGISTRY"),
         token=_text("COGEN_TOKEN"),
         index=_text("COGEN_INDEX"),

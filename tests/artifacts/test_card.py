@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from support.hub_card import faults
 from support.manifests import ZERO, make_expert, manifest
 
 from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import Lock, make_lock
-from cogen.artifacts.names import hub_license, hub_model
+from cogen.artifacts.names import dataset_name, hub_languages, hub_license, hub_model, hub_tag
 from cogen.artifacts.origin import data_licenses
 from cogen.checkpoints.bases import BASES
 from cogen.spec.model import BaseRef
@@ -31,7 +33,7 @@ def test_the_hub_reads_base_licence_and_results(lock: Lock, matrix: Any, experts
     assert data.pipeline_tag == "text-generation"
     assert data.language == ["en"]
     assert {"cogen", "merge", "task_arithmetic", "power"} <= set(data.tags)
-    values = {result.dataset_type.removeprefix("cogen/"): result for result in data.eval_results}
+    values = {result.dataset_type.removeprefix("cogen-").replace("-", "/", 1): result for result in data.eval_results}
     assert list(values) == list(matrix.columns)
     digests = {f"{suite.owner}/{suite.id}": suite.test_digest for suite in lock.plan.suites}
     for column, result in values.items():
@@ -41,6 +43,21 @@ def test_the_hub_reads_base_licence_and_results(lock: Lock, matrix: Any, experts
         assert result.metric_args == {"documents": cell.n, "low": cell.low, "high": cell.high}
         assert result.dataset_split == "test"
         assert result.dataset_args == {"digest": digests[column]}
+
+
+def test_the_card_passes_the_hubs_validation(lock: Lock, matrix: Any, experts: Any, folder: Path) -> None:
+    """Its rules by tests/support/hub_card.py, and the library's own reader gives back the results that were written."""
+    write_card(folder, lock, matrix, experts)
+    text = (folder / "README.md").read_text()
+    assert faults(text) == []
+    data = ModelCard(text).data
+    name, results = model_index_to_eval_results(data.to_dict()["model-index"])
+    assert name == data.model_name
+    assert [r.metric_value for r in results] == [r.metric_value for r in data.eval_results]
+    # The rules find what is wrong.
+    assert faults(text.replace("license: apache-2.0", "license: Apache-2.0"))
+    assert faults(text.replace("type: cogen-power-heldout", "type: cogen/power/heldout"))
+    assert faults(text.replace("base_model_relation: merge", "base_model_relation: fusion"))
 
 
 def test_people_read_the_same_figures(lock: Lock, matrix: Any, experts: Any, folder: Path) -> None:
@@ -135,6 +152,12 @@ def test_a_licence_that_the_hub_does_not_know(tmp_path: Path, folder: Path, buil
 def test_licence_names(spdx: str, hub: tuple[str, str | None]) -> None:
     """https://huggingface.co/docs/hub/repositories-licenses: the only names that the Hub takes."""
     assert hub_license(spdx) == hub
+
+
+def test_names_that_the_hub_takes() -> None:
+    assert hub_languages(["zh-Hans", "en", "en_GB", "x-klingon", "yue"]) == ["en", "yue", "zh"]
+    assert hub_tag("embedding 电力 (new)") == "embedding-new"
+    assert dataset_name("power/held out") == "cogen-power-held-out"
 
 
 def test_names_of_bases() -> None:

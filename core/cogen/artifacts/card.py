@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts import summary
-from cogen.artifacts.names import METRICS, hub_license, hub_model
+from cogen.artifacts.names import METRICS, dataset_name, hub_languages, hub_license, hub_model, hub_tag
 from cogen.artifacts.origin import data_licenses
 from cogen.artifacts.private import card_section
 from cogen.evals.matrix import EMPTY
@@ -25,7 +25,8 @@ from cogen.phrases import count
 
 if TYPE_CHECKING:
     from cogen.artifacts.lock import Lock
-    from cogen.evals import Comparison, Matrix
+    from cogen.evals import Comparison, Matrix, SuiteResult
+    from cogen.fusion.plan import PlannedSuite
     from cogen.host import Expert
 
 CARD_NAME = "README.md"
@@ -74,9 +75,9 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], word
     refs = [plan.base, *(expert.spec.model for expert in experts)]
     models = list(dict.fromkeys(name for name in map(hub_model, refs) if name))
     results = _eval_results(lock, matrix) if matrix is not None else []
-    extra: dict[str, Any] = {"base_model_relation": "merge"} if models else {}
+    extra: dict[str, Any] = {"base_model_relation": words.relation} if models else {}
     return ModelCardData(
-        language=sorted({language for expert in experts for language in expert.spec.languages}) or None,
+        language=hub_languages(language for expert in experts for language in expert.spec.languages) or None,
         license=license,
         license_name=license_name,
         library_name="transformers",
@@ -84,7 +85,7 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], word
         tags=[
             "cogen",
             plan.strategy,
-            words.tag,
+            hub_tag(words.tag),
             *sorted(e.id for e in plan.experts),
         ],
         base_model=models or None,
@@ -96,28 +97,31 @@ def _metadata(lock: Lock, matrix: Matrix | None, experts: Sequence[Expert], word
 
 def _eval_results(lock: Lock, matrix: Matrix) -> list[Any]:
     """The composite's row, one result a suite, values as they stand in the matrix."""
+    suites = {f"{suite.owner}/{suite.id}": suite for suite in lock.plan.suites}
+    found = matrix.cells.get(summary.COMPOSITE, {})
+    return [eval_result(result, suites.get(column)) for column, result in found.items()]
+
+
+def eval_result(result: SuiteResult, suite: PlannedSuite | None) -> Any:
+    """A :class:`huggingface_hub.EvalResult`: value, data set, split and n of one figure.
+
+    :param suite: of a plan, for its title and the digest of its data.
+    """
     from huggingface_hub import EvalResult
 
-    titles = {f"{suite.owner}/{suite.id}": suite for suite in lock.plan.suites}
-    found = []
-    for column, result in matrix.cells.get(summary.COMPOSITE, {}).items():
-        suite = titles.get(column)
-        label = f"{result.metric.replace('_', ' ')}, {result.n} documents, level {result.level}"
-        arguments = {"documents": result.n, "low": result.low, "high": result.high}
-        found.append(
-            EvalResult(
-                task_type="text-generation",
-                dataset_type=f"cogen/{column}",
-                dataset_name=suite.title if suite else column,
-                dataset_split=result.split,
-                dataset_args={"digest": suite.test_digest} if suite and result.split == "test" else None,
-                metric_type=METRICS.get(result.metric, result.metric),
-                metric_value=result.value,
-                metric_name=label,
-                metric_args={key: value for key, value in arguments.items() if value is not None},
-            )
-        )
-    return found
+    arguments = {"documents": result.n, "low": result.low, "high": result.high}
+    return EvalResult(
+        task_type="text-generation",
+        # One name without an owner: with one, the Hub would link to a data set of that owner.
+        dataset_type=dataset_name(result.column),
+        dataset_name=suite.title if suite else result.column,
+        dataset_split=result.split,
+        dataset_args={"digest": suite.test_digest} if suite and result.split == "test" else None,
+        metric_type=METRICS.get(result.metric, result.metric),
+        metric_value=result.value,
+        metric_name=f"{result.metric.replace('_', ' ')}, {result.n} documents, level {result.level}",
+        metric_args={key: value for key, value in arguments.items() if value is not None},
+    )
 
 
 def _name(lock: Lock) -> str:

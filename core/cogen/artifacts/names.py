@@ -8,6 +8,7 @@ Source: https://huggingface.co/docs/hub/repositories-licenses and .../model-card
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from cogen.spec.model import BaseRef, WeightsRef
 
@@ -81,3 +82,19 @@ def hub_model(ref: WeightsRef) -> str | None:
         parts = ref.source.removeprefix("hf://").partition("@")[0].strip("/").split("/")
         return "/".join(parts[:2]) if len(parts) >= 2 else None
     return ref.upstream if isinstance(ref, BaseRef) else None
+
+
+def hub_languages(tags: Iterable[str]) -> list[str]:
+    """The Hub knows languages of two or three letters: ``zh-Hans`` is ``zh`` there; sorted, each once."""
+    primary = {re.split(r"[-_]", tag.lower())[0] for tag in tags}
+    return sorted(tag for tag in primary if re.fullmatch(r"[a-z]{2,3}", tag))
+
+
+def hub_tag(text: str) -> str:
+    """A tag in one word."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
+
+
+def dataset_name(column: str) -> str:
+    """``owner/suite`` as the type of a data set in a model index, which has at most one slash and plain characters."""
+    return f"cogen-{re.sub(r'[^A-Za-z0-9_.-]+', '-', column)}"

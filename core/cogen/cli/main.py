@@ -42,6 +42,8 @@ VERBS = {
     "eval": "Measure a model on the experts' suites.",
     "forecast": "Predict what all experts together would reach.",
     "chat": "Talk to a model.",
+    "export": "Export a composite to GGUF, FP8, INT8 or ONNX.",
+    "serve": "Serve a model as an OpenAI-compatible endpoint.",
     "methods": "List the merge methods and their parameters.",
     "adapter": "Concatenate, merge or extract LoRA adapters.",
     "new": "Create an expert plugin to start from.",

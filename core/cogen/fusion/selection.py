@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cogen.errors import UsageError
 from cogen.fusion.plan import Note, PlannedExpert
@@ -61,6 +62,14 @@ def notes_on(chosen: Sequence[Expert]) -> tuple[Note, ...]:
         if expert.spec.data.personal_data in ("present", "unknown"):
             notes.append(f"{expert.id}: personal data in training: {expert.spec.data.personal_data}")
     return (*warnings(notes), *unmeasured(chosen))
+
+
+def side_file_notes(folder: Path, whose: str) -> tuple[Note, ...]:
+    """What of the files beside the weights of ``folder``, the model of that name, the composite will not have."""
+    from cogen.merging.side_files import left_behind_note
+    from cogen.merging.writer import MODEL_FILES
+
+    return warnings(left_behind_note(folder, MODEL_FILES, whose))
 
 
 def unmeasured(chosen: Sequence[Expert]) -> tuple[Note, ...]:

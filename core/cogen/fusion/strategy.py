@@ -122,6 +122,7 @@ class Description:
     :param lines: of the plan, in the order in which they are printed.
     :param seed: of its random numbers.
     :param data: for ``--json``, by name.
+    :param relation: to its base and experts, in the Hub's words: merge, finetune, quantized or adapter.
     """
 
     kind: str
@@ -145,6 +146,7 @@ class Description:
     steps: tuple[PlannedStage, ...] = ()
     seed: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    relation: str = "merge"
 
 
 class Strategy(abc.ABC, Generic[P, I]):

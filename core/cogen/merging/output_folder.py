@@ -11,7 +11,7 @@ from cogen.cache import one_process
 from cogen.errors import UsageError
 
 #: A folder that holds one of these was written by CoGen.
-MARKS = ("cogen.lock", "merge.json", "route.json")
+MARKS = ("cogen.lock", "merge.json", "route.json", "export.json")
 
 
 def check_output_folder(output: Path) -> None:

@@ -19,6 +19,7 @@ from cogen.checkpoints.quantized import without_quantization
 from cogen.checkpoints.safetensors_file import read_folder
 from cogen.errors import CogenError, UsageError
 from cogen.merging.engine import Engine, OutputTensor
+from cogen.merging.side_files import copy_side_files
 from cogen.system_errors import describe
 
 #: Default size limit of a weights file; larger checkpoints are written in shards, as the Hub requires.
@@ -86,11 +87,12 @@ def index_folder(folder: Path) -> None:
 
 
 def copy_model_files(source: Path, folder: Path) -> None:
-    """Copy the configuration and tokenizer of a model folder, where it has them, in the form that most readers know;
-    weights are written dequantized."""
+    """Copy the configuration and tokenizer of a model folder, and what lies beside them, where it has them, in the form
+    that most readers know; weights are written dequantized."""
     for name in MODEL_FILES:
         if (source / name).is_file():
             copy_model_file(source / name, folder / name)
+    copy_side_files(source, folder)
     finish_model_files(folder)
 
 

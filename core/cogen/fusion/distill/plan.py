@@ -31,7 +31,7 @@ from cogen.fusion.plan import Note, Plan
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.review import reviewed
 from cogen.fusion.samples import sample_texts
-from cogen.fusion.selection import chosen_experts, planned_expert, unmeasured
+from cogen.fusion.selection import chosen_experts, planned_expert, side_file_notes, unmeasured
 from cogen.fusion.strategies import find_strategy
 from cogen.host import Expert, Host
 from cogen.reporter import SILENT, Reporter
@@ -103,7 +103,7 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
         tensors=len(student.inputs.base.tensors),
         changed_tensors=len(student.inputs.base.tensors),
         cost=cost_of(steps, student, teachers, settings),
-        notes=(*notes, *unmeasured(chosen)),
+        notes=(*notes, *side_file_notes(student.inputs.base.folder, base.name), *unmeasured(chosen)),
         details=distillation.model_copy(update={"stages": tuple(steps)}),
     )
     opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}

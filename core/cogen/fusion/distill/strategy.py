@@ -115,6 +115,7 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
         }
         return Description(
             kind="distilled model",
+            relation="finetune",
             how=f"method {plan.method}",
             tag=plan.method,
             architecture=plan.architecture,

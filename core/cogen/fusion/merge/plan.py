@@ -12,7 +12,7 @@ from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
 from cogen.fusion.review import reviewed
-from cogen.fusion.selection import notes_on, planned_expert, warnings
+from cogen.fusion.selection import notes_on, planned_expert, side_file_notes, warnings
 
 
 def lineage_plan(
@@ -56,7 +56,11 @@ def lineage_plan(
         tensors=tensors,
         changed_tensors=changed_tensors,
         cost=cost,
-        notes=(*notes_on(opened.chosen), *warnings([*remarks, *companion_notes(recipe, base, opened.inputs.experts)])),
+        notes=(
+            *notes_on(opened.chosen),
+            *side_file_notes(opened.inputs.base.folder, opened.base.name),
+            *warnings([*remarks, *companion_notes(recipe, base, opened.inputs.experts)]),
+        ),
         tokenizer=recipe.tokenizer,
         transplant=recipe.transplant,
         chat_template=recipe.chat_template,

@@ -13,6 +13,7 @@ from cogen.merging.mergekit.models import Model, Models
 from cogen.merging.mergekit.recipe import MergekitRecipe, TokenEmbedding
 from cogen.merging.mergekit.reference import Reference
 from cogen.merging.mergekit.templates import named_template
+from cogen.merging.side_files import copy_side_files, left_behind_note
 from cogen.merging.vocabulary import (
     ModelToken,
     TokenSource,
@@ -25,10 +26,8 @@ from cogen.merging.vocabulary import (
 )
 from cogen.merging.vocabulary.tokenizer import copy_tokenizer
 from cogen.merging.vocabulary.tokens import has_tokenizer, read_tokens
+from cogen.merging.writer import MODEL_FILES
 from cogen.reporter import Reporter
-
-#: Of multimodal models.
-_PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
 
 def vocabulary_config(recipe: MergekitRecipe, models: Models, reporter: Reporter) -> VocabularyConfig | None:
@@ -66,9 +65,10 @@ def write_side_files(
     """
     notes = []
     source = models[donor].checkpoint.folder
-    for name in (*_PROCESSORS, "generation_config.json"):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+    if (source / "generation_config.json").is_file():
+        shutil.copyfile(source / "generation_config.json", folder / "generation_config.json")
+    copy_side_files(source, folder)
+    notes += left_behind_note(source, MODEL_FILES, models[donor].title)
     if vocabulary is not None:
         vocabulary.write(folder)
         _update_json(folder / "generation_config.json", vocabulary.generation_changes)

@@ -1,0 +1,133 @@
+"""An engine's process: started, waited for until it answers, and ended with us."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from types import FrameType
+
+from cogen.errors import CogenError, UsageError
+from cogen.serving.engines import Command
+
+#: Loading a large model from a slow disk takes minutes.
+START_SECONDS = 1800.0
+_STOP_SECONDS = 15.0
+
+
+class ServingError(CogenError):
+    """An engine did not start, or ended by itself."""
+
+
+def free_port(host: str, port: int) -> int:
+    """``port``, or any free one for 0.
+
+    :raises UsageError: it is in use, or the address is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot listen on {host}:{port}: {reason}", hint="give another --port or --host") from error
+
+
+@contextlib.contextmanager
+def started(command: Command, url: str, *, seconds: float = START_SECONDS) -> Iterator[subprocess.Popen[bytes]]:
+    """The engine while it answers ``url``; it ends with the block, and with SIGTERM.
+
+    :raises ServingError: it ended before it answered, or took longer than ``seconds``; the message has its last line.
+    """
+    with tempfile.TemporaryFile() as log, _terminated():
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        try:
+            process = subprocess.Popen(
+                list(command.arguments),
+                cwd=command.folder,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+            )
+        except OSError as error:
+            raise ServingError(
+                f"{command.engine} cannot be started: {error.strerror}", hint="is it installed?"
+            ) from error
+        try:
+            _wait(process, url, seconds, command.engine, log.fileno())
+            yield process
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process: politely, then not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answers(url: str) -> bool:
+    """Does a server list its models at ``url``?"""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            json.load(answer)
+            return True
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, seconds: float, engine: str, log: int) -> None:
+    end = time.monotonic() + seconds
+    while not answers(url):
+        code = process.poll()
+        if code is not None:
+            raise ServingError(f"{engine} ended with exit code {code}: {_last_line(log)}", hint=_HINT)
+        if time.monotonic() > end:
+            raise ServingError(f"{engine} did not answer within {seconds:.0f} s: {_last_line(log)}", hint=_HINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+
+
+_HINT = "try another --engine, or run the engine by itself to see all of its output: --print shows its command"
+
+
+def _last_line(log: int) -> str:
+    """What the engine wrote last; its output goes to a file that has no name."""
+    size = os.lseek(log, 0, os.SEEK_END)
+    text = os.pread(log, 20_000, max(0, size - 20_000)).decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it wrote nothing"
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that the engine does not outlive us."""
+
+    def leave(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        former = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread: whoever called ends the process
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
