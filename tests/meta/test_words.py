@@ -108,3 +108,14 @@ def test_a_class_name_is_defined_once(folder: str) -> None:
             if isinstance(node, ast.ClassDef):
                 where[node.name].append(f"{path.relative_to(_ROOT)}:{node.lineno}")
     assert {name: places for name, places in where.items() if len(places) > 1} == {}
+
+
+def test_no_test_undoes_what_its_fixtures_set() -> None:
+    """``undo`` of a fixture's monkeypatch also takes back the folders that others set, and the test goes on in the
+    user's own: ``with monkeypatch.context()`` ends one change alone."""
+    found = [
+        path
+        for path in _files("tests")
+        if any(isinstance(node, ast.Attribute) and node.attr == "undo" for node in ast.walk(_tree(path)))
+    ]
+    assert found == []

@@ -101,12 +101,12 @@ class TestMessenger:
         self, bringing: Messenger, ring: Ring, role: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What the service signs ends: a frozen copy is refused by somebody new, too."""
-        monkeypatch.setitem(signer.VALID, role, PAST)
-        shelf.put(ring.registry.service, "power", "1.1")
-        with pytest.raises(TrustError, match="signed is too old") as caught:
-            bringing.names().releases(PROJECT)
+        with monkeypatch.context() as patch:
+            patch.setitem(signer.VALID, role, PAST)
+            shelf.put(ring.registry.service, "power", "1.1")
+            with pytest.raises(TrustError, match="signed is too old") as caught:
+                bringing.names().releases(PROJECT)
         assert "mirror" in str(caught.value.hint)
-        monkeypatch.undo()
 
     @pytest.mark.parametrize("role", ["root", "targets"])
     def test_an_operator_who_forgets_to_renew(
@@ -119,11 +119,11 @@ class TestMessenger:
             document.signed.expires = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
             return document
 
-        monkeypatch.setattr(setup, f"_{role}", short)
-        renewed(ring.registry)
-        with pytest.raises(TrustError, match=rf"signed is too old.*{role}"):
-            bringing.names().releases(PROJECT)
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(setup, f"_{role}", short)
+            renewed(ring.registry)
+            with pytest.raises(TrustError, match=rf"signed is too old.*{role}"):
+                bringing.names().releases(PROJECT)
         renewed(ring.registry)
         assert bringing.names().releases(PROJECT)
 

@@ -55,6 +55,9 @@ Base = Annotated[
 ]
 Publisher = Annotated[str, typer.Option(metavar="NAME", help="Publisher; default: left open as TODO.")]
 License = Annotated[str, typer.Option(metavar="SPDX", help="License of the model; default: left open as TODO.")]
+Language = Annotated[
+    str, typer.Option(metavar="TAG", help="Language of your texts (BCP 47): en, zh, …; with --from, what it says.")
+]
 
 
 def command(
@@ -67,9 +70,7 @@ def command(
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Human-readable name.")] = None,
     publisher: Publisher = "TODO",
     license: License = "TODO",
-    language: Annotated[
-        str, typer.Option(metavar="TAG", help="Language of your texts (BCP 47): en, zh, …; with --from, what it says.")
-    ] = "en",
+    language: Language = "en",
     suite: Suite = None,
     leaves: SuiteLeaves = "figures",
     text_license: TextLicense = None,
@@ -89,9 +90,8 @@ def command(
         from cogen.cli.new_from import new_from
 
         texts = {"suite": suite, "leaves": leaves, "text_license": text_license, "personal_data": personal_data}
-        own = {
-            key: None if value == "TODO" else value for key, value in (("publisher", publisher), ("license", license))
-        }
+        own = {"publisher": publisher, "license": license}
+        own = {key: value for key, value in own.items() if value != "TODO"}
         new_from(name, folder, source, base=base, title=title, **own, **texts)
         return
     if suite is not None:

@@ -35,6 +35,15 @@ Repository = Annotated[
     ),
 ]
 
+TextsElsewhere = Annotated[
+    bool,
+    typer.Option(
+        "--texts-elsewhere",
+        help="Publish although the private text of recipe.toml is not on this machine, and nothing is compared "
+        "with it.",
+    ),
+]
+
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The plugin's source tree.")] = Path(),
@@ -51,14 +60,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build, check, list what would leave; upload nothing.")
     ] = False,
-    texts_elsewhere: Annotated[
-        bool,
-        typer.Option(
-            "--texts-elsewhere",
-            help="Publish although the private text of recipe.toml is not on this machine, and nothing is compared "
-            "with it.",
-        ),
-    ] = False,
+    texts_elsewhere: TextsElsewhere = False,
     allow_dependency: AllowDependency = None,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until it is visible.")] = 60.0,
     registry: Annotated[
@@ -81,17 +83,15 @@ def command(
 
     # a dry run sends nothing, so it needs nowhere to send it
     known = (chosen if dry_run else required)(registry) if to == "registry" else None
-    signer, allowed = _signer(identity, key), tuple(allow_dependency or ())
-    home = folder.resolve()
-    order = Order(home, known, to == "hub", weights, signer, wait, allowed, home, texts_elsewhere)
+    allowed, home = tuple(allow_dependency or ()), folder.resolve()
+    order = Order(home, known, to == "hub", weights, _signer(identity, key), wait, allowed, home, texts_elsewhere)
     where = known.url if known else {"pypi": "PyPI and the Hub", "hub": "the Hub", "registry": "a registry"}[to]
     with tempfile.TemporaryDirectory(prefix="cogen-publish-") as place:
         if dry_run:
             with without_large(order.folder, out.status) as tree:
                 wheel, outcome = prepare(replace(order, folder=tree), Path(place), out.status)
             assert outcome.packing is not None
-            for line in packing_lines(outcome.packing):
-                out.text(line)
+            out.text("\n".join(packing_lines(outcome.packing)))
             out.success(f"{wheel.project} {wheel.version} could be published to {where}; nothing was uploaded")
             out.result(_data(outcome, where))
             return

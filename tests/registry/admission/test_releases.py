@@ -292,12 +292,12 @@ def test_a_failed_transaction_leaves_no_blob(
 
     team = publisher()
     before = everything(service)
-    monkeypatch.setattr(StagedBlob, "keep", full)
-    with pytest.raises(OSError, match="No space left"):
-        upload(team, build(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(StagedBlob, "keep", full)
+        with pytest.raises(OSError, match="No space left"):
+            upload(team, build(tmp_path))
     assert len(kept) == 1
     assert everything(service) == before == (before[0], [])
-    monkeypatch.undo()
     assert upload(team, build(tmp_path)).state == "released"
 
 

@@ -184,15 +184,14 @@ def test_what_could_not_be_kept_is_held_by_nobody(store: BlobStore, monkeypatch:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with store.stage() as staged:
+    with store.stage() as staged, monkeypatch.context() as patch:
         staged.write(DATA)
         if isinstance(store, DiskStore):
-            monkeypatch.setattr(Path, "replace", fail)
+            patch.setattr(Path, "replace", fail)
         else:
-            monkeypatch.setattr(store.client, "upload_file", fail)  # type: ignore[attr-defined]
+            patch.setattr(store.client, "upload_file", fail)  # type: ignore[attr-defined]
         with pytest.raises(OSError, match="No space"):
             staged.keep()
-        monkeypatch.undo()
     assert store.discard(hashlib.sha256(DATA).hexdigest(), lambda: False)
 
 
