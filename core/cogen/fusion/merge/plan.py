@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cogen.fusion.compatible import license_of
 from cogen.fusion.details import Details
-from cogen.fusion.merge.companions import companion_notes
+from cogen.fusion.merge.generation import side_file_notes
 from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
@@ -56,7 +56,7 @@ def lineage_plan(
         tensors=tensors,
         changed_tensors=changed_tensors,
         cost=cost,
-        notes=(*notes_on(opened.chosen), *warnings([*remarks, *companion_notes(recipe, base, opened.inputs.experts)])),
+        notes=(*notes_on(opened.chosen), *warnings([*remarks, *side_file_notes(recipe, base, opened.inputs.experts)])),
         tokenizer=recipe.tokenizer,
         transplant=recipe.transplant,
         chat_template=recipe.chat_template,
