@@ -66,7 +66,7 @@ def generation_from(base: Checkpoint, expert: Checkpoint) -> Generation:
 
 
 def side_file_notes(recipe: FuseRecipe, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> list[str]:
-    """Where experts have other files beside their weights than the composite will have, and the option that chooses theirs."""
+    """Where an expert has another such file than the composite will have, and the option that chooses its own."""
     notes, template = [], _template(base)
     for id, expert in sorted(experts.items()):
         ends = token_differences(base.config, expert.config)
