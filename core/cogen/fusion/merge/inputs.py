@@ -100,9 +100,9 @@ def open_inputs(
     bases = {base.model_dump_json(): opened_base}
     opened = {expert.id: open_weights(expert.spec.model, reporter=reporter, bases=bases) for expert in chosen}
     for id, checkpoint in opened.items():
-        # With a vocabulary of its own, the composite decides whether its head is its embedding; and where tensors differ
-        # in it, they say so with a better hint.
-        heads = recipe.tokenizer is not None or (united and checkpoint.names() != opened_base.names())
+        # With a vocabulary of its own, the composite decides whether its head is its embedding; and where tensors
+        # differ in it, they say so with a better hint.
+        heads = recipe.tokenizer is not None or checkpoint.names() != opened_base.names()
         ignored = ("tie_word_embeddings",) if heads else ()
         check_same_function(
             opened_base.config,
