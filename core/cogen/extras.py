@@ -18,7 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "postgresql": ("psycopg",),
     "fuse": (
         *("torch", "transformers", "lm_eval", "numpy", "scipy", "peft", "accelerate", "gguf", "optuna", "psutil"),
-        *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors", "sentencepiece", "tiktoken"),
+        *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors"),
     ),
     "documents": ("pypdfium2", "docx", "pyarrow"),
     "privacy": ("opacus", "phonenumbers", "stdnum"),
