@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         *("torch", "transformers", "lm_eval", "numpy", "scipy", "peft", "accelerate", "gguf", "optuna", "psutil"),
         *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors"),
     ),
+    "tokenizers": ("sentencepiece", "tiktoken", "google"),
     "documents": ("pypdfium2", "docx", "pyarrow"),
     "privacy": ("opacus", "phonenumbers", "stdnum"),
     "search": ("sentence_transformers", "torch", "transformers"),

@@ -129,7 +129,7 @@ def load_tokenizer(folder: Path) -> Any:
         missing = str(error).strip().splitlines()[0]
         raise SourceError(
             f"the tokenizer of {folder.name} needs a library that is not installed: {missing}",
-            hint='pip install "cogen-core[fuse]"',
+            hint='pip install "cogen-core[tokenizers]"',
         ) from error
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
