@@ -18,8 +18,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "postgresql": ("psycopg",),
     "fuse": (
         *("torch", "transformers", "lm_eval", "numpy", "scipy", "peft", "accelerate", "gguf", "optuna", "psutil"),
-        *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors", "sentencepiece", "tiktoken"),
+        *("pypi_simple", "sentence_transformers", "sklearn", "tokenizers", "safetensors"),
     ),
+    "tokenizers": ("sentencepiece", "tiktoken", "google"),
     "documents": ("pypdfium2", "docx", "pyarrow"),
     "chinese": ("opencc",),
     "privacy": ("opacus", "phonenumbers", "stdnum"),

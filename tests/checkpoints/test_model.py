@@ -259,7 +259,7 @@ class TestLoading:
         )
         with pytest.raises(CogenError, match="tokenizer") as caught:
             load_tokenizer(tmp_path)
-        assert 'pip install "cogen-core[fuse]"' in str(caught.value.hint)
+        assert 'pip install "cogen-core[tokenizers]"' in str(caught.value.hint)
 
     def test_assigning_to_names_that_the_model_lacks(self) -> None:
         """An architecture whose parameters are called otherwise than its checkpoint's tensors is refused."""

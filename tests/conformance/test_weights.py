@@ -86,12 +86,19 @@ def test_what_the_manifest_says_of_the_tokenizer(whole: Make) -> None:
     assert outcome() == {"tokenizer": f"the tokenizer has {len(tokenizer())} entries, not 299"}
 
 
-def test_a_model_that_is_not_finite(whole: Make, tmp_path: Path) -> None:
-    """All digests are right, and still nothing can be measured with it."""
+@pytest.mark.parametrize(
+    ("value", "check", "text"),
+    [
+        (torch.nan, "weights", "model.norm.weight of Tiny holds NaN or infinity"),
+        (3e38, "run heldout", "the model gives nan"),
+    ],
+)
+def test_a_model_that_is_not_finite(whole: Make, tmp_path: Path, value: float, check: str, text: str) -> None:
+    """All digests are right, and still nothing can be measured with it: weights that are none, or that overflow."""
     folder = save_model(tmp_path / "broken")
     file = folder / "model.safetensors"
     tensors = load_file(file)
-    tensors["model.norm.weight"] = torch.full_like(tensors["model.norm.weight"], torch.nan)
+    tensors["model.norm.weight"] = torch.full_like(tensors["model.norm.weight"], value)
     save_file(tensors, file, {"format": "pt"})
     whole(
         model={
@@ -100,7 +107,7 @@ def test_a_model_that_is_not_finite(whole: Make, tmp_path: Path) -> None:
             "weights_digest": open_folder(folder).weights_digest,
         }
     )
-    assert "the model gives nan" in outcome()["run heldout"]
+    assert text in outcome()[check]
 
 
 def test_a_tokenizer_that_does_not_undo_itself(whole: Make, tmp_path: Path) -> None:

@@ -112,6 +112,24 @@ def test_tensors_in_memory(tmp_path: Path, dtype: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"])
+def test_every_pattern_of_bits(dtype: str) -> None:
+    """All of 8 and 16 bits, as torch says of each; of wider types the sign, the ends and what lies beside infinity."""
+    kind = getattr(torch, dtype)
+    if kind.itemsize == 1:
+        found = torch.arange(256, dtype=torch.uint8).view(kind)
+    elif kind.itemsize == 2:
+        found = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16).view(kind)
+    else:
+        top = torch.finfo(kind).max
+        found = torch.tensor([0.0, -0.0, top, -top, float("nan"), float("inf"), float("-inf")], dtype=kind)
+    for one, expected in zip(found, found.float().isfinite() if kind.itemsize == 1 else found.isfinite(), strict=True):
+        assert all_finite(one) == bool(expected)
+    assert all_finite(torch.empty(0, 3, dtype=kind))
+    assert all_finite(torch.zeros(3, 5, dtype=kind).T)
+    assert not all_finite(torch.full((1 << 19,), float("nan")).to(kind))
+
+
 def test_a_finite_tensor_whose_sum_is_none() -> None:
     assert all_finite(torch.full((8,), torch.finfo(torch.float64).max, dtype=torch.float64))
 

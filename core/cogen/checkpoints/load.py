@@ -169,7 +169,7 @@ def load_tokenizer(folder: Path, owner: str = "") -> Any:
             missing = str(error).strip().splitlines()[0]
             raise SourceError(
                 f"the tokenizer of {name} needs a library that is not installed: {missing}",
-                hint='pip install "cogen-core[fuse]"',
+                hint='pip install "cogen-core[tokenizers]"',
             ) from error
         except ValueError as error:
             if "trust_remote_code" not in str(error):

@@ -111,7 +111,8 @@ class Engine:
 
     :param threads: workers; default: all usable cores. The result does not depend on it.
     :param reporter: advances by one per tensor.
-    :param verified: was every input looked at for NaN and infinity when it was opened? (:func:`open_weights` does.)
+    :param verified: was every input looked at for NaN and infinity when it was opened, as
+        :func:`~cogen.checkpoints.model.open_weights` does?
     """
 
     def __init__(self, threads: int | None = None, reporter: Reporter | None = None, *, verified: bool = False) -> None:

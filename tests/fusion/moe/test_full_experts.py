@@ -202,8 +202,12 @@ def test_other_shapes_are_refused(zoo: Any, host: Any, tmp_path: Path) -> None:
     world = zoo("llama-tied")
     other = sibling("llama-tied", {}, of=dense("llama-tied", 3))
     untied = dense("llama-tied", 3, tie_word_embeddings=False)
-    for id, model, name in (("e1", untied, "lm_head.weight"), ("e2", dense("llama-tied", 3, head_dim=4), "k_proj")):
-        with pytest.raises(CompatibilityError, match=f"{id} and its base differ at .*{name}") as caught:
+    for id, model, text in (
+        ("e1", untied, r"e1 and its base differ at .*lm_head\.weight"),
+        ("e2", dense("llama-tied", 3, head_dim=4), "e2 and .* compute differently .*head_dim is 4 and "),
+        ("e3", dense("llama-tied", 3, vocab_size=304), r"e3 and its base differ at .*embed_tokens\.weight"),
+    ):
+        with pytest.raises(CompatibilityError, match=text) as caught:
             assemble(host(world.full(id, model)), tmp_path / "out", **HIDDEN_ROUTING)
         assert "--strategy route" in str(caught.value.hint)
     assert torch.equal(other.lm_head.weight, other.model.embed_tokens.weight)

@@ -100,8 +100,10 @@ def open_inputs(
     bases = {base.model_dump_json(): opened_base}
     opened = {expert.id: open_weights(expert.spec.model, reporter=reporter, bases=bases) for expert in chosen}
     for id, checkpoint in opened.items():
-        # With a vocabulary of its own, the composite decides whether its head is its embedding.
-        ignored = () if recipe.tokenizer is None else ("tie_word_embeddings",)
+        # With a vocabulary of its own, the composite decides whether its head is its embedding; and where tensors
+        # differ in it, they say so with a better hint.
+        heads = recipe.tokenizer is not None or checkpoint.names() != opened_base.names()
+        ignored = ("tie_word_embeddings",) if heads else ()
         check_same_function(
             opened_base.config,
             checkpoint.config,

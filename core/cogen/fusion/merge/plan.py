@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cogen.fusion.compatible import license_of
 from cogen.fusion.details import Details
-from cogen.fusion.merge.companions import companion_notes
+from cogen.fusion.merge.generation import difference_notes
 from cogen.fusion.merge.inputs import OpenedInputs
 from cogen.fusion.merge.tokenizer import planned_vocabulary
 from cogen.fusion.plan import Cost, Plan, PlannedSuite
@@ -59,7 +59,7 @@ def lineage_plan(
         notes=(
             *notes_on(opened.chosen),
             *side_file_notes(opened.inputs.base.folder, opened.base.name),
-            *warnings([*remarks, *companion_notes(recipe, base, opened.inputs.experts)]),
+            *warnings([*remarks, *difference_notes(recipe, base, opened.inputs.experts)]),
         ),
         tokenizer=recipe.tokenizer,
         transplant=recipe.transplant,

@@ -65,8 +65,8 @@ def generation_from(base: Checkpoint, expert: Checkpoint) -> Generation:
     return Generation(found or None, tokens)
 
 
-def companion_notes(recipe: FuseRecipe, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> list[str]:
-    """Where experts have other companions than the composite will have, and the option that chooses theirs."""
+def difference_notes(recipe: FuseRecipe, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> list[str]:
+    """Where an expert has another such file than the composite will have, and the option that chooses its own."""
     notes, template = [], _template(base)
     for id, expert in sorted(experts.items()):
         ends = token_differences(base.config, expert.config)
