@@ -1,7 +1,7 @@
 """Speed of exports beside the composite that they were made of, in one run: prompt and generation, tokens a second.
 
-    cogen export composite --to fp8 && cogen export composite --to gguf:Q8_0 && cogen export composite --to gguf:Q4_K_M
-    OMP_NUM_THREADS=1 python benchmarks/exports.py composite composite-fp8 composite-gguf-q8_0 composite-gguf-q4_k_m --json exports.json
+    cogen export composite --to fp8                          # and gguf:Q8_0, gguf:Q4_K_M
+    python benchmarks/export_speed.py composite composite-fp8 composite-gguf-q8_0 composite-gguf-q4_k_m
 
 Model folders (safetensors, FP8, INT8) run in transformers in bfloat16, GGUF files in llama.cpp, both with --threads
 threads and one sequence. A round goes through all models; the figure of a model is that of its fastest round. CPU
@@ -108,7 +108,7 @@ def _transformers(path: Path) -> Runner:
     def run(ids: list[int], new: int) -> tuple[float, float, float, float]:
         with torch.no_grad():
             start = time.perf_counter(), time.process_time()
-            out = model(torch.tensor([ids]), use_cache=True)
+            out = model(torch.tensor([ids]), use_cache=True, logits_to_keep=1)
             middle = time.perf_counter(), time.process_time()
             for _ in range(new):
                 token = out.logits[:, -1:].argmax(-1)
