@@ -99,6 +99,18 @@ def test_only_exports_are_replaced(model: Path, converter: Path, tmp_path: Path)
     (other / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="was not written by CoGen"):
         _export(model, "gguf", output=other)
+    (model / "cogen.lock").write_text("{}")
+    composite = {file.name: file.read_bytes() for file in model.iterdir()}
+    (model / "cogen.lock").rename(tmp_path / "cogen.lock")
+    for target in (model, tmp_path / "fused"):
+        target.mkdir(exist_ok=True)
+        (target / "merge.json").write_text("{}")
+        with pytest.raises(UsageError, match="holds a composite"):
+            _export(model, "gguf", output=target, replace=True)
+        (target / "merge.json").unlink()
+    assert {file.name: file.read_bytes() for file in model.iterdir()} == {
+        name: data for name, data in composite.items() if name != "cogen.lock"
+    }
     folder = _export(model, "gguf", output=tmp_path / "out").folder
     _export(model, "gguf", output=folder)  # the same again
     with pytest.raises(UsageError, match="holds an export to gguf") as error:

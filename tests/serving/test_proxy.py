@@ -16,7 +16,8 @@ from cogen.fusion.route.router import RoutingDecision
 from cogen.serving import proxy
 from cogen.serving.proxy import EXPERT_HEADER, make_app, question
 
-Ask = Callable[[str, str, Any], httpx.Response]
+#: Method, path and body.
+Ask = Callable[..., httpx.Response]
 
 
 def _engine() -> FastAPI:

@@ -61,7 +61,7 @@ def metadata(exported: Exported, source: ExportSource) -> Any:
     from huggingface_hub import ModelCardData
 
     own = _own_metadata(source)
-    kept = {
+    kept: dict[str, Any] = {
         name: own[name]
         for name in ("language", "license", "license_name", "license_link", "base_model", "pipeline_tag")
         if own.get(name)

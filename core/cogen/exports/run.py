@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen.errors import UsageError
 from cogen.exports import compressed, gguf, llama, onnx
 from cogen.exports.card import RECORD, write_card
 from cogen.exports.cost import CostReport, check_same, measure_cost, suites_for
@@ -62,9 +63,7 @@ def export(
     """
     source = open_source(model)
     _check(source, format)
-    check_output_folder(output)
-    if (output / RECORD).is_file() and not replace:
-        _check_same_export(output, format)
+    _check_output(model, output, format, replace)
     suites, missing = suites_for(host, source) if level != "none" else ([], [])
     with one_writer(output), atomic_folder(output, replace=True) as folder:
         details = _write(source, format, folder, reporter)
@@ -99,10 +98,20 @@ def _check(source: ExportSource, format: ExportFormat) -> None:
         compressed.check_tools(format.kind)
 
 
-def _check_same_export(output: Path, format: ExportFormat) -> None:
-    """:raises UsageError: the folder holds an export in another format."""
+def _check_output(model: Path, output: Path, format: ExportFormat, replace: bool) -> None:
+    """Only exports are replaced: by the same export, and with ``replace`` by another one.
+
+    :raises UsageError: the folder is the model itself, or holds something else.
+    """
     from cogen.checkpoints.json_files import read_object
 
+    check_output_folder(output)
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    if not (output / RECORD).is_file() or output.resolve() == model.resolve():
+        raise UsageError(f"{output} holds a composite", hint="an export has a folder of its own: give another with -o")
+    if replace:
+        return
     try:
         former = read_object(output / RECORD).get("format")
     except (OSError, ValueError):

@@ -349,7 +349,7 @@ def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
         "weights": [1.0, 1.0],
         "parameters": {"scale": 1.0, "normalize": True, "density": [1.0, 1.0], "rescale": "none"},
     }
-    assert record["notes"] == []
+    assert record["notes"] == ["left behind of base: other.txt"]
     first = Path("out/merge.json").read_bytes()
     kitchen.merge(text, "again", seed=4)
     assert Path("again/merge.json").read_bytes() == first
