@@ -158,10 +158,10 @@ def test_whole_models(tmp_path: Path, name: str) -> None:
 
 def test_no_limit_is_infinite_where_transformers_says_so(tmp_path: Path) -> None:
     """Configurations of Mamba 2 hold ``"time_step_limit": [0.0, Infinity]``, -1 is "none" for a token, null no size."""
-    told = {"time_step_limit": [0.0, INFINITY], "pad_token_id": -1, "head_dim": None, "rms_norm_eps": 0}
+    found = {"time_step_limit": [0.0, INFINITY], "pad_token_id": -1, "head_dim": None, "rms_norm_eps": 0}
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(told))
-    assert json_object(file) == told
+    file.write_text(json.dumps(found))
+    assert json_object(file) == found
 
 
 def test_the_modules_of_the_tiny_model(tmp_path: Path) -> None:

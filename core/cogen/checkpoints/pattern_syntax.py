@@ -29,7 +29,7 @@ class Unsupported(ValueError):
 
 
 @dataclass(frozen=True)
-class Step:
+class Instruction:
     """``char``: takes one character that passes the test. ``split``: goes on at every target. ``start``, ``end``: goes
     on at the start or end of the text. ``match``: done."""
 
@@ -41,7 +41,7 @@ class Step:
         return self.test is not None and self.test(letter)
 
 
-Program = list[Step]
+Program = list[Instruction]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def compile_pattern(text: str) -> Program:
         raise Unsupported("has a bracket too many")
     program: Program = []
     _emit(node, program)
-    program.append(Step("match"))
+    program.append(Instruction("match"))
     return program
 
 
@@ -174,7 +174,7 @@ def _emit(node: _Node, program: Program) -> None:
     if len(program) > _LARGEST:
         raise Unsupported("is too large, counted repeats included")
     if node.kind in ("char", "start", "end"):
-        program.append(Step(node.kind, node.test))
+        program.append(Instruction(node.kind, node.test))
     elif node.kind == "cat":
         for part in node.parts:
             _emit(part, program)
@@ -186,16 +186,16 @@ def _emit(node: _Node, program: Program) -> None:
 
 def _emit_choices(parts: tuple[_Node, ...], program: Program) -> None:
     split = len(program)
-    program.append(Step("split"))
+    program.append(Instruction("split"))
     starts, ends = [], []
     for part in parts:
         starts.append(len(program))
         _emit(part, program)
         ends.append(len(program))
-        program.append(Step("split"))
-    program[split] = Step("split", targets=tuple(starts))
+        program.append(Instruction("split"))
+    program[split] = Instruction("split", targets=tuple(starts))
     for end in ends:
-        program[end] = Step("split", targets=(len(program),))
+        program[end] = Instruction("split", targets=(len(program),))
 
 
 def _emit_repeat(node: _Node, program: Program) -> None:
@@ -204,15 +204,15 @@ def _emit_repeat(node: _Node, program: Program) -> None:
         _emit(inner, program)
     if node.high is None:
         split = len(program)
-        program.append(Step("split"))
+        program.append(Instruction("split"))
         _emit(inner, program)
-        program.append(Step("split", targets=(split,)))
-        program[split] = Step("split", targets=(split + 1, len(program)))
+        program.append(Instruction("split", targets=(split,)))
+        program[split] = Instruction("split", targets=(split + 1, len(program)))
         return
     splits = []
     for _ in range(node.high - node.low):
         splits.append(len(program))
-        program.append(Step("split"))
+        program.append(Instruction("split"))
         _emit(inner, program)
     for split in splits:
-        program[split] = Step("split", targets=(split + 1, len(program)))
+        program[split] = Instruction("split", targets=(split + 1, len(program)))
