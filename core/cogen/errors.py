@@ -6,6 +6,9 @@ and a caller can catch exactly what it can handle.
 
 from __future__ import annotations
 
+#: Characters of a message.
+_LONGEST = 1500
+
 
 class CogenError(Exception):
     """Something that the user can fix.
@@ -18,9 +21,11 @@ class CogenError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        # Names of others in it may hold line feeds, or 70,000 characters.
+        message = message if message.isprintable() else " ".join(message.split())
+        self.message = message if len(message) <= _LONGEST else message[:_LONGEST] + "…"
         self.hint = hint
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.message

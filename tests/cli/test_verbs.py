@@ -149,7 +149,7 @@ def test_check_passes_and_fails(site: Path, capsys: pytest.CaptureFixture[str]) 
     (root / "samples.jsonl").write_text("{}\n")
     report = run(capsys, "check", "power", code=1)
     assert report["passed"] is False
-    assert [check["name"] for check in report["checks"] if check["ok"] is False] == ["digests", "overlap"]
+    assert [check["name"] for check in report["checks"] if check["ok"] is False] == ["digests", "samples", "overlap"]
     assert main(["check", "power"]) == 1
     assert "✗ digests: samples.jsonl has digest" in capsys.readouterr().out
 

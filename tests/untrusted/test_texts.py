@@ -65,18 +65,18 @@ def verdicts(folder: Path, path: str, content: bytes, **changes: Any) -> tuple[l
 def test_samples(tmp_path: Path, content: bytes, problem: str | None) -> None:
     """All three take them, or all three name file and line."""
     samples = {"path": "samples.jsonl", "digest": digest(content), "license": "CC0-1.0"}
-    said, expert = verdicts(tmp_path, "samples.jsonl", content, samples=samples)
+    verdict, expert = verdicts(tmp_path, "samples.jsonl", content, samples=samples)
     try:
         texts = sample_texts(expert)
-        said.append(None)
+        verdict.append(None)
     except CogenError as error:
         texts = []
-        said.append(error.message)
+        verdict.append(error.message)
     if problem is None:
-        assert said == [None, None, None]
+        assert verdict == [None, None, None]
         assert len(texts) == 1
         return
-    for one in said:
+    for one in verdict:
         assert one is not None
         assert "samples.jsonl" in one
         assert problem in one
@@ -91,17 +91,17 @@ def test_suites(tmp_path: Path, content: bytes, problem: str | None) -> None:
     content = content + b"\n" + b"".join(rest)
     suite = manifest()["suites"][0]
     suite["test"] |= {"digest": digest(content), "documents": 30}
-    said, expert = verdicts(tmp_path, "suites/test.jsonl", content, suites=[suite])
+    verdict, expert = verdicts(tmp_path, "suites/test.jsonl", content, suites=[suite])
     (bound,) = suites_of(expert)
     try:
         rows = read_rows(bound, "test")
-        said.append(None)
+        verdict.append(None)
     except CogenError as error:
         rows = []
-        said.append(error.message)
+        verdict.append(error.message)
     if problem is None:
-        assert said == [None, None, None]
+        assert verdict == [None, None, None]
         assert len(rows) == 30
         assert rows[1].target == documents("powertest", 30)[1]
         return
-    assert all("suites/test.jsonl" in (one or "") and problem in (one or "") for one in said)
+    assert all("suites/test.jsonl" in (one or "") and problem in (one or "") for one in verdict)

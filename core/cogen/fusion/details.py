@@ -245,6 +245,8 @@ def from_version_1(plan: dict[str, Any]) -> dict[str, Any]:
     own: Any = next((plan[field] for field in _FIELDS if plan.get(field) is not None), {})
     if isinstance(own, Frozen):
         own = own.model_dump()
+    if not isinstance(own, dict):
+        raise ValueError("what a strategy has of its own is not a table")
     return found | {"version": 2, "details": {**own, "strategy": plan.get("strategy")}}
 
 

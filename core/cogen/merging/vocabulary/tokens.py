@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.model import Checkpoint
-from cogen.errors import CompatibilityError, SourceError
+from cogen.errors import CompatibilityError
 from cogen.merging.vocabulary.alphabet import Alphabet, alphabet_of, token_bytes
+from cogen.untrusted.border import border
+from cogen.untrusted.json_text import parse_object
 
 #: Files that make a tokenizer, in the order of transformers' preference.
 TOKENIZER_FILES = (
@@ -27,6 +29,7 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
+_AGAIN = "fetch the model again"
 _VOCABULARIES = tuple(name for name in TOKENIZER_FILES if "config" not in name and "added" not in name)
 
 
@@ -78,7 +81,7 @@ def read_tokens(folder: Path) -> Tokens:
     :raises CompatibilityError: it is of a kind whose tokens cannot be listed.
     """
     backend = read_backend(folder)
-    try:
+    with border(f"the tokenizer of {folder.name} is damaged", hint=_AGAIN):
         vocabulary = backend["model"]["vocab"]
         if isinstance(vocabulary, list):  # Unigram: [piece, score] in the order of the ids
             vocabulary = {piece: id for id, (piece, _) in enumerate(vocabulary)}
@@ -92,8 +95,6 @@ def read_tokens(folder: Path) -> Tokens:
             added[token] = flags
         if not all(isinstance(id, int) and id >= 0 for id in ids.values()):
             raise ValueError("an id is not a number")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged_error(folder) from error
     return Tokens(folder, ids, added, alphabet_of(backend))
 
 
@@ -130,30 +131,23 @@ def read_backend(folder: Path) -> dict[str, Any]:
                 hint="use another model as the source of the tokenizer",
             )
         return dict(json.loads(backend.to_str()))
-    try:
-        found = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    with border(f"the tokenizer of {folder.name} is damaged", hint=_AGAIN):
+        found: dict[str, Any] = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         if not isinstance(found.get("model", {}).get("vocab"), (dict, list)):
-            raise ValueError("no vocabulary")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise _damaged_error(folder) from error
-    return dict(found)
+            raise ValueError("it has no vocabulary")
+    return found
 
 
 def read_settings(folder: Path, name: str = "tokenizer_config.json") -> dict[str, Any]:
     """A JSON object beside the tokenizer; empty where there is none."""
     if not (folder / name).is_file():
         return {}
-    try:
-        return dict(json.loads((folder / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise SourceError(f"{folder.name} has a damaged {name}", hint="fetch the model again") from error
+    with border(f"{folder.name} has a damaged {name}", hint=_AGAIN):
+        # Its longest text is 10^30 tokens where nobody knows: any number may stand there.
+        return parse_object((folder / name).read_bytes(), any_number=True)
 
 
 def _declared_tokens(folder: Path) -> list[dict[str, Any]]:
     """Added tokens of ``tokenizer_config.json``: their flags win over those of ``tokenizer.json``."""
     entries = read_settings(folder).get("added_tokens_decoder") or {}
     return [{**entry, "id": int(id)} for id, entry in sorted(entries.items(), key=lambda item: int(item[0]))]
-
-
-def _damaged_error(folder: Path) -> SourceError:
-    return SourceError(f"the tokenizer of {folder.name} is damaged", hint="fetch the model again")
