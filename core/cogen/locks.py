@@ -27,8 +27,8 @@ _BUSY = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 _POLL = 0.1
 
 
-class Lock:
-    """A lock between processes, and between threads that have a :class:`Lock` each.
+class ProcessLock:
+    """A lock between processes, and between threads that have a :class:`ProcessLock` each.
 
     :param path: file that is locked; it is made, and stays.
     """
@@ -127,7 +127,7 @@ def locked(path: Path) -> Iterator[None]:
 
     Where nothing can be written there is nothing to wait for, and no lock is taken.
     """
-    lock = Lock(path.with_name(f"{path.name}.lock"))
+    lock = ProcessLock(path.with_name(f"{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -45,7 +45,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def shut_out(capsys: pytest.CaptureFixture[str], *commands: list[str]) -> str:
-    """Run commands with the cache as it is, read-only; nothing in it changes. What they said."""
+    """Run commands with the cache as it is, read-only; nothing in it changes. What they output."""
     cache._writable.cache_clear()
     before = files(cache_dir())
     capsys.readouterr()
@@ -62,12 +62,12 @@ def test_the_same_composite(road: str, tmp_path: Path, capsys: pytest.CaptureFix
     """With everything in the cache, and with nothing in it: the same weights as where it can be written."""
     first, second, third = (str(tmp_path / name) for name in ("first", "second", "third"))
     assert main([*ROADS[road], "-o", first]) == 0, capsys.readouterr().err
-    said = shut_out(capsys, [*ROADS[road], "-o", second])
-    assert "is read-only" not in said  # everything was there
+    output = shut_out(capsys, [*ROADS[road], "-o", second])
+    assert "is read-only" not in output  # everything was there
     shutil.rmtree(cache_dir())
     cache_dir()
-    said = shut_out(capsys, [*ROADS[road], "-o", third])
-    assert said.count("is read-only: what was computed or fetched now is not kept") == 1
+    output = shut_out(capsys, [*ROADS[road], "-o", third])
+    assert output.count("is read-only: what was computed or fetched now is not kept") == 1
     weights = [
         {name: digest for name, digest in files(Path(folder)).items() if name.endswith(".safetensors")}
         for folder in (first, second, third)
@@ -102,6 +102,6 @@ def test_clearing_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     (cache_dir() / "results" / "r.json").write_text("{}")
     with read_only(cache_dir()), obeying():
         assert main(["cache", "clear", "--yes"]) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert [line.partition(":")[0] for line in said] == ["error", "hint"]
-    assert "permission" in said[0]
+    output = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in output] == ["error", "hint"]
+    assert "permission" in output[0]
