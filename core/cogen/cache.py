@@ -142,7 +142,8 @@ def _remove(folder: Path, owner: int) -> None:
 
 def notice() -> str | None:
     """What to say at the end where the cache could not be written."""
-    if os.getpid() not in _overlays:
+    folder = _overlays.get(os.getpid())
+    if folder is None or not any(not path.name.startswith(".") for path in folder.iterdir()):
         return None
     return f"the cache folder {cache_dir()} is read-only: what was computed or fetched now is not kept"
 
