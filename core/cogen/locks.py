@@ -39,6 +39,13 @@ class ProcessLock:
         self.owner = path.with_name(f"{path.name}.owner")
         self._fd: int | None = None
         self._owns = False
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        """Whoever forgets a lock holds none; in a fork of its process it is the parent's still."""
+        if self._process == os.getpid():
+            with contextlib.suppress(Exception):
+                self.release()
 
     def acquire(self, *, wait: bool = True) -> bool:
         """Take the lock; whether it is held now, which is always so with ``wait``.

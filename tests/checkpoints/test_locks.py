@@ -98,6 +98,19 @@ class TestLock:
             lock.acquire()
         assert str(lock.owner) in str(caught.value.hint)
 
+    def test_who_forgets_it_holds_none(self, tmp_path: Path) -> None:
+        """And a fork that ends does not release its parent's."""
+        first, second = ProcessLock(tmp_path / "x.lock"), ProcessLock(tmp_path / "x.lock")
+        assert first.acquire(wait=False)
+        if (child := os.fork()) == 0:
+            del first
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert not second.acquire(wait=False)
+        del first
+        assert second.acquire(wait=False)
+        second.release()
+
     def test_the_lock_file_was_removed_meanwhile(self, tmp_path: Path) -> None:
         """By `cogen cache clear`: the lock is one on the file that everybody finds."""
         first = ProcessLock(tmp_path / "x.lock")
