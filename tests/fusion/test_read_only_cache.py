@@ -87,7 +87,6 @@ def test_every_other_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ["chat", out, "--max-tokens", "3", "-p", "hello"],
         ["fuse", "--lock", f"{out}/cogen.lock", "-o", again],
         ["update", out, "--remove", "e2", "--level", "none", "-o", str(tmp_path / "less")],
-        ["forecast"],
         ["cache"],
         ["doctor"],
         ["methods"],
