@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cogen.errors import CogenError
 from cogen.files import cache_dir, part_name, sweep
-from cogen.locks import READ_ONLY, Lock, alive, hold
+from cogen.locks import READ_ONLY, ProcessLock, alive, hold
 
 #: Folders for one step, as earlier versions called them.
 _FORMER = re.compile(r"\.(publish|mixture|adapter|tokenizer|candidates|forecast|first|wheels)\.(?:(?P<pid>\d+)\.)?\w+")
@@ -142,7 +142,8 @@ def _remove(folder: Path, owner: int) -> None:
 
 def notice() -> str | None:
     """What to say at the end where the cache could not be written."""
-    if os.getpid() not in _overlays:
+    folder = _overlays.get(os.getpid())
+    if folder is None or not any(not path.name.startswith(".") for path in folder.iterdir()):
         return None
     return f"the cache folder {cache_dir()} is read-only: what was computed or fetched now is not kept"
 
@@ -158,7 +159,7 @@ def one_process(kind: str, name: str) -> Iterator[bool]:
         home = Path(tempfile.gettempdir()) / f"cogen-{os.getuid() if hasattr(os, 'getuid') else 'locks'}"
     place = home / kind / f"{name}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(place)
+    lock = ProcessLock(place)
     taken = lock.acquire(wait=False)
     try:
         yield taken

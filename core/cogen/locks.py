@@ -27,8 +27,8 @@ _BUSY = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 _POLL = 0.1
 
 
-class Lock:
-    """A lock between processes, and between threads that have a :class:`Lock` each.
+class ProcessLock:
+    """A lock between processes, and between threads that have a :class:`ProcessLock` each.
 
     :param path: file that is locked; it is made, and stays.
     """
@@ -39,6 +39,13 @@ class Lock:
         self.owner = path.with_name(f"{path.name}.owner")
         self._fd: int | None = None
         self._owns = False
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        """Whoever forgets a lock holds none; in a fork of its process it is the parent's still."""
+        if self._process == os.getpid():
+            with contextlib.suppress(Exception):
+                self.release()
 
     def acquire(self, *, wait: bool = True) -> bool:
         """Take the lock; whether it is held now, which is always so with ``wait``.
@@ -127,7 +134,7 @@ def locked(path: Path) -> Iterator[None]:
 
     Where nothing can be written there is nothing to wait for, and no lock is taken.
     """
-    lock = Lock(path.with_name(f"{path.name}.lock"))
+    lock = ProcessLock(path.with_name(f"{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

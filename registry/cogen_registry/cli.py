@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cogen.cli import streams
+from cogen.errors import CogenError
+from cogen.system_errors import describe
 from cogen.untrusted.printable import one_line
 from cogen_registry import cli_metadata, cli_names, cli_operators, cli_trusted
 from cogen_registry.cli_common import Database, Root, echo
@@ -41,15 +44,24 @@ cli_trusted.register(app)
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line; a mistake of the operator ends in one line and a hint."""
+    if args is None:
+        streams.prepare()
     try:
         # Outside of its standalone mode typer returns the code of an Exit, else what the command returned: nothing.
         code = app(list(sys.argv[1:] if args is None else args), standalone_mode=False)
-    except Refused as error:
+    except (Refused, CogenError) as error:
         return _say(error.message, error.hint)
+    except BrokenPipeError:  # who reads has read enough
+        streams.discard(sys.stdout)
+        return 0
+    except OSError as error:
+        return _say(*describe(error))
     except Exception as error:
         if hasattr(error, "format_message"):
             return _say(error.format_message(), "see `cogen-registry --help`")
         raise
+    finally:
+        streams.settle()
     return code if isinstance(code, int) else 0
 
 

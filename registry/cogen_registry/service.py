@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import delete, exists, select
 
-from cogen.locks import Lock
+from cogen.locks import ProcessLock
 from cogen_registry.audit.removals import shown
 from cogen_registry.blobs.leases import Leases
 from cogen_registry.blobs.store import BlobStore
@@ -53,7 +53,7 @@ class Service:
     alive: Alive | None = None
     #: Signs what is said of projects; ``None``: this registry has no signed metadata.
     signer: Signer | None = None
-    _lock: Lock | None = None
+    _lock: ProcessLock | None = None
 
     def __post_init__(self) -> None:
         self.news = News(self.sessions)
@@ -66,7 +66,7 @@ class Service:
         :raises Refused: 409, another process serves this root, or this database with other blobs.
         """
         settings.root.mkdir(parents=True, exist_ok=True)
-        lock = Lock(settings.root / ".lock")
+        lock = ProcessLock(settings.root / ".lock")
         if not lock.acquire(wait=False):
             raise Refused(
                 409,

@@ -149,7 +149,7 @@ class TestModels:
         with devices.compute("cuda:3"), pytest.raises(UsageError, match="there is no device"):
             load_model(checkpoint, "bfloat16")
 
-    def test_a_hook_is_told(self) -> None:
+    def test_a_hook_gets_the_device(self) -> None:
         from cogen.checkpoints.load import load_expert
 
         seen: dict[str, Any] = {}

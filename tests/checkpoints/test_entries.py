@@ -66,8 +66,8 @@ class TestCached:
                 "print(new)\nprint(notice())\n"
             )
         assert run.returncode == 0, run.stderr
-        new, said = run.stdout.splitlines()
-        assert "read-only" in said
+        new, output = run.stdout.splitlines()
+        assert "read-only" in output
         assert not Path(new).exists()  # its folder went with the process
         assert sorted(path.name for path in home.rglob("*")) == ["known", "states"]
 

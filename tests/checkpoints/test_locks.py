@@ -16,7 +16,7 @@ import pytest
 
 from cogen.errors import CogenError
 from cogen.files import atomic_folder, locked
-from cogen.locks import Lock, hold, in_use, place
+from cogen.locks import ProcessLock, hold, in_use, place
 
 #: What file systems without locks answer.
 LOCKLESS = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EIO]
@@ -42,7 +42,7 @@ class TestLock:
     def test_one_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
         if number is not None:
             monkeypatch.setattr(fcntl, "flock", raising(number))
-        first, second = Lock(tmp_path / "x.lock"), Lock(tmp_path / "x.lock")
+        first, second = ProcessLock(tmp_path / "x.lock"), ProcessLock(tmp_path / "x.lock")
         assert first.acquire(wait=False)
         assert not second.acquire(wait=False)
         first.release()
@@ -73,7 +73,7 @@ class TestLock:
 
     def test_a_dead_owner_holds_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fcntl, "flock", raising(errno.ENOLCK))
-        lock = Lock(tmp_path / "x.lock")
+        lock = ProcessLock(tmp_path / "x.lock")
         lock.owner.write_text(f"{place()} {dead()}")
         assert lock.acquire(wait=False)
         lock.release()
@@ -82,7 +82,7 @@ class TestLock:
     def test_an_owner_killed_before_it_signed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An empty file of just now may be about to be written; an old one is nobody's."""
         monkeypatch.setattr(fcntl, "flock", raising(errno.ENOLCK))
-        lock = Lock(tmp_path / "x.lock")
+        lock = ProcessLock(tmp_path / "x.lock")
         lock.owner.write_text("")
         assert not lock.acquire(wait=False)
         os.utime(lock.owner, (time.time() - 60,) * 2)
@@ -92,18 +92,31 @@ class TestLock:
     def test_an_owner_elsewhere_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whether it lives cannot be known: no waiting for ever."""
         monkeypatch.setattr(fcntl, "flock", raising(errno.ENOLCK))
-        lock = Lock(tmp_path / "x.lock")
+        lock = ProcessLock(tmp_path / "x.lock")
         lock.owner.write_text("0123abcd 7")
         with pytest.raises(CogenError, match="process 7 of another machine") as caught:
             lock.acquire()
         assert str(lock.owner) in str(caught.value.hint)
 
+    def test_who_forgets_it_holds_none(self, tmp_path: Path) -> None:
+        """And a fork that ends does not release its parent's."""
+        first, second = ProcessLock(tmp_path / "x.lock"), ProcessLock(tmp_path / "x.lock")
+        assert first.acquire(wait=False)
+        if (child := os.fork()) == 0:
+            del first
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert not second.acquire(wait=False)
+        del first
+        assert second.acquire(wait=False)
+        second.release()
+
     def test_the_lock_file_was_removed_meanwhile(self, tmp_path: Path) -> None:
         """By `cogen cache clear`: the lock is one on the file that everybody finds."""
-        first = Lock(tmp_path / "x.lock")
+        first = ProcessLock(tmp_path / "x.lock")
         assert first.acquire()
         (tmp_path / "x.lock").unlink()
-        second, third = Lock(tmp_path / "x.lock"), Lock(tmp_path / "x.lock")
+        second, third = ProcessLock(tmp_path / "x.lock"), ProcessLock(tmp_path / "x.lock")
         assert second.acquire(wait=False)
         assert not third.acquire(wait=False)
         first.release()
@@ -131,7 +144,7 @@ class TestLock:
         monkeypatch.setattr(os, "open", opened)
         (tmp_path / "x.lock").touch()
         refusing(errno.EROFS)
-        first, second = Lock(tmp_path / "x.lock"), Lock(tmp_path / "x.lock")
+        first, second = ProcessLock(tmp_path / "x.lock"), ProcessLock(tmp_path / "x.lock")
         assert first.acquire(wait=False)
         assert not second.acquire(wait=False)
         first.release()

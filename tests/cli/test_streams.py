@@ -124,10 +124,10 @@ def test_every_verb(tmp_path: Path, verb: str) -> None:
     """Its help and what it says to no arguments: no traceback, and nothing that Python could not flush in the end."""
     for arguments, shell in itertools.product(([verb, "--help"], [verb]), SHELLS):
         found = run(tmp_path, *arguments, shell=shell)
-        said = found.stdout + found.stderr
-        assert b"Traceback" not in said, said
-        assert b"Exception ignored" not in said, said
-        assert b"bug in cogen" not in said, said
+        output = found.stdout + found.stderr
+        assert b"Traceback" not in output, output
+        assert b"Exception ignored" not in output, output
+        assert b"bug in cogen" not in output, output
         assert found.returncode in (0, 1, 2, 3)
 
 

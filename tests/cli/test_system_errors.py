@@ -52,9 +52,9 @@ def test_every_kind(number: int) -> None:
     ],
 )
 def test_what_it_says(number: int, message: str, hint: str) -> None:
-    said = describe(OSError(number, os.strerror(number), "/x"))
-    assert said[0] == message
-    assert hint in said[1]
+    output = describe(OSError(number, os.strerror(number), "/x"))
+    assert output[0] == message
+    assert hint in output[1]
 
 
 def test_odd_ones() -> None:
@@ -142,5 +142,5 @@ def test_paths_that_nobody_can_open(
     monkeypatch.chdir(tmp_path)
     Path("loop").symlink_to("loop")
     assert main([*arguments, name]) in (1, 3)
-    said = capsys.readouterr().err.splitlines()
-    assert [line.partition(":")[0] for line in said] == ["error", "hint"], said
+    output = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in output] == ["error", "hint"], output

@@ -45,10 +45,10 @@ def test_keeps_the_users(old: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_links(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
+    def failing(*_: object, **__: object) -> None:
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", failing)
     (tmp_path / "new").mkdir()
     keep_own_files(old, tmp_path / "new")
     assert (tmp_path / "new" / "notes.md").read_text() == "mine"

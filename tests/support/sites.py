@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import cogen
+import cogen.host.discovery
 
 
 @pytest.fixture

@@ -123,8 +123,8 @@ def _say_at_the_end() -> None:
     if "cogen.cache" in sys.modules:  # else nothing was looked up in it
         from cogen.cache import notice
 
-        if said := notice():
-            out.status(said)
+        if message := notice():
+            out.status(message)
 
 
 def _app(verb: str | None) -> typer.Typer:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What a worker does. It is pickled for the worker alone, in the user's own cache.
 
     :param base: folder of the model; ``run``: of the checkpoints; ``trained``: of what is left in the end.
@@ -67,7 +67,7 @@ def launch_training(
     :raises TrainError: a process failed; its last error line is the message.
     """
     with launching.job_folder(run) as folder:
-        job = Job(blocks, training, base.folder, run, folder / "trained", home, tracking)
+        job = TrainingJob(blocks, training, base.folder, run, folder / "trained", home, tracking)
         launching.launch("cogen.forge.worker", job, folder, on_step)
         if training.mode == "full":
             return load_model(open_folder(job.trained), "float32", device="cpu").eval()

@@ -12,7 +12,7 @@ from pathlib import Path
 from cogen.errors import CogenError, TrainError
 from cogen.evals.private import PRIVATE_FILE, PrivateTask
 from cogen.files import abandoned, alive, atomic_write, part_name
-from cogen.locks import Lock, hold
+from cogen.locks import ProcessLock, hold
 from cogen.reporter import SILENT, Reporter
 
 PRIVATE = "private"
@@ -60,7 +60,7 @@ def one_training(home: Path, package: Path, private: bool) -> Iterator[None]:
     names = [package.name, *([PRIVATE] if private else [])]
     with contextlib.ExitStack() as stack:
         for name in names:
-            lock = Lock(home / f".{name}.lock")
+            lock = ProcessLock(home / f".{name}.lock")
             try:
                 if not lock.acquire(wait=False):
                     raise TrainError(

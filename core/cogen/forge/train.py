@@ -67,8 +67,9 @@ def check_trackers(names: Sequence[str]) -> None:
     """:raises UsageError: transformers does not know one of them, or it is not installed."""
     if not names:
         return
-    from transformers import integrations
+    from transformers import integrations as untyped
 
+    integrations: Any = untyped
     known = sorted({*integrations.integration_utils.INTEGRATION_TO_CALLBACK, "all", "none"})
     installed = integrations.get_available_reporting_integrations()
     for name in names:

@@ -6,11 +6,11 @@ import sys
 
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder
-from cogen.forge.launch import Job, base_dtype
+from cogen.forge.launch import TrainingJob, base_dtype
 from cogen.training.launch import run_worker, save_trained, send_step
 
 
-def train(job: Job) -> None:
+def train(job: TrainingJob) -> None:
     """Train, and leave what was trained in ``job.trained``: an adapter, or a whole model."""
     from cogen.forge.train import finish_training
 

@@ -21,7 +21,7 @@ from packaging.version import Version
 
 from cogen.errors import CogenError
 from cogen.files import config_dir
-from cogen.locks import Lock
+from cogen.locks import ProcessLock
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.remote.fields import line, text, whole
@@ -289,7 +289,7 @@ def _lock_of(folder: Path) -> Path:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time: python-tuf's client asks for that."""
-    lock = Lock(_lock_of(folder))
+    lock = ProcessLock(_lock_of(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock.acquire()

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from cogen.errors import UsageError
 from cogen.files import config_dir
-from cogen.locks import Lock
+from cogen.locks import ProcessLock
 from cogen.settings import settings
 from cogen.trust.errors import TrustError
 from cogen.trust.files import write_private
@@ -198,7 +198,7 @@ def alone() -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise TrustError(f"{folder} cannot be made: {error.strerror}", hint="set COGEN_CONFIG to a folder") from error
-    lock = Lock(folder / ".lock")
+    lock = ProcessLock(folder / ".lock")
     try:
         lock.acquire()
     except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cogen.locks import Lock
+from cogen.locks import ProcessLock
 from cogen_registry.errors import Refused
 
 #: Says that a folder is a mirror: nothing else is ever replaced.
@@ -30,7 +30,7 @@ class Tree:
     def __init__(self, target: Path, fresh: bool = False) -> None:
         self.target = target.absolute()
         self._part, self._old = (self.target.with_name(f".{target.name}.{end}") for end in ("part", "old"))
-        self._lock = Lock(self.target.with_name(f".{target.name}.lock"))
+        self._lock = ProcessLock(self.target.with_name(f".{target.name}.lock"))
         self._fresh = fresh
         #: Files in all, those that were linked from the old tree, and the bytes that were written.
         self.files, self.kept, self.written = 0, 0, 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from cogen.locks import Lock
+from cogen.locks import ProcessLock
 from cogen_registry.database.tables import (
     Attestation,
     Commit,
@@ -130,7 +130,7 @@ def finish(service: Service, seconds: float = 20.0) -> bool:
 
 def _alone(service: Service, root: Path) -> bool:
     """Delete under the lock that a service of this root would hold; whether nobody held it."""
-    lock = Lock(root / ".lock")
+    lock = ProcessLock(root / ".lock")
     if not lock.acquire(wait=False):
         return False
     try:
