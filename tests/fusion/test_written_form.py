@@ -33,7 +33,6 @@ def test_the_files(composites: dict[str, Path], kind: str) -> None:
     folder = composites[kind]
     config, tokenizer = (json.loads((folder / name).read_text()) for name in ("config.json", "tokenizer_config.json"))
     rope = config["rope_parameters"]
-    assert config["rope_theta"] == rope["rope_theta"]
     scaling = config["rope_scaling"] or {"rope_type": "default", "type": "default"}
     assert scaling == {name: value for name, value in rope.items() if name != "rope_theta"} | {
         "type": rope["rope_type"]

@@ -60,7 +60,7 @@ def loaded(folder: Path, dtype: str = "float32") -> Any:
 
 def bits(folder: Path) -> dict[str, str]:
     """SHA-256 of weights, configuration and router rows."""
-    names = ("model.safetensors", "config.json", "router.safetensors")
+    names = ("model.safetensors", "config.json", "router/router.safetensors")
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 

@@ -252,7 +252,7 @@ class TestRefused:
         with pytest.raises(UsageError, match=r"has no cogen\.lock") as caught:
             evolve(build.machine, tmp_path / "base", tmp_path / "out", remove=["e1"])
         assert caught.value.hint
-        for name in ("model.safetensors", "config.json", "router.safetensors"):
+        for name in ("model.safetensors", "config.json", "router/router.safetensors"):
             before = build("e1", "e2", routing="anchored")
             content = bytearray((before / name).read_bytes())
             content[-1] ^= 1
@@ -286,7 +286,7 @@ class TestReplay:
         assert bits(again.folder) == bits(first)
         monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "empty too"))
         monkeypatch.setattr(routers, "load_model", lambda *_: pytest.fail("a model is loaded"))
-        rows = first / "router.safetensors"
+        rows = first / "router/router.safetensors"
         quick = carry_out(build.machine, recipe, tmp_path / "quick", replay=lock, routers=rows)
         assert bits(quick.folder) == bits(first)
 
@@ -296,7 +296,11 @@ class TestReplay:
         lock = read_lock(first)
         with pytest.raises(PlanError, match=r"router\.safetensors does not match the digest in the lock") as caught:
             carry_out(
-                build.machine, recipe_of(lock.plan), tmp_path / "out", replay=lock, routers=other / "router.safetensors"
+                build.machine,
+                recipe_of(lock.plan),
+                tmp_path / "out",
+                replay=lock,
+                routers=other / "router/router.safetensors",
             )
         assert "delete it" in str(caught.value.hint)
         assert not (tmp_path / "out").exists()

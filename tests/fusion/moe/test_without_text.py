@@ -32,7 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def row_of(folder: Path, id: str) -> torch.Tensor:
-    return load_file(folder / "router.safetensors")[id]
+    return load_file(folder / "router/router.safetensors")[id]
 
 
 def test_states_give_the_row_of_the_text(zoo: Any, host: Any, tmp_path: Path) -> None:
