@@ -81,6 +81,12 @@ def test_transformers_and_peft(composites: dict[str, Path], kind: str, tmp_path:
     assert open_folder(composites[kind]).tensors.keys() == read_header(composites[kind] / "model.safetensors").keys()
 
 
+@pytest.mark.parametrize("kind", [kind for kind in MIXTURES if "Qwen2-MoE" in kind])
+def test_the_plan_says_which_engines_compute_something_else(composites: dict[str, Path], kind: str) -> None:
+    notes = json.loads((composites[kind] / "cogen.lock").read_text())["plan"]["notes"]
+    assert any("norm_topk_prob" in note and "--top-k 3" in note for note in notes) == ("all experts" not in kind)
+
+
 class TestQwen2:
     """What llama.cpp, mlx-lm, vLLM and transformers 4 want of Qwen2-MoE."""
 
