@@ -16,7 +16,8 @@ def read(job: dict) -> dict:
     from mlx_lm import load
 
     model, tokenizer = load(job["folder"])
-    logits = model(mx.array([job["ids"]]))[0].astype(mx.float32)
+    model.set_dtype(mx.float32)
+    logits = model(mx.array([job["ids"]]))[0]
     np.save(job["out"], np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
     return {"tokens": list(tokenizer.encode(TEXT))}
 

@@ -81,12 +81,12 @@ class TestComposite:
         world.base()
         (world.folder / "base" / "LICENSE.exe").write_text("x")
         _, _, folder = build(tmp_path / "out", host(world.expert("e1", 1)))
-        companions = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+        beside = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
         weights = {"model.safetensors", "model.safetensors.index.json"}
-        assert {path.name for path in folder.iterdir()} == companions | weights
+        assert {path.name for path in folder.iterdir()} == beside | weights
         shutil.copytree(world.folder / "base", tmp_path / "common")
         write_common_form(tmp_path / "common")
-        for name in companions:
+        for name in beside:
             assert (folder / name).read_bytes() == (tmp_path / "common" / name).read_bytes()
         assert (folder / "tokenizer.json").read_bytes() == (world.folder / "base" / "tokenizer.json").read_bytes()
 

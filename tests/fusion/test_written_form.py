@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.composites import KINDS, made, some_ids
+from support.mixtures import as_before
 
 from cogen.checkpoints.model import open_folder
 from cogen.checkpoints.safetensors_file import read_header
@@ -116,14 +117,7 @@ def mixture(composites: dict[str, Path], tmp_path: Path) -> Path:
     """As CoGen wrote mixtures before: router rows beside the weights, no index, one spelling."""
     folder = tmp_path / "old"
     shutil.copytree(composites["mixture, hidden: Mixtral of Llama"], folder)
-    (folder / "router" / "router.safetensors").rename(folder / "router.safetensors")
-    (folder / "router").rmdir()
-    (folder / "model.safetensors.index.json").unlink()
-    lock = json.loads((folder / "cogen.lock").read_text())
-    lock["files"]["router.safetensors"] = lock["files"].pop("router/router.safetensors")
-    del lock["files"]["model.safetensors.index.json"]
-    (folder / "cogen.lock").write_text(json.dumps(lock))
-    return folder
+    return as_before(folder)
 
 
 @pytest.mark.filterwarnings("ignore")

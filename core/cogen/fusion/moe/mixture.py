@@ -256,8 +256,8 @@ def engine_notes(mixture: MoeDetails) -> list[str]:
     if not mixture.servable or mixture.top_k == slots:
         return []
     return [
-        f"llama.cpp and mlx-lm do not read norm_topk_prob of {mixture.architecture}, so they compute something else; for "
-        f"them let all experts work on every token: --top-k {slots}"
+        f"llama.cpp and mlx-lm do not read norm_topk_prob of {mixture.architecture}, so they compute something else; "
+        f"for them, let all experts work on every token: --top-k {slots}"
     ]
 
 
