@@ -30,12 +30,14 @@ def curves(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], 
 
     from cogen.checkpoints.load import load_tokenizer
     from cogen.checkpoints.safetensors_file import read_header, read_tensor
+    from cogen.fusion.moe.routers import router_file
 
+    file = router_file(folder)
+    if file is None:
+        raise SystemExit(f"{folder} is no mixture with routing prefix")
     lock = json.loads((folder / "cogen.lock").read_text(encoding="utf-8"))
     planned = lock["plan"]["details"]["prefix"]
-    rows = {
-        name: read_tensor(info).double().numpy() for name, info in read_header(folder / "router.safetensors").items()
-    }
+    rows = {name: read_tensor(info).double().numpy() for name, info in read_header(file).items()}
     tokenizer, documents = load_tokenizer(folder), documents_of(load_tokenizer(folder), list(COLORS), "dev")
     answers = [
         tokenizer.decode([t for ids in documents[id] for t in ids][:length])

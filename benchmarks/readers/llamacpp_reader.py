@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers_reader import TEXT
 
 
 def convert(folder: str, file: Path, pre: str | None) -> None:
@@ -52,7 +51,7 @@ def read(job: dict) -> dict:
             for entry in answer["completion_probabilities"][0]["top_logprobs"]:
                 found[place, entry["id"]] = entry["logprob"]
         np.save(job["out"], found)
-        return {"tokens": _ask(server, "tokenize", {"content": TEXT, "add_special": False})["tokens"]}
+        return {"tokens": _ask(server, "tokenize", {"content": job["text"], "add_special": False})["tokens"]}
     finally:
         file.unlink(missing_ok=True)
 

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from transformers_reader import TEXT
 
 
 def read(job: dict) -> dict:
@@ -16,9 +15,10 @@ def read(job: dict) -> dict:
     from mlx_lm import load
 
     model, tokenizer = load(job["folder"])
-    logits = model(mx.array([job["ids"]]))[0].astype(mx.float32)
+    model.set_dtype(mx.float32)
+    logits = model(mx.array([job["ids"]]))[0]
     np.save(job["out"], np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
-    return {"tokens": list(tokenizer.encode(TEXT))}
+    return {"tokens": list(tokenizer.encode(job["text"]))}
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
     python transformers_reader.py JOBS.json
 
-JOBS: a list of ``{"folder", "ids", "out", "adapter"}``; ``out`` gets float32 of shape (tokens, vocabulary), and beside
-it ``.json`` with what is to be reported: how the tokenizer splits :data:`TEXT`, the class, or the error.
+JOBS: a list of ``{"folder", "ids", "out", "text", "adapter"}``; ``out`` gets float32 of shape (tokens, vocabulary), and
+beside it ``.json`` with what is to be reported: how the tokenizer splits ``text``, or the error.
 """
 
 import json
@@ -12,8 +12,6 @@ import traceback
 from pathlib import Path
 
 import numpy as np
-
-TEXT = "The grid operator measures 電力 and Größe 😀 at\n\n every node."
 
 
 def read(job: dict) -> dict:
@@ -37,7 +35,7 @@ def read(job: dict) -> dict:
         logits = model(input_ids=torch.tensor([job["ids"]])).logits[0].float()
     np.save(job["out"], torch.log_softmax(logits.double(), -1).float().numpy())
     tokenizer = AutoTokenizer.from_pretrained(job["folder"])
-    given = tokenizer(TEXT, return_tensors="pt")
+    given = tokenizer(job["text"], return_tensors="pt")
     model.generate(**given, max_new_tokens=1)  # refuses inputs that the model does not take
     return {"class": type(model).__name__, "tokens": given["input_ids"][0].tolist()}
 

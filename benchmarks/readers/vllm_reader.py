@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from transformers_reader import TEXT
 
 
 def read(job: dict) -> dict:
@@ -39,7 +38,7 @@ def read(job: dict) -> dict:
         for token, entry in own.items():
             row[token] = entry.logprob
     np.save(job["out"], found)
-    return {"tokens": list(model.get_tokenizer()(TEXT)["input_ids"])}
+    return {"tokens": list(model.get_tokenizer()(job["text"])["input_ids"])}
 
 
 def main() -> None:

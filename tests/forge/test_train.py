@@ -324,9 +324,12 @@ class TestBuild:
                 "config.json",
                 "generation_config.json",
                 "model.safetensors",
+                "model.safetensors.index.json",
                 "tokenizer.json",
                 "tokenizer_config.json",
             ]
+            written = json.loads((package / "weights" / "config.json").read_text())
+            assert written["rope_theta"] == written["rope_parameters"]["rope_theta"]
             assert (
                 {i.dtype for i in open_folder(package / "weights").tensors.values()}
                 == {spec.model.dtype}

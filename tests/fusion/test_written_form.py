@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.composites import KINDS, made, some_ids
+from support.mixtures import as_before
 
 from cogen.checkpoints.model import open_folder
 from cogen.checkpoints.safetensors_file import read_header
@@ -33,7 +34,6 @@ def test_the_files(composites: dict[str, Path], kind: str) -> None:
     folder = composites[kind]
     config, tokenizer = (json.loads((folder / name).read_text()) for name in ("config.json", "tokenizer_config.json"))
     rope = config["rope_parameters"]
-    assert config["rope_theta"] == rope["rope_theta"]
     scaling = config["rope_scaling"] or {"rope_type": "default", "type": "default"}
     assert scaling == {name: value for name, value in rope.items() if name != "rope_theta"} | {
         "type": rope["rope_type"]
@@ -82,6 +82,12 @@ def test_transformers_and_peft(composites: dict[str, Path], kind: str, tmp_path:
     assert open_folder(composites[kind]).tensors.keys() == read_header(composites[kind] / "model.safetensors").keys()
 
 
+@pytest.mark.parametrize("kind", [kind for kind in MIXTURES if "Qwen2-MoE" in kind])
+def test_the_plan_says_which_engines_compute_something_else(composites: dict[str, Path], kind: str) -> None:
+    notes = json.loads((composites[kind] / "cogen.lock").read_text())["plan"]["notes"]
+    assert any("norm_topk_prob" in note and "--top-k 3" in note for note in notes) == ("all experts" not in kind)
+
+
 class TestQwen2:
     """What llama.cpp, mlx-lm, vLLM and transformers 4 want of Qwen2-MoE."""
 
@@ -111,14 +117,7 @@ def mixture(composites: dict[str, Path], tmp_path: Path) -> Path:
     """As CoGen wrote mixtures before: router rows beside the weights, no index, one spelling."""
     folder = tmp_path / "old"
     shutil.copytree(composites["mixture, hidden: Mixtral of Llama"], folder)
-    (folder / "router" / "router.safetensors").rename(folder / "router.safetensors")
-    (folder / "router").rmdir()
-    (folder / "model.safetensors.index.json").unlink()
-    lock = json.loads((folder / "cogen.lock").read_text())
-    lock["files"]["router.safetensors"] = lock["files"].pop("router/router.safetensors")
-    del lock["files"]["model.safetensors.index.json"]
-    (folder / "cogen.lock").write_text(json.dumps(lock))
-    return folder
+    return as_before(folder)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -54,6 +54,6 @@ def test_taking_an_expert_out_is_a_build_without_it(real_cache: Path, tmp_path: 
     assert main(["fuse", "clinical", "power", "neuro", *build, "-o", whole]) == 0
     assert main(["fuse", "--onto", whole, "--remove", "power", "-q", "-o", smaller]) == 0
     assert main(["fuse", "clinical", "neuro", *build, "-o", fresh]) == 0
-    for name in ("model.safetensors", "config.json", "router.safetensors"):
+    for name in ("model.safetensors", "config.json", "router/router.safetensors"):
         sums = {hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest() for folder in (smaller, fresh)}
         assert len(sums) == 1, name

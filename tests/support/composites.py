@@ -11,6 +11,7 @@ from typing import Any
 from support.families import Zoo
 from support.lexicons import END, START, save_expert
 from support.prefix import FIELDS, WORLDS, WideNorms, field_ids, spoken, with_turns
+from support.tiny import save_model
 from support.world import FakeHost, World
 
 #: Head sizes of vLLM's kernels are multiples of 32, and quantised blocks of llama.cpp have 32 numbers.
@@ -156,8 +157,11 @@ def united(folder: Path) -> Path:
     place = folder.with_name(f"{folder.name}-world")
     place.mkdir(parents=True, exist_ok=True)
     world = World(place)
-    base = world.base(dtype="float32")
-    experts = [world.expert("e1", 1, base=base), save_expert(world, "e2", added=[START, END], dtype="float32")]
+    save_model(place / "base", 7, "float32", **SIZES)
+    experts = [
+        save_expert(world, id, added=added, dtype="float32", **SIZES)
+        for id, added in (("e1", []), ("e2", [START, END]))
+    ]
     return _fuse(experts, folder, strategy="merge", method="linear", scale=0.6, tokenizer="union")
 
 

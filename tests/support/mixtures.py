@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,18 @@ def evolve(
     return execute(prepared, output, reuse=reuse), message
 
 
+def as_before(folder: Path) -> Path:
+    """A mixture as CoGen wrote them once: the rows of its routers beside the weights, and no index."""
+    (folder / "router" / "router.safetensors").rename(folder / "router.safetensors")
+    (folder / "router").rmdir()
+    (folder / "model.safetensors.index.json").unlink()
+    lock = json.loads((folder / "cogen.lock").read_text())
+    lock["files"]["router.safetensors"] = lock["files"].pop("router/router.safetensors")
+    del lock["files"]["model.safetensors.index.json"]
+    (folder / "cogen.lock").write_text(json.dumps(lock))
+    return folder
+
+
 def loaded(folder: Path, dtype: str = "float32") -> Any:
     """The model of a folder, by transformers alone; no tensor may be missing or left over."""
     import torch
@@ -60,7 +73,7 @@ def loaded(folder: Path, dtype: str = "float32") -> Any:
 
 def bits(folder: Path) -> dict[str, str]:
     """SHA-256 of weights, configuration and router rows."""
-    names = ("model.safetensors", "config.json", "router.safetensors")
+    names = ("model.safetensors", "config.json", "router/router.safetensors")
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 

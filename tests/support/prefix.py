@@ -94,7 +94,7 @@ def rows_of(folder: Path) -> dict[str, np.ndarray]:
     """The content of the router file."""
     from safetensors.numpy import load_file
 
-    found: dict[str, np.ndarray] = load_file(folder / "router.safetensors")
+    found: dict[str, np.ndarray] = load_file(folder / "router/router.safetensors")
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.families import dense
-from support.mixtures import Words, assemble, bits, carry_out, close, evolve, loaded
+from support.mixtures import Words, as_before, assemble, bits, carry_out, close, evolve, loaded
 from support.tiny import logits, save_adapter
 
 from cogen.artifacts.lock import read_lock
@@ -21,7 +21,7 @@ from cogen.fusion import routing_data
 from cogen.fusion.moe import routers
 from cogen.fusion.recipe import TOTALS, FuseRecipe
 from cogen.merging.operands import Stored
-from cogen.runs.replay import recipe_of
+from cogen.runs.replay import recipe_of, routers_beside
 
 EXACT = ["hidden", "embedding", "anchored"]
 
@@ -252,7 +252,7 @@ class TestRefused:
         with pytest.raises(UsageError, match=r"has no cogen\.lock") as caught:
             evolve(build.machine, tmp_path / "base", tmp_path / "out", remove=["e1"])
         assert caught.value.hint
-        for name in ("model.safetensors", "config.json", "router.safetensors"):
+        for name in ("model.safetensors", "config.json", "router/router.safetensors"):
             before = build("e1", "e2", routing="anchored")
             content = bytearray((before / name).read_bytes())
             content[-1] ^= 1
@@ -286,9 +286,24 @@ class TestReplay:
         assert bits(again.folder) == bits(first)
         monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "empty too"))
         monkeypatch.setattr(routers, "load_model", lambda *_: pytest.fail("a model is loaded"))
-        rows = first / "router.safetensors"
+        rows = first / "router/router.safetensors"
         quick = carry_out(build.machine, recipe, tmp_path / "quick", replay=lock, routers=rows)
         assert bits(quick.folder) == bits(first)
+
+    @pytest.mark.parametrize("routing", ["hidden", "anchored"])
+    def test_composites_of_before(self, build: Any, tmp_path: Path, routing: str) -> None:
+        """Whose router rows lie beside the weights: updated and replayed to the same bits, in today's places."""
+        first = build("e1", "e2", "e3", routing=routing)
+        wanted, smaller = bits(first), evolve(build.machine, first, tmp_path / "smaller", remove=["e3"])[0].folder
+        old = as_before(first)
+        again, message = evolve(build.machine, old, tmp_path / "again", remove=["e3"])
+        assert message.startswith("kept as they are: e1, e2;")
+        assert bits(again.folder) == bits(smaller)
+        lock = read_lock(old)
+        rows = routers_beside(old / "cogen.lock")
+        assert rows == old / "router.safetensors"
+        replayed = carry_out(build.machine, recipe_of(lock.plan), tmp_path / "replayed", replay=lock, routers=rows)
+        assert bits(replayed.folder) == wanted
 
     def test_other_rows_than_the_locks(self, build: Any, tmp_path: Path) -> None:
         """A file that is not the lock's is no reason to report a bug: it is named."""
@@ -296,7 +311,11 @@ class TestReplay:
         lock = read_lock(first)
         with pytest.raises(PlanError, match=r"router\.safetensors does not match the digest in the lock") as caught:
             carry_out(
-                build.machine, recipe_of(lock.plan), tmp_path / "out", replay=lock, routers=other / "router.safetensors"
+                build.machine,
+                recipe_of(lock.plan),
+                tmp_path / "out",
+                replay=lock,
+                routers=other / "router/router.safetensors",
             )
         assert "delete it" in str(caught.value.hint)
         assert not (tmp_path / "out").exists()

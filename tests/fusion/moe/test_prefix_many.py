@@ -181,8 +181,10 @@ def test_replay(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert bits(again.folder) == bits(first)
     monkeypatch.setattr("cogen.fusion.moe.prefix.rows.count_tokens", lambda *_: pytest.fail("text is read"))
     monkeypatch.setattr("cogen.fusion.moe.prefix.rows.factors", lambda *_: pytest.fail("evidence is factored"))
-    quick = carry_out(build.machine, recipe, tmp_path / "quick", replay=lock, routers=first / "router.safetensors")
+    quick = carry_out(
+        build.machine, recipe, tmp_path / "quick", replay=lock, routers=first / "router/router.safetensors"
+    )
     assert bits(quick.folder) == bits(first)
-    rows, base = read_rows(other / "router.safetensors"), open_weights(lock.plan.base)
+    rows, base = read_rows(other / "router/router.safetensors"), open_weights(lock.plan.base)
     with pytest.raises(SourceError, match="the router file has no x17 of 16 numbers"):
         read_prefix_rows(rows, lock.plan.details, base)

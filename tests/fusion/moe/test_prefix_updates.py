@@ -60,7 +60,7 @@ def test_replay(build: Any, tmp_path: Path, public: str, monkeypatch: pytest.Mon
     assert bits(again.folder) == bits(first)
     monkeypatch.setattr("cogen.fusion.moe.routers.load_model", lambda *_: pytest.fail("a model is loaded"))
     monkeypatch.setattr("cogen.fusion.moe.prefix.rows.count_tokens", lambda *_: pytest.fail("text is read"))
-    rows = first / "router.safetensors"
+    rows = first / "router/router.safetensors"
     quick = carry_out(build.machine, recipe, tmp_path / "quick", replay=lock, routers=rows)
     assert bits(quick.folder) == bits(first)
 

@@ -25,7 +25,7 @@ from cogen.routing.states import mean_states, moments, windows
 
 
 def rows_of(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "router.safetensors")
+    return load_file(folder / "router/router.safetensors")
 
 
 def open_plan(folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def row_of(folder: Path, id: str) -> torch.Tensor:
-    return load_file(folder / "router.safetensors")[id]
+    return load_file(folder / "router/router.safetensors")[id]
 
 
 def test_states_give_the_row_of_the_text(zoo: Any, host: Any, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_an_expert_that_ships_nothing_writes(zoo: Any, host: Any, routing: str, 
     assert bits(assemble(machine, tmp_path / "again", routing=routing).folder) == bits(built.folder)
     (kept,) = (tmp_path / "cache" / "generated").iterdir()
     for text in json.loads(kept.read_text(encoding="utf-8")):
-        for file in built.folder.rglob("*"):
+        for file in filter(Path.is_file, built.folder.rglob("*")):
             assert len(text) < 12 or text.encode() not in file.read_bytes()
 
 

@@ -332,6 +332,7 @@ def test_what_beside_the_weights_is_written(kitchen: Kitchen) -> None:
         "generation_config.json",
         "merge.json",
         "model.safetensors",
+        "model.safetensors.index.json",
         "preprocessor_config.json",
         "tokenizer.model",
     ]

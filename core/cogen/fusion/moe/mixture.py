@@ -250,6 +250,17 @@ def routing_notes(mixture: MoeDetails, chosen: Sequence[Expert]) -> list[str]:
     return data_notes(chosen, needs_of(mixture))
 
 
+def engine_notes(mixture: MoeDetails) -> list[str]:
+    """What the mixture's architecture is to other engines; see docs/compatibility.md."""
+    slots = len(mixture.slots)
+    if not mixture.servable or mixture.top_k == slots:
+        return []
+    return [
+        f"llama.cpp and mlx-lm do not read norm_topk_prob of {mixture.architecture}, so they compute something else; "
+        f"for them, let all experts work on every token: --top-k {slots}"
+    ]
+
+
 def evidence_notes(base: Checkpoint, mixture: MoeDetails) -> list[str]:
     """Under routing prefix: more experts than the extra head carries evidence for, and what follows from it."""
     experts = len(mixture.slots) - 1

@@ -28,6 +28,7 @@ from cogen.fusion.moe.insight import Insight, mean_weights, measure_insight
 from cogen.fusion.moe.mixture import (
     averaged,
     default_note,
+    engine_notes,
     evidence_notes,
     extents_of,
     mixture_cost,
@@ -108,6 +109,7 @@ class MoeStrategy(Strategy[Plan, Inputs]):
                 *default_note(inputs.base, details, chosen, recipe),
                 *routing_notes(details, chosen),
                 *evidence_notes(inputs.base, details),
+                *engine_notes(details),
             ],
         )
         if details.embedder:
