@@ -137,7 +137,12 @@ class Bench:
         size = 4096
         a, b = (torch.randn(size, size, device=self.device, dtype=torch.bfloat16) for _ in range(2))
         (qa, sa), (qb, sb) = _quantized(a), _quantized(b)
-        product = lambda: torch._scaled_mm(qa, qb.t(), scale_a=sa, scale_b=sb.t(), out_dtype=torch.bfloat16)  # noqa: E731
+        multiply: Any = torch._scaled_mm
+
+        def product() -> torch.Tensor:
+            found: torch.Tensor = multiply(qa, qb.t(), scale_a=sa, scale_b=sb.t(), out_dtype=torch.bfloat16)
+            return found
+
         wide = (a.float() @ b.float().t()).float()
         apart = float((product().float() - wide).norm() / wide.norm())
         seconds = {name: self.each(job) for name, job in (("fp8", product), ("bfloat16", lambda: a @ b.t()))}
@@ -208,7 +213,8 @@ def tokenizer(size: int) -> Any:
         show_progress=False,
     )
     backend.train_from_iterator(["the grid operator measures voltage and current at every node"] * 3, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=backend, eos_token="<|endoftext|>")
 
 
 SECTIONS = ("training", "teaching", "evaluation", "routing", "fp8")

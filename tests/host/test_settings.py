@@ -21,7 +21,9 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_set() -> None:
-    assert settings() == EnvironmentSettings(None, None, None, None, None, (), False, "", None, None, None, None, None)
+    assert settings() == EnvironmentSettings(
+        None, None, None, None, None, (), False, "", None, None, None, None, None, None
+    )
 
 
 def test_everything_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

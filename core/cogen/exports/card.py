@@ -67,7 +67,7 @@ def metadata(exported: Exported, source: ExportSource) -> Any:
         if own.get(name)
     }
     tags = [tag for tag in own.get("tags") or [] if tag != "cogen"]
-    extra = (
+    extra: dict[str, Any] = (
         {"base_model_relation": "quantized" if exported.format.quantized else "finetune"}
         if kept.get("base_model")
         else {}
