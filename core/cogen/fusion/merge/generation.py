@@ -28,7 +28,7 @@ _MOST = 6
 
 
 @dataclass(frozen=True)
-class Generation:
+class GenerationSettings:
     """How an expert's text is drawn and ends.
 
     :param settings: its ``generation_config.json``; ``None``: it has none.
@@ -52,7 +52,7 @@ class Generation:
         path.write_text(text, encoding="utf-8")
 
 
-def generation_from(base: Checkpoint, expert: Checkpoint) -> Generation:
+def generation_from(base: Checkpoint, expert: Checkpoint) -> GenerationSettings:
     """What ``--generation-config`` takes from an expert."""
     tokens: dict[str, Any] = {}
     for one in token_differences(base.config, expert.config):
@@ -62,7 +62,7 @@ def generation_from(base: Checkpoint, expert: Checkpoint) -> Generation:
             inner = inner.setdefault(place, {})
         inner[name] = one.theirs
     found = generation_of(expert)
-    return Generation(found or None, tokens)
+    return GenerationSettings(found or None, tokens)
 
 
 def difference_notes(recipe: FuseRecipe, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> list[str]:

@@ -19,7 +19,7 @@ from cogen.checkpoints.model import Checkpoint
 from cogen.checkpoints.quantized import without_quantization
 from cogen.errors import CompatibilityError, UsageError
 from cogen.evals.settings import prefix_token_id
-from cogen.fusion.merge.generation import Generation, generation_from
+from cogen.fusion.merge.generation import GenerationSettings, generation_from
 from cogen.fusion.plan import PlannedVocabulary
 from cogen.fusion.recipe import FuseRecipe
 from cogen.host import Expert
@@ -44,7 +44,7 @@ class CompositeTokenizer:
     tokenizer: Any
     digest: str
     template: str | None = None
-    generation: Generation | None = None
+    generation: GenerationSettings | None = None
 
     @property
     def tokens(self) -> Mapping[str, Any]:
