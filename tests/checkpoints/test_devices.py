@@ -153,11 +153,14 @@ class TestModels:
         from cogen.checkpoints.load import load_expert
 
         seen: dict[str, Any] = {}
-        hooks: Any = SimpleNamespace(first=lambda name, **given: seen.update(given) or "model")
+        plugin: Any = SimpleNamespace(distribution="cogen-plugin-own")
+        model = torch.nn.Linear(1, 1)
+        model.config = SimpleNamespace()  # type: ignore[assignment]
+        hooks: Any = SimpleNamespace(first_of=lambda name, **given: seen.update(given) or (plugin, model))
         host: Any = SimpleNamespace(hooks=hooks)
         spec: Any = "spec"
         nothing: Any = None
-        assert load_expert(host, spec, nothing, "bfloat16") == "model"
+        assert load_expert(host, spec, nothing, "bfloat16") is model
         assert seen == {"spec": "spec", "device": "cpu", "dtype": "bfloat16"}
 
 
