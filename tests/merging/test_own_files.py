@@ -91,4 +91,5 @@ def test_merge_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "notes.md" in capsys.readouterr().err
     assert (out / "notes.md").read_text() == "mine"
     kept = {name for name in written if not name.startswith("model")}
-    assert {path.name for path in out.iterdir()} == {*kept, "notes.md", "model.safetensors", "model.safetensors.index.json"}
+    now = {*kept, "notes.md", "model.safetensors", "model.safetensors.index.json"}
+    assert {path.name for path in out.iterdir()} == now
