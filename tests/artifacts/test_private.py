@@ -316,7 +316,7 @@ def test_a_key_that_was_revoked(composite: Path, machine: Any, tmp_path: Path, m
         (b"{" * 100_000, "is not JSON"),
         (b" " * 300_000, "is larger than"),
         (b"\xff\xfe\x00", "is not JSON"),
-        (b'{"figures": {"model": {"value": NaN}}}', "holds no figures"),
+        (b'{"figures": {"model": {"value": NaN}}}', "NaN is not JSON"),
         (b"[]", "holds no figures"),
         (b'{"figures": null}', "holds no figures"),
     ],
