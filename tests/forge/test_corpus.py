@@ -222,7 +222,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "two levels": ("heldout = true", 'heldout = true\nleaves = "figures"', "contradict each other"),
     "no extractor": ('extract = "text"', 'extract = "ppt"', "corpus.sources.0.extract"),
     "id": ('id = "tiny"', 'id = "Tiny!"', "id"),
-    "no TOML": ('id = "tiny"', "id = ", "is not TOML"),
+    "no TOML": ('id = "tiny"', "id = ", "is not valid TOML"),
 }
 
 

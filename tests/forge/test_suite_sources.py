@@ -11,7 +11,6 @@ import torch
 from support.training import source, write_texts
 
 from cogen.conformance.private_text import check_private
-from cogen.conformance.shipped_texts import read_lines
 from cogen.errors import SpecError, TrainError
 from cogen.forge.audit import _compared
 from cogen.forge.build import prepare, run_training
@@ -21,6 +20,7 @@ from cogen.forge.recipe import read_recipe
 from cogen.forge.statements import passages
 from cogen.host import Expert
 from cogen.text.grams import ngrams, overlap
+from cogen.untrusted.json_lines import json_lines
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +155,7 @@ def test_the_card_and_the_check_name_it(recipe: Any, other: dict[str, Any]) -> N
     assert "half of each split is of sources that are held out only: other" in str(packaged.expert.data.split)
     root = prepared.home / "src" / "cogen_plugin_tiny"
     shipped = {
-        name: {row["source"] for _, row in read_lines(root / name)}
+        name: {row["source"] for _, row in json_lines((root / name).read_bytes(), name)}
         for name in ("samples.jsonl", "suites/dev.jsonl", "suites/test.jsonl")
     }
     both = {"invented", "other"}

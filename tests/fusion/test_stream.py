@@ -279,7 +279,7 @@ class TestFailures:
             text=True,
             check=True,
         )
-        assert "cannot be written: File too large" in run.stdout
+        assert "cannot be written: a file is too large for its file system" in run.stdout
 
     def test_an_error_in_a_method_ends_the_run(self, models: list[Checkpoint], tmp_path: Path) -> None:
         """All threads stop, and the error is the method's own."""

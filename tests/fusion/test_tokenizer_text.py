@@ -32,5 +32,7 @@ from cogen.fusion.merge.tokenizer_text import tokenizer_text
 def test_the_sentence(options: str | None, added: int, dropped: int, template: str | None, output: str) -> None:
     """Numbers with their unit; nothing about what did not change."""
     vocabulary = SimpleNamespace(size=1302, added=added, dropped=dropped) if options else None
-    plan: Any = SimpleNamespace(tokenizer=options, vocabulary=vocabulary, chat_template=template)
+    plan: Any = SimpleNamespace(
+        tokenizer=options, vocabulary=vocabulary, chat_template=template, generation_config=None
+    )
     assert tokenizer_text(plan) == f"its tokenizer is {output}"

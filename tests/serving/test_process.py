@@ -41,7 +41,7 @@ def test_it_runs_while_the_block_runs(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_ends_is_one_line(tmp_path: Path) -> None:
-    code = "print('loading'); raise SystemExit('no kernel image for this device')"
+    code = "print('loading', flush=True); raise SystemExit('no kernel image for this device')"
     with (
         pytest.raises(ServingError, match="engine ended with exit code 1: no kernel image for this device") as error,
         started(_command(code, folder=tmp_path), "http://127.0.0.1:9/", seconds=60),

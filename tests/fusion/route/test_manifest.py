@@ -89,8 +89,8 @@ def test_centroids_of_another_route_are_refused(machine: Host, folder: Path, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("{", "is not a route: Expecting"),
-        ("[]", "is not a route: it has no field `version`"),
+        ("{", "is not a route: it is not JSON: Expecting"),
+        ("[]", "is not a route: it is not a JSON object"),
         ({"version": 3}, "is a route of version 3, this CoGen reads version 2"),
         ({"experts": []}, "is not a route: experts: "),
         ({"speed": 3}, "is not a route: speed: Extra inputs"),

@@ -131,7 +131,7 @@ def test_lists(client: TestClient, service: Service) -> None:
     ("changes", "says"),
     [
         ({"lock": {}}, "no field `version`"),
-        ({"lock": {"version": 3}}, "version 3"),
+        ({"lock": {"version": 4}}, "version 4"),
         ({"lock": lock_of("power") | {"plan_digest": ZERO}}, "not the one that was locked"),
         ({"lock": lock_of("power") | {"files": {"../x": ZERO}}}, "not a lock"),
         ({"lock": lock_of("power", "power")}, "twice"),

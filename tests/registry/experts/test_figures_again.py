@@ -169,6 +169,9 @@ def test_text_in_parts_that_are_not_signed(
 ) -> None:
     """A bundle has room beside the signature: what a check does not read is not kept."""
     document = signed(key)
+    # A third of all signatures has no padding, and what comes behind "====" then counts as one more part of it.
+    while not document["signature"]["bundle"]["dsseEnvelope"]["signatures"][0]["sig"].endswith("="):
+        document = signed(key)
     kept = post(client, service, bundle_with(document, change))
     assert kept.status_code == 201, kept.text
     evidence = client.get(f"/api/v1/evaluations/{kept.json()['id']}/evidence")
