@@ -20,7 +20,7 @@ def read(job: dict) -> dict:
 
     model = LLM(
         job["folder"],
-        dtype="float32",
+        dtype=job.get("dtype", "float32"),
         max_model_len=256,
         max_logprobs=-1,
         enforce_eager=True,
