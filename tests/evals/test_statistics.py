@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cogen.errors import EvalError
 from cogen.evals import SuiteResult, compare
 from cogen.evals.settings import Settings
-from cogen.evals.statistics import by_cluster, interval, ratio_of_sums
+from cogen.evals.statistics import by_cluster, interval, mean_ratio_interval, ratio_of_sums
 
 SETTINGS = Settings(dtype="float32")
 Make = Callable[..., SuiteResult]
@@ -149,3 +149,28 @@ def test_clusters_are_drawn_whole(pairs: list[tuple[float, float]], copies: int)
     assert interval(many, own, ["one"] * len(many)) is None
     total = by_cluster(many, [str(number % 3) for number in range(len(many))])
     assert ratio_of_sums(total) == pytest.approx(ratio_of_sums(pairs))
+
+
+def test_the_mean_over_suites_of_one_suite_is_that_of_the_suite(make: Make) -> None:
+    """The same documents drawn in another order of random numbers: the bounds of ``compare`` within their own noise."""
+    both = make(draw(1, 200)), make(draw(2, 200, 1.02))
+    alone = compare(*both)
+    found = mean_ratio_interval([both])
+    assert found == pytest.approx((alone.ratio_low, alone.ratio_high), abs=1e-3)
+    assert found == mean_ratio_interval([both])  # the seed is fixed
+
+
+def test_the_mean_over_suites(make: Make) -> None:
+    """Two suites that change by the same factor on every document: no width. More suites: a narrower interval."""
+    flat = [(make([(2 * top, low) for top, low in draw(seed, 9)]), make(draw(seed, 9))) for seed in (1, 2)]
+    assert mean_ratio_interval(flat) == pytest.approx((2, 2))
+    one = make(draw(1, 30)), make(draw(2, 30))
+    low, high = mean_ratio_interval([one]) or (0.0, 0.0)
+    narrow_low, narrow_high = mean_ratio_interval([one] * 4) or (0.0, 0.0)
+    # Four suites are drawn each for itself: half the width.
+    assert (narrow_high - narrow_low) / (high - low) == pytest.approx(0.5, abs=0.05)
+    short = make([(1.0, 2.0)])
+    assert mean_ratio_interval([one, (short, short)]) is None
+    assert mean_ratio_interval([]) is None
+    broken = make([(float("nan"), 2.0), (1.0, 2.0)])
+    assert mean_ratio_interval([(broken, broken)]) is None

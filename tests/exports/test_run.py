@@ -193,8 +193,11 @@ def test_the_card_has_the_cost_and_passes_the_hubs_validation(
         SuiteCost("power/heldout", "bits_per_byte", 1.0, 1.002, 0.002, 0.001, 0.003, 40),
         SuiteCost("neuro/heldout", "bits_per_byte", 2.0, 2.012, 0.006, None, None, 30),
     )
-    report = CostReport("quick", rows, ("clinical/heldout",))
+    report = CostReport("quick", rows, ("clinical/heldout",), low=0.003, high=0.0051)
     assert report.change == pytest.approx(0.004)
+    assert report.sentence == "mean change in bits per byte: +0.40 % (+0.30 to +0.51 %), 70 documents"
+    assert CostReport("quick", rows).sentence == "mean change in bits per byte: +0.40 %, 70 documents"
+    assert CostReport("quick", ()).sentence == ""
     monkeypatch.setattr(run, "measure_cost", lambda *_: report)
     monkeypatch.setattr(run, "_runner", lambda *_: (lambda: None, "sha256:0"))
     found = export(model, "gguf:Q8_0", level="quick", host=Host.discover())
@@ -209,7 +212,10 @@ def test_the_card_has_the_cost_and_passes_the_hubs_validation(
     assert "+0.20 %" in text
     assert "+0.10 to +0.30 %" in text
     assert "Not measured: clinical/heldout" in text
-    assert json.loads((found.folder / "export.json").read_text())["cost"]["suites"][0]["after"] == 1.002
+    assert "+0.40 % (+0.30 to +0.51 %), 70 documents." in text
+    record = json.loads((found.folder / "export.json").read_text())["cost"]
+    assert record["suites"][0]["after"] == 1.002
+    assert (record["low"], record["high"], record["documents"]) == (0.003, 0.0051, 70)
 
 
 def test_suites_are_those_of_the_lock(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:

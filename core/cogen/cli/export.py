@@ -65,6 +65,9 @@ def command(
             "details": found.details,
             "level": level,
             "change": None if cost is None else cost.change,
+            "change_low": None if cost is None else cost.low,
+            "change_high": None if cost is None else cost.high,
+            "documents": 0 if cost is None else cost.documents,
             "suites": [] if cost is None else [vars(row) for row in cost.rows],
             "not_measured": [] if cost is None else list(cost.missing),
             "notes": list(found.notes),
@@ -89,8 +92,8 @@ def _show(found: Exported) -> None:
         ]
         numbers = [Column(name, justify="right") for name in ("before", "after", "change")]
         out.table(rows, ["suite", "metric", *numbers], title=f"cost, test split, level {found.cost.level}")
-        if found.cost.change is not None:
-            out.text(f"mean change in bits per byte: {100 * found.cost.change:+.2f} %")
+        if found.cost.sentence:
+            out.text(found.cost.sentence)
     for note in found.notes:
         out.warn(note)
     out.text(f"serve it: cogen serve {found.folder}")

@@ -124,6 +124,40 @@ def compare(result: SuiteResult, baseline: SuiteResult, settings: Settings | Non
     )
 
 
+def mean_ratio_interval(
+    results: Sequence[tuple[SuiteResult, SuiteResult]], settings: Settings | None = None
+) -> tuple[float, float] | None:
+    """Interval of the mean over suites of result / baseline, each paired by document; both of one suite in each tuple.
+
+    The documents (or clusters) of every suite are drawn from that suite, the same for both models: a stratified paired
+    bootstrap with percentiles (Davison and Hinkley 1997, section 3.2). ``None`` without a suite, where a suite has
+    fewer than two documents, or where a figure is no finite number.
+    """
+    import numpy as np
+
+    settings = settings or Settings(dtype="")
+    generator = np.random.default_rng(settings.seed)
+    total = np.zeros(settings.resamples)
+    for result, baseline in results:
+        clusters = result.clusters or baseline.clusters
+        pairs = [by_cluster(one.per_document, clusters) for one in (result, baseline)]
+        # Shape (2 models, documents, numerator and denominator).
+        figures = np.asarray(pairs, dtype=np.float64)
+        n = figures.shape[1]
+        if n < 2 or not np.isfinite(figures).all():
+            return None
+        # How often each document is drawn; shape (resamples, documents).
+        drawn = generator.multinomial(n, np.full(n, 1 / n), size=settings.resamples).astype(np.float64)
+        sums = drawn @ figures
+        values = sums[..., 0] / sums[..., 1]
+        total += values[0] / values[1]
+    if not results:
+        return None
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(total / len(results), (tail, 1 - tail))
+    return float(low), float(high)
+
+
 def _bootstrap(
     columns: Sequence[Sequence[float]], statistic: Callable[..., Any], settings: Settings
 ) -> tuple[float, float] | None:

@@ -50,6 +50,9 @@ def record(exported: Exported, source: ExportSource) -> dict[str, Any]:
         if cost is None
         else {
             "change": cost.change,
+            "low": cost.low,
+            "high": cost.high,
+            "documents": cost.documents,
             "suites": [vars(row) for row in cost.rows],
             "not_measured": list(cost.missing),
         },
@@ -135,8 +138,7 @@ def _cost(exported: Exported) -> str:
     text = [
         table(heads, rows),
         f"Test split, level {cost.level}, the same documents before and after, logits in float32; bits per byte: lower "
-        "is better. The export ran in the engine that it is for"
-        + (f"; mean change {100 * cost.change:+.2f} %." if cost.change is not None else "."),
+        "is better. The export ran in the engine that it is for" + (f"; {cost.sentence}." if cost.sentence else "."),
     ]
     if cost.missing:
         text.append(f"Not measured: {', '.join(map(md, cost.missing))}.")

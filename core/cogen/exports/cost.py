@@ -44,18 +44,36 @@ class CostReport:
     """All suites, and the composite's ones that were not measured.
 
     :param results: of the export, for the card's model index.
+    :param low: with ``high`` the 95 % interval of ``change``; None where a suite has fewer than two documents.
     """
 
     level: str
     rows: tuple[SuiteCost, ...]
     missing: tuple[str, ...] = ()
     results: tuple[SuiteResult, ...] = field(default=(), repr=False)
+    low: float | None = None
+    high: float | None = None
 
     @property
     def change(self) -> float | None:
         """Mean change over the suites in bits per byte; None without one."""
         found = [row.change for row in self.rows if row.metric == "bits_per_byte"]
         return sum(found) / len(found) if found else None
+
+    @property
+    def documents(self) -> int:
+        """Of the suites in bits per byte, together."""
+        return sum(row.n for row in self.rows if row.metric == "bits_per_byte")
+
+    @property
+    def sentence(self) -> str:
+        """The mean change with its interval and the number of documents, for people; empty without one."""
+        if self.change is None:
+            return ""
+        bounds = ""
+        if self.low is not None and self.high is not None:
+            bounds = f" ({100 * self.low:+.2f} to {100 * self.high:+.2f} %)"
+        return f"mean change in bits per byte: {100 * self.change:+.2f} %{bounds}, {self.documents} documents"
 
 
 def suites_for(host: Host, source: ExportSource) -> tuple[list[BoundSuite], list[str]]:
@@ -87,6 +105,7 @@ def measure_cost(
     from cogen.checkpoints.digests import tokenizer_digest
     from cogen.checkpoints.load import load_model
     from cogen.evals import count_tokens, model_digest, run_suites
+    from cogen.evals.statistics import mean_ratio_interval
 
     texts = [bound for bound in suites if bound.suite.metric != "exact_match"]
     left = [bound.name for bound in suites if bound.suite.metric == "exact_match"] if level == "full" else []
@@ -113,7 +132,10 @@ def measure_cost(
             )
         )
     rows = tuple(_cost(before, after) for before, after in zip(*found, strict=True))
-    return CostReport(level, rows, (*missing, *left), tuple(found[1]))
+    before, after = found
+    both = [pair for pair in zip(after, before, strict=True) if pair[0].metric == "bits_per_byte"]
+    low, high = (None if bound is None else bound - 1 for bound in mean_ratio_interval(both) or (None, None))
+    return CostReport(level, rows, (*missing, *left), tuple(after), low, high)
 
 
 def _cost(before: SuiteResult, after: SuiteResult) -> SuiteCost:
