@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cogen.untrusted.border import border
 from support.fuzz_targets import TARGETS
 from support.fuzzing import Hang, fuzz, in_time
 
@@ -38,6 +39,14 @@ def test_a_hang_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("support.fuzzing.SECONDS", 0.05)
     with pytest.raises(Hang):
         _loop()
+
+
+def test_a_hang_behind_a_border_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A border turns it into a line, as everything else."""
+    monkeypatch.setattr("support.fuzzing.SECONDS", 0.05)
+    with pytest.raises(Hang), in_time(), border("it cannot be read"):
+        while True:
+            pass
 
 
 def _loop() -> None:
