@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from cogen.untrusted.border import border
 from support.fuzz_targets import TARGETS
 from support.fuzzing import Hang, fuzz, in_time
+
+from cogen.untrusted.border import border
 
 TESTS = Path(__file__).parents[1]
 COUNT = 10_000
