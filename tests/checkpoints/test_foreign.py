@@ -149,8 +149,8 @@ def test_by_the_hooks(site: Any, tmp_path: Any) -> None:
     host, spec = Host.discover(), make_expert(tmp_path, "power").spec
     checkpoint: Any = None
     model = load_expert(host, spec, checkpoint, "float32")
-    with pytest.raises(PluginError, match="^cogen-plugin-odd: the model of power failed: ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"^cogen-plugin-odd: the model of power failed: ZeroDivisionError"):
         model(IDS)
     found = load_expert_tokenizer(host, spec, checkpoint)
-    with pytest.raises(PluginError, match="^cogen-plugin-odd: the tokenizer of power failed: RuntimeError: no tokens"):
+    with pytest.raises(PluginError, match=r"^cogen-plugin-odd: the tokenizer of power failed: RuntimeError: no tokens"):
         found("a text")

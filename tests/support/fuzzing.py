@@ -151,7 +151,7 @@ class Hang(BaseException):
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """:raises Hang: after :data:`SECONDS` of the processor, also where what is read turns every exception into a line."""
+    """:raises Hang: after :data:`SECONDS` of the processor, also where every exception inside becomes a line."""
     hangs: list[Hang] = []
 
     def stop(*_: object) -> None:
