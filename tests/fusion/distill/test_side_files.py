@@ -18,7 +18,12 @@ from cogen.runs.execute import execute
 from cogen.runs.prepare import prepare, prepare_replay
 
 #: Copied from the student, and one that nobody knows.
-TAKEN = ("modules.json", "1_Pooling/config.json", "preprocessor_config.json", "additional_chat_templates/tool_use.jinja")
+TAKEN = (
+    "modules.json",
+    "1_Pooling/config.json",
+    "preprocessor_config.json",
+    "additional_chat_templates/tool_use.jinja",
+)
 OWN = "own_index.json"
 
 

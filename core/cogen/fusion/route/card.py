@@ -17,8 +17,8 @@ from cogen.markdown import table, word
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
-    from cogen.fusion.route.manifest import RouteManifest
     from cogen.fusion.plan import PlannedSuite
+    from cogen.fusion.route.manifest import RouteManifest
     from cogen.fusion.route.measure import Routed
     from cogen.host import Expert
 
