@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cogen.checkpoints.describe import base_of, shape_facts, tokenizer_of, whole_folder
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.facts import WeightFacts, digest_of, facts_of
+from cogen.checkpoints.facts import TOO_LARGE, WeightFacts, digest_of, facts_of, too_large
 from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.json_files import json_object
 from cogen.checkpoints.locate import Located, locate
@@ -103,6 +103,9 @@ def create_from(
             f"{tensor} of {weights.found.name} holds NaN or infinity: nobody can use these weights",
             hint="take an earlier checkpoint, or train again with a lower learning rate",
         )
+    dtypes = [weights.facts.dtype, *([weights.base.dtype] if weights.base is not None else [])]
+    if (reason := too_large(weights.folder, weights.facts, *dtypes)) is not None:
+        raise CompatibilityError(f"nobody can use {weights.found.name}: {reason}", hint=TOO_LARGE)
     module = f"cogen_plugin_{id.replace('-', '_')}"
     title = title or id.replace("-", " ").capitalize()
     with atomic_folder(folder, replace=folder.exists()) as part:
