@@ -15,7 +15,8 @@ from cogen.errors import CogenError
 from cogen.fusion.distill.plan import plan_distillation
 from cogen.fusion.recipe import FuseRecipe
 from cogen.runs.execute import execute
-from cogen.runs.prepare import prepare, prepare_replay
+from cogen.runs.prepare import prepare
+from cogen.runs.replay import prepare_replay
 
 #: Copied from the student, and one that nobody knows.
 TAKEN = (
