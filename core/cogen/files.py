@@ -83,9 +83,14 @@ def sha256_of(path: Path) -> str:
 def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one.
 
+    What is no file (a terminal, a pipe, /dev/null) is written to as it stands: it must not be replaced by one.
+
     :param mode: permissions of the file, which has no more than 0600 while it is written.
     :raises OSError: it cannot be written; nothing is left behind.
     """
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):  # noqa: PTH110 (it never raises)
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
     part = path.parent / part_name(path.name)
@@ -111,9 +116,11 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     cannot exchange two names in one step, it gives the old folder its name back if the process was
     killed between two renames.
 
-    :raises CogenError: no folder can be made there.
+    :raises CogenError: no folder can be made there, or what is there is none: a file, or a device such as /dev/null.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 (these never raise)
+        raise CogenError(f"{path} is not a folder", hint="name another one, or move it away")
     part = path.parent / part_name(path.name)
     held = None
     try:  # the name is there before the folder is: an interrupt between the two leaves nothing behind

@@ -115,7 +115,7 @@ def cogen_load_model(spec, device, dtype):
         print("forward")
         os.write(1, b"from C\\n")
         return kind.forward(self, *args, **options)
-    model = llama()
+    model = llama(dtype=dtype)
     model.__class__ = type(kind.__name__, (kind,), {"forward": forward})
     return model
 """

@@ -15,7 +15,7 @@ import pytest
 import tomlkit
 import torch
 from safetensors.torch import load_file, save_file
-from support.manifests import make_expert
+from support.manifests import make_expert, manifest
 from support.quantized import PACKED, packed, save_compressed, save_fp8
 from support.tiny import save_adapter, save_model
 from support.training import agree, recipe_document, write_texts
@@ -163,7 +163,7 @@ def test_distillation_with_the_dequantized_model(
 
 
 def training_recipe(folder: Path, base: Path, weights_digest: str) -> Path:
-    write_texts(folder / "texts", 40)
+    write_texts(folder / "texts", 90)
     document = recipe_document(
         {
             "name": "Tiny",
@@ -196,7 +196,7 @@ def test_training_over_a_quantized_base(save: Any, tmp_path: Path, capsys: pytes
 def described(tmp_path: Path, save: Callable[[Path], Path], digest: str, parameters: int) -> Any:
     """An expert that ships a whole model in its package."""
     changes = {
-        "source": "package://cogen_plugin_power/weights/",
+        "source": "package://power/weights/",
         "format": "safetensors",
         "relation": "full",
         "dtype": "bfloat16",
@@ -206,7 +206,7 @@ def described(tmp_path: Path, save: Callable[[Path], Path], digest: str, paramet
         "weights_digest": digest,
         "file_digest": "sha256:" + "0" * 64,
     }
-    expert = make_expert(tmp_path, "power", model=changes)
+    expert = make_expert(tmp_path, "power", model=manifest("power")["model"] | changes)
     folder = expert.root / "weights"
     if folder.exists():
         for file in folder.iterdir():

@@ -64,6 +64,10 @@ def load_model(
     # transformers would fill what is missing with random numbers and only warn.
     if missing := sorted(info["missing_keys"]):
         raise SourceError(f"{name} lacks the tensor {missing[0]}", hint="the model is incomplete: fetch it again")
+    if (
+        checkpoint.quantized
+    ):  # as transformers says where it read a folder by itself; peft warns of a model from nowhere
+        model.name_or_path = model.config.name_or_path = str(checkpoint.folder)
     if checkpoint.adapter is not None:
         assign(model, {name: applied(checkpoint, name) for name in sorted(checkpoint.adapter.changed)})
     return devices.place(model.eval(), place)

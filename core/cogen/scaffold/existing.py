@@ -27,6 +27,7 @@ from cogen.scaffold.heldout import HeldOutText, write_suite
 from cogen.scaffold.manifest import ModelDescription, manifest, manifest_text, project_text, readme_text
 from cogen.spec.expert import ExpertSpec
 from cogen.spec.unfinished import unfinished
+from cogen.untrusted.paths import is_there
 from cogen.wheels.sizes import WEIGHTS_IN_WHEEL
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _named_base(found: Located, facts: WeightFacts, reporter: Reporter) -> Locat
         raise UsageError(f"the adapter {found.name} does not say which base it was trained from", hint=hint)
     revision = json_object(found.path / "adapter_config.json").get("revision")
     text = name
-    if "://" not in name and not Path(name).exists():
+    if "://" not in name and not is_there(name):
         text = f"hf://{name}" + (f"@{revision}" if isinstance(revision, str) and revision else "")
     try:
         return locate(text, reporter=reporter)

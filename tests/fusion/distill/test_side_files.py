@@ -14,6 +14,7 @@ from cogen.checkpoints.digests import file_digest
 from cogen.errors import CogenError
 from cogen.fusion.distill.plan import plan_distillation
 from cogen.fusion.recipe import FuseRecipe
+from cogen.host import Expert
 from cogen.runs.execute import execute
 from cogen.runs.prepare import prepare
 from cogen.runs.replay import prepare_replay
@@ -59,7 +60,7 @@ def decorated(mixed: Any, world: Any) -> Any:
         else:
             changes = {"base": model.base.model_copy(update={"file_digest": file_digest(base)})}
         spec = expert.spec.model_copy(update={"model": model.model_copy(update=changes)})
-        found[id] = type(expert)(**{**vars(expert), "spec": spec})
+        found[id] = Expert(spec, expert.distribution, expert.version, expert.root)
     mixed.found = found
     return mixed
 
