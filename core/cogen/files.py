@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from cogen.errors import CogenError
@@ -24,6 +24,7 @@ __all__ = [
     "atomic_write",
     "cache_dir",
     "config_dir",
+    "copy_contents",
     "locked",
     "made_once",
     "part_name",
@@ -104,6 +105,22 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def copy_contents(source: Path, target: Path, *, leave_out: Collection[str] = ()) -> None:
+    """Files and folders of ``source`` in ``target``, which is made where it is missing, with permissions of their own:
+    a cache that may only be read makes nothing read-only.
+
+    :param leave_out: names, at any depth.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.name in leave_out:
+            continue
+        if path.is_dir():
+            copy_contents(path, target / path.name, leave_out=leave_out)
+        else:
+            shutil.copyfile(path, target / path.name)
 
 
 @contextlib.contextmanager
