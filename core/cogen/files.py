@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from cogen.errors import CogenError
@@ -24,6 +24,7 @@ __all__ = [
     "atomic_write",
     "cache_dir",
     "config_dir",
+    "copy_contents",
     "locked",
     "made_once",
     "part_name",
@@ -83,9 +84,14 @@ def sha256_of(path: Path) -> str:
 def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one.
 
+    What is no file (a terminal, a pipe, /dev/null) is written to as it stands: it must not be replaced by one.
+
     :param mode: permissions of the file, which has no more than 0600 while it is written.
     :raises OSError: it cannot be written; nothing is left behind.
     """
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):  # noqa: PTH110 (it never raises)
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
     part = path.parent / part_name(path.name)
@@ -101,6 +107,22 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise
 
 
+def copy_contents(source: Path, target: Path, *, leave_out: Collection[str] = ()) -> None:
+    """Files and folders of ``source`` in ``target``, which is made where it is missing, with permissions of their own:
+    a cache that may only be read makes nothing read-only.
+
+    :param leave_out: names, at any depth.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.name in leave_out:
+            continue
+        if path.is_dir():
+            copy_contents(path, target / path.name, leave_out=leave_out)
+        else:
+            shutil.copyfile(path, target / path.name)
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a hidden sibling folder that becomes ``path`` when the block ends without an error.
@@ -111,9 +133,11 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     cannot exchange two names in one step, it gives the old folder its name back if the process was
     killed between two renames.
 
-    :raises CogenError: no folder can be made there.
+    :raises CogenError: no folder can be made there, or what is there is none: a file, or a device such as /dev/null.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 (these never raise)
+        raise CogenError(f"{path} is not a folder", hint="name another one, or move it away")
     part = path.parent / part_name(path.name)
     held = None
     try:  # the name is there before the folder is: an interrupt between the two leaves nothing behind

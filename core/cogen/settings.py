@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from cogen.errors import UsageError
+
 
 @dataclass(frozen=True)
 class EnvironmentSettings:
@@ -71,7 +73,10 @@ def _text(name: str) -> str | None:
 
 def _path(name: str) -> Path | None:
     value = _text(name)
-    return Path(value).expanduser() if value else None
+    try:
+        return Path(value).expanduser() if value else None
+    except RuntimeError:  # pathlib's, for a user that is not known
+        raise UsageError(f"{name}={value}: there is no such user", hint="write the whole path") from None
 
 
 def _names(name: str) -> tuple[str, ...] | None:

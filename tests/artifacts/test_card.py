@@ -15,9 +15,9 @@ from support.manifests import ZERO, make_expert, manifest
 
 from cogen.artifacts.card import write_card
 from cogen.artifacts.lock import Lock, make_lock
-from cogen.artifacts.names import dataset_name, hub_languages, hub_license, hub_model, hub_tag
 from cogen.artifacts.origin import data_licenses
 from cogen.checkpoints.bases import BASES
+from cogen.evals.hub import dataset_name, hub_languages, hub_license, hub_model, hub_tag
 from cogen.spec.model import BaseRef
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.quantized import LINEAR, compressed, rewrite, save_compressed, save_fp8, scaled, state
+from support.quantized import LINEAR, PACKED, compressed, packed, rewrite, save_compressed, save_fp8, scaled, state
 from support.tiny import logits, save_adapter, save_model
 
 from cogen.checkpoints.adapter import read_adapter
@@ -188,48 +188,13 @@ class TestCompressedTensors:
         check_reads(folder, by_compressed_tensors(folder))
 
 
-def _packed(folder: Path, names: tuple[str, ...], settings: dict[str, Any] | None) -> Path:
-    """A model whose first linear layer is packed codes."""
-    save_model(folder, dtype="bfloat16")
-    tensors = state()
-    del tensors[LINEAR[0]]
-    module = LINEAR[0].removesuffix(".weight")
-    for name in names:
-        tensors[f"{module}.{name}"] = torch.zeros(4, 32, dtype=torch.int32)
-    return rewrite(folder, tensors, settings)
-
-
-PACKED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
-    "gptq": (("qweight", "qzeros", "g_idx"), {"quant_method": "gptq", "bits": 4}, r"\(GPTQ, 4 bits\)"),
-    "awq": (("qweight", "qzeros"), {"quant_method": "awq", "bits": 4}, r"\(AWQ, 4 bits\)"),
-    "bitsandbytes": (("weight", "weight.absmax"), {"load_in_4bit": True}, r"\(bitsandbytes, 4 bits\)"),
-    "bitsandbytes 8": (("weight", "SCB"), {"quant_method": "bitsandbytes", "load_in_8bit": True}, "bytes, 8 bits"),
-    "packed": (
-        ("weight_packed", "weight_shape"),
-        compressed("group", "int", num_bits=4, group_size=8) | {"format": "pack-quantized"},
-        "4 bits",
-    ),
-    "nvfp4": (
-        ("weight_packed", "weight_global_scale"),
-        compressed("tensor_group", "float", num_bits=4) | {"format": "nvfp4-pack-quantized"},
-        "4 bits",
-    ),
-    "modelopt": (("weight_scale", "input_scale"), {"quant_method": "modelopt"}, "modelopt"),
-    "mxfp4": (("gate_up_proj_blocks",), {"quant_method": "mxfp4"}, "MXFP4"),
-    "of tomorrow": (("qweight",), {"quant_method": "hqq2"}, "hqq2"),
-    "rotated": ((), compressed("channel") | {"transform_config": {"config_groups": {"a": 1}}}, "rotated"),
-    "sparse": ((), compressed("channel") | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparse"),
-    "fp4 experts": ((), {"quant_method": "fp8", "expert_dtype": "fp4"}, "four bits"),
-}
-
-
 class TestRefused:
     """By name, with a hint, wherever a model is opened."""
 
     @pytest.mark.parametrize("kind", PACKED)
     def test_by_name(self, tmp_path: Path, kind: str) -> None:
         names, settings, text = PACKED[kind]
-        folder = _packed(tmp_path / "m", names, settings)
+        folder = packed(tmp_path / "m", names, settings)
         for read in (open_folder, facts_of, model_tensors):
             with pytest.raises(CompatibilityError, match=text) as caught:
                 read(folder)
@@ -241,7 +206,7 @@ class TestRefused:
     )
     def test_codes_that_nothing_describes(self, tmp_path: Path, names: tuple[str, ...]) -> None:
         """Without its quantization_config a model's codes would pass for weights."""
-        folder = _packed(tmp_path / "m", names, None)
+        folder = packed(tmp_path / "m", names, None)
         with pytest.raises(CompatibilityError, match=r"config\.json does not say how") as caught:
             open_folder(folder)
         assert caught.value.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.manifests import install
 from support.sites import site
 
 from cogen.checkpoints.sources import fetch
+from cogen.cli.main import main
 from cogen.errors import PluginError, UsageError
 from cogen.fusion.merge.lookup import find_method
 from cogen.host import Host
@@ -90,3 +92,55 @@ def test_a_fetcher_that_fails(site: Path, body: str, reason: str) -> None:
     with pytest.raises(PluginError) as caught:
         fetch("odd://x")
     assert caught.value.message.startswith(f"cogen_plugin_odd: {reason}")
+
+
+LOUD = """
+import cogen, os, torch, types
+print("imported")
+
+@cogen.hookimpl
+def cogen_fusion_methods(register):
+    print("asked")
+    register("mine", "cogen_plugin_odd.own:f")
+
+@cogen.hookimpl
+def cogen_distillation_losses(register):
+    print("asked for losses")
+
+@cogen.hookimpl
+def cogen_load_model(spec, device, dtype):
+    from support.tiny import llama
+    kind = type(llama())
+    def forward(self, *args, **options):
+        print("forward")
+        os.write(1, b"from C\\n")
+        return kind.forward(self, *args, **options)
+    model = llama(dtype=dtype)
+    model.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+    return model
+"""
+
+
+def test_what_plugins_print_is_no_result(
+    site: Path,
+    world: Any,
+    host: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A method, a hook and a model's forward pass that print, by Python and below it: --json stays one document."""
+    folder = install(site, "odd", init=LOUD)
+    (folder / "own.py").write_text("def f(base, experts, weights):\n    print('merging')\n    return experts[0]\n")
+    machine = host(world.expert("e1", 1), world.expert("e2", 2))
+    machine._plugins = list(Host.discover().plugins)
+    monkeypatch.setattr(Host, "discover", staticmethod(lambda *_, **__: machine))
+    monkeypatch.setattr("cogen.evals.general_suites", list)
+    out = str(tmp_path / "out")
+    for command in (["fuse", "--method", "mine", "--scale", "1", "--level", "quick", "-o", out], ["eval", "e1"]):
+        capfd.readouterr()
+        assert main([*command, "--json"]) == 0, capfd.readouterr()
+        found = capfd.readouterr()
+        assert isinstance(json.loads(found.out), dict)
+        assert "forward" in found.err
+        assert "from C" in found.err

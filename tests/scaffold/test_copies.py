@@ -99,3 +99,29 @@ def test_weights_that_are_no_numbers(tmp_path: Path, model: Path, value: float) 
         with pytest.raises(CompatibilityError, match=f"{name} of {folder.name} holds NaN or infinity"):
             cogen.new_from("tide", folder, tmp_path / "plugin")
         save_model(model, dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "config", "held"),
+    [
+        ("bfloat16", 1e20, {}, "float32"),
+        ("bfloat16", 1e18, {"lora_alpha": 1e6}, "float32"),
+        ("bfloat16", 1e18, {"alpha_pattern": {"up_proj": 1e6}}, "float32"),
+        ("float16", 1.0, {"lora_alpha": 1e6}, "float16"),
+        ("float16", 1.0, {"alpha_pattern": {"up_proj": 1e6}}, "float16"),
+    ],
+)
+def test_changes_that_no_model_holds(
+    tmp_path: Path, dtype: str, factor: float, config: dict[str, object], held: str
+) -> None:
+    """Finite in the adapter, and infinity in a model: as `check` and `publish` would say later."""
+    model = save_model(tmp_path / "held", dtype=dtype)
+    adapter = save_adapter(tmp_path / "adapter", base_model_name_or_path=str(model))
+    file, path = adapter / "adapter_model.safetensors", adapter / "adapter_config.json"
+    save_file({name: tensor * factor for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    match = rf"nobody can use adapter: the change of model\.layers\S+ may be beyond what {held} can hold"
+    with pytest.raises(CompatibilityError, match=match) as caught:
+        cogen.new_from("tide", adapter, tmp_path / "plugin")
+    assert "lora_alpha" in (caught.value.hint or "")
+    assert not (tmp_path / "plugin").exists()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import fuzz_answers
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -329,5 +331,9 @@ TARGETS = {
         Target("safetensors header", _safetensors_files, _safetensors, "model.safetensors"),
         Target("GGUF header", _gguf_files, _gguf, "model.gguf"),
         Target("chat template", _chats, _chat, "chat_template.jinja"),
+        Target("private figures", fuzz_answers.figure_files, fuzz_answers.figures, "figures.json", "json"),
+        Target("index", fuzz_answers.index_files, fuzz_answers.index, "index.json", "json"),
+        Target("registry", fuzz_answers.answer_files, fuzz_answers.answers, "answers.json", "json"),
+        Target("config", fuzz_answers.config_files, fuzz_answers.config, "config.json", "json"),
     )
 }

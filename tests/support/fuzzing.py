@@ -151,10 +151,12 @@ class Hang(BaseException):
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """:raises Hang: after :data:`SECONDS` of the processor."""
+    """:raises Hang: after :data:`SECONDS` of the processor, also where every exception inside becomes a line."""
+    hangs: list[Hang] = []
 
     def stop(*_: object) -> None:
-        raise Hang(f"more than {SECONDS} s")
+        hangs.append(Hang(f"more than {SECONDS} s"))
+        raise hangs[0]
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -163,6 +165,8 @@ def in_time() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
+        if hangs:
+            raise hangs[0]
 
 
 def fuzz(name: str, count: int, number: int | None = None) -> dict[str, int]:

@@ -103,3 +103,41 @@ def save_compressed(folder: Path, strategy: str = "channel", kind: str = "float"
     if strategy == "block":
         extra = {"block_structure": [16, 16]}
     return rewrite(folder, tensors, compressed(strategy, kind, **extra))
+
+
+def packed(folder: Path, names: tuple[str, ...], settings: dict[str, Any] | None) -> Path:
+    """A model whose first linear layer is packed codes."""
+    import torch
+
+    save_model(folder, dtype="bfloat16")
+    tensors = state()
+    del tensors[LINEAR[0]]
+    module = LINEAR[0].removesuffix(".weight")
+    for name in names:
+        tensors[f"{module}.{name}"] = torch.zeros(4, 32, dtype=torch.int32)
+    return rewrite(folder, tensors, settings)
+
+
+#: Kinds that are refused: names of a layer's tensors, ``quantization_config``, and what the message says.
+PACKED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
+    "gptq": (("qweight", "qzeros", "g_idx"), {"quant_method": "gptq", "bits": 4}, r"\(GPTQ, 4 bits\)"),
+    "awq": (("qweight", "qzeros"), {"quant_method": "awq", "bits": 4}, r"\(AWQ, 4 bits\)"),
+    "bitsandbytes": (("weight", "weight.absmax"), {"load_in_4bit": True}, r"\(bitsandbytes, 4 bits\)"),
+    "bitsandbytes 8": (("weight", "SCB"), {"quant_method": "bitsandbytes", "load_in_8bit": True}, "bytes, 8 bits"),
+    "packed": (
+        ("weight_packed", "weight_shape"),
+        compressed("group", "int", num_bits=4, group_size=8) | {"format": "pack-quantized"},
+        "4 bits",
+    ),
+    "nvfp4": (
+        ("weight_packed", "weight_global_scale"),
+        compressed("tensor_group", "float", num_bits=4) | {"format": "nvfp4-pack-quantized"},
+        "4 bits",
+    ),
+    "modelopt": (("weight_scale", "input_scale"), {"quant_method": "modelopt"}, "modelopt"),
+    "mxfp4": (("gate_up_proj_blocks",), {"quant_method": "mxfp4"}, "MXFP4"),
+    "of tomorrow": (("qweight",), {"quant_method": "hqq2"}, "hqq2"),
+    "rotated": ((), compressed("channel") | {"transform_config": {"config_groups": {"a": 1}}}, "rotated"),
+    "sparse": ((), compressed("channel") | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparse"),
+    "fp4 experts": ((), {"quant_method": "fp8", "expert_dtype": "fp4"}, "four bits"),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from support.fuzz_targets import TARGETS
 from support.fuzzing import Hang, fuzz, in_time
+
+from cogen.untrusted.border import border
 
 TESTS = Path(__file__).parents[1]
 COUNT = 10_000
@@ -40,8 +43,15 @@ def test_a_hang_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         _loop()
 
 
-def _loop() -> None:
-    with in_time():
+def test_a_hang_behind_a_border_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A border turns it into a line, as everything else."""
+    monkeypatch.setattr("support.fuzzing.SECONDS", 0.05)
+    with pytest.raises(Hang):
+        _loop(border("it cannot be read"))
+
+
+def _loop(around: contextlib.AbstractContextManager[None] | None = None) -> None:
+    with in_time(), around or contextlib.nullcontext():
         while True:
             pass
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts import summary
-from cogen.artifacts.names import METRICS, dataset_name, hub_languages, hub_license, hub_model, hub_tag
 from cogen.artifacts.origin import data_licenses
 from cogen.artifacts.private import card_section
+from cogen.evals.hub import eval_result, hub_languages, hub_license, hub_model, hub_tag
 from cogen.evals.matrix import EMPTY
 from cogen.fusion.merge import choice
 from cogen.fusion.merge.search import ChosenSettings
@@ -99,29 +99,15 @@ def _eval_results(lock: Lock, matrix: Matrix) -> list[Any]:
     """The composite's row, one result a suite, values as they stand in the matrix."""
     suites = {f"{suite.owner}/{suite.id}": suite for suite in lock.plan.suites}
     found = matrix.cells.get(summary.COMPOSITE, {})
-    return [eval_result(result, suites.get(column)) for column, result in found.items()]
+    return [planned_result(result, suites.get(column)) for column, result in found.items()]
 
 
-def eval_result(result: SuiteResult, suite: PlannedSuite | None) -> Any:
-    """A :class:`huggingface_hub.EvalResult`: value, data set, split and n of one figure.
+def planned_result(result: SuiteResult, suite: PlannedSuite | None) -> Any:
+    """A :class:`huggingface_hub.EvalResult` of one figure.
 
     :param suite: of a plan, for its title and the digest of its data.
     """
-    from huggingface_hub import EvalResult
-
-    arguments = {"documents": result.n, "low": result.low, "high": result.high}
-    return EvalResult(
-        task_type="text-generation",
-        # One name without an owner: with one, the Hub would link to a data set of that owner.
-        dataset_type=dataset_name(result.column),
-        dataset_name=suite.title if suite else result.column,
-        dataset_split=result.split,
-        dataset_args={"digest": suite.test_digest} if suite and result.split == "test" else None,
-        metric_type=METRICS.get(result.metric, result.metric),
-        metric_value=result.value,
-        metric_name=f"{result.metric.replace('_', ' ')}, {result.n} documents, level {result.level}",
-        metric_args={key: value for key, value in arguments.items() if value is not None},
-    )
+    return eval_result(result, suite.title if suite else None, suite.test_digest if suite else None)
 
 
 def _name(lock: Lock) -> str:

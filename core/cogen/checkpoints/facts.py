@@ -31,6 +31,8 @@ _FEED_FORWARD = re.compile(
 #: Names of the length of the context in a configuration, in the order in which transformers prefers them.
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
 _DTYPES = ("float32", "float16", "bfloat16")
+#: Hint where :func:`too_large` found something.
+TOO_LARGE = "train again with a lower learning rate or lora_alpha"
 
 
 @dataclass(frozen=True)
@@ -154,23 +156,31 @@ def compare(ref: WeightsRef, folder: Path, *, digest: bool = True) -> Iterator[M
         yield from _compare_model(ref, facts)
     elif facts.format == "safetensors" and facts.dtype != ref.dtype:
         yield _mismatch("dtype", ref.dtype, facts.dtype, f"the weights are {facts.dtype}")
-    dtype = _held_in(ref)
-    if digest and facts.format == "peft" and (name := _too_large(folder, facts, dtype)) is not None:
-        text = f"nobody can use them: the change of {name} may be beyond what {dtype} can hold"
-        yield Mismatch("source", ref.source, None, text, "train again with a lower learning rate or lora_alpha")
+    if digest and (text := too_large(folder, facts, *_held_in(ref))) is not None:
+        yield Mismatch("source", ref.source, None, f"nobody can use them: {text}", TOO_LARGE)
     if digest and (found := digest_of(facts.tensors)) != ref.weights_digest:
         yield _mismatch("weights_digest", ref.weights_digest, found, f"the weights digest is {found}")
 
 
-def _held_in(ref: WeightsRef) -> str:
-    """The narrowest range of what a model with these weights is held in: its base's type, or its own."""
-    base = ref.base if isinstance(ref, ModelSpec) else None
-    return "float16" if "float16" in (ref.dtype, base.dtype if base else None) else "float32"
+def _held_in(ref: WeightsRef) -> Iterator[str]:
+    """Types that a model with these weights is held in: its own and its base's."""
+    yield ref.dtype
+    if isinstance(ref, ModelSpec) and ref.base is not None:
+        yield ref.base.dtype
 
 
-def _too_large(folder: Path, facts: WeightFacts, dtype: str) -> str | None:
-    """NaN and infinity, which callers name by their tensor, are not meant."""
-    return first_too_large(read_adapter(folder), dtype) if first_not_finite(facts.tensors) is None else None
+def too_large(folder: Path, facts: WeightFacts, *dtypes: str) -> str | None:
+    """Why nobody can use an adapter that is finite; ``None``: its changes can be held.
+
+    NaN and infinity, which callers name by their tensor, are not meant.
+
+    :param dtypes: of the model that it becomes a part of; the narrowest range counts.
+    """
+    dtype = "float16" if "float16" in dtypes else "float32"
+    if facts.format != "peft" or first_not_finite(facts.tensors) is not None:
+        return None
+    name = first_too_large(read_adapter(folder), dtype)
+    return None if name is None else f"the change of {name} may be beyond what {dtype} can hold"
 
 
 def first_mismatch(ref: WeightsRef, folder: Path) -> Mismatch | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen import devices
+from cogen.checkpoints.foreign import guarded_model, guarded_tokenizer
 from cogen.checkpoints.gguf import quiet_transformers
 from cogen.checkpoints.model import Checkpoint, accumulator
 from cogen.checkpoints.quantized import CONFIG_KEYS
@@ -63,6 +64,10 @@ def load_model(
     # transformers would fill what is missing with random numbers and only warn.
     if missing := sorted(info["missing_keys"]):
         raise SourceError(f"{name} lacks the tensor {missing[0]}", hint="the model is incomplete: fetch it again")
+    if (
+        checkpoint.quantized
+    ):  # as transformers says where it read a folder by itself; peft warns of a model from nowhere
+        model.name_or_path = model.config.name_or_path = str(checkpoint.folder)
     if checkpoint.adapter is not None:
         assign(model, {name: applied(checkpoint, name) for name in sorted(checkpoint.adapter.changed)})
     return devices.place(model.eval(), place)
@@ -104,7 +109,7 @@ def load_expert(host: Host, spec: ExpertSpec, checkpoint: Checkpoint, dtype: str
             f"{plugin.distribution}: cogen_load_model gave no model for {spec.id}: a {type(loaded).__name__}",
             hint="it returns a torch.nn.Module with the forward pass of a transformers causal language model, or None",
         )
-    return loaded
+    return guarded_model(loaded, plugin.distribution, spec.id)
 
 
 def load_expert_tokenizer(host: Host, spec: ExpertSpec, checkpoint: Checkpoint) -> Any:
@@ -119,7 +124,7 @@ def load_expert_tokenizer(host: Host, spec: ExpertSpec, checkpoint: Checkpoint) 
             f"{plugin.distribution}: cogen_load_tokenizer gave no tokenizer for {spec.id}: a {type(loaded).__name__}",
             hint="it returns an object with the interface of transformers.PreTrainedTokenizerFast, or None",
         )
-    return loaded
+    return guarded_tokenizer(loaded, plugin.distribution, spec.id)
 
 
 def own_loaders(host: Host) -> list[str]:

@@ -14,6 +14,7 @@ from cogen.checkpoints.sources import fetch, offline, split_uri
 from cogen.checkpoints.sources._fetch import Request
 from cogen.errors import SourceError, UsageError
 from cogen.reporter import SILENT, Reporter
+from cogen.untrusted.paths import is_there, user_path
 
 if TYPE_CHECKING:
     from cogen.trust.registries import Registry
@@ -158,14 +159,12 @@ def _on_hub(text: str, location: str, reporter: Reporter) -> Located:
 
 
 def _on_disk(text: str) -> Located:
-    path = Path(text).expanduser()
-    try:
-        found = path.exists()
-    except OSError:
-        found = False
-    if not found:
+    path = user_path(text)
+    if not is_there(text):
         near = "" if not _HUB.fullmatch(text) or text[0] in ".~" else f"; on the Hub? write hf://{text}"
-        raise UsageError(f"{text} is not here", hint=f"name a folder, hf://org/repo or one of {', '.join(BASES)}{near}")
+        raise UsageError(
+            f"{text[:200]} is not here", hint=f"name a folder, hf://org/repo or one of {', '.join(BASES)}{near}"
+        )
     path = path.resolve()
     # A snapshot in the Hub's cache is a repository at a commit: others can fetch it.
     if path.is_dir() and path.parent.name == "snapshots" and _COMMIT.fullmatch(path.name):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cogen.checkpoints.compressed import Schemes, compressed_schemes
+from cogen.checkpoints.config_sizes import check_sizes
 from cogen.checkpoints.json_files import read_object
 from cogen.checkpoints.safetensors_file import TensorInfo, read_folder
 from cogen.checkpoints.scaled import CODES, ScaledInfo
@@ -55,7 +56,8 @@ def model_tensors(folder: Path) -> dict[str, TensorInfo]:
     """All tensors of a whole model's folder as numbers: quantized ones are dequantized when they are read.
 
     :raises CompatibilityError: it is quantized in a way that cannot be read exactly.
-    :raises SourceError, UnsafeError: see :func:`cogen.checkpoints.safetensors_file.read_folder`.
+    :raises SourceError, UnsafeError: see :func:`cogen.checkpoints.safetensors_file.read_folder`; or config.json
+        describes a model that these tensors cannot be.
     """
     tensors = read_folder(folder)
     try:
@@ -63,6 +65,7 @@ def model_tensors(folder: Path) -> dict[str, TensorInfo]:
     except (OSError, ValueError):  # who needs it says so
         config = {}
     settings = quantization(config)
+    check_sizes(folder, config, tensors)
     if settings is None:
         _check_plain(folder, tensors)
         return tensors

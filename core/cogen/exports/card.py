@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.artifacts.card import CARD_NAME, eval_result
+from cogen.artifacts.card import CARD_NAME, planned_result
 from cogen.exports.formats import ExportFormat
 from cogen.exports.source import ExportSource
 from cogen.files import atomic_write
@@ -76,7 +76,7 @@ def metadata(exported: Exported, source: ExportSource) -> Any:
         else {}
     )
     titles = {f"{s.owner}/{s.id}": s for s in source.lock.plan.suites} if source.lock is not None else {}
-    results = [eval_result(r, titles.get(r.column)) for r in (exported.cost.results if exported.cost else ())]
+    results = [planned_result(r, titles.get(r.column)) for r in (exported.cost.results if exported.cost else ())]
     return ModelCardData(
         library_name=_LIBRARIES[exported.format.kind],
         tags=["cogen", *tags, exported.format.kind],

@@ -21,7 +21,7 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import BoundSuite, SuiteResult, calibration_texts, model_digest, run_suites
 from cogen.evals.private import PrivateTask
 from cogen.evals.settings import Split
-from cogen.files import atomic_folder, atomic_write, cache_dir
+from cogen.files import atomic_folder, atomic_write, cache_dir, copy_contents
 from cogen.forge.audit import audit_expert, lets_nothing_leave, wants_audit, with_audit
 from cogen.forge.build import ROUTER, PreparedTraining
 from cogen.forge.card import card_sources, card_split
@@ -110,7 +110,7 @@ def package(prepared: PreparedTraining, result: Path, reporter: Reporter = SILEN
     with contextlib.ExitStack() as folders:
         place = folders.enter_context(scratch("publish"))
         stage = place / "package" / target.name
-        shutil.copytree(result, stage / "weights", ignore=shutil.ignore_patterns("run.json", ROUTER))
+        copy_contents(result, stage / "weights", leave_out=("run.json", ROUTER))
         if (result / ROUTER).is_file():
             shutil.copyfile(result / ROUTER, stage / ROUTER)
         suite = _write_suite(prepared, stage) if prepared.corpus.test else None

@@ -19,8 +19,8 @@ def check_output_folder(output: Path) -> None:
 
     :raises UsageError: ``output`` is a file, or holds something else.
     """
-    if output.is_file():
-        raise UsageError(f"{output} is a file", hint="give a folder with -o")
+    if output.exists() and not output.is_dir():  # a file, or a device such as /dev/null
+        raise UsageError(f"{output} is {'a file' if output.is_file() else 'no folder'}", hint="give a folder with -o")
     if output.is_dir() and any(output.iterdir()) and not any((output / mark).is_file() for mark in MARKS):
         raise UsageError(
             f"{output} exists and was not written by CoGen", hint="give another folder with -o, or move it away"

@@ -62,10 +62,17 @@ class Embedder:
 
         if self.source == counts.SOURCE:
             return torch.from_numpy(self.model.encode(list(texts)))
-        found: torch.Tensor = self.model.encode(
-            list(texts), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
-        )
-        return found.float().cpu()
+        model = self.model
+        with border(f"{self.source} cannot embed a text", hint="choose another --embedder, or leave it out"):
+            found: torch.Tensor = model.encode(
+                list(texts), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
+            )
+            rows = found.float().cpu()
+            if rows.dim() != 2 or len(rows) != len(texts):
+                raise ValueError(f"{len(texts)} texts gave numbers of shape {tuple(rows.shape)}")
+            if not bool(rows.isfinite().all()):
+                raise ValueError("it gives NaN or infinity")
+        return rows
 
     def reading(self, texts: Sequence[str]) -> Coverage:
         """How much of the texts its tokenizer reads. Counts of characters read everything.
@@ -74,7 +81,9 @@ class Embedder:
         """
         if self.source == counts.SOURCE:
             return Coverage()
-        return reading_of(self.tokenizer, texts)
+        tokenizer = self.tokenizer
+        with border(f"the tokenizer of {self.source} cannot read a text", hint="choose another --embedder"):
+            return reading_of(tokenizer, texts)
 
     def folder(self) -> Path:
         """Where its files are on this machine; fetched, and unpacked where they are packed.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cogen.checkpoints.describe import base_of, shape_facts, tokenizer_of, whole_folder
 from cogen.checkpoints.digests import file_digest
-from cogen.checkpoints.facts import WeightFacts, digest_of, facts_of
+from cogen.checkpoints.facts import TOO_LARGE, WeightFacts, digest_of, facts_of, too_large
 from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.json_files import json_object
 from cogen.checkpoints.locate import Located, locate
@@ -27,6 +27,7 @@ from cogen.scaffold.heldout import HeldOutText, write_suite
 from cogen.scaffold.manifest import ModelDescription, manifest, manifest_text, project_text, readme_text
 from cogen.spec.expert import ExpertSpec
 from cogen.spec.unfinished import unfinished
+from cogen.untrusted.paths import is_there
 from cogen.wheels.sizes import WEIGHTS_IN_WHEEL
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def create_from(
             f"{tensor} of {weights.found.name} holds NaN or infinity: nobody can use these weights",
             hint="take an earlier checkpoint, or train again with a lower learning rate",
         )
+    dtypes = [weights.facts.dtype, *([weights.base.dtype] if weights.base is not None else [])]
+    if (reason := too_large(weights.folder, weights.facts, *dtypes)) is not None:
+        raise CompatibilityError(f"nobody can use {weights.found.name}: {reason}", hint=TOO_LARGE)
     module = f"cogen_plugin_{id.replace('-', '_')}"
     title = title or id.replace("-", " ").capitalize()
     with atomic_folder(folder, replace=folder.exists()) as part:
@@ -160,7 +164,7 @@ def _named_base(found: Located, facts: WeightFacts, reporter: Reporter) -> Locat
         raise UsageError(f"the adapter {found.name} does not say which base it was trained from", hint=hint)
     revision = json_object(found.path / "adapter_config.json").get("revision")
     text = name
-    if "://" not in name and not Path(name).exists():
+    if "://" not in name and not is_there(name):
         text = f"hf://{name}" + (f"@{revision}" if isinstance(revision, str) and revision else "")
     try:
         return locate(text, reporter=reporter)

@@ -22,6 +22,7 @@ from cogen.remote import fields
 from cogen.remote.client import Client
 from cogen.remote.errors import NotThere, RegistryError
 from cogen.trust.registries import Registry
+from cogen.untrusted.paths import user_path
 
 #: Bytes of one shard at most, and of all of one index.
 MOST_SHARD, MOST_ALL = 64 << 20, 4 << 30
@@ -40,7 +41,7 @@ def read_index(place: str, client: Client | None = None) -> list[dict[str, Any]]
     try:
         if re.match(r"https?://", place):
             return _fetched(place, client)
-        return list(_cards_of_file(Path(place).expanduser()))
+        return list(_cards_of_file(user_path(place)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SourceError(f"{place} is not an index of experts: {error}", hint=_HINT) from error
 

@@ -26,6 +26,7 @@ from cogen.locks import ProcessLock
 from cogen.settings import settings
 from cogen.trust.errors import TrustError
 from cogen.trust.files import write_private
+from cogen.untrusted.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def static_index() -> str | None:
     if asked := settings().index:
         return asked
     value: str | None = _config().get("index")
-    if value and "://" not in value and not Path(value).expanduser().is_absolute():
+    if value and "://" not in value and not user_path(value).is_absolute():
         return str(config_dir() / value)  # relative to the file that names it
     return value
 

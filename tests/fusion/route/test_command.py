@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
+from support.hub_card import faults
 from support.tiny import tokenizer
 
 from cogen.api.chat import reply
@@ -18,6 +20,7 @@ from cogen.checkpoints.digests import tokenizer_digest
 from cogen.checkpoints.load import load_model
 from cogen.cli.main import main
 from cogen.evals import Matrix, Settings, suites_of
+from cogen.evals.hub import dataset_name
 from cogen.fusion.route import open_members, read_route
 from cogen.fusion.route.documents import documents_of
 from cogen.fusion.route.posterior import PosteriorEnsemble, mixed_scores
@@ -130,6 +133,12 @@ def test_fuse_measures_all_rows(machine: Any, capsys: pytest.CaptureFixture[str]
             assert cell["value"] == found["matrix"][next(iter(where))][name]["value"]
     assert found["to_own_expert"] == sum(found["routed"][f"{id}/heldout"].get(id, 0) for id in ("e1", "e2"))
     card = (folder / "README.md").read_text()
+    hub = ModelCard(card).data
+    assert faults(card) == []
+    assert (hub.license, hub.library_name, hub.pipeline_tag) == ("apache-2.0", "cogen", "text-generation")
+    assert {"cogen", "route", "e1", "e2"} <= set(hub.tags)
+    routed = {result.dataset_type: result.metric_value for result in hub.eval_results}
+    assert routed == {dataset_name(column): cell["value"] for column, cell in found["matrix"]["route"].items()}
     assert "**This folder is not a checkpoint.**" in card
     assert "pip install cogen-core==" in card
     assert f"{found['matrix']['route']['e1/heldout']['value']:.3f}" in card

@@ -103,12 +103,22 @@ def plan_distillation(host: Host, recipe: FuseRecipe, *, reporter: Reporter = SI
         tensors=len(student.inputs.base.tensors),
         changed_tensors=len(student.inputs.base.tensors),
         cost=cost_of(steps, student, teachers, settings),
-        notes=(*notes, *side_file_notes(student.inputs.base.folder, base.name), *unmeasured(chosen)),
+        notes=tuple(dict.fromkeys([*notes, *_student_notes(student), *unmeasured(chosen)])),
         details=distillation.model_copy(update={"stages": tuple(steps)}),
     )
     opened = {expert.id: source.inputs.experts[expert.id] for source in sources for expert in source.group.experts}
     common = Inputs(host, student.inputs.base, dict(sorted(opened.items())), student.tokenizer, suites)
     return reviewed(host, plan), DistillInputs(common, student, tuple(teachers), items)
+
+
+def _student_notes(student: OpenModel) -> tuple[Note, ...]:
+    """What the student takes over of the files beside weights, and how several experts become it."""
+    if student.plan is not None:
+        return student.plan.notes
+    for id, expert in student.inputs.experts.items():
+        if expert.adapter is None:
+            return side_file_notes(expert.folder, id)
+    return side_file_notes(student.inputs.base.folder, student.group.base.name)
 
 
 def _why(roles: Roles, settings: Distillation) -> str:

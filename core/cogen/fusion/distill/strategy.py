@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from cogen.checkpoints.model import Checkpoint, open_folder
 from cogen.evals import Matrix, model_digest, run_chat, run_suites
 from cogen.evals.matrix import suites_for
 from cogen.evals.settings import Level as MeasuredLevel
+from cogen.files import copy_contents
 from cogen.fusion.details import DistillDetails
 from cogen.fusion.distill.compose import compose_group, model_of, teacher_of
 from cogen.fusion.distill.losses.names import PREFERENCES, known
@@ -84,7 +84,7 @@ class DistillStrategy(Strategy[Plan, DistillInputs]):
         method = DistillMethod(plan.method, plan.parameters, extra)  # type: ignore[arg-type]
         train = train_preferences if prefers else distill
         trained = train(setup, teachers, method, steps("distilling"), reporter)
-        shutil.copytree(trained, run.folder, dirs_exist_ok=True)
+        copy_contents(trained, run.folder)
         run.lap("teach")
         hint = "a training repeats its bits on the machine, threads and versions that the lock names"
         return Built(hint=hint, state=(student, control))

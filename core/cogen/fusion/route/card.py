@@ -1,10 +1,15 @@
-"""``README.md`` of a route, for whoever finds the folder without us: what it is not, how it runs, what it gave."""
+"""``README.md`` of a route, for whoever finds the folder without us: what it is not, how it runs, what it gave.
+
+The front matter is what the Hub reads, as that of a composite with weights (:mod:`cogen.artifacts.card`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from cogen.evals.hub import eval_result, hub_languages, hub_license, hub_model, hub_tag
 from cogen.evals.matrix import BASE, EMPTY
 from cogen.fusion.route.baselines import ENSEMBLE, ORACLE, POSTERIOR, ROUTE
 from cogen.markdown import plain as md
@@ -12,15 +17,30 @@ from cogen.markdown import table, word
 
 if TYPE_CHECKING:
     from cogen.evals import Matrix
+    from cogen.fusion.plan import PlannedSuite
     from cogen.fusion.route.manifest import RouteManifest
     from cogen.fusion.route.measure import Routed
+    from cogen.host import Expert
 
 CARD = "README.md"
+#: Of experts under several licenses: the Hub has no id for that.
+_SEVERAL = "several-see-experts"
 
 
-def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, routed: Routed | None) -> None:
-    """Manifests are other people's words: every one of them is escaped."""
+def write_card(
+    folder: Path,
+    manifest: RouteManifest,
+    matrix: Matrix | None,
+    routed: Routed | None,
+    experts: Sequence[Expert],
+    suites: Sequence[PlannedSuite] = (),
+) -> None:
+    """Manifests are other people's words: every one of them is escaped.
+
+    :param experts: those of the manifest, for the front matter. :param suites: of the plan, for titles and digests.
+    """
     parts = [
+        f"---\n{_metadata(manifest, matrix, experts, suites).to_yaml()}\n---",
         f"# CoGen route over {len(manifest.experts)} expert{'' if len(manifest.experts) == 1 else 's'}",
         "**This folder is not a checkpoint.** It holds no weights, nothing was fused, and transformers or a serving "
         f"engine cannot load it. {_what(manifest)}",
@@ -37,6 +57,44 @@ def write_card(folder: Path, manifest: RouteManifest, matrix: Matrix | None, rou
         "well text is predicted, not whether an answer is right."
     )
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _metadata(
+    manifest: RouteManifest, matrix: Matrix | None, experts: Sequence[Expert], suites: Sequence[PlannedSuite]
+) -> Any:
+    """A :class:`huggingface_hub.ModelCardData`; its results are those of the routed experts, or of all together."""
+    from huggingface_hub import ModelCardData
+
+    fallback = [] if manifest.fallback is None else [manifest.fallback]
+    refs = [*fallback, *(expert.spec.model for expert in experts)]
+    bases = [base for ref in refs if (base := getattr(ref, "base", None)) is not None]
+    models = list(dict.fromkeys(name for name in map(hub_model, [*refs, *bases]) if name))
+    licenses = {*(one.license for one in manifest.experts), *(one.license for one in fallback)}
+    license, license_name = hub_license(licenses.pop()) if len(licenses) == 1 else ("other", _SEVERAL)
+    planned = {f"{suite.owner}/{suite.id}": suite for suite in suites}
+    row = POSTERIOR if manifest.ensemble is not None else ROUTE
+    results = [
+        eval_result(result, found.title if found else None, found.test_digest if found else None)
+        for column, result in (matrix.cells.get(row, {}) if matrix is not None else {}).items()
+        for found in [planned.get(column)]
+    ]
+    return ModelCardData(
+        language=hub_languages(language for expert in experts for language in expert.spec.languages) or None,
+        license=license,
+        license_name=license_name,
+        library_name="cogen",
+        pipeline_tag="text-generation",
+        tags=["cogen", "route", hub_tag("posterior" if manifest.ensemble else "embedding"), *_ids(manifest)],
+        base_model=models or None,
+        model_name=f"CoGen route over {', '.join(_ids(manifest)[:8])}" if results else None,
+        eval_results=results or None,
+        # Of the Hub's four relations the one for what is put together of several models.
+        **({"base_model_relation": "merge"} if models else {}),
+    )
+
+
+def _ids(manifest: RouteManifest) -> list[str]:
+    return [expert.id for expert in manifest.experts]
 
 
 def _what(manifest: RouteManifest) -> str:

@@ -72,7 +72,7 @@ class RouteStrategy(Strategy[RoutePlan, RouteInputs]):
         if run.plan.level != "none" and run.plan.suites:
             matrix, routed = measure_route(run.plan, run.inputs, router, run.reporter)
             (run.folder / MATRIX).write_text(json.dumps(matrix.to_json()) + "\n", encoding="utf-8")
-        write_card(run.folder, manifest, matrix, routed)
+        write_card(run.folder, manifest, matrix, routed, run.inputs.experts, run.plan.suites)
         run.lap("measure")
         return Measurement(matrix, RouteResult(manifest, routed))
 

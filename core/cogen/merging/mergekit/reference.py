@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cogen.untrusted.paths import is_folder, user_path
+
 
 @dataclass(frozen=True)
 class ModelLocation:
@@ -20,7 +22,7 @@ class ModelLocation:
 
     @property
     def folder(self) -> Path:
-        return Path(self.path).expanduser()
+        return user_path(self.path)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def parse_reference(value: Any) -> Reference:
             raise ValueError("a model needs the key 'model'")
         lora = value.get("lora")
         return Reference(_location(value["model"]), None if lora is None else _location(lora))
-    if isinstance(value, str) and Path(value).expanduser().is_dir():
+    if isinstance(value, str) and is_folder(value):
         return Reference(ModelLocation(value))  # a folder may have + and @ in its name
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{value!r} is not a model: write a folder, or organization/name")
@@ -70,7 +72,7 @@ def _location(value: Any) -> ModelLocation:
         return _check_location(ModelLocation(path, revision))
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a model: write a folder, or organization/name")
-    if Path(value).expanduser().is_dir():
+    if is_folder(value):
         return ModelLocation(value)
     path, at, revision = value.partition("@")
     if "@" in revision:

@@ -26,6 +26,7 @@ from cogen.sharing.weights import MANIFEST, make_manifest
 from cogen.spec.expert import ExpertSpec
 from cogen.trust import Signer, sign_folder
 from cogen.trust.signing import SIGNATURE
+from cogen.untrusted.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def local_weights(spec: ExpertSpec, folder: Path) -> Path | None:
             )
     if not source.startswith("file://"):
         return None
-    path = Path(unquote(source.removeprefix("file://"))).expanduser()
+    path = user_path(unquote(source.removeprefix("file://")))
     path = path if path.is_absolute() else folder / path
     if not path.is_dir():
         raise SpecError(f"{spec.id}: {path} is not a folder of weights", hint="correct [model] source in expert.toml")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cogen.errors import PluginError
+from cogen.fusion.distill.losses.foreign import checked_losses, checked_needs
 from cogen.fusion.distill.losses.names import known
 from cogen.fusion.distill.teachers.needs import TeacherStatistics
-from cogen.host.foreign import of_plugin
+from cogen.host.foreign import of_plugin, plugin_error
 
 if TYPE_CHECKING:
     from cogen.fusion.distill.alignment.encode import Encoder
@@ -61,11 +63,30 @@ def plugin_losses(host: Host, method: str) -> dict[str, PluginLoss]:
             raise PluginError(module, f"{target} is not a cogen PluginLoss", hint=hint)
         if name in known():
             raise PluginError(module, f"{target} has the name of a built-in loss: {name}", hint="give it another name")
-        what = f"loss {name}"
-        found[name] = dataclasses.replace(
-            loss, needs=of_plugin(target, loss.needs, what), make=of_plugin(target, loss.make, what)
-        )
+        found[name] = _guarded(target, f"loss {name}", loss)
     return found
+
+
+def _guarded(target: str, what: str, loss: PluginLoss) -> PluginLoss:
+    """The same, with functions and losses whose failures name the plugin.
+
+    :raises PluginError: its parameters are not numbers by name.
+    """
+    given: object = loss.parameters
+    numbers = given.values() if isinstance(given, Mapping) else [None]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
+        raise plugin_error(target, f"{what}: its parameters are not numbers by name, with their defaults")
+    needs, make = of_plugin(target, loss.needs, what), of_plugin(target, loss.make, what)
+
+    @functools.wraps(loss.needs)
+    def needed(parameters: Parameters) -> TeacherStatistics:
+        return checked_needs(target, what, needs(parameters))
+
+    @functools.wraps(loss.make)
+    def made(student: Encoder, teacher: Encoder, parameters: Parameters) -> Sequence[Loss]:
+        return checked_losses(target, what, make(student, teacher, parameters))
+
+    return dataclasses.replace(loss, needs=needed, make=made)
 
 
 def identity(losses: Mapping[str, PluginLoss]) -> list[list[str | int]]:

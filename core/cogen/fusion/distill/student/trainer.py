@@ -21,13 +21,16 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
+from cogen.errors import failure
 from cogen.fusion.distill.losses.balance import Balance
+from cogen.fusion.distill.losses.foreign import ForeignLoss
 from cogen.fusion.distill.losses.gradient_norms import GradientNorms
 from cogen.fusion.distill.losses.lm import LanguageModel
 from cogen.fusion.distill.losses.loss import DistillBatch, Loss
 from cogen.fusion.distill.losses.rows import read_logits
 from cogen.fusion.distill.settings import Distillation
 from cogen.fusion.distill.student.corpus import Batches
+from cogen.host.foreign import plugin_error
 from cogen.training.adapters import trainable
 from cogen.training.launch import share_out
 from cogen.training.trainer import (
@@ -40,6 +43,7 @@ from cogen.training.trainer import (
     set_threads,
     step_callback,
 )
+from cogen.untrusted.border import passes
 
 _STATE = "balance.json"
 
@@ -108,9 +112,22 @@ class StudentTrainer(Trainer):
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         """One micro-batch, forward and backward, and what the balance learns on the way back."""
-        loss = super().training_step(*arguments, **options)
+        try:
+            loss = super().training_step(*arguments, **options)
+        except Exception as error:
+            if (blamed := self._blamed(error)) is None:
+                raise
+            raise blamed from error
         self.balance.settle()
         return loss
+
+    def _blamed(self, error: Exception) -> Exception | None:
+        """The error of a step in whose way back losses of plugins took part, as theirs; ``None``: it is not theirs."""
+        foreign = [term.loss for term in self.terms if isinstance(term.loss, ForeignLoss)]
+        if not foreign or passes(error) or isinstance(error, torch.OutOfMemoryError):
+            return None
+        names = ", ".join(sorted({loss.what for loss in foreign}))
+        return plugin_error(foreign[0].target, f"a step with {names} failed: {failure(error)}")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.args.should_save:  # before the rest: the Trainer's last file marks the checkpoint as whole

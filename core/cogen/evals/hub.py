@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub calls things: license ids, model ids, metrics.
+"""What the Hugging Face Hub calls things: license ids, model ids, metrics, results.
 
 The Hub checks a model card's metadata and refuses an id that it doesn't know, so an expression that has no id of its
 own becomes ``other`` with a ``license_name``, and a base that was never on the Hub is left out rather than invented.
@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from cogen.spec.model import BaseRef, WeightsRef
+
+if TYPE_CHECKING:
+    from cogen.evals.results import SuiteResult
 
 #: SPDX ids whose lower-case spelling is the Hub's id.
 _SAME = frozenset(
@@ -98,3 +102,25 @@ def hub_tag(text: str) -> str:
 def dataset_name(column: str) -> str:
     """``owner/suite`` as the type of a data set in a model index, which has at most one slash and plain characters."""
     return f"cogen-{re.sub(r'[^A-Za-z0-9_.-]+', '-', column)}"
+
+
+def eval_result(result: SuiteResult, title: str | None = None, digest: str | None = None) -> Any:
+    """A :class:`huggingface_hub.EvalResult`: value, data set, split and n of one figure.
+
+    :param title: of the suite. :param digest: of its test data.
+    """
+    from huggingface_hub import EvalResult
+
+    arguments = {"documents": result.n, "low": result.low, "high": result.high}
+    return EvalResult(
+        task_type="text-generation",
+        # One name without an owner: with one, the Hub would link to a data set of that owner.
+        dataset_type=dataset_name(result.column),
+        dataset_name=title or result.column,
+        dataset_split=result.split,
+        dataset_args={"digest": digest} if digest and result.split == "test" else None,
+        metric_type=METRICS.get(result.metric, result.metric),
+        metric_value=result.value,
+        metric_name=f"{result.metric.replace('_', ' ')}, {result.n} documents, level {result.level}",
+        metric_args={key: value for key, value in arguments.items() if value is not None},
+    )
