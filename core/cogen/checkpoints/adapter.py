@@ -276,8 +276,8 @@ def _check_kind(folder: Path, config: dict[str, Any]) -> None:
         )
     if (unknown := unknown_option(config)) is not None:
         raise CompatibilityError(
-            f"the adapter in {folder.name} uses {_short(unknown)[1:-1]}={_short(config[unknown])}, which CoGen does not "
-            "know: it may change what the adapter computes",
+            f"the adapter in {folder.name} uses {_short(unknown)[1:-1]}={_short(config[unknown])}, which CoGen does "
+            "not know: it may change what the adapter computes",
             hint="merge it into its base with peft and publish it as relation 'full'",
         )
     start = config.get("init_lora_weights", True)
@@ -321,8 +321,8 @@ def _check_parts(folder: Path, config: dict[str, Any], parts: AdapterTensors) ->
     if (left_out := not_targeted(config, sorted(parts.pairs))) is not None:
         option, name = left_out
         raise SourceError(
-            f"the adapter in {folder.name} holds factors of {name}, which its {option} leaves out: peft would not apply "
-            "them",
+            f"the adapter in {folder.name} holds factors of {name}, which its {option} leaves out: peft would not "
+            "apply them",
             hint="publish the adapter again, as peft's save_pretrained writes it",
         )
     # An embedding is transposed on any base; of other layers the base says it (see LoraAdapter.oriented).

@@ -49,7 +49,7 @@ def files_of(folder: Path) -> list[Path]:
             continue
         if file.is_symlink() and file.is_dir():
             raise SourceError(
-                f"{ascii(file.name)[1:-1]} in {folder.name} is a link to a folder: its files would not be in the digest",
+                f"{ascii(file.name)[1:-1]} in {folder.name} is a link to a folder: its files would be in no digest",
                 hint="put the folder itself there in the place of the link, or remove it",
             )
         if file.is_file():
