@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def check_output_folder(output: Path) -> None:
 
     :raises UsageError: ``output`` is a file, or holds something else.
     """
-    if output.is_file():
+    if output.exists() and not output.is_dir():  # a device is one as well: /dev/null
         raise UsageError(f"{output} is a file", hint="give a folder with -o")
     if output.is_dir() and any(output.iterdir()) and not any((output / mark).is_file() for mark in MARKS):
         raise UsageError(
@@ -38,7 +39,7 @@ def one_writer(output: Path) -> Iterator[None]:
 
     :raises UsageError: one does.
     """
-    name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:32]
     with one_process("writing", name) as alone:
         if not alone:
             raise UsageError(
