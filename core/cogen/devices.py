@@ -23,6 +23,8 @@ THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
     "RAYON_NUM_THREADS",
 )
+#: More than any machine has cores; OpenMP ends the process where the system gives it no more threads.
+MOST_THREADS = 4096
 #: Bytes of a GPU's memory for each text that is evaluated at once: windows of 1,024 tokens, 150,000 logits each.
 _BYTES_A_TEXT, _MOST_TEXTS = 6_000_000_000, 16
 
@@ -55,8 +57,10 @@ def choose(device: str | None = None, threads: int | None = None) -> None:
     global _choice
     if device is not None:
         check_device(device)
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1 (got {threads})", hint="leave it out to use all cores")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(
+            f"threads must be from 1 to {MOST_THREADS:,} (got {threads})", hint="leave it out to use all cores"
+        )
     _choice = _Choice(device or _choice.device, threads or _choice.threads)
     if threads is not None:
         _set_threads(threads)

@@ -84,12 +84,12 @@ def sha256_of(path: Path) -> str:
 def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one.
 
-    What is no file (a terminal, a pipe, /dev/null) is written to as it stands: it must not be replaced by one.
+    A device or pipe (``/dev/null``, ``/dev/stdout``) is written to; it never gives its name to a file.
 
     :param mode: permissions of the file, which has no more than 0600 while it is written.
     :raises OSError: it cannot be written; nothing is left behind.
     """
-    if os.path.exists(path) and not (path.is_file() or path.is_dir()):  # noqa: PTH110 (it never raises)
+    if _is_special(path):
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,11 +133,11 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     cannot exchange two names in one step, it gives the old folder its name back if the process was
     killed between two renames.
 
-    :raises CogenError: no folder can be made there, or what is there is none: a file, or a device such as /dev/null.
+    :raises CogenError: no folder can be made there, or a file or device such as /dev/null has the name.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 (a symbolic link is replaced, not followed)
     if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 (these never raise)
-        raise CogenError(f"{path} is not a folder", hint="name another one, or move it away")
+        raise CogenError(f"{path} is not a folder", hint="give another folder, or move it away")
     part = path.parent / part_name(path.name)
     held = None
     try:  # the name is there before the folder is: an interrupt between the two leaves nothing behind
@@ -193,6 +193,12 @@ def _exchange(one: Path, other: Path) -> bool:
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     done: int = rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(exchange))
     return done == 0
+
+
+def _is_special(path: Path) -> bool:
+    """Is it a device, a pipe, or a name that the system gives to one of this process's open files?"""
+    system = path.is_absolute() and path.parts[1:2] in (("dev",), ("proc",))
+    return system or (os.path.exists(path) and not path.is_file() and not path.is_dir())  # noqa: PTH110 (never raises)
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:

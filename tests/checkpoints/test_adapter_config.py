@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.tiny import FFN, save_adapter, save_model
+from support.tiny import FFN, llama, save_adapter, save_model
 
 from cogen.checkpoints.adapter import read_adapter
 from cogen.checkpoints.adapter_config import read_config
 from cogen.checkpoints.facts import facts_of
 from cogen.checkpoints.json_files import json_object
 from cogen.checkpoints.model import open_folder
-from cogen.errors import CogenError, SourceError
+from cogen.errors import CogenError, CompatibilityError, SourceError
 
 NAN, INFINITY = float("nan"), float("inf")
 #: Name → (change of adapter_config.json, what the error names).
@@ -98,11 +99,62 @@ USUAL: list[dict[str, Any]] = [
     {"alpha_pattern": {".*up_proj": 2.5, "(gate|down)_proj": 3}},
     {"target_modules": r"(?!.*visual).*\.(up|gate)_proj", "exclude_modules": r"\blm_head"},
     {"target_modules": "all-linear", "layers_to_transform": [0, 1], "layers_pattern": "layers"},
-    {"layers_to_transform": 3, "layers_pattern": ["layers"], "modules_to_save": []},
+    {"layers_to_transform": [0, 1], "layers_pattern": ["layers"], "modules_to_save": []},
     {"use_dora": None, "use_rslora": None, "bias": "none", "task_type": None, "revision": "main"},
     {"eva_config": None, "loftq_config": {}, "runtime_config": {"ephemeral_gpu_offload": False}, "corda_config": None},
-    {"peft_version": "0.99", "an_option_to_come": {"a": [1, 2.5, None, "x"]}, "lora_dropout": 0},
+    {"peft_version": "0.99", "an_option_to_come": {"a": None, "b": False}, "another": False, "lora_dropout": 0},
+    {"qalora_group_size": 16, "megatron_core": "megatron.core", "lorap_emb_lr": 1e-6, "enable_lora": None},
+    {"eva_config": {"rho": 2.0}, "loftq_config": {"loftq_bits": 4}, "unsloth_fixed": True, "merge_weights": True},
+    {"auto_mapping": {"base_model_class": "LlamaForCausalLM", "unsloth_fixed": True}},
 ]
+#: Options that are on, and that no version knows by which CoGen was written.
+UNKNOWN: list[dict[str, Any]] = [
+    {"use_tomorrow": True},
+    {"tomorrow_config": {"alpha": 2}},
+    {"enable_lora": [True, False, True]},
+    {"a\nb": True},
+]
+
+
+@pytest.mark.parametrize("change", UNKNOWN)
+def test_what_is_not_known_and_switched_on(tmp_path: Path, change: dict[str, Any]) -> None:
+    """It may change what the factors mean: refused by its name, in one line."""
+    with pytest.raises(CompatibilityError, match="which CoGen does not know") as caught:
+        read_adapter(save_adapter(tmp_path / "a", **change))
+    assert next(iter(change)).split("\n")[0] in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "relation 'full'" in str(caught.value.hint)
+
+
+#: Options by which peft leaves out some of the layers that the tiny adapter has factors of.
+LEFT_OUT: list[tuple[dict[str, Any], str]] = [
+    ({"target_modules": ["up_proj", "gate_proj"]}, "layers.0.mlp.down_proj.weight, which its target_modules"),
+    ({"target_modules": ["proj"]}, "which its target_modules"),
+    ({"target_modules": ["up_proj", "gate_proj", "down_proj"], "layers_to_transform": 1}, "layers.0.mlp.down_proj"),
+    ({"layers_to_transform": [0], "target_modules": ["mlp.up_proj", "gate_proj", "down_proj"]}, "layers.1"),
+    (
+        {"layers_to_transform": [0, 1], "layers_pattern": "h", "target_modules": ["up_proj", "gate_proj", "down_proj"]},
+        "layers_to_transform",
+    ),
+    ({"target_modules": ["up_proj", "gate_proj", "down_proj"], "exclude_modules": ["down_proj"]}, "exclude_modules"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), LEFT_OUT)
+def test_factors_that_peft_would_leave_out(tmp_path: Path, change: dict[str, Any], text: str) -> None:
+    from peft import PeftModel
+
+    folder = save_adapter(tmp_path / "a", **change)
+    with pytest.raises(SourceError, match="peft would not apply") as caught:
+        read_adapter(folder)
+    assert text in caught.value.message
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            model = PeftModel.from_pretrained(llama(), folder)
+        except ValueError:  # no layer is left
+            return
+    loaded = {name for name in model.state_dict() if "lora_A" in name}
+    assert 0 < len(loaded) < len(FFN)
 
 
 @pytest.mark.parametrize("change", USUAL)

@@ -96,8 +96,9 @@ def test_it_is_what_peft_merges(tmp_path: Path, kind: str) -> None:
         assert torch.equal(found, base.read(name)) == (name not in adapter.changed), name
 
 
-def test_layers_that_store_in_out(tmp_path: Path) -> None:
-    """GPT-2's Conv1D (``fan_in_fan_out``)."""
+@pytest.mark.parametrize("flag", [True, False])
+def test_layers_that_store_in_out(tmp_path: Path, flag: bool) -> None:
+    """GPT-2's Conv1D, whatever ``fan_in_fan_out`` says: as in peft the layer decides, also where it is square."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     def gpt2() -> Any:
@@ -110,6 +111,7 @@ def test_layers_that_store_in_out(tmp_path: Path) -> None:
     tokenizer().save_pretrained(tmp_path / "base")
     options = {"target_modules": ["c_attn", "c_fc", "c_proj"], "fan_in_fan_out": True}
     expected = _saved(tmp_path / "adapter", gpt2, options)
+    _say(tmp_path / "adapter", fan_in_fan_out=flag)
     base = open_folder(tmp_path / "base")
     ours = base.with_adapter(read_adapter(tmp_path / "adapter"))
     (tmp_path / "merged").mkdir()
@@ -119,6 +121,27 @@ def test_layers_that_store_in_out(tmp_path: Path) -> None:
     for name in ours.names():
         torch.testing.assert_close(ours.read(name), expected[name], rtol=3e-6, atol=3e-6)
         assert torch.equal(ours.read(name), merged.read(name))
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_linear_layer_is_never_transposed(tmp_path: Path, dora: bool) -> None:
+    """``fan_in_fan_out`` on layers that store (out, in): peft corrects it, also on square weights, which fit both."""
+    from peft import PeftModel
+
+    options = {"target_modules": ["q_proj", "o_proj", "up_proj"], "use_dora": dora}
+    base = open_folder(save_model(tmp_path / "base"))
+    _saved(tmp_path / "adapter", llama, options)
+    _say(tmp_path / "adapter", fan_in_fan_out=True)
+    with warnings.catch_warnings(action="ignore"):
+        expected = PeftModel.from_pretrained(llama(), tmp_path / "adapter").merge_and_unload().state_dict()
+    ours = base.with_adapter(read_adapter(tmp_path / "adapter"))
+    for name in ours.names():
+        torch.testing.assert_close(ours.read(name), expected[name], rtol=3e-6, atol=3e-6)
+
+
+def _say(folder: Path, **changes: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_half_of_a_dora_adapter_is_half_of_its_change(tmp_path: Path) -> None:

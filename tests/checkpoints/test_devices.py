@@ -206,6 +206,7 @@ class TestThreads:
         assert {os.environ[name] for name in devices.THREAD_VARIABLES} == {"7"}
         assert set_threads(5) == 5
 
-    def test_too_few(self) -> None:
-        with pytest.raises(UsageError, match="at least 1"), devices.compute(threads=0):
+    @pytest.mark.parametrize("count", [0, -1, 4097, 10**20])
+    def test_too_few_or_too_many(self, count: int) -> None:
+        with pytest.raises(UsageError, match="threads must be from 1 to 4,096"), devices.compute(threads=count):
             pass

@@ -17,6 +17,7 @@ from support.tiny import tokenizer
 
 from cogen.checkpoints.digests import check_file, file_digest, tokenizer_digest
 from cogen.checkpoints.model import open_folder
+from cogen.checkpoints.side_files import side_files
 from cogen.errors import DigestError, SourceError
 
 
@@ -24,7 +25,7 @@ from cogen.errors import DigestError, SourceError
 def test_a_folder_is_what_sha256sum_prints(tmp_path: Path) -> None:
     """`find -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`, hidden files and __pycache__ left out."""
     folder = tmp_path / "folder"
-    for name in ("b.txt", "a.txt", "Z", "a/x", "a.d/y", "ä", "sub/deep/er"):
+    for name in ("b.txt", "a.txt", "Z", "a/x", "a.d/y", "ä", "sub/deep/er", "a\nb", "back\\slash", "re\rturn"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
@@ -44,6 +45,41 @@ def test_a_folder_is_what_sha256sum_prints(tmp_path: Path) -> None:
     (folder / "sub" / ".git").mkdir()
     (folder / "sub" / ".git" / "x").write_text("x")
     assert file_digest(folder) == f"sha256:{expected}"
+
+
+def test_one_file_cannot_pass_for_two(tmp_path: Path) -> None:
+    """A name with a line feed and a digest in it made the same lines as two files."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    for folder in (two, one):
+        folder.mkdir()
+        (folder / "a").write_bytes(b"a")
+    (two / "b").write_bytes(b"b")
+    (one / "a").rename(one / f"a\n{hashlib.sha256(b'b').hexdigest()}  b")
+    assert file_digest(one) != file_digest(two)
+
+
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    """Its files can be opened by their names, and would be in no digest; links to files are followed."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "config.json").write_text("{}")
+    (folder / "config.json").symlink_to(tmp_path / "elsewhere" / "config.json")
+    before = file_digest(folder)
+    (folder / "1_Pooling").symlink_to(tmp_path / "elsewhere")
+    for read in (file_digest, side_files):
+        with pytest.raises(SourceError, match="1_Pooling in folder is a link to a folder"):
+            read(folder)
+    (folder / "1_Pooling").rename(folder / ".1_Pooling")
+    assert file_digest(folder) == before
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xff")).write_bytes(b"x")
+    line = hashlib.sha256(b"x").hexdigest().encode() + b"  \xff\n"
+    assert file_digest(folder) == "sha256:" + hashlib.sha256(line).hexdigest()
 
 
 def test_a_file_is_its_sha256(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from support.readonly import read_only, run_without_privileges
 
 from cogen import cache
 from cogen.cache import cached, check_writable, notice, one_process, scratch, sweep_cache, writable
-from cogen.errors import CogenError
-from cogen.files import atomic_folder, part_name
+from cogen.errors import CogenError, UsageError
+from cogen.files import _is_special, atomic_folder, atomic_write, part_name
 from cogen.locks import hold, place
+from cogen.merging.lora.write import _check_empty
+from cogen.merging.output_folder import check_output_folder
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +189,40 @@ def test_a_cache_in_the_place_of_a_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "file"))
     with pytest.raises(CogenError, match="cannot be made"):
         cached("x")
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def test_a_device_never_becomes_a_folder(pipe: Path) -> None:
+    """As root, ``-o /dev/null`` gave its name to a folder, for every process of the machine."""
+    with pytest.raises(CogenError, match="pipe is not a folder"), atomic_folder(pipe, replace=True):
+        pytest.fail("it was begun")
+    for check in (check_output_folder, _check_empty):
+        with pytest.raises(UsageError, match=r"is a file|exists already"):
+            check(pipe)
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in pipe.parent.iterdir()) == ["cache", "pipe"]
+
+
+def test_a_device_is_written_to(pipe: Path) -> None:
+    """``cogen plan -o /dev/stdout`` writes there, and ``/dev/null`` stays what it is."""
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    atomic_write(pipe, b"data")
+    assert os.read(reader, 10) == b"data"
+    os.close(reader)
+    assert pipe.is_fifo()
+    # Not tried with the real ones: a mistake would take them away from every process of the machine.
+    assert all(_is_special(Path(name)) for name in ("/dev/null", "/dev/stdout", "/proc/self/fd/1"))
+    assert not _is_special(pipe.parent / "file")
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(CogenError, match="x is not a folder"), atomic_folder(tmp_path / "x", replace=True):
+        pytest.fail("it was begun")
+    assert (tmp_path / "x").read_text() == "mine"

@@ -12,6 +12,7 @@ from cogen.checkpoints.finite import first_not_finite
 from cogen.checkpoints.safetensors_file import read_header
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e5m2, torch.float8_e4m3fn]
+DTYPES.append(torch.float8_e8m0fnu)
 
 
 def found(folder: Path, **tensors: torch.Tensor) -> str | None:

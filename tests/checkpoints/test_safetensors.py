@@ -154,6 +154,13 @@ LIES: dict[str, tuple[Any, bytes]] = {
     "no JSON": (b"{", b""),
     "not UTF-8": (b'{"\xff": 1}', b""),
     "very deep": (b"[" * 100_000, b""),
+    "a field twice": (b'{"a":{"dtype":"F16","dtype":"BF16","shape":[1],"data_offsets":[0,2]}}', b"xx"),
+    "a byte order mark": (b'\xef\xbb\xbf{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}}', b"xx"),
+    "UTF-16": ('{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}}'.encode("utf-16"), b"xx"),
+    "half a letter": (b'{"a\\ud800":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}}', b"xx"),
+    "a size beyond 64 bits": ({"a": entry(0, 0, [10**20, 0])}, b""),
+    "notes that are no texts": ({"__metadata__": {"a": 1}, "a": entry(0, 2)}, b"xx"),
+    "notes that are a list": ({"__metadata__": ["a"], "a": entry(0, 2)}, b"xx"),
     "dtype of no kind": ({"a": entry(0, 2, dtype=["U8"])}, b"xx"),
     "unknown dtype": ({"a": entry(0, 2, dtype="F3")}, b"xx"),
 }
@@ -171,6 +178,14 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, lie: str) -> None:
     assert caught.value.hint
     with pytest.raises(SafetensorError):
         load_file(path)
+
+
+def test_a_tensor_that_stands_twice(tmp_path: Path) -> None:
+    """The library takes the last, others the first; the format does not allow it."""
+    one, other = ('"a":{"dtype":"%s","shape":[1],"data_offsets":[0,2]}' % dtype for dtype in ("F16", "BF16"))
+    path = raw(tmp_path / "x.safetensors", f"{{{one},{other}}}".encode(), b"xx")
+    with pytest.raises(SourceError, match="damaged safetensors header"):
+        read_header(path)
 
 
 def test_an_empty_file_of_tensors_is_whole(tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ def test_no_arguments_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Usage: cogen" in capsys.readouterr().out
 
 
+def test_an_argument_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that locks, cards and JSON could not hold: one line, whatever the verb."""
+    assert main(["merge", "recipe.yml", "-o", "o\udcff"]) == 3
+    assert capsys.readouterr().err.startswith("error: an argument is not text in UTF-8: 'o\\udcff'\nhint: rename")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`cogen --version`, and as JSON."""
     assert main(["--version"]) == 0

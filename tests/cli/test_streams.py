@@ -65,8 +65,11 @@ ONE_LINE = b"error: the result cannot be written to stdout: "
 class TestOneCommand:
     """A command that says something and gives a result."""
 
-    def test_stdout_is_closed(self, tmp_path: Path) -> None:
-        found = run(tmp_path, "doctor", shell=">&-")
+    @pytest.mark.parametrize("switch", ["--json", "--quiet", ""])
+    @pytest.mark.parametrize("shell", [">&-", "<&- >&-"])
+    def test_stdout_is_closed(self, tmp_path: Path, switch: str, shell: str) -> None:
+        verb = "list" if switch == "--quiet" else "doctor"
+        found = run(tmp_path, verb, *([switch] if switch else []), shell=shell)
         assert found.returncode == 1
         assert ONE_LINE + b"it is closed\n" in found.stderr
         assert b"Traceback" not in found.stderr
@@ -122,7 +125,7 @@ SHELLS = (">&-", "> /dev/full", "2>&-", "2> /dev/full", "<&-", "| true", "<&- >&
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb(tmp_path: Path, verb: str) -> None:
     """Its help and what it says to no arguments: no traceback, and nothing that Python could not flush in the end."""
-    for arguments, shell in itertools.product(([verb, "--help"], [verb]), SHELLS):
+    for arguments, shell in itertools.product(([verb, "--help"], [verb], ["--json", verb]), SHELLS):
         found = run(tmp_path, *arguments, shell=shell)
         output = found.stdout + found.stderr
         assert b"Traceback" not in output, output

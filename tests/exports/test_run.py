@@ -119,6 +119,20 @@ def test_only_exports_are_replaced(model: Path, converter: Path, tmp_path: Path)
     assert _export(model, "gguf:Q8_0", output=folder, replace=True).details["type"] == "Q8_0"
 
 
+def test_the_users_own_files_stay(model: Path, converter: Path) -> None:
+    """As beside a composite: what the export wrote is replaced, notes and folders of the user are not."""
+    folder = _export(model, "gguf").folder
+    written = {path.name for path in folder.iterdir()}
+    assert set(json.loads((folder / "export.json").read_text())["files"]) == written
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("mine")
+    again = _export(model, "gguf:Q8_0", output=folder, replace=True).folder
+    assert (again / "notes.txt").read_text() == (again / ".git" / "HEAD").read_text() == "mine"
+    assert {path.suffix for path in again.iterdir()} <= {".gguf", ".json", ".md", "", ".txt", ".jinja"}
+    assert len(list(again.glob("*.gguf"))) == 1
+
+
 def test_a_missing_tool_is_one_line_with_the_command(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(llama, "find_spec", lambda name: None)

@@ -42,6 +42,7 @@ def full(world: Any, id: str, seed: int = 3, generation: dict[str, Any] | None =
         ({"hidden_act": "relu"}, "hidden_act is 'relu' and 'silu'"),
         ({"rms_norm_eps": 0.5}, r"rms_norm_eps is 0\.5 and 1e-06"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings is False and True"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers is 1 and 2"),
         ({"a_field_of_tomorrow": 3}, "a_field_of_tomorrow is 3 and not set"),
     ],
 )

@@ -10,7 +10,7 @@ from support.tiny import llama, logits
 from transformers import CONFIG_MAPPING
 
 from cogen.errors import CompatibilityError
-from cogen.merging.configurations import check_same_function, differences, token_differences
+from cogen.merging.configurations import COUNTS, check_same_function, differences, token_differences
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -26,6 +26,9 @@ FUNCTION: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_parameters.factor"),
     ("llama", {"rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 2.0}}, "rope_type"),
     ("llama", {"hidden_act": "gelu"}, "hidden_act"),
+    ("llama", {"num_hidden_layers": 1}, "num_hidden_layers"),
+    ("gpt2", {"num_hidden_layers": 1}, "n_layer"),
+    ("mixtral", {"num_local_experts": 2}, "num_local_experts"),
     ("llama", {"rms_norm_eps": 1e-5}, "rms_norm_eps"),
     ("llama", {"attention_bias": True}, "attention_bias"),
     ("llama", {"mlp_bias": True}, "mlp_bias"),
@@ -48,6 +51,9 @@ FUNCTION: list[tuple[str, dict[str, Any], str]] = [
     ("mixtral", {"num_experts_per_tok": 1}, "num_experts_per_tok"),
     ("deepseek_v3", {"routed_scaling_factor": 1.0}, "routed_scaling_factor"),
     ("gpt_neox", {"use_parallel_residual": False}, "use_parallel_residual"),
+    ("gpt_neox", {"rotary_pct": 0.5}, "partial_rotary_factor"),
+    ("cohere2", {"sliding_window_pattern": 2}, "layer_types"),
+    ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
     ("no-such-type", {"anything": 1}, "anything"),
 ]
 #: What changes nothing in the numbers of a forward pass.
@@ -64,6 +70,14 @@ SAME: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"quantization_config": {"quant_method": "fp8"}}),
     ("llama", {"id2label": {"0": "A", "1": "B"}, "architectures": ["LlamaForCausalLM"]}),
     ("llama", {"unsloth_version": "2024.9"}),
+    ("llama", {"is_decoder": False, "add_cross_attention": False, "tie_encoder_decoder": False, "pruned_heads": {}}),
+    # as transformers 4.57 writes them
+    ("gpt_neox", {"rotary_pct": 0.25, "partial_rotary_factor": 0.25, "rope_theta": 10000, "rotary_emb_base": 10000}),
+    ("granitemoe", {"position_embedding_type": "rope"}),
+    ("phi3", {"partial_rotary_factor": 1.0}),
+    ("gemma3_text", {"_sliding_window_pattern": 6}),
+    ("cohere2", {"_sliding_window_pattern": 4}),
+    ("deepseek_v2", {"aux_loss_alpha": 0.001, "seq_aux": True}),
     ("no-such-type", {"torch_dtype": "float16", "eos_token_id": 4}),
     ("qwen2", {"max_window_layers": 1, "sliding_window": 64, "use_sliding_window": False}),
 ]
@@ -111,9 +125,10 @@ def test_the_longest_context_counts_where_rope_depends_on_it() -> None:
 
 
 def test_more_layers_of_one_kind() -> None:
-    """How many there are, tensors say; which kind they have, the configuration."""
+    """Which kind they have is the same; how many of the file's layers there are is not."""
     one, other = of("qwen2"), of("qwen2") | {"num_hidden_layers": 5}
-    assert differences(one, other) == []
+    assert [found.field for found in differences(one, other)] == ["num_hidden_layers"]
+    check_same_function(one, other, "b", "a", ignored=COUNTS)
 
 
 def test_fields_that_the_caller_takes_care_of() -> None:
@@ -148,6 +163,7 @@ def test_every_field_of_an_architecture_is_one_or_the_other(kind: str) -> None:
         *("pad_token_id", "bos_token_id", "eos_token_id"),
         # without effect where no layer has a window, as the list of the layers' kinds says
         *(("use_sliding_window",) if kind in ("qwen2", "qwen3") else ()),
+        *(("_sliding_window_pattern",) if kind == "gemma3_text" else ()),
     }
     assert {"rms_norm_eps", "num_attention_heads"} <= fields.keys() - harmless
 

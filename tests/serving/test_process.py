@@ -82,3 +82,10 @@ def test_ports() -> None:
         free_port("192.0.2.1", 80)
     with pytest.raises(UsageError, match="cannot listen on nowhere"):
         free_port("nowhere.invalid", 1)
+
+
+@pytest.mark.parametrize("host", ["", "  "])
+def test_an_empty_address(host: str) -> None:
+    """For the system it means every address, and no client finds it."""
+    with pytest.raises(UsageError, match="--host is empty"):
+        free_port(host, 0)

@@ -12,11 +12,13 @@ What an adapter may hold, and what it makes of a tensor W of its base (s: the sc
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cogen.checkpoints.adapter_config import read_config
+from cogen.checkpoints.adapter_config import read_config, unknown_option
+from cogen.checkpoints.adapter_targets import not_targeted
 from cogen.checkpoints.adapter_tensors import AdapterTensors, sort_tensors
 from cogen.checkpoints.safetensors_file import TensorInfo, read_folder, read_tensor
 from cogen.errors import CompatibilityError, SourceError
@@ -43,6 +45,8 @@ _CONVERTIBLE = ("pissa", "olora", "corda", "lora_ga")
 #: Names that transformers' architectures give to the output embedding, and to both.
 _HEADS = ("lm_head", "embed_out")
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", *_HEADS)
+#: Model types of transformers whose linear layers are ``Conv1D``, which stores its weight as (in, out).
+_CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class LoraAdapter:
     """``pairs[weight name] = (A of shape (r, in), B of shape (out, r), scale)``, and what else the adapter changes.
 
     :param transposed: names in ``pairs`` whose weight is stored as (in, out).
+    :param embeddings: names in ``pairs`` of embeddings.
     :param magnitudes: DoRA's m, shape (out,), of names in ``pairs``.
     :param added: bias → what is added to it, and the scale.
     :param replaced: tensor → what stands in its place.
@@ -61,6 +66,7 @@ class LoraAdapter:
     folder: Path
     pairs: dict[str, tuple[TensorInfo, TensorInfo, float]]
     transposed: frozenset[str] = frozenset()
+    embeddings: frozenset[str] = frozenset()
     magnitudes: dict[str, TensorInfo] = field(default_factory=dict)
     added: dict[str, tuple[TensorInfo, float]] = field(default_factory=dict)
     replaced: dict[str, TensorInfo] = field(default_factory=dict)
@@ -112,6 +118,28 @@ class LoraAdapter:
         if not _equal(self.replaced[heads[0]], self.replaced[twins[0]]):
             return self
         return replace(self, replaced={name: info for name, info in self.replaced.items() if name != heads[0]})
+
+    def oriented(self, tensors: Mapping[str, TensorInfo], model_type: object) -> LoraAdapter:
+        """Over a base of this model type: as in peft, how a layer stores its weight decides whether the change is
+        transposed, whatever ``fan_in_fan_out`` says. The base's shape tells it but for square weights.
+
+        :raises CompatibilityError: DoRA where the base stores (in, out).
+        """
+        found = {*self.transposed}
+        for name in self.pairs.keys() - self.embeddings:
+            a, b, _ = self.pairs[name]
+            shape = b.shape[0], a.shape[1]
+            stored = tensors[name].shape if name in tensors else None
+            if stored is not None and shape[0] == shape[1]:
+                wanted = model_type in _CONV1D and _module(name) not in _HEADS
+            elif stored in (shape, shape[::-1]):
+                wanted = stored != shape
+            else:
+                continue
+            (found.add if wanted else found.discard)(name)
+        turned = replace(self, transposed=frozenset(found))
+        _check_magnitudes(self.folder, turned.transposed, self.magnitudes)
+        return turned
 
     def check_fit(self, tensors: dict[str, TensorInfo], tied: bool, own: str, base: str) -> None:
         """:raises CompatibilityError: it changes a tensor that the base lacks or has in another shape.
@@ -228,6 +256,7 @@ def read_adapter(folder: Path) -> LoraAdapter:
         folder,
         parts.pairs,
         frozenset(parts.transposed),
+        frozenset(parts.embeddings),
         parts.magnitudes,
         parts.added,
         parts.replaced,
@@ -243,6 +272,12 @@ def _check_kind(folder: Path, config: dict[str, Any]) -> None:
         raise CompatibilityError(
             f"the adapter in {folder.name} uses {odd[0]}={_short(config[odd[0]])}, which is more than a change of "
             "weights that can be computed exactly",
+            hint="merge it into its base with peft and publish it as relation 'full'",
+        )
+    if (unknown := unknown_option(config)) is not None:
+        raise CompatibilityError(
+            f"the adapter in {folder.name} uses {_short(unknown)[1:-1]}={_short(config[unknown])}, which CoGen does "
+            "not know: it may change what the adapter computes",
             hint="merge it into its base with peft and publish it as relation 'full'",
         )
     start = config.get("init_lora_weights", True)
@@ -283,15 +318,27 @@ def _check_parts(folder: Path, config: dict[str, Any], parts: AdapterTensors) ->
             f"the adapter in {folder.name} holds magnitudes of DoRA, and its configuration says use_dora = false",
             hint="publish the adapter again",
         )
-    if both := sorted(parts.transposed & set(parts.magnitudes)):
-        raise CompatibilityError(
-            f"the adapter in {folder.name} is DoRA on {both[0]}, an embedding or a layer that stores (in, out)",
-            hint="merge it into its base with peft and publish it as relation 'full'",
+    if (left_out := not_targeted(config, sorted(parts.pairs))) is not None:
+        option, name = left_out
+        raise SourceError(
+            f"the adapter in {folder.name} holds factors of {name}, which its {option} leaves out: peft would not "
+            "apply them",
+            hint="publish the adapter again, as peft's save_pretrained writes it",
         )
+    # An embedding is transposed on any base; of other layers the base says it (see LoraAdapter.oriented).
+    _check_magnitudes(folder, parts.embeddings, parts.magnitudes)
     kinds = [set(parts.pairs), set(parts.added), set(parts.replaced), set(parts.rows)]
     twice = sorted(name for name in set().union(*kinds) if sum(name in kind for kind in kinds) > 1)
     if twice:
         raise CompatibilityError(
             f"the adapter in {folder.name} changes {twice[0]} in two ways at once",
+            hint="merge it into its base with peft and publish it as relation 'full'",
+        )
+
+
+def _check_magnitudes(folder: Path, transposed: Collection[str], magnitudes: Mapping[str, TensorInfo]) -> None:
+    if both := sorted({*transposed} & {*magnitudes}):
+        raise CompatibilityError(
+            f"the adapter in {folder.name} is DoRA on {both[0]}, an embedding or a layer that stores (in, out)",
             hint="merge it into its base with peft and publish it as relation 'full'",
         )

@@ -1,6 +1,7 @@
 """``adapter_config.json`` of a PEFT adapter: read in one place, by a strict model.
 
-Only what CoGen reads is checked for more than its type; options that it does not know stay as they are.
+Only what CoGen reads is checked for more than its type. Options that it does not know may stand there with numbers,
+texts and whatever means "off"; one that is switched on is refused (see :func:`unknown_option`).
 """
 
 from __future__ import annotations
@@ -95,6 +96,33 @@ def read_config(folder: Path) -> dict[str, Any]:
             hint="write what peft's save_pretrained writes there, or save the adapter again",
         ) from None
     return config
+
+
+#: How an adapter was made, saved and run, beside the fields above: none changes what the saved factors compute.
+_HARMLESS = frozenset(
+    {
+        *("auto_mapping", "peft_version", "inference_mode", "runtime_config", "megatron_config", "merge_weights"),
+        *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "unsloth_fixed"),
+    }
+)
+
+
+def unknown_option(config: dict[str, Any]) -> str | None:
+    """An option that CoGen does not know and that is switched on: ``true``, or a table or list that holds something.
+
+    Numbers and texts are settings of such a switch (``qalora_group_size``), and peft writes them in any case.
+    """
+    return next((name for name in sorted(config) if _unknown(name) and _is_on(config[name])), None)
+
+
+def _unknown(name: str) -> bool:
+    return name not in _Config.model_fields and name not in _HARMLESS
+
+
+def _is_on(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(inner not in (None, False) for inner in value.values())
+    return value is True or (isinstance(value, list) and bool(value))
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -29,6 +29,7 @@ class AdapterTensors:
 
     pairs: dict[str, tuple[TensorInfo, TensorInfo, float]] = field(default_factory=dict)
     transposed: set[str] = field(default_factory=set)
+    embeddings: set[str] = field(default_factory=set)
     magnitudes: dict[str, TensorInfo] = field(default_factory=dict)
     added: dict[str, tuple[TensorInfo, float]] = field(default_factory=dict)
     replaced: dict[str, TensorInfo] = field(default_factory=dict)
@@ -71,6 +72,8 @@ def sort_tensors(config: dict[str, Any], tensors: dict[str, TensorInfo]) -> Adap
         found.pairs[f"{module}.weight"] = _pair(scales, module, own)
         if module in embeddings or config.get("fan_in_fan_out"):
             found.transposed.add(f"{module}.weight")
+        if module in embeddings:
+            found.embeddings.add(f"{module}.weight")
     for module, info in biases.items():
         if f"{module}.weight" not in found.pairs:
             raise SourceError(f"the adapter has a bias of {module} and no factors", hint="publish the adapter again")

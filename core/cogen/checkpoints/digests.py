@@ -29,15 +29,40 @@ def file_digest(path: Path) -> str:
     A folder's digest is the SHA-256 of one line ``<hex>  <relative path>\\n`` for every file in it,
     sorted by path: what ``sha256sum`` prints, so that anybody can check it without us. Hidden
     files and ``__pycache__`` don't count.
+
+    :raises SourceError: a file cannot be read, or see :func:`files_of`.
     """
     if path.is_dir():
-        lines = []
-        for file in sorted(path.rglob("*"), key=lambda item: item.relative_to(path).as_posix()):
-            relative = file.relative_to(path)
-            if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in relative.parts):
-                lines.append(f"{sha256_file(file)}  {relative.as_posix()}\n")
-        return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+        lines = b"".join(_line(sha256_file(file), file.relative_to(path)) for file in files_of(path))
+        return "sha256:" + hashlib.sha256(lines).hexdigest()
     return "sha256:" + sha256_file(path)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file of a folder that counts, sorted by its relative path; not hidden ones, and not ``__pycache__``.
+
+    :raises SourceError: a link to a folder: its files could be opened by their names and would not count.
+    """
+    found = []
+    for file in sorted(folder.rglob("*"), key=lambda item: item.relative_to(folder).as_posix()):
+        if any(part.startswith((".", "__pycache__")) for part in file.relative_to(folder).parts):
+            continue
+        if file.is_symlink() and file.is_dir():
+            raise SourceError(
+                f"{ascii(file.name)[1:-1]} in {folder.name} is a link to a folder: its files would be in no digest",
+                hint="put the folder itself there in the place of the link, or remove it",
+            )
+        if file.is_file():
+            found.append(file)
+    return found
+
+
+def _line(digest: str, relative: Path) -> bytes:
+    """As ``sha256sum`` prints it: a name with a line feed or a backslash is escaped, and cannot pass for two files."""
+    name = relative.as_posix()
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = b"" if escaped == name else b"\\"
+    return mark + digest.encode() + b"  " + escaped.encode("utf-8", "surrogateescape") + b"\n"
 
 
 def check_file(path: Path, expected: str | None, what: str) -> None:

@@ -20,10 +20,11 @@ _EXPONENTS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
     "float16": (2, ((1, 0x7C),)),
     "float8_e5m2": (1, ((0, 0x7C),)),
     "float8_e4m3fn": (1, ((0, 0x7F),)),  # has no infinity, and NaN where everything but the sign is set
+    "float8_e8m0fnu": (1, ((0, 0xFF),)),  # has no sign either
 }
 #: Elements that are looked at together, so that a core's cache holds them.
 _IN_CACHE = 1 << 18
-_TABLES = {mask: bytes(byte & mask == mask for byte in range(256)) for mask in (0x7F, 0x80, 0xF0, 0x7C)}
+_TABLES = {mask: bytes(byte & mask == mask for byte in range(256)) for mask in (0x7F, 0x80, 0xF0, 0x7C, 0xFF)}
 
 
 def all_finite(tensor: torch.Tensor) -> bool:

@@ -64,6 +64,7 @@ class Checkpoint:
         """
         if self.tied:
             adapter = adapter.for_tied(self.tensors)
+        adapter = adapter.oriented(self.tensors, self.config.get("model_type"))
         adapter.check_fit(
             self.tensors, self.tied, own or f"the adapter {adapter.folder.name}", base or self.folder.name
         )

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cogen.errors import SourceError, UnsafeError
 
@@ -40,6 +40,8 @@ DTYPES = {
 #: torch name → bytes an element.
 WIDTHS = dict(DTYPES.values())
 _MAX_HEADER = 100 << 20
+#: Sizes and offsets are unsigned words of 64 bits.
+_LARGEST = (1 << 64) - 1
 #: Bytes that :func:`byte_blocks` gives at once; a multiple of every element's.
 _BLOCK = 1 << 22
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -95,11 +97,11 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(_MAX_HEADER, size - 8):
                 raise SourceError(f"{path.name} is not a whole safetensors file", hint=hint)
-            header = json.loads(file.read(length))
+            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_once)
         tensors = {}
+        _check_notes(header.pop("__metadata__", {}))
         for name, entry in header.items():
-            if name == "__metadata__":
-                continue
+            name.encode()  # half a surrogate pair is no text
             if isinstance(entry["dtype"], str) and entry["dtype"] not in DTYPES:
                 raise SourceError(
                     f"{path.name}: tensor {name} has the dtype {entry['dtype']}",
@@ -108,9 +110,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             dtype, width = DTYPES[entry["dtype"]]
             start, stop = entry["data_offsets"]
             shape = tuple(entry["shape"])
-            if any(type(n) is not int or n < 0 for n in (start, stop, *shape)) or stop - start != width * math.prod(
-                shape
-            ):
+            if any(
+                type(n) is not int or not 0 <= n <= _LARGEST for n in (start, stop, *shape)
+            ) or stop - start != width * math.prod(shape):
                 raise SourceError(f"{path.name}: tensor {name} has the wrong number of bytes", hint=hint)
             tensors[name] = TensorInfo(name, dtype, shape, path, 8 + length + start, 8 + length + stop)
     except OSError as error:
@@ -126,6 +128,20 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     if end != size:
         raise SourceError(f"{path.name} has {size:,} bytes where its header announces {end:,}", hint=hint)
     return tensors
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """:raises ValueError: a key that stands twice, of which readers take different ones."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _check_notes(notes: object) -> None:
+    """:raises ValueError: something else than texts by name, which no other reader takes."""
+    if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+        raise ValueError("__metadata__ is not a table of texts")
 
 
 def read_notes(path: Path) -> dict[str, str]:

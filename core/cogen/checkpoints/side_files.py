@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cogen.checkpoints.digests import sha256_file
+from cogen.checkpoints.digests import files_of, sha256_file
 from cogen.errors import DigestError
 from cogen.spec.expert import canonical_digest
 
@@ -26,7 +26,7 @@ _WRITER = ("transformers_version", "_name_or_path")
 def side_files(folder: Path) -> dict[str, str]:
     """Relative path → digest of what each file says, sorted: a JSON file's of its content, however it is written.
 
-    :raises SourceError: a file cannot be read.
+    :raises SourceError: a file cannot be read, or see :func:`cogen.checkpoints.digests.files_of`.
     """
     return {path.relative_to(folder).as_posix(): _digest(path) for path in _files(folder)}
 
@@ -49,11 +49,9 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith((".", "__pycache__")) for part in inside.parts)
+    for path in files_of(folder):
         people = path.suffix == ".md" or path.name.startswith(("LICENSE", "NOTICE"))
-        if path.is_file() and not (hidden or people or path.suffix in _WEIGHTS or path.name in _OTHERS):
+        if not (people or path.suffix in _WEIGHTS or path.name in _OTHERS):
             yield path
 
 

@@ -66,6 +66,10 @@ def _encoding(error: BaseException) -> Explanation:
     return Explanation(f"a file is not UTF-8 text: {_line(error)}", "convert it to UTF-8")
 
 
+def _unencodable(error: BaseException) -> Explanation:
+    return Explanation(f"a name is not text in UTF-8: {_line(error)}", "rename the file or folder that has it")
+
+
 def _connection(error: BaseException) -> Explanation:
     return Explanation(
         f"no connection: {_line(error)}", "check the network; what was downloaded before is kept in the cache"
@@ -86,6 +90,7 @@ TABLE: dict[str, Callable[[BaseException], Explanation | None]] = {
     "builtins.MemoryError": _memory,
     "torch.OutOfMemoryError": _device_memory,
     "builtins.UnicodeDecodeError": _encoding,
+    "builtins.UnicodeEncodeError": _unencodable,
     "builtins.OSError": _os_error,
     "builtins.Exception": _of_library,
 }

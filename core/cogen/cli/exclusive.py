@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from cogen.cli.output import Output
+from cogen.cli.streams import Closed
 
 _SWITCHES = frozenset({"--json", "--quiet", "-q"})
 _HELP = frozenset({"--help", "-h"})
@@ -28,6 +29,9 @@ def exclusive(out: Output, arguments: Sequence[str]) -> contextlib.AbstractConte
 @contextlib.contextmanager
 def _exclusive(out: Output) -> Iterator[None]:
     before, printed = out._stdout, sys.stdout
+    if isinstance(printed, Closed):  # it says so when the result is written
+        yield
+        return
     with contextlib.ExitStack() as stack:
         try:
             own = os.dup(1)

@@ -10,6 +10,7 @@ raises :class:`~cogen.errors.CogenError`. A verb that is not in the table may co
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -28,6 +29,7 @@ from cogen.cli.exclusive import exclusive
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
 from cogen.devices import compute
+from cogen.errors import CogenError, UsageError
 from cogen.extras import missing_extra
 from cogen.untrusted.printable import printable
 
@@ -67,7 +69,9 @@ VERBS = {
 }
 
 #: Verbs that run models, and others that compute for long: these have --device and --threads, those --threads.
-MODEL_VERBS = frozenset(("audit", "chat", "check", "eval", "forecast", "fuse", "plan", "publish", "train", "update"))
+MODEL_VERBS = frozenset(
+    ("audit", "chat", "check", "eval", "export", "forecast", "fuse", "plan", "publish", "train", "update")
+)
 LONG_VERBS = MODEL_VERBS | {"adapter", "digest", "merge", "new", "scan"}
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -107,6 +111,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        _check_text(arguments)
         app = _app(_verb(_completed() or arguments))
         code = app(arguments, standalone_mode=False, prog_name="cogen")
         _say_at_the_end()
@@ -117,6 +122,18 @@ def _run(arguments: list[str]) -> int:
         return _report(error, arguments)
     finally:
         streams.settle()
+
+
+def _check_text(arguments: list[str]) -> None:
+    """:raises UsageError: bytes that are no text: no lock, card or JSON could name such a file."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"an argument is not text in UTF-8: {argument!a}",
+                hint="rename the file, or set a locale in whose encoding its name is text",
+            ) from None
 
 
 def _say_at_the_end() -> None:
@@ -280,4 +297,5 @@ def _say(message: str, hint: str | None) -> None:
     if hint:
         out.hint(hint)
     if out.mode == "json":
-        out.result({"error": message, "hint": hint})
+        with contextlib.suppress(CogenError):  # stdout is closed, and the error may be that it is
+            out.result({"error": message, "hint": hint})

@@ -12,6 +12,7 @@ from cogen.choices import ENGINES
 from cogen.cli.arguments import choice
 from cogen.cli.output import out
 from cogen.cli.progress import CommandReporter
+from cogen.errors import UsageError
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -47,11 +48,11 @@ def command(
     """
     from cogen.api.serving import serve
 
-    options = shlex.split(engine_args) if engine_args else []
+    options = _split(engine_args or "")
     if print_:
         _print(model, engine, host, port, options)
         return
-    if host not in _LOCAL:
+    if host not in _LOCAL and host.strip():
         out.warn(f"whoever reaches {host} can use the model: there is no authentication")
     with CommandReporter() as reporter:
         endpoint = serve(model, engine=engine, address=host, port=port, engine_options=options, reporter=reporter)
@@ -62,6 +63,16 @@ def command(
                 found.wait()
             except KeyboardInterrupt:
                 out.status("stopped")
+
+
+def _split(text: str) -> list[str]:
+    """:raises UsageError: a quotation mark is open."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--engine-args cannot be split into words: {error}", hint="close the quotation marks"
+        ) from error
 
 
 def _print(model: Path, engine: str | None, host: str, port: int, options: list[str]) -> None:

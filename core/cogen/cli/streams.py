@@ -21,7 +21,7 @@ def prepare() -> None:
         if getattr(sys, name) is None:  # closed
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     if sys.stdout is None:
-        sys.stdout = _Closed()
+        sys.stdout = Closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a character that the terminal's encoding lacks is written as \u2192
             stream.reconfigure(errors="backslashreplace")
@@ -83,7 +83,7 @@ def _open_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free one: this
 
 
-class _Closed:
+class Closed:
     """Stdout that was closed when the process started."""
 
     encoding = "utf-8"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogen.artifacts.card import CARD_NAME, planned_result
+from cogen.checkpoints.digests import files_of
 from cogen.exports.formats import ExportFormat
 from cogen.exports.source import ExportSource
 from cogen.files import atomic_write
@@ -31,7 +32,9 @@ _USE["int8"] = _USE["fp8"]
 
 def write_card(exported: Exported, source: ExportSource, folder: Path) -> None:
     """Card and record into ``folder``."""
-    atomic_write(folder / RECORD, (json.dumps(record(exported, source), indent=2, ensure_ascii=False) + "\n").encode())
+    files = sorted({RECORD, CARD_NAME, *(path.relative_to(folder).as_posix() for path in files_of(folder))})
+    content = record(exported, source) | {"files": files}
+    atomic_write(folder / RECORD, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     front = metadata(exported, source).to_yaml()
     atomic_write(folder / CARD_NAME, f"---\n{front}\n---\n\n{_body(exported, source)}".encode())
 

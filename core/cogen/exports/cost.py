@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cogen.devices import CPU
 from cogen.exports.source import ExportSource
 from cogen.exports.tools import ExportError
 from cogen.reporter import Reporter, begin
@@ -167,7 +168,7 @@ def check_same(source: ExportSource, tokenizer: Any, exported: Any, what: str) -
     from cogen.evals import calibration_texts
 
     ids = tokenizer("\n\n".join(calibration_texts()[:4]), return_tensors="pt")["input_ids"][:, :_SAME_TOKENS]
-    own = load_model(source.checkpoint, DTYPE)
+    own = load_model(source.checkpoint, DTYPE, device=CPU)  # where the exported engine is
     with torch.no_grad():
         values = [_loss(model(ids).logits.float(), ids) for model in (own, exported)]
     difference = values[1] / values[0] - 1

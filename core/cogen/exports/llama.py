@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cogen import devices
 from cogen.errors import MissingExtraError
 from cogen.exports.engine import EngineModel
 from cogen.exports.formats import GGUF_TYPES
@@ -91,14 +92,18 @@ def quantize(file: Path, target: Path, type: str, threads: int | None = None) ->
     """
     program = find_program("llama-quantize")
     if program is not None:
-        run_tool([program, str(file), str(target), type], "llama-quantize", hint=_HINT)
+        run_tool(
+            [program, str(file), str(target), type, *([str(count)] if (count := threads or devices.threads()) else [])],
+            "llama-quantize",
+            hint=_HINT,
+        )
         return "llama-quantize"
     # In a process of its own: what llama.cpp cannot do may end the process.
     code = (
         "import sys; import cyllama.llama.llama_cpp as c; c.disable_logging(); p = c.LlamaModelQuantizeParams(); "
         "p.ftype = int(sys.argv[3]); p.nthread = int(sys.argv[4]); c.model_quantize(sys.argv[1], sys.argv[2], p)"
     )
-    workers = str(threads or os.cpu_count() or 1)
+    workers = str(threads or devices.threads() or os.cpu_count() or 1)
     command = [sys.executable, "-c", code, str(file), str(target), str(GGUF_TYPES[type]), workers]
     run_tool(command, "llama.cpp's quantizer", hint=_HINT)
     return version("cyllama")

@@ -17,6 +17,7 @@ from cogen.exports.source import ExportSource, open_source
 from cogen.exports.tools import weight_bytes
 from cogen.files import atomic_folder
 from cogen.merging.output_folder import check_output_folder, one_writer, other_recipe
+from cogen.merging.own_files import keep_own_files
 from cogen.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def export(
                 cost = measure_cost(source, tokenizer, suites, missing, run, level, reporter)
         found = Exported(output, format, weight_bytes(folder), source.bytes, details, cost)
         write_card(found, source, folder)
+        keep_own_files(output, folder, reporter)
     return Exported(output, format, found.bytes, found.before, details, cost, (*notes, *_remarks(found)))
 
 

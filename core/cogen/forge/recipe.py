@@ -224,7 +224,7 @@ class TrainingRecipe(Frozen):
     tokens: int = Field(default=200_000, ge=1)
     seed: int = 0
     #: CPU threads; part of what makes a run repeatable. 0: as many as torch picks.
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=4096)
     save_every: int = Field(default=50, ge=1)
     #: An adapter to go on from instead of from the base: a folder, relative to the recipe. Its rank and layers must be
     #: the mode's; what it was trained on counts as training text of this expert too, so name it in the sources.

@@ -27,15 +27,28 @@ _NO_FUNCTION = frozenset(
         *("hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob", "resid_pdrop", "embd_pdrop"),
         *("attn_pdrop", "dropout", "activation_dropout", "residual_dropout", "embedding_dropout", "layerdrop"),
         *("output_router_logits", "router_aux_loss_coef", "router_z_loss_coef", "router_jitter_noise"),
+        *("aux_loss_alpha", "seq_aux", "num_logits_to_keep", "logits_to_keep", "reference_compile", "verbose"),
     }
 )
-#: Sizes that tensors have: where they differ, so do shapes or names.
+#: Sizes that tensors have: where they differ, so do shapes.
 _SIZES = frozenset(
     {
-        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "moe_intermediate_size"),
-        *("n_embd", "n_layer", "n_inner", "n_positions", "n_ctx", "num_local_experts", "num_experts", "n_layers"),
+        *("vocab_size", "hidden_size", "intermediate_size", "moe_intermediate_size"),
+        *("n_embd", "n_inner", "n_positions", "n_ctx"),
     }
 )
+#: How many of something there are. Tensors need not say it: a model leaves out layers of its file that are beyond.
+COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_local_experts", "num_experts")
+#: Fields that transformers 4 wrote with one of these values, and that newer versions have no more.
+_FORMER: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("is_decoder", "is_encoder_decoder", "add_cross_attention", "tie_encoder_decoder"), (False,)),
+    "position_embedding_type": ("absolute", "rope"),
+    "partial_rotary_factor": (1.0,),
+}
+#: From which older configurations derive ``layer_types``; where that list stands, they have no effect.
+_PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern", "full_attn_idxs", "global_attn_every_n_layers")
+#: What transformers 4 writes beside a table of rope as well.
+_ROPE = ("rope_theta", "partial_rotary_factor")
 #: Which tokens begin, end and fill a text, and how text is drawn: the plan shows them.
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "unk_token_id")
 _DRAWING = frozenset(
@@ -130,6 +143,10 @@ def _functional(config: Mapping[str, Any], known: Collection[str]) -> dict[str, 
             continue
         if any(part in _NO_FUNCTION for part in name.split(".")):
             continue
+        if value in _FORMER.get(last, ()):
+            continue
+        if last in _ROPE and value == flat.get(f"{name.removesuffix(last)}rope_parameters.{last}"):
+            continue
         kept[name] = value
     for prefix in {name.rpartition("num_attention_heads")[0] for name in kept if name.endswith("num_attention_heads")}:
         _write_out(kept, flat, prefix)
@@ -147,6 +164,8 @@ def _write_out(kept: dict[str, Any], flat: Mapping[str, Any], prefix: str) -> No
         # The list says of every layer what these say of all.
         kept.pop(f"{prefix}max_window_layers", None)
         kept.pop(f"{prefix}use_sliding_window", None)
+        for name in _PATTERNS:
+            kept.pop(f"{prefix}{name}", None)
         if "sliding_attention" not in kinds:
             kept.pop(f"{prefix}sliding_window", None)
         if len({*kinds}) == 1:  # how many there are, the tensors say

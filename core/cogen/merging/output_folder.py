@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def one_writer(output: Path) -> Iterator[None]:
 
     :raises UsageError: one does.
     """
-    name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:32]
     with one_process("writing", name) as alone:
         if not alone:
             raise UsageError(

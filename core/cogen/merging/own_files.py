@@ -37,6 +37,8 @@ def keep_own_files(old: Path, new: Path, reporter: Reporter = SILENT) -> list[st
     if not old.is_dir():
         return []
     listed = _listed(old)
+    if listed is None:
+        return []
     kept = []
     for path in sorted(old.iterdir()):
         name = path.name
@@ -71,10 +73,15 @@ def _link(source: str | Path, target: str | Path) -> None:
         shutil.copy2(source, target)
 
 
-def _listed(folder: Path) -> frozenset[str]:
-    """First parts of the names that the folder's lock lists: what CoGen wrote when it wrote the lock."""
-    try:
-        value: Any = json.loads((folder / "cogen.lock").read_bytes())
-        return frozenset(str(name).split("/")[0] for name in value["files"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return frozenset()
+def _listed(folder: Path) -> frozenset[str] | None:
+    """First parts of the names that the folder's lock or record lists: what CoGen wrote when it wrote that.
+
+    ``None``: an export of before it listed its files, whose own cannot be told from the user's.
+    """
+    for name in ("cogen.lock", "export.json"):
+        try:
+            value: Any = json.loads((folder / name).read_bytes())
+            return frozenset(str(file).split("/")[0] for file in value["files"])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    return None if (folder / "export.json").is_file() else frozenset()

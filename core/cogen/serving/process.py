@@ -32,6 +32,8 @@ def free_port(host: str, port: int) -> int:
 
     :raises UsageError: it is in use, or the address is not one of this machine.
     """
+    if not host.strip():
+        raise UsageError("--host is empty", hint="leave it out for 127.0.0.1, or 0.0.0.0 for every address")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,16 @@ def test_peft_and_we_load_it(tmp_path: Path, base: Path, with_peft: Any, by: dic
     torch.testing.assert_close(logits(theirs), logits(expected), rtol=1e-4, atol=1e-4)
     assert (logits(expected) - logits(llama())).abs().max() > 0.5
     assert type(theirs).__name__ == "PeftModelForCausalLM"
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_another_configuration_is_no_difference_of_weights(tmp_path: Path, base: Path, skip: bool) -> None:
+    """The adapter would run with the base's: what the model computes otherwise is in no factor."""
+    model = changed_model(tmp_path / "tuned", base, {f"{Q}.weight": noisy(0.1)})
+    path = model.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rms_norm_eps": 0.5}))
+    with pytest.raises(CompatibilityError, match=r"tuned and base compute differently .*rms_norm_eps is 0\.5"):
+        extract(open_folder(model.folder), open_folder(base), rank=4, skip_others=skip)
 
 
 def test_many_modules_with_many_ranks(tmp_path: Path, with_peft: Any) -> None:

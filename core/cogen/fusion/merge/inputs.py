@@ -19,7 +19,7 @@ from cogen.fusion.merge.tokenizer import CompositeTokenizer, check_tokenizer, pl
 from cogen.fusion.recipe import FuseRecipe
 from cogen.fusion.routing_data import texts_of, writer_of
 from cogen.host import Expert, Host
-from cogen.merging.configurations import check_same_function
+from cogen.merging.configurations import COUNTS, check_same_function
 from cogen.merging.method import Method
 from cogen.merging.parameters import for_tensor
 from cogen.merging.vocabulary import Vocabulary
@@ -101,9 +101,10 @@ def open_inputs(
     opened = {expert.id: open_weights(expert.spec.model, reporter=reporter, bases=bases) for expert in chosen}
     for id, checkpoint in opened.items():
         # With a vocabulary of its own, the composite decides whether its head is its embedding; and where tensors
-        # differ in it, they say so with a better hint.
-        heads = recipe.tokenizer is not None or checkpoint.names() != opened_base.names()
-        ignored = ("tie_word_embeddings",) if heads else ()
+        # differ, in it or in their number, they say so with a better hint.
+        others = checkpoint.names() != opened_base.names()
+        heads = ("tie_word_embeddings",) if recipe.tokenizer is not None or others else ()
+        ignored = (*heads, *(COUNTS if others else ()))
         check_same_function(
             opened_base.config,
             checkpoint.config,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cogen.checkpoints.gguf import quiet_transformers
 from cogen.checkpoints.model import Checkpoint, accumulator
 from cogen.errors import CompatibilityError, UsageError
+from cogen.merging.configurations import COUNTS, check_same_function
 from cogen.merging.lora.svd import factorize, squared_error, squared_norm
 from cogen.reporter import SILENT, Reporter
 from cogen.untrusted.border import border
@@ -69,13 +70,17 @@ def extract(
     :param skip_others: drop differences that a plain LoRA cannot hold (norms, embeddings, biases, tensors that only one
         model has) instead of refusing them.
     :raises UsageError: not exactly one of ``rank`` and ``energy``, or one out of range.
-    :raises CompatibilityError: such differences, no difference at all, or weights that are not finite.
+    :raises CompatibilityError: such differences, no difference at all, weights that are not finite, or configurations
+        that compute something else: the adapter would run with the base's.
     """
     if (rank is None) == (energy is None):
         raise UsageError("give either a rank or an energy", hint="for example --rank 16, or --energy 0.95")
     if (rank is not None and rank < 1) or (energy is not None and not 0 < energy <= 1):
         raise UsageError("rank must be at least 1, energy in (0, 1]", hint="for example --rank 16, or --energy 0.95")
     linear = linear_weights(base) & {n for n in model.tensors if _fits(model, base, n)}
+    counted = COUNTS if model.names() != base.names() else ()
+    ignored = ("tie_word_embeddings", *counted)
+    check_same_function(base.config, model.config, base.folder.name, model.folder.name, ignored=ignored)
     others = sorted((model.tensors.keys() | base.tensors.keys()) - linear)
     found = ExtractedAdapter(task_type=_task(base))
     # Tensors that may be refused come first: they are small, and a decomposition may take minutes.

@@ -34,7 +34,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _check_empty(path: Path) -> None:
-    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+    if path.is_symlink() or (path.exists() and not path.is_dir()) or (path.is_dir() and any(path.iterdir())):
         raise UsageError(f"{path} exists already", hint="give another folder with -o, or move it away")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cogen.checkpoints.files import OpenFiles
 from cogen.errors import CompatibilityError, UsageError
-from cogen.merging.configurations import check_same_function
+from cogen.merging.configurations import COUNTS, check_same_function
 from cogen.merging.engine import FLOATS
 from cogen.merging.mergekit.config import Origins, output_config
 from cogen.merging.mergekit.layers import place_of
@@ -174,11 +174,12 @@ def _check_function(models: Sequence[Model], used: Sequence[int], donor: int, *,
 
     :raises CompatibilityError: naming fields and values.
     """
-    ignored = ("tie_word_embeddings", *(_BY_LAYER if sliced else ()))
     own = models[donor]
     for number in used:
         if number != donor:
             theirs = models[number]
+            others = theirs.checkpoint.names() != own.checkpoint.names()
+            ignored = ("tie_word_embeddings", *(_BY_LAYER if sliced else ()), *(COUNTS if sliced or others else ()))
             check_same_function(
                 own.checkpoint.config, theirs.checkpoint.config, own.title, theirs.title, ignored=ignored
             )
