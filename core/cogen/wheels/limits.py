@@ -28,12 +28,10 @@ class Limits:
     headers: int = 1_000
     header_bytes: int = 256 * 1024
     experts: int = 64
-    experts: int = 64
     suites: int = 64
     names: int = 100
     tasks: int = 256 * 1024
     texts: int = 64 * MB
-    pinned: int = 4096 * MB
     pinned: int = 4096 * MB
     statistics: int = 64 * MB
     #: Bytes that come out for each one that went in, of archives that unpack to more than ``small``.

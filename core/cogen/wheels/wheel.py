@@ -104,8 +104,6 @@ def unpacked(
         points = read_points(read_member(archive, f"{info}/entry_points.txt", limits.points))
         if len(points) > limits.experts:
             raise _dear(f"the wheel has {len(points)} experts, at most {limits.experts} are allowed")
-        if len(points) > limits.experts:
-            raise _dear(f"the wheel has {len(points)} experts, at most {limits.experts} are allowed")
         for package in points.values():
             check_package(project, package)
         for name in archive.namelist():
@@ -121,7 +119,6 @@ def unpacked(
             place = Path(folder)
             files, code = _unpack(archive, place, record, info)
             experts = tuple(_experts(place, points, limits))
-            _check_costs(experts, points, place, limits)
             _check_costs(experts, points, place, limits)
             yield (
                 Wheel(
@@ -213,16 +210,37 @@ def _check_costs(specs: Sequence[ExpertSpec], points: dict[str, str], place: Pat
     pinned = 0
     for spec in specs:
         root = place / points[spec.id]
-        if len(spec.suites) > limits.suites:
-            raise _dear(f"{spec.id} has {len(spec.suites)} suites, at most {limits.suites} are allowed")
+        if (suites := len(spec.suites) + len(spec.private_suites)) > limits.suites:
+            raise _dear(f"{spec.id} has {suites} suites, at most {limits.suites} are allowed")
+        for what, count, most in (
+            ("domains", len(spec.domains), limits.names),
+            ("languages", len(spec.languages), limits.names),
+            ("sources", 0 if spec.data.sources == "unknown" else len(spec.data.sources), 10 * limits.names),
+        ):
+            if count > most:
+                raise _dear(f"{spec.id} has {count:,} {what}, at most {most:,} are allowed")
+        tasks = sum(_size(root / suite.task) for suite in spec.suites)
+        if tasks > limits.tasks:
+            raise _dear(f"the task files of {spec.id} have {tasks:,} bytes, at most {limits.tasks:,} are allowed")
         texts = sum(_size(root / part.path) for suite in spec.suites for part in (suite.dev, suite.test))
         if texts > limits.texts:
             raise _dear(f"the suites of {spec.id} have {texts:,} bytes of text, at most {limits.texts:,} are allowed")
+        numbers = sum(_size(root / file.path) for file in _statistics(spec))
+        if numbers > limits.statistics:
+            raise _dear(
+                f"the statistics of {spec.id} have {numbers:,} bytes, at most {limits.statistics:,} are allowed"
+            )
         sources = [part.source for part in (spec.model, spec.model.base, spec.router) if part is not None]
         inside = [source.removeprefix("package://") for source in sources if source.startswith("package://")]
         pinned += sum(_size(place / path) for path in inside if ".." not in path and not path.startswith("/"))
     if pinned > limits.pinned:
         raise _dear(f"the experts pin {pinned:,} bytes of weights in the wheel, at most {limits.pinned:,} are allowed")
+
+
+def _statistics(spec: ExpertSpec) -> list[StatisticsFile]:
+    found = spec.statistics
+    named = () if found is None else (found.token_counts, found.states, found.embedding)
+    return [file for file in named if file is not None]
 
 
 def _size(path: Path) -> int:
