@@ -86,8 +86,8 @@ def test_transformers_and_peft(composites: dict[str, Path], kind: str, tmp_path:
 @pytest.mark.parametrize("kind", [kind for kind in MIXTURES if "Qwen2-MoE" in kind])
 def test_the_plan_says_which_engines_compute_something_else(composites: dict[str, Path], kind: str) -> None:
     notes = json.loads((composites[kind] / "cogen.lock").read_text())["plan"]["notes"]
-    said = [note["message"] for note in notes]
-    assert any("norm_topk_prob" in text and "--top-k 3" in text for text in said) == ("all experts" not in kind)
+    messages = [note["message"] for note in notes]
+    assert any("norm_topk_prob" in text and "--top-k 3" in text for text in messages) == ("all experts" not in kind)
 
 
 class TestQwen2:
