@@ -78,6 +78,8 @@ def _metadata(
         for column, result in (matrix.cells.get(row, {}) if matrix is not None else {}).items()
         for found in [planned.get(column)]
     ]
+    # Of the Hub's four relations the one for what is put together of several models.
+    extra: dict[str, Any] = {"base_model_relation": "merge"} if models else {}
     return ModelCardData(
         language=hub_languages(language for expert in experts for language in expert.spec.languages) or None,
         license=license,
@@ -88,8 +90,7 @@ def _metadata(
         base_model=models or None,
         model_name=f"CoGen route over {', '.join(_ids(manifest)[:8])}" if results else None,
         eval_results=results or None,
-        # Of the Hub's four relations the one for what is put together of several models.
-        **({"base_model_relation": "merge"} if models else {}),
+        **extra,
     )
 
 
