@@ -65,8 +65,10 @@ ONE_LINE = b"error: the result cannot be written to stdout: "
 class TestOneCommand:
     """A command that says something and gives a result."""
 
-    def test_stdout_is_closed(self, tmp_path: Path) -> None:
-        found = run(tmp_path, "doctor", shell=">&-")
+    @pytest.mark.parametrize("arguments", [("doctor",), ("doctor", "--json"), ("list", "--quiet"), ("schema",)])
+    def test_stdout_is_closed(self, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+        """The document that says what is wrong has no place there either."""
+        found = run(tmp_path, *arguments, shell=">&-")
         assert found.returncode == 1
         assert ONE_LINE + b"it is closed\n" in found.stderr
         assert b"Traceback" not in found.stderr

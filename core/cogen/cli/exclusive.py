@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from cogen.cli.output import Output
+from cogen.cli.streams import is_closed
 
 _SWITCHES = frozenset({"--json", "--quiet", "-q"})
 _HELP = frozenset({"--help", "-h"})
@@ -37,9 +38,9 @@ def _exclusive(out: Output) -> Iterator[None]:
             return
         stack.callback(_put_back, own)
         if out._stdout is None:
-            if _descriptor(printed) == 1:
+            if _descriptor(printed) == 1 and not is_closed(printed):
                 out._stdout = stack.enter_context(_writer(own, printed))
-            else:  # Python's stdout is somewhere else, in a test or a notebook
+            else:  # Python's stdout is somewhere else, in a test or a notebook, or nowhere
                 out._stdout, sys.stdout = printed, sys.stderr
         try:
             yield

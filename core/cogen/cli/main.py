@@ -10,6 +10,7 @@ raises :class:`~cogen.errors.CogenError`. A verb that is not in the table may co
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -28,6 +29,7 @@ from cogen.cli.exclusive import exclusive
 from cogen.cli.needs import check_needs
 from cogen.cli.output import Mode, out
 from cogen.devices import compute
+from cogen.errors import CogenError
 from cogen.extras import missing_extra
 from cogen.untrusted.printable import printable
 
@@ -280,4 +282,5 @@ def _say(message: str, hint: str | None) -> None:
     if hint:
         out.hint(hint)
     if out.mode == "json":
-        out.result({"error": message, "hint": hint})
+        with contextlib.suppress(CogenError):  # stdout may be what is wrong: the message went to stderr
+            out.result({"error": message, "hint": hint})

@@ -68,6 +68,11 @@ def discard(stream: TextIO) -> None:
         os.close(nowhere)
 
 
+def is_closed(stream: object) -> bool:
+    """Was it closed when the process started? A result cannot be written to it."""
+    return isinstance(stream, _Closed)
+
+
 def speaks_unicode(stream: TextIO) -> bool:
     """Whether every character can be written to it."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
