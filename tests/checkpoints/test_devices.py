@@ -158,10 +158,10 @@ class TestModels:
         model.config = SimpleNamespace()  # type: ignore[assignment]
         hooks: Any = SimpleNamespace(first_of=lambda name, **given: seen.update(given) or (plugin, model))
         host: Any = SimpleNamespace(hooks=hooks)
-        spec: Any = "spec"
+        spec: Any = SimpleNamespace(id="own")
         nothing: Any = None
         assert load_expert(host, spec, nothing, "bfloat16") is model
-        assert seen == {"spec": "spec", "device": "cpu", "dtype": "bfloat16"}
+        assert seen == {"spec": spec, "device": "cpu", "dtype": "bfloat16"}
 
 
 class TestTraining:

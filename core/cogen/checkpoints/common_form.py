@@ -9,7 +9,7 @@ architecture that it has (``tests/checkpoints/test_common_form.py``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def common_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def common_tokenizer(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``tokenizer_config.json`` beside a ``tokenizer.json``, likewise."""
     found = {name: value for name, value in _public(settings).items() if name not in _RUN}
-    if found.get("tokenizer_class") in _PLAIN_TOKENIZERS:
+    if _is_one(found.get("tokenizer_class"), _PLAIN_TOKENIZERS):
         found["tokenizer_class"] = "PreTrainedTokenizerFast"
         # Without it, transformers 4 also gives token types, which a causal language model does not take.
         found.setdefault("model_input_names", _INPUTS)
@@ -103,13 +103,13 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     made = {"rope_type": kind or "default"} | scaling | {"rope_theta": theta}
     factor = config.get("partial_rotary_factor")
     made |= {} if factor is None else {"partial_rotary_factor": factor}
-    return {"rope_parameters": made} | _old_rope(made, _FLAT) if made["rope_type"] in _ROPE_TYPES else {}
+    return {"rope_parameters": made} | _old_rope(made, _FLAT) if _is_one(made["rope_type"], _ROPE_TYPES) else {}
 
 
 def _old_rope(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """``rope_theta`` and ``rope_scaling`` of a flat ``rope_parameters``."""
     kind = given.get("rope_type", given.get("type", "default"))
-    if kind not in _ROPE_TYPES:
+    if not _is_one(kind, _ROPE_TYPES):
         return {}
     found: dict[str, Any] = {name: given[key] for key, name in names.items() if given.get(key) is not None}
     rest = {name: value for name, value in given.items() if name not in (*names, "rope_type", "type")}
@@ -127,6 +127,11 @@ def _layered(given: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     if local is not None and isinstance(near, dict) and "rope_theta" in near:
         found[local] = near["rope_theta"]
     return found
+
+
+def _is_one(value: Any, names: Collection[str]) -> bool:
+    """What stands in a stranger's file may be of any type, and some cannot be looked up."""
+    return isinstance(value, str) and value in names
 
 
 def _public(values: Mapping[str, Any]) -> dict[str, Any]:

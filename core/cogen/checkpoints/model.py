@@ -210,7 +210,7 @@ def _check_code(checkpoint: Checkpoint) -> None:
     if "auto_map" in config:
         from transformers import CONFIG_MAPPING
 
-        if config.get("model_type") not in CONFIG_MAPPING:
+        if str(config.get("model_type")) not in CONFIG_MAPPING:
             raise UnsafeError(
                 f"{checkpoint.folder.name} asks for remote code (auto_map in config.json)",
                 hint="code that comes with weights is never run; use an architecture that transformers has",

@@ -43,7 +43,7 @@ def _exclusive(out: Output) -> Iterator[None]:
         if out._stdout is None:
             if _descriptor(printed) == 1:
                 out._stdout = stack.enter_context(_writer(own, printed))
-            else:  # Python's stdout is somewhere else, in a test or a notebook
+            else:  # Python's stdout is somewhere else, in a test or a notebook, or nowhere
                 out._stdout, sys.stdout = printed, sys.stderr
         try:
             yield
