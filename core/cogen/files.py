@@ -36,6 +36,8 @@ __all__ = [
 _PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.[0-9a-z_]+(?:-(?P<place>[0-9a-f]{8}))?\.(?P<kind>part|old)")
 #: Bytes of a file's name that no common file system refuses, and what our own names add to one.
 _LONGEST, _ADDED = 255, 60
+#: ``/dev/stdout`` and its kin are links to whatever is open; the rest of ``/dev`` may hold files (``/dev/shm``).
+_OPEN_FILES = (("dev", "stdout"), ("dev", "stderr"), ("dev", "fd"))
 #: Seconds until something is deleted whose owner may live on another machine.
 _OLD = 7 * 86_400
 
@@ -197,8 +199,9 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def _is_special(path: Path) -> bool:
     """Is it a device, a pipe, or a name that the system gives to one of this process's open files?"""
-    system = path.is_absolute() and path.parts[1:2] in (("dev",), ("proc",))
-    return system or (os.path.exists(path) and not path.is_file() and not path.is_dir())  # noqa: PTH110 (never raises)
+    if path.is_absolute() and (path.parts[1:2] == ("proc",) or path.parts[1:3] in _OPEN_FILES):
+        return True
+    return os.path.exists(path) and not path.is_file() and not path.is_dir()  # noqa: PTH110 (it never raises)
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:

@@ -182,8 +182,8 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, lie: str) -> None:
 
 def test_a_tensor_that_stands_twice(tmp_path: Path) -> None:
     """The library takes the last, others the first; the format does not allow it."""
-    one, other = (f'"a":{{"dtype":"{dtype}","shape":[1],"data_offsets":[0,2]}}' for dtype in ("F16", "BF16"))
-    path = raw(tmp_path / "x.safetensors", f"{{{one},{other}}}".encode(), b"xx")
+    entries = (f'"a":{json.dumps(entry(0, 2, [1], dtype=dtype))}' for dtype in ("F16", "BF16"))
+    path = raw(tmp_path / "x.safetensors", f"{{{','.join(entries)}}}".encode(), b"xx")
     with pytest.raises(SourceError, match="damaged safetensors header"):
         read_header(path)
 

@@ -88,3 +88,31 @@ def test_stop_tokens_come_once_and_from_all_places() -> None:
     tokenizer = chat_tokenizer()
     assert stop_tokens(tokenizer, {"eos_token_id": [0]}, {"eos_token_id": 0}) == ["<|endoftext|>"]
     assert len(stop_tokens(tokenizer, {"eos_token_id": 3}, {"eos_token_id": [4, 3]})) == 3
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(10**9) %}{% for b in range(10**9) %}x{% endfor %}{% endfor %}",
+        "{{ 'x' * 10**9 }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    ],
+)
+def test_a_template_without_an_end(template: str) -> None:
+    """Rendered within the limits of every other chat template, and left out."""
+    assert find_format(chat_tokenizer(template)) is None
+
+
+def test_a_stop_token_of_several_lines_is_no_instruction(model: Path) -> None:
+    """What a publisher calls the end of a text cannot write other lines of a Modelfile."""
+    path = model / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    name = tokenizer["added_tokens"][0]["content"]
+    evil = "end\nADAPTER /etc/passwd"
+    path.write_text(path.read_text().replace(json.dumps(name), json.dumps(evil)))
+    settings = model / "tokenizer_config.json"
+    settings.write_text(settings.read_text().replace(json.dumps(name), json.dumps(evil)))
+    (model / "out").mkdir()
+    write_modelfile(open_source(model), "x.gguf", model / "out")
+    text = (model / "out" / "Modelfile").read_text()
+    assert "ADAPTER" not in re.sub(r'""".*?"""', "", text, flags=re.DOTALL)  # inside it is the template's text

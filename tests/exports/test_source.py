@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from support.runs import carry_out
+from support.world import FakeHost, World
 
-from cogen.errors import CogenError, CompatibilityError, UnsafeError, UsageError
+from cogen.errors import CogenError, CompatibilityError, DigestError, UnsafeError, UsageError
 from cogen.exports import compressed, onnx
 from cogen.exports.source import open_source, plain_view
+from cogen.fusion.recipe import FuseRecipe
 
 
 def test_a_model_folder(model: Path) -> None:
@@ -67,3 +70,21 @@ def test_mixtures_are_refused_by_name(model: Path, kind: str, monkeypatch: pytes
     with pytest.raises(CogenError, match=f"a mixture of experts cannot be exported to {kind}") as error:
         check()
     assert "gguf" in error.value.hint
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_composite_that_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The card would repeat figures of other weights; what a user sets beside them is not meant."""
+    monkeypatch.setattr("cogen.fusion.merge.inputs.general_suites", list)
+    monkeypatch.setenv("COGEN_CACHE", str(tmp_path / "cache"))
+    carry_out(FakeHost(World(tmp_path).expert("alpha")), FuseRecipe(level="none", scale=1.0), tmp_path / "out")
+    (tmp_path / "out" / "generation_config.json").write_text('{"temperature": 0.5}')
+    assert open_source(tmp_path / "out").strategy == "merge"
+    data = (tmp_path / "out" / name).read_bytes()
+    changed = data + b" " if name == "config.json" else data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]
+    (tmp_path / "out" / name).write_bytes(changed)
+    with pytest.raises(DigestError, match=f"{name} of .*out is not the file that cogen.lock names") as caught:
+        open_source(tmp_path / "out")
+    assert "cogen fuse --lock" in str(caught.value.hint)
+    (tmp_path / "out" / "cogen.lock").unlink()
+    assert open_source(tmp_path / "out").lock is None

@@ -30,6 +30,10 @@ FUNCTION: list[tuple[str, dict[str, Any], str]] = [
     ("gpt2", {"num_hidden_layers": 1}, "n_layer"),
     ("mixtral", {"num_local_experts": 2}, "num_local_experts"),
     ("llama", {"rms_norm_eps": 1e-5}, "rms_norm_eps"),
+    ("llama", {"rms_norm_eps": 1.0001e-6}, "rms_norm_eps"),
+    ("llama", {"rope_interleaved": True}, "rope_interleaved"),
+    ("no-such-type", {"a_switch": False}, "a_switch"),
+    ("llama", {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
     ("llama", {"attention_bias": True}, "attention_bias"),
     ("llama", {"mlp_bias": True}, "mlp_bias"),
     ("llama", {"head_dim": 16}, "head_dim"),
@@ -71,6 +75,13 @@ SAME: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"id2label": {"0": "A", "1": "B"}, "architectures": ["LlamaForCausalLM"]}),
     ("llama", {"unsloth_version": "2024.9"}),
     ("llama", {"is_decoder": False, "add_cross_attention": False, "tie_encoder_decoder": False, "pruned_heads": {}}),
+    ("llama", {"rms_norm_eps": 9.999999974752427e-07, "rope_theta": 10000}),  # 1e-06 of a GGUF file
+    ("llama", {"hidden_act": "swish"}),
+    ("llama", {"is_llama_config": True, "rope_interleaved": False}),  # SmolLM2's
+    ("qwen2", {"use_mrope": False}),
+    ("gemma2", {"cache_implementation": "hybrid"}),
+    ("llama", {"layer_types": ["full_attention", "full_attention"]}),
+    ("llama", {"loss_type": "ForCausalLM", "trl_version": "0.9", "training": False}),
     # as transformers 4.57 writes them
     ("gpt_neox", {"rotary_pct": 0.25, "partial_rotary_factor": 0.25, "rope_theta": 10000, "rotary_emb_base": 10000}),
     ("granitemoe", {"position_embedding_type": "rope"}),

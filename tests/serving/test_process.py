@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from cogen.errors import UsageError
 from cogen.serving.engines import Command
-from cogen.serving.process import ServingError, answers, free_port, started, stop
+from cogen.serving.process import ServingError, _Output, answers, free_port, started, stop
 
 _SERVER = """
 import http.server, sys
@@ -60,6 +61,26 @@ def test_an_engine_that_says_nothing_is_ended(tmp_path: Path) -> None:
         pass
     pid = int((tmp_path / "pid").read_text())
     assert not Path(f"/proc/{pid}").exists() or not Path("/proc").exists()
+
+
+def test_of_an_engine_that_talks_only_the_end_is_kept(tmp_path: Path) -> None:
+    """Servers write a line for every request, for months: nothing of it fills a disk, and no pipe is ever full."""
+    talks = "import sys\nfor i in range(50_000): print('request', i, 'x' * 40)\nsys.stdout.flush()\n"
+    port = free_port("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{port}/v1/models"
+    with started(_command(talks + _SERVER, str(port), folder=tmp_path), url, seconds=60):
+        assert answers(url)
+    with (
+        pytest.raises(ServingError, match="exit code 3: the last"),
+        started(_command(f"{talks}\nprint('the last'); sys.exit(3)", folder=tmp_path), "http://127.0.0.1:9/"),
+    ):
+        pass
+    process = subprocess.Popen([sys.executable, "-c", talks], stdout=subprocess.PIPE)
+    output = _Output(process)
+    process.wait()
+    assert output.last_line() == f"request 49999 {'x' * 40}"
+    assert len(output._end) == 20_000
+    output.close()
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_streams_and_status_pass_through(ask: Ask) -> None:
         (b"{", 400, "not a JSON object"),
         (b"[" * 100_000, 400, "not a JSON object"),
         (b"[1]", 400, "not a JSON object"),
+        (b'{"prompt": "voltage", "temperature": NaN}', 400, "NaN is not JSON"),
+        (b'{"prompt": "voltage \\ud800"}', 400, "half a surrogate pair"),
+        (b'{"prompt": "voltage", "seed": 1' + b"0" * 5000 + b"}", 400, "digits"),
+        ({"model": ["power"], "prompt": "x"}, 404, "there is no model ['power']"),
+        ({"model": {"a": 1}, "prompt": "x"}, 404, "there is no model"),
+        ({"model": None, "prompt": "x"}, 404, "there is no model None"),
         ({"model": "gpt-4", "messages": _turns("hi")}, 404, "there is no model 'gpt-4'"),
         ({"messages": []}, 400, "no question"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "no question"),
@@ -114,7 +120,22 @@ def test_what_cannot_be_routed_is_refused_as_openais_clients_read_it(
 
 def test_a_body_beyond_the_limit_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy, "MAX_BODY", 100)
-    assert ask("POST", "/v1/completions", {"prompt": "x" * 200}).status_code == 400
+    assert ask("POST", "/v1/completions", {"prompt": "x" * 200}).status_code == 413
+
+
+def test_a_router_that_fails_is_said() -> None:
+    def choose(text: str) -> RoutingDecision:
+        raise ValueError("a text that the embedding model does not take")
+
+    app = make_app("route", frozenset(), choose, "http://127.0.0.1:9")
+
+    async def run() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://route") as client:
+            return await client.post("/v1/completions", json={"prompt": "x"})
+
+    answer = asyncio.run(run())
+    assert answer.status_code == 500
+    assert "cannot choose an expert: a text that" in answer.json()["error"]["message"]
 
 
 def test_models_and_health(ask: Ask) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cogen.checkpoints.chat_templates import render_chat
 from cogen.checkpoints.json_files import read_object
 from cogen.exports.source import ExportSource
 from cogen.files import atomic_write
@@ -72,7 +73,7 @@ def write_modelfile(source: ExportSource, gguf: str, folder: Path) -> dict[str, 
         lines.append(
             "# No TEMPLATE: the chat template cannot be written in Go's template language; see the GGUF's own."
         )
-    lines += [f'PARAMETER stop "{stop}"' for stop in stops if '"' not in stop]
+    lines += [f'PARAMETER stop "{stop}"' for stop in stops if '"' not in stop and stop.isprintable()]
     lines += [
         f"PARAMETER {theirs} {generation[own]}"
         for own, theirs in _SAMPLING.items()
@@ -99,8 +100,7 @@ def find_format(tokenizer: Any) -> ChatFormat | None:
         return None
 
     def render(messages: Sequence[Mapping[str, str]], ask: bool) -> str:
-        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
-        return text
+        return render_chat(tokenizer, messages, ask=ask)
 
     try:
         found = _taken_apart(render)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogen.checkpoints.json_files import read_object
 from cogen.checkpoints.model import Checkpoint, open_folder
-from cogen.errors import CompatibilityError, UnsafeError, UsageError
+from cogen.errors import CompatibilityError, DigestError, UnsafeError, UsageError
 from cogen.merging.vocabulary.tokens import read_settings
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def open_source(folder: Path) -> ExportSource:
     """
     :raises UsageError: no model folder.
     :raises CompatibilityError: a route, an adapter, or weights that are quantized already.
+    :raises DigestError: weights or configuration are not those of the lock, whose figures the card would repeat.
     """
     from cogen.artifacts.lock import LOCK_NAME, read_lock
 
@@ -79,7 +80,21 @@ def open_source(folder: Path) -> ExportSource:
     _check_code(folder)
     checkpoint = open_folder(folder)
     lock = read_lock(folder / LOCK_NAME) if (folder / LOCK_NAME).is_file() else None
+    if lock is not None:
+        _check_unchanged(lock, folder)
     return ExportSource(folder, checkpoint, lock)
+
+
+def _check_unchanged(lock: Lock, folder: Path) -> None:
+    from cogen.artifacts.lock import LOCK_NAME, verify
+
+    wrong = [name for name in verify(lock, folder) if name.endswith(".safetensors") or name == "config.json"]
+    if wrong := [name for name in wrong if name in lock.files]:
+        raise DigestError(
+            f"{wrong[0]} of {folder} is not the file that {LOCK_NAME} names: it is damaged, or was changed since",
+            hint=f"build it again: cogen fuse --lock {folder / LOCK_NAME} -o again; changed on purpose? remove "
+            f"{LOCK_NAME}, whose figures are not its own any more",
+        )
 
 
 def _quantization(folder: Path) -> str | None:

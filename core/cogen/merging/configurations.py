@@ -6,6 +6,7 @@ never heard of.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ _NO_FUNCTION = frozenset(
         *("attn_pdrop", "dropout", "activation_dropout", "residual_dropout", "embedding_dropout", "layerdrop"),
         *("output_router_logits", "router_aux_loss_coef", "router_z_loss_coef", "router_jitter_noise"),
         *("aux_loss_alpha", "seq_aux", "num_logits_to_keep", "logits_to_keep", "reference_compile", "verbose"),
+        *("cache_implementation", "attn_dropout", "loss_type", "trl_version", "training", "use_reentrant"),
+        *("is_llama_config", "tokenizer_model_max_length"),
     }
 )
 #: Sizes that tensors have: where they differ, so do shapes.
@@ -47,6 +50,8 @@ _FORMER: dict[str, tuple[Any, ...]] = {
 }
 #: From which older configurations derive ``layer_types``; where that list stands, they have no effect.
 _PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern", "full_attn_idxs", "global_attn_every_n_layers")
+#: Two names of one function.
+_SAME_NAME = {"swish": "silu"}
 #: What transformers 4 writes beside a table of rope as well.
 _ROPE = ("rope_theta", "partial_rotary_factor")
 #: Which tokens begin, end and fill a text, and how text is drawn: the plan shows them.
@@ -114,9 +119,11 @@ def differences(own: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Diffe
     full = [_full(config) for config in raw]
     if None in full:
         full = [(config, ()) for config in raw]
+    else:
+        full = [(_without_off(*config), config[1]) for config in full if config is not None]
     one, other = (_functional(*found) for found in full if found is not None)
-    names = sorted(one.keys() | other.keys())
-    found = [Difference(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
+    names = [name for name in sorted(one.keys() | other.keys()) if not _same(one.get(name), other.get(name))]
+    found = [Difference(name, one.get(name), other.get(name)) for name in names]
     fixed = all(value in _FIXED_ROPE for config in (one, other) for value in _rope_kinds(config))
     return [f for f in found if not (fixed and f.field.rpartition(".")[2] == "max_position_embeddings")]
 
@@ -168,8 +175,10 @@ def _write_out(kept: dict[str, Any], flat: Mapping[str, Any], prefix: str) -> No
             kept.pop(f"{prefix}{name}", None)
         if "sliding_attention" not in kinds:
             kept.pop(f"{prefix}sliding_window", None)
-        if len({*kinds}) == 1:  # how many there are, the tensors say
+        if len({*kinds}) == 1:
             kept[f"{prefix}layer_types"] = kinds[:1]
+        if {*kinds} == {"full_attention"}:  # as where nothing says it
+            kept.pop(f"{prefix}layer_types")
 
 
 def _full(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Collection[str]] | None:
@@ -186,6 +195,25 @@ def _full(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Collection[str]
     except Exception:  # noqa: BLE001  # a stranger's file, another's reader; files can be compared as they are
         return None
     return found, known.keys()
+
+
+def _without_off(config: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Without switches that are off and that the architecture does not have: as if they were not there."""
+    return {name: value for name, value in config.items() if value is not False or name in known}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Numbers are compared as models compute with them, in float32: GGUF files hold 1e-05 as 9.999999747378752e-06."""
+    if isinstance(one, float) and isinstance(other, float):
+        try:
+            return one == other or struct.pack("<f", one) == struct.pack("<f", other)
+        except OverflowError:
+            return False
+    if isinstance(one, str) and isinstance(other, str):
+        return _SAME_NAME.get(one, one) == _SAME_NAME.get(other, other)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def _plain(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

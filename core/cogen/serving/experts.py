@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cogen.cache import cached
+from cogen.checkpoints.digests import check_file, file_digest
+from cogen.checkpoints.json_files import read_object
 from cogen.checkpoints.load import applied, own_loaders
 from cogen.checkpoints.model import Checkpoint, open_weights
 from cogen.checkpoints.safetensors_writer import SafetensorsWriter
-from cogen.errors import CompatibilityError
+from cogen.checkpoints.side_files import check_side_files, side_files
+from cogen.errors import CompatibilityError, DigestError
 from cogen.evals import model_digest
 from cogen.evals.matrix import BASE
-from cogen.files import cache_dir, made_once
+from cogen.files import atomic_write, made_once
 from cogen.fusion.route.manifest import RouteManifest, check_unmoved
 from cogen.merging.writer import copy_model_files
 from cogen.reporter import Reporter
+from cogen.spec.expert import canonical_digest
 
 if TYPE_CHECKING:
     from cogen.host import Host
+
+
+_WEIGHTS = "model.safetensors"
+#: What was written beside an adapter's and its base's weights; a hidden file is none of the model's.
+_NOTE = ".served.json"
 
 
 @contextlib.contextmanager
@@ -56,11 +67,29 @@ def model_folder(checkpoint: Checkpoint, name: str, reporter: Reporter) -> Path:
     def make(folder: Path) -> None:
         reporter.note(f"adding the adapter of {name} to its base, once")
         shapes = {tensor: (info.dtype, info.shape) for tensor, info in checkpoint.tensors.items()}
-        with SafetensorsWriter(folder / "model.safetensors", shapes, {"format": "pt"}) as writer:
+        with SafetensorsWriter(folder / _WEIGHTS, shapes, {"format": "pt"}) as writer:
             for tensor in checkpoint.names():
                 value = applied(checkpoint, tensor) if checkpoint.changed(tensor) else checkpoint.read(tensor)
                 writer.write(tensor, value)
         copy_model_files(checkpoint.folder, folder)
 
-    key = model_digest(checkpoint).removeprefix("sha256:")[:24]
-    return made_once(cache_dir() / "served" / key, make)
+        note = {"files": side_files(folder), "weights": file_digest(folder / _WEIGHTS)}
+        atomic_write(folder / _NOTE, json.dumps(note).encode())
+
+    # Tokenizer and chat template lie in the folder as well, and model_digest does not speak of them.
+    key = canonical_digest([model_digest(checkpoint), side_files(checkpoint.folder)]).removeprefix("sha256:")[:24]
+    found = made_once(cached("served", key), make)
+    _check_made(found, name)
+    return found
+
+
+def _check_made(folder: Path, name: str) -> None:
+    """:raises DigestError: a file of it is not the one that was written."""
+    what = f"the model of {name} in the cache"
+    try:
+        note = read_object(folder / _NOTE)
+        files, weights = dict(note["files"]), str(note["weights"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DigestError(f"{what} is damaged ({folder})", hint="remove that folder, and it is made again") from error
+    check_side_files(folder, files, what)
+    check_file(folder / _WEIGHTS, weights, what)

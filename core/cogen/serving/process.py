@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +21,8 @@ from cogen.serving.engines import Command
 #: Loading a large model from a slow disk takes minutes.
 START_SECONDS = 1800.0
 _STOP_SECONDS = 15.0
+#: Bytes of an engine's output that are kept for its last line.
+_KEPT = 20_000
 
 
 class ServingError(CogenError):
@@ -51,14 +53,14 @@ def started(command: Command, url: str, *, seconds: float = START_SECONDS) -> It
 
     :raises ServingError: it ended before it answered, or took longer than ``seconds``; the message has its last line.
     """
-    with tempfile.TemporaryFile() as log, _terminated():
+    with _terminated():
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         try:
             process = subprocess.Popen(
                 list(command.arguments),
                 cwd=command.folder,
-                stdout=log,
-                stderr=log,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
@@ -66,11 +68,13 @@ def started(command: Command, url: str, *, seconds: float = START_SECONDS) -> It
             raise ServingError(
                 f"{command.engine} cannot be started: {error.strerror}", hint="is it installed?"
             ) from error
+        output = _Output(process)
         try:
-            _wait(process, url, seconds, command.engine, log.fileno())
+            _wait(process, url, seconds, command.engine, output)
             yield process
         finally:
             stop(process)
+            output.close()
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -94,14 +98,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, seconds: float, engine: str, log: int) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str, seconds: float, engine: str, output: _Output) -> None:
     end = time.monotonic() + seconds
     while not answers(url):
         code = process.poll()
         if code is not None:
-            raise ServingError(f"{engine} ended with exit code {code}: {_last_line(log)}", hint=_HINT)
+            raise ServingError(f"{engine} ended with exit code {code}: {output.last_line()}", hint=_HINT)
         if time.monotonic() > end:
-            raise ServingError(f"{engine} did not answer within {seconds:.0f} s: {_last_line(log)}", hint=_HINT)
+            raise ServingError(f"{engine} did not answer within {seconds:.0f} s: {output.last_line()}", hint=_HINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.2)
 
@@ -109,12 +113,31 @@ def _wait(process: subprocess.Popen[bytes], url: str, seconds: float, engine: st
 _HINT = "try another --engine, or run the engine by itself to see all of its output: --print shows its command"
 
 
-def _last_line(log: int) -> str:
-    """What the engine wrote last; its output goes to a file that has no name."""
-    size = os.lseek(log, 0, os.SEEK_END)
-    text = os.pread(log, 20_000, max(0, size - 20_000)).decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it wrote nothing"
+class _Output:
+    """What an engine writes, read all the time; only its end is kept, however long the engine runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # a pipe
+        self._pipe, self._end = process.stdout, bytearray()
+        self._thread = threading.Thread(target=self._read, name="engine output", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # closed
+            while part := os.read(self._pipe.fileno(), 1 << 16):
+                self._end += part
+                del self._end[:-_KEPT]
+
+    def last_line(self) -> str:
+        """Of an engine that has ended: a child of it may hold the pipe open."""
+        self._thread.join(2)
+        lines = [line.strip() for line in bytes(self._end).decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1][:300] if lines else "it wrote nothing"
+
+    def close(self) -> None:
+        self._thread.join(2)
+        if not self._thread.is_alive():
+            self._pipe.close()
 
 
 @contextlib.contextmanager

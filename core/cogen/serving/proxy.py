@@ -6,11 +6,12 @@ answer is changed but the name of the model; the header ``x-cogen-expert`` says 
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cogen.fusion.route.router import RoutingDecision
+from cogen.untrusted.border import reason_of
+from cogen.untrusted.json_text import parse_object
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -69,23 +70,28 @@ def make_app(name: str, experts: frozenset[str], choose: Choose, engine: str) ->
         return {"object": "list", "data": own}
 
     async def ask(request: Request) -> Response:
-        raw = await request.body()
+        raw = bytearray()
+        async for piece in request.stream():
+            raw += piece
+            if len(raw) > MAX_BODY:
+                return _refusal(413, f"the body is larger than {MAX_BODY:,} bytes")
         try:
-            body = json.loads(raw) if len(raw) <= MAX_BODY else None
-        except (ValueError, RecursionError):
-            body = None
-        if not isinstance(body, dict):
-            return _refusal(400, "the body is not a JSON object")
+            body = parse_object(bytes(raw))
+        except ValueError as error:
+            return _refusal(400, f"the body is not a JSON object: {error}")
         asked = body.get("model", name)
-        if asked in experts:
-            expert = str(asked)
+        if isinstance(asked, str) and asked in experts:
+            expert = asked
         elif asked != name:
             return _refusal(404, f"there is no model {asked!r}; use {name}, or one of its experts")
         else:
             text = question(body)
             if not text:
                 return _refusal(400, "there is no question to choose an expert by")
-            expert = (await run_in_threadpool(choose, text)).expert
+            try:
+                expert = (await run_in_threadpool(choose, text)).expert
+            except Exception as error:  # noqa: BLE001 - an embedding model or a plugin's, on a stranger's text
+                return _refusal(500, f"the router cannot choose an expert: {reason_of(error)}")
         return await _forward(client, request.url.path, body | {"model": expert}, expert)
 
     # With `from __future__ import annotations`, FastAPI cannot see what the local name Request means.

@@ -10,7 +10,7 @@ import torch
 
 from cogen.checkpoints.load import load_model
 from cogen.checkpoints.model import open_folder, open_weights
-from cogen.errors import CompatibilityError
+from cogen.errors import CompatibilityError, DigestError
 from cogen.fusion.route.manifest import read_route
 from cogen.fusion.route.router import open_router
 from cogen.reporter import SILENT
@@ -49,6 +49,30 @@ def test_an_adapter_is_added_once_and_gives_the_experts_function(route: tuple[Pa
     with torch.no_grad():
         expected = load_model(checkpoint, "float32")(ids).logits
         assert torch.equal(load_model(open_folder(folder), "float32")(ids).logits, expected)
+
+
+@pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "model.safetensors", ".served.json"])
+def test_what_was_altered_in_the_cache_is_not_served(route: tuple[Path, Any], name: str) -> None:
+    checkpoint = open_weights(route[1].expert("e1").spec.model)
+    file = model_folder(checkpoint, "e1", SILENT) / name
+    data = file.read_bytes() if file.exists() else b""
+    file.write_bytes(data[:-1] if name != "config.json" else data.replace(b"silu", b"relu"))
+    if not data:
+        file.write_text("{{ messages }}")
+    with pytest.raises(DigestError, match="the model of e1 in the cache") as caught:
+        model_folder(checkpoint, "e1", SILENT)
+    assert "made again" in str(caught.value.hint) or "cache clear" in str(caught.value.hint)
+
+
+def test_another_chat_template_is_another_model(route: tuple[Path, Any]) -> None:
+    """Of a base with the same weights and configuration: the one in the cache would be served."""
+    checkpoint = open_weights(route[1].expert("e1").spec.model)
+    first = model_folder(checkpoint, "e1", SILENT)
+    (checkpoint.folder / "chat_template.jinja").write_text("{{ messages }}")
+    second = model_folder(checkpoint, "e1", SILENT)
+    assert second != first
+    assert (second / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert not (first / "chat_template.jinja").exists()
 
 
 def test_every_expert_has_a_folder_by_its_id(route: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
