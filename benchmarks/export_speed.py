@@ -1,11 +1,12 @@
 """Speed of exports beside the composite that they were made of, in one run: prompt and generation, tokens a second.
 
-    cogen export composite --to fp8                          # and gguf:Q8_0, gguf:Q4_K_M
+    cogen export composite --to fp8                          # and int8, onnx, gguf:Q8_0, gguf:Q4_K_M
     python benchmarks/export_speed.py composite composite-fp8 composite-gguf-q8_0 composite-gguf-q4_k_m
 
-Model folders (safetensors, FP8, INT8) run in transformers in bfloat16, GGUF files in llama.cpp, both with --threads
-threads and one sequence. A round goes through all models; the figure of a model is that of its fastest round. CPU
-seconds are those of this process, and do not count what others do on the machine. The ratio is to the first model.
+Model folders (safetensors, FP8, INT8) run in transformers in bfloat16, GGUF files in llama.cpp, ONNX graphs in ONNX
+Runtime in float32, all with --threads threads and one sequence. A round goes through all models; the figure of a model
+is that of its fastest round. CPU seconds are those of this process, and do not count what others do on the machine. The
+ratio is to the first model.
 """
 
 from __future__ import annotations
@@ -86,13 +87,16 @@ def _prompt(model: Path, length: int) -> list[int]:
 
 
 def _bytes(path: Path) -> int:
-    kinds = ("*.safetensors", "*.gguf")
+    kinds = ("*.safetensors", "*.gguf", "*.onnx", "*.onnx.data")
     return sum(file.stat().st_size for kind in kinds for file in path.glob(kind))
 
 
 def _runner(path: Path, arguments: argparse.Namespace) -> Runner:
-    files = sorted(path.glob("*.gguf"))
-    return _llama(files[0], arguments) if files else _transformers(path)
+    if files := sorted(path.glob("*.gguf")):
+        return _llama(files[0], arguments)
+    if (graph := path / "model.onnx").is_file():
+        return _onnx(graph, arguments)
+    return _transformers(path)
 
 
 def _transformers(path: Path) -> Runner:
@@ -116,6 +120,39 @@ def _transformers(path: Path) -> Runner:
                 name = "cache" if hasattr(out, "cache") else "past_key_values"
                 out = model(token, use_cache=True, **{name: cache})
             end = time.perf_counter(), time.process_time()
+        return middle[0] - start[0], middle[1] - start[1], end[0] - middle[0], end[1] - middle[1]
+
+    return run
+
+
+def _onnx(file: Path, arguments: argparse.Namespace) -> Runner:
+    """The graph gives ``present.*`` for every ``past_key_values.*``, of shape (batch, heads, tokens, width)."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = arguments.threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    kept = [i.name for i in session.get_inputs() if i.name.startswith("past_key_values.")]
+    decoder = json.loads((file.parent / "genai_config.json").read_text())["model"]["decoder"]
+    none = np.zeros((1, decoder["num_key_value_heads"], 0, decoder["head_size"]), dtype=np.float32)
+
+    def step(tokens: list[int], before: int, cache: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        inputs = {"input_ids": np.array([tokens]), "attention_mask": np.ones((1, before + len(tokens)), dtype=np.int64)}
+        found = dict(zip(names, session.run(names, inputs | cache), strict=True))
+        cache = {name: found[name.replace("past_key_values.", "present.")] for name in kept}
+        return int(found["logits"][0, -1].argmax()), cache
+
+    def run(ids: list[int], new: int) -> tuple[float, float, float, float]:
+        cache = dict.fromkeys(kept, none)
+        start = time.perf_counter(), time.process_time()
+        token, cache = step(ids, 0, cache)
+        middle = time.perf_counter(), time.process_time()
+        for place in range(new):
+            token, cache = step([token], len(ids) + place, cache)
+        end = time.perf_counter(), time.process_time()
         return middle[0] - start[0], middle[1] - start[1], end[0] - middle[0], end[1] - middle[1]
 
     return run

@@ -23,7 +23,7 @@ _LIBRARIES = {"gguf": "gguf", "fp8": "transformers", "int8": "transformers", "on
 _USE = {
     "gguf": "```sh\ncogen serve .                   # an OpenAI-compatible endpoint, by llama.cpp\n"
     "ollama create {name} -f Modelfile && ollama run {name}\nllama-cli -m {file}\n```",
-    "fp8": "```sh\ncogen serve .                   # an OpenAI-compatible endpoint\nvllm serve .\n```\n\n"
+    "fp8": "```sh\ncogen serve .                   # an OpenAI-compatible endpoint\nvllm serve .{where}\n```\n\n"
     "transformers loads it with `AutoModelForCausalLM.from_pretrained` where compressed-tensors is installed.",
     "onnx": '```python\nimport onnxruntime_genai\nmodel = onnxruntime_genai.Model(".")\n```',
 }
@@ -109,7 +109,12 @@ def _body(exported: Exported, source: ExportSource) -> str:
     format: ExportFormat = exported.format
     details = exported.details
     share = exported.bytes / exported.before if exported.before else 1.0
-    use = _USE[format.kind].format(name=word(source.name).strip("`'"), file=details.get("file", ""))
+    use = _USE[format.kind].format(
+        name=word(source.name).strip("`'"),
+        file=details.get("file", ""),
+        # It has no kernels for FP8 weights with activations in 16 bits on CPUs.
+        where="                    # on a GPU" if str(format) == "fp8" else "",
+    )
     parts = [
         f"# {md(source.name)}, {format}",
         f"The model {md(source.name)} as {format}, made by `cogen export` with {md(str(details['tool']))}: "
