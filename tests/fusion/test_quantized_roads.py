@@ -266,14 +266,14 @@ def test_neither_measured_nor_trained_nor_composed(
     names, settings, text = PACKED[kind]
     folder = packed(tmp_path / "packed", names, settings)
     discovered(world.expert("e1"))
-    refusals = [refused(capsys, "eval", folder)]
-    refusals.append(refused(capsys, "train", training_recipe(tmp_path / "training", folder, "sha256:" + "1" * 64)))
+    lines = [refused(capsys, "eval", folder)]
+    lines.append(refused(capsys, "train", training_recipe(tmp_path / "training", folder, "sha256:" + "1" * 64)))
     base = world.base() | {"source": f"file://{folder}", "file_digest": file_digest(folder)}
     one, other = world.expert("alpha", base=base), world.expert("beta", base=world.base(seed=9, name="other"))
     discovered(one)
-    refusals.append(refused(capsys, "eval", "alpha"))
-    refusals.append(refused(capsys, "fuse", "--strategy", "route", "--embedder", "counts", "-o", tmp_path / "out"))
-    assert all(_matches(text, line) for line in refusals), refusals
+    lines.append(refused(capsys, "eval", "alpha"))
+    lines.append(refused(capsys, "fuse", "--strategy", "route", "--embedder", "counts", "-o", tmp_path / "out"))
+    assert all(_matches(text, line) for line in lines), lines
     machine = discovered(one, other)
     texts = tmp_path / "texts.jsonl"
     texts.write_text(json.dumps({"text": "the power grid"}) + "\n")

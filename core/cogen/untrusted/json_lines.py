@@ -29,9 +29,7 @@ def read_bytes(path: Path, name: str, *, limit: int = LIMIT, error: type[CogenEr
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as problem:
-        raise error(
-            f"{name} cannot be read: {problem.strerror}", hint="check that the file of texts is there"
-        ) from problem
+        raise error(f"{name} cannot be read: {problem.strerror}", hint="check that the texts are there") from problem
     if len(content) > limit:
         raise error(f"{name} is larger than {limit:,} bytes", hint="ship fewer documents")
     return content

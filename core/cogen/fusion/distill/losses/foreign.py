@@ -42,24 +42,24 @@ class ForeignLoss:
     def rows(self, batch: DistillBatch) -> torch.Tensor:
         rows: Any = self._call(lambda: self.inner.rows(batch))
         if not _whole(rows) or rows.dim() != 1:
-            self._fail(f"rows() gave {_kind(rows)}, not row numbers: one dimension, int64")
+            self._wrong(f"rows() gave {_kind(rows)}, not row numbers: one dimension, int64")
         if len(rows) and (int(rows[0]) < 0 or int(rows[-1]) >= len(batch.targets) or bool((rows.diff() <= 0).any())):
-            self._fail(f"rows() gave numbers that are not ascending, or not among the {len(batch.targets)} rows")
+            self._wrong(f"rows() gave numbers that are not ascending, or not among the {len(batch.targets)} rows")
         found: torch.Tensor = rows
         return found
 
     def reads(self, batch: DistillBatch, width: int) -> Reads:
         reads: Any = self._call(lambda: self.inner.reads(batch, width))
         if not isinstance(reads, Reads):
-            self._fail(f"reads() gave {_kind(reads)}, not Reads")
+            self._wrong(f"reads() gave {_kind(reads)}, not Reads")
         columns = reads.columns
         if columns is not None:
             if not _whole(columns) or columns.dim() != 2:
-                self._fail(f"reads() gave {_kind(columns)} as columns: two dimensions, int64, are needed")
+                self._wrong(f"reads() gave {_kind(columns)} as columns: two dimensions, int64, are needed")
             if columns.numel() and not 0 <= int(columns.min()) <= int(columns.max()) < width:
-                self._fail(f"reads() gave columns that are not among the {width} of the vocabulary")
+                self._wrong(f"reads() gave columns that are not among the {width} of the vocabulary")
         if type(reads.top) is not int or not 0 <= reads.top <= width:
-            self._fail(f"reads() asks for the {str(reads.top)[:40]} largest logits of {width}")
+            self._wrong(f"reads() asks for the {str(reads.top)[:40]} largest logits of {width}")
         return reads
 
     def total(self, seen: SeenTokens, batch: DistillBatch) -> tuple[torch.Tensor, int]:
@@ -67,20 +67,20 @@ class ForeignLoss:
 
         answer: Any = self._call(lambda: self.inner.total(seen, batch))
         if not isinstance(answer, tuple) or len(answer) != 2:
-            self._fail(f"total() gave {_kind(answer)}, not the sum and how many it is a sum of")
+            self._wrong(f"total() gave {_kind(answer)}, not the sum and how many it is a sum of")
         total, count = answer
         if not isinstance(total, torch.Tensor) or not total.is_floating_point() or total.dim():
-            self._fail(f"total() gave {_kind(total)} as the sum, not a tensor with one number")
+            self._wrong(f"total() gave {_kind(total)} as the sum, not a tensor with one number")
         if not bool(total.isfinite()):
-            self._fail(f"total() gave {float(total)}")
+            self._wrong(f"total() gave {float(total)}")
         if not isinstance(count, int):
-            self._fail(f"total() gave {_kind(count)}, not how many the sum is of")
+            self._wrong(f"total() gave {_kind(count)}, not how many the sum is of")
         return total, count
 
     def _call(self, function: Callable[[], R]) -> R:
         return of_plugin(self.target, function, self.what)()
 
-    def _fail(self, problem: str) -> NoReturn:
+    def _wrong(self, problem: str) -> NoReturn:
         raise plugin_error(self.target, f"{self.what}: {problem}")
 
 
