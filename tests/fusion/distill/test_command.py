@@ -116,7 +116,7 @@ def test_what_auto_means(machine: Any) -> None:
         ({"scale": 0.5}, "scale does not apply to strategy distill", "leave it out"),
         ({"experts": {"aa": 1.0, "bb": 1.0}}, "no teacher is left", "apart"),
         ({"distill": {"pivot": "zz"}}, "'zz' is not among the experts", "aa"),
-        ({"distill": {"texts": ["nowhere.jsonl"]}}, "nowhere.jsonl cannot be read", "is there"),
+        ({"distill": {"texts": ["nowhere.jsonl"]}}, "nowhere.jsonl cannot be read", "texts are there"),
         ({"method": "infifpo"}, "pairs of answers", "chosen"),
     ],
 )
