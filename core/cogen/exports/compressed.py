@@ -82,8 +82,7 @@ def write_compressed(source: ExportSource, format: str, folder: Path, reporter: 
         with SafetensorsWriter(folder / name, own, {"format": "pt"}) as writer:
             for tensor, value in _quantized(source, [group[0] for group in members], chosen, scheme, reporter):
                 writer.write(tensor, value)
-    if len(shards) > 1:
-        _write_index(folder)
+    _write_index(folder)
     _copy_model_files(source, folder)
     ignored = sorted(set(_linears(source)) - {name.removesuffix(".weight") for name in chosen})
     settings = QuantizationConfig(
@@ -157,10 +156,10 @@ def _shards(source: ExportSource, shapes: dict[str, Any]) -> list[list[tuple[str
 
 
 def _write_index(folder: Path) -> None:
-    """``model.safetensors.index.json`` of the shards in a folder."""
+    """``model.safetensors.index.json`` of the weights in a folder: always, so that no engine has to guess."""
     from cogen.checkpoints.safetensors_file import read_header
 
-    tensors = {name: info for file in sorted(folder.glob("model-*")) for name, info in read_header(file).items()}
+    tensors = {name: info for file in sorted(folder.glob("model*.safetensors")) for name, info in read_header(file).items()}
     index = {
         "metadata": {"total_size": sum(info.stop - info.start for info in tensors.values())},
         "weight_map": {name: info.file.name for name, info in sorted(tensors.items())},

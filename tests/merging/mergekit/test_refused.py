@@ -264,6 +264,9 @@ def test_the_output_is_not_an_input(kitchen: Kitchen) -> None:
     again = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: out}, {model: b}]\n"
     with pytest.raises(UsageError, match="out is one of the merged models"):
         kitchen.merge(again)
+    with pytest.raises(UsageError, match="out/new is inside of one of the merged models"):
+        kitchen.merge(again, "out/new")
+    assert not (kitchen.folder / "out" / "new").exists()
     assert all(torch.equal(before[name], tensor) for name, tensor in kitchen.tensors().items())
     kitchen.merge(again, "second")
     kitchen.merge(MERGE, "second")

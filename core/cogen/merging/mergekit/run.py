@@ -181,3 +181,8 @@ def _check_not_an_input(output: Path, models: tuple[Model, ...]) -> None:
         folders = [model.checkpoint.folder, *([model.checkpoint.adapter.folder] if model.checkpoint.adapter else [])]
         if any(folder.resolve() == output.resolve() for folder in folders):
             raise UsageError(f"{output} is one of the merged models", hint="give another folder with -o")
+        if any(output.resolve().is_relative_to(folder.resolve()) for folder in folders):
+            raise UsageError(
+                f"{output} is inside of one of the merged models, which would be another model by its digest then",
+                hint="give another folder with -o",
+            )
