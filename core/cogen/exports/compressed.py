@@ -159,7 +159,9 @@ def _write_index(folder: Path) -> None:
     """``model.safetensors.index.json`` of the weights in a folder: always, so that no engine has to guess."""
     from cogen.checkpoints.safetensors_file import read_header
 
-    tensors = {name: info for file in sorted(folder.glob("model*.safetensors")) for name, info in read_header(file).items()}
+    tensors = {
+        name: info for file in sorted(folder.glob("model*.safetensors")) for name, info in read_header(file).items()
+    }
     index = {
         "metadata": {"total_size": sum(info.stop - info.start for info in tensors.values())},
         "weight_map": {name: info.file.name for name, info in sorted(tensors.items())},
