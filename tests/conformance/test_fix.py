@@ -89,6 +89,8 @@ def test_an_adapter_that_says_ffn_and_is_not(tmp_path: Path, capsys: pytest.Capt
         n: t[:, :32].contiguous() if "lora_A" in n else t[:16].contiguous() for n, t in renamed.items() if "v_proj" in n
     }
     save_file(kept, file, {"format": "pt"})
+    settings = adapter / "adapter_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"target_modules": ["v_proj"]}))
     made = cogen.new_from("tide", adapter, tmp_path / "plugin", base=save_model(tmp_path / "base", dtype="bfloat16"))
     (manifest,) = made.folder.glob("src/*/expert.toml")
     edited(manifest, ('relation = "adapter"', 'relation = "ffn"'))
