@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cogen.cli.output import Column, Mode, Output
+from cogen.cli.progress import CommandReporter
 from cogen.errors import UsageError
 
 ROWS = [{"id": "power", "bpb": 0.91}, {"id": "a-long-name", "bpb": None}]
@@ -116,6 +118,25 @@ def test_progress_in_a_log_is_plain_lines() -> None:
     with out.progress(None, "working", "tokens") as bar:
         bar.advance(5)
     assert "\x1b" not in stderr.getvalue()
+
+
+def test_a_stage_that_fails_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it took."""
+    out, _, stderr = sink()
+    monkeypatch.setattr("cogen.cli.progress.out", out)
+    seconds = itertools.count(step=10)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
+
+    def run() -> None:
+        with CommandReporter() as reporter:
+            reporter.begin("reading", None, "")
+            reporter.begin("merging", None, "")
+            raise UsageError("a model is missing")
+
+    with pytest.raises(UsageError):
+        run()
+    assert "reading: done in " in stderr.getvalue()
+    assert "merging: done" not in stderr.getvalue()
 
 
 def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,6 +246,18 @@ def test_suites_are_those_of_the_lock(monkeypatch: pytest.MonkeyPatch, model: Pa
     assert cost.suites_for(host, locked) == ([known[1]], ["gone/heldout"])
 
 
+def test_suites_of_a_composite_without_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its experts and of general text; who is not installed is named."""
+    from types import SimpleNamespace as Some
+
+    general, own, other = (Some(owner=owner, name=f"{owner}/x") for owner in ("general", "power", "law"))
+    monkeypatch.setattr("cogen.evals.general_suites", lambda: [general])
+    monkeypatch.setattr("cogen.evals.suites_of", lambda expert: expert.suites)
+    host: Any = Some(experts=lambda: [Some(id="power", suites=[own]), Some(id="law", suites=[other])])
+    locked: Any = Some(lock=Some(plan=Some(suites=[], experts=[Some(id="power"), Some(id="gone")])))
+    assert cost.suites_for(host, locked) == ([own, general], ["gone (not installed)"])
+
+
 def test_nothing_is_left_of_a_process_that_is_killed(model: Path, converter: Path) -> None:
     """SIGKILL while the converter runs: the next run for the same folder sweeps what it left."""
     import signal

@@ -119,7 +119,7 @@ class SafetensorsWriter:
             self._file.close()
 
 
-def not_numbers(name: str, dtype: str, blame: str = "a number in it is none", hint: str = "") -> CompatibilityError:
+def not_numbers(name: str, dtype: str, blame: str = "an input holds one", hint: str = "") -> CompatibilityError:
     """What is said in the place of writing a tensor that holds NaN or infinity.
 
     :param blame: where that comes from, as far as it is known.

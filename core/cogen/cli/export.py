@@ -96,4 +96,7 @@ def _show(found: Exported) -> None:
             out.text(found.cost.sentence)
     for note in found.notes:
         out.warn(note)
-    out.text(f"serve it: cogen serve {found.folder}")
+    if found.format.kind == "onnx":  # no engine of `cogen serve` reads it
+        out.text(f"run it with ONNX Runtime: onnxruntime_genai.Model({str(found.folder)!r})")
+    else:
+        out.text(f"serve it: cogen serve {found.folder}")

@@ -23,8 +23,10 @@ class CommandReporter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)  # a stage that failed is not "done"
 
     def begin(self, label: str, total: float | None, unit: str) -> None:
         """End the bar that is there, and draw one for the next stage."""

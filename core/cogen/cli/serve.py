@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -54,15 +55,16 @@ def command(
         return
     if host not in _LOCAL and host.strip():
         out.warn(f"whoever reaches {host} can use the model: there is no authentication")
-    with CommandReporter() as reporter:
-        endpoint = serve(model, engine=engine, address=host, port=port, engine_options=options, reporter=reporter)
-        with endpoint as found:
-            out.success(f"{found.model} at {found.url} by {found.engine}; Ctrl-C ends it")
-            out.result({"url": found.url, "model": found.model, "engine": found.engine, "command": list(found.command)})
-            try:
-                found.wait()
-            except KeyboardInterrupt:
-                out.status("stopped")
+    with contextlib.ExitStack() as running:
+        with CommandReporter() as reporter:  # ends where the engine answers, not with the engine
+            endpoint = serve(model, engine=engine, address=host, port=port, engine_options=options, reporter=reporter)
+            found = running.enter_context(endpoint)
+        out.success(f"{found.model} at {found.url} by {found.engine}; Ctrl-C ends it")
+        out.result({"url": found.url, "model": found.model, "engine": found.engine, "command": list(found.command)})
+        try:
+            found.wait()
+        except KeyboardInterrupt:
+            out.status("stopped")
 
 
 def _split(text: str) -> list[str]:

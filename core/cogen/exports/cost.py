@@ -78,14 +78,21 @@ class CostReport:
 
 
 def suites_for(host: Host, source: ExportSource) -> tuple[list[BoundSuite], list[str]]:
-    """(the composite's suites, the names of those whose experts are not installed); of a plain model, all."""
-    from cogen.evals import general_suites, suites_of
+    """(the composite's suites, the names of those whose experts are not installed); of a plain model, all.
+
+    A composite that was fused without an evaluation has those of its experts and of general text.
+    """
+    from cogen.evals import GENERAL, general_suites, suites_of
 
     known = [bound for expert in host.experts() for bound in suites_of(expert)] + general_suites()
     if source.lock is None:
         return known, []
     wanted = [f"{suite.owner}/{suite.id}" for suite in source.lock.plan.suites]
     found = {bound.name: bound for bound in known}
+    if not wanted:
+        experts = {expert.id for expert in source.lock.plan.experts}
+        own = [bound for bound in known if bound.owner in (*experts, GENERAL)]
+        return own, sorted(f"{id} (not installed)" for id in experts - {expert.id for expert in host.experts()})
     return [found[name] for name in wanted if name in found], [name for name in wanted if name not in found]
 
 

@@ -285,7 +285,7 @@ def _not_finite(output: OutputTensor, merge: Merge, block: Block, found: torch.T
             return not_numbers(
                 output.name,
                 output.dtype,
-                f"a number of {title} is none",
+                f"{title} holds one",
                 f"leave {title} out, or take another version of it; is its lora_alpha far too large?",
             )
     weights = ", ".join(f"{title} {weight:g}" for title, weight in zip(titles, merge.weights, strict=True))
