@@ -62,6 +62,8 @@ def write_compressed(source: ExportSource, format: str, folder: Path, reporter: 
     """
     from compressed_tensors.quantization import QuantizationConfig, preset_name_to_scheme
 
+    from cogen.merging.writer import index_folder
+
     preset, stored = SCHEMES[format]
     scheme = preset_name_to_scheme(preset, ["Linear"])
     if format == _WEIGHTS_ALONE:
@@ -82,7 +84,7 @@ def write_compressed(source: ExportSource, format: str, folder: Path, reporter: 
         with SafetensorsWriter(folder / name, own, {"format": "pt"}) as writer:
             for tensor, value in _quantized(source, [group[0] for group in members], chosen, scheme, reporter):
                 writer.write(tensor, value)
-    _write_index(folder)
+    index_folder(folder)
     _copy_model_files(source, folder)
     ignored = sorted(set(_linears(source)) - {name.removesuffix(".weight") for name in chosen})
     settings = QuantizationConfig(
@@ -153,20 +155,6 @@ def _shards(source: ExportSource, shapes: dict[str, Any]) -> list[list[tuple[str
         found[-1].append((name, f"{name}_scale") if f"{name}_scale" in shapes else (name,))
         left -= size
     return found
-
-
-def _write_index(folder: Path) -> None:
-    """``model.safetensors.index.json`` of the weights in a folder: always, so that no engine has to guess."""
-    from cogen.checkpoints.safetensors_file import read_header
-
-    tensors = {
-        name: info for file in sorted(folder.glob("model*.safetensors")) for name, info in read_header(file).items()
-    }
-    index = {
-        "metadata": {"total_size": sum(info.stop - info.start for info in tensors.values())},
-        "weight_map": {name: info.file.name for name, info in sorted(tensors.items())},
-    }
-    atomic_write(folder / f"{WEIGHTS}.index.json", (json.dumps(index, indent=2) + "\n").encode())
 
 
 def _quantized(
